@@ -1,0 +1,364 @@
+//! What travels over the unix socket, and the event lines.
+//!
+//! Field names are a contract: scripts read them. Additions are fine, renames are not.
+
+use serde::{Deserialize, Serialize};
+
+/// The event line, named after Suricata's EVE.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Event {
+    /// RFC 3339 with microseconds and offset.
+    pub timestamp: String,
+    /// `drop` or `lost`.
+    pub event_type: String,
+    /// Interface that received the frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_iface: Option<String>,
+    /// VLAN ids, outermost first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vlan: Vec<u16>,
+    /// The Ethernet header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ether: Option<Ether>,
+    /// Source address, if the frame has one that could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src_ip: Option<String>,
+    /// Source port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub src_port: Option<u16>,
+    /// Destination address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dest_ip: Option<String>,
+    /// Destination port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dest_port: Option<u16>,
+    /// `TCP`, `UDP`, `ICMP`, `IPv6-ICMP`, or the number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proto: Option<String>,
+    /// Length of the frame in bytes, without FCS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pkt_len: Option<u32>,
+    /// What enforcer knows about it.
+    pub enforcer: Detail,
+}
+
+/// The Ethernet header of an [`Event`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Ether {
+    /// Source MAC, lower case, colons.
+    pub src_mac: String,
+    /// Destination MAC.
+    pub dest_mac: String,
+    /// EtherType behind the VLAN tags, host order.
+    pub ether_type: u16,
+}
+
+/// The `enforcer` object of an [`Event`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct Detail {
+    /// `drop` or `would-drop`; absent for a `lost` event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<String>,
+    /// Why: one of the names in docs/reasons.md.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Name of the device, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Name of the group; `unknown` for devices that are in none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Stable id of the deciding rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// The operator's reason for that rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule_reason: Option<String>,
+    /// Generation in the kernel that decided.
+    pub generation: u64,
+    /// Revision of the policy that decided.
+    pub revision: u64,
+    /// Frames that this line stands for; for a `lost` event, events that the ring could not take.
+    pub count: u64,
+    /// Events of this device withheld by its budget since its last line.
+    pub suppressed: u64,
+}
+
+/// A problem in a policy, as `check --json` and a refused `apply` print it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ProblemReport {
+    /// `error` or `warning`.
+    pub severity: String,
+    /// File as the operator named it.
+    pub file: String,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+/// A policy on its way to the daemon: the document and the files that its sets name, so that
+/// what is in force never depends on files that change later. `PUT /v1/policy`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct PolicyBundle {
+    /// The document's file name as the operator gave it.
+    pub file: String,
+    /// The document.
+    pub text: String,
+    /// Set files, by the name that the document uses.
+    #[serde(default)]
+    pub files: std::collections::BTreeMap<String, String>,
+    /// Only say what would change.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// The answer to `PUT /v1/policy`. HTTP status 200; 422 when `problems` has an error.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct ApplyReport {
+    /// Whether the new policy is in force.
+    pub applied: bool,
+    /// Revision in force after the call.
+    pub revision: u64,
+    /// Generation in force after the call.
+    pub generation: u64,
+    /// What differs from the policy that was in force before.
+    pub changes: Vec<Change>,
+    /// Every problem found.
+    pub problems: Vec<ProblemReport>,
+    /// Milliseconds from the request to the new policy being in force.
+    pub milliseconds: f64,
+}
+
+/// One line of a difference between two policies.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Change {
+    /// `+` added, `-` removed, `~` changed.
+    pub sign: char,
+    /// `group`, `device`, `member`, `allow`, `deny`, `mode`, `default`, `interface`, `unknown`, `essential`.
+    pub kind: String,
+    /// The group or device that it is about, if any.
+    pub subject: Option<String>,
+    /// In words, e.g. `tcp/443 to @update-servers (CHG-4711)`.
+    pub text: String,
+    /// Stable id of the rule, if it is about one.
+    pub rule: Option<String>,
+}
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct Status {
+    /// Whether every protected interface is enforcing, as the kernel says.
+    pub enforcing: bool,
+    /// Version of the daemon.
+    pub version: String,
+    /// Process id of the daemon.
+    pub pid: u32,
+    /// When the daemon started, RFC 3339.
+    pub started: String,
+    /// The policy in force.
+    pub policy: PolicyStatus,
+    /// The protected interfaces.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Frames since the pinned counters were made, by reason.
+    pub reasons: Vec<ReasonCount>,
+    /// Groups and their modes.
+    pub groups: Vec<GroupStatus>,
+    /// What needs the operator's attention, in sentences.
+    pub warnings: Vec<String>,
+}
+
+/// The policy part of [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct PolicyStatus {
+    /// File as the operator named it.
+    pub file: String,
+    /// Revision: counts applied policies.
+    pub revision: u64,
+    /// Generation in the kernel.
+    pub generation: u64,
+    /// SHA-256 of document and set files, hexadecimal.
+    pub digest: String,
+    /// When it came into force, RFC 3339.
+    pub since: String,
+    /// Groups, named devices, rules and ranges in it.
+    pub groups: usize,
+    /// Named devices.
+    pub devices: usize,
+    /// Rules.
+    pub rules: usize,
+    /// Size of the image in bytes.
+    pub image_bytes: u64,
+}
+
+/// One protected interface in [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct InterfaceStatus {
+    /// Name.
+    pub name: String,
+    /// Kernel index; 0 when the interface is gone.
+    pub index: u32,
+    /// `native`, `generic` or `none`, as the kernel says.
+    pub mode: String,
+    /// Whether the attached program is ours, as the kernel says.
+    pub enforcing: bool,
+    /// Why not, or what to know (generic mode, say).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// One reason's counters.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ReasonCount {
+    /// Name of the reason.
+    pub reason: String,
+    /// `pass`, `drop`.
+    pub verdict: String,
+    /// The reason in words.
+    pub text: String,
+    /// Frames with this outcome.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames that passed only because the group is observed.
+    pub would_drop: u64,
+    /// Events withheld by a budget.
+    pub suppressed: u64,
+    /// Events that the ring could not take.
+    pub lost: u64,
+}
+
+/// One group in [`Status`].
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct GroupStatus {
+    /// Name.
+    pub name: String,
+    /// `enforce`, `observe` or `quarantine`.
+    pub mode: String,
+    /// `drop` or `pass`.
+    pub default: String,
+    /// Members in its definition.
+    pub members: usize,
+    /// Rules.
+    pub rules: usize,
+}
+
+/// `GET /v1/devices`: one line a device, named or seen.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct DeviceRow {
+    /// Name, if it has one.
+    pub device: Option<String>,
+    /// MAC address, if known.
+    pub mac: Option<String>,
+    /// Last source address seen, or the bound ones.
+    pub ip: Option<String>,
+    /// Group.
+    pub group: String,
+    /// Mode of the group.
+    pub mode: String,
+    /// Dropped frames that the daemon knows of: delivered and suppressed events.
+    pub dropped: u64,
+    /// The same for frames that would have been dropped.
+    pub would_drop: u64,
+    /// Last event, RFC 3339.
+    pub last_seen: Option<String>,
+    /// Last refused destination, e.g. `202.114.4.119 tcp/515`.
+    pub last_destination: Option<String>,
+}
+
+/// `GET /v1/rules`: one line a rule.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct RuleRow {
+    /// Stable id.
+    pub id: String,
+    /// Group.
+    pub group: String,
+    /// `allow` or `deny`.
+    pub action: String,
+    /// Remote end as written.
+    pub to: String,
+    /// Services as written.
+    pub service: String,
+    /// Why it is there.
+    pub reason: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// When it ends, RFC 3339.
+    pub until: Option<String>,
+    /// Frames that it decided, kept across policy changes.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// File and line.
+    pub place: String,
+}
+
+/// `POST /v1/explain`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ExplainRequest {
+    /// MAC, address or device name.
+    pub from: String,
+    /// `ADDR`, `ADDR:PORT` or `[ADDR]:PORT`.
+    pub to: String,
+    /// `tcp`, `udp`, `icmp`, `icmpv6` or a number.
+    pub proto: String,
+    /// Interface that would receive the frame; the first protected one if absent.
+    #[serde(default)]
+    pub interface: Option<String>,
+    /// VLAN id, if tagged.
+    #[serde(default)]
+    pub vlan: Option<u16>,
+}
+
+/// The answer to [`ExplainRequest`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Explanation {
+    /// `pass`, `drop` or `would-drop`.
+    pub verdict: String,
+    /// Name of the reason.
+    pub reason: String,
+    /// The reason in words.
+    pub text: String,
+    /// `kernel` when the loaded program decided, `host` when the shared code did.
+    pub decided_by: String,
+    /// The frame in words.
+    pub frame: String,
+    /// Device name, if it has one.
+    pub device: Option<String>,
+    /// Group.
+    pub group: String,
+    /// Mode of the group.
+    pub mode: String,
+    /// The deciding rule.
+    pub rule: Option<RuleRow>,
+    /// Rules of the group that nearly matched, each with what is missing.
+    pub near_misses: Vec<NearMiss>,
+}
+
+/// A rule that nearly matched.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct NearMiss {
+    /// The rule.
+    pub rule: String,
+    /// File and line.
+    pub place: String,
+    /// What it would take, in words.
+    pub why: String,
+}
+
+/// An error body: HTTP status 4xx or 5xx.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Failure {
+    /// What failed, lower case.
+    pub error: String,
+    /// What to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Exit code that the command line should use, see `exit.rs`.
+    pub exit: u8,
+}

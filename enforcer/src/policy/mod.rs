@@ -1,0 +1,314 @@
+//! The policy: what an operator writes, as values that cannot be wrong.
+//!
+//! - [`read`]: TOML document to [`Policy`], with every problem found
+//! - [`compile`]: [`Policy`] and [`Site`] to the image that the kernel walks; pure
+//!
+//! Nothing here reads a clock, a file or a kernel: what differs between machines arrives as an
+//! argument.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+pub mod read;
+
+pub use read::read;
+
+/// A whole policy, as read from one document and the files of its sets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// Named devices, in the order of the document.
+    pub devices: Vec<Device>,
+    /// Groups, in the order of the document.
+    pub groups: Vec<Group>,
+    /// What may arrive on an interface.
+    pub interfaces: Vec<Interface>,
+    /// Devices that are in no group.
+    pub unknown: Unknown,
+    /// What is decided before any rule.
+    pub essential: Essential,
+}
+
+/// Where something stands in the operator's files.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Place {
+    /// File name as it was given to [`read`].
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+/// How bad a [`Problem`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The policy is refused.
+    Error,
+    /// The policy is accepted; the operator should know.
+    Warning,
+}
+
+/// Something wrong in a policy document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Where it is.
+    pub place: Place,
+    /// What is wrong, lower case, no full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A MAC address, as six bytes in transmission order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+/// An inclusive range of addresses of one family, as numbers in host order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Range {
+    /// IPv4, first to last.
+    V4(u32, u32),
+    /// IPv6, first to last.
+    V6(u128, u128),
+}
+
+/// A device with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The key under `[devices]`.
+    pub name: String,
+    /// Its MAC address.
+    pub mac: Option<Mac>,
+    /// Source addresses. With a MAC: a binding, another source address is spoofing.
+    pub addresses: Vec<Range>,
+    /// The only VLAN it may appear in.
+    pub vlan: Option<u16>,
+    /// The only interface it may appear on.
+    pub interface: Option<String>,
+    /// Place of its table.
+    pub place: Place,
+}
+
+/// What makes a device belong to a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// A named device: index into [`Policy::devices`].
+    Device(usize),
+    /// An exact MAC address.
+    Mac(Mac),
+    /// A MAC prefix and its length in bits, 1 to 47. Bits after the prefix are zero.
+    MacPrefix(Mac, u8),
+    /// Source addresses.
+    Addresses(Range),
+    /// A VLAN id, 1 to 4094, written `vlan:20`.
+    Vlan(u16),
+    /// An interface, written `interface:lan0`.
+    Interface(String),
+}
+
+/// A [`Selector`] and where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// What it selects.
+    pub selector: Selector,
+    /// Where it was written.
+    pub place: Place,
+}
+
+/// What happens to the frames that a group's decision would drop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// They are dropped.
+    #[default]
+    Enforce,
+    /// They pass; the event says `would-drop`.
+    Observe,
+    /// All but the essentials is dropped.
+    Quarantine,
+}
+
+/// The verdict when no rule matches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DefaultVerdict {
+    /// Not forwarded.
+    #[default]
+    Drop,
+    /// Forwarded.
+    Pass,
+}
+
+/// A set of devices with one policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The key under `[groups]`.
+    pub name: String,
+    /// Who belongs to it.
+    pub members: Vec<Member>,
+    /// What happens to refused frames.
+    pub mode: Mode,
+    /// The verdict when no rule matches.
+    pub default: DefaultVerdict,
+    /// Allow rules, in the order of the document.
+    pub allow: Vec<Rule>,
+    /// Deny rules, in the order of the document. They win over allow rules.
+    pub deny: Vec<Rule>,
+    /// Place of its table.
+    pub place: Place,
+}
+
+/// The remote end that a rule names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum To {
+    /// Every address of both families.
+    Any,
+    /// The gateway's own addresses.
+    Gateway,
+    /// The on-link prefixes of the protected interfaces.
+    Local,
+    /// An address, a CIDR or a range.
+    Range(Range),
+    /// A named set; the ranges are shared by every rule that names it.
+    Set(Arc<Set>),
+}
+
+/// A named list of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Set {
+    /// The key under `[sets]`.
+    pub name: String,
+    /// Its ranges as written: unsorted, may nest and overlap.
+    pub ranges: Vec<Range>,
+}
+
+/// Protocols and destination ports, as an inclusive range of service keys.
+///
+/// A service key is `protocol << 16 | port`, the port being 0 to 65535. A protocol without ports
+/// covers all 65,536 keys of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Service {
+    /// First key.
+    pub first: u32,
+    /// Last key.
+    pub last: u32,
+}
+
+impl Service {
+    /// Every protocol and port.
+    pub const ANY: Self = Self { first: 0, last: 0x00ff_ffff };
+
+    /// All of one IP protocol.
+    pub fn protocol(protocol: u8) -> Self {
+        Self::ports(protocol, 0, u16::MAX)
+    }
+
+    /// A range of destination ports of one protocol.
+    pub fn ports(protocol: u8, first: u16, last: u16) -> Self {
+        let base = u32::from(protocol) << 16;
+        Self { first: base | u32::from(first), last: base | u32::from(last) }
+    }
+}
+
+/// One rule of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Stable id, from the content: group, allow or deny, `to` and services.
+    pub id: String,
+    /// The remote end.
+    pub to: To,
+    /// `to` as the operator wrote it.
+    pub to_text: String,
+    /// Protocols and ports; never empty.
+    pub services: Vec<Service>,
+    /// `service` as the operator wrote it, joined by `, `; `any` if absent.
+    pub service_text: String,
+    /// Why it is there: shown in every event that it causes.
+    pub reason: Option<String>,
+    /// Who answers for it.
+    pub owner: Option<String>,
+    /// When it ends, in seconds since 1970-01-01 UTC.
+    pub until: Option<i64>,
+    /// Where it was written.
+    pub place: Place,
+}
+
+/// What may arrive on an interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// VLAN ids that may arrive tagged.
+    pub vlans: Vec<u16>,
+    /// Place of its table.
+    pub place: Place,
+}
+
+/// Devices that are in no group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The verdict for their frames.
+    pub default: DefaultVerdict,
+    /// What happens to refused frames.
+    pub mode: Mode,
+}
+
+impl Default for Unknown {
+    fn default() -> Self {
+        Self { default: DefaultVerdict::Pass, mode: Mode::Enforce }
+    }
+}
+
+/// What is decided before any rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Essential {
+    /// ARP.
+    pub arp: bool,
+    /// Router and neighbour solicitations, neighbour advertisements, MLD reports.
+    pub neighbour_discovery: bool,
+    /// DHCPv4 and DHCPv6 client messages to servers.
+    pub dhcp: bool,
+    /// 802.1X.
+    pub eapol: bool,
+    /// LLDP.
+    pub lldp: bool,
+    /// Spanning tree. Off unless switched on: an edge port has no business sending BPDUs.
+    pub stp: bool,
+}
+
+impl Default for Essential {
+    fn default() -> Self {
+        Self {
+            arp: true,
+            neighbour_discovery: true,
+            dhcp: true,
+            eapol: true,
+            lldp: true,
+            stp: false,
+        }
+    }
+}
+
+/// What the machine looks like, as far as a policy needs it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Site {
+    /// The protected interfaces.
+    pub interfaces: Vec<SiteInterface>,
+    /// Every address of the gateway itself, on any interface.
+    pub own: Vec<IpAddr>,
+    /// Seconds since 1970-01-01 UTC: rules that ended before this are left out.
+    pub now: i64,
+}
+
+/// One protected interface.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteInterface {
+    /// Its name.
+    pub name: String,
+    /// Its index in the kernel, host order.
+    pub index: u32,
+    /// Its own MAC address.
+    pub mac: Mac,
+    /// The on-link prefixes, as address and prefix length in bits.
+    pub prefixes: Vec<(IpAddr, u8)>,
+}

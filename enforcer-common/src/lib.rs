@@ -1,1 +1,33 @@
-//! Common.
+//! Frame parser, policy image and decision: one source for the kernel and the host.
+//!
+//! - [`packet`]: the one door to packet memory
+//! - [`wire`]: offsets, numbers and sizes of the protocols
+//! - [`flow`]: what a frame says about itself
+//! - [`parse`]: frame to [`flow::Flow`], or why not
+//! - [`image`]: the lines of a policy image, and how to walk them
+//! - [`decide`]: flow and policy to verdict and reason
+//! - [`reason`]: why a verdict was given
+//! - [`event`]: what the kernel tells user space about a frame
+//! - [`abi`]: names, sizes and version of what is shared through the kernel
+//!
+//! `core` only: the kernel program compiles this very source. What differs between kernel and
+//! host (map look-ups, the clock, fragment state) sits behind [`decide::Policy`].
+#![cfg_attr(not(test), no_std)]
+#![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![cfg_attr(test, allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test panics"
+))]
+
+pub mod abi;
+pub mod decide;
+pub mod event;
+pub mod flow;
+pub mod image;
+pub mod packet;
+pub mod parse;
+pub mod reason;
+pub mod wire;

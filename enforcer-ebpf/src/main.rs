@@ -1,1 +1,101 @@
+//! The XDP programs: thin adapters around `enforcer-common`.
+//!
+//! - `dispatch`: what is attached; finds the generation in force
+//! - `classify`: a generation; judges a frame
+//! - `maps`: what is shared with user space
+//! - `record`: counters and events
+//!
+//! Each program exists twice: for frames that may be spread over fragments (Linux 5.18 and
+//! later), and `_linear` for kernels without them. A program array takes one kind only.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod maps;
+#[cfg(target_arch = "bpf")]
+mod record;
+
+#[cfg(target_arch = "bpf")]
+mod programs {
+    use aya_ebpf::bindings::xdp_action;
+    use aya_ebpf::helpers::bpf_xdp_get_buff_len;
+    use aya_ebpf::macros::xdp;
+    use aya_ebpf::programs::XdpContext;
+    use enforcer_common::abi::SLOT_CURRENT;
+    use enforcer_common::decide::{Case, decide};
+    use enforcer_common::packet::Packet;
+    use enforcer_common::reason::{Reason, Verdict};
+
+    use crate::maps::{CASE, GENERATIONS, Maps};
+    use crate::record;
+
+    /// Attached to interfaces: finds the generation in force.
+    #[xdp(frags)]
+    pub(crate) fn dispatch(ctx: XdpContext) -> u32 {
+        tail_call(&ctx)
+    }
+
+    /// [`dispatch`] for kernels without fragments.
+    #[xdp]
+    pub(crate) fn dispatch_linear(ctx: XdpContext) -> u32 {
+        tail_call(&ctx)
+    }
+
+    /// A generation: judges frames.
+    #[xdp(frags)]
+    pub(crate) fn classify(ctx: XdpContext) -> u32 {
+        // SAFETY: the helper takes the context that the kernel passed.
+        let length = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
+        judge(&ctx, length)
+    }
+
+    /// [`classify`] for kernels without fragments.
+    #[xdp]
+    pub(crate) fn classify_linear(ctx: XdpContext) -> u32 {
+        let length = ctx.data_end().wrapping_sub(ctx.data()) as u32;
+        judge(&ctx, length)
+    }
+
+    #[inline(always)]
+    fn tail_call(ctx: &XdpContext) -> u32 {
+        // Returns only when the slot is empty.
+        let _ = unsafe { GENERATIONS.tail_call(ctx, SLOT_CURRENT) };
+        record::count(Reason::NoPolicy, 0);
+        xdp_action::XDP_DROP
+    }
+
+    #[inline(always)]
+    fn judge(ctx: &XdpContext, length: u32) -> u32 {
+        // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
+        let packet =
+            unsafe { Packet::new(ctx.data() as *const u8, ctx.data_end() as *const u8, length) };
+        let Some(case) = CASE.get_ptr_mut(0) else {
+            return xdp_action::XDP_DROP;
+        };
+        // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile.
+        let case = unsafe { &mut *case };
+        *case = Case::NEW;
+        decide(&packet, ctx.ingress_ifindex() as u32, &Maps, case);
+        if !record::answer_probe(ctx, &case.decision) {
+            record::record(&case.flow, &case.decision);
+        }
+        match case.decision.verdict {
+            Verdict::Pass | Verdict::WouldDrop => xdp_action::XDP_PASS,
+            Verdict::Drop => xdp_action::XDP_DROP,
+        }
+    }
+
+    /// A program that could reach this loops, and the verifier refuses it.
+    #[panic_handler]
+    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+        loop {}
+    }
+
+    /// Lets the kernel offer its GPL-only helpers.
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+}
+
+/// The kernel program is built for another target: `cargo xtask ebpf build`.
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -1,0 +1,138 @@
+//! Names, sizes and version of what is shared through the kernel.
+
+use crate::event::Record;
+
+/// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
+/// name, so that two versions never meet.
+pub const ABI_VERSION: u32 = 1;
+
+/// Section-independent names of the programs in the object.
+pub mod program {
+    /// Attached to interfaces: finds the generation.
+    pub const DISPATCH: &str = "dispatch";
+    /// A generation: judges frames.
+    pub const CLASSIFY: &str = "classify";
+}
+
+/// Names of the maps in the object, and of their pins.
+pub mod map {
+    /// Program array: slot [`super::SLOT_CURRENT`] is the generation in force.
+    pub const GENERATIONS: &str = "GENERATIONS";
+    /// Array of one [`super::Control`].
+    pub const CONTROL: &str = "CONTROL";
+    /// Per-CPU array of [`super::ReasonCounter`], by reason.
+    pub const REASONS: &str = "REASONS";
+    /// Ring buffer of [`super::Record`].
+    pub const EVENTS: &str = "EVENTS";
+    /// Per-CPU array of [`super::Budget`], by hash of the source MAC.
+    pub const BUDGETS: &str = "BUDGETS";
+    /// Per-CPU array of 64-bit digests of refused flows, by themselves.
+    pub const SEEN: &str = "SEEN";
+    /// LRU hash of fragment keys and states.
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Array of lines: the policy image of one generation.
+    pub const IMAGE: &str = "IMAGE";
+    /// Per-CPU array of [`super::RuleCounter`], by rule, of one generation.
+    pub const RULES: &str = "RULES";
+
+    /// Maps that outlive a generation: pinned by name, reused by the next one.
+    pub const LASTING: [&str; 7] =
+        [GENERATIONS, CONTROL, REASONS, EVENTS, BUDGETS, SEEN, FRAGMENTS];
+}
+
+/// Name of the read-only constant that holds the image's layout.
+pub const LAYOUT: &str = "LAYOUT";
+/// Name of the read-only constant that holds the generation's number.
+pub const GENERATION: &str = "GENERATION";
+
+/// Slot of the generation in force.
+pub const SLOT_CURRENT: u32 = 0;
+/// Slots of the program array; the second waits for a generation to fall back to.
+pub const SLOTS: u32 = 2;
+
+/// Entries of the per-CPU budget table; a power of two.
+pub const BUDGETS: u32 = 1024;
+/// Entries of the per-CPU table of refused flows; a power of two.
+pub const SEEN: u32 = 16384;
+/// Bytes of the ring buffer; a power of two.
+pub const RING_BYTES: u32 = 4 << 20;
+/// Datagrams whose first fragment is remembered.
+pub const FRAGMENTS: u32 = 8192;
+
+/// Bytes in the ring at which the reader is woken. Below it a timer in the reader is enough: a
+/// wake-up for each event costs 2 µs a drop.
+pub const WAKE_BYTES: u64 = 64 << 10;
+
+/// Events that a device may send at once, per CPU.
+pub const BURST: u32 = 64;
+/// Events a second that a device may send in the long run, per CPU.
+pub const RATE: u32 = 20;
+/// Of [`BURST`], what is kept for flows that have not been reported yet.
+pub const RESERVE: u32 = 32;
+
+/// Frame metadata of a probe, see [`PROBE_MAGIC`]: bytes in front of the frame.
+pub const PROBE_BYTES: usize = 32;
+/// First eight bytes of a probe's metadata, in host order.
+///
+/// A test run with this in front of the frame gets the decision back in its place; nothing is
+/// counted and no event is sent. A frame from a driver has no metadata.
+pub const PROBE_MAGIC: u64 = 0x656e_666f_7263_6572;
+
+/// What user space tells the programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Control {
+    /// Wall clock less boot clock, in nanoseconds, two's complement.
+    pub wall_offset: u64,
+    /// Zero: room for a deadline.
+    pub reserved: [u64; 7],
+}
+
+const _: () = assert!(size_of::<Control>() == 64);
+
+/// Counters of one reason on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReasonCounter {
+    /// Frames with this outcome, those that would have been dropped included.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames that passed only because their group is observed.
+    pub would_drop: u64,
+    /// Events withheld by a budget.
+    pub suppressed: u64,
+    /// Events that the ring could not take.
+    pub lost: u64,
+}
+
+const _: () = assert!(size_of::<ReasonCounter>() == 40);
+
+/// Counters of one rule on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RuleCounter {
+    /// Frames that it decided.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+const _: () = assert!(size_of::<RuleCounter>() == 16);
+
+/// A device's event budget on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Source MAC that holds this entry.
+    pub mac: u64,
+    /// When tokens were last added, boot clock, in nanoseconds.
+    pub refilled: u64,
+    /// Events that it may still send.
+    pub tokens: u32,
+    /// Events withheld since its last one.
+    pub suppressed: u32,
+}
+
+const _: () = assert!(size_of::<Budget>() == 24);
+const _: () = assert!(size_of::<Record>() == 128);

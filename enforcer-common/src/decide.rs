@@ -1,0 +1,496 @@
+//! Flow and policy to verdict and reason.
+//!
+//! The order is the contract of the policy language: malformed, essential, source binding,
+//! quarantine, deny, allow, default verdict.
+
+use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
+use crate::image::{self, Corrupt, GroupEntry, Layout, Lines, NO_DEVICE, NO_RULE, Word, kind};
+use crate::packet::Frame;
+use crate::parse::{parse, settle};
+use crate::reason::{Reason, Verdict};
+
+/// Seconds for which a first fragment's verdict holds: RFC 791 section 3.2 asks receivers for 15,
+/// Linux waits 30 (`net.ipv4.ipfrag_time`).
+pub const FRAGMENT_SECONDS: u64 = 30;
+
+/// What differs between the kernel and the host.
+pub trait Policy: Lines {
+    /// Where everything begins.
+    fn layout(&self) -> &Layout;
+
+    /// Seconds since 1970-01-01 UTC.
+    fn now(&self) -> u64;
+
+    /// What was kept about a datagram's first fragment.
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentState>;
+
+    /// Keeps the verdict on a first fragment for the rest of its datagram.
+    fn keep_fragment(&self, key: &FragmentKey, state: &FragmentState);
+}
+
+/// One datagram of one device.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentKey {
+    /// Source address.
+    pub source: Address,
+    /// Destination address.
+    pub destination: Address,
+    /// Source MAC: another device cannot continue a datagram.
+    pub source_mac: u64,
+    /// Identification.
+    pub id: u32,
+    /// Interface index.
+    pub interface: u32,
+    /// VLAN id.
+    pub vlan: u16,
+    /// Upper-layer protocol.
+    pub protocol: u8,
+    /// Address family.
+    pub family: u8,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<FragmentKey>() == 56);
+
+/// What is kept about a first fragment that passed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentState {
+    /// When it passed, in seconds since 1970-01-01 UTC.
+    pub since: u64,
+    /// The rule that let it pass.
+    pub rule: u32,
+    /// Where it ended in the datagram, in bytes.
+    pub end: u32,
+}
+
+const _: () = assert!(size_of::<FragmentState>() == 16);
+
+/// What becomes of a frame, and why.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Rule that decided, or [`NO_RULE`].
+    pub rule: u32,
+    /// Slot in the MAC table, or [`NO_DEVICE`].
+    pub device: u32,
+    /// Group; 0 for unknown devices.
+    pub group: u32,
+    /// Why.
+    pub reason: Reason,
+    /// What.
+    pub verdict: Verdict,
+    /// Zero.
+    pub reserved: u16,
+}
+
+const _: () = assert!(size_of::<Decision>() == 16);
+
+/// What the image says of the sender, beside device and group.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    /// What the source tree says of the source address.
+    source: Word,
+    /// The value's upper two bits in the MAC table.
+    bound: u16,
+    /// Whether the frame's VLAN may arrive there: 0 or 1.
+    declared: u8,
+    /// Whether the group is observed: 0 or 1.
+    observes: u8,
+    /// The receiving interface's own MAC.
+    own_mac: u64,
+}
+
+/// A frame on its way to a verdict. In map memory in the kernel, see `settle`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// What the frame says.
+    pub flow: Flow,
+    /// What is decided.
+    pub decision: Decision,
+    identity: Identity,
+}
+
+impl Case {
+    /// Nothing known yet.
+    pub const NEW: Self = Self {
+        flow: Flow::NEW,
+        decision: Decision {
+            rule: NO_RULE,
+            device: NO_DEVICE,
+            group: 0,
+            reason: Reason::NoPolicy,
+            verdict: Verdict::Drop,
+            reserved: 0,
+        },
+        identity: Identity {
+            source: Word::NONE,
+            bound: 0,
+            own_mac: 0,
+            declared: 1,
+            observes: 0,
+        },
+    };
+}
+
+/// Judges a frame that interface `interface` received; `case` must be [`Case::NEW`].
+#[inline(always)]
+pub fn decide<F: Frame, P: Policy>(frame: &F, interface: u32, policy: &P, case: &mut Case) {
+    case.flow.interface = interface;
+    case.flow.length = frame.length();
+    if let Err(fault) = parse(frame, &mut case.flow) {
+        case.flow.fault = fault.number();
+    }
+    settle();
+    judge(policy, case);
+}
+
+/// Judges the flow in `case`.
+#[inline(always)]
+pub fn judge<P: Policy>(policy: &P, case: &mut Case) {
+    let reason = match identify(policy, case) {
+        Ok(()) => {
+            settle();
+            match verdict_on(policy, case) {
+                Ok(reason) | Err(reason) => reason,
+            }
+        }
+        Err(reason) => reason,
+    };
+    case.decision.reason = reason;
+    settle();
+    let reason = case.decision.reason;
+    case.decision.verdict = if reason.passes() {
+        Verdict::Pass
+    } else if case.identity.observes != 0 && reason.observable() {
+        Verdict::WouldDrop
+    } else {
+        Verdict::Drop
+    };
+}
+
+impl From<Corrupt> for Reason {
+    #[inline(always)]
+    fn from(_: Corrupt) -> Self {
+        Self::Corrupt
+    }
+}
+
+/// Finds device and group: exact MAC, then the longest IP prefix, then the longest MAC prefix,
+/// then the VLAN, then the interface.
+#[inline(always)]
+fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
+    let layout = policy.layout();
+    let Case { flow, decision, identity } = case;
+    let interfaces = image::constant(&layout.interfaces);
+    if interfaces == image::ABSENT {
+        return Err(Reason::InterfaceUnknown);
+    }
+    let mask = image::constant(&layout.interfaces_mask);
+    let Some((number, _)) =
+        image::look_up_exact(policy, interfaces, mask, u64::from(flow.interface))?
+    else {
+        return Err(Reason::InterfaceUnknown);
+    };
+    let number = image::constant(&layout.interface_lines).wrapping_add(u32::from(number));
+    let line = policy.line(number).ok_or(Corrupt)?;
+    let [own_mac, packed, ..] = line.0;
+    let interface_group = packed as u32;
+    identity.own_mac = own_mac;
+    if flow.vlan() != 0 {
+        let declared = image::declares_vlan(policy, (packed >> 32) as u32, flow.vlan())?;
+        identity.declared = u8::from(declared);
+    }
+
+    let macs = image::constant(&layout.macs);
+    if macs != image::ABSENT {
+        let mask = image::constant(&layout.macs_mask);
+        if let Some((value, slot)) = image::look_up_exact(policy, macs, mask, flow.source_mac)? {
+            decision.device = slot;
+            identity.bound = value & (image::BOUND_SOURCES | image::BOUND_PLACE);
+            decision.group = u32::from(value & !(image::BOUND_SOURCES | image::BOUND_PLACE));
+        }
+    }
+    identity.source = owner(policy, flow, flow.source)?;
+    settle();
+    if decision.group != 0 {
+        return Ok(());
+    }
+    let mut word = identity.source;
+    if word.kind() != kind::PASS {
+        let prefixes = Word(image::constant(&layout.mac_prefixes));
+        word = image::look_up_64(policy, prefixes, flow.source_mac)?;
+    }
+    if word.kind() != kind::PASS && flow.vlan() != 0 {
+        let vlans = Word(image::constant(&layout.vlans));
+        word = image::look_up_32(policy, vlans, u32::from(flow.vlan()))?;
+    }
+    decision.group = if word.kind() == kind::PASS { word.payload() } else { interface_group };
+    Ok(())
+}
+
+/// What the source tree says of an address of the flow's family.
+#[inline(always)]
+fn owner<P: Policy>(policy: &P, flow: &Flow, address: Address) -> Result<Word, Corrupt> {
+    let layout = policy.layout();
+    match flow.family {
+        FAMILY_V4 => {
+            let word = Word(image::constant(&layout.sources_v4));
+            image::look_up_32(policy, word, address.to_v4())
+        }
+        FAMILY_V6 => {
+            let word = Word(image::constant(&layout.sources_v6));
+            image::look_up_128(policy, word, address.high, address.low)
+        }
+        _ => Ok(Word::NONE),
+    }
+}
+
+/// Whether the device may use an address of which the source tree says `word`.
+#[inline(always)]
+fn may_use(case: &Case, word: Word) -> bool {
+    if word.kind() == kind::DROP {
+        return word.payload() == case.decision.device;
+    }
+    case.identity.bound & image::BOUND_SOURCES == 0
+}
+
+/// The reason of the verdict; the rule, if one decides.
+#[inline(always)]
+fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> {
+    let layout = policy.layout();
+    let groups = image::constant(&layout.groups);
+    let count = image::constant(&layout.group_count);
+    let entry = image::group_entry(policy, groups, count, case.decision.group)?;
+    // The mode counts for malformed frames, too.
+    case.identity.observes = u8::from(entry.observes());
+    if let Some(fault) = Reason::from_fault(case.flow.fault) {
+        return Err(fault);
+    }
+    if case.flow.source_mac == case.identity.own_mac {
+        return Err(Reason::SourceMacOwn);
+    }
+    if case.identity.declared == 0 {
+        return Err(Reason::VlanUndeclared);
+    }
+    if case.flow.class != Class::Ip
+        && let Some(reason) = essential(policy, case)?
+    {
+        return Ok(reason);
+    }
+    settle();
+    if !may_use(case, case.identity.source) {
+        return Err(Reason::SourceBinding);
+    }
+    if case.identity.bound & image::BOUND_PLACE != 0 {
+        place(policy, case)?;
+    }
+    if entry.quarantines() {
+        return Err(Reason::Quarantine);
+    }
+    if case.flow.fragment == Fragment::Later {
+        return later_fragment(policy, case);
+    }
+    let reason = rules(policy, case, entry)?;
+    if case.flow.fragment == Fragment::First && (reason.passes() || entry.observes()) {
+        let end = u32::from(case.flow.fragment_length);
+        let state = FragmentState { since: policy.now(), rule: case.decision.rule, end };
+        policy.keep_fragment(&fragment_key(&case.flow), &state);
+    }
+    Ok(reason)
+}
+
+/// What is decided before any rule, see `[essential]` in the policy reference.
+#[inline(always)]
+fn essential<P: Policy>(policy: &P, case: &Case) -> Result<Option<Reason>, Reason> {
+    let flow = &case.flow;
+    let on = image::constant(&policy.layout().essential);
+    let (bit, reason) = match flow.class {
+        Class::Ip => return Ok(None),
+        Class::Arp => {
+            // A probe names no sender; every other ARP packet claims its sender address.
+            if flow.family == FAMILY_V4 && !may_use(case, case.identity.source) {
+                return Err(Reason::ArpSpoof);
+            }
+            (image::essential::ARP, Reason::Arp)
+        }
+        Class::Neighbour | Class::Multicast => {
+            if on & image::essential::NEIGHBOUR == 0 || !on_link(policy, flow)? {
+                return Ok(None);
+            }
+            if !claims_well(policy, case)? {
+                return Err(Reason::NeighbourSpoof);
+            }
+            (image::essential::NEIGHBOUR, Reason::Neighbour)
+        }
+        Class::Dhcp => {
+            if on & image::essential::DHCP == 0 || !to_dhcp_server(policy, flow)? {
+                return Ok(None);
+            }
+            (image::essential::DHCP, Reason::Dhcp)
+        }
+        Class::Eapol => (image::essential::EAPOL, Reason::Eapol),
+        Class::Lldp => (image::essential::LLDP, Reason::Lldp),
+        Class::Stp => (image::essential::STP, Reason::Stp),
+    };
+    if on & bit == 0 {
+        return Err(Reason::EssentialOff);
+    }
+    Ok(Some(reason))
+}
+
+#[inline(always)]
+fn is_link_local(address: Address) -> bool {
+    address.high >> 54 == 0x3fa
+}
+
+/// Whether an ND or MLD message stays on the link: to ff02::/16, fe80::/10 or an on-link address.
+#[inline(always)]
+fn on_link<P: Policy>(policy: &P, flow: &Flow) -> Result<bool, Corrupt> {
+    let destination = flow.destination;
+    if destination.high >> 48 == 0xff02 || is_link_local(destination) {
+        return Ok(true);
+    }
+    let site = Word(image::constant(&policy.layout().site_v6));
+    let word = image::look_up_128(policy, site, destination.high, destination.low)?;
+    Ok(word.kind() == kind::PASS)
+}
+
+/// Whether the addresses that an ND message claims may be the device's.
+#[inline(always)]
+fn claims_well<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
+    let flow = &case.flow;
+    const ADVERTISEMENT: u16 = 136;
+    if flow.destination_port >> 8 == ADVERTISEMENT {
+        let word = owner(policy, flow, flow.claim)?;
+        let exempt = is_link_local(flow.claim) && word.kind() != kind::DROP;
+        if !exempt && !may_use(case, word) {
+            return Ok(false);
+        }
+    }
+    let harmless = is_link_local(flow.source) || flow.source == Address::default();
+    let source = case.identity.source;
+    Ok(may_use(case, source) || (harmless && source.kind() != kind::DROP))
+}
+
+/// Whether a DHCP client message goes to everybody or to the gateway itself.
+#[inline(always)]
+fn to_dhcp_server<P: Policy>(policy: &P, flow: &Flow) -> Result<bool, Corrupt> {
+    let layout = policy.layout();
+    let destination = flow.destination;
+    let word = if flow.family == FAMILY_V4 {
+        if destination.to_v4() == u32::MAX {
+            return Ok(true);
+        }
+        image::look_up_32(policy, Word(image::constant(&layout.site_v4)), destination.to_v4())?
+    } else {
+        if destination.high >> 48 == 0xff02 {
+            return Ok(true);
+        }
+        let site = Word(image::constant(&layout.site_v6));
+        image::look_up_128(policy, site, destination.high, destination.low)?
+    };
+    Ok(word == Word::new(kind::PASS, image::SITE_OWN))
+}
+
+/// Whether the device is where it belongs.
+#[inline(always)]
+fn place<P: Policy>(policy: &P, case: &Case) -> Result<(), Reason> {
+    let flow = &case.flow;
+    let first = image::constant(&policy.layout().places);
+    let packed = image::index_64(policy, first, case.decision.device)?;
+    let vlan = packed >> image::place::VLAN_SHIFT & 0xfff;
+    if packed & image::place::HAS_VLAN != 0 && u64::from(flow.vlan()) != vlan {
+        return Err(Reason::VlanBinding);
+    }
+    let interface = packed as u32;
+    if interface != 0 && flow.interface != interface {
+        return Err(Reason::InterfaceBinding);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn fragment_key(flow: &Flow) -> FragmentKey {
+    FragmentKey {
+        source: flow.source,
+        destination: flow.destination,
+        source_mac: flow.source_mac,
+        id: flow.fragment_id,
+        interface: flow.interface,
+        vlan: flow.vlan(),
+        protocol: flow.protocol,
+        family: flow.family,
+        reserved: 0,
+    }
+}
+
+/// A later fragment shares the verdict of the first, and must not write into it.
+#[inline(always)]
+fn later_fragment<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> {
+    let flow = &case.flow;
+    let Some(state) = policy.fragment(&fragment_key(flow)) else {
+        return Err(Reason::FragmentOrphan);
+    };
+    if policy.now().wrapping_sub(state.since) > FRAGMENT_SECONDS {
+        return Err(Reason::FragmentOrphan);
+    }
+    if u32::from(flow.fragment_offset) < state.end {
+        return Err(Reason::FragmentOverlap);
+    }
+    case.decision.rule = state.rule;
+    Ok(Reason::FragmentOfPassed)
+}
+
+/// Deny, allow, default verdict.
+#[inline(always)]
+fn rules<P: Policy>(policy: &P, case: &mut Case, entry: GroupEntry) -> Result<Reason, Reason> {
+    let Case { flow, decision, .. } = case;
+    let descriptor = entry.descriptor();
+    if descriptor != image::ABSENT {
+        let destination = flow.destination;
+        let word = if flow.family == FAMILY_V4 {
+            image::destination_v4(policy, descriptor, destination.to_v4())?
+        } else {
+            image::destination_v6(policy, descriptor, destination.high, destination.low)?
+        };
+        let word = endpoint(policy, word, flow.service())?;
+        match word.kind() {
+            kind::NONE => {}
+            kind::PASS => {
+                decision.rule = word.payload();
+                return Ok(Reason::Allow);
+            }
+            kind::DROP => {
+                decision.rule = word.payload();
+                return Ok(Reason::Deny);
+            }
+            _ => return Err(Reason::Corrupt),
+        }
+    }
+    Ok(match (entry.default_pass(), decision.group) {
+        (true, 0) => Reason::UnknownPass,
+        (true, _) => Reason::DefaultPass,
+        (false, 0) => Reason::Unknown,
+        (false, _) => Reason::Default,
+    })
+}
+
+/// From what covers a destination to what decides for one of its services, now.
+#[inline(always)]
+fn endpoint<P: Policy>(policy: &P, word: Word, service: u32) -> Result<Word, Corrupt> {
+    let mut word = image::look_up_32(policy, word, service)?;
+    if image::constant(&policy.layout().flags) & image::flag::EXPIRING != 0 {
+        let mut left = image::MAX_EXPIRING;
+        while left > 0 && word.kind() == kind::EXPIRES {
+            let line = policy.line(word.payload()).ok_or(Corrupt)?;
+            word = image::expiry::at(line, policy.now())?;
+            left -= 1;
+        }
+    }
+    Ok(word)
+}

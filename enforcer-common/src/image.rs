@@ -1,0 +1,602 @@
+//! The lines of a policy image, and how to walk them.
+//!
+//! An image is one flat array of 64-byte [`Line`]s. Everything in it is reached from a
+//! [`Layout`] by line number; a number outside the array, or a word of the wrong kind, is
+//! [`Corrupt`] and never a verdict.
+//!
+//! **Words** are 32-bit values: four bits of [`Word`] kind, 28 bits of payload.
+//!
+//! **Trees** map every key to a word. They are B+trees over the *last* keys of intervals, in
+//! ascending order, children side by side, so that a node needs one child number:
+//!
+//! | line | keys of 32 bits | keys of 64 bits |
+//! |---|---|---|
+//! | inner | child, 15 ends | child, 7 ends |
+//! | leaf | 8 ends, 8 words | 5 ends, 5 words |
+//!
+//! The slot of a key is the number of ends below it. Unused ends hold the largest key, which no
+//! key exceeds. Addresses of IPv4, services and VLANs are 32-bit keys; MAC addresses and the
+//! halves of IPv6 addresses are 64-bit keys. An IPv6 tree over upper halves holds, where a
+//! prefix is longer than 64 bits, a word that is a tree over lower halves.
+//!
+//! **Tables** map exact keys of 48 bits to 16-bit values: eight entries a line, two candidate
+//! lines a key.
+
+/// 64 bytes, one cache line: the unit of a policy image. Eight 64-bit numbers in host order.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Line(pub [u64; 8]);
+
+/// A table or index that is not in this image.
+pub const ABSENT: u32 = u32::MAX;
+/// No rule decided.
+pub const NO_RULE: u32 = u32::MAX;
+/// No device of the MAC table.
+pub const NO_DEVICE: u32 = u32::MAX;
+/// Most groups in an image, the one of unknown devices included.
+pub const MAX_GROUPS: u32 = 1 << 14;
+/// Most rules with an end that may cover the same endpoint.
+pub const MAX_EXPIRING: usize = 8;
+/// Inner levels of a 32-bit tree below its top: 8 · 16^3 intervals.
+pub const MAX_DEPTH_32: u32 = 3;
+/// Inner levels below a group's descriptor: 12 · 8 · 16^4 intervals.
+pub const MAX_DEPTH_GROUP: u32 = 4;
+/// Inner levels of a 64-bit tree: 5 · 8^7 intervals.
+pub const MAX_DEPTH_64: u32 = 7;
+
+/// Ends in an inner line of a 32-bit tree.
+pub const INNER_32: usize = 15;
+/// Ends in a leaf of a 32-bit tree.
+pub const LEAF_32: usize = 8;
+/// Ends in an inner line of a 64-bit tree.
+pub const INNER_64: usize = 7;
+/// Ends in a leaf of a 64-bit tree.
+pub const LEAF_64: usize = 5;
+/// Ends in a group's descriptor.
+pub const DESCRIPTOR_ENDS: usize = 11;
+
+/// The image cannot be walked: a line number or a word that makes no sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Corrupt;
+
+/// Kinds of [`Word`].
+pub mod kind {
+    /// Nothing: no rule, no owner.
+    pub const NONE: u32 = 0;
+    /// Pass, by the rule in the payload. In a source tree: the group in the payload.
+    pub const PASS: u32 = 1;
+    /// Drop, by the rule in the payload. In a source tree: owned by the device in the payload.
+    pub const DROP: u32 = 2;
+    /// A rule with an end: the line in the payload, see [`super::expiry`].
+    pub const EXPIRES: u32 = 3;
+    /// A 32-bit tree of depth 0; the next three kinds are the deeper ones.
+    pub const TREE_32: u32 = 4;
+    /// A 64-bit tree of depth 0; the next seven kinds are the deeper ones.
+    pub const TREE_64: u32 = 8;
+}
+
+/// What a key maps to: four bits of [`kind`], 28 bits of payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(transparent)]
+pub struct Word(pub u32);
+
+impl Word {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// Largest payload.
+    pub const MAX_PAYLOAD: u32 = (1 << 28) - 1;
+
+    /// A word; bits of `payload` above 28 are lost.
+    #[inline(always)]
+    pub const fn new(kind: u32, payload: u32) -> Self {
+        Self(kind << 28 | payload & Self::MAX_PAYLOAD)
+    }
+
+    /// One of [`kind`].
+    #[inline(always)]
+    pub const fn kind(self) -> u32 {
+        self.0 >> 28
+    }
+
+    /// A line, rule, group or device, by kind.
+    #[inline(always)]
+    pub const fn payload(self) -> u32 {
+        self.0 & Self::MAX_PAYLOAD
+    }
+}
+
+/// Where everything in an image begins. Read-only constants of the kernel program, so that the
+/// verifier removes the code for what is [`ABSENT`] or [`Word::NONE`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// First line of the table MAC → group, [`BOUND_SOURCES`] and [`BOUND_PLACE`].
+    pub macs: u32,
+    /// Lines of that table less one; a power of two less one.
+    pub macs_mask: u32,
+    /// First line of the index device → VLAN and interface, eight 64-bit numbers a line.
+    pub places: u32,
+    /// Tree over MAC addresses → group.
+    pub mac_prefixes: u32,
+    /// Tree over IPv4 source addresses → group or owner.
+    pub sources_v4: u32,
+    /// Tree over IPv6 source addresses → group or owner.
+    pub sources_v6: u32,
+    /// Tree over VLAN ids → group.
+    pub vlans: u32,
+    /// First line of the table interface index → line behind [`Layout::interface_lines`].
+    pub interfaces: u32,
+    /// Lines of that table less one.
+    pub interfaces_mask: u32,
+    /// First interface line.
+    pub interface_lines: u32,
+    /// First line of the group entries, eight 64-bit numbers a line.
+    pub groups: u32,
+    /// Number of groups, the one of unknown devices (0) included.
+    pub group_count: u32,
+    /// Tree over IPv4 addresses → [`kind::PASS`] with [`SITE_OWN`] or [`SITE_LOCAL`].
+    pub site_v4: u32,
+    /// The same for IPv6.
+    pub site_v6: u32,
+    /// Bits of [`essential`].
+    pub essential: u32,
+    /// Bits of [`flag`].
+    pub flags: u32,
+}
+
+impl Layout {
+    /// Nothing is present: every frame is [`Corrupt`].
+    pub const EMPTY: Self = Self {
+        macs: ABSENT,
+        macs_mask: 0,
+        places: ABSENT,
+        mac_prefixes: 0,
+        sources_v4: 0,
+        sources_v6: 0,
+        vlans: 0,
+        interfaces: ABSENT,
+        interfaces_mask: 0,
+        interface_lines: 0,
+        groups: ABSENT,
+        group_count: 0,
+        site_v4: 0,
+        site_v6: 0,
+        essential: 0,
+        flags: 0,
+    };
+}
+
+/// Bits of [`Layout::essential`].
+pub mod essential {
+    /// ARP.
+    pub const ARP: u32 = 1;
+    /// ND and MLD.
+    pub const NEIGHBOUR: u32 = 2;
+    /// DHCP.
+    pub const DHCP: u32 = 4;
+    /// 802.1X.
+    pub const EAPOL: u32 = 8;
+    /// LLDP.
+    pub const LLDP: u32 = 16;
+    /// Spanning tree.
+    pub const STP: u32 = 32;
+}
+
+/// Bits of [`Layout::flags`].
+pub mod flag {
+    /// Some rules have an end.
+    pub const EXPIRING: u32 = 1;
+}
+
+/// An address of the gateway itself.
+pub const SITE_OWN: u32 = 1;
+/// An address in an on-link prefix of a protected interface.
+pub const SITE_LOCAL: u32 = 2;
+
+/// Bit of a MAC table value: the device may only use the source addresses that it owns.
+pub const BOUND_SOURCES: u16 = 1 << 15;
+/// Bit of a MAC table value: the device has a VLAN or an interface of its own.
+pub const BOUND_PLACE: u16 = 1 << 14;
+/// Owner of the gateway's own addresses in a source tree: no device.
+pub const OWNER_GATEWAY: u32 = Word::MAX_PAYLOAD;
+
+/// Reads a number that may be a constant of the running program.
+///
+/// A plain read would let the compiler take the value that the object was built with.
+#[inline(always)]
+pub fn constant(field: &u32) -> u32 {
+    // SAFETY: a reference is valid for reads.
+    unsafe { core::ptr::read_volatile(field) }
+}
+
+impl Line {
+    /// One of the sixteen 32-bit numbers, low half first.
+    #[inline(always)]
+    pub fn word(&self, index: usize) -> Option<u32> {
+        let pair = self.0.get(index / 2)?;
+        Some((pair >> (index % 2 * 32)) as u32)
+    }
+
+    /// Sets one of the sixteen 32-bit numbers; an index past them does nothing.
+    pub fn set_word(&mut self, index: usize, word: u32) {
+        if let Some(pair) = self.0.get_mut(index / 2) {
+            let shift = index % 2 * 32;
+            *pair = *pair & !(u64::from(u32::MAX) << shift) | u64::from(word) << shift;
+        }
+    }
+}
+
+/// Access to the lines of an image.
+pub trait Lines {
+    /// The line with this number.
+    fn line(&self, number: u32) -> Option<&Line>;
+}
+
+impl Lines for [Line] {
+    fn line(&self, number: u32) -> Option<&Line> {
+        self.get(number as usize)
+    }
+}
+
+#[inline(always)]
+fn fetch<L: Lines + ?Sized>(lines: &L, number: u32) -> Result<&Line, Corrupt> {
+    lines.line(number).ok_or(Corrupt)
+}
+
+/// 1 if `end < key`, for a key of 32 bits in 64.
+///
+/// Subtraction and shift: a branch would double the verifier's paths with each end. `key` must
+/// come out of [`opaque`], or the compiler sees through it and branches.
+#[inline(always)]
+fn below_32(end: u32, key: u64) -> u32 {
+    (u64::from(end).wrapping_sub(key) >> 63) as u32
+}
+
+/// The same number, of which the compiler knows nothing.
+#[inline(always)]
+fn opaque(number: u64) -> u64 {
+    core::hint::black_box(number)
+}
+
+/// 1 if `end < key`: the borrow of `end - key` (Hacker's Delight, section 2-13).
+#[inline(always)]
+fn below_64(end: u64, key: u64) -> u32 {
+    (((!end & key) | ((!end | key) & end.wrapping_sub(key))) >> 63) as u32
+}
+
+/// Number of the words `first..=last` of `line` that are below `key`.
+#[inline(always)]
+fn rank_32<const FIRST: usize, const COUNT: usize>(line: &Line, key: u64) -> u32 {
+    let mut rank = 0;
+    let mut index = FIRST;
+    while index < FIRST + COUNT {
+        rank += below_32(line.word(index).unwrap_or(u32::MAX), key);
+        index += 1;
+    }
+    rank
+}
+
+#[inline(always)]
+fn rank_64<const FIRST: usize, const COUNT: usize>(line: &Line, key: u64) -> u32 {
+    let mut rank = 0;
+    let mut index = FIRST;
+    while index < FIRST + COUNT {
+        rank += below_64(line.0.get(index).copied().unwrap_or(u64::MAX), key);
+        index += 1;
+    }
+    rank
+}
+
+/// Follows `depth` inner lines from `number` and reads the leaf.
+#[inline(always)]
+fn descend_32<const MAX: u32, L: Lines + ?Sized>(
+    lines: &L,
+    mut number: u32,
+    depth: u32,
+    key: u64,
+) -> Result<Word, Corrupt> {
+    let mut level = 0;
+    while level < MAX {
+        if level < depth {
+            let line = fetch(lines, number)?;
+            let child = line.word(0).ok_or(Corrupt)?;
+            number = child.wrapping_add(rank_32::<1, INNER_32>(line, key));
+        }
+        level += 1;
+    }
+    let leaf = fetch(lines, number)?;
+    let rank = rank_32::<0, LEAF_32>(leaf, key);
+    leaf.word(LEAF_32 + (rank as usize & (LEAF_32 - 1))).map(Word).ok_or(Corrupt)
+}
+
+/// Looks a 32-bit key up in the tree that `word` names; other kinds of word are the answer.
+#[inline(always)]
+pub fn look_up_32<L: Lines + ?Sized>(lines: &L, word: Word, key: u32) -> Result<Word, Corrupt> {
+    let depth = word.kind().wrapping_sub(kind::TREE_32);
+    if depth > MAX_DEPTH_32 {
+        return Ok(word);
+    }
+    descend_32::<MAX_DEPTH_32, L>(lines, word.payload(), depth, opaque(u64::from(key)))
+}
+
+/// Looks a 64-bit key up in the tree that `word` names; other kinds of word are the answer.
+#[inline(always)]
+pub fn look_up_64<L: Lines + ?Sized>(lines: &L, word: Word, key: u64) -> Result<Word, Corrupt> {
+    let depth = word.kind().wrapping_sub(kind::TREE_64);
+    if depth > MAX_DEPTH_64 {
+        return Ok(word);
+    }
+    let mut number = word.payload();
+    let mut level = 0;
+    while level < MAX_DEPTH_64 {
+        if level < depth {
+            let line = fetch(lines, number)?;
+            let child = line.word(0).ok_or(Corrupt)?;
+            number = child.wrapping_add(rank_64::<1, INNER_64>(line, key));
+        }
+        level += 1;
+    }
+    let leaf = fetch(lines, number)?;
+    let rank = rank_64::<0, LEAF_64>(leaf, key) as usize;
+    // A key above the last end of a leaf cannot come here; the last slot then answers.
+    let slot = if rank < LEAF_64 { rank } else { LEAF_64 - 1 };
+    leaf.word(2 * LEAF_64 + slot).map(Word).ok_or(Corrupt)
+}
+
+/// Looks an IPv6 address up: the upper half, and where that is not enough the lower.
+#[inline(always)]
+pub fn look_up_128<L: Lines + ?Sized>(
+    lines: &L,
+    word: Word,
+    high: u64,
+    low: u64,
+) -> Result<Word, Corrupt> {
+    let word = look_up_64(lines, word, high)?;
+    look_up_64(lines, word, low)
+}
+
+/// Where a table's two candidate lines are, from the key.
+#[inline(always)]
+pub const fn bucket_hashes(key: u64) -> (u32, u32) {
+    // Fibonacci hashing; packets never insert, so that the constant needs no secret.
+    let mixed = (key ^ key >> 23).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed >> 40) as u32, (mixed >> 16) as u32)
+}
+
+/// Looks a 48-bit key up in a table: its value and slot number.
+#[inline(always)]
+pub fn look_up_exact<L: Lines + ?Sized>(
+    lines: &L,
+    first: u32,
+    mask: u32,
+    key: u64,
+) -> Result<Option<(u16, u32)>, Corrupt> {
+    let (one, two) = bucket_hashes(key);
+    if let Some(found) = in_bucket(lines, first, one & mask, key)? {
+        return Ok(Some(found));
+    }
+    in_bucket(lines, first, two & mask, key)
+}
+
+#[inline(always)]
+fn in_bucket<L: Lines + ?Sized>(
+    lines: &L,
+    first: u32,
+    bucket: u32,
+    key: u64,
+) -> Result<Option<(u16, u32)>, Corrupt> {
+    let line = fetch(lines, first.wrapping_add(bucket))?;
+    let mut slot = 0u32;
+    while slot < 8 {
+        let entry = line.0.get(slot as usize).copied().unwrap_or(0);
+        // An empty entry is 0: the all-zero key is not in any table.
+        if entry >> 16 == key && entry != 0 {
+            return Ok(Some((entry as u16, bucket * 8 + slot)));
+        }
+        slot += 1;
+    }
+    Ok(None)
+}
+
+/// An entry of a table: 48 bits of key, 16 of value.
+pub const fn table_entry(key: u64, value: u16) -> u64 {
+    key << 16 | value as u64
+}
+
+/// What a group does with the frames it would drop.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Drops them.
+    Enforce = 0,
+    /// Lets them pass and says so.
+    Observe = 1,
+    /// Drops all but the essentials.
+    Quarantine = 2,
+}
+
+/// A group's entry: published with one 8-byte store, read once a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct GroupEntry(pub u64);
+
+impl GroupEntry {
+    /// An entry.
+    pub const fn new(descriptor: u32, mode: Mode, default_pass: bool) -> Self {
+        Self(descriptor as u64 | (mode as u64) << 32 | (default_pass as u64) << 40)
+    }
+
+    /// Line of the [`descriptor`]; [`ABSENT`] when the group has no rules.
+    #[inline(always)]
+    pub const fn descriptor(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Whether refused frames pass.
+    #[inline(always)]
+    pub const fn observes(self) -> bool {
+        (self.0 >> 32) as u8 == Mode::Observe as u8
+    }
+
+    /// Whether all but the essentials is dropped.
+    #[inline(always)]
+    pub const fn quarantines(self) -> bool {
+        (self.0 >> 32) as u8 == Mode::Quarantine as u8
+    }
+
+    /// Whether frames that no rule matches pass.
+    #[inline(always)]
+    pub const fn default_pass(self) -> bool {
+        (self.0 >> 40) as u8 != 0
+    }
+}
+
+/// Reads a group's entry.
+#[inline(always)]
+pub fn group_entry<L: Lines + ?Sized>(
+    lines: &L,
+    groups: u32,
+    count: u32,
+    group: u32,
+) -> Result<GroupEntry, Corrupt> {
+    if group >= count {
+        return Err(Corrupt);
+    }
+    let line = fetch(lines, groups.wrapping_add(group >> 3))?;
+    let slot = line.0.get((group & 7) as usize).ok_or(Corrupt)?;
+    // SAFETY: a reference is valid for reads. Volatile: exactly one 8-byte load, so that mode
+    // and descriptor belong together while user space stores another entry.
+    Ok(GroupEntry(unsafe { core::ptr::read_volatile(slot) }))
+}
+
+/// A group's descriptor: the top of its IPv4 destination tree, and the word of its IPv6 tree.
+///
+/// Words: 0 depth of the IPv4 tree below this line, [`ABSENT`] for none; 1 its first child;
+/// 2 to 12 ends; 13 the IPv6 word.
+pub mod descriptor {
+    /// Word of the depth below the descriptor.
+    pub const DEPTH: usize = 0;
+    /// Word of the first child.
+    pub const CHILD: usize = 1;
+    /// First word of the ends.
+    pub const ENDS: usize = 2;
+    /// Word of the IPv6 tree.
+    pub const V6: usize = 13;
+}
+
+/// Looks an IPv4 destination up in a group's descriptor.
+#[inline(always)]
+pub fn destination_v4<L: Lines + ?Sized>(
+    lines: &L,
+    number: u32,
+    key: u32,
+) -> Result<Word, Corrupt> {
+    let line = fetch(lines, number)?;
+    let depth = line.word(descriptor::DEPTH).ok_or(Corrupt)?;
+    if depth == ABSENT {
+        return Ok(Word::NONE);
+    }
+    let child = line.word(descriptor::CHILD).ok_or(Corrupt)?;
+    let key = opaque(u64::from(key));
+    let rank = rank_32::<{ descriptor::ENDS }, DESCRIPTOR_ENDS>(line, key);
+    descend_32::<MAX_DEPTH_GROUP, L>(lines, child.wrapping_add(rank), depth, key)
+}
+
+/// Looks an IPv6 destination up in a group's descriptor.
+#[inline(always)]
+pub fn destination_v6<L: Lines + ?Sized>(
+    lines: &L,
+    number: u32,
+    high: u64,
+    low: u64,
+) -> Result<Word, Corrupt> {
+    let word = fetch(lines, number)?.word(descriptor::V6).map(Word).ok_or(Corrupt)?;
+    look_up_128(lines, word, high, low)
+}
+
+/// A rule with an end, as a line: 0 the end in seconds since 1970-01-01 UTC, 1 low half the word until
+/// then, high half the word from then on.
+pub mod expiry {
+    use super::{Corrupt, Line, Word};
+
+    /// The line of a rule with an end.
+    pub const fn line(until: u64, before: Word, after: Word) -> Line {
+        Line([until, before.0 as u64 | (after.0 as u64) << 32, 0, 0, 0, 0, 0, 0])
+    }
+
+    /// The word that holds at `now`.
+    #[inline(always)]
+    pub fn at(line: &Line, now: u64) -> Result<Word, Corrupt> {
+        let until = line.0.first().ok_or(Corrupt)?;
+        line.word(if now < *until { 2 } else { 3 }).map(Word).ok_or(Corrupt)
+    }
+}
+
+/// Where a device belongs: bits 0 to 31 the interface index, 0 for any; then
+/// [`place::HAS_VLAN`] and the VLAN id.
+pub mod place {
+    /// Bit: the device belongs to the VLAN in the twelve bits from [`VLAN_SHIFT`].
+    pub const HAS_VLAN: u64 = 1 << 48;
+    /// First bit of the VLAN id; 0 is untagged.
+    pub const VLAN_SHIFT: u32 = 32;
+}
+
+/// Reads one of the 64-bit numbers of an index that starts at line `first`.
+#[inline(always)]
+pub fn index_64<L: Lines + ?Sized>(lines: &L, first: u32, number: u32) -> Result<u64, Corrupt> {
+    let line = fetch(lines, first.wrapping_add(number >> 3))?;
+    line.0.get((number & 7) as usize).copied().ok_or(Corrupt)
+}
+
+/// An interface: 0 its own MAC; 1 low half its group, high half the first of eight lines of a
+/// bitmap of declared VLANs, or [`ABSENT`].
+pub mod interface {
+    /// Word of the group.
+    pub const GROUP: usize = 2;
+    /// Word of the bitmap's first line.
+    pub const VLANS: usize = 3;
+}
+
+/// Whether `vlan` is in the bitmap that starts at `first`.
+#[inline(always)]
+pub fn declares_vlan<L: Lines + ?Sized>(lines: &L, first: u32, vlan: u16) -> Result<bool, Corrupt> {
+    if first == ABSENT {
+        return Ok(false);
+    }
+    let vlan = u32::from(vlan);
+    let line = fetch(lines, first.wrapping_add(vlan >> 9 & 7))?;
+    let bits = line.0.get((vlan >> 6 & 7) as usize).ok_or(Corrupt)?;
+    Ok(bits >> (vlan & 63) & 1 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn branch_free_comparisons_are_right_at_the_edges() {
+        let edges = [0u64, 1, 2, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff];
+        for &a in &edges {
+            for &b in &edges {
+                assert_eq!(below_32(a as u32, b), u32::from(a < b), "{a} {b}");
+                let (wide_a, wide_b) = (a << 32 | a, b << 32 | b);
+                assert_eq!(below_64(wide_a, wide_b), u32::from(wide_a < wide_b));
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_outside_the_image_is_corrupt() {
+        let lines: &[Line] = &[Line::default()];
+        assert_eq!(look_up_32(lines, Word::new(kind::TREE_32, 1), 0), Err(Corrupt));
+        assert_eq!(look_up_64(lines, Word::new(kind::TREE_64 + 7, 9), 0), Err(Corrupt));
+        assert_eq!(group_entry(lines, 0, 8, 8), Err(Corrupt));
+        assert_eq!(look_up_exact(lines, ABSENT, 0, 1), Err(Corrupt));
+    }
+
+    #[test]
+    fn words_keep_kind_and_payload() {
+        let word = Word::new(kind::TREE_64 + 7, Word::MAX_PAYLOAD);
+        assert_eq!((word.kind(), word.payload()), (15, Word::MAX_PAYLOAD));
+    }
+}

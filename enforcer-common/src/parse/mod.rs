@@ -1,0 +1,166 @@
+//! Frame to [`Flow`], or why not.
+//!
+//! - [`link`](self): Ethernet, VLAN tags, 802.3, ARP and what stands on its own EtherType
+//! - `network`: IPv4, IPv6 and its extension headers
+//! - `transport`: TCP, UDP, ICMP, ICMPv6, ND and DHCP
+//!
+//! What cannot be read is a reason to drop, never to pass. Every length is checked against the
+//! frame and against the header that encloses it.
+
+mod network;
+mod transport;
+
+use crate::flow::{Address, Class, FAMILY_V4, Flow};
+use crate::packet::Frame;
+use crate::reason::Reason;
+use crate::wire::{self, ether_type};
+
+/// Reads a frame into `flow`, as far as it can be read.
+///
+/// `flow.interface` and `flow.length` are the caller's. On an error, the fields read before it
+/// are set: an event can still name the device.
+///
+/// # Errors
+///
+/// The reason why no policy could let this frame pass.
+#[inline(always)]
+pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
+    let Some(head) = frame.read::<{ wire::ETHERNET }>(0) else {
+        return Err(Reason::TruncatedEthernet);
+    };
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = head;
+    flow.destination_mac = wire::mac([d0, d1, d2, d3, d4, d5]);
+    flow.source_mac = wire::mac([s0, s1, s2, s3, s4, s5]);
+    flow.ether_type = wire::be16(t0, t1);
+    if flow.source_mac & wire::MULTICAST_MAC != 0 {
+        return Err(Reason::SourceMacMulticast);
+    }
+
+    let mut offset = wire::ETHERNET;
+    // Two tags, unrolled: their offsets are constants to the verifier.
+    if is_tag(flow.ether_type) {
+        offset = tag(frame, flow, wire::ETHERNET, 0)?;
+        if is_tag(flow.ether_type) {
+            offset = tag(frame, flow, wire::ETHERNET + wire::TAG, 1)?;
+            if is_tag(flow.ether_type) {
+                return Err(Reason::VlanDepth);
+            }
+            let [outer, inner] = flow.vlans;
+            if outer != 0 && inner != 0 {
+                // The policy names single VLANs only: a stack of two cannot be declared.
+                return Err(Reason::VlanUndeclared);
+            }
+        }
+    }
+
+    flow.network = offset as u8;
+    settle();
+    let offset = usize::from(flow.network);
+    match flow.ether_type {
+        ether_type::IPV4 => network::ipv4(frame, flow, offset),
+        ether_type::IPV6 => network::ipv6(frame, flow, offset),
+        ether_type::ARP => arp(frame, flow, offset),
+        ether_type::EAPOL => {
+            flow.class = Class::Eapol;
+            if is_reserved(flow.destination_mac) { Ok(()) } else { Err(Reason::EapolDestination) }
+        }
+        ether_type::LLDP if is_reserved(flow.destination_mac) => {
+            flow.class = Class::Lldp;
+            Ok(())
+        }
+        length if length < ether_type::FIRST => llc(frame, flow, offset),
+        _ => Err(Reason::EtherType),
+    }
+}
+
+/// Makes the compiler forget what it knows of memory.
+///
+/// The kernel keeps a [`Flow`] in map memory. What is read from there after this is any number
+/// to the verifier, so that it merges the paths that lead here instead of following each of
+/// them to the end of the program.
+#[inline(always)]
+pub(crate) fn settle() {
+    core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
+}
+
+#[inline(always)]
+fn is_tag(ether_type: u16) -> bool {
+    ether_type == ether_type::VLAN || ether_type == ether_type::SERVICE_VLAN
+}
+
+/// Whether no bridge forwards frames to this address: 01:80:c2:00:00:00 to :0f (IEEE 802.1D).
+#[inline(always)]
+fn is_reserved(mac: u64) -> bool {
+    mac & !0xf == wire::RESERVED_MAC
+}
+
+/// Reads the tag at `offset` and returns the offset behind it.
+#[inline(always)]
+fn tag<F: Frame>(
+    frame: &F,
+    flow: &mut Flow,
+    offset: usize,
+    index: usize,
+) -> Result<usize, Reason> {
+    let service = flow.ether_type == ether_type::SERVICE_VLAN;
+    let Some([control_high, control_low, type_high, type_low]) = frame.read::<4>(offset) else {
+        return Err(Reason::TruncatedEthernet);
+    };
+    let id = wire::be16(control_high, control_low) & 0x0fff;
+    if let Some(slot) = flow.vlans.get_mut(index) {
+        *slot = id;
+    }
+    flow.ether_type = wire::be16(type_high, type_low);
+    // Declared VLANs are 802.1Q; an 802.1ad tag with an id belongs to another number space.
+    if id == 0x0fff || (service && id != 0) {
+        return Err(Reason::VlanUndeclared);
+    }
+    Ok(offset + wire::TAG)
+}
+
+/// ARP for IPv4 over Ethernet, RFC 826.
+#[inline(always)]
+fn arp<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason> {
+    flow.class = Class::Arp;
+    let Some(packet) = frame.read::<{ wire::ARP }>(offset) else {
+        return Err(Reason::TruncatedNetwork);
+    };
+    let [h0, h1, p0, p1, hl, pl, o0, o1, m0, m1, m2, m3, m4, m5, a, b, c, d, rest @ ..] = packet;
+    let [_, _, _, _, _, _, e, f, g, h] = rest;
+    let operation = wire::be16(o0, o1);
+    let plain = wire::be16(h0, h1) == 1
+        && wire::be16(p0, p1) == ether_type::IPV4
+        && hl == 6
+        && pl == 4
+        && (operation == 1 || operation == 2)
+        && wire::mac([m0, m1, m2, m3, m4, m5]) == flow.source_mac
+        // More than Ethernet's padding behind the packet is a tunnel.
+        && flow.length as usize <= offset + wire::PADDED;
+    if !plain {
+        return Err(Reason::ArpMalformed);
+    }
+    flow.source = Address::v4(u32::from_be_bytes([a, b, c, d]));
+    flow.destination = Address::v4(u32::from_be_bytes([e, f, g, h]));
+    flow.claim = flow.source;
+    // A probe (RFC 5227) has no sender address and claims nothing.
+    if flow.source.low != 0 {
+        flow.family = FAMILY_V4;
+    }
+    Ok(())
+}
+
+/// An 802.3 frame: spanning tree is the one kind that a policy can want.
+#[inline(always)]
+fn llc<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason> {
+    let Some(header) = frame.read::<3>(offset) else {
+        return Err(Reason::TruncatedNetwork);
+    };
+    if header == [0x42, 0x42, 0x03] && is_reserved(flow.destination_mac) {
+        flow.class = Class::Stp;
+        return Ok(());
+    }
+    Err(Reason::Llc)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! IPv4, IPv6 and its extension headers.
+
+use super::{settle, transport};
+use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
+use crate::packet::Frame;
+use crate::reason::Reason;
+use crate::wire::{self, protocol};
+
+/// Extension headers that are walked before giving up.
+const MAX_EXTENSIONS: u32 = 4;
+/// Bytes of extension headers that are walked before giving up.
+const MAX_EXTENSION_BYTES: usize = 256;
+
+/// IPv4, RFC 791.
+#[inline(always)]
+pub(super) fn ipv4<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason> {
+    let Some(head) = frame.read::<{ wire::IPV4 }>(offset) else {
+        return Err(Reason::TruncatedNetwork);
+    };
+    let [version, _, l0, l1, i0, i1, f0, f1, _, number, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
+        head;
+    if version >> 4 != 4 {
+        return Err(Reason::IpVersion);
+    }
+    let header = usize::from(version & 0xf) * 4;
+    if header < wire::IPV4 {
+        return Err(Reason::HeaderLength);
+    }
+    flow.family = FAMILY_V4;
+    let source = u32::from_be_bytes([s0, s1, s2, s3]);
+    let destination = u32::from_be_bytes([d0, d1, d2, d3]);
+    flow.source = Address::v4(source);
+    flow.destination = Address::v4(destination);
+    flow.protocol = number;
+
+    let total = usize::from(wire::be16(l0, l1));
+    if offset + header > flow.length as usize {
+        return Err(Reason::TruncatedNetwork);
+    }
+    let Some(payload) = total.checked_sub(header) else {
+        return Err(Reason::Length);
+    };
+    if offset + total > flow.length as usize {
+        return Err(Reason::Length);
+    }
+    if header > wire::IPV4 {
+        return Err(options(frame, offset + wire::IPV4));
+    }
+    addresses_v4(flow, source, destination)?;
+
+    let fragment = wire::be16(f0, f1);
+    let behind = usize::from(fragment & 0x1fff) * 8;
+    let more = fragment & 0x2000 != 0;
+    if more || behind != 0 {
+        flow.fragment_id = u32::from(wire::be16(i0, i1));
+        fragmented(flow, behind, more, payload)?;
+        if flow.fragment == Fragment::Later {
+            return Ok(());
+        }
+    }
+    transport::parse(frame, flow, offset + wire::IPV4, payload)?;
+    if source == 0 && flow.class != Class::Dhcp {
+        return Err(Reason::MartianSource);
+    }
+    Ok(())
+}
+
+/// Names the option: all of them are refused (RFC 7126), a source route by its own name.
+///
+/// Up to three NOPs are looked behind; a source route that hides deeper is refused as well, only
+/// under the general name.
+#[inline(always)]
+fn options<F: Frame>(frame: &F, offset: usize) -> Reason {
+    const NOP: u8 = 1;
+    const LOOSE: u8 = 131;
+    const STRICT: u8 = 137;
+    let Some([a, b, c, d]) = frame.read::<4>(offset) else {
+        return Reason::TruncatedNetwork;
+    };
+    let mut first = a;
+    if first == NOP {
+        first = b;
+        if first == NOP {
+            first = c;
+            if first == NOP {
+                first = d;
+            }
+        }
+    }
+    if first == LOOSE || first == STRICT { Reason::SourceRoute } else { Reason::Options }
+}
+
+/// Addresses that no host may send from or to: RFC 1122 section 3.2.1.3, RFC 6890.
+///
+/// 0.0.0.0 as a source is judged later, because a DHCP client has no other.
+#[inline(always)]
+fn addresses_v4(flow: &Flow, source: u32, destination: u32) -> Result<(), Reason> {
+    let multicast = destination >> 28 == 0xe;
+    let broadcast = destination == u32::MAX;
+    if flow.destination_mac & wire::MULTICAST_MAC != 0 && !multicast && !broadcast {
+        return Err(Reason::CastMismatch);
+    }
+    let first = source >> 24;
+    if first == 127 || first >= 224 || (first == 0 && source != 0) {
+        return Err(Reason::MartianSource);
+    }
+    let first = destination >> 24;
+    if first == 127 || first == 0 || (first >= 240 && !broadcast) {
+        return Err(Reason::MartianDestination);
+    }
+    Ok(())
+}
+
+/// IPv6, RFC 8200.
+#[inline(always)]
+pub(super) fn ipv6<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason> {
+    let Some([version, _, _, _, l0, l1, next, hops]) = frame.read::<8>(offset) else {
+        return Err(Reason::TruncatedNetwork);
+    };
+    if version >> 4 != 6 {
+        return Err(Reason::IpVersion);
+    }
+    let (Some(source), Some(destination)) =
+        (frame.read::<16>(offset + 8), frame.read::<16>(offset + 24))
+    else {
+        return Err(Reason::TruncatedNetwork);
+    };
+    flow.family = FAMILY_V6;
+    flow.source = Address::v6(source);
+    flow.destination = Address::v6(destination);
+    flow.protocol = next;
+
+    let payload = usize::from(wire::be16(l0, l1));
+    if payload == 0 {
+        let jumbo = next == protocol::HOP_BY_HOP;
+        return Err(if jumbo { Reason::Jumbogram } else { Reason::Length });
+    }
+    if offset + wire::IPV6 + payload > flow.length as usize {
+        return Err(Reason::Length);
+    }
+    addresses_v6(flow)?;
+
+    let extensions = extensions(frame, flow, offset + wire::IPV6, payload)?;
+    settle();
+    if flow.fragment != Fragment::Later {
+        transport::parse(
+            frame,
+            flow,
+            offset + wire::IPV6 + extensions,
+            payload.saturating_sub(extensions),
+        )?;
+        if flow.protocol == protocol::ICMPV6 && flow.family == FAMILY_V6 {
+            transport::neighbour(frame, flow, offset + wire::IPV6, extensions, payload, hops)?;
+        }
+    }
+    let unspecified = flow.source == Address::default();
+    if unspecified && flow.class != Class::Neighbour && flow.class != Class::Multicast {
+        return Err(Reason::MartianSource);
+    }
+    Ok(())
+}
+
+/// Addresses that no host may send from or to: RFC 4291, RFC 6890.
+///
+/// `::` as a source is judged later, because duplicate address detection has no other.
+#[inline(always)]
+fn addresses_v6(flow: &Flow) -> Result<(), Reason> {
+    let (source, destination) = (flow.source, flow.destination);
+    let multicast = destination.high >> 56 == 0xff;
+    if flow.destination_mac & wire::MULTICAST_MAC != 0 && !multicast {
+        return Err(Reason::CastMismatch);
+    }
+    let unspecified = source.high == 0 && source.low == 0;
+    // ::/64 holds loopback, v4-compatible and v4-mapped addresses; none of them is on a wire.
+    if source.high >> 56 == 0xff || (source.high == 0 && !unspecified) {
+        return Err(Reason::MartianSource);
+    }
+    // ff00::/16 and ff01::/16 never leave a node.
+    let node_local = multicast && (destination.high >> 48) & 0xf <= 1;
+    if destination.high == 0 || node_local {
+        return Err(Reason::MartianDestination);
+    }
+    let link_local = source.high >> 54 == 0x3fa;
+    let on_link = destination.high >> 54 == 0x3fa || (multicast && scope(destination) <= 2);
+    if link_local && !on_link {
+        return Err(Reason::MartianSource);
+    }
+    Ok(())
+}
+
+/// Scope of a multicast address, RFC 4291 section 2.7.
+#[inline(always)]
+fn scope(address: Address) -> u64 {
+    (address.high >> 48) & 0xf
+}
+
+/// Walks the extension headers at `offset` and returns their length in bytes.
+#[inline(always)]
+fn extensions<F: Frame>(
+    frame: &F,
+    flow: &mut Flow,
+    offset: usize,
+    payload: usize,
+) -> Result<usize, Reason> {
+    let mut at = 0usize;
+    let mut count = 0u32;
+    while count <= MAX_EXTENSIONS {
+        settle();
+        match flow.protocol {
+            protocol::ROUTING => return Err(Reason::RoutingHeader),
+            protocol::NO_NEXT => return Err(Reason::NoNextHeader),
+            protocol::MOBILITY
+            | protocol::HIP
+            | protocol::SHIM6
+            | protocol::EXPERIMENT_1
+            | protocol::EXPERIMENT_2 => return Err(Reason::ExtensionHeader),
+            protocol::HOP_BY_HOP if count != 0 => return Err(Reason::ExtensionOrder),
+            protocol::HOP_BY_HOP | protocol::DESTINATION_OPTIONS | protocol::FRAGMENT => {}
+            _ => return Ok(at),
+        }
+        if count == MAX_EXTENSIONS {
+            return Err(Reason::ExtensionDepth);
+        }
+        // Inside the packet, not merely inside the frame.
+        if at + 8 > payload {
+            return Err(truncated(flow));
+        }
+        let Some([next, length, f0, f1, i0, i1, i2, i3]) = frame.read::<8>(offset + at) else {
+            return Err(Reason::TruncatedExtension);
+        };
+        let is_fragment = flow.protocol == protocol::FRAGMENT;
+        flow.protocol = next;
+        if is_fragment {
+            at += 8;
+            let field = wire::be16(f0, f1);
+            let behind = usize::from(field & 0xfff8);
+            let more = field & 1 != 0;
+            // An atomic fragment (RFC 6946) is the whole datagram.
+            if more || behind != 0 {
+                if flow.fragment != Fragment::Whole {
+                    return Err(Reason::ExtensionOrder);
+                }
+                flow.fragment_id = u32::from_be_bytes([i0, i1, i2, i3]);
+                fragmented(flow, behind, more, payload.saturating_sub(at))?;
+                if flow.fragment == Fragment::Later {
+                    return Ok(at);
+                }
+            }
+        } else {
+            at += (usize::from(length) + 1) * 8;
+        }
+        if at > MAX_EXTENSION_BYTES {
+            return Err(Reason::ExtensionLength);
+        }
+        if at > payload {
+            return Err(truncated(flow));
+        }
+        count += 1;
+    }
+    Err(Reason::ExtensionDepth)
+}
+
+/// A header chain must end inside the first fragment: RFC 7112.
+#[inline(always)]
+fn truncated(flow: &Flow) -> Reason {
+    if flow.fragment == Fragment::First { Reason::FragmentTiny } else { Reason::TruncatedExtension }
+}
+
+/// Notes where a fragment stands; `behind` and `payload` are in bytes.
+#[inline(always)]
+fn fragmented(flow: &mut Flow, behind: usize, more: bool, payload: usize) -> Result<(), Reason> {
+    flow.fragment_offset = behind as u16;
+    flow.fragment_length = payload as u16;
+    if more && payload % 8 != 0 || payload == 0 || behind + payload > 0xffff {
+        return Err(Reason::Length);
+    }
+    if behind == 0 {
+        flow.fragment = Fragment::First;
+    } else {
+        flow.fragment = Fragment::Later;
+        // RFC 3128: a fragment at offset 1 can only overwrite TCP flags.
+        if behind == 8 {
+            return Err(Reason::FragmentTiny);
+        }
+    }
+    Ok(())
+}

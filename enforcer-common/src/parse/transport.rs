@@ -1,0 +1,153 @@
+//! TCP, UDP, SCTP, ICMP, ICMPv6, ND and DHCP.
+
+use crate::flow::{Address, Class, FAMILY_V4, Flow, Fragment};
+use crate::packet::Frame;
+use crate::reason::Reason;
+use crate::wire::{self, protocol};
+
+/// Largest ND or MLD message that is essential, in bytes: more is a tunnel.
+const MAX_NEIGHBOUR: usize = 256;
+/// ff02::1:2, all DHCP relay agents and servers (RFC 8415 section 7.1).
+const DHCP_V6_SERVERS: Address = Address { high: 0xff02_0000_0000_0000, low: 0x0001_0002 };
+
+/// Reads the transport header at `offset`; `payload` bytes belong to the packet from there.
+#[inline(always)]
+pub(super) fn parse<F: Frame>(
+    frame: &F,
+    flow: &mut Flow,
+    offset: usize,
+    payload: usize,
+) -> Result<(), Reason> {
+    match flow.protocol {
+        protocol::TCP => {
+            let header = inside::<F, 20>(frame, flow, offset, payload)?;
+            let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, data, ..] = header;
+            flow.source_port = wire::be16(s0, s1);
+            flow.destination_port = wire::be16(d0, d1);
+            let length = usize::from(data >> 4) * 4;
+            if length < 20 || length > payload {
+                let tiny = flow.fragment == Fragment::First && length > payload;
+                return Err(if tiny { Reason::FragmentTiny } else { Reason::DataOffset });
+            }
+            Ok(())
+        }
+        protocol::UDP => {
+            let [s0, s1, d0, d1, l0, l1, _, _] = inside::<F, 8>(frame, flow, offset, payload)?;
+            flow.source_port = wire::be16(s0, s1);
+            flow.destination_port = wire::be16(d0, d1);
+            let length = usize::from(wire::be16(l0, l1));
+            // The length is the datagram's, of which a first fragment holds a part.
+            if length < 8 || (length > payload && flow.fragment == Fragment::Whole) {
+                return Err(Reason::Length);
+            }
+            dhcp(flow)
+        }
+        protocol::SCTP => {
+            let [s0, s1, d0, d1, ..] = inside::<F, 12>(frame, flow, offset, payload)?;
+            flow.source_port = wire::be16(s0, s1);
+            flow.destination_port = wire::be16(d0, d1);
+            Ok(())
+        }
+        protocol::ICMP if flow.family == FAMILY_V4 => {
+            let [kind, code, ..] = inside::<F, 8>(frame, flow, offset, payload)?;
+            flow.destination_port = wire::be16(kind, code);
+            // Redirect, router advertisement and solicitation (RFC 792, RFC 1256).
+            if kind == 5 || kind == 9 || kind == 10 {
+                return Err(Reason::Redirect);
+            }
+            Ok(())
+        }
+        protocol::ICMPV6 if flow.family != FAMILY_V4 => {
+            let [kind, code, ..] = inside::<F, 8>(frame, flow, offset, payload)?;
+            flow.destination_port = wire::be16(kind, code);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads `N` bytes that lie inside the packet, not merely inside the frame.
+#[inline(always)]
+fn inside<F: Frame, const N: usize>(
+    frame: &F,
+    flow: &Flow,
+    offset: usize,
+    payload: usize,
+) -> Result<[u8; N], Reason> {
+    if payload >= N && let Some(bytes) = frame.read::<N>(offset) {
+        return Ok(bytes);
+    }
+    // RFC 1858: the first fragment must hold the whole transport header.
+    let first = flow.fragment == Fragment::First;
+    Err(if first { Reason::FragmentTiny } else { Reason::TruncatedTransport })
+}
+
+/// DHCP by its ports: RFC 2131 section 4.1, RFC 8415 section 7.2.
+#[inline(always)]
+fn dhcp(flow: &mut Flow) -> Result<(), Reason> {
+    let v4 = flow.family == FAMILY_V4;
+    let (client, server) = if v4 { (68, 67) } else { (546, 547) };
+    if flow.source_port == server && flow.destination_port == client {
+        return Err(Reason::RogueDhcp);
+    }
+    let to_server = flow.source_port == client && flow.destination_port == server;
+    if to_server && flow.fragment == Fragment::Whole {
+        // Unicast to a server elsewhere is a matter of rules; the decision knows the gateway.
+        let broadcast = flow.destination.low == u64::from(u32::MAX);
+        let all_servers = flow.destination == DHCP_V6_SERVERS;
+        if (v4 && broadcast) || (!v4 && all_servers) || flow.source != Address::default() {
+            flow.class = Class::Dhcp;
+        }
+    }
+    Ok(())
+}
+
+/// Neighbour discovery (RFC 4861) and multicast listener reports (RFC 2710, RFC 3810).
+///
+/// `offset` is where the extension headers start, `extensions` their length, `payload` the
+/// length of both; `hops` is the hop limit of the IPv6 header.
+#[inline(always)]
+pub(super) fn neighbour<F: Frame>(
+    frame: &F,
+    flow: &mut Flow,
+    offset: usize,
+    extensions: usize,
+    payload: usize,
+    hops: u8,
+) -> Result<(), Reason> {
+    match flow.destination_port >> 8 {
+        134 => return Err(Reason::RogueRouter),
+        137 => return Err(Reason::Redirect),
+        133 | 135 | 136 => {
+            flow.class = Class::Neighbour;
+            // RFC 6980: never fragmented. RFC 4861 section 7.1: hop limit 255, code 0.
+            let plain = extensions == 0
+                && flow.fragment == Fragment::Whole
+                && hops == 255
+                && flow.destination_port & 0xff == 0
+                && payload <= MAX_NEIGHBOUR;
+            if !plain {
+                return Err(Reason::NeighbourMalformed);
+            }
+            if flow.destination_port >> 8 != 133 {
+                if payload < 24 {
+                    return Err(Reason::TruncatedTransport);
+                }
+                let Some(target) = frame.read::<16>(offset + 8) else {
+                    return Err(Reason::TruncatedTransport);
+                };
+                flow.claim = Address::v6(target);
+            }
+        }
+        // Reports and done; queries come from routers.
+        131 | 132 | 143 => {
+            let link_local = flow.source.high >> 54 == 0x3fa || flow.source == Address::default();
+            let to_link = flow.destination.high >> 48 == 0xff02;
+            if hops == 1 && link_local && to_link && payload <= MAX_NEIGHBOUR {
+                flow.class = Class::Multicast;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}

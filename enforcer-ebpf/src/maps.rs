@@ -1,0 +1,92 @@
+//! What is shared with user space; names, sizes and layouts are in `enforcer_common::abi`.
+
+use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
+use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter};
+use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy};
+use enforcer_common::image::{Layout, Line, Lines};
+use enforcer_common::reason::Reason;
+
+/// `BPF_F_MMAPABLE`, Linux 5.5: user space fills the image through memory.
+const MMAPABLE: u32 = 1 << 10;
+
+#[map]
+pub(crate) static GENERATIONS: ProgramArray = ProgramArray::pinned(abi::SLOTS, 0);
+#[map]
+pub(crate) static CONTROL: Array<Control> = Array::pinned(1, MMAPABLE);
+#[map]
+pub(crate) static REASONS: PerCpuArray<ReasonCounter> = PerCpuArray::pinned(Reason::COUNT as u32, 0);
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::pinned(abi::RING_BYTES, 0);
+#[map]
+pub(crate) static BUDGETS: PerCpuArray<Budget> = PerCpuArray::pinned(abi::BUDGETS, 0);
+#[map]
+pub(crate) static SEEN: PerCpuArray<u64> = PerCpuArray::pinned(abi::SEEN, 0);
+#[map]
+pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentState> =
+    LruHashMap::pinned(abi::FRAGMENTS, 0);
+/// Sized by the loader for its policy.
+#[map]
+pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
+/// Sized by the loader for its policy.
+#[map]
+pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
+/// The frame that this CPU is judging: too large for the stack, and see `settle`.
+#[map]
+pub(crate) static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
+
+/// Set by the loader: where everything in this generation's image begins.
+#[unsafe(no_mangle)]
+static LAYOUT: Layout = Layout::EMPTY;
+/// Set by the loader.
+#[unsafe(no_mangle)]
+static GENERATION: u32 = 0;
+
+/// The generation's number.
+#[inline(always)]
+pub(crate) fn generation() -> u32 {
+    enforcer_common::image::constant(&GENERATION)
+}
+
+/// Nanoseconds since boot, time asleep included.
+#[inline(always)]
+pub(crate) fn boot_time() -> u64 {
+    // SAFETY: the helper has no arguments and cannot fail.
+    unsafe { bpf_ktime_get_boot_ns() }
+}
+
+/// The policy, as this generation's maps hold it.
+pub(crate) struct Maps;
+
+impl Lines for Maps {
+    #[inline(always)]
+    fn line(&self, number: u32) -> Option<&Line> {
+        IMAGE.get(number)
+    }
+}
+
+impl Policy for Maps {
+    #[inline(always)]
+    fn layout(&self) -> &Layout {
+        &LAYOUT
+    }
+
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        let offset = CONTROL.get(0).map_or(0, |control| control.wall_offset);
+        boot_time().wrapping_add(offset) / 1_000_000_000
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentState> {
+        // SAFETY: values are plain numbers; a torn one can only come from user space.
+        unsafe { FRAGMENTS.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn keep_fragment(&self, key: &FragmentKey, state: &FragmentState) {
+        // A failure drops the rest of the datagram: closed.
+        let _ = FRAGMENTS.insert(key, state, 0);
+    }
+}

@@ -127,14 +127,13 @@ impl Case {
             verdict: Verdict::Drop,
             reserved: 0,
         },
-        identity: Identity {
-            source: Word::NONE,
-            bound: 0,
-            own_mac: 0,
-            declared: 1,
-            observes: 0,
-        },
+        identity: Identity { source: Word::NONE, bound: 0, own_mac: 0, declared: 1, observes: 0 },
     };
+
+    /// A flow that has been read, and nothing decided.
+    pub fn of(flow: Flow) -> Self {
+        Self { flow, ..Self::NEW }
+    }
 }
 
 /// Judges a frame that interface `interface` received; `case` must be [`Case::NEW`].
@@ -239,8 +238,11 @@ fn owner<P: Policy>(policy: &P, flow: &Flow, address: Address) -> Result<Word, C
     let layout = policy.layout();
     match flow.family {
         FAMILY_V4 => {
-            let word = Word(image::constant(&layout.sources_v4));
-            image::look_up_32(policy, word, address.to_v4())
+            let top = image::constant(&layout.sources_v4);
+            if top == image::ABSENT {
+                return Ok(Word::NONE);
+            }
+            image::look_up_top(policy, top, address.to_v4())
         }
         FAMILY_V6 => {
             let word = Word(image::constant(&layout.sources_v6));
@@ -454,7 +456,7 @@ fn rules<P: Policy>(policy: &P, case: &mut Case, entry: GroupEntry) -> Result<Re
     if descriptor != image::ABSENT {
         let destination = flow.destination;
         let word = if flow.family == FAMILY_V4 {
-            image::destination_v4(policy, descriptor, destination.to_v4())?
+            image::look_up_top(policy, descriptor, destination.to_v4())?
         } else {
             image::destination_v6(policy, descriptor, destination.high, destination.low)?
         };

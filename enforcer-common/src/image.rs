@@ -24,7 +24,7 @@
 
 /// 64 bytes, one cache line: the unit of a policy image. Eight 64-bit numbers in host order.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Line(pub [u64; 8]);
 
 /// A table or index that is not in this image.
@@ -39,8 +39,8 @@ pub const MAX_GROUPS: u32 = 1 << 14;
 pub const MAX_EXPIRING: usize = 8;
 /// Inner levels of a 32-bit tree below its top: 8 · 16^3 intervals.
 pub const MAX_DEPTH_32: u32 = 3;
-/// Inner levels below a group's descriptor: 12 · 8 · 16^4 intervals.
-pub const MAX_DEPTH_GROUP: u32 = 4;
+/// Inner levels below a [`top`]: 12 · 8 · 16^4 intervals.
+pub const MAX_DEPTH_TOP: u32 = 4;
 /// Inner levels of a 64-bit tree: 5 · 8^7 intervals.
 pub const MAX_DEPTH_64: u32 = 7;
 
@@ -52,8 +52,8 @@ pub const LEAF_32: usize = 8;
 pub const INNER_64: usize = 7;
 /// Ends in a leaf of a 64-bit tree.
 pub const LEAF_64: usize = 5;
-/// Ends in a group's descriptor.
-pub const DESCRIPTOR_ENDS: usize = 11;
+/// Ends in the top of a large tree.
+pub const TOP_ENDS: usize = 11;
 
 /// The image cannot be walked: a line number or a word that makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub struct Layout {
     pub places: u32,
     /// Tree over MAC addresses → group.
     pub mac_prefixes: u32,
-    /// Tree over IPv4 source addresses → group or owner.
+    /// Line of the [`top`] of the tree over IPv4 source addresses → group or owner.
     pub sources_v4: u32,
     /// Tree over IPv6 source addresses → group or owner.
     pub sources_v6: u32,
@@ -151,7 +151,7 @@ impl Layout {
         macs_mask: 0,
         places: ABSENT,
         mac_prefixes: 0,
-        sources_v4: 0,
+        sources_v4: ABSENT,
         sources_v6: 0,
         vlans: 0,
         interfaces: ABSENT,
@@ -426,7 +426,7 @@ impl GroupEntry {
         Self(descriptor as u64 | (mode as u64) << 32 | (default_pass as u64) << 40)
     }
 
-    /// Line of the [`descriptor`]; [`ABSENT`] when the group has no rules.
+    /// Line of the [descriptor](top); [`ABSENT`] when the group has no rules.
     #[inline(always)]
     pub const fn descriptor(self) -> u32 {
         self.0 as u32
@@ -469,12 +469,13 @@ pub fn group_entry<L: Lines + ?Sized>(
     Ok(GroupEntry(unsafe { core::ptr::read_volatile(slot) }))
 }
 
-/// A group's descriptor: the top of its IPv4 destination tree, and the word of its IPv6 tree.
+/// The top of a large 32-bit tree, and room for more: a group's descriptor is the top of its
+/// IPv4 destination tree and holds the word of its IPv6 tree.
 ///
-/// Words: 0 depth of the IPv4 tree below this line, [`ABSENT`] for none; 1 its first child;
-/// 2 to 12 ends; 13 the IPv6 word.
-pub mod descriptor {
-    /// Word of the depth below the descriptor.
+/// Words: 0 depth below this line, [`ABSENT`] for no tree; 1 the first child; 2 to 12 ends; 13
+/// the IPv6 word.
+pub mod top {
+    /// Word of the depth below this line.
     pub const DEPTH: usize = 0;
     /// Word of the first child.
     pub const CHILD: usize = 1;
@@ -484,22 +485,18 @@ pub mod descriptor {
     pub const V6: usize = 13;
 }
 
-/// Looks an IPv4 destination up in a group's descriptor.
+/// Looks a 32-bit key up in the tree whose [`top`] is line `number`.
 #[inline(always)]
-pub fn destination_v4<L: Lines + ?Sized>(
-    lines: &L,
-    number: u32,
-    key: u32,
-) -> Result<Word, Corrupt> {
+pub fn look_up_top<L: Lines + ?Sized>(lines: &L, number: u32, key: u32) -> Result<Word, Corrupt> {
     let line = fetch(lines, number)?;
-    let depth = line.word(descriptor::DEPTH).ok_or(Corrupt)?;
+    let depth = line.word(top::DEPTH).ok_or(Corrupt)?;
     if depth == ABSENT {
         return Ok(Word::NONE);
     }
-    let child = line.word(descriptor::CHILD).ok_or(Corrupt)?;
+    let child = line.word(top::CHILD).ok_or(Corrupt)?;
     let key = opaque(u64::from(key));
-    let rank = rank_32::<{ descriptor::ENDS }, DESCRIPTOR_ENDS>(line, key);
-    descend_32::<MAX_DEPTH_GROUP, L>(lines, child.wrapping_add(rank), depth, key)
+    let rank = rank_32::<{ top::ENDS }, TOP_ENDS>(line, key);
+    descend_32::<MAX_DEPTH_TOP, L>(lines, child.wrapping_add(rank), depth, key)
 }
 
 /// Looks an IPv6 destination up in a group's descriptor.
@@ -510,7 +507,7 @@ pub fn destination_v6<L: Lines + ?Sized>(
     high: u64,
     low: u64,
 ) -> Result<Word, Corrupt> {
-    let word = fetch(lines, number)?.word(descriptor::V6).map(Word).ok_or(Corrupt)?;
+    let word = fetch(lines, number)?.word(top::V6).map(Word).ok_or(Corrupt)?;
     look_up_128(lines, word, high, low)
 }
 

@@ -16,7 +16,8 @@ pub(crate) static GENERATIONS: ProgramArray = ProgramArray::pinned(abi::SLOTS, 0
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::pinned(1, MMAPABLE);
 #[map]
-pub(crate) static REASONS: PerCpuArray<ReasonCounter> = PerCpuArray::pinned(Reason::COUNT as u32, 0);
+pub(crate) static REASONS: PerCpuArray<ReasonCounter> =
+    PerCpuArray::pinned(Reason::COUNT as u32, 0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::pinned(abi::RING_BYTES, 0);
 #[map]

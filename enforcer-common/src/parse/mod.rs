@@ -96,12 +96,7 @@ fn is_reserved(mac: u64) -> bool {
 
 /// Reads the tag at `offset` and returns the offset behind it.
 #[inline(always)]
-fn tag<F: Frame>(
-    frame: &F,
-    flow: &mut Flow,
-    offset: usize,
-    index: usize,
-) -> Result<usize, Reason> {
+fn tag<F: Frame>(frame: &F, flow: &mut Flow, offset: usize, index: usize) -> Result<usize, Reason> {
     let service = flow.ether_type == ether_type::SERVICE_VLAN;
     let Some([control_high, control_low, type_high, type_low]) = frame.read::<4>(offset) else {
         return Err(Reason::TruncatedEthernet);

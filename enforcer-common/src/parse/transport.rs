@@ -74,7 +74,9 @@ fn inside<F: Frame, const N: usize>(
     offset: usize,
     payload: usize,
 ) -> Result<[u8; N], Reason> {
-    if payload >= N && let Some(bytes) = frame.read::<N>(offset) {
+    if payload >= N
+        && let Some(bytes) = frame.read::<N>(offset)
+    {
         return Ok(bytes);
     }
     // RFC 1858: the first fragment must hold the whole transport header.

@@ -9,8 +9,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub mod compile;
 pub mod read;
 
+pub use compile::{Compiled, compile};
 pub use read::read;
 
 /// A whole policy, as read from one document and the files of its sets.

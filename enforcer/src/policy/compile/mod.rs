@@ -1,0 +1,303 @@
+//! Model to image: a pure function, the same bytes for the same input.
+//!
+//! - `cover`: what covers a key
+//! - `tree`: intervals to lines
+//! - `sources`: who a frame comes from
+
+mod cover;
+mod sources;
+mod tree;
+
+use std::net::IpAddr;
+
+use enforcer_common::image::{
+    ABSENT, GroupEntry, Layout, Line, MAX_GROUPS, Mode as ImageMode, SITE_LOCAL, SITE_OWN, Word,
+    essential, flag, kind, top,
+};
+
+use super::{
+    DefaultVerdict, Essential, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, To,
+};
+use crate::image::Image;
+use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
+pub use sources::Slot;
+use tree::{Builder, TooLarge};
+
+const V4_MAX: u128 = u32::MAX as u128;
+
+/// An image, and what its numbers mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// What the kernel gets.
+    pub image: Image,
+    /// Rules by the number of their counter: each group's deny rules, then its allow rules.
+    pub rules: Vec<CompiledRule>,
+    /// Entries of the MAC table by slot.
+    pub slots: Vec<Option<Slot>>,
+    /// What the operator should know.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where a rule's number leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompiledRule {
+    /// Index into [`Policy::groups`].
+    pub group: usize,
+    /// Whether it is an allow rule.
+    pub allow: bool,
+    /// Index into the group's `allow` or `deny`.
+    pub index: usize,
+}
+
+impl CompiledRule {
+    /// The rule itself.
+    pub fn rule<'a>(&self, policy: &'a Policy) -> Option<(&'a Group, &'a Rule)> {
+        let group = policy.groups.get(self.group)?;
+        let rules = if self.allow { &group.allow } else { &group.deny };
+        Some((group, rules.get(self.index)?))
+    }
+}
+
+/// Compiles a policy for a machine.
+///
+/// Groups are numbered from 1 in the order of the policy; 0 are the unknown devices.
+///
+/// # Errors
+///
+/// What the image cannot hold, each with its place.
+pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
+    let mut builder = Builder::default();
+    let mut problems = Vec::new();
+    let mut warnings = Vec::new();
+    if policy.groups.len() >= MAX_GROUPS as usize - 1 {
+        let place = policy.groups.last().map(|group| group.place.clone());
+        problems.extend(place.map(|place| Problem {
+            severity: Severity::Error,
+            place,
+            message: format!("more than {} groups", MAX_GROUPS - 2),
+            hint: Some("merge groups with the same rules".into()),
+        }));
+        return Err(problems);
+    }
+
+    let (rules, entries) = groups(&mut builder, policy, site, &mut problems, &mut warnings);
+    let groups = builder.append(entries.chunks(8).map(|chunk| {
+        let mut line = Line::default();
+        for (slot, entry) in line.0.iter_mut().zip(chunk) {
+            *slot = entry.0;
+        }
+        line
+    }));
+    let expires = policy
+        .groups
+        .iter()
+        .flat_map(|group| group.allow.iter().chain(&group.deny))
+        .any(|rule| rule.until.is_some());
+    let mut layout = Layout {
+        groups,
+        group_count: entries.len() as u32,
+        essential: essentials(policy.essential),
+        flags: if expires { flag::EXPIRING } else { 0 },
+        ..Layout::EMPTY
+    };
+    match site_trees(&mut builder, site) {
+        Ok((v4, v6)) => (layout.site_v4, layout.site_v6) = (v4.0, v6.0),
+        Err(TooLarge) => problems.push(too_large(first_place(policy), "on-link prefixes")),
+    }
+    let slots = match sources::sources(&mut builder, policy, site, &mut layout, &mut warnings) {
+        Ok(slots) => slots,
+        Err(TooLarge) => {
+            problems.push(too_large(first_place(policy), "members"));
+            Vec::new()
+        }
+    };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let image = Image { layout, lines: builder.lines, rules: rules.len() as u32 };
+    Ok(Compiled { image, rules, slots, warnings })
+}
+
+/// Every group's descriptor and entry, and the numbers of the rules.
+fn groups(
+    builder: &mut Builder,
+    policy: &Policy,
+    site: &Site,
+    problems: &mut Vec<Problem>,
+    warnings: &mut Vec<Problem>,
+) -> (Vec<CompiledRule>, Vec<GroupEntry>) {
+    let unknown = policy.unknown;
+    let pass = unknown.default == DefaultVerdict::Pass;
+    let mut entries = vec![GroupEntry::new(ABSENT, image_mode(unknown.mode), pass)];
+    let mut numbers = Vec::new();
+    for (number, group) in policy.groups.iter().enumerate() {
+        let first = numbers.len();
+        let indices = |count: usize, allow| {
+            (0..count).map(move |index| CompiledRule { group: number, allow, index })
+        };
+        numbers.extend(indices(group.deny.len(), false));
+        numbers.extend(indices(group.allow.len(), true));
+        let rules: Vec<&Rule> = group.deny.iter().chain(&group.allow).collect();
+        for rule in rules.iter().filter(|rule| ended(rule, site)) {
+            warnings.push(Problem {
+                severity: Severity::Warning,
+                place: rule.place.clone(),
+                message: format!("rule {} has ended and is left out", rule.id),
+                hint: Some("remove it, or give it a later `until`".into()),
+            });
+        }
+        let descriptor = match descriptor(builder, group, &rules, first, site) {
+            Ok(line) if rules.is_empty() => {
+                let _ = line;
+                ABSENT
+            }
+            Ok(line) => builder.append([line]),
+            Err(CoverError::TooLarge) => {
+                problems.push(too_large(group.place.clone(), "rules"));
+                ABSENT
+            }
+            Err(CoverError::Expiring(rank)) => {
+                let place = rules.get(rank).map_or(group.place.clone(), |rule| rule.place.clone());
+                problems.push(Problem {
+                    severity: Severity::Error,
+                    place,
+                    message: "more than 8 rules with `until` cover the same endpoint".into(),
+                    hint: Some("merge rules that end at the same time".into()),
+                });
+                ABSENT
+            }
+        };
+        let pass = group.default == DefaultVerdict::Pass;
+        entries.push(GroupEntry::new(descriptor, image_mode(group.mode), pass));
+    }
+    (numbers, entries)
+}
+
+fn ended(rule: &Rule, site: &Site) -> bool {
+    rule.until.is_some_and(|until| until <= site.now)
+}
+
+fn descriptor(
+    builder: &mut Builder,
+    group: &Group,
+    rules: &[&Rule],
+    first: usize,
+    site: &Site,
+) -> Result<Line, CoverError> {
+    let mut ranked = Vec::with_capacity(rules.len());
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for (rank, rule) in rules.iter().enumerate() {
+        ranked.push(Ranked {
+            number: (first + rank) as u32,
+            pass: rank >= group.deny.len(),
+            until: rule.until,
+            services: &rule.services,
+        });
+        if ended(rule, site) {
+            continue;
+        }
+        let mut add = |range: Range| match range {
+            Range::V4(first, last) => v4.push((first.into(), last.into(), rank as u32)),
+            Range::V6(first, last) => v6.push((first, last, rank as u32)),
+        };
+        match &rule.to {
+            To::Any => {
+                add(Range::V4(0, u32::MAX));
+                add(Range::V6(0, u128::MAX));
+            }
+            To::Gateway => site.own.iter().for_each(|&address| add(host(address))),
+            To::Local => site_prefixes(site).for_each(add),
+            To::Range(range) => add(*range),
+            To::Set(set) => set.ranges.iter().copied().for_each(add),
+        }
+    }
+    let mut line = Line::default();
+    line.set_word(top::DEPTH, ABSENT);
+    if !v4.is_empty() {
+        let intervals = all_rules(builder, &ranked, &v4, V4_MAX)?;
+        builder.top_32(&intervals, &mut line)?;
+    }
+    if !v6.is_empty() {
+        let intervals = all_rules(builder, &ranked, &v6, u128::MAX)?;
+        line.set_word(top::V6, builder.tree_128(&intervals)?.0);
+    }
+    Ok(line)
+}
+
+fn image_mode(mode: Mode) -> ImageMode {
+    match mode {
+        Mode::Enforce => ImageMode::Enforce,
+        Mode::Observe => ImageMode::Observe,
+        Mode::Quarantine => ImageMode::Quarantine,
+    }
+}
+
+fn essentials(on: Essential) -> u32 {
+    let bit = |on, bit| if on { bit } else { 0 };
+    bit(on.arp, essential::ARP)
+        | bit(on.neighbour_discovery, essential::NEIGHBOUR)
+        | bit(on.dhcp, essential::DHCP)
+        | bit(on.eapol, essential::EAPOL)
+        | bit(on.lldp, essential::LLDP)
+        | bit(on.stp, essential::STP)
+}
+
+/// One address as a range.
+fn host(address: IpAddr) -> Range {
+    match address {
+        IpAddr::V4(address) => Range::V4(address.into(), address.into()),
+        IpAddr::V6(address) => Range::V6(address.into(), address.into()),
+    }
+}
+
+/// The on-link prefixes of the protected interfaces.
+fn site_prefixes(site: &Site) -> impl Iterator<Item = Range> + '_ {
+    site.interfaces.iter().flat_map(|interface| &interface.prefixes).map(|&(address, length)| {
+        match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
+                let first = u32::from(address) & mask;
+                Range::V4(first, first | !mask)
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+                let first = u128::from(address) & mask;
+                Range::V6(first, first | !mask)
+            }
+        }
+    })
+}
+
+/// Which addresses are the gateway's own and which are on-link, as trees.
+fn site_trees(builder: &mut Builder, site: &Site) -> Result<(Word, Word), TooLarge> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    let own = site.own.iter().map(|&address| (host(address), SITE_OWN));
+    let local = site_prefixes(site).map(|range| (range, SITE_LOCAL));
+    // Stable order: of two equal claims the last one written decides, and that is `own`.
+    for (range, what) in local.chain(own) {
+        let word = Word::new(kind::PASS, what);
+        match range {
+            Range::V4(first, last) => {
+                v4.push(Claim { first: first.into(), last: last.into(), word });
+            }
+            Range::V6(first, last) => v6.push(Claim { first, last, word }),
+        }
+    }
+    let v4 = builder.tree_32(&most_specific(v4, V4_MAX))?;
+    let v6 = builder.tree_128(&most_specific(v6, u128::MAX))?;
+    Ok((v4, v6))
+}
+
+fn first_place(policy: &Policy) -> Place {
+    let group = policy.groups.first().map(|group| group.place.clone());
+    group.unwrap_or(Place { file: "policy".into(), line: 1, column: 1 })
+}
+
+fn too_large(place: Place, what: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        place,
+        message: format!("too many {what} for one policy image"),
+        hint: Some("merge adjacent prefixes and ports, or split the policy".into()),
+    }
+}

@@ -203,6 +203,9 @@ impl Reader<'_> {
 fn syntax(message: &str) -> (String, Option<String>) {
     let mut message = message.trim().replace('\n', ", ");
     message.retain(|character| !character.is_control());
+    if let Some(start) = message.strip_suffix(", expected literal string") {
+        message.truncate(start.len());
+    }
     let hint = if message.contains("duplicate key") {
         Some("the same key or table is written twice; keep one")
     } else if message.contains("unquoted") || message.contains("string values must be quoted") {

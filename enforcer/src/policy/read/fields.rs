@@ -38,7 +38,7 @@ pub(super) fn nearest<'c>(
         .take(LOOK_AT)
         .map(|candidate| (distance(word, candidate, limit), candidate))
         .filter(|&(distance, _)| distance <= limit)
-        .min_by_key(|&(distance, _)| distance)
+        .min()
         .map(|(_, candidate)| candidate)
 }
 

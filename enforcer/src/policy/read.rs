@@ -2,6 +2,7 @@
 //!
 //! - `fields`: typed access to a table, and what is said about a value of the wrong type
 //! - `problems`: the list of problems, which is bounded
+//! - `syntax`: the errors of the TOML parser
 //! - `sets`, `devices`, `groups`, `rules`: one part of the document each
 //! - `claims`: which group a device belongs to must have one answer
 //!
@@ -15,6 +16,7 @@ mod groups;
 mod problems;
 mod rules;
 mod sets;
+mod syntax;
 #[cfg(test)]
 mod tests;
 
@@ -61,6 +63,7 @@ pub fn read(
         );
         return (Policy::default(), problems.finish(file));
     }
+    let text = syntax::readable(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         lines: Lines::new(file, text),
@@ -71,10 +74,11 @@ pub fn read(
         ranges: 0,
         device_index: HashMap::new(),
     };
-    for error in errors {
+    // Beyond these, one is as good as another.
+    for error in errors.iter().take(syntax::MAX_ERRORS) {
         let offset = error.span().map_or(0, |span| span.start);
         let place = reader.lines.place(offset);
-        let (message, hint) = syntax(error.message());
+        let (message, hint) = syntax::explain(error.message());
         reader.problems.syntax_error(place, message, hint);
     }
     reader.document(document.get_ref(), load);
@@ -197,21 +201,4 @@ impl Reader<'_> {
             *field = on;
         }
     }
-}
-
-/// The message of the TOML parser in our form, and a hint where one helps.
-fn syntax(message: &str) -> (String, Option<String>) {
-    let mut message = message.trim().replace('\n', ", ");
-    message.retain(|character| !character.is_control());
-    if let Some(start) = message.strip_suffix(", expected literal string") {
-        message.truncate(start.len());
-    }
-    let hint = if message.contains("duplicate key") {
-        Some("the same key or table is written twice; keep one")
-    } else if message.contains("unquoted") || message.contains("string values must be quoted") {
-        Some("texts are written in quotes: \"…\"")
-    } else {
-        None
-    };
-    (message, hint.map(str::to_owned))
 }

@@ -1,6 +1,9 @@
 //! The policy: what an operator writes, as values that cannot be wrong.
 //!
-//! - [`read`]: TOML document to [`Policy`], with every problem found
+//! - [`read`](mod@read): TOML document to [`Policy`], with every problem found
+//! - [`address`], [`service`](Service::parse), `place`, `words`: its small words, to and from text
+//! - [`report`]: problems for people and for the API
+//! - [`diff`](mod@diff): what differs between two policies, in words
 //! - [`compile`]: [`Policy`] and [`Site`] to the image that the kernel walks; pure
 //!
 //! Nothing here reads a clock, a file or a kernel: what differs between machines arrives as an
@@ -9,10 +12,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+pub mod address;
 pub mod compile;
+pub mod diff;
+mod place;
 pub mod read;
+pub mod report;
+mod service;
+mod words;
 
 pub use compile::{Compiled, compile};
+pub use diff::diff;
 pub use read::read;
 
 /// A whole policy, as read from one document and the files of its sets.
@@ -94,7 +104,7 @@ pub struct Device {
 }
 
 /// What makes a device belong to a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// A named device: index into [`Policy::devices`].
     Device(usize),

@@ -1,16 +1,204 @@
 //! Document to model, with every problem found.
+//!
+//! - `fields`: typed access to a table, and what is said about a value of the wrong type
+//! - `problems`: the list of problems, which is bounded
+//! - `syntax`: the errors of the TOML parser
+//! - `sets`, `devices`, `groups`, `rules`: one part of the document each
+//! - `claims`: which group a device belongs to must have one answer
+//!
+//! Everything is bounded, and nothing takes longer than its input is long: a policy may come
+//! from a program.
 
-use super::{Policy, Problem};
+mod claims;
+mod devices;
+mod fields;
+mod groups;
+mod problems;
+mod rules;
+mod sets;
+mod syntax;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use toml::de::{DeTable, DeValue};
+
+use self::problems::Problems;
+use super::address::quoted;
+use super::place::Lines;
+use super::{Interface, Policy, Problem, Set};
+
+/// Largest document, in bytes.
+pub const MAX_DOCUMENT: usize = 16 << 20;
+
+/// Largest file of a set, in bytes.
+pub const MAX_SET_FILE: usize = 256 << 20;
+
+/// Most ranges in all sets together, several times a full routing table.
+pub const MAX_RANGES: usize = 8 << 20;
+
+/// Problems that are listed; the rest is counted.
+pub const MAX_PROBLEMS: usize = 100;
+
+const KEYS: [&str; 7] =
+    ["schema", "sets", "devices", "groups", "interfaces", "unknown", "essential"];
 
 /// Reads a policy document.
 ///
 /// `file` is the name that places will carry; `load` returns the text of a set's file, named as
-/// in the document.
+/// in the document. The policy is complete only if no problem is an error.
 pub fn read(
     file: &str,
     text: &str,
     load: &mut dyn FnMut(&str) -> std::io::Result<String>,
 ) -> (Policy, Vec<Problem>) {
-    let _ = (file, text, load);
-    (Policy::default(), Vec::new())
+    if text.len() > MAX_DOCUMENT {
+        let mut problems = Problems::default();
+        problems.error(
+            Lines::new(file, "").place(0),
+            format!("the document is larger than {} MiB", MAX_DOCUMENT >> 20),
+            Some("move long lists into files: `name = { file = \"list.txt\" }`".to_owned()),
+        );
+        return (Policy::default(), problems.finish(file));
+    }
+    let text = syntax::readable(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    let mut reader = Reader {
+        lines: Lines::new(file, text),
+        problems: Problems::default(),
+        damaged: !errors.is_empty(),
+        policy: Policy::default(),
+        sets: HashMap::new(),
+        ranges: 0,
+        device_index: HashMap::new(),
+    };
+    // Beyond these, one is as good as another.
+    for error in errors.iter().take(syntax::MAX_ERRORS) {
+        let offset = error.span().map_or(0, |span| span.start);
+        let place = reader.lines.place(offset);
+        let (message, hint) = syntax::explain(error.message());
+        reader.problems.syntax_error(place, message, hint);
+    }
+    reader.document(document.get_ref(), load);
+    (reader.policy, reader.problems.finish(file))
+}
+
+/// What is known while a document is read.
+struct Reader<'t> {
+    lines: Lines<'t>,
+    problems: Problems,
+    /// The document has syntax errors, so that what is absent may only have been lost.
+    damaged: bool,
+    policy: Policy,
+    sets: HashMap<String, Arc<Set>>,
+    /// Ranges in all sets so far.
+    ranges: usize,
+    /// Devices by name.
+    device_index: HashMap<String, usize>,
+}
+
+impl Reader<'_> {
+    fn document(
+        &mut self,
+        root: &DeTable<'_>,
+        load: &mut dyn FnMut(&str) -> std::io::Result<String>,
+    ) {
+        self.known_keys(root, &KEYS, "a policy");
+        self.schema(root);
+        // What is referred to comes first, wherever it stands in the document.
+        if let Some(sets) = self.table(root, "sets") {
+            self.read_sets(sets, load);
+        }
+        if let Some(devices) = self.table(root, "devices") {
+            self.read_devices(devices);
+        }
+        if let Some(interfaces) = self.table(root, "interfaces") {
+            self.read_interfaces(interfaces);
+        }
+        if let Some(unknown) = self.table(root, "unknown") {
+            self.known_keys(unknown, &["default", "mode"], "`unknown`");
+            if let Some(verdict) = self.default_verdict(unknown) {
+                self.policy.unknown.default = verdict;
+            }
+            if let Some(mode) = self.mode(unknown) {
+                self.policy.unknown.mode = mode;
+            }
+        }
+        if let Some(essential) = self.table(root, "essential") {
+            self.read_essential(essential);
+        }
+        match self.table(root, "groups") {
+            Some(groups) => self.read_groups(groups),
+            None => self.warn_absent(0, "the policy has no group, so no rule applies", None),
+        }
+        claims::check(&self.policy, &mut self.problems);
+        if !self.damaged {
+            claims::check_devices(&self.policy, &mut self.problems);
+        }
+    }
+
+    fn schema(&mut self, root: &DeTable<'_>) {
+        let Some(value) = root.get("schema") else {
+            let hint = "begin the document with `schema = 1`";
+            self.absent(0, "`schema` is missing", hint);
+            return;
+        };
+        let DeValue::Integer(number) = value.get_ref() else {
+            self.wrong_type("schema", value, "an integer", "schema = 1");
+            return;
+        };
+        if number.radix() != 10 || number.as_str() != "1" {
+            let message = format!("schema {} is not known", quoted(&number.to_string()));
+            self.error(value.span().start, message, "this version reads `schema = 1`");
+        }
+    }
+
+    fn read_interfaces(&mut self, interfaces: &DeTable<'_>) {
+        for (key, value) in fields::entries(interfaces) {
+            let place = self.lines.place(key.span().start);
+            if !self.interface_name(key.get_ref(), key.span().start) {
+                continue;
+            }
+            let Some(table) = self.as_table(key.get_ref(), value) else { continue };
+            self.known_keys(table, &["vlans"], "an interface");
+            let mut vlans = Vec::new();
+            for value in self.items(table, "vlans") {
+                let Some(id) = self.vlan_id("vlans", value) else { continue };
+                if vlans.contains(&id) {
+                    self.warn(value.span().start, format!("VLAN {id} is listed twice"), None);
+                } else {
+                    vlans.push(id);
+                }
+            }
+            self.policy.interfaces.push(Interface {
+                name: key.get_ref().to_string(),
+                vlans,
+                place,
+            });
+        }
+    }
+
+    fn read_essential(&mut self, table: &DeTable<'_>) {
+        const NAMES: [&str; 6] = ["arp", "neighbour-discovery", "dhcp", "eapol", "lldp", "stp"];
+        self.known_keys(table, &NAMES, "`essential`");
+        for name in NAMES {
+            let Some(value) = table.get(name) else { continue };
+            let DeValue::Boolean(on) = *value.get_ref() else {
+                self.wrong_type(name, value, "a boolean", &format!("{name} = true"));
+                continue;
+            };
+            let essential = &mut self.policy.essential;
+            let field = match name {
+                "arp" => &mut essential.arp,
+                "neighbour-discovery" => &mut essential.neighbour_discovery,
+                "dhcp" => &mut essential.dhcp,
+                "eapol" => &mut essential.eapol,
+                "lldp" => &mut essential.lldp,
+                _ => &mut essential.stp,
+            };
+            *field = on;
+        }
+    }
 }

@@ -1,0 +1,380 @@
+//! Addresses, CIDRs, ranges and MAC addresses: text to value and back.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::{Mac, Range};
+
+/// Why a piece of text is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// What is wrong, lower case, no full stop.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Complaint {
+    /// A complaint with a hint.
+    pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// The same, unless the text that it repeats is too long or would be obeyed by a terminal.
+    pub(crate) fn printable(self, text: &str, wanted: &str) -> Self {
+        const LONGEST: usize = 100;
+        if text.len() > LONGEST || text.contains(char::is_control) {
+            return Self { message: format!("{} is not {wanted}", quoted(text)), hint: None };
+        }
+        self
+    }
+}
+
+const MAPPED_FIRST: u128 = 0xffff_0000_0000;
+const MAPPED_LAST: u128 = 0xffff_ffff_ffff;
+
+impl Range {
+    /// Reads an address, a CIDR or a range `a-b`.
+    pub fn parse(text: &str) -> Result<Self, Complaint> {
+        Self::read(text).map_err(|complaint| complaint.printable(text, "an address"))
+    }
+
+    fn read(text: &str) -> Result<Self, Complaint> {
+        let range = if let Some((address, length)) = text.split_once('/') {
+            cidr(text, address, length)?
+        } else if let Ok(address) = text.parse() {
+            Self::single(address)
+        } else if let Some((first, last)) = text.split_once('-') {
+            between(first.trim_end(), last.trim_start())?
+        } else {
+            return Err(no_address(text));
+        };
+        refuse_mapped(range)
+    }
+
+    /// A range of one address.
+    pub fn single(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address.to_bits(), address.to_bits()),
+            IpAddr::V6(address) => Self::V6(address.to_bits(), address.to_bits()),
+        }
+    }
+
+    /// The prefixes that the range is made of, ascending: first address and length in bits.
+    pub fn prefixes(self) -> Vec<(IpAddr, u8)> {
+        let mut found = Vec::new();
+        match self {
+            Self::V4(first, last) => split(first.into(), last.into(), 32, |address, length| {
+                let address = Ipv4Addr::from_bits(u32::try_from(address).unwrap_or(u32::MAX));
+                found.push((address.into(), length));
+            }),
+            Self::V6(first, last) => split(first, last, 128, |address, length| {
+                found.push((Ipv6Addr::from_bits(address).into(), length));
+            }),
+        }
+        found
+    }
+
+    /// Whether the address lies in the range.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self, address) {
+            (Self::V4(first, last), IpAddr::V4(address)) => {
+                (first..=last).contains(&address.to_bits())
+            }
+            (Self::V6(first, last), IpAddr::V6(address)) => {
+                (first..=last).contains(&address.to_bits())
+            }
+            (Self::V4(..), IpAddr::V6(_)) | (Self::V6(..), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// An address, a CIDR where the range is one, else `first-last`.
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, last, bits): (IpAddr, IpAddr, u32) = match *self {
+            Self::V4(first, last) => {
+                (Ipv4Addr::from_bits(first).into(), Ipv4Addr::from_bits(last).into(), 32)
+            }
+            Self::V6(first, last) => {
+                (Ipv6Addr::from_bits(first).into(), Ipv6Addr::from_bits(last).into(), 128)
+            }
+        };
+        let (low, high) = match *self {
+            Self::V4(first, last) => (first.into(), last.into()),
+            Self::V6(first, last) => (first, last),
+        };
+        let differ: u128 = low ^ high;
+        if differ == 0 {
+            return write!(f, "{first}");
+        }
+        let free = 128 - differ.leading_zeros();
+        let mask = differ; // all ones below `free` if the range is a prefix
+        if differ.count_ones() == free && low & mask == 0 {
+            return write!(f, "{first}/{}", bits - free);
+        }
+        write!(f, "{first}-{last}")
+    }
+}
+
+/// Lower case, colons.
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl Mac {
+    /// Reads `00:1b:44:11:3a:b7`, `00-1b-44-11-3a-b7` or `001b.4411.3ab7`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (bytes, count) = mac_bytes(text)?;
+        (count == 6).then_some(Self(bytes))
+    }
+
+    /// Whether it names many devices (the group bit), as no device's own address does.
+    pub fn is_multicast(self) -> bool {
+        self.0[0] & 1 == 1
+    }
+}
+
+/// A MAC prefix: the given bytes, padded with zeros, and the length in bits, 1 to 48.
+pub(crate) fn mac_prefix(text: &str) -> Result<(Mac, u8), Complaint> {
+    read_mac_prefix(text).map_err(|complaint| complaint.printable(text, "a MAC prefix"))
+}
+
+fn read_mac_prefix(text: &str) -> Result<(Mac, u8), Complaint> {
+    let (address, length) = text.split_once('/').unwrap_or((text, "48"));
+    let Some((bytes, count)) = mac_bytes(address) else {
+        return Err(Complaint::new(
+            format!("`{text}` is not a MAC prefix"),
+            "write the leading bytes and a length in bits: `00:1b:44/24`",
+        ));
+    };
+    let length = match length.parse::<u8>() {
+        Ok(length @ 1..=48) if !length_is_odd(text) => length,
+        _ => {
+            return Err(Complaint::new(
+                format!("`{length}` is not the length of a MAC prefix"),
+                "1 to 48 bits; 24 covers one manufacturer's block",
+            ));
+        }
+    };
+    if usize::from(length).div_ceil(8) > count {
+        return Err(Complaint::new(
+            format!("`{text}` gives {} bits, fewer than its length", count * 8),
+            "write as many bytes as the length covers: `00:1b:44/24`",
+        ));
+    }
+    let number = bytes.iter().fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
+    let kept = number & !((1_u64 << (48 - u32::from(length))) - 1);
+    let [_, _, prefix @ ..] = kept.to_be_bytes();
+    if kept != number {
+        return Err(Complaint::new(
+            format!("`{text}` has bits set behind its first {length}"),
+            format!("write `{}/{length}`, or a longer length", Mac(prefix)),
+        ));
+    }
+    Ok((Mac(prefix), length))
+}
+
+/// Whether somebody who wrote this meant an address, a CIDR, a range or a MAC address.
+pub(crate) fn looks_like_address(text: &str) -> bool {
+    let numeric = text.contains('.')
+        && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'/'));
+    let slash = text.split_once('/').is_some_and(|(_, length)| length.parse::<u8>().is_ok());
+    numeric || slash || text.contains(':') || Mac::parse(text).is_some()
+}
+
+/// Whether the part before a `/` is meant as a MAC address, not as an IPv6 address.
+pub(crate) fn looks_like_mac(text: &str) -> bool {
+    text.parse::<IpAddr>().is_err() && mac_bytes(text).is_some()
+}
+
+/// Two to six bytes in hexadecimal, zero-padded at the end, and how many there were.
+fn mac_bytes(text: &str) -> Option<([u8; 6], usize)> {
+    let mut bytes = [0; 6];
+    let mut count = 0;
+    let dotted = text.len() == 14 && text.split('.').all(|part| part.len() == 4);
+    if dotted {
+        for part in text.split('.') {
+            let number = u16::from_str_radix(hex(part, 4)?, 16).ok()?;
+            bytes.get_mut(count..count + 2)?.copy_from_slice(&number.to_be_bytes());
+            count += 2;
+        }
+        return Some((bytes, count));
+    }
+    let separator = if text.contains(':') { ':' } else { '-' };
+    for part in text.split(separator) {
+        *bytes.get_mut(count)? = u8::from_str_radix(hex(part, 2)?, 16).ok()?;
+        count += 1;
+    }
+    (count >= 2).then_some((bytes, count))
+}
+
+/// `from_str_radix` takes a sign; a MAC address has none.
+fn hex(part: &str, digits: usize) -> Option<&str> {
+    (part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(part)
+}
+
+/// A length with a sign or leading zeros, which `parse` would take.
+fn length_is_odd(text: &str) -> bool {
+    let length = text.split_once('/').map_or("48", |(_, length)| length);
+    length.len() > 1 && !matches!(length.as_bytes().first(), Some(b'1'..=b'9'))
+        || !length.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn cidr(text: &str, address: &str, length: &str) -> Result<Range, Complaint> {
+    let parsed: IpAddr = match address.parse() {
+        Ok(parsed) => parsed,
+        Err(_) if !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_digit()) => {
+            return Err(Complaint::new(
+                format!("`{text}` is not a CIDR"),
+                format!("write all four numbers: `{address}.0.0.0/{length}`"),
+            ));
+        }
+        Err(_) => return Err(no_address(address)),
+    };
+    let bits = if parsed.is_ipv4() { 32_u8 } else { 128 };
+    let length = match length.parse::<u8>() {
+        Ok(value) if value <= bits && !length_is_odd(text) => value,
+        _ => {
+            let hint = match length.parse::<Ipv4Addr>().map(Ipv4Addr::to_bits) {
+                Ok(mask) if mask.leading_ones() + mask.trailing_zeros() == 32 => {
+                    format!("write the mask as a length: `{address}/{}`", mask.leading_ones())
+                }
+                _ => format!("a length is a number from 0 to {bits}"),
+            };
+            return Err(Complaint::new(format!("`{length}` is not a prefix length"), hint));
+        }
+    };
+    let free = u32::from(bits - length);
+    let host = 1_u128.checked_shl(free).unwrap_or(0).wrapping_sub(1);
+    let range = match parsed {
+        IpAddr::V4(address) => {
+            let host = u32::try_from(host).unwrap_or(u32::MAX);
+            Range::V4(address.to_bits() & !host, address.to_bits() | host)
+        }
+        IpAddr::V6(address) => Range::V6(address.to_bits() & !host, address.to_bits() | host),
+    };
+    if !matches!((range, parsed), (Range::V4(first, _), IpAddr::V4(a)) if first == a.to_bits())
+        && !matches!((range, parsed), (Range::V6(first, _), IpAddr::V6(a)) if first == a.to_bits())
+    {
+        return Err(Complaint::new(
+            format!("`{text}` has address bits set behind its first {length}"),
+            format!("write `{range}` for the network, or `{address}` for the one address"),
+        ));
+    }
+    Ok(range)
+}
+
+fn between(first: &str, last: &str) -> Result<Range, Complaint> {
+    let low: IpAddr = first.parse().map_err(|_| no_address(first))?;
+    let high: IpAddr = last.parse().map_err(|_| no_address(last))?;
+    let range = match (low, high) {
+        (IpAddr::V4(low), IpAddr::V4(high)) => {
+            (low <= high).then(|| Range::V4(low.to_bits(), high.to_bits()))
+        }
+        (IpAddr::V6(low), IpAddr::V6(high)) => {
+            (low <= high).then(|| Range::V6(low.to_bits(), high.to_bits()))
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
+            return Err(Complaint::new(
+                format!("the range `{first}-{last}` mixes IPv4 and IPv6"),
+                "both ends of a range are of one family",
+            ));
+        }
+    };
+    range.ok_or_else(|| {
+        Complaint::new(
+            format!("the range `{first}-{last}` ends before it begins"),
+            format!("write `{last}-{first}`"),
+        )
+    })
+}
+
+fn refuse_mapped(range: Range) -> Result<Range, Complaint> {
+    let Range::V6(first @ MAPPED_FIRST..=MAPPED_LAST, last @ MAPPED_FIRST..=MAPPED_LAST) = range
+    else {
+        return Ok(range);
+    };
+    let low = |number: u128| u32::try_from(number & 0xffff_ffff).unwrap_or(0);
+    Err(Complaint::new(
+        format!("`{range}` is an IPv4-mapped IPv6 address, which no frame carries"),
+        format!("write `{}`", Range::V4(low(first), low(last))),
+    ))
+}
+
+/// Why something is no address, as near to the mistake as can be said.
+fn no_address(text: &str) -> Complaint {
+    let message = format!("`{text}` is not an address");
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let octets = text.split('.').count();
+    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let hint = if text.is_empty() {
+        "write an IPv4 or IPv6 address".to_owned()
+    } else if text.trim() != text {
+        "leave out the spaces".to_owned()
+    } else if let Some(inner) = inner {
+        format!("leave out the brackets: `{inner}`")
+    } else if let Some((address, _)) = text.split_once('%') {
+        format!("leave out the zone: `{address}`")
+    } else if numeric && octets == 4 {
+        if text.split('.').any(|octet| octet.parse::<u16>().map_or(true, |number| number > 255)) {
+            "each of the four numbers is 0 to 255".to_owned()
+        } else {
+            "leave out leading zeros: some programs read them as octal".to_owned()
+        }
+    } else if numeric && text.contains('.') {
+        format!("an IPv4 address has four numbers, this has {octets}")
+    } else if Mac::parse(text).is_some() {
+        "this is a MAC address; an IP address belongs here".to_owned()
+    } else if text.parse::<std::net::SocketAddr>().is_ok() {
+        "ports belong into `service`: `tcp/443`".to_owned()
+    } else if text.contains("//")
+        || text.contains('.') && text.contains(|c: char| c.is_alphabetic())
+    {
+        "names cannot be used yet; write the addresses, or a set of them".to_owned()
+    } else {
+        "write an address (`10.20.0.10`), a CIDR (`10.20.0.0/24`) or a range (`10.20.0.5-10.20.0.9`)"
+            .to_owned()
+    };
+    Complaint::new(message, hint)
+}
+
+/// Cuts a range into prefixes.
+fn split(mut first: u128, last: u128, bits: u8, mut found: impl FnMut(u128, u8)) {
+    while first <= last {
+        // The largest block that begins here and does not go past the end.
+        let aligned = if first == 0 { 128 } else { first.trailing_zeros() };
+        let fits = match (last - first).checked_add(1) {
+            Some(count) => count.ilog2(),
+            None => 128,
+        };
+        let free = aligned.min(fits).min(u32::from(bits));
+        found(first, bits - u8::try_from(free).unwrap_or(bits));
+        let step = 1_u128.checked_shl(free).unwrap_or(0);
+        match first.checked_add(step) {
+            Some(next) if step != 0 => first = next,
+            _ => return,
+        }
+    }
+}
+
+/// A word of the document inside a message: short, and nothing that a terminal would obey.
+pub(crate) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 60;
+    format!("`{}`", cut(text, SHOWN))
+}
+
+/// The beginning of a text, with escapes for what a terminal would obey.
+pub(crate) fn cut(text: &str, length: usize) -> String {
+    let mut short: String = text.chars().take(length).flat_map(char::escape_debug).collect();
+    if text.chars().nth(length).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests;

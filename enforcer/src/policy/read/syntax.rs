@@ -1,0 +1,105 @@
+//! Syntax errors: how many are looked at, and how they are put.
+
+use std::borrow::Cow;
+
+use toml_parser::decoder::Encoding;
+use toml_parser::parser::{EventReceiver, RecursionGuard, ValidateWhitespace, parse_document};
+use toml_parser::{ErrorSink, ParseError, Raw, Source, Span};
+
+/// Syntax errors that are looked at. What is behind them is not: the document is no policy.
+pub(super) const MAX_ERRORS: usize = 1000;
+
+/// Nesting that the parser follows, as in `toml`.
+const MAX_DEPTH: u32 = 80;
+
+/// The document, up to the line that has one syntax error too many.
+///
+/// The parser keeps every error with its message, which is three hundred bytes for two of garbage.
+pub(super) fn readable(text: &str) -> &str {
+    let source = Source::new(text);
+    let tokens = source.lex().into_vec();
+    let mut count = 0_usize;
+    let mut end = None;
+    let mut errors = |error: ParseError| {
+        count += 1;
+        if count == MAX_ERRORS {
+            end = error.unexpected().map(|span| span.start());
+        }
+    };
+    let mut decode = Decode { source };
+    let mut guard = RecursionGuard::new(&mut decode, MAX_DEPTH);
+    let mut receiver = ValidateWhitespace::new(&mut guard, source);
+    parse_document(&tokens, &mut receiver, &mut errors);
+    let Some((before, after)) = end.and_then(|end| text.split_at_checked(end)) else {
+        return text;
+    };
+    let rest = after.find('\n').unwrap_or(after.len());
+    text.get(..before.len() + rest).unwrap_or(text)
+}
+
+/// Reports what is wrong inside of keys and values, and keeps nothing.
+struct Decode<'t> {
+    source: Source<'t>,
+}
+
+impl Decode<'_> {
+    fn raw(&self, span: Span, encoding: Option<Encoding>) -> Option<Raw<'_>> {
+        let text = self.source.input().get(span.start()..span.end())?;
+        Some(Raw::new_unchecked(text, encoding, span))
+    }
+}
+
+impl EventReceiver for Decode<'_> {
+    fn simple_key(&mut self, span: Span, encoding: Option<Encoding>, error: &mut dyn ErrorSink) {
+        if let Some(raw) = self.raw(span, encoding) {
+            raw.decode_key(&mut Cow::Borrowed(""), error);
+        }
+    }
+
+    fn scalar(&mut self, span: Span, encoding: Option<Encoding>, error: &mut dyn ErrorSink) {
+        if let Some(raw) = self.raw(span, encoding) {
+            let _ = raw.decode_scalar(&mut Cow::Borrowed(""), error);
+        }
+    }
+}
+
+/// The message of the TOML parser in our form, and a hint where one helps.
+pub(super) fn explain(message: &str) -> (String, Option<String>) {
+    let mut message = message.trim().replace('\n', ", ");
+    message.retain(|character| !character.is_control());
+    if let Some(start) = message.strip_suffix(", expected literal string") {
+        message.truncate(start.len());
+    }
+    let hint = if message.contains("duplicate key") {
+        Some("the same key or table is written twice; keep one")
+    } else if message.contains("unquoted") || message.contains("string values must be quoted") {
+        Some("texts are written in quotes: \"…\"")
+    } else {
+        None
+    };
+    (message, hint.map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_floods_are_cut() {
+        let few = "a = \nb = x\n".repeat(MAX_ERRORS / 4);
+        assert_eq!(readable(&few).len(), few.len());
+        for flood in ["=\n", "a = x\n", "a = \"\\q\"\n", "a = 1\r\r\n", "[[[\n"] {
+            let text = flood.repeat(20 * MAX_ERRORS);
+            let kept = readable(&text).len();
+            assert!(kept < text.len() / 10, "{flood:?} keeps {kept} of {}", text.len());
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        for open in ["[", "{a=", "a.", "[a.", "[["] {
+            let _ = readable(&format!("a = {}", open.repeat(200_000)));
+            let _ = readable(&open.repeat(200_000));
+        }
+    }
+}

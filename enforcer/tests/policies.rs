@@ -1,0 +1,91 @@
+//! The policies that are shipped and the examples of the manual are policies without problems.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use enforcer::policy::{Policy, Problem, Severity, read, report};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read_file(path: &Path) -> (Policy, Vec<Problem>) {
+    let text = fs::read_to_string(path).expect("policy");
+    let directory = path.parent().expect("directory");
+    let (policy, problems) =
+        read(&path.to_string_lossy(), &text, &mut |name| fs::read_to_string(directory.join(name)));
+    assert_eq!(problems, [], "{}", report::render(&problems, &|_| Some(&text), false));
+    (policy, problems)
+}
+
+#[test]
+fn shipped_policies_have_no_problem() {
+    let mut count = 0;
+    for entry in fs::read_dir(root().join("policies")).expect("policies") {
+        let path = entry.expect("entry").path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            read_file(&path);
+            count += 1;
+        }
+    }
+    assert!(count >= 3, "{count} policies");
+}
+
+#[test]
+fn contec_policies_name_the_advisory() {
+    for name in ["contec-cms8000-local-only.toml", "contec-cms8000-onprem-cms.toml"] {
+        let (policy, _) = read_file(&root().join("policies").join(name));
+        let denies: Vec<_> = policy.groups.iter().flat_map(|group| &group.deny).collect();
+        assert!(!denies.is_empty());
+        for rule in denies {
+            assert_eq!(rule.reason.as_deref(), Some("ICSMA-25-030-01"), "{name}");
+        }
+    }
+}
+
+/// The rules that a comment offers must be as good as those that stand.
+#[test]
+fn contec_alternative_in_the_comment() {
+    let path = root().join("policies/contec-cms8000-onprem-cms.toml");
+    let text = fs::read_to_string(path).expect("policy");
+    let (before, after) = text.split_once("\ndeny = [").expect("deny");
+    let (_, comment) = after.split_once("# deny = [").expect("alternative");
+    let rules: String = comment.lines().map(|line| line.trim_start_matches('#')).collect();
+    let text = format!("{before}\ndeny = [{rules}\n");
+    let (policy, problems) = read("p.toml", &text, &mut |_| unreachable!("no files"));
+    assert_eq!(problems, [], "{}", report::render(&problems, &|_| Some(&text), false));
+    assert_eq!(policy.groups[0].deny.len(), 3);
+}
+
+#[test]
+fn examples_of_the_manual_are_policies() {
+    let text = fs::read_to_string(root().join("docs/policy.md")).expect("manual");
+    let mut count = 0;
+    let mut rest = text.as_str();
+    while let Some((_, block)) = rest.split_once("\n```toml\n") {
+        let (example, after) = block.split_once("\n```").expect("end of block");
+        rest = after;
+        count += 1;
+        // A fragment shows its table alone.
+        let mut example = example.to_owned();
+        if !example.contains("schema") {
+            example.insert_str(0, "schema = 1\n");
+        }
+        let (_, problems) = read("example", &example, &mut |_| Ok("192.0.2.0/24\n".to_owned()));
+        let errors: Vec<_> =
+            problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+        assert!(errors.is_empty(), "{}", report::render(&problems, &|_| Some(&example), false));
+    }
+    assert!(count >= 8, "{count} examples");
+}
+
+#[test]
+fn the_problem_in_the_manual_is_printed_so() {
+    let manual = fs::read_to_string(root().join("docs/policy.md")).expect("manual");
+    let (_, block) = manual.split_once("```text\n").expect("block");
+    let (block, _) = block.split_once("```").expect("end of block");
+    let text = "schema = 1\n\n[sets]\ncentral-station = [\"10.20.0.5/24\"]\n";
+    let (_, problems) = read("policy.toml", text, &mut |_| unreachable!("no files"));
+    let shown = report::render(&problems, &|_| Some(text), false);
+    assert!(shown.contains(block), "{shown}");
+}

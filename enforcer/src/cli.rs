@@ -14,12 +14,13 @@ use enforcer::control::filter::{Cidr, Filter, Verdict};
     name = "enforcer",
     version,
     arg_required_else_help = true,
+    max_term_width = 80,
     after_help = "Exit codes: 0 fine, 1 problems found, 2 usage, 3 configuration, \
                   4 the kernel refused, 5 the daemon is not running"
 )]
 pub(crate) struct Cli {
     /// Talk to the daemon at this socket [default: /run/enforcer/enforcer.sock]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, value_name = "PATH", display_order = 900)]
     pub(crate) socket: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,

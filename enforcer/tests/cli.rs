@@ -44,7 +44,11 @@ impl Daemon {
         Self { dir, hub, _runtime: runtime }
     }
 
+    /// Starts a `tail`; it follows when this returns.
     fn tail(&self, args: &[&str]) -> Child {
+        while self.hub.is_followed() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let socket = self.dir.path().join("s");
         let mut command = enforcer(&["tail", "--socket", socket.to_str().unwrap()]);
         let child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
@@ -143,6 +147,20 @@ fn tail_ends_with_ctrl_c_and_with_its_reader() {
     let mut child = daemon.tail(&[]);
     drop(child.stdout.take());
     daemon.hub.publish(&event(1));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn ctrl_c_ends_a_tail_that_nobody_reads() {
+    let daemon = Daemon::start();
+    let mut child = daemon.tail(&["--json"]);
+    for _ in 0..10 {
+        for count in 0..1000 {
+            daemon.hub.publish(&event(count));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 

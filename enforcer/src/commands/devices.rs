@@ -76,11 +76,11 @@ mod tests {
     #[test]
     fn eighty_columns() {
         let expected = "\
-DEVICE             ADDRESS     GROUP      MODE     DROPPED  LAST REFUSED
-bed-12             10.20.0.12  patient-…  enforce   18,204  202.114.4.119 tcp/515
-00:1b:44:11:3a:b8  -           unknown    enforce        0  -
+DEVICE             ADDRESS     GROUP     MODE     DROPPED  LAST REFUSED
+bed-12             10.20.0.12  patient…  enforce   18,204  202.114.4.119 tcp/515
+00:1b:44:11:3a:b8  -           unknown   enforce        0  -
 ";
-        assert_eq!(render(&devices(), Some(81)), expected);
+        assert_eq!(render(&devices(), Some(80)), expected);
     }
 
     #[test]

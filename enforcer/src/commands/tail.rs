@@ -8,23 +8,27 @@ use enforcer::api::Event;
 use enforcer::control::client::Client;
 use enforcer::control::hub::SLOW_READER;
 use enforcer::exit::Exit;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::text::{clean, number, pack};
-use super::{BOLD, RED, Screen, YELLOW, block_on};
+use super::{BOLD, RED, Screen, YELLOW};
 use crate::cli::Tail;
 
 /// The reasons in words, by name.
 type Words = HashMap<String, String>;
 
 pub(super) fn run(client: &Client, args: &Tail) -> Result<Exit> {
-    block_on(async {
-        tokio::select! {
-            ended = follow(client, args) => ended,
-            caught = tokio::signal::ctrl_c() => {
-                caught.context("cannot catch Ctrl-C")?;
-                Ok(Exit::Fine)
-            }
-        }
+    // A thread of its own waits for Ctrl-C: it has to end a tail whose terminal or pipe takes no
+    // more, and that hangs in a write.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch Ctrl-C")?;
+        tokio::spawn(async move {
+            interrupt.recv().await;
+            std::process::exit(i32::from(Exit::Fine as u8));
+        });
+        follow(client, args).await
     })
 }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -60,11 +60,12 @@ impl Socket {
             let path = path.to_owned();
             move |source| Error::Step { step, path, source }
         };
-        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if let Some(parent) = parent.filter(|parent| !parent.exists()) {
             DirBuilder::new()
                 .recursive(true)
-                .mode(0o755)
                 .create(parent)
+                .and_then(|()| fs::set_permissions(parent, Permissions::from_mode(0o755)))
                 .map_err(fail("make the directory", parent))?;
         }
         let lock = lock(path)?;

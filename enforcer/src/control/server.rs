@@ -241,7 +241,8 @@ async fn limits(request: Request, next: Next) -> Answer {
     }
     timeout(TIMEOUT, next.run(request)).await.map_err(|_| {
         let error = format!("no answer within {} s", TIMEOUT.as_secs());
-        Refusal::new(StatusCode::GATEWAY_TIMEOUT, error, None, Exit::Kernel)
+        let hint = Some("an order may still be carried out: see `enforcer status`");
+        Refusal::new(StatusCode::GATEWAY_TIMEOUT, error, hint, Exit::NotRunning)
     })
 }
 

@@ -351,6 +351,13 @@ pub struct NearMiss {
     pub why: String,
 }
 
+/// The answer to `POST /v1/detach`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Detached {
+    /// What was removed from the kernel, in words, e.g. `program on lan0`.
+    pub removed: Vec<String>,
+}
+
 /// An error body: HTTP status 4xx or 5xx.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Failure {

@@ -3,6 +3,14 @@
 //! - [`policy`]: document to model to image; pure: no clock, no files, no kernel
 //! - [`image`]: the plain value in which policy and data plane meet
 //! - [`api`]: what travels over the unix socket, and the event lines
+//! - [`control`]: HTTP over the unix socket, both halves
+//! - [`config`]: the daemon's settings
+//! - [`daemon`]: the core: one `Input`, one loop
+//! - [`exit`]: exit codes
 pub mod api;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod exit;
 pub mod image;
 pub mod policy;

@@ -1,2 +1,23 @@
-//! Binary.
-fn main() {}
+//! The binary: parses the command line, runs one command, prints its error once.
+//!
+//! - [`cli`]: the command line; nothing else knows clap
+//! - [`commands`]: one file a command; nothing else prints
+
+mod cli;
+mod commands;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match commands::run(cli::parse()) {
+        Ok(exit) => exit.into(),
+        Err(error) if commands::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            if let Some(hint) = commands::hint(&error) {
+                eprintln!("hint: {hint}");
+            }
+            commands::exit(&error).into()
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! The command line: the only file that knows clap.
+//!
+//! Completions and man pages are made from the same definition.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use enforcer::control::filter::{Cidr, Filter, Verdict};
+
+/// Enforce what devices that cannot be patched may reach
+#[derive(Debug, Parser)]
+#[command(
+    name = "enforcer",
+    version,
+    arg_required_else_help = true,
+    max_term_width = 80,
+    after_help = "Exit codes: 0 fine, 1 problems found, 2 usage, 3 configuration, \
+                  4 the kernel refused, 5 the daemon is not running"
+)]
+pub(crate) struct Cli {
+    /// Talk to the daemon at this socket [default: /run/enforcer/enforcer.sock]
+    #[arg(long, global = true, value_name = "PATH", display_order = 900)]
+    pub(crate) socket: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon in the foreground
+    #[command(after_help = "Examples:\n  \
+        enforcer run\n  \
+        enforcer run --interface lan0 --policy ./policy.toml")]
+    Run(Run),
+    /// Check a policy: needs no root and no daemon
+    #[command(after_help = "Examples:\n  \
+        enforcer check policy.toml\n  \
+        enforcer check --json policy.toml | jq -r .message")]
+    Check {
+        /// Policy to check, or - for standard input
+        policy: PathBuf,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Apply a policy: show the difference and switch all interfaces at once
+    #[command(after_help = "Examples:\n  \
+        enforcer apply --dry-run policy.toml\n  \
+        enforcer apply policy.toml")]
+    Apply {
+        /// Policy to apply, or - for standard input
+        policy: PathBuf,
+        /// Show the difference and change nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show what is enforced; exit with 1 if an interface is not
+    #[command(after_help = "Examples:\n  \
+        enforcer status\n  \
+        enforcer status --json | jq .policy.revision")]
+    Status {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List the devices, their groups and their drops
+    #[command(after_help = "Examples:\n  \
+        enforcer devices\n  \
+        enforcer devices --json | jq -r 'select(.dropped > 0) | .mac'")]
+    Devices {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List the rules and how often each decided
+    #[command(after_help = "Examples:\n  \
+        enforcer rules\n  \
+        enforcer rules --json | jq -r 'select(.frames == 0) | .place'")]
+    Rules {
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Follow what is dropped, until Ctrl-C
+    ///
+    /// A line says DROP, or `would` for a frame that passed because its group is only observed.
+    /// A terminal that does not read loses lines of its own and is told how many.
+    #[command(after_help = "Examples:\n  \
+        enforcer tail\n  \
+        enforcer tail --group patient-monitors --to 202.114.4.0/24\n  \
+        enforcer tail --verdict would-drop -n 100 --json")]
+    Tail(Tail),
+    /// Tell what becomes of a frame, which rule decides, and which nearly did
+    #[command(after_help = "Examples:\n  \
+        enforcer explain --from bed-12 --to 202.114.4.119:515\n  \
+        enforcer explain --from 00:1b:44:11:3a:b7 --to '[2001:db8::1]:53' --proto udp")]
+    Explain(Explain),
+    /// Show the policy in force
+    #[command(after_help = "Examples:\n  \
+        enforcer policy show > in-force.toml")]
+    Policy {
+        #[command(subcommand)]
+        command: Policy,
+    },
+    /// Remove every trace from the kernel: nothing is enforced any more
+    ///
+    /// Asks the daemon, which stops; without a daemon, cleans up itself.
+    #[command(after_help = "Examples:\n  \
+        enforcer detach")]
+    Detach {
+        /// Read the daemon's settings from this file
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print the completions of a shell
+    #[command(hide = true)]
+    Completions {
+        /// Shell to complete in
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write all of them to a directory
+    #[command(hide = true)]
+    Man {
+        /// Directory to write to
+        directory: Option<PathBuf>,
+    },
+}
+
+/// Options of `run`; they override the settings file.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// Read the daemon's settings from this file [default: /etc/enforcer/enforcer.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Protect this interface; may be given more than once
+    #[arg(long, value_name = "IF")]
+    pub(crate) interface: Vec<String>,
+    /// Apply this policy at start
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Attach in the driver (native), in the stack (generic), or where it works (auto)
+    #[arg(long, value_name = "MODE")]
+    pub(crate) xdp: Option<Xdp>,
+}
+
+/// How to attach.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Xdp {
+    /// Native, or generic where that is impossible
+    Auto,
+    /// In the driver or not at all
+    Native,
+    /// In the network stack
+    Generic,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct Output {
+    /// Print JSON, one object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `tail`.
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// Only devices of this group
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Only this device: a name, a MAC address or a source address
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<String>,
+    /// Only destinations in this prefix
+    #[arg(long, value_name = "CIDR")]
+    to: Option<Cidr>,
+    /// Only this reason
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// Only this verdict
+    #[arg(long, value_name = "VERDICT")]
+    verdict: Option<TailVerdict>,
+    /// End after this many events
+    #[arg(short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Print JSON, one object a line, with the field names of Suricata's EVE
+    #[arg(long, visible_alias = "eve")]
+    pub(crate) json: bool,
+}
+
+impl Tail {
+    /// The events that are asked for.
+    pub(crate) fn filter(&self) -> Filter {
+        Filter {
+            group: self.group.clone(),
+            device: self.device.clone(),
+            to: self.to,
+            reason: self.reason.clone(),
+            verdict: self.verdict.map(|verdict| match verdict {
+                TailVerdict::Drop => Verdict::Drop,
+                TailVerdict::WouldDrop => Verdict::WouldDrop,
+            }),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TailVerdict {
+    /// Dropped
+    Drop,
+    /// Passed, because the group is observed
+    WouldDrop,
+}
+
+/// Options of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// Device: a name, a MAC address or a source address
+    #[arg(long, value_name = "DEVICE")]
+    pub(crate) from: String,
+    /// Destination: ADDR, ADDR:PORT or [ADDR]:PORT
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    pub(crate) to: String,
+    /// Protocol: tcp, udp, icmp, icmpv6 or a number
+    #[arg(long, default_value = "tcp")]
+    pub(crate) proto: String,
+    /// Interface that receives the frame [default: the first protected one]
+    #[arg(long, value_name = "IF")]
+    pub(crate) interface: Option<String>,
+    /// VLAN that the frame is tagged with
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..4095))]
+    pub(crate) vlan: Option<u16>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Subcommands of `policy`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Print the policy in force as one file that `apply` accepts
+    Show,
+}
+
+/// The command line of this process; prints help and usage errors, the latter with exit code 2.
+pub(crate) fn parse() -> Cli {
+    Cli::parse()
+}
+
+/// Writes the completions of a shell.
+pub(crate) fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> io::Result<()> {
+    // The generator panics when writing fails, so it writes to memory.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "enforcer", &mut script);
+    out.write_all(&script)
+}
+
+/// Writes the manual page, or to a directory one page for each command.
+pub(crate) fn man(directory: Option<&std::path::Path>, out: &mut dyn Write) -> io::Result<()> {
+    match directory {
+        Some(directory) => {
+            std::fs::create_dir_all(directory)?;
+            clap_mangen::generate_to(Cli::command(), directory)
+        }
+        None => clap_mangen::Man::new(Cli::command()).render(out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_errors_exit_with_2() {
+        for line in [
+            "enforcer",
+            "enforcer frobnicate",
+            "enforcer apply",
+            "enforcer tail --to nowhere",
+            "enforcer tail -n 0",
+            "enforcer tail --verdict pass",
+            "enforcer explain --from bed-12",
+            "enforcer explain --from a --to b --vlan 4095",
+        ] {
+            assert_eq!(parsed(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+        assert_eq!(parsed("enforcer --version").unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn the_socket_is_global() {
+        assert_eq!(parsed("enforcer status").unwrap().socket, None);
+        for line in ["enforcer --socket /s status", "enforcer status --socket /s"] {
+            assert_eq!(parsed(line).unwrap().socket, Some(PathBuf::from("/s")));
+        }
+    }
+
+    #[test]
+    fn tail_has_every_filter() {
+        let line = "enforcer tail --group g --device d --to 10.0.0.0/8 --reason r \
+                    --verdict would-drop -n 5 --eve";
+        let Command::Tail(tail) = parsed(line).unwrap().command else { panic!("not tail") };
+        let expected = "?group=g&device=d&to=10.0.0.0%2F8&reason=r&verdict=would-drop";
+        assert_eq!(tail.filter().query(), expected);
+        assert_eq!((tail.count, tail.json), (Some(5), true));
+    }
+
+    #[test]
+    fn help_is_imperative_and_has_no_full_stop() {
+        fn walk(command: &clap::Command) {
+            let texts = command
+                .get_about()
+                .into_iter()
+                .chain(command.get_arguments().filter_map(clap::Arg::get_help));
+            for text in texts {
+                assert!(!text.to_string().ends_with('.'), "{}: {text}", command.get_name());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+
+    #[test]
+    fn completions_and_pages_name_the_commands() {
+        let mut bash = Vec::new();
+        completions(clap_complete::Shell::Bash, &mut bash).unwrap();
+        assert!(String::from_utf8(bash).unwrap().contains("--dry-run"));
+        let mut page = Vec::new();
+        man(None, &mut page).unwrap();
+        assert!(String::from_utf8(page).unwrap().contains("explain"));
+        let dir = tempfile::tempdir().unwrap();
+        man(Some(dir.path()), &mut Vec::new()).unwrap();
+        assert!(dir.path().join("enforcer-tail.1").exists());
+    }
+}

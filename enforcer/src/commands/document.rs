@@ -1,0 +1,50 @@
+//! A policy and the files that it names, as `check` and `apply` read them.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use enforcer::api::PolicyBundle;
+use enforcer::policy::{self, Policy, Problem};
+
+/// A policy, read and judged.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// What the daemon gets.
+    pub(super) bundle: PolicyBundle,
+    /// The model; of use only without errors.
+    pub(super) policy: Policy,
+    /// Every problem found.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Reads a policy, `-` being standard input. Files are looked for beside it.
+pub(super) fn read(path: &Path) -> Result<Document> {
+    let (file, text, beside) = if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        ("<stdin>".to_owned(), text, PathBuf::new())
+    } else {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
+        (file, text, path.parent().map(Path::to_owned).unwrap_or_default())
+    };
+    let mut files = BTreeMap::new();
+    let mut load = |name: &str| {
+        let text = std::fs::read_to_string(beside.join(name))?;
+        files.insert(name.to_owned(), text.clone());
+        Ok(text)
+    };
+    let (policy, problems) = policy::read(&file, &text, &mut load);
+    let bundle = PolicyBundle { file, text, files, dry_run: false };
+    Ok(Document { bundle, policy, problems })
+}
+
+/// The text of a file by the name that places carry.
+pub(super) fn text_of<'t>(bundle: &'t PolicyBundle, name: &str) -> Option<&'t str> {
+    if name == bundle.file {
+        return Some(&bundle.text);
+    }
+    bundle.files.get(name).map(String::as_str)
+}

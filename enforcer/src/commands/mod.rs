@@ -1,0 +1,142 @@
+//! One file a command: what it asks, and how the answer looks to people.
+//!
+//! Data goes to standard output, all else to standard error. How a value looks is a function from
+//! the value and a [`Screen`] to text, so that a test needs no terminal.
+
+use std::future::Future;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use enforcer::config;
+use enforcer::control::client::{self, Client};
+use enforcer::daemon;
+use enforcer::exit::Exit;
+use serde::Serialize;
+
+use crate::cli::{self, Cli, Command};
+
+mod apply;
+mod check;
+mod detach;
+mod devices;
+mod document;
+mod explain;
+mod policy;
+mod report;
+mod rules;
+mod run;
+mod status;
+mod tail;
+mod text;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: Cli) -> Result<Exit> {
+    let socket = cli.socket.as_deref();
+    let client = Client::new(socket.unwrap_or(Path::new(config::SOCKET)));
+    match cli.command {
+        Command::Run(args) => run::run(&args, socket),
+        Command::Check { policy, output } => check::run(&policy, output.json),
+        Command::Apply { policy, dry_run, output } => {
+            apply::run(&client, &policy, dry_run, output.json)
+        }
+        Command::Status { output } => status::run(&client, output.json),
+        Command::Devices { output } => devices::run(&client, output.json),
+        Command::Rules { output } => rules::run(&client, output.json),
+        Command::Tail(args) => tail::run(&client, &args),
+        Command::Explain(args) => explain::run(&client, &args),
+        Command::Policy { command: cli::Policy::Show } => policy::show(&client),
+        Command::Detach { config, output } => detach::run(socket, config.as_deref(), output.json),
+        Command::Completions { shell } => {
+            cli::completions(shell, &mut io::stdout().lock())?;
+            Ok(Exit::Fine)
+        }
+        Command::Man { directory } => {
+            cli::man(directory.as_deref(), &mut io::stdout().lock())?;
+            Ok(Exit::Fine)
+        }
+    }
+}
+
+/// Whether whoever read our output had enough: no error.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    // Only our own writes fail with a bare `io::Error`; a connection's is wrapped.
+    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The exit code for an error.
+pub(crate) fn exit(error: &anyhow::Error) -> Exit {
+    if let Some(error) = error.downcast_ref::<client::Error>() {
+        error.exit()
+    } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
+        error.exit()
+    } else {
+        Exit::Configuration
+    }
+}
+
+/// What to do about an error.
+pub(crate) fn hint(error: &anyhow::Error) -> Option<&str> {
+    if let Some(error) = error.downcast_ref::<client::Error>() {
+        error.hint()
+    } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
+        error.hint()
+    } else {
+        error.downcast_ref::<config::Error>().and_then(config::Error::hint)
+    }
+}
+
+/// What standard output can show.
+#[derive(Clone, Copy, Debug, Default)]
+struct Screen {
+    /// Columns of the terminal; `None` for a file or a pipe, where nothing is cut or wrapped.
+    width: Option<usize>,
+    colour: bool,
+}
+
+impl Screen {
+    fn of_stdout() -> Self {
+        if !io::stdout().is_terminal() {
+            return Self::default();
+        }
+        let size = terminal_size::terminal_size_of(io::stdout());
+        let width = size.map_or(80, |(width, _)| usize::from(width.0));
+        Self { width: Some(width.max(40)), colour: colour(true) }
+    }
+
+    fn paint(self, style: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+const RED: &str = "1;31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const BOLD: &str = "1";
+
+/// <https://no-color.org>: any value but the empty one.
+fn colour(is_terminal: bool) -> bool {
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Runs a command's questions to the daemon.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().context("cannot start")?.block_on(work)
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}
+
+/// One object a line.
+fn print_json<T: Serialize>(values: &[T]) -> Result<()> {
+    let mut text = String::new();
+    for value in values {
+        text.push_str(&serde_json::to_string(value)?);
+        text.push('\n');
+    }
+    print(&text)
+}

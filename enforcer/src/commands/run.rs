@@ -1,0 +1,115 @@
+//! `enforcer run`: the daemon in the foreground.
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use enforcer::config::{self, Settings, Xdp};
+use enforcer::daemon;
+use enforcer::exit::Exit;
+
+use crate::cli;
+
+pub(super) fn run(args: &cli::Run, socket: Option<&Path>) -> Result<Exit> {
+    let settings = with_flags(settings(args.config.as_deref())?, args, socket)?;
+    log_to_stderr();
+    // Two threads: one may be busy with a policy while the other answers and reads events.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(2).enable_all().build().context("cannot start")?;
+    runtime.block_on(daemon::run(settings))?;
+    Ok(Exit::Fine)
+}
+
+/// The settings of a file. The usual file may be missing, one that was asked for may not.
+pub(super) fn settings(file: Option<&Path>) -> Result<Settings, config::Error> {
+    let path = file.unwrap_or(Path::new(config::FILE));
+    match std::fs::read_to_string(path) {
+        Ok(text) => config::read(&path.display().to_string(), &text),
+        Err(e) if file.is_none() && e.kind() == std::io::ErrorKind::NotFound => {
+            Ok(Settings::default())
+        }
+        Err(source) => Err(config::Error::Read { file: path.to_owned(), source }),
+    }
+}
+
+fn with_flags(
+    mut settings: Settings,
+    args: &cli::Run,
+    socket: Option<&Path>,
+) -> Result<Settings, config::Error> {
+    if let Some(name) = args.interface.iter().find(|name| !config::is_interface(name)) {
+        return Err(config::Error::Interface(name.clone()));
+    }
+    if !args.interface.is_empty() {
+        settings.interfaces.clone_from(&args.interface);
+        let mut seen = std::collections::BTreeSet::new();
+        settings.interfaces.retain(|name| seen.insert(name.clone()));
+    }
+    if let Some(policy) = &args.policy {
+        settings.policy.clone_from(policy);
+    }
+    if let Some(socket) = socket {
+        settings.socket = socket.to_owned();
+    }
+    if let Some(xdp) = args.xdp {
+        settings.xdp = match xdp {
+            cli::Xdp::Auto => Xdp::Auto,
+            cli::Xdp::Native => Xdp::Native,
+            cli::Xdp::Generic => Xdp::Generic,
+        };
+    }
+    Ok(settings)
+}
+
+/// Plain lines. Under systemd the level goes before the line as sd-daemon(3) says, and the time
+/// is the journal's.
+fn log_to_stderr() {
+    let journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let environment = env_logger::Env::default().default_filter_or("info");
+    env_logger::Builder::from_env(environment)
+        .format(move |out, record| {
+            if !journal {
+                return writeln!(out, "{}: {}", record.level(), record.args());
+            }
+            let priority = match record.level() {
+                log::Level::Error => 3,
+                log::Level::Warn => 4,
+                log::Level::Info => 6,
+                log::Level::Debug | log::Level::Trace => 7,
+            };
+            writeln!(out, "<{priority}>{}", record.args())
+        })
+        .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_override_the_file() {
+        let file = config::read("f", "interfaces = [\"lan0\"]\nxdp = \"native\"").unwrap();
+        let mut args = cli::Run { config: None, interface: vec![], policy: None, xdp: None };
+        let same = with_flags(file.clone(), &args, None).unwrap();
+        assert_eq!(same, file);
+
+        args.interface = vec!["lan1".into(), "lan2".into(), "lan1".into()];
+        args.policy = Some("p.toml".into());
+        args.xdp = Some(cli::Xdp::Generic);
+        let settings = with_flags(file, &args, Some(Path::new("/s"))).unwrap();
+        assert_eq!(settings.interfaces, ["lan1", "lan2"]);
+        assert_eq!(settings.policy, Path::new("p.toml"));
+        assert_eq!(settings.socket, Path::new("/s"));
+        assert_eq!(settings.xdp, Xdp::Generic);
+
+        args.interface = vec!["a/b".into()];
+        let refused = with_flags(settings, &args, None);
+        assert!(matches!(refused, Err(config::Error::Interface(_))));
+    }
+
+    #[test]
+    fn a_file_that_was_asked_for_must_be_there() {
+        let missing = settings(Some(Path::new("/nowhere/enforcer.toml")));
+        assert!(matches!(missing, Err(config::Error::Read { .. })));
+    }
+}

@@ -1,0 +1,219 @@
+//! `enforcer status`: what is enforced, as the kernel says.
+
+use anyhow::Result;
+use enforcer::api::{InterfaceStatus, Status};
+use enforcer::control::client::Client;
+use enforcer::exit::Exit;
+
+use super::text::{bytes, clean, count, head, number, table, time};
+use super::{BOLD, GREEN, RED, Screen, YELLOW, block_on, print, print_json};
+
+pub(super) fn run(client: &Client, json: bool) -> Result<Exit> {
+    let status = block_on(async { Ok(client.status().await?) })?;
+    if json {
+        print_json(std::slice::from_ref(&status))?;
+    } else {
+        print(&render(&status, Screen::of_stdout()))?;
+    }
+    Ok(if status.enforcing { Exit::Fine } else { Exit::Problems })
+}
+
+fn render(status: &Status, screen: Screen) -> String {
+    let policy = &status.policy;
+    let mut out = if status.enforcing {
+        screen.paint(GREEN, "enforcing")
+    } else {
+        screen.paint(RED, "NOT ENFORCING")
+    };
+    out.push_str(&format!(
+        "  revision {}, generation {}, since {}\n",
+        policy.revision,
+        policy.generation,
+        time(&policy.since)
+    ));
+    out.push_str(&format!(
+        "policy     {}\n           {}, {}, {}; {}\n",
+        clean(&policy.file),
+        count(policy.groups, "group"),
+        count(policy.devices, "named device"),
+        count(policy.rules, "rule"),
+        bytes(policy.image_bytes)
+    ));
+    out.push_str(&format!(
+        "daemon     {}, pid {}, since {}\n",
+        clean(&status.version),
+        status.pid,
+        time(&status.started)
+    ));
+    for warning in &status.warnings {
+        out.push_str(&screen.paint(YELLOW, "warning"));
+        out.push_str(&format!(": {}\n", clean(warning)));
+    }
+    for part in [interfaces(status, screen), groups(status, screen), reasons(status, screen)] {
+        if let Some((head, rows)) = part.split_once('\n') {
+            out.push_str(&format!("\n{}\n{rows}", screen.paint(BOLD, head)));
+        }
+    }
+    out
+}
+
+fn interfaces(status: &Status, screen: Screen) -> String {
+    if status.interfaces.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![head(&["INTERFACE", "STATE", "XDP", "NOTE"])];
+    for InterfaceStatus { name, mode, enforcing, note, .. } in &status.interfaces {
+        let state = if *enforcing { "enforcing" } else { "NOT ENFORCING" };
+        let note = note.clone().unwrap_or_default();
+        rows.push(vec![name.clone(), state.to_owned(), mode.clone(), note]);
+    }
+    table(&rows, &[], &[3], screen.width)
+}
+
+fn groups(status: &Status, screen: Screen) -> String {
+    if status.groups.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![head(&["GROUP", "MODE", "DEFAULT", "MEMBERS", "RULES"])];
+    for group in &status.groups {
+        rows.push(vec![
+            group.name.clone(),
+            group.mode.clone(),
+            group.default.clone(),
+            number(group.members as u64),
+            number(group.rules as u64),
+        ]);
+    }
+    table(&rows, &[3, 4], &[0], screen.width)
+}
+
+/// What was decided; what never happened is left out, and so are columns without a number.
+fn reasons(status: &Status, screen: Screen) -> String {
+    let seen: Vec<_> =
+        status.reasons.iter().filter(|r| r.frames + r.would_drop + r.lost > 0).collect();
+    if seen.is_empty() {
+        return String::new();
+    }
+    let observed = seen.iter().any(|r| r.would_drop > 0);
+    let withheld = seen.iter().any(|r| r.suppressed + r.lost > 0);
+    let mut columns = vec!["VERDICT", "REASON", "FRAMES", "BYTES"];
+    if observed {
+        columns.push("WOULD DROP");
+    }
+    if withheld {
+        columns.extend(["SUPPRESSED", "LOST"]);
+    }
+    let mut rows = vec![head(&columns)];
+    for reason in seen {
+        let mut row = vec![
+            reason.verdict.clone(),
+            reason.reason.clone(),
+            number(reason.frames),
+            bytes(reason.bytes),
+        ];
+        if observed {
+            row.push(number(reason.would_drop));
+        }
+        if withheld {
+            row.extend([number(reason.suppressed), number(reason.lost)]);
+        }
+        rows.push(row);
+    }
+    table(&rows, &[2, 3, 4, 5, 6], &[1], screen.width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use enforcer::api::{GroupStatus, PolicyStatus, ReasonCount};
+
+    fn status() -> Status {
+        Status {
+            enforcing: true,
+            version: "0.1.0".into(),
+            pid: 812,
+            started: "2026-11-23T08:00:00.000000+01:00".into(),
+            policy: PolicyStatus {
+                file: "/etc/enforcer/policy.toml".into(),
+                revision: 7,
+                generation: 12,
+                digest: "00".into(),
+                since: "2026-11-23T12:03:04.123456+01:00".into(),
+                groups: 1,
+                devices: 12,
+                rules: 40,
+                image_bytes: 1_258_291,
+            },
+            interfaces: vec![InterfaceStatus {
+                name: "lan0".into(),
+                index: 3,
+                mode: "generic".into(),
+                enforcing: true,
+                note: Some("the driver has no XDP".into()),
+            }],
+            reasons: vec![
+                ReasonCount {
+                    reason: "deny".into(),
+                    verdict: "drop".into(),
+                    text: "a deny rule".into(),
+                    frames: 18_204,
+                    bytes: 1_347_096,
+                    would_drop: 0,
+                    suppressed: 18_000,
+                    lost: 0,
+                },
+                ReasonCount {
+                    reason: "malformed".into(),
+                    verdict: "drop".into(),
+                    text: "a malformed frame".into(),
+                    frames: 0,
+                    bytes: 0,
+                    would_drop: 0,
+                    suppressed: 0,
+                    lost: 0,
+                },
+            ],
+            groups: vec![GroupStatus {
+                name: "patient-monitors".into(),
+                mode: "enforce".into(),
+                default: "drop".into(),
+                members: 6,
+                rules: 40,
+            }],
+            warnings: vec!["lan0 is in generic mode".into()],
+        }
+    }
+
+    #[test]
+    fn all_is_well() {
+        let expected = "\
+enforcing  revision 7, generation 12, since 2026-11-23 12:03:04
+policy     /etc/enforcer/policy.toml
+           1 group, 12 named devices, 40 rules; 1.1 MiB
+daemon     0.1.0, pid 812, since 2026-11-23 08:00:00
+warning: lan0 is in generic mode
+
+INTERFACE  STATE      XDP      NOTE
+lan0       enforcing  generic  the driver has no XDP
+
+GROUP             MODE     DEFAULT  MEMBERS  RULES
+patient-monitors  enforce  drop           6     40
+
+VERDICT  REASON  FRAMES    BYTES  SUPPRESSED  LOST
+drop     deny    18,204  1.2 MiB      18,000     0
+";
+        assert_eq!(render(&status(), Screen { width: Some(80), colour: false }), expected);
+    }
+
+    #[test]
+    fn an_interface_that_does_not_enforce_cannot_be_overlooked() {
+        let mut status = status();
+        status.enforcing = false;
+        status.interfaces[0].enforcing = false;
+        let text = render(&status, Screen::default());
+        assert!(text.starts_with("NOT ENFORCING  revision 7"), "{text}");
+        assert!(text.contains("\nlan0       NOT ENFORCING  generic  "), "{text}");
+        let text = render(&status, Screen { width: None, colour: true });
+        assert!(text.starts_with("\x1b[1;31mNOT ENFORCING\x1b[0m  "), "{text}");
+    }
+}

@@ -1,0 +1,88 @@
+//! HTTP over the unix socket: how the command line, or `curl`, talks to the daemon.
+//!
+//! - [`listen`]: the socket: its place, its mode, and whether somebody answers on it already
+//! - [`server`]: requests to [`Input`], answers to responses
+//! - [`hub`]: events to those who follow, none of whom can delay another
+//! - [`filter`]: which events a follower wants
+//! - [`client`]: the other end
+//!
+//! The server knows nothing of policies and kernels: it sends an [`Input`] to the daemon's core
+//! and waits for the reply.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::{
+    ApplyReport, Detached, DeviceRow, ExplainRequest, Explanation, Failure, PolicyBundle, RuleRow,
+    Status,
+};
+
+pub mod client;
+pub mod filter;
+pub mod hub;
+pub mod listen;
+pub mod server;
+#[cfg(test)]
+mod tests;
+
+/// Largest request body in bytes: a policy with a million prefixes fits.
+pub const MAX_BODY: usize = 64 << 20;
+
+/// A question or an order for the daemon's core. Each carries the way back; a core that drops it
+/// without a reply is reported as stopped.
+#[derive(Debug)]
+pub enum Input {
+    /// `GET /v1/status`.
+    Status(oneshot::Sender<Status>),
+    /// `GET /v1/devices`.
+    Devices(oneshot::Sender<Vec<DeviceRow>>),
+    /// `GET /v1/rules`.
+    Rules(oneshot::Sender<Vec<RuleRow>>),
+    /// `GET /v1/policy`: the policy in force as one document that `apply` accepts.
+    PolicyShow(oneshot::Sender<Result<String, Failure>>),
+    /// `GET /v1/metrics`: Prometheus text.
+    Metrics(oneshot::Sender<String>),
+    /// `PUT /v1/policy`.
+    Apply {
+        /// The document and the files that it names.
+        bundle: PolicyBundle,
+        /// Who asks.
+        peer: Peer,
+        /// A policy with errors is an `Ok` whose problems say so.
+        reply: oneshot::Sender<Result<ApplyReport, Failure>>,
+    },
+    /// `POST /v1/explain`.
+    Explain {
+        /// The frame that is asked about.
+        request: ExplainRequest,
+        /// The verdict and why, or what is wrong with the question.
+        reply: oneshot::Sender<Result<Explanation, Failure>>,
+    },
+    /// `POST /v1/detach`: remove every trace from the kernel, then stop.
+    Detach {
+        /// Who asks.
+        peer: Peer,
+        /// What was removed.
+        reply: oneshot::Sender<Result<Detached, Failure>>,
+    },
+}
+
+/// The sending side of the core's queue.
+pub type Inputs = mpsc::Sender<Input>;
+
+/// Who is at the other end of a connection, as the kernel says (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Effective user id when it connected.
+    pub uid: u32,
+    /// Effective group id when it connected.
+    pub gid: u32,
+    /// Process id, if the kernel told.
+    pub pid: Option<i32>,
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "uid {}", self.uid)?;
+        self.pid.map_or(Ok(()), |pid| write!(f, ", pid {pid}"))
+    }
+}

@@ -1,0 +1,279 @@
+//! The server half: requests to [`Input`], answers to responses.
+
+use std::future::Future;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::extract::{
+    ConnectInfo, DefaultBodyLimit, Query, Request, State, connect_info::Connected,
+};
+use axum::http::{
+    HeaderMap, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use axum::{Json, Router};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use super::filter::Filter;
+use super::hub::Hub;
+use super::listen::Socket;
+use super::{Input, Inputs, MAX_BODY, Peer};
+use crate::api::{ApplyReport, Failure, PolicyBundle};
+use crate::exit::Exit;
+
+/// Time for a request to arrive and be answered; following events has no limit.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for running requests when the daemon stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Debug)]
+struct Core {
+    inputs: Inputs,
+    hub: Hub,
+}
+
+/// Answers requests until `stop` resolves. Then it closes the hub, finishes what is being answered
+/// within two seconds, and removes the socket.
+pub async fn serve(
+    socket: Socket,
+    inputs: Inputs,
+    hub: Hub,
+    stop: impl Future<Output = ()> + Send + 'static,
+) {
+    let Socket { listener, place: _place } = socket;
+    let (stopped, wait) = oneshot::channel();
+    let router = router(Core { inputs, hub: hub.clone() });
+    let service = router.into_make_service_with_connect_info::<Peer>();
+    let server = axum::serve(listener, service);
+    let server = server.with_graceful_shutdown(async move {
+        stop.await;
+        hub.close();
+        let _ = stopped.send(());
+    });
+    let server = IntoFuture::into_future(server);
+    tokio::pin!(server);
+    tokio::select! {
+        _ = &mut server => {}
+        _ = wait => {
+            let _ = timeout(GRACE, server).await;
+        }
+    }
+}
+
+fn router(core: Core) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/devices", get(devices))
+        .route("/v1/rules", get(rules))
+        .route("/v1/policy", get(policy_show).put(apply))
+        .route("/v1/explain", post(explain))
+        .route("/v1/detach", post(detach))
+        .route("/v1/events", get(events))
+        .route("/v1/metrics", get(metrics))
+        .fallback(no_such_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(limits))
+        .with_state(core)
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        // The kernel always knows for a connected socket; should it not, it is nobody (-1).
+        stream.io().peer_cred().map_or(Self { uid: u32::MAX, gid: u32::MAX, pid: None }, |cred| {
+            Self { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() }
+        })
+    }
+}
+
+/// An error as HTTP: the body is a [`Failure`].
+struct Refusal(StatusCode, Failure);
+
+type Answer = Result<Response, Refusal>;
+
+impl Refusal {
+    fn new(status: StatusCode, error: impl ToString, hint: Option<&str>, exit: Exit) -> Self {
+        let failure =
+            Failure { error: error.to_string(), hint: hint.map(str::to_owned), exit: exit as u8 };
+        Self(status, failure)
+    }
+
+    fn usage(status: StatusCode, error: impl ToString) -> Self {
+        Self::new(status, error, Some("docs/api.md describes every request"), Exit::Usage)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let status = match Exit::from_code(failure.exit) {
+            Exit::Usage => StatusCode::BAD_REQUEST,
+            Exit::Problems | Exit::Configuration => StatusCode::UNPROCESSABLE_ENTITY,
+            Exit::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
+            Exit::Kernel | Exit::Fine => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, failure)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, json(&self.1)).into_response()
+    }
+}
+
+impl Core {
+    /// Sends an input to the core and waits for the reply.
+    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Refusal::new(status, "the daemon is stopping", None, Exit::NotRunning)
+        };
+        self.inputs.send(input(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+async fn status(State(core): State<Core>) -> Answer {
+    core.ask(Input::Status).await.map(|status| json(&status))
+}
+
+async fn devices(State(core): State<Core>) -> Answer {
+    core.ask(Input::Devices).await.map(|rows| json(&rows))
+}
+
+async fn rules(State(core): State<Core>) -> Answer {
+    core.ask(Input::Rules).await.map(|rows| json(&rows))
+}
+
+async fn policy_show(State(core): State<Core>) -> Answer {
+    let document = core.ask(Input::PolicyShow).await??;
+    Ok(([(CONTENT_TYPE, "application/toml")], document).into_response())
+}
+
+async fn metrics(State(core): State<Core>) -> Answer {
+    let text = core.ask(Input::Metrics).await?;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
+/// What a plain TOML body cannot say.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApplyQuery {
+    #[serde(default)]
+    dry_run: bool,
+    file: Option<String>,
+}
+
+async fn apply(
+    State(core): State<Core>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    query: Result<Query<ApplyQuery>, QueryRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(bad_query)?;
+    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let bundle = if kind.starts_with("application/toml") {
+        let body = body.map_err(bad_body)?;
+        let text = std::str::from_utf8(&body)
+            .map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))?
+            .to_owned();
+        let file = query.file.unwrap_or_else(|| "policy.toml".to_owned());
+        PolicyBundle { file, text, files: Default::default(), dry_run: query.dry_run }
+    } else {
+        parse::<PolicyBundle>(body)?
+    };
+    let report = core.ask(|reply| Input::Apply { bundle, peer, reply }).await??;
+    let status =
+        if is_refused(&report) { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    Ok((status, json(&report)).into_response())
+}
+
+fn is_refused(report: &ApplyReport) -> bool {
+    report.problems.iter().any(|problem| problem.severity == "error")
+}
+
+async fn explain(State(core): State<Core>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let request = parse(body)?;
+    let explanation = core.ask(|reply| Input::Explain { request, reply }).await??;
+    Ok(json(&explanation))
+}
+
+async fn detach(State(core): State<Core>, ConnectInfo(peer): ConnectInfo<Peer>) -> Answer {
+    let detached = core.ask(|reply| Input::Detach { peer, reply }).await??;
+    Ok(json(&detached))
+}
+
+async fn events(State(core): State<Core>, query: Result<Query<Filter>, QueryRejection>) -> Answer {
+    let Query(filter) = query.map_err(bad_query)?;
+    let follower = core.hub.follow(filter).map_err(|full| {
+        let hint = Some("end one of them; `ss -xp` shows who is connected");
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, full, hint, Exit::Configuration)
+    })?;
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(follower)).into_response())
+}
+
+async fn no_such_path(request: Request) -> Refusal {
+    Refusal::usage(StatusCode::NOT_FOUND, format!("there is no {}", request.uri().path()))
+}
+
+async fn wrong_method(request: Request) -> Refusal {
+    let (method, path) = (request.method(), request.uri().path());
+    Refusal::usage(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not take {method}"))
+}
+
+/// Both limits of a request. One that announces too much is refused before it is read.
+async fn limits(request: Request, next: Next) -> Answer {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    if length.is_some_and(|length: u64| length > MAX_BODY as u64) {
+        return Err(too_large());
+    }
+    timeout(TIMEOUT, next.run(request)).await.map_err(|_| {
+        let error = format!("no answer within {} s", TIMEOUT.as_secs());
+        let hint = Some("an order may still be carried out: see `enforcer status`");
+        Refusal::new(StatusCode::GATEWAY_TIMEOUT, error, hint, Exit::NotRunning)
+    })
+}
+
+fn too_large() -> Refusal {
+    let error = format!("the request is larger than {} MiB", MAX_BODY >> 20);
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error, None, Exit::Configuration)
+}
+
+fn bad_query(rejection: QueryRejection) -> Refusal {
+    Refusal::usage(rejection.status(), rejection.body_text())
+}
+
+fn bad_body(rejection: BytesRejection) -> Refusal {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return too_large();
+    }
+    Refusal::usage(rejection.status(), rejection.body_text())
+}
+
+fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
+    let body = body.map_err(bad_body)?;
+    serde_json::from_slice(&body).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))
+}
+
+/// A JSON body with a newline, so that a terminal's prompt stands where it should.
+fn json<T: Serialize>(value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            ([(CONTENT_TYPE, "application/json")], body).into_response()
+        }
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, Json(e.to_string())).into_response(),
+    }
+}

@@ -1,0 +1,381 @@
+//! Server and client over a real socket, with a core that knows all answers.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::client::{Client, Error};
+use super::filter::{Filter, tests::event};
+use super::hub::{Hub, MAX_FOLLOWERS, MAX_LINES, SLOW_READER};
+use super::listen::{self, Socket};
+use super::{Input, MAX_BODY, Peer, server};
+use crate::api::{
+    ApplyReport, Detached, DeviceRow, Event, ExplainRequest, Explanation, Failure, PolicyBundle,
+    PolicyStatus, ProblemReport, Status,
+};
+use crate::exit::Exit;
+
+struct Daemon {
+    dir: tempfile::TempDir,
+    hub: Hub,
+    stop: oneshot::Sender<()>,
+    server: JoinHandle<()>,
+    core: JoinHandle<()>,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = Socket::bind(&dir.path().join("e.sock"), None).unwrap();
+        let (inputs, mut queue) = mpsc::channel(8);
+        let (stop, stopped) = oneshot::channel();
+        let hub = Hub::new();
+        let server = tokio::spawn(server::serve(socket, inputs, hub.clone(), async {
+            let _ = stopped.await;
+        }));
+        let core = tokio::spawn(async move {
+            while let Some(input) = queue.recv().await {
+                reply(input);
+            }
+        });
+        Self { dir, hub, stop, server, core }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("e.sock")
+    }
+
+    fn client(&self) -> Client {
+        Client::new(&self.socket())
+    }
+}
+
+fn reply(input: Input) {
+    match input {
+        Input::Status(reply) => reply.send(status()).unwrap(),
+        Input::Devices(reply) => {
+            reply.send(vec![DeviceRow { group: "pumps".into(), ..DeviceRow::default() }]).unwrap();
+        }
+        Input::Rules(reply) => reply.send(Vec::new()).unwrap(),
+        Input::PolicyShow(reply) => reply.send(Ok("schema = 1\n".into())).unwrap(),
+        Input::Metrics(reply) => reply.send("enforcer_up 1\n".into()).unwrap(),
+        Input::Apply { bundle, peer, reply } => reply.send(apply(&bundle, peer)).unwrap(),
+        Input::Explain { request, reply } => {
+            let answer = if request.from == "nobody" {
+                let error = "there is no device `nobody`".to_owned();
+                Err(Failure { error, hint: None, exit: Exit::Usage as u8 })
+            } else {
+                Ok(Explanation { verdict: "drop".into(), ..Explanation::default() })
+            };
+            reply.send(answer).unwrap();
+        }
+        Input::Detach { peer, reply } => {
+            reply.send(Ok(Detached { removed: vec![peer.to_string()] })).unwrap();
+        }
+    }
+}
+
+/// A bundle that says `refuse` has an error, one that says `kernel` fails later.
+fn apply(bundle: &PolicyBundle, peer: Peer) -> Result<ApplyReport, Failure> {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    assert_eq!(peer.uid, unsafe { libc::geteuid() });
+    assert_eq!(peer.pid, Some(std::process::id().cast_signed()));
+    let mut report = ApplyReport { revision: 7, ..ApplyReport::default() };
+    match bundle.text.as_str() {
+        "refuse" => report.problems.push(ProblemReport {
+            severity: "error".into(),
+            file: bundle.file.clone(),
+            line: 1,
+            column: 1,
+            message: "no".into(),
+            hint: None,
+        }),
+        "kernel" => {
+            let error = "the kernel refused the program".to_owned();
+            return Err(Failure { error, hint: Some("h".into()), exit: Exit::Kernel as u8 });
+        }
+        _ => report.applied = !bundle.dry_run,
+    }
+    Ok(report)
+}
+
+fn status() -> Status {
+    Status {
+        enforcing: true,
+        version: "0".into(),
+        pid: 1,
+        started: "2026-11-23T12:00:00+01:00".into(),
+        policy: PolicyStatus {
+            file: "policy.toml".into(),
+            revision: 7,
+            generation: 9,
+            digest: "d".into(),
+            since: "2026-11-23T12:00:00+01:00".into(),
+            groups: 1,
+            devices: 1,
+            rules: 1,
+            image_bytes: 64,
+        },
+        interfaces: Vec::new(),
+        reasons: Vec::new(),
+        groups: Vec::new(),
+        warnings: Vec::new(),
+    }
+}
+
+fn bundle(text: &str) -> PolicyBundle {
+    PolicyBundle {
+        file: "policy.toml".into(),
+        text: text.into(),
+        files: Default::default(),
+        dry_run: false,
+    }
+}
+
+/// One request as `curl` would make it; the whole answer.
+async fn raw(socket: &Path, request: &str) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn parse(lines: &[u8]) -> Vec<Event> {
+    let lines = lines.split(|b| *b == b'\n').filter(|line| !line.is_empty());
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+}
+
+async fn soon<T>(work: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), work).await.expect("in time")
+}
+
+#[tokio::test]
+async fn questions_and_answers() {
+    let daemon = Daemon::start();
+    let client = daemon.client();
+    assert_eq!(client.status().await.unwrap(), status());
+    assert_eq!(client.devices().await.unwrap()[0].group, "pumps");
+    assert_eq!(client.rules().await.unwrap(), []);
+    assert_eq!(client.policy().await.unwrap(), "schema = 1\n");
+    assert_eq!(client.metrics().await.unwrap(), "enforcer_up 1\n");
+    assert!(client.detach().await.unwrap().removed[0].starts_with("uid "));
+
+    let mut request = ExplainRequest {
+        from: "bed-12".into(),
+        to: "192.0.2.1:443".into(),
+        proto: "tcp".into(),
+        interface: None,
+        vlan: None,
+    };
+    assert_eq!(client.explain(&request).await.unwrap().verdict, "drop");
+    request.from = "nobody".into();
+    let error = client.explain(&request).await.unwrap_err();
+    assert_eq!(
+        (error.to_string().as_str(), error.exit()),
+        ("there is no device `nobody`", Exit::Usage)
+    );
+}
+
+#[tokio::test]
+async fn a_policy_is_applied_or_refused() {
+    let daemon = Daemon::start();
+    let client = daemon.client();
+    assert!(client.apply(&bundle("")).await.unwrap().applied);
+    let dry = PolicyBundle { dry_run: true, ..bundle("") };
+    assert!(!client.apply(&dry).await.unwrap().applied);
+
+    let refused = client.apply(&bundle("refuse")).await.unwrap();
+    assert!(!refused.applied);
+    assert_eq!(refused.problems.len(), 1);
+
+    let error = client.apply(&bundle("kernel")).await.unwrap_err();
+    assert_eq!(error.exit(), Exit::Kernel);
+    assert_eq!(error.hint(), Some("h"));
+}
+
+#[tokio::test]
+async fn a_refused_policy_is_422_and_toml_is_taken_as_it_is() {
+    let daemon = Daemon::start();
+    let put = |query: &str, text: &str| {
+        format!(
+            "PUT /v1/policy{query} HTTP/1.1\r\nhost: e\r\nconnection: close\r\n\
+             content-type: application/toml\r\ncontent-length: {}\r\n\r\n{text}",
+            text.len()
+        )
+    };
+    let answer = raw(&daemon.socket(), &put("?file=a.toml", "refuse")).await;
+    assert!(answer.starts_with("HTTP/1.1 422 "), "{answer}");
+    assert!(answer.contains("\"file\":\"a.toml\""), "{answer}");
+    let answer = raw(&daemon.socket(), &put("?dry_run=true", "schema = 1")).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert!(answer.contains("\"applied\":false"), "{answer}");
+    let answer = raw(&daemon.socket(), &put("", "schema = 1")).await;
+    assert!(answer.contains("\"applied\":true"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_makes_no_sense_is_a_failure_in_json() {
+    let daemon = Daemon::start();
+    for (request, status) in [
+        ("GET /v2/status", 404),
+        ("DELETE /v1/status", 405),
+        ("GET /v1/events?to=nowhere", 400),
+        ("GET /v1/events?colour=red", 400),
+        ("POST /v1/explain", 400),
+    ] {
+        let text = format!("{request} HTTP/1.1\r\nhost: e\r\nconnection: close\r\n\r\n");
+        let answer = raw(&daemon.socket(), &text).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let failure: Failure = serde_json::from_str(body.trim()).unwrap();
+        assert_eq!(failure.exit, Exit::Usage as u8, "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_unread() {
+    let daemon = Daemon::start();
+    let request = format!(
+        "PUT /v1/policy HTTP/1.1\r\nhost: e\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        MAX_BODY + 1
+    );
+    let mut stream = UnixStream::connect(daemon.socket()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let (mut answer, mut chunk) = (String::new(), [0; 1024]);
+    while !answer.contains("larger than 64 MiB") {
+        let n = soon(stream.read(&mut chunk)).await.unwrap();
+        assert!(n > 0, "{answer}");
+        answer.push_str(std::str::from_utf8(&chunk[..n]).unwrap());
+    }
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+
+    let error = daemon.client().apply(&bundle(&"x".repeat(MAX_BODY))).await.unwrap_err();
+    assert!(matches!(error, Error::TooLarge), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_large_policy_fits() {
+    let daemon = Daemon::start();
+    let text = "\"2001:db8:ffff::/48\",\n".repeat(1_000_000);
+    assert!(soon(daemon.client().apply(&bundle(&text))).await.unwrap().applied);
+}
+
+#[tokio::test]
+async fn a_follower_that_stalls_loses_his_own_lines_and_is_told() {
+    let daemon = Daemon::start();
+    let client = daemon.client();
+    let mut stalled = client.events(&Filter::default()).await.unwrap();
+    let mut reader = client.events(&Filter::default()).await.unwrap();
+
+    // More than fits in the socket, hyper's buffers and the queue together.
+    let total = MAX_LINES as u64 * 40;
+    let (mut read, mut sent, mut lost) = (0, 0, 0);
+    for n in 0..total {
+        let mut event = event();
+        event.enforcer.count = n;
+        daemon.hub.publish(&event);
+        sent += 1;
+        if sent % 100 == 0 {
+            while read < sent {
+                let lines = soon(reader.next()).await.unwrap().unwrap();
+                for event in parse(&lines) {
+                    assert_eq!(event.enforcer.count, read, "the reader misses nothing");
+                    read += 1;
+                }
+            }
+        }
+    }
+
+    daemon.hub.close();
+    let (mut got, mut last) = (0, None);
+    while let Some(lines) = soon(stalled.next()).await.unwrap() {
+        for event in parse(&lines) {
+            if event.event_type == "lost" {
+                assert_eq!(event.enforcer.reason.as_deref(), Some(SLOW_READER));
+                lost += event.enforcer.count;
+            } else {
+                assert!(last < Some(event.enforcer.count), "in order");
+                last = Some(event.enforcer.count);
+                got += 1;
+            }
+        }
+    }
+    assert!(lost > 0);
+    assert_eq!(got + lost, total, "every line was delivered or counted");
+}
+
+#[tokio::test]
+async fn a_filter_travels() {
+    let daemon = Daemon::start();
+    let filter = Filter {
+        device: Some("bed 12 & co".into()),
+        to: "202.114.4.0/24".parse().ok(),
+        ..Filter::default()
+    };
+    let mut events = daemon.client().events(&filter).await.unwrap();
+    daemon.hub.publish(&event());
+    let mut wanted = event();
+    wanted.enforcer.device = Some("bed 12 & co".into());
+    daemon.hub.publish(&wanted);
+    let lines = soon(events.next()).await.unwrap().unwrap();
+    assert_eq!(parse(&lines), [wanted]);
+}
+
+#[tokio::test]
+async fn followers_are_limited_and_forgotten_when_they_leave() {
+    let daemon = Daemon::start();
+    let client = daemon.client();
+    let mut followers = Vec::new();
+    for _ in 0..MAX_FOLLOWERS {
+        followers.push(client.events(&Filter::default()).await.unwrap());
+    }
+    let Err(Error::Refused(failure)) = client.events(&Filter::default()).await else {
+        panic!("one too many");
+    };
+    assert!(failure.error.contains("follow the events already"), "{failure:?}");
+    followers.clear();
+    soon(async {
+        while daemon.hub.is_followed() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_daemon_sees_the_first() {
+    let daemon = Daemon::start();
+    let path = daemon.socket();
+    assert!(matches!(Socket::bind(&path, None), Err(listen::Error::InUse(_))));
+    let inode = std::fs::metadata(&path).unwrap().ino();
+    assert_eq!(daemon.client().status().await.unwrap(), status());
+    assert_eq!(std::fs::metadata(&path).unwrap().ino(), inode);
+}
+
+#[tokio::test]
+async fn a_stop_ends_streams_and_removes_the_socket() {
+    let daemon = Daemon::start();
+    let mut events = daemon.client().events(&Filter::default()).await.unwrap();
+    let path = daemon.socket();
+    daemon.stop.send(()).unwrap();
+    assert!(soon(events.next()).await.unwrap().is_none());
+    soon(daemon.server).await.unwrap();
+    soon(daemon.core).await.unwrap();
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_core_that_died_is_said_to_have_stopped() {
+    let daemon = Daemon::start();
+    daemon.core.abort();
+    let error = soon(daemon.client().status()).await.unwrap_err();
+    let Error::Refused(failure) = error else { panic!("{error:?}") };
+    assert_eq!(failure.exit, Exit::NotRunning as u8);
+}

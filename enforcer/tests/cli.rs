@@ -1,0 +1,180 @@
+//! The binary as a script sees it: exit codes, which stream, closed pipes, Ctrl-C.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use enforcer::api::{Detail, Event};
+use enforcer::control::hub::Hub;
+use enforcer::control::listen::Socket;
+use enforcer::control::server;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+
+fn enforcer(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_enforcer"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn output(args: &[&str]) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = enforcer(args).output().unwrap();
+    (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+}
+
+/// A daemon whose core is gone: events are all that it has.
+struct Daemon {
+    dir: tempfile::TempDir,
+    hub: Hub,
+    _runtime: Runtime,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let hub = Hub::new();
+        {
+            let _entered = runtime.enter();
+            let socket = Socket::bind(&dir.path().join("s"), None).unwrap();
+            let (inputs, _) = mpsc::channel(1);
+            runtime.spawn(server::serve(socket, inputs, hub.clone(), std::future::pending()));
+        }
+        Self { dir, hub, _runtime: runtime }
+    }
+
+    /// Starts a `tail`; it follows when this returns.
+    fn tail(&self, args: &[&str]) -> Child {
+        while self.hub.is_followed() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let socket = self.dir.path().join("s");
+        let mut command = enforcer(&["tail", "--socket", socket.to_str().unwrap()]);
+        let child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        while !self.hub.is_followed() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child
+    }
+}
+
+fn event(count: u64) -> Event {
+    let detail = Detail {
+        verdict: Some("drop".into()),
+        reason: Some("default".into()),
+        device: Some("bed-12".into()),
+        count,
+        ..Detail::default()
+    };
+    Event {
+        timestamp: "2026-11-23T12:03:04.123456+01:00".into(),
+        event_type: "drop".into(),
+        in_iface: None,
+        vlan: Vec::new(),
+        ether: None,
+        src_ip: None,
+        src_port: None,
+        dest_ip: Some("192.0.2.1".into()),
+        dest_port: Some(53),
+        proto: Some("UDP".into()),
+        pkt_len: None,
+        enforcer: detail,
+    }
+}
+
+#[test]
+fn exit_codes() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("none");
+    let socket = socket.to_str().unwrap();
+    let (code, out, err) = output(&["status", "--socket", socket]);
+    assert_eq!((code, out.as_str()), (Some(5), ""));
+    assert!(err.starts_with("error: the daemon is not running"), "{err}");
+    assert!(err.ends_with("hint: start it: systemctl start enforcer\n"), "{err}");
+
+    assert_eq!(output(&["frobnicate"]).0, Some(2));
+    assert_eq!(output(&["check", "/nowhere.toml"]).0, Some(3));
+
+    let settings = dir.path().join("enforcer.toml");
+    std::fs::write(&settings, "sockte = 1\n").unwrap();
+    let (code, _, err) = output(&["run", "--config", settings.to_str().unwrap()]);
+    assert_eq!(code, Some(3));
+    assert!(err.contains("enforcer.toml:1:1: unknown field `sockte`"), "{err}");
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let mut child = enforcer(&["completions", "bash"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn tail_counts_and_prints_a_line_an_event() {
+    let daemon = Daemon::start();
+    let child = daemon.tail(&["-n", "2"]);
+    for count in 1..=3 {
+        daemon.hub.publish(&event(count));
+    }
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(0));
+    let expected = "\
+12:03:04.123 DROP  bed-12       192.0.2.1 udp/53       default
+12:03:04.123 DROP  bed-12       192.0.2.1 udp/53       ×2  default
+";
+    assert_eq!(String::from_utf8(done.stdout).unwrap(), expected);
+}
+
+#[test]
+fn tail_ends_with_ctrl_c_and_with_its_reader() {
+    let daemon = Daemon::start();
+    let mut child = daemon.tail(&["--json"]);
+    daemon.hub.publish(&event(1));
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event(1));
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let mut child = daemon.tail(&[]);
+    drop(child.stdout.take());
+    daemon.hub.publish(&event(1));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn ctrl_c_ends_a_tail_that_nobody_reads() {
+    let daemon = Daemon::start();
+    let mut child = daemon.tail(&["--json"]);
+    for _ in 0..10 {
+        for count in 0..1000 {
+            daemon.hub.publish(&event(count));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+fn interrupt(child: &Child) {
+    // SAFETY: no memory is involved, and the child has not been waited for: the id is its own.
+    let sent = unsafe { libc::kill(child.id().cast_signed(), libc::SIGINT) };
+    assert_eq!(sent, 0);
+}
+
+#[test]
+fn a_page_for_each_command() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(output(&["man", dir.path().to_str().unwrap()]).0, Some(0));
+    for page in ["enforcer.1", "enforcer-apply.1", "enforcer-explain.1"] {
+        assert!(Path::new(dir.path()).join(page).exists(), "{page}");
+    }
+}

@@ -6,6 +6,7 @@
 use std::{
     env, fs,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 fn main() {
@@ -22,7 +23,9 @@ fn main() {
     if !object.exists() {
         let dir = object.parent().expect("a file has a directory");
         fs::create_dir_all(dir).expect("the target directory can be written");
-        fs::write(&object, "").expect("the target directory can be written");
+        let empty = fs::File::create(&object).expect("the target directory can be written");
+        // Newer than this run of the script, it would make the next build run it once more.
+        empty.set_modified(SystemTime::UNIX_EPOCH).expect("a new file's time can be set");
     }
     println!("cargo:rerun-if-changed={}", object.display());
     println!("cargo:rustc-env=ENFORCER_BPF_OBJECT_PATH={}", object.display());

@@ -28,7 +28,7 @@ impl Finished {
     }
 }
 
-/// A running program; killed, by its own id, when this value goes.
+/// A running program; killed, with what it started, when this value goes.
 ///
 /// The kernel kills it, too, when the thread that started it ends: a test that is killed leaves
 /// nothing behind. So do not start one in a thread that ends earlier than the program should.
@@ -57,6 +57,7 @@ impl Process {
         let (stdout, stderr) = (file("out"), file("err"));
         let create = |path| Stdio::from(File::create(path).expect("a temporary file can be made"));
         command.stdin(Stdio::null()).stdout(create(&stdout)).stderr(create(&stderr));
+        command.process_group(0);
         // SAFETY: prctl is async-signal-safe, and the closure touches no memory of the parent.
         unsafe {
             command.pre_exec(|| {
@@ -139,8 +140,11 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.is_running() {
-            // Both fail only when it has ended in between.
-            let _ = self.child.kill();
+            // Its group, because mount leaves mount.nfs behind. The id is its own until the wait.
+            let group = i32::try_from(self.child.id()).expect("a process id fits");
+            // SAFETY: it takes numbers only, and the group is the one made in `spawn`.
+            unsafe { libc::kill(-group, libc::SIGKILL) };
+            // It fails only when there is nothing to wait for.
             let _ = self.child.wait();
         }
         let _ = fs::remove_file(&self.stdout);

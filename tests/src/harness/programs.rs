@@ -85,9 +85,10 @@ pub fn say_udp(netns: &Netns, address: &str, port: u16, text: &str) -> Finished 
 
 /// The very command of the CMS8000: `mount -o nolock -t nfs ADDRESS:/pm DIR`.
 ///
-/// With `vers=3`, which the monitor's Linux 2.6.27 takes by itself: mount.nfs then talks to the
-/// portmapper (111, TCP and UDP) from user space, so the traffic is real although this kernel may
-/// have no NFS client. It runs in a mount namespace of its own, and so never mounts anything here.
+/// With `vers=3`, which the monitor's Linux 2.6.27 takes by itself: mount.nfs then asks portmapper,
+/// NFS and mountd from user space, so the traffic is real although this kernel may have no NFS client
+/// (with version 4 the kernel would have to send the first byte). It runs in a mount namespace of its
+/// own, and so never mounts anything here.
 #[track_caller]
 pub fn mount_nfs(netns: &Netns, address: &str, time: Duration) -> Finished {
     let script = format!(
@@ -100,6 +101,12 @@ pub fn mount_nfs(netns: &Netns, address: &str, time: Duration) -> Finished {
 #[track_caller]
 pub fn rpcinfo(netns: &Netns, address: &str) -> Finished {
     netns.run("rpcinfo", &["-p", address], Duration::from_secs(3))
+}
+
+/// `showmount -e ADDRESS`: what an NFS server exports.
+#[track_caller]
+pub fn showmount(netns: &Netns, address: &str) -> Finished {
+    netns.run("showmount", &["-e", address], Duration::from_secs(3))
 }
 
 /// A real `rpcbind`, with a `/run` of its own: two of them, or the machine's, do not meet.
@@ -115,6 +122,33 @@ pub fn portmapper(netns: &Netns) -> Process {
         rpcinfo(netns, "127.0.0.1").success().then_some(())
     });
     process
+}
+
+/// The NFS server that a CMS8000 looks for: `rpcbind`, and on 2049 and 20048 what answers a mount.
+#[derive(Debug)]
+pub struct NfsServer {
+    answers: Process,
+    _portmapper: Process,
+}
+
+impl NfsServer {
+    /// Starts both.
+    ///
+    /// # Panics
+    /// When one does not answer.
+    #[track_caller]
+    pub fn start(netns: &Netns) -> Self {
+        let portmapper = portmapper(netns);
+        let mut answers = netns.spawn("python3", &["-c", include_str!("nfs.py")]);
+        answers.wait_for_stdout("ready");
+        Self { answers, _portmapper: portmapper }
+    }
+
+    /// Whether this address called NFS (program 100003) itself.
+    pub fn called_by(&self, address: &str) -> bool {
+        let call = format!("rpc 100003 proc 0 {address}");
+        self.answers.stdout().lines().any(|line| line == call)
+    }
 }
 
 /// A DICOM storage server (dcmtk's `storescp`).

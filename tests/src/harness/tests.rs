@@ -67,6 +67,23 @@ fn process_ends_with_its_value() {
 }
 
 #[test]
+fn what_a_process_started_ends_with_it() {
+    let lab = Lab::gateway("group");
+    let process = lab.dev1.spawn("sh", &["-c", "sleep 600 & echo $!; wait"]);
+    let child = super::wait_until("the child's id", || {
+        let id = process.stdout().trim().to_owned();
+        (!id.is_empty()).then_some(id)
+    });
+    drop(process);
+    let file = Path::new("/proc").join(child).join("cmdline");
+    super::wait_until("the child ends", || {
+        // Of a process that has ended nothing is left, or a zombie without a command line.
+        let line = std::fs::read_to_string(&file).unwrap_or_default();
+        (!line.contains("sleep")).then_some(())
+    });
+}
+
+#[test]
 fn monitor_leaks_through_proxy_arp() {
     let lab = Lab::gateway("monitor");
     let monitor = lab.monitor();
@@ -77,16 +94,26 @@ fn monitor_leaks_through_proxy_arp() {
 }
 
 #[test]
-fn nfs_mount_reaches_a_real_portmapper() {
+fn nfs_mount_gets_as_far_as_this_kernel_allows() {
     let lab = Lab::gateway("nfs");
+    let monitor = lab.monitor();
     let sniffer = Sniffer::start(&lab.internet, "eth0");
-    let _portmapper = programs::portmapper(&lab.internet);
-    assert!(programs::rpcinfo(&lab.dev1, HOSTILE).stdout.contains("portmapper"));
-    let mount = programs::mount_nfs(&lab.dev1, HOSTILE, Duration::from_secs(5));
-    assert!(!mount.success(), "{mount:?}");
-    // The call that asks for program 100003, NFS: 0x000186a3.
+    let server = programs::NfsServer::start(&lab.internet);
+    assert!(programs::rpcinfo(&monitor, HOSTILE).stdout.contains("portmapper"));
+    assert!(programs::showmount(&monitor, HOSTILE).stdout.contains("/pm"));
+    assert!(!server.called_by(MONITOR));
+    let mount = programs::mount_nfs(&monitor, HOSTILE, Duration::from_secs(5));
+    assert!(server.called_by(MONITOR), "mount.nfs never came to port 2049: {mount:?}");
+    // The question to the portmapper: where is program 100003, NFS?
     let asked = sniffer.saw(&100_003_u32.to_be_bytes(), Duration::from_secs(2));
     assert!(asked, "mount.nfs asked nobody for NFS: {mount:?}");
+}
+
+#[test]
+fn nfs_mount_without_a_server_ends_by_its_deadline() {
+    let lab = Lab::gateway("nonfs");
+    let mount = programs::mount_nfs(&lab.dev1, HOSTILE, Duration::from_secs(1));
+    assert!(!mount.success(), "{mount:?}");
 }
 
 #[test]

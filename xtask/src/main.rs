@@ -58,7 +58,8 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -66,22 +67,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<()> {
+/// Whether all is well; an error is for what could not be done, `false` for tests that failed.
+fn run(command: Command) -> Result<bool> {
     let paths = Paths::find()?;
     match command {
-        Command::Setup(options) => setup::run(&paths, &options),
-        Command::Build { release } => build(&paths, release),
-        Command::Ebpf { command } => ebpf::run(&paths, &command),
-        Command::Check => check::run(&paths),
-        Command::Tidy => tidy::run(&paths),
-        Command::Test(options) => test::run(&paths, &options),
-        Command::Ci => {
-            setup::run(&paths, &setup::Options::ci())?;
-            check::run(&paths)?;
-            test::run(&paths, &test::Options::default())
-        }
-        Command::Demo(options) => demo::run(&paths, &options),
+        Command::Setup(options) => setup::run(&paths, &options)?,
+        Command::Build { release } => build(&paths, release)?,
+        Command::Ebpf { command } => ebpf::run(&paths, &command)?,
+        Command::Check => check::run(&paths)?,
+        Command::Tidy => tidy::run(&paths)?,
+        Command::Test(options) => return test::run(&paths, &options),
+        Command::Ci => return ci(&paths),
+        Command::Demo(options) => demo::run(&paths, &options)?,
     }
+    Ok(true)
+}
+
+/// Both, even when the first one fails: a run says everything it can, and ends with the sum.
+fn ci(paths: &Paths) -> Result<bool> {
+    setup::run(paths, &setup::Options::ci())?;
+    let checked = check::run(paths);
+    if let Err(error) = &checked {
+        eprintln!("error: check: {error:#}");
+    }
+    Ok(test::run(paths, &test::Options::default())? && checked.is_ok())
 }
 
 /// The kernel program, then the binary: `enforcer/build.rs` picks the object up from its known place.

@@ -96,7 +96,9 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
         println!("missing: {thing}");
     }
     if options.check {
-        bail!("{} missing: run `cargo xtask setup`", missing.len());
+        let test = if options.test { " --test" } else { "" };
+        let ci = if options.ci { " --ci" } else { "" };
+        bail!("{} missing: run `cargo xtask setup{test}{ci}`", missing.len());
     }
     bail!(
         "no way to a BPF compiler on this machine: Debian's rustc-web is not in reach of apt-get, and \
@@ -134,9 +136,9 @@ fn install_packages(packages: &[&str]) -> Result<()> {
         apt.args(["-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "Dpkg::Use-Pty=0"]);
         apt
     };
-    sh::run(apt().arg("update"))?;
-    sh::run(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))
-        .with_context(|| format!("the packages could not be installed; by hand: {by_hand}"))?;
+    sh::output(apt().arg("update"))?;
+    sh::output(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))
+        .with_context(|| format!("the packages could not be installed (by hand: {by_hand})"))?;
     // Debian starts a service that it installs; the lab wants the program, not an open port 111.
     if rpcbind && Path::new("/run/systemd/system").is_dir() {
         sh::run(sh::clean("systemctl").args(["disable", "--now", "rpcbind.socket", "rpcbind"]))?;

@@ -75,7 +75,9 @@ pub(crate) fn clean(program: impl AsRef<Path>) -> Command {
             .iter()
             .any(|prefix| text.starts_with(prefix));
         let cargo = text == "CARGO" || text.starts_with("CARGO_") || text.starts_with("CLIPPY_");
-        let rust = text.starts_with("RUST") && text != "RUSTUP_HOME" && text != "RUST_BACKTRACE";
+        let rust = ["RUSTC", "RUSTFLAGS", "RUSTDOC", "RUSTUP_TOOLCHAIN"]
+            .iter()
+            .any(|prefix| text.starts_with(prefix));
         if (cargo && !keep) || rust || text == "LD_LIBRARY_PATH" {
             command.env_remove(text);
         }

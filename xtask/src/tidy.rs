@@ -136,8 +136,13 @@ fn machine_path(line: &str) -> Option<&'static str> {
 fn code(file: &str, text: &str) -> Vec<(usize, String)> {
     let mut problems = Vec::new();
     let mut statement: Option<(usize, String)> = None;
-    for (number, line) in (1..).zip(text.lines()) {
-        if line.trim() == "#[cfg(test)]" {
+    if file.ends_with("/tests.rs") || file.contains("/tests/") {
+        return problems;
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    for (number, line) in (1..).zip(&lines) {
+        let next = lines.get(number).map_or("", |line| line.trim());
+        if line.trim() == "#[cfg(test)]" && next.starts_with("mod ") && next.ends_with('{') {
             break;
         }
         let line = line.split("//").next().unwrap_or_default();
@@ -268,8 +273,10 @@ mod tests {
     fn dataplane_sees_no_policy_and_common_no_std() {
         assert_eq!(whats("enforcer/src/dataplane/mod.rs", "use crate::policy::Image;\n").len(), 1);
         assert_eq!(whats("enforcer-common/src/parse.rs", "use std::vec::Vec;\n").len(), 1);
-        let test = "use core::mem;\n#[cfg(test)]\nmod tests { use std::vec::Vec; }\n";
+        let test = "use core::mem;\n#[cfg(test)]\nmod tests {\n    use std::vec::Vec;\n}\n";
         assert!(whats("enforcer-common/src/parse.rs", test).is_empty());
+        let later = "#[cfg(test)]\nmod tests;\nuse std::vec::Vec;\n";
+        assert_eq!(whats("enforcer-common/src/lib.rs", &format!("//! x\n{later}")).len(), 1);
     }
 
     #[test]

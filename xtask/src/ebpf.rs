@@ -13,6 +13,8 @@ use crate::sh::{self, Paths};
 
 const PACKAGE: &str = "enforcer-ebpf";
 const TARGET: &str = "bpfel-unknown-none";
+/// The nightly that `setup` installs, under its own name: a developer's `nightly` stays as it is.
+pub(crate) const NIGHTLY: &str = "nightly-2026-05-20";
 /// CPU v3 (32-bit jumps and ALU) is what kernels verify since 5.1.
 const FLAGS: [&str; 4] =
     ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3", "--cfg=enforcer_bpf"];
@@ -51,12 +53,14 @@ pub(crate) enum Compiler {
 }
 
 impl Compiler {
-    /// The rustup nightly if it can build `core`, else Debian's; `ENFORCER_BPF_TOOLCHAIN` names one.
+    /// The nightly that is known to work, then Debian's, then any nightly that can build `core`: its
+    /// LLVM may be newer than the linker's. `ENFORCER_BPF_TOOLCHAIN` (nightly, debian) picks one kind.
     pub(crate) fn find() -> Option<Self> {
         let asked = std::env::var("ENFORCER_BPF_TOOLCHAIN").ok();
         let may = |name: &str| asked.as_deref().is_none_or(|asked| asked == name);
-        let nightly = if may("nightly") { nightly() } else { None };
-        nightly.or_else(|| if may("debian") { debian() } else { None })
+        let rustup = |name| if may("nightly") { nightly(name) } else { None };
+        let debian = || if may("debian") { debian() } else { None };
+        rustup(NIGHTLY).or_else(debian).or_else(|| rustup("nightly"))
     }
 
     /// The compiler itself.
@@ -106,10 +110,10 @@ impl Compiler {
     }
 }
 
-fn nightly() -> Option<Compiler> {
+fn nightly(name: &str) -> Option<Compiler> {
     let rustup = sh::which("rustup")?;
     let which = |tool| -> Option<PathBuf> {
-        let args = ["which", "--toolchain", "nightly", tool];
+        let args = ["which", "--toolchain", name, tool];
         Some(sh::output(sh::clean(&rustup).args(args)).ok()?.trim().into())
     };
     let rustc = which("rustc")?;

@@ -5,7 +5,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::{
@@ -79,7 +79,11 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     if options.test && packages.is_empty() {
         println!("test tools: all {} found", TOOLS.len());
     }
-    match Compiler::find() {
+    let compiler = match Compiler::find() {
+        None if !options.check => Some(install_compiler()?),
+        found => found,
+    };
+    match compiler {
         Some(compiler) => {
             println!("compiler: {}", compiler.describe());
             missing.extend(set_up_linker(paths, &compiler, options)?);
@@ -89,31 +93,43 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     if options.ci {
         missing.extend(set_up_deny(paths, options)?);
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
     for thing in &missing {
         println!("missing: {thing}");
     }
-    if options.check {
-        let test = if options.test { " --test" } else { "" };
-        let ci = if options.ci { " --ci" } else { "" };
-        bail!("{} missing: run `cargo xtask setup{test}{ci}`", missing.len());
+    let test = if options.test { " --test" } else { "" };
+    let ci = if options.ci { " --ci" } else { "" };
+    ensure!(missing.is_empty(), "{} missing: run `cargo xtask setup{test}{ci}`", missing.len());
+    Ok(())
+}
+
+/// Debian's packages, else rustup's nightly; says why neither worked, so that a person can take over.
+fn install_compiler() -> Result<Compiler> {
+    let mut failures = Vec::new();
+    if sh::which("apt-get").is_some() {
+        match install_packages(&COMPILER_PACKAGES) {
+            Err(error) if !sh::is_root() => return Err(error),
+            Err(error) => failures.push(format!("{error:#}")),
+            Ok(()) => failures.push("Debian's packages bring no core for BPF".to_owned()),
+        }
     }
-    bail!(
-        "no way to a BPF compiler on this machine: Debian's rustc-web is not in reach of apt-get, and \
-         there is no rustup nightly with rust-src; where rustup can download, run \
-         `rustup toolchain install nightly --component rust-src --component clippy`"
-    )
+    if let (None, Some(rustup)) = (Compiler::find(), sh::which("rustup")) {
+        println!("installing {} with rust-src (rustup)", ebpf::NIGHTLY);
+        let mut rustup = sh::clean(rustup);
+        // Never `nightly`: that would update the one that is there, under whoever uses it.
+        rustup.args(["toolchain", "install", ebpf::NIGHTLY, "--profile", "minimal"]);
+        rustup.arg("--no-self-update");
+        rustup.args(["--component", "rust-src", "--component", "clippy"]);
+        if let Err(error) = sh::output(&mut rustup) {
+            failures.push(format!("{error:#}"));
+        }
+    }
+    Compiler::find().with_context(|| format!("no way to a BPF compiler: {}", failures.join("; ")))
 }
 
 fn missing_packages(options: &Options) -> Vec<&'static str> {
     let mut packages = Vec::new();
-    let debian = sh::which("apt-get").is_some();
-    match Compiler::find() {
-        Some(Compiler::Debian { clippy: None, .. }) => packages.push("rust-web-clippy"),
-        None if debian => packages.extend(COMPILER_PACKAGES),
-        _ => {}
+    if let Some(Compiler::Debian { clippy: None, .. }) = Compiler::find() {
+        packages.push("rust-web-clippy");
     }
     if options.test {
         packages.extend(TOOLS.iter().filter(|tool| sh::which(tool.0).is_none()).map(|tool| tool.1));

@@ -120,7 +120,7 @@ fn length(file: &str, text: &str) -> Option<(usize, String)> {
 
 /// A path that makes sense only where somebody wrote it.
 fn machine_path(line: &str) -> Option<&'static str> {
-    let names = ["/work", "/tmp/w", "/root/", "/home/"];
+    let names = ["/work", "/tmp/", "/root/", "/home/"];
     names.into_iter().find(|name| {
         line.match_indices(name).any(|(at, _)| {
             let before = line[..at].chars().next_back();

@@ -1,1 +1,4 @@
-//! Tests that need a kernel.
+//! Tests that need a kernel, and the lab that they and the demo run in.
+//!
+//! - [`harness`]: namespaces, programs, frames: the lab
+pub mod harness;

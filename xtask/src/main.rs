@@ -1,1 +1,107 @@
-fn main() {}
+//! The project's own commands, run as `cargo xtask …`.
+//!
+//! - `setup`: finds or installs the BPF toolchain and the test tools
+//! - `ebpf`: builds and measures the kernel program
+//! - `check`, `tidy`: what a program can say about the source
+//! - `test`: every test, and one line that sums them up
+//! - `demo`: the main job, live, in a namespace lab
+//! - `sh`: how all of them run other programs
+mod check;
+mod demo;
+mod ebpf;
+mod setup;
+mod sh;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::sh::Paths;
+
+/// The project's own commands
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Find or install the BPF toolchain; quick when there is nothing to do
+    Setup(setup::Options),
+    /// Build the kernel program and the enforcer binary that carries it
+    Build {
+        /// Build the binary with optimisations
+        #[arg(long)]
+        release: bool,
+    },
+    /// Build or measure the kernel program alone
+    Ebpf {
+        #[command(subcommand)]
+        command: ebpf::Command,
+    },
+    /// Run fmt, clippy for host and BPF, deny and tidy
+    Check,
+    /// Check the rules of the style guide that a program can check
+    Tidy,
+    /// Run every test, or one part of them
+    Test(test::Options),
+    /// Run check, then test
+    Ci,
+    /// Run the main job, live, in a namespace lab
+    Demo(demo::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether all is well; an error is for what could not be done, `false` for tests that failed.
+fn run(command: Command) -> Result<bool> {
+    let paths = Paths::find()?;
+    match command {
+        Command::Setup(options) => setup::run(&paths, &options)?,
+        Command::Build { release } => build(&paths, release)?,
+        Command::Ebpf { command } => ebpf::run(&paths, &command)?,
+        Command::Check => check::run(&paths)?,
+        Command::Tidy => tidy::run(&paths)?,
+        Command::Test(options) => return test::run(&paths, &options),
+        Command::Ci => return ci(&paths),
+        Command::Demo(options) => demo::run(&paths, &options)?,
+    }
+    Ok(true)
+}
+
+/// Both, even when the first one fails: a run says everything it can, and ends with the sum.
+fn ci(paths: &Paths) -> Result<bool> {
+    setup::run(paths, &setup::Options::ci())?;
+    let checked = check::run(paths);
+    if let Err(error) = &checked {
+        eprintln!("error: check: {error:#}");
+    }
+    Ok(test::run(paths, &test::Options::default())? && checked.is_ok())
+}
+
+/// The kernel program, then the binary: `enforcer/build.rs` picks the object up from its known place.
+fn build(paths: &Paths, release: bool) -> Result<()> {
+    ebpf::build(paths)?;
+    let mut cargo = sh::cargo(paths);
+    cargo.args(["build", "--package", "enforcer"]);
+    if release {
+        cargo.arg("--release");
+    }
+    sh::run(&mut cargo)?;
+    println!("built {}", paths.enforcer(release).display());
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The lab: real network namespaces, real programs, frames byte by byte. No mocks.
+//!
+//! - [`topology`]: the hospital: two devices, a gateway, a central station, the internet
+//! - [`netns`]: one namespace: interfaces, addresses, sysctls, programs inside it
+//! - [`process`]: a program that runs beside the test, ends with it, and leaves its output
+//! - [`programs`]: what devices and servers run: curl, NFS, portmapper, DICOM, TCP and UDP servers
+//! - [`frames`]: frames that no program sends, and a sniffer that looks for a marker
+//! - [`wait`]: conditions with a deadline
+//! - [`report`]: the demo's steps on a terminal
+//!
+//! A part that cannot be set up panics with the command and its message: a test that goes on
+//! without its lab proves nothing.
+pub mod frames;
+pub mod netns;
+pub mod process;
+pub mod programs;
+pub mod report;
+pub mod topology;
+pub mod wait;
+
+#[cfg(test)]
+mod tests;
+
+use std::{fs::OpenOptions, io::Write as _, path::Path, process::Command};
+
+pub use self::{
+    frames::Sniffer,
+    netns::Netns,
+    process::{Finished, Process},
+    topology::Lab,
+    wait::wait_until,
+};
+
+/// Says why a test does not run here. `cargo xtask test` counts it as skipped; return afterwards.
+pub fn skip(test: &str, reason: &str) {
+    eprintln!("skipped {test}: {reason}");
+    let Some(file) = std::env::var_os("ENFORCER_SKIPS") else { return };
+    let file = OpenOptions::new().create(true).append(true).open(file);
+    // One write call: tests of several threads append to this file.
+    file.expect("ENFORCER_SKIPS can be written")
+        .write_all(format!("{test}: {reason}\n").as_bytes())
+        .expect("ENFORCER_SKIPS can be written");
+}
+
+/// Mounts bpffs at its usual place where nobody has.
+///
+/// # Panics
+/// When it cannot be mounted.
+#[track_caller]
+pub fn mount_bpffs() {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    if mounts.lines().any(|line| line.contains(" /sys/fs/bpf bpf ")) {
+        return;
+    }
+    run("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"]);
+}
+
+/// What the lab needs and does not find: root, and programs by name.
+pub fn missing() -> Vec<String> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = |name: &str| {
+        std::env::split_paths(&path)
+            .chain(["/usr/sbin".into(), "/sbin".into()])
+            .any(|dir| dir.join(name).is_file())
+    };
+    let mut missing: Vec<String> = ["ip", "nsenter", "ethtool", "python3", "curl", "ping"]
+        .into_iter()
+        .filter(|name| !found(name))
+        .map(str::to_owned)
+        .collect();
+    // SAFETY: it takes nothing and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        missing.push("root".to_owned());
+    }
+    if !Path::new("/proc/self/ns/net").exists() {
+        missing.push("network namespaces".to_owned());
+    }
+    missing
+}
+
+/// Runs a program to its end outside the lab and returns its stdout.
+///
+/// # Panics
+/// When it fails.
+#[track_caller]
+pub(crate) fn run(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {}: {}", args.join(" "), stderr.trim());
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

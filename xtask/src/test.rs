@@ -1,0 +1,149 @@
+//! Every test, and one line that sums them up.
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    ops::AddAssign,
+    process::Stdio,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::{
+    ebpf, setup,
+    sh::{self, Paths},
+};
+
+/// What to test.
+#[derive(Args, Default)]
+pub(crate) struct Options {
+    /// One part alone; all of them without it
+    part: Option<Part>,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+/// A part of the tests.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// What needs nothing but a Rust toolchain
+    Host,
+    /// What needs root and this machine's kernel
+    Local,
+}
+
+/// What came of some tests.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Outcome {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+}
+
+impl AddAssign for Outcome {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+/// Runs the parts asked for; the last line is the sum, alone. Whether all is well.
+pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
+    let runs = |part| options.part.is_none_or(|asked| asked == part);
+    ensure!(
+        !runs(Part::Local) || sh::is_root(),
+        "the local tests need root for network namespaces and XDP: run them as root, or \
+         `cargo xtask test host` for the rest"
+    );
+    let mut sum = Outcome::default();
+    let mut part = |result: Result<Outcome>| match result {
+        Ok(outcome) => sum += outcome,
+        Err(error) => {
+            // What cannot be built or started must not read as zero failures.
+            eprintln!("error: {error:#}");
+            sum.failed += 1;
+        }
+    };
+    if runs(Part::Host) {
+        let packages = ["-p", "enforcer", "-p", "enforcer-common", "-p", "xtask"];
+        part(cargo_test(paths, &packages, options, &[]));
+    }
+    if runs(Part::Local) {
+        part(local(paths, options));
+    }
+    println!("{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
+    Ok(sum.failed == 0)
+}
+
+fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
+    setup::run(paths, &setup::Options::test())?;
+    ebpf::build(paths)?;
+    sh::run(sh::cargo(paths).args(["build", "--quiet", "-p", "enforcer"]))?;
+    cargo_test(paths, &["-p", "tests"], options, &["--test-threads=2"])
+}
+
+/// Runs `cargo test`, shows its output as it comes, and adds up what it says.
+fn cargo_test(
+    paths: &Paths,
+    packages: &[&str],
+    options: &Options,
+    harness: &[&str],
+) -> Result<Outcome> {
+    // A test that cannot run here says so in this file: the harness of Rust knows no skipping.
+    let skips = paths.target.join("skipped-tests");
+    fs::create_dir_all(&paths.target)?;
+    fs::write(&skips, "")?;
+    let mut cargo = sh::cargo(paths);
+    cargo.args(["test", "--no-fail-fast"]).args(packages).arg("--").args(harness);
+    cargo.args(&options.filter);
+    cargo.env("ENFORCER_BIN", paths.enforcer(false)).env("ENFORCER_SKIPS", &skips);
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+    let stdout = child.stdout.take().context("cargo test has no stdout")?;
+    let mut ran = Outcome::default();
+    for line in BufReader::new(stdout).lines() {
+        let line = line?;
+        println!("{line}");
+        ran += outcome(&line).unwrap_or_default();
+    }
+    let status = child.wait()?;
+    for line in fs::read_to_string(&skips)?.lines() {
+        println!("skipped {line}");
+        // It returned early, so it was counted among those that passed.
+        ran.passed = ran.passed.saturating_sub(1);
+        ran.skipped += 1;
+    }
+    if !status.success() && ran.failed == 0 {
+        eprintln!("error: {} did not build or run to the end", packages.join(" "));
+        ran.failed = 1;
+    }
+    Ok(ran)
+}
+
+/// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+fn outcome(line: &str) -> Option<Outcome> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let mut outcome = Outcome::default();
+    for part in counts.split("; ") {
+        let (number, what) = part.split_once(' ')?;
+        match what {
+            "passed" => outcome.passed = number.parse().ok()?,
+            "failed" => outcome.failed = number.parse().ok()?,
+            "ignored" => outcome.skipped = number.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_a_result_line() {
+        let line = "test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.01s";
+        assert_eq!(outcome(line), Some(Outcome { passed: 3, failed: 2, skipped: 1 }));
+        assert_eq!(outcome("test foo ... ok"), None);
+    }
+}

@@ -1,0 +1,309 @@
+//! Rules of the style guide that a program can check: lengths, module edges, and what no file contains.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Result, ensure};
+
+use crate::sh::Paths;
+
+/// A file that may be long says why, in these words.
+const LONG: &str = "// tidy: long because ";
+const TEXT: [&str; 10] = ["rs", "toml", "md", "py", "sh", "yml", "service", "nft", "txt", "conf"];
+
+/// Who may not use what, by the beginning of the path in the repository and of the path in the code.
+const EDGES: [(&str, &[&str], &str); 6] = [
+    ("enforcer-common/src/", &["std", "alloc", "aya_ebpf", "libc"], "it is `core` only"),
+    ("enforcer-ebpf/src/", &["std", "aya"], "it is aya-ebpf and enforcer-common only"),
+    ("enforcer/src/policy/", PURE, "no clock, no files, no kernel: pass it in"),
+    ("enforcer/src/bindings.rs", PURE, "no clock, no files, no kernel: pass it in"),
+    (
+        "enforcer/src/dataplane/",
+        &["crate::policy", "crate::config", "crate::cli"],
+        "policy and dataplane meet in `Image` alone",
+    ),
+    ("enforcer/src/", &["clap"], "`cli` alone knows clap"),
+];
+const PURE: &[&str] = &[
+    "aya",
+    "tokio",
+    "std::fs",
+    "std::time",
+    "std::env",
+    "std::process",
+    "std::thread",
+    "crate::dataplane",
+    "crate::config",
+    "crate::daemon",
+];
+const PRINTS: [&str; 4] = ["println!", "eprintln!", "print!", "eprint!"];
+
+/// Prints each problem with its place; fails when there is one.
+pub(crate) fn run(paths: &Paths) -> Result<()> {
+    let mut files = Vec::new();
+    walk(&paths.root, &paths.root, &mut files)?;
+    files.sort();
+    let mut problems = 0;
+    for file in &files {
+        let Ok(text) = fs::read_to_string(paths.root.join(file)) else { continue };
+        for (line, what) in check(&file.to_string_lossy(), &text) {
+            println!("{}:{line}: {what}", file.display());
+            problems += usize::from(!what.starts_with("warning"));
+        }
+    }
+    ensure!(problems == 0, "{problems} problems");
+    Ok(())
+}
+
+fn walk(root: &Path, dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let relative = path.strip_prefix(root)?.to_owned();
+        if path.is_symlink() {
+            continue;
+        } else if path.is_dir() {
+            let skip = [".git", "target", "corpus"].contains(&name.as_str());
+            if !skip && relative != Path::new("tests/data") {
+                walk(root, &path, files)?;
+            }
+        } else if path.extension().is_some_and(|ext| TEXT.iter().any(|text| ext == *text)) {
+            files.push(relative);
+        }
+    }
+    Ok(())
+}
+
+/// All problems of one file, with their lines.
+fn check(file: &str, text: &str) -> Vec<(usize, String)> {
+    let mut problems = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.ends_with([' ', '\t', '\r']) {
+            problems.push((number, "trailing white space".to_owned()));
+        }
+        if file.ends_with(".md")
+            && let Some(path) = machine_path(line)
+        {
+            problems.push((number, format!("{path} exists on one machine only")));
+        }
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        problems.push((text.lines().count(), "no newline at the end".to_owned()));
+    }
+    if file.ends_with(".rs") {
+        problems.extend(length(file, text));
+        if (file.ends_with("/lib.rs") || file == "lib.rs") && !text.starts_with("//!") {
+            problems.push((1, "begins without `//!`: the layout of the crate".to_owned()));
+        }
+        problems.extend(code(file, text));
+    }
+    problems
+}
+
+fn length(file: &str, text: &str) -> Option<(usize, String)> {
+    let lines = text.lines().count();
+    let kernel = file.starts_with("enforcer-ebpf/");
+    let (limit, end) = if kernel { (150, 200) } else { (400, 600) };
+    let explained = text.lines().any(|line| line.trim_start().starts_with(LONG));
+    let what = if lines > end && !(kernel && explained) {
+        format!("{lines} lines; {end} is the end: split it")
+    } else if lines > limit && kernel && !explained {
+        format!("warning: {lines} lines; kernel-side files stay under {limit}")
+    } else if lines > limit && !explained {
+        format!("{lines} lines; over {limit} it says `{LONG}…`")
+    } else {
+        return None;
+    };
+    Some((lines, what))
+}
+
+/// A path that makes sense only where somebody wrote it.
+fn machine_path(line: &str) -> Option<&'static str> {
+    let names = ["/work", "/tmp/", "/root/", "/home/"];
+    names.into_iter().find(|name| {
+        line.match_indices(name).any(|(at, _)| {
+            let before = line[..at].chars().next_back();
+            let after = line[at + name.len()..].chars().next();
+            let starts = before.is_none_or(|c| !c.is_alphanumeric() && !"._-/~".contains(c));
+            starts
+                && (name.ends_with('/') || after.is_none_or(|c| !c.is_alphanumeric() && c != '-'))
+        })
+    })
+}
+
+/// Edges between modules, prints and unfinished code; tests, at the end of a file, are free.
+fn code(file: &str, text: &str) -> Vec<(usize, String)> {
+    let mut problems = Vec::new();
+    let mut statement: Option<(usize, String)> = None;
+    if file.ends_with("/tests.rs") || file.contains("/tests/") {
+        return problems;
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    for (number, line) in (1..).zip(&lines) {
+        let next = lines.get(number).map_or("", |line| line.trim());
+        if line.trim() == "#[cfg(test)]" && next.starts_with("mod ") && next.ends_with('{') {
+            break;
+        }
+        let line = line.split("//").next().unwrap_or_default();
+        if file != "xtask/src/tidy.rs" {
+            for unfinished in ["todo!(", "unimplemented!("] {
+                if line.contains(unfinished) {
+                    problems.push((number, format!("{unfinished}…) is not finished")));
+                }
+            }
+        }
+        let prints = PRINTS.iter().find(|print| line.trim_start().starts_with(**print));
+        if let (Some(print), false) = (prints, may_print(file)) {
+            problems.push((number, format!("{print}: `commands` and `main` alone print")));
+        }
+        let start = line.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+        if statement.is_none() && start.starts_with("use ") {
+            statement = Some((number, String::new()));
+        }
+        match &mut statement {
+            Some((from, so_far)) => {
+                so_far.push_str(start.trim());
+                if line.contains(';') {
+                    let body = so_far.trim_start_matches("use ").trim_end_matches(';').to_owned();
+                    let from = *from;
+                    statement = None;
+                    let paths = expand(&body);
+                    problems.extend(paths.iter().filter_map(|path| edge(file, from, path)));
+                }
+            }
+            None => {
+                problems.extend(inline(line).iter().filter_map(|path| edge(file, number, path)))
+            }
+        }
+    }
+    problems.dedup();
+    problems
+}
+
+fn may_print(file: &str) -> bool {
+    !file.starts_with("enforcer/src/")
+        || file == "enforcer/src/main.rs"
+        || file.starts_with("enforcer/src/commands/")
+}
+
+fn edge(file: &str, number: usize, path: &str) -> Option<(usize, String)> {
+    let begins = |name: &str| {
+        path.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+    };
+    for (place, names, why) in EDGES {
+        let cli = file == "enforcer/src/cli.rs" && names.contains(&"clap");
+        if !file.starts_with(place) || cli {
+            continue;
+        }
+        if names.iter().any(|name| begins(name)) {
+            return Some((number, format!("uses {path}: {why}")));
+        }
+    }
+    None
+}
+
+/// `std::{fs, time::{Duration, Instant}}` to its single paths.
+fn expand(body: &str) -> Vec<String> {
+    let body = body.trim();
+    let Some((prefix, rest)) = body.split_once('{') else {
+        return vec![body.split(" as ").next().unwrap_or(body).trim().to_owned()];
+    };
+    let inner = rest.strip_suffix('}').unwrap_or(rest);
+    let mut parts = vec![String::new()];
+    let mut depth = 0;
+    for c in inner.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(last) = parts.last_mut() {
+            last.push(c);
+        }
+    }
+    let parts = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty());
+    parts.flat_map(expand).map(|path| format!("{}{path}", prefix.trim())).collect()
+}
+
+/// Paths written out in a line of code, such as `std::fs::read`.
+fn inline(line: &str) -> Vec<&str> {
+    let path = |c: char| !c.is_alphanumeric() && c != '_' && c != ':';
+    line.split(path).filter(|word| word.contains("::")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whats(file: &str, text: &str) -> Vec<String> {
+        check(file, text).into_iter().map(|(line, what)| format!("{line} {what}")).collect()
+    }
+
+    #[test]
+    fn expands_nested_use() {
+        let paths = expand("std::{fs, time::{Duration, Instant}, net::IpAddr as Ip}");
+        assert_eq!(
+            paths,
+            ["std::fs", "std::time::Duration", "std::time::Instant", "std::net::IpAddr"]
+        );
+    }
+
+    #[test]
+    fn policy_reads_no_clock() {
+        let text = "use std::{\n    collections::BTreeMap,\n    time::Duration,\n};\n";
+        let found = whats("enforcer/src/policy/mod.rs", text);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("1 uses std::time::Duration"), "{found:?}");
+        assert!(whats("enforcer/src/daemon.rs", text).is_empty());
+    }
+
+    #[test]
+    fn inline_paths_count_and_comments_do_not() {
+        let text = "fn f() { std::fs::read(x) } // std::env::var\n";
+        assert_eq!(whats("enforcer/src/policy/read.rs", text).len(), 1);
+        assert!(whats("enforcer/src/config.rs", text).is_empty());
+    }
+
+    #[test]
+    fn dataplane_sees_no_policy_and_common_no_std() {
+        assert_eq!(whats("enforcer/src/dataplane/mod.rs", "use crate::policy::Image;\n").len(), 1);
+        assert_eq!(whats("enforcer-common/src/parse.rs", "use std::vec::Vec;\n").len(), 1);
+        let test = "use core::mem;\n#[cfg(test)]\nmod tests {\n    use std::vec::Vec;\n}\n";
+        assert!(whats("enforcer-common/src/parse.rs", test).is_empty());
+        let later = "#[cfg(test)]\nmod tests;\nuse std::vec::Vec;\n";
+        assert_eq!(whats("enforcer-common/src/lib.rs", &format!("//! x\n{later}")).len(), 1);
+    }
+
+    #[test]
+    fn clap_and_printing_have_one_place() {
+        assert_eq!(whats("enforcer/src/config.rs", "use clap::Parser;\n").len(), 1);
+        assert!(whats("enforcer/src/cli.rs", "use clap::Parser;\n").is_empty());
+        assert_eq!(whats("enforcer/src/daemon.rs", "    println!(\"x\");\n").len(), 1);
+        assert!(whats("enforcer/src/commands/tail.rs", "    println!(\"x\");\n").is_empty());
+    }
+
+    #[test]
+    fn lengths_have_limits() {
+        assert!(whats("xtask/src/a.rs", &"x\n".repeat(400)).is_empty());
+        assert_eq!(whats("xtask/src/a.rs", &"x\n".repeat(401)).len(), 1);
+        let explained = format!("{LONG}it is a table\n{}", "x\n".repeat(450));
+        assert!(whats("xtask/src/a.rs", &explained).is_empty());
+        assert_eq!(whats("xtask/src/a.rs", &format!("{explained}{}", "x\n".repeat(200))).len(), 1);
+        let kernel = whats("enforcer-ebpf/src/maps.rs", &"x\n".repeat(160));
+        assert!(kernel[0].contains("warning"), "{kernel:?}");
+    }
+
+    #[test]
+    fn text_rules() {
+        assert_eq!(whats("README.md", "see /work/notes.md\n").len(), 1);
+        assert_eq!(whats("README.md", "a path /workspace or net/work\n"), Vec::<String>::new());
+        assert_eq!(whats("README.md", "trailing \n").len(), 1);
+        assert_eq!(whats("a/src/lib.rs", "pub mod a;\n").len(), 1);
+        assert_eq!(whats("a/src/b.rs", "fn f() { todo!() }\n").len(), 1);
+    }
+}

@@ -136,3 +136,13 @@ pub struct Budget {
 
 const _: () = assert!(size_of::<Budget>() == 24);
 const _: () = assert!(size_of::<Record>() == 128);
+
+#[cfg(feature = "user")]
+mod user {
+    use super::{ReasonCounter, RuleCounter};
+
+    // SAFETY: `repr(C)` and nothing but `u64`: any bits are a value.
+    unsafe impl aya::Pod for ReasonCounter {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for RuleCounter {}
+}

@@ -88,6 +88,26 @@ pub struct Decision {
 
 const _: () = assert!(size_of::<Decision>() == 16);
 
+impl Decision {
+    /// Reads a decision that the kernel wrote; `None` if it holds a number that no enum has.
+    pub fn from_bytes(bytes: &[u8; 16]) -> Option<Self> {
+        let [r0, r1, r2, r3, d0, d1, d2, d3, g0, g1, g2, g3, reason, verdict, ..] = *bytes;
+        Some(Self {
+            rule: u32::from_ne_bytes([r0, r1, r2, r3]),
+            device: u32::from_ne_bytes([d0, d1, d2, d3]),
+            group: u32::from_ne_bytes([g0, g1, g2, g3]),
+            reason: Reason::from_number(reason)?,
+            verdict: match verdict {
+                0 => Verdict::Pass,
+                1 => Verdict::Drop,
+                2 => Verdict::WouldDrop,
+                _ => return None,
+            },
+            reserved: 0,
+        })
+    }
+}
+
 /// What the image says of the sender, beside device and group.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

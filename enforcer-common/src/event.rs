@@ -1,8 +1,11 @@
 //! What the kernel tells user space about a frame.
 
+use core::mem::offset_of;
+
 use crate::abi::{BURST, Budget, RATE, RESERVE};
 use crate::decide::Decision;
-use crate::flow::Flow;
+use crate::flow::{Class, Flow, Fragment};
+use crate::reason::{Reason, Verdict};
 
 /// One event in the ring. Host order; made and read on one machine.
 #[repr(C)]
@@ -18,6 +21,27 @@ pub struct Record {
     pub generation: u32,
     /// Events of this device withheld since its last one.
     pub suppressed: u32,
+}
+
+impl Record {
+    /// Reads a record from the ring; `None` if it has another size or holds a number that no
+    /// enum has.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let at = |offset: usize| bytes.get(offset).copied();
+        let flow = offset_of!(Self, flow);
+        let decision = offset_of!(Self, decision);
+        if bytes.len() != size_of::<Self>()
+            || at(flow + offset_of!(Flow, class))? > Class::Stp as u8
+            || at(flow + offset_of!(Flow, fragment))? > Fragment::Later as u8
+            || at(decision + offset_of!(Decision, verdict))? > Verdict::WouldDrop as u8
+        {
+            return None;
+        }
+        Reason::from_number(at(decision + offset_of!(Decision, reason))?)?;
+        // SAFETY: the length is that of a record, the enums hold one of their values, and every
+        // other field takes any bits.
+        Some(unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
+    }
 }
 
 /// Nanoseconds that one token takes to come back.
@@ -74,6 +98,31 @@ pub fn digest(flow: &Flow) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn records_from_the_ring_are_checked() {
+        let record = Record {
+            time: 7,
+            flow: Flow::NEW,
+            decision: crate::decide::Case::NEW.decision,
+            generation: 3,
+            suppressed: 4,
+        };
+        // SAFETY: a record has no padding.
+        let mut bytes: [u8; 128] = unsafe { core::mem::transmute(record) };
+        assert_eq!(Record::from_bytes(&bytes), Some(record));
+        assert_eq!(Record::from_bytes(&bytes[..127]), None);
+        for offset in 0..bytes.len() {
+            for bad in [0x0a, 0x7f, 0xff] {
+                let good = core::mem::replace(&mut bytes[offset], bad);
+                if let Some(read) = Record::from_bytes(&bytes) {
+                    // Whatever was read is a value that can be looked at.
+                    assert!(!format!("{read:?}").is_empty());
+                }
+                bytes[offset] = good;
+            }
+        }
+    }
 
     #[test]
     fn repetitions_leave_the_reserve_to_what_is_new() {

@@ -166,6 +166,35 @@ impl Layout {
     };
 }
 
+impl Layout {
+    /// Line 0 of an image is its layout: an image found in the kernel says what it is.
+    pub fn to_line(&self) -> Line {
+        let mut line = Line::default();
+        let words = [
+            self.macs,
+            self.macs_mask,
+            self.places,
+            self.mac_prefixes,
+            self.sources_v4,
+            self.sources_v6,
+            self.vlans,
+            self.interfaces,
+            self.interfaces_mask,
+            self.interface_lines,
+            self.groups,
+            self.group_count,
+            self.site_v4,
+            self.site_v6,
+            self.essential,
+            self.flags,
+        ];
+        for (index, word) in words.into_iter().enumerate() {
+            line.set_word(index, word);
+        }
+        line
+    }
+}
+
 /// Bits of [`Layout::essential`].
 pub mod essential {
     /// ARP.

@@ -30,10 +30,9 @@ impl Image {
         }
     }
 
-    /// The layout as the kernel program sees it: host order.
-    pub fn layout_bytes(&self) -> [u8; size_of::<Layout>()] {
-        // SAFETY: `Layout` is sixteen `u32` without padding; every bit pattern is a byte array.
-        unsafe { std::mem::transmute(self.layout) }
+    /// The layout as the kernel program sees it: sixteen 32-bit numbers in host order.
+    pub fn layout_bytes(&self) -> Vec<u8> {
+        self.layout.to_line().0.iter().flat_map(|pair| pair.to_le_bytes()).collect()
     }
 }
 

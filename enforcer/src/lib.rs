@@ -11,6 +11,8 @@ pub mod api;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod dataplane;
 pub mod exit;
 pub mod image;
 pub mod policy;
+pub mod site;

@@ -7,23 +7,26 @@ use anyhow::Result;
 use enforcer::api::{ApplyReport, Change, PolicyBundle};
 use enforcer::control::client::Client;
 use enforcer::exit::Exit;
-use enforcer::policy::Problem;
+use enforcer::policy::{Problem, report};
 
 use super::document::{self, Document, text_of};
 use super::text::clean;
-use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json, report};
+use super::report::from_report;
+use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json};
 
 pub(super) fn run(client: &Client, policy: &Path, dry_run: bool, json: bool) -> Result<Exit> {
-    let Document { mut bundle, problems, .. } = document::read(policy)?;
+    // The daemon has another working directory, and others will read the places of its rules.
+    let policy = std::fs::canonicalize(policy).unwrap_or_else(|_| policy.to_owned());
+    let Document { mut bundle, problems, .. } = document::read(&policy)?;
     bundle.dry_run = dry_run;
     // What is wrong here is wrong there, and here it needs no daemon.
     let answer = if report::has_errors(&problems) {
-        let problems = problems.iter().map(report::to_report).collect();
+        let problems = problems.iter().map(Into::into).collect();
         ApplyReport { problems, ..ApplyReport::default() }
     } else {
         block_on(async { Ok(client.apply(&bundle).await?) })?
     };
-    let problems: Vec<_> = answer.problems.iter().map(report::from_report).collect();
+    let problems: Vec<_> = answer.problems.iter().map(from_report).collect();
     let refused = report::has_errors(&problems);
     if json {
         print_json(std::slice::from_ref(&answer))?;

@@ -4,17 +4,17 @@ use std::path::Path;
 
 use anyhow::Result;
 use enforcer::exit::Exit;
-use enforcer::policy::Policy;
+use enforcer::policy::{Policy, report};
 
 use super::document::{self, Document, text_of};
 use super::text::count;
-use super::{Screen, print, print_json, report};
+use super::{Screen, print, print_json};
 
 pub(super) fn run(policy: &Path, json: bool) -> Result<Exit> {
     let Document { bundle, policy, problems } = document::read(policy)?;
     let refused = report::has_errors(&problems);
     if json {
-        let reports: Vec<_> = problems.iter().map(report::to_report).collect();
+        let reports: Vec<_> = problems.iter().map(enforcer::api::ProblemReport::from).collect();
         print_json(&reports)?;
     } else {
         let colour = Screen::of_stdout().colour;

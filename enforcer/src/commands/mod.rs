@@ -76,13 +76,13 @@ pub(crate) fn exit(error: &anyhow::Error) -> Exit {
 }
 
 /// What to do about an error.
-pub(crate) fn hint(error: &anyhow::Error) -> Option<&str> {
+pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(error) = error.downcast_ref::<client::Error>() {
-        error.hint()
+        error.hint().map(Into::into)
     } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
         error.hint()
     } else {
-        error.downcast_ref::<config::Error>().and_then(config::Error::hint)
+        error.downcast_ref::<config::Error>().and_then(config::Error::hint).map(Into::into)
     }
 }
 

@@ -67,6 +67,8 @@ impl CompiledRule {
 /// What the image cannot hold, each with its place.
 pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
     let mut builder = Builder::default();
+    // Line 0 is the layout, known last.
+    builder.append([Line::default()]);
     let mut problems = Vec::new();
     let mut warnings = Vec::new();
     if policy.groups.len() >= MAX_GROUPS as usize - 1 {
@@ -114,7 +116,11 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let image = Image { layout, lines: builder.lines, rules: rules.len() as u32 };
+    let mut lines = builder.lines;
+    if let Some(first) = lines.first_mut() {
+        *first = layout.to_line();
+    }
+    let image = Image { layout, lines, rules: rules.len() as u32 };
     Ok(Compiled { image, rules, slots, warnings })
 }
 

@@ -1,0 +1,326 @@
+//! What is in force, as the socket tells it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process;
+
+use enforcer_common::wire;
+use jiff::{Timestamp, tz::TimeZone};
+
+use super::core::{Core, refused};
+use super::in_force::InForce;
+use super::report::mode_name;
+use crate::api::{
+    DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyStatus, ReasonCount, RuleRow, Status,
+};
+use crate::control::Input;
+use crate::control::hub::timestamp;
+use crate::policy::DefaultVerdict;
+
+impl Core {
+    /// Answers everything but a detach. Whoever asked may have gone: no concern of the core.
+    pub(super) async fn answer(&mut self, input: Input) {
+        match input {
+            Input::Status(reply) => drop(reply.send(self.status().await)),
+            Input::Devices(reply) => drop(reply.send(self.devices())),
+            Input::Rules(reply) => drop(reply.send(self.rules())),
+            Input::Metrics(reply) => drop(reply.send(self.metrics().await)),
+            Input::PolicyShow(reply) => {
+                drop(reply.send(Ok(self.in_force.bundle.text.clone())));
+            }
+            Input::Apply { bundle, peer, reply } => {
+                log::info!("apply {}, asked for by {peer}", bundle.file);
+                let answer = self.apply(bundle).await;
+                drop(reply.send(answer));
+            }
+            Input::Explain { request, reply } => drop(reply.send(self.explain(&request))),
+            Input::Detach { .. } => {}
+        }
+    }
+
+    fn explain(&mut self, request: &ExplainRequest) -> Result<Explanation, Failure> {
+        let _ = request;
+        Err(refused("cannot explain yet".into(), None))
+    }
+
+    async fn status(&self) -> Status {
+        let interfaces = self.interfaces().await;
+        let names = &*self.in_force;
+        let mut warnings = self.warnings.clone();
+        warnings.extend(names.warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
+        Status {
+            enforcing: interfaces.iter().all(|interface| interface.enforcing),
+            version: env!("CARGO_PKG_VERSION").into(),
+            pid: process::id(),
+            started: self.started.clone(),
+            policy: PolicyStatus {
+                file: names.bundle.file.clone(),
+                revision: names.revision,
+                generation: names.generation.into(),
+                digest: names.digest.clone(),
+                since: names.since.clone(),
+                groups: names.policy.groups.len(),
+                devices: names.policy.devices.len(),
+                rules: names.compiled.rules.len(),
+                image_bytes: self.dataplane.current().image_bytes,
+            },
+            interfaces,
+            reasons: self.reasons(),
+            groups: groups(names),
+            warnings,
+        }
+    }
+
+    /// The protected interfaces, as the kernel says.
+    async fn interfaces(&self) -> Vec<InterfaceStatus> {
+        let links = self.kernel.links().await;
+        let found = |name: &str| links.as_ref().ok()?.iter().find(|link| link.name == name);
+        let status = |name: &String| {
+            let guarded = self.guarded.iter().find(|guarded| guarded.name == *name);
+            let Some(link) = found(name) else {
+                let note = match &links {
+                    Ok(_) => "there is no such interface".to_owned(),
+                    Err(e) => e.to_string(),
+                };
+                return InterfaceStatus {
+                    name: name.clone(),
+                    index: 0,
+                    mode: "none".into(),
+                    enforcing: false,
+                    note: Some(note),
+                };
+            };
+            let enforcing = self.dataplane.guards(link.attached);
+            let mode = match (link.attached.program, link.attached.native) {
+                (None, _) => "none",
+                (Some(_), true) => "native",
+                (Some(_), false) => "generic",
+            };
+            let note = match (enforcing, link.attached.program) {
+                (false, None) => Some("no program is attached".to_owned()),
+                (false, Some(id)) => Some(format!("another program (id {id}) is attached")),
+                (true, _) if mode == "generic" => Some(
+                    guarded
+                        .and_then(|guarded| guarded.note.clone())
+                        .unwrap_or_else(|| "generic mode: slower than native".to_owned()),
+                ),
+                (true, _) => guarded.and_then(|guarded| guarded.note.clone()),
+            };
+            InterfaceStatus {
+                name: name.clone(),
+                index: link.index,
+                mode: mode.into(),
+                enforcing,
+                note,
+            }
+        };
+        self.settings.interfaces.iter().map(status).collect()
+    }
+
+    fn reasons(&self) -> Vec<ReasonCount> {
+        let counters = self.dataplane.reasons();
+        let met = counters.into_iter().filter(|(_, counter)| counter.frames > 0);
+        met.map(|(reason, counter)| ReasonCount {
+            reason: reason.name().into(),
+            verdict: if reason.passes() { "pass" } else { "drop" }.into(),
+            text: reason.words().into(),
+            frames: counter.frames,
+            bytes: counter.bytes,
+            would_drop: counter.would_drop,
+            suppressed: counter.suppressed,
+            lost: counter.lost,
+        })
+        .collect()
+    }
+
+    /// Named devices first, then those that were only seen.
+    fn devices(&self) -> Vec<DeviceRow> {
+        let names = &*self.in_force;
+        let mut seen = self.reporter.seen();
+        let mut rows = Vec::new();
+        for device in &names.policy.devices {
+            let mut row = device.mac.and_then(|mac| seen.remove(&wire::mac(mac.0)));
+            if device.mac.is_none() {
+                let key = seen.iter().find(|(_, row)| row.device.as_ref() == Some(&device.name));
+                let key = key.map(|(key, _)| *key);
+                row = key.and_then(|key| seen.remove(&key));
+            }
+            let mut row = row.unwrap_or_default();
+            row.device = Some(device.name.clone());
+            row.mac = row.mac.or_else(|| device.mac.map(|mac| mac.to_string()));
+            row.ip = row.ip.or_else(|| device.addresses.first().map(ToString::to_string));
+            if row.group.is_empty() {
+                let (group, mode) = self.group_of(device);
+                (row.group, row.mode) = (group.into(), mode.into());
+            }
+            rows.push(row);
+        }
+        let mut others: Vec<DeviceRow> = seen.into_values().collect();
+        others.sort_by(|a, b| a.mac.cmp(&b.mac));
+        rows.extend(others);
+        rows
+    }
+
+    /// The group of a named device that has not been seen yet.
+    fn group_of(&self, device: &crate::policy::Device) -> (&str, &'static str) {
+        use enforcer_common::decide::Case;
+        use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
+
+        use crate::image::HostImage;
+        use crate::policy::Range;
+
+        let names = &*self.in_force;
+        let mut flow = Flow::NEW;
+        flow.source_mac = device.mac.map_or(0, |mac| wire::mac(mac.0));
+        flow.interface = names.site.interfaces.first().map_or(0, |interface| interface.index);
+        match device.addresses.first() {
+            Some(Range::V4(first, _)) => {
+                (flow.family, flow.source) = (FAMILY_V4, Address::v4(*first));
+            }
+            Some(Range::V6(first, _)) => {
+                flow.family = FAMILY_V6;
+                flow.source = Address::v6(first.to_be_bytes());
+            }
+            None => {}
+        }
+        let host = HostImage::new(&names.compiled.image, 0);
+        let Case { decision, .. } = host.judge(flow);
+        let (group, mode) = names.group_name(decision.group);
+        (group, mode_name(mode))
+    }
+
+    fn rules(&self) -> Vec<RuleRow> {
+        let counters = self.rule_counters();
+        (0..self.in_force.compiled.rules.len() as u32)
+            .filter_map(|number| self.rule_row(number, &counters))
+            .collect()
+    }
+
+    /// One rule as the socket tells it.
+    pub(super) fn rule_row(
+        &self,
+        number: u32,
+        counters: &BTreeMap<String, (u64, u64)>,
+    ) -> Option<RuleRow> {
+        let (group, rule, allow) = self.in_force.rule(number)?;
+        let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
+        Some(RuleRow {
+            id: rule.id.clone(),
+            group: group.name.clone(),
+            action: if allow { "allow" } else { "deny" }.into(),
+            to: rule.to_text.clone(),
+            service: rule.service_text.clone(),
+            reason: rule.reason.clone(),
+            owner: rule.owner.clone(),
+            until: rule.until.and_then(|until| {
+                let until = Timestamp::from_second(until).ok()?;
+                Some(timestamp(&until.to_zoned_datetime(TimeZone::system())))
+            }),
+            frames,
+            bytes,
+            place: rule.place.to_string(),
+        })
+    }
+
+    /// Prometheus text, version 0.0.4.
+    async fn metrics(&self) -> String {
+        let mut text = String::new();
+        let mut family = |name: &str, kind: &str, help: &str, samples: Vec<(String, u64)>| {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+            for (labels, value) in samples {
+                let _ = writeln!(text, "{name}{labels} {value}");
+            }
+        };
+        let reasons = self.reasons();
+        let by_reason = |value: fn(&ReasonCount) -> u64| {
+            let sample = |count: &ReasonCount| {
+                let (reason, verdict) = (&count.reason, &count.verdict);
+                (format!("{{reason=\"{reason}\",verdict=\"{verdict}\"}}"), value(count))
+            };
+            reasons.iter().map(sample).collect::<Vec<_>>()
+        };
+        let counter = "counter";
+        family(
+            "enforcer_frames_total",
+            counter,
+            "Frames judged, by reason.",
+            by_reason(|count| count.frames),
+        );
+        family(
+            "enforcer_bytes_total",
+            counter,
+            "Bytes of judged frames, by reason.",
+            by_reason(|count| count.bytes),
+        );
+        family(
+            "enforcer_would_drop_frames_total",
+            counter,
+            "Frames that passed only because their group is observed.",
+            by_reason(|count| count.would_drop),
+        );
+        family(
+            "enforcer_events_suppressed_total",
+            counter,
+            "Events withheld by a device's budget.",
+            by_reason(|count| count.suppressed),
+        );
+        family(
+            "enforcer_events_lost_total",
+            counter,
+            "Events that the ring buffer could not take.",
+            by_reason(|count| count.lost),
+        );
+        let rules = self.rules().into_iter().map(|rule| {
+            let RuleRow { id, group, action, frames, .. } = rule;
+            (format!("{{rule=\"{id}\",group=\"{group}\",action=\"{action}\"}}"), frames)
+        });
+        family("enforcer_rule_frames_total", counter, "Frames decided, by rule.", rules.collect());
+        let interfaces = self.interfaces().await;
+        let enforcing = interfaces.iter().map(|interface| {
+            let InterfaceStatus { name, mode, enforcing, .. } = interface;
+            (format!("{{interface=\"{name}\",mode=\"{mode}\"}}"), u64::from(*enforcing))
+        });
+        family(
+            "enforcer_interface_enforcing",
+            "gauge",
+            "Whether the kernel says that the interface is protected.",
+            enforcing.collect(),
+        );
+        let none = String::new;
+        let gauges = [
+            ("enforcer_policy_revision", "Revision in force.", self.in_force.revision),
+            ("enforcer_generation", "Generation in force.", self.in_force.generation.into()),
+            (
+                "enforcer_image_bytes",
+                "Size of the policy image in force.",
+                self.dataplane.current().image_bytes,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            family(name, "gauge", help, vec![(none(), value)]);
+        }
+        text
+    }
+}
+
+fn groups(names: &InForce) -> Vec<GroupStatus> {
+    let default = |verdict| match verdict {
+        DefaultVerdict::Drop => "drop".to_owned(),
+        DefaultVerdict::Pass => "pass".to_owned(),
+    };
+    let known = names.policy.groups.iter().map(|group| GroupStatus {
+        name: group.name.clone(),
+        mode: mode_name(group.mode).into(),
+        default: default(group.default),
+        members: group.members.len(),
+        rules: group.allow.len() + group.deny.len(),
+    });
+    let unknown = GroupStatus {
+        name: "unknown".into(),
+        mode: mode_name(names.policy.unknown.mode).into(),
+        default: default(names.policy.unknown.default),
+        members: 0,
+        rules: 0,
+    };
+    known.chain(std::iter::once(unknown)).collect()
+}

@@ -1,0 +1,140 @@
+//! What is in force: the policy, its image, and what the numbers in it mean.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
+use enforcer_common::image::{NO_DEVICE, NO_RULE};
+use sha2::{Digest as _, Sha256};
+
+use crate::api::PolicyBundle;
+use crate::policy::{
+    Compiled, Group, Mode, Policy, Problem, Range, Rule, Site, compile, read,
+};
+
+/// A policy that is in force, or about to be.
+#[derive(Clone, Debug)]
+pub(super) struct InForce {
+    /// The documents that it was read from.
+    pub(super) bundle: PolicyBundle,
+    /// What they say.
+    pub(super) policy: Policy,
+    /// The machine that it was compiled for.
+    pub(super) site: Site,
+    /// What the kernel has.
+    pub(super) compiled: Compiled,
+    /// Counts applied policies.
+    pub(super) revision: u64,
+    /// Number of the generation in the kernel.
+    pub(super) generation: u32,
+    /// When it came into force, RFC 3339.
+    pub(super) since: String,
+    /// SHA-256 of the documents, hexadecimal.
+    pub(super) digest: String,
+    /// What the reader and the compiler warned of.
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// Reads a bundle: its set files come from the bundle and from nowhere else.
+pub(super) fn read_bundle(bundle: &PolicyBundle) -> (Policy, Vec<Problem>) {
+    read(&bundle.file, &bundle.text, &mut |name| {
+        bundle.files.get(name).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    })
+}
+
+/// SHA-256 of a bundle's documents, each with its name and length.
+pub(super) fn digest(bundle: &PolicyBundle) -> String {
+    let mut hash = Sha256::new();
+    let unnamed = String::new();
+    let documents = std::iter::once((&unnamed, &bundle.text)).chain(&bundle.files);
+    for (name, text) in documents {
+        for part in [name, text] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl InForce {
+    /// Compiles a policy that was read without errors.
+    ///
+    /// # Errors
+    ///
+    /// What the image cannot hold.
+    pub(super) fn compile(
+        bundle: PolicyBundle,
+        policy: Policy,
+        site: Site,
+        mut warnings: Vec<Problem>,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut compiled = compile(&policy, &site)?;
+        warnings.append(&mut compiled.warnings);
+        let digest = digest(&bundle);
+        Ok(Self {
+            bundle,
+            policy,
+            site,
+            compiled,
+            revision: 0,
+            generation: 0,
+            since: String::new(),
+            digest,
+            warnings,
+        })
+    }
+
+    /// The group with this number; `None` for the unknown devices.
+    pub(super) fn group(&self, number: u32) -> Option<&Group> {
+        self.policy.groups.get((number as usize).checked_sub(1)?)
+    }
+
+    /// Name and mode of a group.
+    pub(super) fn group_name(&self, number: u32) -> (&str, Mode) {
+        self.group(number)
+            .map_or(("unknown", self.policy.unknown.mode), |group| (&group.name, group.mode))
+    }
+
+    /// The rule with this number, its group, and whether it allows.
+    pub(super) fn rule(&self, number: u32) -> Option<(&Group, &Rule, bool)> {
+        if number == NO_RULE {
+            return None;
+        }
+        let compiled = self.compiled.rules.get(number as usize)?;
+        let (group, rule) = compiled.rule(&self.policy)?;
+        Some((group, rule, compiled.allow))
+    }
+
+    /// The name of the device that sent a frame: by its MAC, or by an address without a MAC.
+    pub(super) fn device(&self, slot: u32, flow: &Flow) -> Option<&str> {
+        if slot != NO_DEVICE {
+            let slot = self.compiled.slots.get(slot as usize)?.as_ref()?;
+            return Some(&self.policy.devices.get(slot.device?)?.name);
+        }
+        let holds = |range: &Range| match *range {
+            Range::V4(first, last) => {
+                flow.family == FAMILY_V4 && (first..=last).contains(&flow.source.to_v4())
+            }
+            Range::V6(first, last) => {
+                flow.family == FAMILY_V6 && (first..=last).contains(&flow.source.to_v6())
+            }
+        };
+        let named = self.policy.devices.iter().filter(|device| device.mac.is_none());
+        named.into_iter().find(|device| device.addresses.iter().any(holds)).map(|d| &*d.name)
+    }
+
+    /// The name of an interface.
+    pub(super) fn interface(&self, index: u32) -> Option<&str> {
+        let known = self.site.interfaces.iter().find(|interface| interface.index == index);
+        known.map(|interface| &*interface.name)
+    }
+}
+
+/// An address in words; `None` without a family.
+pub(super) fn address(family: u8, address: Address) -> Option<String> {
+    match family {
+        FAMILY_V4 => Some(Ipv4Addr::from(address.to_v4()).to_string()),
+        FAMILY_V6 => Some(Ipv6Addr::from(address.to_v6()).to_string()),
+        _ => None,
+    }
+}

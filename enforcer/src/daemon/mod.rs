@@ -1,0 +1,193 @@
+//! The daemon: one [`Input`], one loop. It owns what is in force.
+//!
+//! - `core`: the way of a policy into the kernel, and the watch over the interfaces
+//! - `in_force`: a policy, its image, and what its numbers mean
+//! - `report`: records from the kernel to event lines
+//! - `answers`: what is in force, as the socket tells it
+//! - `state`: what survives a restart
+
+mod answers;
+mod core;
+mod in_force;
+mod report;
+mod state;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::api::{Detached, Failure};
+use crate::config::{self, Settings};
+use crate::control::hub::Hub;
+use crate::control::listen::{self, Socket};
+use crate::control::{Input, server};
+use crate::dataplane;
+use crate::dataplane::pins::Pins;
+use crate::exit::Exit;
+use crate::policy::Problem;
+use crate::site;
+use self::core::Core;
+
+/// Inputs that may wait for the core.
+const QUEUE: usize = 64;
+/// How often the kernel is asked whether all is as it should be.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Why the daemon ended, or never began.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The settings do not suffice.
+    #[error(transparent)]
+    Settings(#[from] config::Error),
+    /// There is no control socket.
+    #[error("cannot open the control socket")]
+    Socket(#[from] listen::Error),
+    /// Signals cannot be caught.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    /// The policy file or one of its set files cannot be read.
+    #[error("cannot read the policy {}", file.display())]
+    Policy {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The policy has errors, and there is no earlier one.
+    #[error("the policy {file} has errors, and no earlier policy is known")]
+    Problems {
+        /// The file.
+        file: String,
+        /// All of them.
+        problems: Vec<Problem>,
+    },
+    /// The state directory does not work.
+    #[error(transparent)]
+    State(#[from] state::Error),
+    /// The machine cannot be looked at.
+    #[error(transparent)]
+    Site(#[from] site::Error),
+    /// The kernel refuses.
+    #[error(transparent)]
+    Kernel(#[from] dataplane::Error),
+}
+
+impl Error {
+    /// The exit code of the daemon that ended with it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Settings(_)
+            | Self::Socket(_)
+            | Self::Policy { .. }
+            | Self::Problems { .. }
+            | Self::State(_) => Exit::Configuration,
+            Self::Signals(_) | Self::Site(_) | Self::Kernel(_) => Exit::Kernel,
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Settings(error) => error.hint().map(Into::into),
+            Self::Kernel(error) => error.hint(),
+            Self::Policy { file, .. } => Some(format!(
+                "write one, or name another with --policy; `enforcer check {}` finds its mistakes",
+                file.display()
+            )),
+            Self::Problems { file, .. } => {
+                Some(format!("`enforcer check {file}` shows each with its place"))
+            }
+            Self::Socket(_) | Self::Signals(_) | Self::State(_) | Self::Site(_) => None,
+        }
+    }
+}
+
+/// Runs until SIGTERM, SIGINT or a detach. Enforcement stays in force when it ends; only a
+/// detach removes it.
+pub async fn run(settings: Settings) -> Result<(), Error> {
+    if settings.interfaces.is_empty() {
+        return Err(config::Error::NoInterface.into());
+    }
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
+    let hub = Hub::new();
+    // The pins first: of two daemons the second learns who holds them.
+    let pins = Pins::open(&settings.bpffs)?;
+    let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref())?;
+    let mut core = Core::start(settings, pins, hub.clone()).await?;
+    let events = core.follow_ring()?;
+
+    let (sender, mut inputs) = mpsc::channel(QUEUE);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(server::serve(socket, sender, hub, async {
+        let _ = stopped.await;
+    }));
+    if let Err(e) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        log::warn!("cannot tell systemd that the daemon is ready: {e}");
+    }
+    let mut watch = interval(WATCH);
+    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let input = tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                core.reload().await;
+                continue;
+            }
+            _ = watch.tick() => {
+                core.watch().await;
+                continue;
+            }
+            input = inputs.recv() => input,
+        };
+        match input {
+            None => break,
+            Some(Input::Detach { peer, reply }) => {
+                log::warn!("detach, asked for by {peer}: nothing is enforced any more");
+                events.abort();
+                let detached = core.detach();
+                let _ = reply.send(detached.map_err(|e| failure(&e)));
+                let _ = stop.send(());
+                let _ = server.await;
+                return Ok(());
+            }
+            Some(input) => core.answer(input).await,
+        }
+    }
+    log::info!("the daemon ends; what is in force stays in force");
+    core.fold();
+    events.abort();
+    let _ = stop.send(());
+    let _ = server.await;
+    Ok(())
+}
+
+/// Removes every trace from the kernel while no daemon runs.
+pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
+    if !settings.bpffs.exists() {
+        return Ok(Detached::default());
+    }
+    let removed = Pins::open(&settings.bpffs)?.remove_all()?;
+    Ok(Detached { removed })
+}
+
+/// An error as the socket tells it.
+fn failure(error: &Error) -> Failure {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        let next = error.to_string();
+        // Some errors repeat their source in their own words.
+        if !text.ends_with(&next) {
+            text = format!("{text}: {next}");
+        }
+        source = error.source();
+    }
+    Failure { error: text, hint: error.hint(), exit: error.exit() as u8 }
+}

@@ -1,0 +1,205 @@
+//! Records from the kernel to event lines, and the devices that were seen in them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use enforcer_common::event::Record;
+use enforcer_common::flow::Class;
+use enforcer_common::image::NO_RULE;
+use enforcer_common::reason::Verdict;
+use enforcer_common::wire::{mac_bytes, protocol};
+use jiff::{ZonedDateTime, tz::TimeZone};
+
+use super::in_force::{InForce, address};
+use crate::api::{Detail, DeviceRow, Ether, Event};
+use crate::control::hub::{Hub, timestamp};
+use crate::policy::{Mac, Mode};
+
+/// Devices that are remembered: a flood of invented MACs must not fill the memory.
+const MAX_SEEN: usize = 65_536;
+/// Generations whose names are remembered: records can be older than the one in force.
+const MAX_GENERATIONS: usize = 8;
+
+/// Turns records into events; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Reporter(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    hub: Hub,
+    names: RwLock<BTreeMap<u32, Arc<InForce>>>,
+    seen: Mutex<HashMap<u64, DeviceRow>>,
+}
+
+impl Reporter {
+    pub(super) fn new(hub: Hub) -> Self {
+        Self(Arc::new(Shared { hub, names: RwLock::default(), seen: Mutex::default() }))
+    }
+
+    /// Makes the meaning of a generation's numbers known, before the generation is in force.
+    pub(super) fn announce(&self, generation: u32, names: Arc<InForce>) {
+        let mut known = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(generation, names);
+        while known.len() > MAX_GENERATIONS {
+            known.pop_first();
+        }
+    }
+
+    /// Handles one record.
+    pub(super) fn handle(&self, record: &Record) {
+        let names = {
+            let known = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+            known.get(&record.generation).cloned()
+        };
+        let Some(names) = names else { return };
+        self.note(record, &names);
+        if self.0.hub.is_followed() {
+            self.0.hub.publish(&event(record, &names));
+        }
+    }
+
+    /// Tells the followers of events that the ring could not take.
+    pub(super) fn lost(&self, count: u64, in_force: &InForce) {
+        self.0.hub.publish(&Event {
+            timestamp: timestamp(&ZonedDateTime::now()),
+            event_type: "lost".into(),
+            in_iface: None,
+            vlan: Vec::new(),
+            ether: None,
+            src_ip: None,
+            src_port: None,
+            dest_ip: None,
+            dest_port: None,
+            proto: None,
+            pkt_len: None,
+            enforcer: Detail {
+                reason: Some("ring-full".into()),
+                generation: in_force.generation.into(),
+                revision: in_force.revision,
+                count,
+                ..Detail::default()
+            },
+        });
+    }
+
+    /// The devices seen in events, by MAC.
+    pub(super) fn seen(&self) -> HashMap<u64, DeviceRow> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, record: &Record, names: &InForce) {
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mac = record.flow.source_mac;
+        if seen.len() >= MAX_SEEN && !seen.contains_key(&mac) {
+            return;
+        }
+        let row = seen.entry(mac).or_default();
+        let (group, mode) = names.group_name(record.decision.group);
+        row.device = names.device(record.decision.device, &record.flow).map(Into::into);
+        row.mac = Some(Mac(mac_bytes(mac)).to_string());
+        row.ip = address(record.flow.family, record.flow.source).or(row.ip.take());
+        row.group = group.into();
+        row.mode = mode_name(mode).into();
+        let count = 1 + u64::from(record.suppressed);
+        match record.decision.verdict {
+            Verdict::WouldDrop => row.would_drop += count,
+            Verdict::Drop | Verdict::Pass => row.dropped += count,
+        }
+        row.last_seen = Some(time(record));
+        if let Some(destination) = address(record.flow.family, record.flow.destination) {
+            let service = service(record);
+            row.last_destination = Some(format!("{destination} {service}").trim_end().into());
+        }
+    }
+}
+
+pub(super) fn mode_name(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Enforce => "enforce",
+        Mode::Observe => "observe",
+        Mode::Quarantine => "quarantine",
+    }
+}
+
+/// Wall clock less boot clock, in nanoseconds.
+pub(super) fn wall_offset() -> i64 {
+    let read = |clock| {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is writable; both clocks exist on every supported kernel.
+        unsafe { libc::clock_gettime(clock, &raw mut time) };
+        time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+    };
+    read(libc::CLOCK_REALTIME).wrapping_sub(read(libc::CLOCK_BOOTTIME))
+}
+
+fn time(record: &Record) -> String {
+    let nanoseconds = i128::from(record.time) + i128::from(wall_offset());
+    let now = jiff::Timestamp::from_nanosecond(nanoseconds).unwrap_or_default();
+    timestamp(&now.to_zoned_datetime(TimeZone::system()))
+}
+
+fn protocol_name(number: u8) -> String {
+    match number {
+        protocol::ICMP => "ICMP".into(),
+        protocol::TCP => "TCP".into(),
+        protocol::UDP => "UDP".into(),
+        protocol::ICMPV6 => "IPv6-ICMP".into(),
+        protocol::SCTP => "SCTP".into(),
+        number => number.to_string(),
+    }
+}
+
+/// The service as a policy writes it; empty for frames without an upper layer.
+fn service(record: &Record) -> String {
+    let flow = &record.flow;
+    match flow.protocol {
+        protocol::TCP => format!("tcp/{}", flow.destination_port),
+        protocol::UDP => format!("udp/{}", flow.destination_port),
+        protocol::SCTP => format!("sctp/{}", flow.destination_port),
+        protocol::ICMP => "icmp".into(),
+        protocol::ICMPV6 => "icmpv6".into(),
+        0 if flow.class != Class::Ip => String::new(),
+        number => format!("proto/{number}"),
+    }
+}
+
+fn event(record: &Record, names: &InForce) -> Event {
+    let (flow, decision) = (&record.flow, &record.decision);
+    let ip = flow.family != 0 && flow.class != Class::Arp;
+    let ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
+        && (flow.source_port, flow.destination_port) != (0, 0);
+    let rule = names.rule(decision.rule).map(|(_, rule, _)| rule);
+    let tags = usize::from(flow.tags());
+    Event {
+        timestamp: time(record),
+        event_type: "drop".into(),
+        in_iface: names.interface(flow.interface).map(Into::into),
+        vlan: flow.vlans.iter().copied().take(tags).collect(),
+        ether: Some(Ether {
+            src_mac: Mac(mac_bytes(flow.source_mac)).to_string(),
+            dest_mac: Mac(mac_bytes(flow.destination_mac)).to_string(),
+            ether_type: flow.ether_type,
+        }),
+        src_ip: address(flow.family, flow.source),
+        src_port: ports.then_some(flow.source_port),
+        dest_ip: address(flow.family, flow.destination),
+        dest_port: ports.then_some(flow.destination_port),
+        proto: ip.then(|| protocol_name(flow.protocol)),
+        pkt_len: Some(flow.length),
+        enforcer: Detail {
+            verdict: Some(match decision.verdict {
+                Verdict::WouldDrop => "would-drop".into(),
+                Verdict::Drop | Verdict::Pass => "drop".into(),
+            }),
+            reason: Some(decision.reason.name().into()),
+            device: names.device(decision.device, flow).map(Into::into),
+            group: Some(names.group_name(decision.group).0.into()),
+            rule: (decision.rule != NO_RULE).then(|| rule.map(|r| r.id.clone())).flatten(),
+            rule_reason: rule.and_then(|rule| rule.reason.clone()),
+            generation: record.generation.into(),
+            revision: names.revision,
+            count: 1,
+            suppressed: record.suppressed.into(),
+        },
+    }
+}

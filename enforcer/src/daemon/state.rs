@@ -1,0 +1,185 @@
+//! What survives a restart: the documents in force, and counters of generations that are gone.
+//!
+//! Both files are replaced whole: written beside, flushed, renamed.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::PolicyBundle;
+
+/// The policy that was in force last.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct Saved {
+    pub(super) bundle: PolicyBundle,
+    pub(super) revision: u64,
+    pub(super) since: String,
+    /// Of the bundle: a file that was cut or flipped is not a policy.
+    pub(super) digest: String,
+}
+
+/// Frames and bytes by rule id.
+pub(super) type Counters = BTreeMap<String, (u64, u64)>;
+
+/// The state directory.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    dir: PathBuf,
+}
+
+/// A step on a state file that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} {}", path.display())]
+pub struct Error {
+    step: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl State {
+    /// Opens the directory, and makes it if need be.
+    pub(super) fn open(dir: &Path) -> Result<Self, Error> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|source| Error { step: "make", path: dir.into(), source })?;
+        Ok(Self { dir: dir.into() })
+    }
+
+    /// The policy that was in force last; `None` if there is none or it is damaged, which is
+    /// said.
+    pub(super) fn policy(&self) -> Option<Saved> {
+        let path = self.dir.join("policy.json");
+        let saved: Saved = self.read(&path)?;
+        if super::in_force::digest(&saved.bundle) != saved.digest {
+            log::error!("{} is damaged: its digest does not match", path.display());
+            return None;
+        }
+        Some(saved)
+    }
+
+    /// Counters of rules from generations that are gone.
+    pub(super) fn counters(&self) -> Counters {
+        self.read(&self.dir.join("counters.json")).unwrap_or_default()
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, path: &Path) -> Option<T> {
+        let text = match fs::read(path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            Err(e) => {
+                log::error!("cannot read {}: {e}", path.display());
+                return None;
+            }
+        };
+        serde_json::from_slice(&text)
+            .inspect_err(|e| log::error!("{} is damaged: {e}", path.display()))
+            .ok()
+    }
+
+    /// Writes a policy beside the old one. [`Pending::commit`] puts it in its place.
+    pub(super) fn prepare(&self, saved: &Saved) -> Result<Pending, Error> {
+        self.write("policy.json", saved)
+    }
+
+    /// Replaces the counters.
+    pub(super) fn save_counters(&self, counters: &Counters) -> Result<(), Error> {
+        self.write("counters.json", counters)?.commit()
+    }
+
+    fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<Pending, Error> {
+        let target = self.dir.join(name);
+        let path = self.dir.join(format!("{name}.new"));
+        let fail = |step| {
+            let path = path.clone();
+            move |source| Error { step, path, source }
+        };
+        let text = serde_json::to_vec(value).map_err(io::Error::from).map_err(fail("write"))?;
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&path).map_err(fail("create"))?;
+        file.write_all(&text).map_err(fail("write"))?;
+        file.sync_all().map_err(fail("flush"))?;
+        Ok(Pending { path, target })
+    }
+}
+
+/// A file that waits to take its place.
+#[must_use]
+pub(super) struct Pending {
+    path: PathBuf,
+    target: PathBuf,
+}
+
+impl Pending {
+    /// Takes the place of the old file.
+    pub(super) fn commit(self) -> Result<(), Error> {
+        let fail = |source| Error { step: "replace", path: self.target.clone(), source };
+        fs::rename(&self.path, &self.target).map_err(fail)?;
+        // The rename itself must reach the disk, too.
+        let dir = self.target.parent().unwrap_or(Path::new("."));
+        File::open(dir).and_then(|dir| dir.sync_all()).map_err(fail)
+    }
+
+    /// Leaves the old file in force.
+    pub(super) fn discard(self) {
+        if let Err(e) = fs::remove_file(&self.path) {
+            log::warn!("cannot remove {}: {e}", self.path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn saved() -> Saved {
+        let bundle = PolicyBundle {
+            file: "p.toml".into(),
+            text: "schema = 1\n".into(),
+            files: BTreeMap::from([("a".into(), "10.0.0.0/8\n".into())]),
+            dry_run: false,
+        };
+        let digest = super::super::in_force::digest(&bundle);
+        Saved { bundle, revision: 3, since: "2026-11-23T00:00:00Z".into(), digest }
+    }
+
+    #[test]
+    fn a_policy_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        assert_eq!(state.policy(), None);
+        state.prepare(&saved()).unwrap().commit().unwrap();
+        assert_eq!(state.policy(), Some(saved()));
+        state.prepare(&Saved { revision: 9, ..saved() }).unwrap().discard();
+        assert_eq!(state.policy().unwrap().revision, 3);
+    }
+
+    #[test]
+    fn a_file_that_was_cut_or_flipped_is_no_policy() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        state.prepare(&saved()).unwrap().commit().unwrap();
+        let path = dir.path().join("policy.json");
+        let good = fs::read(&path).unwrap();
+        for length in 0..good.len() {
+            fs::write(&path, &good[..length]).unwrap();
+            assert_eq!(state.policy(), None, "cut at {length}");
+        }
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            // What still reads is a policy with the very same documents.
+            if let Some(read) = state.policy() {
+                assert_eq!(read.bundle.text, saved().bundle.text, "flipped at {at}");
+                assert_eq!(read.bundle.files, saved().bundle.files, "flipped at {at}");
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A generation: the classifier with an image of its own, built aside and put in force with one
+//! store into the program array.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use aya::maps::{Map, MapData, PerCpuArray, ProgramArray};
+use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use enforcer_common::abi::{self, RuleCounter, map, program};
+use enforcer_common::image::Line;
+use log::{debug, warn};
+
+use super::memory::Memory;
+use super::pins::Pins;
+use super::{Error, OBJECT};
+use crate::image::Image;
+
+/// Whether programs see frames that are spread over fragments. A program array takes one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Linux 5.18 and later.
+    Fragments,
+    /// Before; attaching fails on interfaces with a large MTU.
+    Linear,
+}
+
+impl Kind {
+    /// Name of a program of this kind.
+    pub fn name(self, name: &str) -> String {
+        match self {
+            Self::Fragments => name.into(),
+            Self::Linear => format!("{name}_linear"),
+        }
+    }
+}
+
+/// A generation that is pinned.
+pub struct Generation {
+    /// Its number.
+    pub number: u32,
+    /// Counters by rule.
+    pub rules: PerCpuArray<MapData, RuleCounter>,
+    /// Size of its image in bytes.
+    pub image_bytes: u64,
+}
+
+impl Generation {
+    /// Opens the pins of the generation in force; `None` when nothing is in force or its pins
+    /// are not complete.
+    pub fn adopt(pins: &Pins) -> Result<Option<Self>, Error> {
+        let Some(current) = current_program(pins)? else { return Ok(None) };
+        for number in pins.generations() {
+            let dir = pins.generation(number);
+            let pinned = aya::programs::ProgramInfo::from_pin(dir.join("program"));
+            if pinned.is_ok_and(|info| info.id() == current) {
+                let image = MapData::from_pin(dir.join(map::IMAGE)).map_err(Error::Map)?;
+                let lines = image.info().map_err(Error::Map)?.max_entries();
+                let image_bytes = u64::from(lines) * size_of::<Line>() as u64;
+                let rules = MapData::from_pin(dir.join(map::RULES)).map_err(Error::Map)?;
+                let rules = Map::from_map_data(rules).map_err(Error::Map)?;
+                let rules = PerCpuArray::try_from(rules).map_err(Error::Map)?;
+                return Ok(Some(Self { number, rules, image_bytes }));
+            }
+        }
+        warn!("program {current} is in force, and no pinned generation is that program");
+        Ok(None)
+    }
+
+    /// Whether its image is this one, byte for byte.
+    pub fn holds(&self, pins: &Pins, image: &Image) -> Result<bool, Error> {
+        let bytes = image.bytes();
+        if bytes.len() as u64 != self.image_bytes {
+            return Ok(false);
+        }
+        let path = pins.generation(self.number).join(map::IMAGE);
+        let data = MapData::from_pin(&path).map_err(Error::Map)?;
+        let memory = Memory::map(data.fd().as_fd(), bytes.len())
+            .map_err(|e| Error::io("map the memory of", &path, e))?;
+        Ok(memory.starts_with(bytes))
+    }
+
+    /// A rule's counters, summed over all CPUs.
+    pub fn counter(&self, rule: u32) -> RuleCounter {
+        let mut sum = RuleCounter::default();
+        if let Ok(values) = self.rules.get(&rule, 0) {
+            for value in values.iter() {
+                sum.frames = sum.frames.wrapping_add(value.frames);
+                sum.bytes = sum.bytes.wrapping_add(value.bytes);
+            }
+        }
+        sum
+    }
+}
+
+/// Loads the object with an image, reusing what is pinned.
+pub fn load(pins: &Pins, image: &Image, number: u32) -> Result<Ebpf, Error> {
+    if OBJECT.is_empty() {
+        return Err(Error::NoObject);
+    }
+    let lines = u32::try_from(image.lines.len()).map_err(|_| Error::TooLarge)?;
+    let layout = image.layout_bytes();
+    let mut ebpf = EbpfLoader::new()
+        .default_map_pin_directory(pins.dir())
+        .map_max_entries(map::IMAGE, lines.max(1))
+        .map_max_entries(map::RULES, image.rules.max(1))
+        .override_global(abi::LAYOUT, layout.as_slice(), true)
+        .override_global(abi::GENERATION, &number, true)
+        .load(OBJECT)
+        .map_err(Error::load)?;
+    let Some(Map::Array(data)) = ebpf.map_mut(map::IMAGE) else {
+        return Err(Error::Object(map::IMAGE));
+    };
+    let bytes = image.bytes();
+    Memory::map(data.fd().as_fd(), bytes.len())
+        .and_then(|mut memory| memory.write(bytes))
+        .map_err(|e| Error::io("fill", &pins.path(map::IMAGE), e))?;
+    Ok(ebpf)
+}
+
+/// Loads the classifier, pins the generation and puts it in force.
+///
+/// A failure on the way leaves the old generation in force.
+pub fn put_in_force(
+    pins: &Pins,
+    ebpf: &mut Ebpf,
+    kind: Kind,
+    number: u32,
+) -> Result<Generation, Error> {
+    let name = kind.name(program::CLASSIFY);
+    program(ebpf, &name)?.load().map_err(Error::Program)?;
+    // What a daemon that was killed between here and the store left behind.
+    pins.remove_generation(number)?;
+    let dir = pins.make_generation(number)?;
+    let image_bytes = match ebpf.map(map::IMAGE) {
+        Some(Map::Array(data)) => {
+            data.pin(dir.join(map::IMAGE)).map_err(Error::Pin)?;
+            let lines = data.info().map_err(Error::Map)?.max_entries();
+            u64::from(lines) * size_of::<Line>() as u64
+        }
+        _ => return Err(Error::Object(map::IMAGE)),
+    };
+    let rules = ebpf.take_map(map::RULES).ok_or(Error::Object(map::RULES))?;
+    if let Map::PerCpuArray(data) = &rules {
+        data.pin(dir.join(map::RULES)).map_err(Error::Pin)?;
+    }
+    let rules = PerCpuArray::try_from(rules).map_err(Error::Map)?;
+    program(ebpf, &name)?.pin(dir.join("program")).map_err(Error::Pin)?;
+
+    let fd = program(ebpf, &name)?.fd().map_err(Error::Program)?.try_clone();
+    let fd = fd.map_err(|e| Error::io("duplicate", &dir, e))?;
+    let array = ebpf.map_mut(map::GENERATIONS).ok_or(Error::Object(map::GENERATIONS))?;
+    let mut array = ProgramArray::try_from(array).map_err(Error::Map)?;
+    array.set(abi::SLOT_CURRENT, &fd, 0).map_err(Error::Map)?;
+    debug!("generation {number} is in force");
+    // The pins and the program array keep what is in use; this process must not.
+    program(ebpf, &name)?.unload().map_err(Error::Program)?;
+    drop(ebpf.take_map(map::IMAGE));
+    Ok(Generation { number, rules, image_bytes })
+}
+
+/// Loads the dispatcher as the kind that this kernel takes.
+///
+/// # Errors
+///
+/// The error of the plainer kind, which every supported kernel takes.
+pub fn load_dispatcher(ebpf: &mut Ebpf) -> Result<Kind, Error> {
+    for kind in [Kind::Fragments, Kind::Linear] {
+        match program(ebpf, &kind.name(program::DISPATCH))?.load() {
+            Ok(()) => return Ok(kind),
+            Err(ProgramError::LoadError { io_error, .. })
+                if kind == Kind::Fragments && io_error.raw_os_error() == Some(libc::EINVAL) =>
+            {
+                debug!("this kernel has no XDP fragments (Linux 5.18): {io_error}");
+            }
+            Err(e) => return Err(Error::Program(e)),
+        }
+    }
+    Err(Error::Object(program::DISPATCH))
+}
+
+/// A program of the object.
+pub fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+    ebpf.program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .ok_or(Error::Object(program::DISPATCH))
+}
+
+/// Id of the program in force, as the kernel says.
+fn current_program(pins: &Pins) -> Result<Option<u32>, Error> {
+    let path = pins.path(map::GENERATIONS);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let array = MapData::from_pin(&path).map_err(Error::Map)?;
+    let key = abi::SLOT_CURRENT;
+    let mut id = 0u32;
+    // The part of `union bpf_attr` that BPF_MAP_LOOKUP_ELEM reads (include/uapi/linux/bpf.h).
+    #[repr(C, align(8))]
+    struct LookUp {
+        map: u32,
+        padding: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    const MAP_LOOKUP_ELEM: libc::c_long = 1;
+    let attribute = LookUp {
+        map: array.fd().as_fd().as_raw_fd() as u32,
+        padding: 0,
+        key: (&raw const key) as u64,
+        value: (&raw mut id) as u64,
+        flags: 0,
+    };
+    // SAFETY: the attribute, key and value live through the call and have the sizes that a
+    // program array asks for.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            MAP_LOOKUP_ELEM,
+            &raw const attribute,
+            size_of::<LookUp>() as libc::c_long,
+        )
+    };
+    if result == 0 {
+        return Ok(Some(id));
+    }
+    match std::io::Error::last_os_error() {
+        e if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        e => Err(Error::io("read", &path, e)),
+    }
+}

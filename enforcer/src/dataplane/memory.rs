@@ -1,0 +1,70 @@
+//! Map memory that user space writes directly: a system call for each element would take
+//! seconds for a million lines.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The values of an mmap-able array map.
+#[derive(Debug)]
+pub(super) struct Memory {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the memory is shared with the kernel anyway; access goes through `&mut` or atomics.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// Maps `length` bytes of the map behind `fd`.
+    pub(super) fn map(fd: BorrowedFd<'_>, length: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice; `fd` is open.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
+        Ok(Self { start, length })
+    }
+
+    /// Copies `bytes` to the start; what does not fit is an error.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > self.length {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: the mapping holds at least `bytes.len()` bytes, and they do not overlap.
+        unsafe { self.start.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+        Ok(())
+    }
+
+    /// Whether the memory begins with `bytes`.
+    pub(super) fn starts_with(&self, bytes: &[u8]) -> bool {
+        // SAFETY: the mapping is readable for its length and page aligned; the kernel does not
+        // write to an image.
+        let memory = unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) };
+        memory.starts_with(bytes)
+    }
+
+    /// Stores the first eight bytes at once, after everything written before.
+    pub(super) fn publish_first(&self, value: u64) {
+        // SAFETY: page aligned, at least eight bytes, and only ever written atomically.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().cast()) }.store(value, Ordering::Release);
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: exactly what `map` mapped; nothing refers to it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}

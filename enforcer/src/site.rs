@@ -1,0 +1,149 @@
+//! What the machine looks like, as the kernel says over rtnetlink.
+
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::{Handle, new_connection};
+
+use crate::dataplane::Attached;
+use crate::policy::{Mac, Site, SiteInterface};
+
+/// Why the machine cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No netlink socket.
+    #[error("cannot open a netlink socket")]
+    Socket(#[source] std::io::Error),
+    /// A request failed.
+    #[error("cannot read {what} over netlink")]
+    Request {
+        /// What was asked for.
+        what: &'static str,
+        /// Why it failed.
+        source: Box<rtnetlink::Error>,
+    },
+}
+
+/// An interface as the kernel describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its name.
+    pub name: String,
+    /// Its index.
+    pub index: u32,
+    /// Its MAC, all zero if it has none.
+    pub mac: Mac,
+    /// What is attached to it.
+    pub attached: Attached,
+}
+
+/// The kernel's answers.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    handle: Handle,
+}
+
+impl Kernel {
+    /// Opens a netlink socket and drives it in a task of its own.
+    pub fn open() -> Result<Self, Error> {
+        let (connection, handle, _) = new_connection().map_err(Error::Socket)?;
+        tokio::spawn(connection);
+        Ok(Self { handle })
+    }
+
+    /// Every interface.
+    pub async fn links(&self) -> Result<Vec<Link>, Error> {
+        let messages = self.handle.link().get().execute();
+        let messages: Vec<_> = messages
+            .try_collect()
+            .await
+            .map_err(|e| Error::Request { what: "interfaces", source: Box::new(e) })?;
+        Ok(messages.iter().map(link).collect())
+    }
+
+    /// The site: `protected` interfaces, and the addresses of all of them.
+    pub async fn site(&self, protected: &[Link], now: i64) -> Result<Site, Error> {
+        let messages = self.handle.address().get().execute();
+        let messages: Vec<_> = messages
+            .try_collect()
+            .await
+            .map_err(|e| Error::Request { what: "addresses", source: Box::new(e) })?;
+        let mut site = Site { now, ..Site::default() };
+        site.interfaces = protected
+            .iter()
+            .map(|link| SiteInterface {
+                name: link.name.clone(),
+                index: link.index,
+                mac: link.mac,
+                prefixes: Vec::new(),
+            })
+            .collect();
+        for message in messages {
+            // Of a point-to-point interface, `Local` is ours and `Address` the peer's.
+            let local = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            });
+            let address = local.or_else(|| {
+                message.attributes.iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Address(address) => Some(*address),
+                    _ => None,
+                })
+            });
+            let Some(address) = address else { continue };
+            site.own.push(address);
+            let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+            let index = message.header.index;
+            let interface = site.interfaces.iter_mut().find(|other| other.index == index);
+            if let Some(interface) = interface
+                && !link_local
+            {
+                interface.prefixes.push((address, message.header.prefix_len));
+            }
+        }
+        // The order of the kernel's answer is not the site's business.
+        site.own.sort_unstable();
+        site.own.dedup();
+        for interface in &mut site.interfaces {
+            interface.prefixes.sort_unstable();
+            interface.prefixes.dedup();
+        }
+        Ok(site)
+    }
+}
+
+fn link(message: &LinkMessage) -> Link {
+    let mut link = Link {
+        name: String::new(),
+        index: message.header.index,
+        mac: Mac([0; 6]),
+        attached: Attached::default(),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(address) => {
+                if let Ok(mac) = <[u8; 6]>::try_from(address.as_slice()) {
+                    link.mac = Mac(mac);
+                }
+            }
+            LinkAttribute::Xdp(xdp) => link.attached = attached(xdp),
+            _ => {}
+        }
+    }
+    link
+}
+
+fn attached(xdp: &[LinkXdp]) -> Attached {
+    let mut attached = Attached::default();
+    for attribute in xdp {
+        match attribute {
+            LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => attached.native = true,
+            LinkXdp::ProgId(id) if *id != 0 => attached.program = Some(*id),
+            _ => {}
+        }
+    }
+    attached
+}

@@ -8,13 +8,13 @@ use enforcer::policy::compile;
 use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::Reason;
 
-#[allow(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
+#[expect(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
 #[path = "../../tests/src/frames.rs"]
 mod frames;
-#[allow(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
+#[expect(unreachable_pub, reason = "shared with the kernel tests")]
 #[path = "../../tests/src/naive.rs"]
 mod naive;
-#[allow(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
+#[expect(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
 #[path = "../../tests/src/random.rs"]
 mod random;
 

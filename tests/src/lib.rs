@@ -6,4 +6,5 @@
 
 pub mod frames;
 pub mod naive;
+#[expect(clippy::should_implement_trait, reason = "endless: `Random::next` has no end to report")]
 pub mod random;

@@ -140,7 +140,9 @@ fn attached(xdp: &[LinkXdp]) -> Attached {
     let mut attached = Attached::default();
     for attribute in xdp {
         match attribute {
-            LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => attached.native = true,
+            LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => {
+                attached.native = true
+            }
             LinkXdp::ProgId(id) if *id != 0 => attached.program = Some(*id),
             _ => {}
         }

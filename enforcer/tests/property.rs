@@ -5,10 +5,10 @@ use enforcer::image::HostImage;
 use enforcer::policy::compile;
 use enforcer_common::image::NO_RULE;
 
-#[allow(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
+#[expect(unreachable_pub, reason = "shared with the kernel tests")]
 #[path = "../../tests/src/naive.rs"]
 mod naive;
-#[allow(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
+#[expect(unreachable_pub, reason = "shared with the kernel tests")]
 #[path = "../../tests/src/random.rs"]
 mod random;
 

@@ -1,4 +1,24 @@
-//! Tests that need a kernel, and the lab that they and the demo run in.
+//! Tests that need a kernel, the lab that they and the demo run in, and what they share with
+//! tests that need none.
 //!
 //! - [`harness`]: namespaces, programs, frames: the lab
+//! - [`naive`]: the policy language, decided the slow and obvious way
+//! - [`random`]: random policies and flows
+//! - [`frames`]: frames byte by byte, and random ones
+//!
+//! The tests themselves are in `verdict`, `agree`, `verifier`, `gateway`, `lifecycle` and `cli`.
+
+pub mod frames;
 pub mod harness;
+pub mod naive;
+#[expect(clippy::should_implement_trait, reason = "endless: `Random::next` has no end to report")]
+pub mod random;
+
+#[cfg(test)]
+mod agree;
+#[cfg(test)]
+mod kernel;
+#[cfg(test)]
+mod verdict;
+#[cfg(test)]
+mod verifier;

@@ -5,7 +5,8 @@ use crate::packet::Frame;
 use crate::reason::Reason;
 use crate::wire::{self, protocol};
 
-/// Largest ND or MLD message that is essential, in bytes: more is a tunnel.
+/// Largest ND or MLD message that is essential, in bytes: more is a tunnel. What follows the
+/// packet in its frame counts, for a bridge forwards it.
 const MAX_NEIGHBOUR: usize = 256;
 /// ff02::1:2, all DHCP relay agents and servers (RFC 8415 section 7.1).
 const DHCP_V6_SERVERS: Address = Address { high: 0xff02_0000_0000_0000, low: 0x0001_0002 };
@@ -117,6 +118,7 @@ pub(super) fn neighbour<F: Frame>(
     payload: usize,
     hops: u8,
 ) -> Result<(), Reason> {
+    let short = flow.length as usize <= offset + MAX_NEIGHBOUR;
     match flow.destination_port >> 8 {
         134 => return Err(Reason::RogueRouter),
         137 => return Err(Reason::Redirect),
@@ -127,7 +129,7 @@ pub(super) fn neighbour<F: Frame>(
                 && flow.fragment == Fragment::Whole
                 && hops == 255
                 && flow.destination_port & 0xff == 0
-                && payload <= MAX_NEIGHBOUR;
+                && short;
             if !plain {
                 return Err(Reason::NeighbourMalformed);
             }
@@ -145,7 +147,7 @@ pub(super) fn neighbour<F: Frame>(
         131 | 132 | 143 => {
             let link_local = flow.source.high >> 54 == 0x3fa || flow.source == Address::default();
             let to_link = flow.destination.high >> 48 == 0xff02;
-            if hops == 1 && link_local && to_link && payload <= MAX_NEIGHBOUR {
+            if hops == 1 && link_local && to_link && short {
                 flow.class = Class::Multicast;
             }
         }

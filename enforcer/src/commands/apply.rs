@@ -10,8 +10,8 @@ use enforcer::exit::Exit;
 use enforcer::policy::{Problem, report};
 
 use super::document::{self, Document, text_of};
-use super::text::clean;
 use super::report::from_report;
+use super::text::clean;
 use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json};
 
 pub(super) fn run(client: &Client, policy: &Path, dry_run: bool, json: bool) -> Result<Exit> {

@@ -11,7 +11,8 @@ use super::core::{Core, refused};
 use super::in_force::InForce;
 use super::report::mode_name;
 use crate::api::{
-    DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyStatus, ReasonCount, RuleRow, Status,
+    DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyStatus,
+    ReasonCount, RuleRow, Status,
 };
 use crate::control::Input;
 use crate::control::hub::timestamp;

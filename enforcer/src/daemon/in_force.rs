@@ -8,9 +8,7 @@ use enforcer_common::image::{NO_DEVICE, NO_RULE};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::PolicyBundle;
-use crate::policy::{
-    Compiled, Group, Mode, Policy, Problem, Range, Rule, Site, compile, read,
-};
+use crate::policy::{Compiled, Group, Mode, Policy, Problem, Range, Rule, Site, compile, read};
 
 /// A policy that is in force, or about to be.
 #[derive(Clone, Debug)]

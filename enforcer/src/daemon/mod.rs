@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
 
+use self::core::Core;
 use crate::api::{Detached, Failure};
 use crate::config::{self, Settings};
 use crate::control::hub::Hub;
@@ -30,7 +31,6 @@ use crate::dataplane::pins::Pins;
 use crate::exit::Exit;
 use crate::policy::Problem;
 use crate::site;
-use self::core::Core;
 
 /// Inputs that may wait for the core.
 const QUEUE: usize = 64;

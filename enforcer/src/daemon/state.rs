@@ -43,11 +43,11 @@ pub struct Error {
 impl State {
     /// Opens the directory, and makes it if need be.
     pub(super) fn open(dir: &Path) -> Result<Self, Error> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|source| Error { step: "make", path: dir.into(), source })?;
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| Error {
+            step: "make",
+            path: dir.into(),
+            source,
+        })?;
         Ok(Self { dir: dir.into() })
     }
 

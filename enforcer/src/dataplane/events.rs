@@ -21,13 +21,27 @@ pub struct Reader {
     ring: AsyncFd<RingBuf<MapData>>,
 }
 
+fn ring(pins: &Pins) -> Result<RingBuf<MapData>, Error> {
+    let data = MapData::from_pin(pins.path(map::EVENTS)).map_err(Error::Map)?;
+    let map = aya::maps::Map::from_map_data(data).map_err(Error::Map)?;
+    RingBuf::try_from(map).map_err(Error::Map)
+}
+
+/// Takes what waits in the ring buffer. Of two readers, each gets some of it.
+pub(super) fn drain(pins: &Pins) -> Result<Vec<Record>, Error> {
+    let mut ring = ring(pins)?;
+    let mut records = Vec::new();
+    while let Some(item) = ring.next() {
+        records.extend(Record::from_bytes(&item));
+    }
+    Ok(records)
+}
+
 impl Reader {
     /// Opens the pinned ring buffer. Needs a tokio runtime.
     pub fn open(pins: &Pins) -> Result<Self, Error> {
         let path = pins.path(map::EVENTS);
-        let data = MapData::from_pin(&path).map_err(Error::Map)?;
-        let map = aya::maps::Map::from_map_data(data).map_err(Error::Map)?;
-        let ring = RingBuf::try_from(map).map_err(Error::Map)?;
+        let ring = ring(pins)?;
         // SAFETY: the ring owns its descriptor, always answers with it, and lives as long as the
         // registration that it moves into.
         let ring = unsafe { AsyncFd::register(ring) };

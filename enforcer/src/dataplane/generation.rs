@@ -158,6 +158,14 @@ pub fn put_in_force(
     Ok(Generation { number, rules, image_bytes })
 }
 
+/// Empties the slot of the generation in force.
+pub fn clear(pins: &Pins) -> Result<(), Error> {
+    let array = MapData::from_pin(pins.path(map::GENERATIONS)).map_err(Error::Map)?;
+    let array = Map::from_map_data(array).map_err(Error::Map)?;
+    let mut array = ProgramArray::try_from(array).map_err(Error::Map)?;
+    array.clear_index(&abi::SLOT_CURRENT).map_err(Error::Map)
+}
+
 /// Loads the dispatcher as the kind that this kernel takes.
 ///
 /// # Errors

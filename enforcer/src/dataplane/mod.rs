@@ -22,10 +22,11 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use aya::pin::PinError;
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, ProgramInfo, XdpMode};
+use aya::programs::{ProgramError, ProgramInfo, Xdp, XdpMode};
 use aya::{Ebpf, EbpfError};
 use enforcer_common::abi::{self, ReasonCounter, map, program};
 use enforcer_common::decide::Decision;
+use enforcer_common::event::Record;
 use enforcer_common::reason::Reason;
 use log::{info, warn};
 
@@ -36,8 +37,7 @@ use memory::Memory;
 use pins::Pins;
 
 /// The kernel programs. Empty when the binary was built without them.
-pub(crate) static OBJECT: &[u8] =
-    aya::include_bytes_aligned!(env!("ENFORCER_BPF_OBJECT_PATH"));
+pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF_OBJECT_PATH"));
 
 /// Why the kernel does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -212,7 +212,10 @@ impl Dataplane {
         let mut ebpf = generation::load(&pins, image, number)?;
         let kind = generation::load_dispatcher(&mut ebpf)?;
         let current = match adopted {
-            Some(generation) if generation.holds(&pins, image)? && same_program(&pins, &generation, &mut ebpf, kind)? => {
+            Some(generation)
+                if generation.holds(&pins, image)?
+                    && same_program(&pins, &generation, &mut ebpf, kind)? =>
+            {
                 info!("adopted generation {}: it holds this policy", generation.number);
                 drop(ebpf.take_map(map::IMAGE));
                 generation
@@ -396,8 +399,30 @@ impl Dataplane {
     ///
     /// When the kernel cannot run programs with metadata (before Linux 5.14).
     pub fn probe(&mut self, frame: &[u8], index: u32) -> Result<Decision, Error> {
+        probe::run(self.dispatcher()?, frame, index)
+    }
+
+    /// The dispatcher, as it is attached to interfaces: for test runs.
+    pub fn dispatcher(&mut self) -> Result<&mut Xdp, Error> {
         let name = self.kind.name(program::DISPATCH);
-        probe::run(generation::program(&mut self.ebpf, &name)?, frame, index)
+        generation::program(&mut self.ebpf, &name)
+    }
+
+    /// Instructions that the verifier walked for the generation in force; Linux 5.16 counts.
+    pub fn verified_instructions(&self) -> Result<u32, Error> {
+        let pinned = self.pins.generation(self.current.number).join("program");
+        let info = ProgramInfo::from_pin(pinned).map_err(Error::Program)?;
+        Ok(info.verified_instruction_count().unwrap_or(0))
+    }
+
+    /// Takes what waits in the ring buffer, where no [`events::Reader`] does.
+    pub fn drain_events(&self) -> Result<Vec<Record>, Error> {
+        events::drain(&self.pins)
+    }
+
+    /// Takes the generation out of force: every frame is dropped from then on.
+    pub fn clear_slot(&mut self) -> Result<(), Error> {
+        generation::clear(&self.pins)
     }
 
     /// Removes the links of interfaces that are no longer protected; returns their indices.

@@ -271,7 +271,7 @@ fn truncated(flow: &Flow) -> Reason {
 fn fragmented(flow: &mut Flow, behind: usize, more: bool, payload: usize) -> Result<(), Reason> {
     flow.fragment_offset = behind as u16;
     flow.fragment_length = payload as u16;
-    if more && payload % 8 != 0 || payload == 0 || behind + payload > 0xffff {
+    if more && !payload.is_multiple_of(8) || payload == 0 || behind + payload > 0xffff {
         return Err(Reason::Length);
     }
     if behind == 0 {

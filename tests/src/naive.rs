@@ -371,16 +371,13 @@ fn essential(policy: &Policy, site: &Site, flow: &Flow, sender: &Sender<'_>) -> 
                 |address| !matches!(owner(policy, site, flow.family, address), Owner::Nobody);
             let advertisement = flow.destination_port >> 8 == 136;
             let claim = flow.claim;
-            if advertisement
-                && !(link_local(claim) && !owned(claim))
-                && !sender.may_use(policy, site, flow.family, claim)
-            {
+            let exempt = link_local(claim) && !owned(claim);
+            if advertisement && !exempt && !sender.may_use(policy, site, flow.family, claim) {
                 return Some(Reason::NeighbourSpoof);
             }
             let harmless = link_local(flow.source) || flow.source == Address::default();
-            if !sender.may_use(policy, site, flow.family, flow.source)
-                && !(harmless && !owned(flow.source))
-            {
+            let exempt = harmless && !owned(flow.source);
+            if !exempt && !sender.may_use(policy, site, flow.family, flow.source) {
                 return Some(Reason::NeighbourSpoof);
             }
             Some(Reason::Neighbour)

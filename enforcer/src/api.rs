@@ -305,12 +305,13 @@ pub struct ExplainRequest {
     pub from: String,
     /// `ADDR`, `ADDR:PORT` or `[ADDR]:PORT`.
     pub to: String,
-    /// `tcp`, `udp`, `icmp`, `icmpv6` or a number.
+    /// `tcp`, `udp`, `sctp`, `icmp`, `icmpv6` or a number.
     pub proto: String,
-    /// Interface that would receive the frame; the first protected one if absent.
+    /// Interface that would receive the frame; the device's own, else the first protected one, if
+    /// absent.
     #[serde(default)]
     pub interface: Option<String>,
-    /// VLAN id, if tagged.
+    /// VLAN id, if tagged; 0 for untagged. The device's own if absent.
     #[serde(default)]
     pub vlan: Option<u16>,
 }
@@ -328,6 +329,9 @@ pub struct Explanation {
     pub decided_by: String,
     /// The frame in words.
     pub frame: String,
+    /// What the request did not say and was assumed, in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub assumed: Vec<String>,
     /// Device name, if it has one.
     pub device: Option<String>,
     /// Group.
@@ -338,6 +342,9 @@ pub struct Explanation {
     pub rule: Option<RuleRow>,
     /// Rules of the group that nearly matched, each with what is missing.
     pub near_misses: Vec<NearMiss>,
+    /// When the default dropped it: the smallest rule that would allow it, to paste into the group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<String>,
 }
 
 /// A rule that nearly matched.

@@ -93,7 +93,8 @@ pub(crate) enum Command {
     /// Tell what becomes of a frame, which rule decides, and which nearly did
     #[command(after_help = "Examples:\n  \
         enforcer explain --from bed-12 --to 202.114.4.119:515\n  \
-        enforcer explain --from 00:1b:44:11:3a:b7 --to '[2001:db8::1]:53' --proto udp")]
+        enforcer explain --from 00:1b:44:11:3a:b7 --to '[2001:db8::1]:53' --proto udp\n  \
+        enforcer explain --policy next.toml --from 10.20.0.12 --to 8.8.8.8 --proto icmp")]
     Explain(Explain),
     /// Show the policy in force
     #[command(after_help = "Examples:\n  \
@@ -223,15 +224,18 @@ pub(crate) struct Explain {
     /// Destination: ADDR, ADDR:PORT or [ADDR]:PORT
     #[arg(long, value_name = "ADDR[:PORT]")]
     pub(crate) to: String,
-    /// Protocol: tcp, udp, icmp, icmpv6 or a number
+    /// Protocol: tcp, udp, sctp, icmp, icmpv6 or a number
     #[arg(long, default_value = "tcp")]
     pub(crate) proto: String,
-    /// Interface that receives the frame [default: the first protected one]
+    /// Interface that receives the frame [default: the device's own, or the first]
     #[arg(long, value_name = "IF")]
     pub(crate) interface: Option<String>,
-    /// VLAN that the frame is tagged with
-    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(1..4095))]
+    /// VLAN that the frame is tagged with, 0 for none [default: the device's own]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(..4095))]
     pub(crate) vlan: Option<u16>,
+    /// Ask this policy instead of the daemon: needs no root and no daemon
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) output: Output,
 }

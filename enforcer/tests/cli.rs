@@ -178,3 +178,28 @@ fn a_page_for_each_command() {
         assert!(Path::new(dir.path()).join(page).exists(), "{page}");
     }
 }
+
+#[test]
+fn explain_needs_no_daemon_with_a_policy() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("p.toml");
+    let text = "schema = 1\n[groups.g]\nmembers = [\"10.0.0.0/8\"]\ndefault = \"drop\"\n";
+    std::fs::write(&policy, text).unwrap();
+    let policy = policy.to_str().unwrap();
+    let ask = ["explain", "--policy", policy, "--from", "10.1.2.3", "--to", "192.0.2.1:80"];
+    let (code, out, err) = output(&ask);
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.starts_with("drop: no rule allows it\n"), "{out}");
+    assert!(out.contains("10.1.2.3 to 192.0.2.1 tcp/80 on lan0\n"), "{out}");
+    assert!(out.ends_with("  allow = [{ to = \"192.0.2.1\", service = \"tcp/80\" }]\n"), "{out}");
+    assert!(err.contains("decided on the host") && err.contains("`gateway`"), "{err}");
+
+    let (code, out, err) = output(&["explain", "--policy", policy, "--from", "x", "--to", "::1"]);
+    assert_eq!((code, out.as_str()), (Some(2), ""));
+    assert!(err.starts_with("error: tcp needs a port\nhint: "), "{err}");
+
+    std::fs::write(policy, "schema = 2\n").unwrap();
+    let (code, out, err) = output(&ask);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(err.contains("schema `2` is not known"), "{err}");
+}

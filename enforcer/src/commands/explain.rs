@@ -1,10 +1,16 @@
 //! `enforcer explain`: the verdict first, then why, then what nearly decided.
 
+use std::path::Path;
+
 use anyhow::Result;
 use enforcer::api::{ExplainRequest, Explanation};
 use enforcer::control::client::Client;
 use enforcer::exit::Exit;
+use enforcer::policy::explain::on_host;
+use enforcer::policy::{Mac, Policy, Selector, Site, SiteInterface, compile, report};
+use jiff::Timestamp;
 
+use super::document::{self, Document, text_of};
 use super::text::{clean, time};
 use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json};
 use crate::cli::Explain;
@@ -17,13 +23,80 @@ pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
         interface: args.interface.clone(),
         vlan: args.vlan,
     };
-    let explanation = block_on(async { Ok(client.explain(&request).await?) })?;
+    let explanation = match &args.policy {
+        Some(policy) => match beside_the_daemon(policy, &request)? {
+            Some(explanation) => explanation,
+            None => return Ok(Exit::Problems),
+        },
+        None => block_on(async { Ok(client.explain(&request).await?) })?,
+    };
     if args.output.json {
         print_json(std::slice::from_ref(&explanation))?;
     } else {
         print(&render(&explanation, Screen::of_stdout()))?;
     }
     Ok(Exit::Fine)
+}
+
+/// Asks a policy that need not be in force. Says why not on standard error, if it is refused.
+fn beside_the_daemon(path: &Path, request: &ExplainRequest) -> Result<Option<Explanation>> {
+    let Document { bundle, policy, problems } = document::read(path)?;
+    let refused = |problems: &[_]| {
+        eprint!("{}", report::render(problems, &|name| text_of(&bundle, name), false));
+    };
+    if report::has_errors(&problems) {
+        refused(&problems);
+        return Ok(None);
+    }
+    let now = Timestamp::now().as_second();
+    let site = site(&policy, request.interface.as_deref(), now);
+    let compiled = match compile(&policy, &site) {
+        Ok(compiled) => compiled,
+        Err(problems) => {
+            refused(&problems);
+            return Ok(None);
+        }
+    };
+    let explanation = on_host(&policy, &site, &compiled, request, now)?;
+    eprintln!(
+        "note: {} decided on the host, without the daemon: `gateway` and `local` are unknown here \
+         and hold no address",
+        clean(&bundle.file)
+    );
+    Ok(Some(explanation))
+}
+
+/// A machine that has the interfaces that the policy names, or `lan0`, and the one that is asked
+/// for; no addresses.
+fn site(policy: &Policy, asked: Option<&str>, now: i64) -> Site {
+    let declared = policy.interfaces.iter().map(|interface| interface.name.as_str());
+    let bound = policy.devices.iter().filter_map(|device| device.interface.as_deref());
+    let members = policy.groups.iter().flat_map(|group| &group.members);
+    let members = members.filter_map(|member| match &member.selector {
+        Selector::Interface(name) => Some(name.as_str()),
+        Selector::Device(_)
+        | Selector::Mac(_)
+        | Selector::MacPrefix(..)
+        | Selector::Addresses(_)
+        | Selector::Vlan(_) => None,
+    });
+    let mut names: Vec<&str> = Vec::new();
+    for name in declared.chain(bound).chain(members).chain(asked) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        names.push("lan0");
+    }
+    let interfaces = (1..).zip(names).map(|(index, name)| SiteInterface {
+        name: name.to_owned(),
+        index,
+        // Only a frame from this address would notice: nobody's.
+        mac: Mac([0; 6]),
+        prefixes: Vec::new(),
+    });
+    Site { interfaces: interfaces.collect(), own: Vec::new(), now }
 }
 
 fn render(explanation: &Explanation, screen: Screen) -> String {
@@ -38,6 +111,9 @@ fn render(explanation: &Explanation, screen: Screen) -> String {
         out.push_str(&format!("{name:<8} {}\n", clean(text)));
     };
     line("frame", &explanation.frame);
+    for assumed in &explanation.assumed {
+        line("", assumed);
+    }
     if let Some(device) = &explanation.device {
         line("device", device);
     }
@@ -70,6 +146,11 @@ fn render(explanation: &Explanation, screen: Screen) -> String {
             out.push_str(&format!("    {}\n", clean(why)));
         }
     }
+    if let Some(suggestion) = &explanation.suggestion {
+        let group = clean(&explanation.group);
+        out.push_str(&format!("\nto allow no more than this, add to the rules of {group}:\n"));
+        out.push_str(&format!("  {}\n", clean(suggestion)));
+    }
     out
 }
 
@@ -81,10 +162,11 @@ mod tests {
     fn explanation() -> Explanation {
         Explanation {
             verdict: "drop".into(),
-            reason: "default".into(),
+            reason: "default-drop".into(),
             text: "no rule allows it".into(),
             decided_by: "kernel".into(),
             frame: "10.20.0.12 to 202.114.4.119 tcp/443 on lan0".into(),
+            assumed: vec!["source address 10.20.0.12 taken from device bed-12".into()],
             device: Some("bed-12".into()),
             group: "patient-monitors".into(),
             mode: "enforce".into(),
@@ -92,8 +174,9 @@ mod tests {
             near_misses: vec![NearMiss {
                 rule: "r-5e6f7a8b".into(),
                 place: "policy.toml:12".into(),
-                why: "allows tcp/443 to @update-servers, which does not hold the address".into(),
+                why: "right destination, but it allows tcp/515-520, not tcp/443".into(),
             }],
+            suggestion: Some("{ to = \"202.114.4.119\", service = \"tcp/443\" },".into()),
         }
     }
 
@@ -103,14 +186,18 @@ mod tests {
 drop: no rule allows it
 
 frame    10.20.0.12 to 202.114.4.119 tcp/443 on lan0
+         source address 10.20.0.12 taken from device bed-12
 device   bed-12
 group    patient-monitors, enforce
-reason   default
+reason   default-drop
 decided  by the program in the kernel
 
 rules that nearly matched:
   r-5e6f7a8b at policy.toml:12
-    allows tcp/443 to @update-servers, which does not hold the address
+    right destination, but it allows tcp/515-520, not tcp/443
+
+to allow no more than this, add to the rules of patient-monitors:
+  { to = \"202.114.4.119\", service = \"tcp/443\" },
 ";
         assert_eq!(render(&explanation(), Screen::default()), expected);
     }
@@ -122,6 +209,7 @@ rules that nearly matched:
             reason: "deny".into(),
             decided_by: "host".into(),
             near_misses: Vec::new(),
+            suggestion: None,
             rule: Some(RuleRow {
                 id: "r-1a2b3c4d".into(),
                 group: "patient-monitors".into(),
@@ -141,6 +229,7 @@ rules that nearly matched:
 drop: a deny rule matches
 
 frame    10.20.0.12 to 202.114.4.119 tcp/443 on lan0
+         source address 10.20.0.12 taken from device bed-12
 device   bed-12
 group    patient-monitors, enforce
 reason   deny

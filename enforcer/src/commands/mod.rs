@@ -12,6 +12,7 @@ use enforcer::config;
 use enforcer::control::client::{self, Client};
 use enforcer::daemon;
 use enforcer::exit::Exit;
+use enforcer::policy::explain as asked;
 use serde::Serialize;
 
 use crate::cli::{self, Cli, Command};
@@ -70,6 +71,8 @@ pub(crate) fn exit(error: &anyhow::Error) -> Exit {
         error.exit()
     } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
         error.exit()
+    } else if error.is::<asked::Error>() {
+        Exit::Usage
     } else {
         Exit::Configuration
     }
@@ -81,6 +84,8 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         error.hint().map(Into::into)
     } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
         error.hint()
+    } else if let Some(error) = error.downcast_ref::<asked::Error>() {
+        error.hint().map(Into::into)
     } else {
         error.downcast_ref::<config::Error>().and_then(config::Error::hint).map(Into::into)
     }

@@ -4,6 +4,8 @@
 //! - [`address`], [`service`](Service::parse), `place`, `words`: its small words, to and from text
 //! - [`report`]: problems for people and for the API
 //! - [`diff`](mod@diff): what differs between two policies, in words
+//! - [`write`](mod@write): [`Policy`] to one document that [`read`](mod@read) accepts
+//! - [`explain`]: what becomes of a described flow, why, and what nearly decided
 //! - [`compile`]: [`Policy`] and [`Site`] to the image that the kernel walks; pure
 //!
 //! Nothing here reads a clock, a file or a kernel: what differs between machines arrives as an
@@ -15,15 +17,18 @@ use std::sync::Arc;
 pub mod address;
 pub mod compile;
 pub mod diff;
+pub mod explain;
 mod place;
 pub mod read;
 pub mod report;
 mod service;
 mod words;
+pub mod write;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, CompiledRule, compile};
 pub use diff::diff;
 pub use read::read;
+pub use write::write;
 
 /// A whole policy, as read from one document and the files of its sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+pub(super) use self::fields::nearest;
 use self::problems::Problems;
 use super::address::quoted;
 use super::place::Lines;

@@ -257,7 +257,7 @@ fn host(address: IpAddr) -> Range {
 }
 
 /// The on-link prefixes of the protected interfaces.
-fn site_prefixes(site: &Site) -> impl Iterator<Item = Range> + '_ {
+pub(super) fn site_prefixes(site: &Site) -> impl Iterator<Item = Range> + '_ {
     site.interfaces.iter().flat_map(|interface| &interface.prefixes).map(|&(address, length)| {
         match address {
             IpAddr::V4(address) => {

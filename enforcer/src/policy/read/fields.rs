@@ -26,7 +26,7 @@ pub(super) fn is_empty_list(value: &Value<'_>) -> bool {
 }
 
 /// The candidate that was probably meant.
-pub(super) fn nearest<'c>(
+pub(in crate::policy) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {

@@ -1,0 +1,249 @@
+//! What becomes of a described flow, why, and what nearly decided.
+//!
+//! - `endpoint`: the words of a request to numbers
+//! - `sender`: who sends the frame, and what had to be assumed about it
+//! - [`frame`](frame()): the described frame, byte by byte
+//! - `near`: rules that nearly decided
+//!
+//! The frame is a real one: the same bytes can be judged by the shared code on the host and run
+//! through the program that is loaded in the kernel, so that an explanation cannot disagree with
+//! what is enforced.
+
+mod endpoint;
+mod frame;
+mod near;
+mod sender;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use enforcer_common::decide::Case;
+use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
+use enforcer_common::image::{NO_DEVICE, NO_RULE};
+use enforcer_common::reason::{Reason, Verdict};
+
+pub use self::frame::{Described, frame};
+use super::{Compiled, CompiledRule, Device, Group, Place, Policy, Range, Rule, Service, Site, To};
+use crate::api::{ExplainRequest, Explanation, RuleRow};
+use crate::image::HostImage;
+
+/// Why a request cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The sender is neither an address nor a name in the policy.
+    #[error("there is no device `{name}`")]
+    Device {
+        /// As it was asked for.
+        name: String,
+        /// What was probably meant.
+        hint: String,
+    },
+    /// The destination is not one address with at most one port.
+    #[error("{message}")]
+    Endpoint {
+        /// What is wrong with it.
+        message: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// Not a protocol.
+    #[error("`{name}` is not a protocol")]
+    Protocol {
+        /// As it was asked for.
+        name: String,
+    },
+    /// A protocol with ports, and none is given.
+    #[error("{protocol} needs a port")]
+    PortMissing {
+        /// The protocol.
+        protocol: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// A protocol without ports, and one is given.
+    #[error("{protocol} has no ports")]
+    PortGiven {
+        /// The protocol.
+        protocol: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// Sender, destination and protocol are not of one family.
+    #[error("{from} cannot reach {to}: one is IPv4, the other IPv6")]
+    Family {
+        /// The sender or the protocol.
+        from: String,
+        /// The destination.
+        to: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// The interface is not protected, or none is.
+    #[error("interface `{name}` is not protected")]
+    Interface {
+        /// As it was asked for.
+        name: String,
+        /// Those that are.
+        hint: String,
+    },
+    /// No interface is protected.
+    #[error("no interface is protected, so that none could receive the frame")]
+    NoInterface,
+    /// Not a VLAN id.
+    #[error("there is no VLAN {id}")]
+    Vlan {
+        /// As it was asked for.
+        id: u16,
+    },
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Device { hint, .. }
+            | Self::Endpoint { hint, .. }
+            | Self::PortMissing { hint, .. }
+            | Self::PortGiven { hint, .. }
+            | Self::Family { hint, .. }
+            | Self::Interface { hint, .. } => Some(hint),
+            Self::Protocol { .. } => Some("write tcp, udp, sctp, icmp, icmpv6 or a number to 255"),
+            Self::NoInterface => Some("protect one with `enforcer run --interface IF`"),
+            Self::Vlan { .. } => Some("VLAN ids are 1 to 4094; 0 is an untagged frame"),
+        }
+    }
+}
+
+/// Answers a request with the host's copy of the decision.
+///
+/// # Errors
+///
+/// A request that describes no frame.
+pub fn on_host(
+    policy: &Policy,
+    site: &Site,
+    compiled: &Compiled,
+    request: &ExplainRequest,
+    now: i64,
+) -> Result<Explanation, Error> {
+    let described = frame(policy, site, request)?;
+    let host = HostImage::new(&compiled.image, now);
+    let case = host.decide(&described.frame, described.interface);
+    Ok(explain(policy, site, compiled, &described, &case, now, "host"))
+}
+
+/// Puts a decision into words. `case` is what was decided about the described frame, `compiled`
+/// the image that decided, `now` the time in seconds since 1970-01-01 UTC. The counters of the
+/// rule are zero.
+pub fn explain(
+    policy: &Policy,
+    site: &Site,
+    compiled: &Compiled,
+    described: &Described,
+    case: &Case,
+    now: i64,
+    decided_by: &str,
+) -> Explanation {
+    let decision = &case.decision;
+    let number = decision.group as usize;
+    let group = number.checked_sub(1).and_then(|index| policy.groups.get(index));
+    let rule = (decision.rule != NO_RULE)
+        .then(|| compiled.rules.get(decision.rule as usize).copied())
+        .flatten();
+    let near = near::Near { policy, site, case, group: number.checked_sub(1), rule, now };
+    Explanation {
+        verdict: match decision.verdict {
+            Verdict::Pass => "pass",
+            Verdict::Drop => "drop",
+            Verdict::WouldDrop => "would-drop",
+        }
+        .to_owned(),
+        reason: decision.reason.name().to_owned(),
+        text: decision.reason.words().to_owned(),
+        decided_by: decided_by.to_owned(),
+        frame: described.words.clone(),
+        assumed: described.assumed.clone(),
+        device: device(policy, compiled, case).map(|device| device.name.clone()),
+        group: group.map_or_else(|| "unknown".to_owned(), |group| group.name.clone()),
+        mode: group.map_or(policy.unknown.mode, |group| group.mode).to_string(),
+        rule: rule.and_then(|rule| row(policy, rule)),
+        near_misses: near.misses(),
+        suggestion: group.and_then(|group| suggestion(group, case)),
+    }
+}
+
+/// The named device that sent the frame: by its MAC, or by its address if it has none.
+fn device<'p>(policy: &'p Policy, compiled: &Compiled, case: &Case) -> Option<&'p Device> {
+    let slot = case.decision.device;
+    if slot != NO_DEVICE
+        && let Some(Some(slot)) = compiled.slots.get(slot as usize)
+        && let Some(index) = slot.device
+    {
+        return policy.devices.get(index);
+    }
+    let source = address(&case.flow, case.flow.source)?;
+    sender::owner(policy, source).filter(|device| device.mac.is_none())
+}
+
+fn row(policy: &Policy, number: CompiledRule) -> Option<RuleRow> {
+    let (group, rule) = number.rule(policy)?;
+    Some(RuleRow {
+        id: rule.id.clone(),
+        group: group.name.clone(),
+        action: if number.allow { "allow" } else { "deny" }.to_owned(),
+        to: rule.to_text.clone(),
+        service: rule.service_text.clone(),
+        reason: rule.reason.clone(),
+        owner: rule.owner.clone(),
+        until: rule.until.map(super::write::time),
+        frames: 0,
+        bytes: 0,
+        place: line(&rule.place),
+    })
+}
+
+/// `policy.toml:12`.
+fn line(place: &Place) -> String {
+    format!("{}:{}", place.file, place.line)
+}
+
+/// The smallest rule that would let the frame pass, as it is pasted into the group: one more
+/// entry of its list of allow rules, or the list if it has none.
+fn suggestion(group: &Group, case: &Case) -> Option<String> {
+    if case.decision.reason != Reason::Default {
+        return None;
+    }
+    let range = Range::single(address(&case.flow, case.flow.destination)?);
+    let service = smallest_service(&case.flow);
+    let rule = Rule {
+        id: String::new(),
+        to: To::Range(range),
+        to_text: range.to_string(),
+        services: vec![service],
+        service_text: service.to_string(),
+        reason: None,
+        owner: None,
+        until: None,
+        place: group.place.clone(),
+    };
+    let rule = super::write::write_rule(&rule);
+    Some(if group.allow.is_empty() { format!("allow = [{rule}]") } else { format!("{rule},") })
+}
+
+/// The fewest services that a policy can name and that hold the frame's.
+fn smallest_service(flow: &Flow) -> Service {
+    if endpoint::has_ports(flow.protocol) {
+        return Service::ports(flow.protocol, flow.destination_port, flow.destination_port);
+    }
+    Service::protocol(flow.protocol)
+}
+
+/// An address of the flow's family.
+fn address(flow: &Flow, address: Address) -> Option<IpAddr> {
+    match flow.family {
+        FAMILY_V4 => Some(Ipv4Addr::from_bits(address.to_v4()).into()),
+        FAMILY_V6 => Some(Ipv6Addr::from_bits(address.to_v6()).into()),
+        _ => None,
+    }
+}

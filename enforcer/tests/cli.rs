@@ -45,6 +45,10 @@ impl Daemon {
     }
 
     /// Starts a `tail`; it follows when this returns.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "until a condition holds; the test has a deadline"
+    )]
     fn tail(&self, args: &[&str]) -> Child {
         while self.hub.is_followed() {
             std::thread::sleep(Duration::from_millis(5));
@@ -151,6 +155,7 @@ fn tail_ends_with_ctrl_c_and_with_its_reader() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "gives the pipe time to fill up")]
 fn ctrl_c_ends_a_tail_that_nobody_reads() {
     let daemon = Daemon::start();
     let mut child = daemon.tail(&["--json"]);

@@ -1,9 +1,4 @@
 //! The compiled image against the naive model of the same policy language.
-#![allow(missing_docs, reason = "a test binary")]
-#![expect(
-    clippy::allow_attributes,
-    reason = "what is dead in a shared file is so in one test only"
-)]
 
 use enforcer::image::HostImage;
 use enforcer::policy::compile;

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process;
+use std::sync::Arc;
 
 use enforcer_common::wire;
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::core::{Core, refused};
+use super::core::Core;
 use super::in_force::InForce;
 use super::report::mode_name;
 use crate::api::{
@@ -16,7 +17,9 @@ use crate::api::{
 };
 use crate::control::Input;
 use crate::control::hub::timestamp;
-use crate::policy::DefaultVerdict;
+use crate::exit::Exit;
+use crate::image::HostImage;
+use crate::policy::{DefaultVerdict, explain, write};
 
 impl Core {
     /// Answers everything but a detach. Whoever asked may have gone: no concern of the core.
@@ -27,7 +30,7 @@ impl Core {
             Input::Rules(reply) => drop(reply.send(self.rules())),
             Input::Metrics(reply) => drop(reply.send(self.metrics().await)),
             Input::PolicyShow(reply) => {
-                drop(reply.send(Ok(self.in_force.bundle.text.clone())));
+                drop(reply.send(Ok(self.policy_text())));
             }
             Input::Apply { bundle, peer, reply } => {
                 log::info!("apply {}, asked for by {peer}", bundle.file);
@@ -39,9 +42,46 @@ impl Core {
         }
     }
 
+    /// Asks the program in the kernel about the described frame; the host's copy of the decision
+    /// only where the kernel cannot be asked, and says so.
     fn explain(&mut self, request: &ExplainRequest) -> Result<Explanation, Failure> {
-        let _ = request;
-        Err(refused("cannot explain yet".into(), None))
+        let names = Arc::clone(&self.in_force);
+        let described = explain::frame(&names.policy, &names.site, request).map_err(|e| {
+            let hint = e.hint().map(Into::into);
+            Failure { error: e.to_string(), hint, exit: Exit::Usage as u8 }
+        })?;
+        let now = Timestamp::now().as_second();
+        let host = HostImage::new(&names.compiled.image, now);
+        let mut case = host.decide(&described.frame, described.interface);
+        let decided_by = match self.dataplane.probe(&described.frame, described.interface) {
+            Ok(decision) => {
+                if decision != case.decision {
+                    log::error!("host and kernel disagree: {:?} {decision:?}", case.decision);
+                }
+                case.decision = decision;
+                "kernel"
+            }
+            Err(e) => {
+                log::warn!("the program in the kernel cannot be asked: {e}");
+                "host"
+            }
+        };
+        let (policy, site, compiled) = (&names.policy, &names.site, &names.compiled);
+        let mut answer =
+            explain::explain(policy, site, compiled, &described, &case, now, decided_by);
+        if answer.rule.is_some() {
+            answer.rule = self.rule_row(case.decision.rule, &self.rule_counters());
+        }
+        Ok(answer)
+    }
+
+    /// The whole policy as one document: the operator's own, unless it names set files.
+    fn policy_text(&self) -> String {
+        if self.in_force.bundle.files.is_empty() {
+            self.in_force.bundle.text.clone()
+        } else {
+            write(&self.in_force.policy)
+        }
     }
 
     async fn status(&self) -> Status {
@@ -167,7 +207,6 @@ impl Core {
         use enforcer_common::decide::Case;
         use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 
-        use crate::image::HostImage;
         use crate::policy::Range;
 
         let names = &*self.in_force;
@@ -219,7 +258,7 @@ impl Core {
             }),
             frames,
             bytes,
-            place: rule.place.to_string(),
+            place: format!("{}:{}", rule.place.file, rule.place.line),
         })
     }
 

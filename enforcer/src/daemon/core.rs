@@ -19,7 +19,6 @@ use crate::dataplane::Dataplane;
 use crate::dataplane::events::Reader;
 use crate::dataplane::generation::Generation;
 use crate::dataplane::pins::Pins;
-use crate::exit::Exit;
 use crate::policy::{Policy, Problem, Site, diff, read, report};
 use crate::site::{Kernel, Link};
 
@@ -428,9 +427,4 @@ fn load(file: &Path) -> Result<PolicyBundle, Error> {
     let bundle = PolicyBundle { file: name, text, files, dry_run: false };
     log::debug!("read {} ({})", bundle.file, digest(&bundle));
     Ok(bundle)
-}
-
-/// What the core cannot do for want of a policy.
-pub(super) fn refused(error: String, hint: Option<String>) -> Failure {
-    Failure { error, hint, exit: Exit::Problems as u8 }
 }

@@ -134,12 +134,12 @@ impl Error {
 
     fn load(error: EbpfError) -> Self {
         let denied = |e: &io::Error| e.raw_os_error() == Some(libc::EPERM);
-        match &error {
-            EbpfError::MapError(MapError::CreateError { io_error, .. }) if denied(io_error) => {
-                Self::NotPermitted("create a map")
-            }
-            _ => Self::Load(Box::new(error)),
+        if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
+            && denied(io_error)
+        {
+            return Self::NotPermitted("create a map");
         }
+        Self::Load(Box::new(error))
     }
 
     /// What to do about it.
@@ -148,7 +148,9 @@ impl Error {
             Self::NoObject => "build it with `cargo xtask build`".into(),
             Self::NoBpfFs(_) => "mount one: mount -t bpf bpf /sys/fs/bpf".into(),
             Self::Held { pid: Some(pid), .. } => {
-                format!("one daemon guards all interfaces; stop the other one: kill {pid}")
+                format!(
+                    "one daemon guards all interfaces: `systemctl stop enforcer`, or end process {pid}"
+                )
             }
             Self::Held { pid: None, .. } => "one daemon guards all interfaces".into(),
             Self::Foreign { path, .. } => {

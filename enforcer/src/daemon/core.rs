@@ -1,25 +1,25 @@
 //! The way of a policy into the kernel, and the watch over the interfaces.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{Timestamp, ZonedDateTime};
 use log::{error, info, warn};
 use tokio::task::JoinHandle;
 
-use super::in_force::{InForce, digest, read_bundle};
+use super::in_force::{InForce, read_bundle};
 use super::report::{Reporter, wall_offset};
+use super::source::{choose, load};
 use super::state::{Counters, Saved, State};
 use super::{Error, failure};
 use crate::api::{ApplyReport, Detached, Failure, PolicyBundle};
-use crate::config::Settings;
+use crate::config::{Settings, Xdp};
 use crate::control::hub::{Hub, timestamp};
-use crate::dataplane::Dataplane;
 use crate::dataplane::events::Reader;
 use crate::dataplane::generation::Generation;
 use crate::dataplane::pins::Pins;
-use crate::policy::{Policy, Problem, Site, diff, read, report};
+use crate::dataplane::{Dataplane, Preference};
+use crate::policy::{Site, diff, report};
 use crate::site::{Kernel, Link};
 
 /// What the daemon owns.
@@ -126,8 +126,12 @@ impl Core {
     }
 
     fn protect(&mut self, link: &Link) -> Result<(), Error> {
-        let note =
-            self.dataplane.protect(&link.name, link.index, link.attached, self.settings.xdp)?;
+        let note = self.dataplane.protect(
+            &link.name,
+            link.index,
+            link.attached,
+            preference(self.settings.xdp),
+        )?;
         self.guarded.retain(|guarded| guarded.name != link.name);
         self.guarded.push(Guarded { name: link.name.clone(), index: link.index, note });
         Ok(())
@@ -352,79 +356,10 @@ pub(super) fn now() -> String {
     timestamp(&ZonedDateTime::now())
 }
 
-/// The policy to start with: the policy file, unless another policy was applied since.
-///
-/// A policy file with errors does not take an earlier policy out of force.
-fn choose(
-    settings: &Settings,
-    saved: Option<&Saved>,
-    site: &Site,
-    warnings: &mut Vec<String>,
-) -> Result<InForce, Error> {
-    let file = absolute(&settings.policy);
-    if let Some(saved) = saved.filter(|saved| saved.bundle.file != file) {
-        warnings.push(format!(
-            "the policy in force was applied from {}; {file} is not in force",
-            saved.bundle.file
-        ));
-        return last_good(saved, site);
+fn preference(xdp: Xdp) -> Preference {
+    match xdp {
+        Xdp::Auto => Preference::Auto,
+        Xdp::Native => Preference::Native,
+        Xdp::Generic => Preference::Generic,
     }
-    let fresh = load(&settings.policy).and_then(|bundle| {
-        let (policy, problems) = read_bundle(&bundle);
-        compiled(bundle, policy, problems, site)
-    });
-    match (fresh, saved) {
-        (Ok(fresh), _) => Ok(fresh),
-        (Err(e), None) => Err(e),
-        (Err(e), Some(saved)) => {
-            let text = failure(&e).error;
-            error!("{text}; revision {} stays in force", saved.revision);
-            if let Error::Problems { problems, .. } = &e {
-                problems.iter().for_each(|p| error!("{}: {}", p.place, p.message));
-            }
-            warnings.push(format!("{text}: revision {} stays in force", saved.revision));
-            last_good(saved, site)
-        }
-    }
-}
-
-fn absolute(file: &Path) -> String {
-    std::fs::canonicalize(file).as_deref().unwrap_or(file).display().to_string()
-}
-
-fn last_good(saved: &Saved, site: &Site) -> Result<InForce, Error> {
-    let (policy, problems) = read_bundle(&saved.bundle);
-    compiled(saved.bundle.clone(), policy, problems, site)
-}
-
-fn compiled(
-    bundle: PolicyBundle,
-    policy: Policy,
-    problems: Vec<Problem>,
-    site: &Site,
-) -> Result<InForce, Error> {
-    let file = bundle.file.clone();
-    if report::has_errors(&problems) {
-        return Err(Error::Problems { file, problems });
-    }
-    InForce::compile(bundle, policy, site.clone(), problems)
-        .map_err(|problems| Error::Problems { file, problems })
-}
-
-/// Reads a policy file and the files of its sets, which are named relative to it.
-fn load(file: &Path) -> Result<PolicyBundle, Error> {
-    let fail = |source| Error::Policy { file: file.into(), source };
-    let text = std::fs::read_to_string(file).map_err(fail)?;
-    let dir = file.parent().unwrap_or(Path::new(""));
-    let mut files = BTreeMap::new();
-    let name = absolute(file);
-    // Only for the names of the set files; what is wrong with the document is said later.
-    let _ = read(&name, &text, &mut |set| {
-        let text = std::fs::read_to_string(dir.join(set))?;
-        files.insert(set.to_owned(), text.clone());
-        Ok(text)
-    });
-    let bundle = PolicyBundle { file: name, text, files, dry_run: false };
-    log::debug!("read {} ({})", bundle.file, digest(&bundle));
-    Ok(bundle)
 }

@@ -4,12 +4,14 @@
 //! - `in_force`: a policy, its image, and what its numbers mean
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
+//! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
 
 mod answers;
 mod core;
 mod in_force;
 mod report;
+mod source;
 mod state;
 
 use std::io;

@@ -3,193 +3,40 @@
 //! - [`pins`]: what is pinned, and where
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - [`events`]: the ring buffer
+//! - `links`: what attaches the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
 //! - `probe`: runs of the program in force that leave no trace
 //!
 //! It sees images, interface indices and numbers; what they mean is the policy's business.
 
+mod error;
 pub mod events;
 pub mod generation;
+mod links;
 mod memory;
 pub mod pins;
 mod probe;
 
-use std::io;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray};
-use aya::pin::PinError;
-use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, ProgramInfo, Xdp, XdpMode};
-use aya::{Ebpf, EbpfError};
+use aya::Ebpf;
+use aya::maps::{Map, MapData, PerCpuArray};
+use aya::programs::{ProgramInfo, Xdp};
 use enforcer_common::abi::{self, ReasonCounter, map, program};
 use enforcer_common::decide::Decision;
 use enforcer_common::event::Record;
 use enforcer_common::reason::Reason;
 use log::{info, warn};
 
-use crate::config::Xdp as Preference;
 use crate::image::Image;
+pub use error::Error;
 use generation::{Generation, Kind};
+pub use links::{Attached, Preference};
 use memory::Memory;
 use pins::Pins;
 
 /// The kernel programs. Empty when the binary was built without them.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF_OBJECT_PATH"));
-
-/// Why the kernel does not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The binary holds no kernel program.
-    #[error("this binary was built without the kernel program")]
-    NoObject,
-    /// There is no BPF file system.
-    #[error("{} is not on a BPF file system", .0.display())]
-    NoBpfFs(PathBuf),
-    /// Another process has the pin directory.
-    #[error("{} is held by {}", dir.display(), pid.map_or("another enforcer".into(), |pid| format!("pid {pid}")))]
-    Held {
-        /// The directory.
-        dir: PathBuf,
-        /// The process, if the kernel tells.
-        pid: Option<u32>,
-    },
-    /// A pin that is not ours.
-    #[error("{} {what}", path.display())]
-    Foreign {
-        /// The pin.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// Not permitted.
-    #[error("the kernel does not permit it ({0})")]
-    NotPermitted(&'static str),
-    /// Another program is attached.
-    #[error("another XDP program{} is attached to {interface}", id.map_or(String::new(), |id| format!(" (id {id})")))]
-    Busy {
-        /// The interface.
-        interface: String,
-        /// The program's id.
-        id: Option<u32>,
-    },
-    /// No such interface.
-    #[error("no interface `{0}`")]
-    NoInterface(String),
-    /// The driver cannot do what was asked.
-    #[error("cannot attach to {interface} in {mode} mode")]
-    Attach {
-        /// The interface.
-        interface: String,
-        /// `native` or `generic`.
-        mode: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// The program in force cannot be asked.
-    #[error("cannot run the program on a frame")]
-    Probe(#[source] ProgramError),
-    /// The program in force ran and did not answer.
-    #[error("the program in force did not answer")]
-    ProbeAnswer,
-    /// More lines than a map can have.
-    #[error("the policy image is too large")]
-    TooLarge,
-    /// The object lacks something.
-    #[error("the kernel program lacks `{0}`")]
-    Object(&'static str),
-    /// The object could not be loaded.
-    #[error("cannot load the kernel program")]
-    Load(#[source] Box<EbpfError>),
-    /// A program was refused; the verifier's log is in it.
-    #[error("the kernel refused the program")]
-    Program(#[source] ProgramError),
-    /// A map operation failed.
-    #[error("cannot use a map")]
-    Map(#[source] MapError),
-    /// A pin could not be made.
-    #[error("cannot pin")]
-    Pin(#[source] PinError),
-    /// A link could not be used.
-    #[error("cannot use the link of an interface")]
-    Link(#[source] LinkError),
-    /// A file operation failed.
-    #[error("cannot {verb} {}", path.display())]
-    Io {
-        /// What was tried.
-        verb: &'static str,
-        /// With what.
-        path: PathBuf,
-        /// Why it failed.
-        source: io::Error,
-    },
-}
-
-impl Error {
-    pub(crate) fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
-        Self::Io { verb, path: path.into(), source }
-    }
-
-    fn load(error: EbpfError) -> Self {
-        let denied = |e: &io::Error| e.raw_os_error() == Some(libc::EPERM);
-        if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
-            && denied(io_error)
-        {
-            return Self::NotPermitted("create a map");
-        }
-        Self::Load(Box::new(error))
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::NoObject => "build it with `cargo xtask build`".into(),
-            Self::NoBpfFs(_) => "mount one: mount -t bpf bpf /sys/fs/bpf".into(),
-            Self::Held { pid: Some(pid), .. } => {
-                format!(
-                    "one daemon guards all interfaces: `systemctl stop enforcer`, or end process {pid}"
-                )
-            }
-            Self::Held { pid: None, .. } => "one daemon guards all interfaces".into(),
-            Self::Foreign { path, .. } => {
-                format!("if nothing else uses it, remove it: rm {}", path.display())
-            }
-            Self::NotPermitted(_) => {
-                "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into()
-            }
-            Self::Busy { interface, .. } => format!(
-                "enforcer shares an interface with no other XDP program; remove that one, if it \
-                 may go: ip link set dev {interface} xdp off"
-            ),
-            Self::NoInterface(_) => "`ip -brief link` lists the interfaces of this machine".into(),
-            Self::Attach { mode: "native", .. } => {
-                "allow the slower generic mode: xdp = \"auto\" in enforcer.toml".into()
-            }
-            Self::TooLarge
-            | Self::Probe(_)
-            | Self::ProbeAnswer
-            | Self::Attach { .. }
-            | Self::Object(_)
-            | Self::Load(_)
-            | Self::Program(_)
-            | Self::Map(_)
-            | Self::Pin(_)
-            | Self::Link(_)
-            | Self::Io { .. } => return None,
-        })
-    }
-}
-
-/// What the kernel says about an interface (IFLA_XDP).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Attached {
-    /// Id of the attached program.
-    pub program: Option<u32>,
-    /// Whether it runs in the driver.
-    pub native: bool,
-}
 
 /// Everything of ours in the kernel.
 pub struct Dataplane {
@@ -298,102 +145,6 @@ impl Dataplane {
         Reason::ALL.iter().copied().map(sum).collect()
     }
 
-    /// Protects an interface: adopts its pinned link, or attaches and pins before it returns.
-    ///
-    /// `attached` is what the kernel says of the interface now. Returns whether the program
-    /// runs in the driver, and why not if it does not.
-    pub fn protect(
-        &mut self,
-        name: &str,
-        index: u32,
-        attached: Attached,
-        preference: Preference,
-    ) -> Result<Option<String>, Error> {
-        let pin = self.pins.link(index);
-        if pin.exists() {
-            match self.adopt_link(&pin, attached) {
-                Ok(true) => {
-                    info!("adopted {name}: it was protected all the time");
-                    return Ok(None);
-                }
-                Ok(false) => info!("the pinned link of {name} is dead, making a new one"),
-                Err(e) => return Err(e),
-            }
-            std::fs::remove_file(&pin).map_err(|e| Error::io("remove", &pin, e))?;
-        } else if let Some(id) = attached.program {
-            return Err(Error::Busy { interface: name.into(), id: Some(id) });
-        }
-        self.attach(name, index, preference)
-    }
-
-    /// Makes a pinned link run our dispatcher; `false` when the link is dead.
-    fn adopt_link(&mut self, pin: &Path, attached: Attached) -> Result<bool, Error> {
-        let link = PinnedLink::from_pin(pin).map_err(Error::Link)?;
-        let link = FdLink::from(link);
-        let program = link.info().map_err(Error::Link)?.program_id();
-        // A link whose interface is gone, or that was detached, keeps its program.
-        if attached.program != Some(program) {
-            return Ok(false);
-        }
-        let link = XdpLink::try_from(link).map_err(Error::Link)?;
-        let name = self.kind.name(program::DISPATCH);
-        let dispatcher = generation::program(&mut self.ebpf, &name)?;
-        // One store in the kernel: every frame meets the old dispatcher or the new one.
-        let link = dispatcher.attach_to_link(link).map_err(Error::Program)?;
-        // The pin keeps the link; this descriptor may go.
-        drop(dispatcher.take_link(link).map_err(Error::Program)?);
-        Ok(true)
-    }
-
-    fn attach(
-        &mut self,
-        name: &str,
-        index: u32,
-        preference: Preference,
-    ) -> Result<Option<String>, Error> {
-        let pin = self.pins.link(index);
-        let modes: &[(XdpMode, &'static str)] = match preference {
-            Preference::Auto => &[(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")],
-            Preference::Native => &[(XdpMode::Driver, "native")],
-            Preference::Generic => &[(XdpMode::Skb, "generic")],
-        };
-        let mut why_not = None;
-        for (at, &(mode, mode_name)) in modes.iter().enumerate() {
-            let program = self.kind.name(program::DISPATCH);
-            let dispatcher = generation::program(&mut self.ebpf, &program)?;
-            match dispatcher.attach_to_if_index(index, mode) {
-                Ok(id) => {
-                    let link = dispatcher.take_link(id).map_err(Error::Program)?;
-                    // Aya falls back to netlink on EINVAL; such an attachment cannot be pinned
-                    // and anybody's `ip link set … xdp off` removes it.
-                    let link = FdLink::try_from(link).map_err(Error::Link)?;
-                    link.pin(&pin).map_err(Error::Pin)?;
-                    return Ok(why_not);
-                }
-                Err(ProgramError::SyscallError(e)) => {
-                    let error = e.io_error;
-                    if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) {
-                        return Err(Error::Busy { interface: name.into(), id: None });
-                    }
-                    if error.raw_os_error() == Some(libc::EPERM) {
-                        return Err(Error::NotPermitted("attach a program"));
-                    }
-                    if error.raw_os_error() == Some(libc::ENODEV) {
-                        return Err(Error::NoInterface(name.into()));
-                    }
-                    if at + 1 == modes.len() {
-                        let interface = name.into();
-                        return Err(Error::Attach { interface, mode: mode_name, source: error });
-                    }
-                    warn!("{name}: no {mode_name} XDP ({error}), trying generic");
-                    why_not = Some(format!("the driver has no native XDP for it: {error}"));
-                }
-                Err(e) => return Err(Error::Program(e)),
-            }
-        }
-        Ok(why_not)
-    }
-
     /// Runs the program in force on a frame, as if interface `index` had received it. Nothing is
     /// counted and no event is sent.
     ///
@@ -425,19 +176,6 @@ impl Dataplane {
     /// Takes the generation out of force: every frame is dropped from then on.
     pub fn clear_slot(&mut self) -> Result<(), Error> {
         generation::clear(&self.pins)
-    }
-
-    /// Removes the links of interfaces that are no longer protected; returns their indices.
-    pub fn release_others(&self, protected: &[u32]) -> Result<Vec<u32>, Error> {
-        let mut released = Vec::new();
-        for index in self.pins.links() {
-            if !protected.contains(&index) {
-                let pin = self.pins.link(index);
-                std::fs::remove_file(&pin).map_err(|e| Error::io("remove", &pin, e))?;
-                released.push(index);
-            }
-        }
-        Ok(released)
     }
 
     /// Removes every trace from the kernel and returns what was removed.

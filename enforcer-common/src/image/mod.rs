@@ -1,4 +1,4 @@
-//! The lines of a policy image, and how to walk them.
+//! The lines of a policy image; [`walk`] says how to look things up in them.
 //!
 //! An image is one flat array of 64-byte [`Line`]s. Everything in it is reached from a
 //! [`Layout`] by line number; a number outside the array, or a word of the wrong kind, is
@@ -21,6 +21,13 @@
 //!
 //! **Tables** map exact keys of 48 bits to 16-bit values: eight entries a line, two candidate
 //! lines a key.
+
+pub mod walk;
+
+pub use walk::{
+    bucket_hashes, declares_vlan, destination_v6, group_entry, index_64, look_up_32, look_up_64,
+    look_up_128, look_up_exact, look_up_top,
+};
 
 /// 64 bytes, one cache line: the unit of a policy image. Eight 64-bit numbers in host order.
 #[repr(C, align(64))]
@@ -267,166 +274,6 @@ impl Lines for [Line] {
     }
 }
 
-#[inline(always)]
-fn fetch<L: Lines + ?Sized>(lines: &L, number: u32) -> Result<&Line, Corrupt> {
-    lines.line(number).ok_or(Corrupt)
-}
-
-/// 1 if `end < key`, for a key of 32 bits in 64.
-///
-/// Subtraction and shift: a branch would double the verifier's paths with each end. `key` must
-/// come out of [`opaque`], or the compiler sees through it and branches.
-#[inline(always)]
-fn below_32(end: u32, key: u64) -> u32 {
-    (u64::from(end).wrapping_sub(key) >> 63) as u32
-}
-
-/// The same number, of which the compiler knows nothing.
-#[inline(always)]
-fn opaque(number: u64) -> u64 {
-    core::hint::black_box(number)
-}
-
-/// 1 if `end < key`: the borrow of `end - key` (Hacker's Delight, section 2-13).
-#[inline(always)]
-fn below_64(end: u64, key: u64) -> u32 {
-    (((!end & key) | ((!end | key) & end.wrapping_sub(key))) >> 63) as u32
-}
-
-/// Number of the words `first..=last` of `line` that are below `key`.
-#[inline(always)]
-fn rank_32<const FIRST: usize, const COUNT: usize>(line: &Line, key: u64) -> u32 {
-    let mut rank = 0;
-    let mut index = FIRST;
-    while index < FIRST + COUNT {
-        rank += below_32(line.word(index).unwrap_or(u32::MAX), key);
-        index += 1;
-    }
-    rank
-}
-
-#[inline(always)]
-fn rank_64<const FIRST: usize, const COUNT: usize>(line: &Line, key: u64) -> u32 {
-    let mut rank = 0;
-    let mut index = FIRST;
-    while index < FIRST + COUNT {
-        rank += below_64(line.0.get(index).copied().unwrap_or(u64::MAX), key);
-        index += 1;
-    }
-    rank
-}
-
-/// Follows `depth` inner lines from `number` and reads the leaf.
-#[inline(always)]
-fn descend_32<const MAX: u32, L: Lines + ?Sized>(
-    lines: &L,
-    mut number: u32,
-    depth: u32,
-    key: u64,
-) -> Result<Word, Corrupt> {
-    let mut level = 0;
-    while level < MAX {
-        if level < depth {
-            let line = fetch(lines, number)?;
-            let child = line.word(0).ok_or(Corrupt)?;
-            number = child.wrapping_add(rank_32::<1, INNER_32>(line, key));
-        }
-        level += 1;
-    }
-    let leaf = fetch(lines, number)?;
-    let rank = rank_32::<0, LEAF_32>(leaf, key);
-    leaf.word(LEAF_32 + (rank as usize & (LEAF_32 - 1))).map(Word).ok_or(Corrupt)
-}
-
-/// Looks a 32-bit key up in the tree that `word` names; other kinds of word are the answer.
-#[inline(always)]
-pub fn look_up_32<L: Lines + ?Sized>(lines: &L, word: Word, key: u32) -> Result<Word, Corrupt> {
-    let depth = word.kind().wrapping_sub(kind::TREE_32);
-    if depth > MAX_DEPTH_32 {
-        return Ok(word);
-    }
-    descend_32::<MAX_DEPTH_32, L>(lines, word.payload(), depth, opaque(u64::from(key)))
-}
-
-/// Looks a 64-bit key up in the tree that `word` names; other kinds of word are the answer.
-#[inline(always)]
-pub fn look_up_64<L: Lines + ?Sized>(lines: &L, word: Word, key: u64) -> Result<Word, Corrupt> {
-    let depth = word.kind().wrapping_sub(kind::TREE_64);
-    if depth > MAX_DEPTH_64 {
-        return Ok(word);
-    }
-    let mut number = word.payload();
-    let mut level = 0;
-    while level < MAX_DEPTH_64 {
-        if level < depth {
-            let line = fetch(lines, number)?;
-            let child = line.word(0).ok_or(Corrupt)?;
-            number = child.wrapping_add(rank_64::<1, INNER_64>(line, key));
-        }
-        level += 1;
-    }
-    let leaf = fetch(lines, number)?;
-    let rank = rank_64::<0, LEAF_64>(leaf, key) as usize;
-    // A key above the last end of a leaf cannot come here; the last slot then answers.
-    let slot = if rank < LEAF_64 { rank } else { LEAF_64 - 1 };
-    leaf.word(2 * LEAF_64 + slot).map(Word).ok_or(Corrupt)
-}
-
-/// Looks an IPv6 address up: the upper half, and where that is not enough the lower.
-#[inline(always)]
-pub fn look_up_128<L: Lines + ?Sized>(
-    lines: &L,
-    word: Word,
-    high: u64,
-    low: u64,
-) -> Result<Word, Corrupt> {
-    let word = look_up_64(lines, word, high)?;
-    look_up_64(lines, word, low)
-}
-
-/// Where a table's two candidate lines are, from the key.
-#[inline(always)]
-pub const fn bucket_hashes(key: u64) -> (u32, u32) {
-    // Fibonacci hashing; packets never insert, so that the constant needs no secret.
-    let mixed = (key ^ key >> 23).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((mixed >> 40) as u32, (mixed >> 16) as u32)
-}
-
-/// Looks a 48-bit key up in a table: its value and slot number.
-#[inline(always)]
-pub fn look_up_exact<L: Lines + ?Sized>(
-    lines: &L,
-    first: u32,
-    mask: u32,
-    key: u64,
-) -> Result<Option<(u16, u32)>, Corrupt> {
-    let (one, two) = bucket_hashes(key);
-    if let Some(found) = in_bucket(lines, first, one & mask, key)? {
-        return Ok(Some(found));
-    }
-    in_bucket(lines, first, two & mask, key)
-}
-
-#[inline(always)]
-fn in_bucket<L: Lines + ?Sized>(
-    lines: &L,
-    first: u32,
-    bucket: u32,
-    key: u64,
-) -> Result<Option<(u16, u32)>, Corrupt> {
-    let line = fetch(lines, first.wrapping_add(bucket))?;
-    let mut slot = 0u32;
-    while slot < 8 {
-        let entry = line.0.get(slot as usize).copied().unwrap_or(0);
-        // An empty entry is 0: the all-zero key is not in any table.
-        if entry >> 16 == key && entry != 0 {
-            return Ok(Some((entry as u16, bucket * 8 + slot)));
-        }
-        slot += 1;
-    }
-    Ok(None)
-}
-
 /// An entry of a table: 48 bits of key, 16 of value.
 pub const fn table_entry(key: u64, value: u16) -> u64 {
     key << 16 | value as u64
@@ -480,24 +327,6 @@ impl GroupEntry {
     }
 }
 
-/// Reads a group's entry.
-#[inline(always)]
-pub fn group_entry<L: Lines + ?Sized>(
-    lines: &L,
-    groups: u32,
-    count: u32,
-    group: u32,
-) -> Result<GroupEntry, Corrupt> {
-    if group >= count {
-        return Err(Corrupt);
-    }
-    let line = fetch(lines, groups.wrapping_add(group >> 3))?;
-    let slot = line.0.get((group & 7) as usize).ok_or(Corrupt)?;
-    // SAFETY: a reference is valid for reads. Volatile: exactly one 8-byte load, so that mode
-    // and descriptor belong together while user space stores another entry.
-    Ok(GroupEntry(unsafe { core::ptr::read_volatile(slot) }))
-}
-
 /// The top of a large 32-bit tree, and room for more: a group's descriptor is the top of its
 /// IPv4 destination tree and holds the word of its IPv6 tree.
 ///
@@ -512,32 +341,6 @@ pub mod top {
     pub const ENDS: usize = 2;
     /// Word of the IPv6 tree.
     pub const V6: usize = 13;
-}
-
-/// Looks a 32-bit key up in the tree whose [`top`] is line `number`.
-#[inline(always)]
-pub fn look_up_top<L: Lines + ?Sized>(lines: &L, number: u32, key: u32) -> Result<Word, Corrupt> {
-    let line = fetch(lines, number)?;
-    let depth = line.word(top::DEPTH).ok_or(Corrupt)?;
-    if depth == ABSENT {
-        return Ok(Word::NONE);
-    }
-    let child = line.word(top::CHILD).ok_or(Corrupt)?;
-    let key = opaque(u64::from(key));
-    let rank = rank_32::<{ top::ENDS }, TOP_ENDS>(line, key);
-    descend_32::<MAX_DEPTH_TOP, L>(lines, child.wrapping_add(rank), depth, key)
-}
-
-/// Looks an IPv6 destination up in a group's descriptor.
-#[inline(always)]
-pub fn destination_v6<L: Lines + ?Sized>(
-    lines: &L,
-    number: u32,
-    high: u64,
-    low: u64,
-) -> Result<Word, Corrupt> {
-    let word = fetch(lines, number)?.word(top::V6).map(Word).ok_or(Corrupt)?;
-    look_up_128(lines, word, high, low)
 }
 
 /// A rule with an end, as a line: 0 the end in seconds since 1970-01-01 UTC, 1 low half the word until
@@ -567,13 +370,6 @@ pub mod place {
     pub const VLAN_SHIFT: u32 = 32;
 }
 
-/// Reads one of the 64-bit numbers of an index that starts at line `first`.
-#[inline(always)]
-pub fn index_64<L: Lines + ?Sized>(lines: &L, first: u32, number: u32) -> Result<u64, Corrupt> {
-    let line = fetch(lines, first.wrapping_add(number >> 3))?;
-    line.0.get((number & 7) as usize).copied().ok_or(Corrupt)
-}
-
 /// An interface: 0 its own MAC; 1 low half its group, high half the first of eight lines of a
 /// bitmap of declared VLANs, or [`ABSENT`].
 pub mod interface {
@@ -581,48 +377,4 @@ pub mod interface {
     pub const GROUP: usize = 2;
     /// Word of the bitmap's first line.
     pub const VLANS: usize = 3;
-}
-
-/// Whether `vlan` is in the bitmap that starts at `first`.
-#[inline(always)]
-pub fn declares_vlan<L: Lines + ?Sized>(lines: &L, first: u32, vlan: u16) -> Result<bool, Corrupt> {
-    if first == ABSENT {
-        return Ok(false);
-    }
-    let vlan = u32::from(vlan);
-    let line = fetch(lines, first.wrapping_add(vlan >> 9 & 7))?;
-    let bits = line.0.get((vlan >> 6 & 7) as usize).ok_or(Corrupt)?;
-    Ok(bits >> (vlan & 63) & 1 != 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn branch_free_comparisons_are_right_at_the_edges() {
-        let edges = [0u64, 1, 2, 0x7fff_ffff, 0x8000_0000, 0xffff_fffe, 0xffff_ffff];
-        for &a in &edges {
-            for &b in &edges {
-                assert_eq!(below_32(a as u32, b), u32::from(a < b), "{a} {b}");
-                let (wide_a, wide_b) = (a << 32 | a, b << 32 | b);
-                assert_eq!(below_64(wide_a, wide_b), u32::from(wide_a < wide_b));
-            }
-        }
-    }
-
-    #[test]
-    fn a_number_outside_the_image_is_corrupt() {
-        let lines: &[Line] = &[Line::default()];
-        assert_eq!(look_up_32(lines, Word::new(kind::TREE_32, 1), 0), Err(Corrupt));
-        assert_eq!(look_up_64(lines, Word::new(kind::TREE_64 + 7, 9), 0), Err(Corrupt));
-        assert_eq!(group_entry(lines, 0, 8, 8), Err(Corrupt));
-        assert_eq!(look_up_exact(lines, ABSENT, 0, 1), Err(Corrupt));
-    }
-
-    #[test]
-    fn words_keep_kind_and_payload() {
-        let word = Word::new(kind::TREE_64 + 7, Word::MAX_PAYLOAD);
-        assert_eq!((word.kind(), word.payload()), (15, Word::MAX_PAYLOAD));
-    }
 }

@@ -1,0 +1,90 @@
+//! Where the policy comes from when the daemon starts.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use log::error;
+
+use super::in_force::{InForce, digest, read_bundle};
+use super::state::Saved;
+use super::{Error, failure};
+use crate::api::PolicyBundle;
+use crate::config::Settings;
+use crate::policy::{Policy, Problem, Site, read, report};
+
+/// The policy to start with: the policy file, unless another policy was applied since.
+///
+/// A policy file with errors does not take an earlier policy out of force.
+pub(super) fn choose(
+    settings: &Settings,
+    saved: Option<&Saved>,
+    site: &Site,
+    warnings: &mut Vec<String>,
+) -> Result<InForce, Error> {
+    let file = absolute(&settings.policy);
+    if let Some(saved) = saved.filter(|saved| saved.bundle.file != file) {
+        warnings.push(format!(
+            "the policy in force was applied from {}; {file} is not in force",
+            saved.bundle.file
+        ));
+        return last_good(saved, site);
+    }
+    let fresh = load(&settings.policy).and_then(|bundle| {
+        let (policy, problems) = read_bundle(&bundle);
+        compiled(bundle, policy, problems, site)
+    });
+    match (fresh, saved) {
+        (Ok(fresh), _) => Ok(fresh),
+        (Err(e), None) => Err(e),
+        (Err(e), Some(saved)) => {
+            let text = failure(&e).error;
+            error!("{text}; revision {} stays in force", saved.revision);
+            if let Error::Problems { problems, .. } = &e {
+                problems.iter().for_each(|p| error!("{}: {}", p.place, p.message));
+            }
+            warnings.push(format!("{text}: revision {} stays in force", saved.revision));
+            last_good(saved, site)
+        }
+    }
+}
+
+fn absolute(file: &Path) -> String {
+    std::fs::canonicalize(file).as_deref().unwrap_or(file).display().to_string()
+}
+
+fn last_good(saved: &Saved, site: &Site) -> Result<InForce, Error> {
+    let (policy, problems) = read_bundle(&saved.bundle);
+    compiled(saved.bundle.clone(), policy, problems, site)
+}
+
+fn compiled(
+    bundle: PolicyBundle,
+    policy: Policy,
+    problems: Vec<Problem>,
+    site: &Site,
+) -> Result<InForce, Error> {
+    let file = bundle.file.clone();
+    if report::has_errors(&problems) {
+        return Err(Error::Problems { file, problems });
+    }
+    InForce::compile(bundle, policy, site.clone(), problems)
+        .map_err(|problems| Error::Problems { file, problems })
+}
+
+/// Reads a policy file and the files of its sets, which are named relative to it.
+pub(super) fn load(file: &Path) -> Result<PolicyBundle, Error> {
+    let fail = |source| Error::Policy { file: file.into(), source };
+    let text = std::fs::read_to_string(file).map_err(fail)?;
+    let dir = file.parent().unwrap_or(Path::new(""));
+    let mut files = BTreeMap::new();
+    let name = absolute(file);
+    // Only for the names of the set files; what is wrong with the document is said later.
+    let _ = read(&name, &text, &mut |set| {
+        let text = std::fs::read_to_string(dir.join(set))?;
+        files.insert(set.to_owned(), text.clone());
+        Ok(text)
+    });
+    let bundle = PolicyBundle { file: name, text, files, dry_run: false };
+    log::debug!("read {} ({})", bundle.file, digest(&bundle));
+    Ok(bundle)
+}

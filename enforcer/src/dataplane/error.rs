@@ -1,0 +1,153 @@
+//! Why the kernel does not do what it was asked.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::EbpfError;
+use aya::maps::MapError;
+use aya::pin::PinError;
+use aya::programs::ProgramError;
+use aya::programs::links::LinkError;
+
+/// Why the kernel does not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The binary holds no kernel program.
+    #[error("this binary was built without the kernel program")]
+    NoObject,
+    /// There is no BPF file system.
+    #[error("{} is not on a BPF file system", .0.display())]
+    NoBpfFs(PathBuf),
+    /// Another process has the pin directory.
+    #[error("{} is held by {}", dir.display(), pid.map_or("another enforcer".into(), |pid| format!("pid {pid}")))]
+    Held {
+        /// The directory.
+        dir: PathBuf,
+        /// The process, if the kernel tells.
+        pid: Option<u32>,
+    },
+    /// A pin that is not ours.
+    #[error("{} {what}", path.display())]
+    Foreign {
+        /// The pin.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Not permitted.
+    #[error("the kernel does not permit it ({0})")]
+    NotPermitted(&'static str),
+    /// Another program is attached.
+    #[error("another XDP program{} is attached to {interface}", id.map_or(String::new(), |id| format!(" (id {id})")))]
+    Busy {
+        /// The interface.
+        interface: String,
+        /// The program's id.
+        id: Option<u32>,
+    },
+    /// No such interface.
+    #[error("no interface `{0}`")]
+    NoInterface(String),
+    /// The driver cannot do what was asked.
+    #[error("cannot attach to {interface} in {mode} mode")]
+    Attach {
+        /// The interface.
+        interface: String,
+        /// `native` or `generic`.
+        mode: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// The program in force cannot be asked.
+    #[error("cannot run the program on a frame")]
+    Probe(#[source] ProgramError),
+    /// The program in force ran and did not answer.
+    #[error("the program in force did not answer")]
+    ProbeAnswer,
+    /// More lines than a map can have.
+    #[error("the policy image is too large")]
+    TooLarge,
+    /// The object lacks something.
+    #[error("the kernel program lacks `{0}`")]
+    Object(&'static str),
+    /// The object could not be loaded.
+    #[error("cannot load the kernel program")]
+    Load(#[source] Box<EbpfError>),
+    /// A program was refused; the verifier's log is in it.
+    #[error("the kernel refused the program")]
+    Program(#[source] ProgramError),
+    /// A map operation failed.
+    #[error("cannot use a map")]
+    Map(#[source] MapError),
+    /// A pin could not be made.
+    #[error("cannot pin")]
+    Pin(#[source] PinError),
+    /// A link could not be used.
+    #[error("cannot use the link of an interface")]
+    Link(#[source] LinkError),
+    /// A file operation failed.
+    #[error("cannot {verb} {}", path.display())]
+    Io {
+        /// What was tried.
+        verb: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+impl Error {
+    pub(crate) fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io { verb, path: path.into(), source }
+    }
+
+    pub(super) fn load(error: EbpfError) -> Self {
+        let denied = |e: &io::Error| e.raw_os_error() == Some(libc::EPERM);
+        if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
+            && denied(io_error)
+        {
+            return Self::NotPermitted("create a map");
+        }
+        Self::Load(Box::new(error))
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::NoObject => "build it with `cargo xtask build`".into(),
+            Self::NoBpfFs(_) => "mount one: mount -t bpf bpf /sys/fs/bpf".into(),
+            Self::Held { pid: Some(pid), .. } => {
+                format!(
+                    "one daemon guards all interfaces: `systemctl stop enforcer`, or end process {pid}"
+                )
+            }
+            Self::Held { pid: None, .. } => "one daemon guards all interfaces".into(),
+            Self::Foreign { path, .. } => {
+                format!("if nothing else uses it, remove it: rm {}", path.display())
+            }
+            Self::NotPermitted(_) => {
+                "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into()
+            }
+            Self::Busy { interface, .. } => format!(
+                "enforcer shares an interface with no other XDP program; remove that one, if it \
+                 may go: ip link set dev {interface} xdp off"
+            ),
+            Self::NoInterface(_) => "`ip -brief link` lists the interfaces of this machine".into(),
+            Self::Attach { mode: "native", .. } => {
+                "allow the slower generic mode: xdp = \"auto\" in enforcer.toml".into()
+            }
+            Self::TooLarge
+            | Self::Probe(_)
+            | Self::ProbeAnswer
+            | Self::Attach { .. }
+            | Self::Object(_)
+            | Self::Load(_)
+            | Self::Program(_)
+            | Self::Map(_)
+            | Self::Pin(_)
+            | Self::Link(_)
+            | Self::Io { .. } => return None,
+        })
+    }
+}

@@ -95,10 +95,15 @@ fn dhcp(flow: &mut Flow) -> Result<(), Reason> {
     }
     let to_server = flow.source_port == client && flow.destination_port == server;
     if to_server && flow.fragment == Fragment::Whole {
+        let everybody = if v4 {
+            flow.destination.low == u64::from(u32::MAX)
+        } else {
+            flow.destination == DHCP_V6_SERVERS
+        };
         // Unicast to a server elsewhere is a matter of rules; the decision knows the gateway.
-        let broadcast = flow.destination.low == u64::from(u32::MAX);
-        let all_servers = flow.destination == DHCP_V6_SERVERS;
-        if (v4 && broadcast) || (!v4 && all_servers) || flow.source != Address::default() {
+        // Any other group is no server, whatever the ports.
+        let group = flow.destination.high >> 56 == 0xff;
+        if everybody || (!group && flow.source != Address::default()) {
             flow.class = Class::Dhcp;
         }
     }

@@ -182,6 +182,9 @@ fn neighbour_discovery_is_short() {
     refuses(&solicitation().multicast(&message(257)), Reason::NeighbourMalformed);
     refuses(&solicitation().multicast(&message(23)), Reason::TruncatedTransport);
     refuses_split(&solicitation().multicast(&message(24)), 70, Reason::TruncatedTransport);
+    let mut frame = solicitation().multicast(&message(23));
+    frame.push(0);
+    refuses(&frame, Reason::TruncatedTransport);
     // A bridge forwards what stands behind the packet, too.
     let mut frame = solicitation().multicast(&message(24));
     frame.resize(54 + 256, b'x');
@@ -215,6 +218,8 @@ fn multicast_listener_reports() {
         refuses(&from("::", 64).multicast(&report(kind, 36)), Reason::MartianSource);
         let far = V6 { destination: "ff05::16", source: "2001:db8:77::2", ..from("", 1) };
         assert_eq!(accepts(&far.multicast(&report(kind, 36))).class, Class::Ip);
+        let host = V6 { destination: "fe80::1", ..from("fe80::2", 1) };
+        assert_eq!(accepts(&host.frame(&report(kind, 36))).class, Class::Ip);
         // Nor is one with a tail.
         let mut frame = from("fe80::2", 1).multicast(&report(kind, 36));
         frame.resize(54 + 257, b'x');
@@ -261,6 +266,11 @@ fn dhcp_v6_client() {
     assert_eq!(accepts(&solicit.multicast(&udp(546, 547, 8, b""))).class, Class::Dhcp);
     assert_eq!(accepts(&v6(17).frame(&udp(546, 547, 8, b""))).class, Class::Dhcp);
     assert_eq!(accepts(&solicit.multicast(&udp(546, 9999, 8, b""))).class, Class::Ip);
+    // No other group has servers in it.
+    for destination in ["ff02::1", "ff02::1:3", "ff05::1:3"] {
+        let other = V6 { destination, source: "2001:db8:77::2", ..v6(17) };
+        assert_eq!(accepts(&other.multicast(&udp(546, 547, 8, b""))).class, Class::Ip);
+    }
     // Ports of the other family are ports.
     assert_eq!(accepts(&v6(17).frame(&udp(68, 67, 8, b""))).class, Class::Ip);
     assert_eq!(accepts(&v4(17).frame(&udp(546, 547, 8, b""))).class, Class::Ip);

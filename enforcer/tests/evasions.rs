@@ -1,4 +1,5 @@
 //! What a hostile device sends, one frame after the other, and what becomes of it.
+// tidy: long because it is a table, and reads as one
 #![allow(missing_docs, reason = "a test binary")]
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,7 +9,7 @@ use enforcer::policy::{Mac, Site, SiteInterface, compile, read};
 use enforcer_common::reason::{Reason, Verdict};
 
 #[expect(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
-#[path = "../../tests/src/frames.rs"]
+#[path = "../../tests/src/frames/mod.rs"]
 mod frames;
 #[expect(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
 #[path = "../../tests/src/random.rs"]

@@ -9,7 +9,7 @@ use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::Reason;
 
 #[expect(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
-#[path = "../../tests/src/frames.rs"]
+#[path = "../../tests/src/frames/mod.rs"]
 mod frames;
 #[expect(unreachable_pub, reason = "shared with the kernel tests")]
 #[path = "../../tests/src/naive.rs"]
@@ -34,7 +34,7 @@ fn frames_agree_with_naive_model() {
         let policy = random::policy(&mut random);
         let compiled = compile(&policy, &site).unwrap();
         for _ in 0..100 {
-            let frame = frames::frame(&mut random);
+            let frame = frames::compose::frame(&mut random);
             assert!((frames::SHORTEST..=frames::LONGEST).contains(&frame.len()));
             let interface = if random.once_in(50) { 9 } else { random.pick(&[1, 1, 7]) };
             // One image a frame: the naive model remembers no fragments.

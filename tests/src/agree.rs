@@ -42,7 +42,7 @@ fn host_and_kernel_agree() {
         dataplane.set_wall_offset(now.wrapping_mul(1_000_000_000));
         let host = HostImage::new(&compiled.image, now);
         for number in 0..FRAMES {
-            let frame = frames::frame(&mut random);
+            let frame = frames::compose::frame(&mut random);
             let expected = host.decide(&frame, INTERFACE);
             let found = dataplane.probe(&frame, INTERFACE).unwrap();
             assert_eq!(

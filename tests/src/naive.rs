@@ -2,6 +2,7 @@
 //!
 //! It shares the model and the parser with the product and nothing of the compiler, the image
 //! or the decision.
+// tidy: long because one file says all of the language
 
 use std::net::IpAddr;
 

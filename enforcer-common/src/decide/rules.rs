@@ -1,0 +1,110 @@
+//! Deny, allow, default verdict; and what a datagram's first fragment decides for the rest.
+
+use super::{Case, FRAGMENT_SECONDS, FragmentKey, FragmentState, Policy};
+use crate::flow::{FAMILY_V4, Flow, Fragment};
+use crate::image::{self, Corrupt, GroupEntry, Word, kind};
+use crate::reason::Reason;
+
+/// What the rules say; a later fragment shares the verdict of its first one.
+#[inline(always)]
+pub(super) fn rules<P: Policy>(
+    policy: &P,
+    case: &mut Case,
+    entry: GroupEntry,
+) -> Result<Reason, Reason> {
+    if case.flow.fragment == Fragment::Later {
+        return later_fragment(policy, case);
+    }
+    let reason = first_match(policy, case, entry)?;
+    if case.flow.fragment == Fragment::First && (reason.passes() || entry.observes()) {
+        let end = u32::from(case.flow.fragment_length);
+        let state = FragmentState { since: policy.now(), rule: case.decision.rule, end };
+        policy.keep_fragment(&fragment_key(&case.flow), &state);
+    }
+    Ok(reason)
+}
+
+#[inline(always)]
+fn fragment_key(flow: &Flow) -> FragmentKey {
+    FragmentKey {
+        source: flow.source,
+        destination: flow.destination,
+        source_mac: flow.source_mac,
+        id: flow.fragment_id,
+        interface: flow.interface,
+        vlan: flow.vlan(),
+        protocol: flow.protocol,
+        family: flow.family,
+        reserved: 0,
+    }
+}
+
+/// A later fragment shares the verdict of the first, and must not write into it.
+#[inline(always)]
+fn later_fragment<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> {
+    let flow = &case.flow;
+    let Some(state) = policy.fragment(&fragment_key(flow)) else {
+        return Err(Reason::FragmentOrphan);
+    };
+    if policy.now().wrapping_sub(state.since) > FRAGMENT_SECONDS {
+        return Err(Reason::FragmentOrphan);
+    }
+    if u32::from(flow.fragment_offset) < state.end {
+        return Err(Reason::FragmentOverlap);
+    }
+    case.decision.rule = state.rule;
+    Ok(Reason::FragmentOfPassed)
+}
+
+/// Deny, allow, default verdict.
+#[inline(always)]
+fn first_match<P: Policy>(
+    policy: &P,
+    case: &mut Case,
+    entry: GroupEntry,
+) -> Result<Reason, Reason> {
+    let Case { flow, decision, .. } = case;
+    let descriptor = entry.descriptor();
+    if descriptor != image::ABSENT {
+        let destination = flow.destination;
+        let word = if flow.family == FAMILY_V4 {
+            image::look_up_top(policy, descriptor, destination.to_v4())?
+        } else {
+            image::destination_v6(policy, descriptor, destination.high, destination.low)?
+        };
+        let word = endpoint(policy, word, flow.service())?;
+        match word.kind() {
+            kind::NONE => {}
+            kind::PASS => {
+                decision.rule = word.payload();
+                return Ok(Reason::Allow);
+            }
+            kind::DROP => {
+                decision.rule = word.payload();
+                return Ok(Reason::Deny);
+            }
+            _ => return Err(Reason::Corrupt),
+        }
+    }
+    Ok(match (entry.default_pass(), decision.group) {
+        (true, 0) => Reason::UnknownPass,
+        (true, _) => Reason::DefaultPass,
+        (false, 0) => Reason::Unknown,
+        (false, _) => Reason::Default,
+    })
+}
+
+/// From what covers a destination to what decides for one of its services, now.
+#[inline(always)]
+fn endpoint<P: Policy>(policy: &P, word: Word, service: u32) -> Result<Word, Corrupt> {
+    let mut word = image::look_up_32(policy, word, service)?;
+    if image::constant(&policy.layout().flags) & image::flag::EXPIRING != 0 {
+        let mut left = image::MAX_EXPIRING;
+        while left > 0 && word.kind() == kind::EXPIRES {
+            let line = policy.line(word.payload()).ok_or(Corrupt)?;
+            word = image::expiry::at(line, policy.now())?;
+            left -= 1;
+        }
+    }
+    Ok(word)
+}

@@ -57,8 +57,9 @@ mod programs {
 
     #[inline(always)]
     fn tail_call(ctx: &XdpContext) -> u32 {
-        // Returns only when the slot is empty.
-        let _ = unsafe { GENERATIONS.tail_call(ctx, SLOT_CURRENT) };
+        // SAFETY: the context is the one that the kernel passed. It returns only when the slot is
+        // empty.
+        unsafe { GENERATIONS.tail_call(ctx, SLOT_CURRENT) };
         record::count(Reason::NoPolicy, 0);
         xdp_action::XDP_DROP
     }

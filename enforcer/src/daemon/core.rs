@@ -185,7 +185,8 @@ impl Core {
             }
         };
         answer.problems = next.warnings.iter().map(Into::into).collect();
-        if dry_run {
+        let same = next.digest == self.in_force.digest && next.bundle == self.in_force.bundle;
+        if dry_run || (same && self.is_for(&next.site)) {
             return Ok(answer);
         }
         let revision = self.in_force.revision + u64::from(next.digest != self.in_force.digest);
@@ -263,6 +264,11 @@ impl Core {
         Ok(self.kernel.site(&protected, Timestamp::now().as_second()).await?)
     }
 
+    /// Whether what is in force was compiled for this machine, the time aside.
+    fn is_for(&self, site: &Site) -> bool {
+        Site { now: self.in_force.site.now, ..site.clone() } == self.in_force.site
+    }
+
     /// Looks after everything that can change without us, once a second.
     pub(super) async fn watch(&mut self) {
         self.dataplane.set_wall_offset(wall_offset());
@@ -280,7 +286,7 @@ impl Core {
     /// Follows addresses and interfaces; protects what the kernel says is not protected.
     async fn mend(&mut self) -> Result<(), Error> {
         let site = self.site().await?;
-        if (Site { now: self.in_force.site.now, ..site.clone() }) != self.in_force.site {
+        if !self.is_for(&site) {
             info!("addresses or interfaces changed: compiling the policy for them");
             let old = InForce::clone(&self.in_force);
             let warnings = old.warnings.clone();

@@ -11,7 +11,7 @@ mod gateway;
 mod scene;
 mod transfer;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use tests::harness::{self, report::Report};
 
@@ -43,8 +43,9 @@ fn main() -> ExitCode {
         eprintln!("hint: run `cargo xtask demo` as root: it installs the programs");
         return ExitCode::FAILURE;
     }
-    let Some(binary) = std::env::var_os("ENFORCER_BIN") else {
-        eprintln!("error: the demo does not know where the program is: ENFORCER_BIN is not set");
+    let binary = std::env::var_os("ENFORCER_BIN").filter(|path| Path::new(path).is_file());
+    let Some(binary) = binary else {
+        eprintln!("error: the demo does not find the program: ENFORCER_BIN names no file");
         eprintln!("hint: run `cargo xtask demo`, which builds the program and names it");
         return ExitCode::FAILURE;
     };

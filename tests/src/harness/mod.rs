@@ -55,19 +55,21 @@ pub fn mount_bpffs() {
     run("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"]);
 }
 
-/// What the lab needs and does not find: root, and programs by name.
-pub fn missing() -> Vec<String> {
+/// Which of these programs are neither in the path nor where root's are.
+pub fn lacking(programs: &[&str]) -> Vec<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = |name: &str| {
         std::env::split_paths(&path)
             .chain(["/usr/sbin".into(), "/sbin".into()])
             .any(|dir| dir.join(name).is_file())
     };
-    let mut missing: Vec<String> = ["ip", "nsenter", "ethtool", "python3", "curl", "ping"]
-        .into_iter()
-        .filter(|name| !found(name))
-        .map(str::to_owned)
-        .collect();
+    let lacking = programs.iter().filter(|name| !found(name));
+    lacking.map(|name| (*name).to_owned()).collect()
+}
+
+/// What the lab needs and does not find: root, and programs by name.
+pub fn missing() -> Vec<String> {
+    let mut missing = lacking(&["ip", "nsenter", "ethtool", "python3", "curl", "ping"]);
     // SAFETY: it takes nothing and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
         missing.push("root".to_owned());

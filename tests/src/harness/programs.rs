@@ -144,6 +144,11 @@ impl NfsServer {
         Self { answers, _portmapper: portmapper }
     }
 
+    /// Everything it has logged, a line a call.
+    pub fn calls(&self) -> Vec<String> {
+        self.answers.stdout().lines().map(str::to_owned).collect()
+    }
+
     /// Whether this address called NFS (program 100003) itself.
     pub fn called_by(&self, address: &str) -> bool {
         let call = format!("rpc 100003 proc 0 {address}");

@@ -4,12 +4,14 @@
 //! - [`netns`]: one namespace: interfaces, addresses, sysctls, programs inside it
 //! - [`process`]: a program that runs beside the test, ends with it, and leaves its output
 //! - [`programs`]: what devices and servers run: curl, NFS, portmapper, DICOM, TCP and UDP servers
+//! - [`daemon`]: the enforcer's daemon, its command line and its events
 //! - [`frames`]: frames that no program sends, and a sniffer that looks for a marker
 //! - [`wait`]: conditions with a deadline
 //! - [`report`]: the demo's steps on a terminal
 //!
 //! A part that cannot be set up panics with the command and its message: a test that goes on
 //! without its lab proves nothing.
+pub mod daemon;
 pub mod frames;
 pub mod netns;
 pub mod process;
@@ -24,6 +26,7 @@ mod tests;
 use std::{fs::OpenOptions, io::Write as _, path::Path, process::Command};
 
 pub use self::{
+    daemon::Daemon,
     frames::Sniffer,
     netns::Netns,
     process::{Finished, Process},

@@ -15,10 +15,10 @@ use super::{Error, failure};
 use crate::api::{ApplyReport, Detached, Failure, PolicyBundle};
 use crate::config::Settings;
 use crate::control::hub::{Hub, timestamp};
-use crate::dataplane::Dataplane;
 use crate::dataplane::events::Reader;
 use crate::dataplane::generation::Generation;
 use crate::dataplane::pins::Pins;
+use crate::dataplane::{Attached, Dataplane};
 use crate::exit::Exit;
 use crate::policy::{Policy, Problem, Site, diff, read, report};
 use crate::site::{Kernel, Link};
@@ -129,6 +129,10 @@ impl Core {
     fn protect(&mut self, link: &Link) -> Result<(), Error> {
         let note =
             self.dataplane.protect(&link.name, link.index, link.attached, self.settings.xdp)?;
+        let same = |guarded: &&Guarded| guarded.name == link.name && guarded.index != link.index;
+        if let Some(gone) = self.guarded.iter().find(same) {
+            self.dataplane.release(gone.index)?;
+        }
         self.guarded.retain(|guarded| guarded.name != link.name);
         self.guarded.push(Guarded { name: link.name.clone(), index: link.index, note });
         Ok(())
@@ -139,9 +143,9 @@ impl Core {
         for link in self.kernel.links().await? {
             let ours = self.guarded.iter().any(|guarded| guarded.index == link.index);
             if ours && !self.dataplane.guards(link.attached) {
-                let id = link.attached.program;
+                let Attached { program: id, native } = link.attached;
                 let interface = link.name;
-                return Err(crate::dataplane::Error::Busy { interface, id }.into());
+                return Err(crate::dataplane::Error::Busy { interface, id, native }.into());
             }
         }
         Ok(())
@@ -294,7 +298,10 @@ impl Core {
             let wanted = self.settings.interfaces.contains(&link.name);
             if wanted && !self.dataplane.guards(link.attached) {
                 error!("{} is not protected: attaching again", link.name);
-                self.protect(&link)?;
+                // One that cannot be protected must not keep the others from it.
+                if let Err(e) = self.protect(&link) {
+                    error!("{}", failure(&e).error);
+                }
             }
         }
         Ok(())

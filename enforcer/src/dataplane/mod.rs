@@ -68,12 +68,14 @@ pub enum Error {
     #[error("the kernel does not permit it ({0})")]
     NotPermitted(&'static str),
     /// Another program is attached.
-    #[error("another XDP program{} is attached to {interface}", id.map_or(String::new(), |id| format!(" (id {id})")))]
+    #[error("another XDP program{} is attached to {interface}", id.map_or(String::new(), named))]
     Busy {
         /// The interface.
         interface: String,
         /// The program's id.
         id: Option<u32>,
+        /// Whether it runs in the driver.
+        native: bool,
     },
     /// No such interface.
     #[error("no interface `{0}`")]
@@ -152,14 +154,16 @@ impl Error {
             }
             Self::Held { pid: None, .. } => "one daemon guards all interfaces".into(),
             Self::Foreign { path, .. } => {
-                format!("if nothing else uses it, remove it: rm {}", path.display())
+                format!("if nothing else uses it, remove it: rm -r {}", path.display())
             }
             Self::NotPermitted(_) => {
                 "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into()
             }
-            Self::Busy { interface, .. } => format!(
+            // `xdp off` alone does not take a generic program from a driver that has native XDP.
+            Self::Busy { interface, native, .. } => format!(
                 "enforcer shares an interface with no other XDP program; remove that one, if it \
-                 may go: ip link set dev {interface} xdp off"
+                 may go: ip link set dev {interface} {} off",
+                if *native { "xdp" } else { "xdpgeneric" }
             ),
             Self::NoInterface(_) => "`ip -brief link` lists the interfaces of this machine".into(),
             Self::Attach { mode: "native", .. } => {
@@ -319,7 +323,8 @@ impl Dataplane {
             }
             std::fs::remove_file(&pin).map_err(|e| Error::io("remove", &pin, e))?;
         } else if let Some(id) = attached.program {
-            return Err(Error::Busy { interface: name.into(), id: Some(id) });
+            let native = attached.native;
+            return Err(Error::Busy { interface: name.into(), id: Some(id), native });
         }
         self.attach(name, index, preference)
     }
@@ -371,7 +376,8 @@ impl Dataplane {
                 Err(ProgramError::SyscallError(e)) => {
                     let error = e.io_error;
                     if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) {
-                        return Err(Error::Busy { interface: name.into(), id: None });
+                        let native = mode == XdpMode::Driver;
+                        return Err(Error::Busy { interface: name.into(), id: None, native });
                     }
                     if error.raw_os_error() == Some(libc::EPERM) {
                         return Err(Error::NotPermitted("attach a program"));
@@ -425,6 +431,15 @@ impl Dataplane {
         generation::clear(&self.pins)
     }
 
+    /// Removes the link of an interface that is gone.
+    pub fn release(&self, index: u32) -> Result<(), Error> {
+        let pin = self.pins.link(index);
+        match std::fs::remove_file(&pin) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &pin, e)),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes the links of interfaces that are no longer protected; returns their indices.
     pub fn release_others(&self, protected: &[u32]) -> Result<Vec<u32>, Error> {
         let mut released = Vec::new();
@@ -442,6 +457,14 @@ impl Dataplane {
     pub fn detach(self) -> Result<Vec<String>, Error> {
         self.pins.remove_all()
     }
+}
+
+/// A program by name and id: ` "xdp_pass" (id 12)`.
+fn named(id: u32) -> String {
+    let mut loaded = aya::programs::loaded_programs().flatten();
+    let program = loaded.find(|program| program.id() == id);
+    let name = program.as_ref().and_then(|program| program.name_as_str()).unwrap_or_default();
+    if name.is_empty() { format!(" (id {id})") } else { format!(" \"{name}\" (id {id})") }
 }
 
 /// Whether a pinned generation runs the very instructions of this binary's object.

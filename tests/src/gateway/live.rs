@@ -12,7 +12,7 @@ const BEDS: &str = "\"10.20.0.0/24\"";
 #[test]
 fn a_transfer_loses_no_byte_while_policies_change() {
     let lab = Lab::gateway("live");
-    let files = Files::start(&lab.internet, 80, 4);
+    let files = Files::start(&lab.internet, 80, 8);
     let _central = Server::start(&lab.central, "central", &[8000], &[]);
     let text = policy(BEDS);
     let daemon = Daemon::start(&lab.gw, &["lan0"], &text);

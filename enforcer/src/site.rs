@@ -82,16 +82,22 @@ impl Kernel {
             .collect();
         for message in messages {
             // Of a point-to-point interface, `Local` is ours and `Address` the peer's.
-            let local = message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Local(address) => Some(*address),
-                _ => None,
-            });
-            let address = local.or_else(|| {
-                message.attributes.iter().find_map(|attribute| match attribute {
-                    AddressAttribute::Address(address) => Some(*address),
-                    _ => None,
+            let find = |local: bool| {
+                message.attributes.iter().find_map(|attribute| {
+                    if let AddressAttribute::Local(address) = attribute
+                        && local
+                    {
+                        Some(*address)
+                    } else if let AddressAttribute::Address(address) = attribute
+                        && !local
+                    {
+                        Some(*address)
+                    } else {
+                        None
+                    }
                 })
-            });
+            };
+            let address = find(true).or_else(|| find(false));
             let Some(address) = address else { continue };
             site.own.push(address);
             let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
@@ -122,15 +128,14 @@ fn link(message: &LinkMessage) -> Link {
         attached: Attached::default(),
     };
     for attribute in &message.attributes {
-        match attribute {
-            LinkAttribute::IfName(name) => link.name.clone_from(name),
-            LinkAttribute::Address(address) => {
-                if let Ok(mac) = <[u8; 6]>::try_from(address.as_slice()) {
-                    link.mac = Mac(mac);
-                }
+        if let LinkAttribute::IfName(name) = attribute {
+            link.name.clone_from(name);
+        } else if let LinkAttribute::Address(address) = attribute {
+            if let Ok(mac) = <[u8; 6]>::try_from(address.as_slice()) {
+                link.mac = Mac(mac);
             }
-            LinkAttribute::Xdp(xdp) => link.attached = attached(xdp),
-            _ => {}
+        } else if let LinkAttribute::Xdp(xdp) = attribute {
+            link.attached = attached(xdp);
         }
     }
     link
@@ -139,12 +144,12 @@ fn link(message: &LinkMessage) -> Link {
 fn attached(xdp: &[LinkXdp]) -> Attached {
     let mut attached = Attached::default();
     for attribute in xdp {
-        match attribute {
-            LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) => {
-                attached.native = true
-            }
-            LinkXdp::ProgId(id) if *id != 0 => attached.program = Some(*id),
-            _ => {}
+        if let LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Hardware) = attribute {
+            attached.native = true;
+        } else if let LinkXdp::ProgId(id) = attribute
+            && *id != 0
+        {
+            attached.program = Some(*id);
         }
     }
     attached

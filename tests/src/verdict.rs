@@ -88,7 +88,7 @@ fn an_interface_that_the_image_does_not_know_is_shut() {
 fn fragment(id: u16, offset: u16, more: bool, payload: &[u8]) -> Vec<u8> {
     let mut packet = V4::new(0x0a14_0005, 0x0a1e_000a, 6);
     packet.id = id;
-    packet.fragment = offset / 8 | if more { MORE } else { 0 };
+    packet.fragment = (offset / 8) | if more { MORE } else { 0 };
     let ethernet = Ethernet::new([2, 0, 0, 0, 0, 1]).to([2, 0, 0, 0, 0xff, 0]);
     ethernet.frame(0x0800, &packet.packet(payload))
 }

@@ -136,12 +136,12 @@ impl Error {
 
     fn load(error: EbpfError) -> Self {
         let denied = |e: &io::Error| e.raw_os_error() == Some(libc::EPERM);
-        match &error {
-            EbpfError::MapError(MapError::CreateError { io_error, .. }) if denied(io_error) => {
-                Self::NotPermitted("create a map")
-            }
-            _ => Self::Load(Box::new(error)),
+        if let EbpfError::MapError(MapError::CreateError { io_error, .. }) = &error
+            && denied(io_error)
+        {
+            return Self::NotPermitted("create a map");
         }
+        Self::Load(Box::new(error))
     }
 
     /// What to do about it.

@@ -17,7 +17,7 @@ fn a_transfer_loses_no_byte_while_policies_change() {
     let text = policy(BEDS);
     let daemon = Daemon::start(&lab.gw, &["lan0"], &text);
     assert!(!programs::connects(&lab.dev1, CENTRAL, 8000));
-    let fetch = files.fetch(&lab.dev1, UPDATES, &["--limit-rate", "1M"]);
+    let fetch = files.fetch_slowly(&lab.dev1, UPDATES);
     fetch.wait_for(100_000);
 
     let more = format!("allow = [\n  {{ to = \"{CENTRAL}\", service = \"tcp/8000\" }},");

@@ -3,15 +3,13 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
-    process::Command,
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Finished, Netns, Process, wait::DEADLINE, wait_until};
+use super::{Finished, Netns, Process, kernel::attached, tail::Tail, wait::DEADLINE, wait_until};
 
 /// Where bpffs is mounted.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -241,7 +239,7 @@ impl<'a> Daemon<'a> {
             assert!(process.is_running(), "tail: {}", process.stderr());
             (follows() > before).then_some(())
         });
-        Tail { process }
+        Tail::new(process)
     }
 
     /// `curl --unix-socket` with a path and more words; status and body.
@@ -300,11 +298,8 @@ impl<'a> Daemon<'a> {
 
     #[track_caller]
     fn end(&mut self, signal: i32) -> Finished {
-        let process = self.process.take().expect("the daemon runs");
-        process.signal(signal);
-        let ended = process.finish(DEADLINE);
-        self.earlier.push_str(&ended.stderr);
-        ended
+        self.process().signal(signal);
+        self.wait()
     }
 
     /// Waits until the process has ended by itself.
@@ -367,56 +362,6 @@ impl Drop for Daemon<'_> {
     }
 }
 
-/// A running `enforcer tail --json`.
-#[derive(Debug)]
-pub struct Tail {
-    process: Process,
-}
-
-impl Tail {
-    /// The lines so far.
-    ///
-    /// # Panics
-    /// When one is not JSON.
-    #[track_caller]
-    pub fn lines(&self) -> Vec<Value> {
-        let text = self.process.stdout();
-        // The last one may not be complete yet.
-        let end = text.rfind('\n').map_or(0, |end| end + 1);
-        let line = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
-        text.get(..end).unwrap_or_default().lines().map(line).collect()
-    }
-
-    /// Waits for a line that the test likes.
-    ///
-    /// # Panics
-    /// When none comes by the deadline, with the lines that came.
-    #[track_caller]
-    pub fn wait_for(&self, what: &str, likes: impl Fn(&Value) -> bool) -> Value {
-        let found = super::wait::wait_for(DEADLINE, || self.lines().into_iter().find(&likes));
-        found.unwrap_or_else(|| panic!("no line with {what}: {:?}", self.lines()))
-    }
-
-    /// Waits for a line about a destination.
-    ///
-    /// # Panics
-    /// When none comes by the deadline.
-    #[track_caller]
-    pub fn wait_for_dest(&self, address: &str) -> Value {
-        self.wait_for(address, |line| line["dest_ip"] == address)
-    }
-
-    /// Waits for its end.
-    pub fn finish(self, time: Duration) -> Finished {
-        self.process.finish(time)
-    }
-
-    /// Its process.
-    pub fn process(&self) -> &Process {
-        &self.process
-    }
-}
-
 /// The binary under test.
 ///
 /// # Panics
@@ -424,23 +369,6 @@ impl Tail {
 #[track_caller]
 pub fn binary() -> String {
     std::env::var("ENFORCER_BIN").expect("ENFORCER_BIN is set: run `cargo xtask test local`")
-}
-
-/// The XDP program on an interface, as `ip -json -details link` says.
-///
-/// # Panics
-/// When there is no such interface.
-#[track_caller]
-pub fn attached(netns: &Netns, interface: &str) -> Option<(&'static str, u64)> {
-    let links = netns.ip(&format!("-json -details link show dev {interface}"));
-    let links: Value = serde_json::from_str(&links).expect("ip writes JSON");
-    let xdp = &links[0]["xdp"];
-    let mode = match xdp["mode"].as_u64()? {
-        1 => "native",
-        2 => "generic",
-        other => panic!("XDP mode {other} on {interface}"),
-    };
-    Some((mode, xdp["prog"]["id"].as_u64()?))
 }
 
 #[track_caller]
@@ -467,15 +395,4 @@ fn sweep() {
             let _ = fs::remove_dir_all(entry.path());
         }
     }
-}
-
-/// What `bpftool` lists of a kind (`prog`, `map`, `link`).
-///
-/// # Panics
-/// When it fails.
-#[track_caller]
-pub fn bpftool(kind: &str) -> Vec<Value> {
-    let output = Command::new("bpftool").args(["-j", kind, "list"]).output();
-    let output = output.unwrap_or_else(|error| panic!("cannot start bpftool: {error}"));
-    serde_json::from_slice(&output.stdout).unwrap_or_default()
 }

@@ -5,6 +5,8 @@
 //! - [`process`]: a program that runs beside the test, ends with it, and leaves its output
 //! - [`programs`]: what devices and servers run: curl, NFS, portmapper, DICOM, TCP and UDP servers
 //! - [`daemon`]: the enforcer's daemon, its command line and its events
+//! - [`tail`]: its events as they come
+//! - [`kernel`]: what is attached and loaded, as ip and bpftool say
 //! - [`frames`]: frames that no program sends, and a sniffer that looks for a marker
 //! - [`wait`]: conditions with a deadline
 //! - [`report`]: the demo's steps on a terminal
@@ -13,10 +15,12 @@
 //! without its lab proves nothing.
 pub mod daemon;
 pub mod frames;
+pub mod kernel;
 pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod report;
+pub mod tail;
 pub mod topology;
 pub mod wait;
 

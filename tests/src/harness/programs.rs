@@ -204,20 +204,25 @@ impl Files {
             .collect();
         fs::write(dir.path().join("file"), &content).expect("it can be written");
         let (root, number) = (dir.path().display().to_string(), port.to_string());
-        let words = ["-u", "-m", "http.server", "--bind", "::", "--directory", &root, &number];
+        let words = ["-c", include_str!("files.py"), &root, &number];
         let mut process = netns.spawn("python3", &words);
-        process.wait_for_stdout("Serving HTTP");
+        process.wait_for_stdout("ready");
         Self { _process: process, dir, content, port }
     }
 
-    /// Starts to fetch the file; more words for curl, such as `--limit-rate 2M`.
+    /// Starts to fetch the file at 2 MiB a second.
     ///
     /// # Panics
     /// When curl cannot be started.
     #[track_caller]
-    pub fn fetch(&self, netns: &Netns, address: &str, words: &[&str]) -> Fetch {
+    pub fn fetch_slowly(&self, netns: &Netns, address: &str) -> Fetch {
+        self.fetch(netns, address, "file?slow", &[])
+    }
+
+    #[track_caller]
+    fn fetch(&self, netns: &Netns, address: &str, path: &str, words: &[&str]) -> Fetch {
         let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-        let url = format!("http://{host}:{}/file", self.port);
+        let url = format!("http://{host}:{}/{path}", self.port);
         let file = self.dir.path().join(format!("from-{}-{address}", netns.name()));
         let _ = fs::remove_file(&file);
         let path = file.display().to_string();
@@ -240,7 +245,7 @@ impl Files {
     /// When it gets something else.
     #[track_caller]
     pub fn reach_by(&self, netns: &Netns, address: &str, words: &[&str]) -> bool {
-        let fetch = self.fetch(netns, address, words);
+        let fetch = self.fetch(netns, address, "file", words);
         let (ended, content) = fetch.finish();
         match ended.code {
             Some(0) => {

@@ -1,6 +1,4 @@
 //! Starts and policies that must not come into force, and what stays in force then.
-use std::process::Command;
-
 use super::{POLICY, wider};
 use crate::harness::{
     Daemon, Lab,
@@ -138,24 +136,30 @@ fn a_place_without_bpffs_or_without_the_interface_is_refused() {
 #[test]
 fn another_xdp_program_stays_where_it_is() {
     let lab = Lab::gateway("other");
-    let object = "/usr/lib/x86_64-linux-gnu/bpf/xdpfilt_alw_all.o";
-    let Some(object) = [object, "/usr/lib/aarch64-linux-gnu/bpf/xdpfilt_alw_all.o"]
+    let object = "/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o";
+    let Some(object) = [object, "/usr/lib/aarch64-linux-gnu/bpf/xdp-dispatcher.o"]
         .into_iter()
         .find(|path| std::path::Path::new(path).exists())
     else {
         crate::harness::skip("another_xdp_program_stays_where_it_is", "no xdp-tools here");
         return;
     };
-    let mut load = Command::new("ip");
-    load.args(["-n", lab.gw.name(), "link", "set", "lan0", "xdpgeneric", "obj", object]);
-    let loaded = load.args(["sec", "xdp"]).output().expect("ip starts");
-    let other = crate::harness::daemon::attached(&lab.gw, "lan0");
-    let (_, id) = other.unwrap_or_else(|| panic!("not attached: {loaded:?}"));
     let daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
-    let ended = daemon.run_to_end();
-    assert_eq!(ended.code, Some(4), "{ended:?}");
-    assert!(ended.stderr.contains(&format!("id {id}")), "{ended:?}");
-    assert!(ended.stderr.contains("is attached to lan0"), "{ended:?}");
-    assert!(ended.stderr.contains("ip link set dev lan0 xdpgeneric off"), "{ended:?}");
-    assert_eq!(daemon.attached("lan0"), other);
+    std::fs::create_dir(daemon.bpffs()).expect("bpffs is mounted");
+    let pin = daemon.bpffs().join("other").display().to_string();
+    lab.gw.run_ok("bpftool", &["prog", "load", object, &pin, "type", "xdp"]);
+    for (mode, off) in [("xdpgeneric", "xdpgeneric off"), ("xdpdrv", "xdp off")] {
+        lab.gw.run_ok("bpftool", &["net", "attach", mode, "pinned", &pin, "dev", "lan0"]);
+        let other = daemon.attached("lan0");
+        let id = other.expect("it is attached").1;
+        let ended = daemon.run_to_end();
+        assert_eq!(ended.code, Some(4), "{ended:?}");
+        // The program by name and number, and a command that works.
+        let text = format!("\"xdp_dispatcher\" (id {id}) is attached to lan0");
+        assert!(ended.stderr.contains(&text), "{}", ended.stderr);
+        assert!(ended.stderr.contains(&format!("ip link set dev lan0 {off}")), "{ended:?}");
+        assert_eq!(daemon.attached("lan0"), other);
+        lab.gw.ip(&format!("link set dev lan0 {off}"));
+        assert_eq!(daemon.attached("lan0"), None);
+    }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 use super::POLICY;
 use crate::harness::{
     Daemon, Lab,
-    daemon::bpftool,
+    kernel::bpftool,
     programs::{self, Server},
     topology::{DEV1, UPDATES},
     wait_until,

@@ -24,6 +24,7 @@ pub(super) fn run(client: &Client, args: &Tail) -> Result<Exit> {
     let runtime = runtime.worker_threads(1).enable_all().build().context("cannot start")?;
     runtime.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch Ctrl-C")?;
+        #[expect(clippy::disallowed_methods, reason = "a write that hangs is not ended otherwise")]
         tokio::spawn(async move {
             interrupt.recv().await;
             std::process::exit(i32::from(Exit::Fine as u8));

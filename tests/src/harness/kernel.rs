@@ -1,9 +1,7 @@
 //! What the kernel says is attached and loaded, by the programs that an operator would ask.
-use std::process::Command;
-
 use serde_json::Value;
 
-use super::Netns;
+use super::{Netns, run};
 
 /// The XDP program on an interface, as `ip -json -details link` says.
 ///
@@ -22,13 +20,11 @@ pub fn attached(netns: &Netns, interface: &str) -> Option<(&'static str, u64)> {
     Some((mode, xdp["prog"]["id"].as_u64()?))
 }
 
-/// What `bpftool` lists of a kind (`prog`, `map`, `link`).
+/// What `bpftool` says, as JSON.
 ///
 /// # Panics
 /// When it fails.
 #[track_caller]
-pub fn bpftool(kind: &str) -> Vec<Value> {
-    let output = Command::new("bpftool").args(["-j", kind, "list"]).output();
-    let output = output.unwrap_or_else(|error| panic!("cannot start bpftool: {error}"));
-    serde_json::from_slice(&output.stdout).unwrap_or_default()
+pub fn bpftool(words: &[&str]) -> Value {
+    serde_json::from_str(&run("bpftool", &[&["-j"], words].concat())).expect("it writes JSON")
 }

@@ -1,5 +1,5 @@
 //! kill -9, SIGTERM, restart, and detach.
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use super::POLICY;
 use crate::harness::{
@@ -99,36 +99,40 @@ fn a_restart_with_another_policy_file_replaces_the_policy_without_a_gap() {
     assert!(markers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{markers:?}");
 }
 
-/// Kernel objects of ours that run in, or are attached to, an interface of this daemon.
-fn ours(kind: &str) -> BTreeSet<u64> {
-    let named = |name: &str| name.starts_with("dispatch") || name.starts_with("classify");
-    let maps = ["IMAGE", "RULES", "CONTROL", "REASONS", "GENERATIONS", "BUDGETS", "SEEN"];
-    let list = bpftool(kind).into_iter().filter(|object| match kind {
-        "prog" => object["name"].as_str().is_some_and(named),
-        "map" => object["name"].as_str().is_some_and(|name| maps.contains(&name)),
-        _ => object["type"] == "xdp",
-    });
-    list.filter_map(|object| object["id"].as_u64()).collect()
+/// Ids of the programs in the kernel that this daemon put there, and of the maps that they use.
+#[track_caller]
+fn held(daemon: &Daemon<'_>) -> [BTreeSet<u64>; 2] {
+    let generation = daemon.status()["policy"]["generation"].clone();
+    let classifier = daemon.pin(&format!("gen-{generation}/program")).display().to_string();
+    let dispatcher = daemon.attached("lan0").expect("it is attached").1.to_string();
+    let [mut programs, mut maps] = [const { BTreeSet::new() }; 2];
+    for (by, which, name) in [("id", dispatcher, "dispatch"), ("pinned", classifier, "classify")] {
+        let program = bpftool(&["prog", "show", by, &which]);
+        assert!(program["name"].as_str().is_some_and(|n| n.starts_with(name)), "{program}");
+        programs.extend(program["id"].as_u64());
+        let ids = program["map_ids"].as_array().expect("a list");
+        maps.extend(ids.iter().filter_map(serde_json::Value::as_u64));
+    }
+    assert!(maps.len() > 5, "{maps:?}");
+    [programs, maps]
 }
 
 #[track_caller]
-fn assert_gone(daemon: &Daemon<'_>, program: u64) {
+fn assert_gone(daemon: &Daemon<'_>, [programs, maps]: &[BTreeSet<u64>; 2]) {
     assert_eq!(daemon.attached("lan0"), None);
-    let left: Vec<_> = walk(daemon.bpffs());
-    assert!(left.is_empty(), "{left:?}");
-    assert!(!daemon.bpffs().exists());
+    assert!(!daemon.bpffs().exists(), "there are still pins");
     assert!(!daemon.path("enforcer.sock").exists(), "the socket is still there");
-    // The kernel frees programs and maps a moment after their last user has gone.
-    wait_until("the dispatcher is freed", || (!ours("prog").contains(&program)).then_some(()));
-    wait_until("its links are freed", || {
-        let links = bpftool("link");
-        links.iter().all(|link| link["prog_id"] != program).then_some(())
-    });
-}
-
-fn walk(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path().display().to_string()).collect()
+    // The kernel frees a moment after the last user has gone.
+    for (kind, field, ours) in
+        [("link", "prog_id", programs), ("prog", "id", programs), ("map", "id", maps)]
+    {
+        wait_until("the kernel frees it", || {
+            let list = bpftool(&[kind, "list"]);
+            let list = list.as_array().map(Vec::as_slice).unwrap_or_default();
+            let left = list.iter().filter_map(|object| object[field].as_u64());
+            left.into_iter().all(|id| !ours.contains(&id)).then_some(())
+        });
+    }
 }
 
 #[test]
@@ -137,55 +141,26 @@ fn detach_leaves_nothing_behind() {
     let server = Server::start(&lab.internet, "x", &[81], &[]);
     let mut daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
     let objects = held(&daemon);
-    assert!(objects.len() > 5, "{objects:?}");
-    let program = daemon.attached("lan0").expect("attached").1;
-    assert!(ours("prog").contains(&program));
     assert!(!programs::connects(&lab.dev1, UPDATES, 81));
     let detached = daemon.cli(&["detach"]);
     assert!(detached.success(), "{detached:?}");
     assert!(detached.stdout.contains("nothing is enforced any more"), "{detached:?}");
     let ended = daemon.wait();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_gone(&daemon, program);
-    assert_freed(&objects);
+    assert_gone(&daemon, &objects);
     assert!(programs::connects(&lab.dev1, UPDATES, 81));
     assert!(server.heard(&format!("tcp 81 {DEV1}")), "{:?}", server.calls());
 
     // Without a daemon: after a crash.
     daemon.run();
     let objects = held(&daemon);
-    let program = daemon.attached("lan0").expect("attached").1;
     daemon.kill9();
     let detached = daemon.detach();
     assert!(detached.success(), "{detached:?}");
-    assert_gone(&daemon, program);
-    assert_freed(&objects);
+    assert_gone(&daemon, &objects);
     // And once more, where nothing is.
     let detached = daemon.detach();
     assert!(detached.success(), "{detached:?}");
     assert_eq!(detached.stdout, "nothing was attached\n");
-    assert_gone(&daemon, program);
-}
-
-/// Ids of the maps that the daemon's programs use.
-fn held(daemon: &Daemon<'_>) -> BTreeSet<u64> {
-    let pid = u64::from(daemon.process().pid());
-    let uses = |object: &serde_json::Value| {
-        let pids = object["pids"].as_array().into_iter().flatten();
-        pids.into_iter().any(|user| user["pid"] == pid)
-    };
-    let maps = bpftool("map").into_iter().filter(|map| uses(map));
-    let ids: BTreeSet<u64> = maps.filter_map(|map| map["id"].as_u64()).collect();
-    if ids.is_empty() { ours("map") } else { ids }
-}
-
-#[track_caller]
-fn assert_freed(objects: &BTreeSet<u64>) {
-    // Where the kernel does not say who uses a map, other tests' maps are among these.
-    let Some(oldest) = objects.first() else { return };
-    wait_until("a map is freed", || {
-        let left = bpftool("map").iter().filter_map(|map| map["id"].as_u64()).collect();
-        (objects.difference(&left).next() == Some(oldest) || objects.difference(&left).count() > 5)
-            .then_some(())
-    });
+    assert_gone(&daemon, &objects);
 }

@@ -120,13 +120,18 @@ impl Error {
             Self::NoObject => "build it with `cargo xtask build`".into(),
             Self::NoBpfFs(_) => "mount one: mount -t bpf bpf /sys/fs/bpf".into(),
             Self::Held { pid: Some(pid), .. } => {
-                format!(
-                    "one daemon guards all interfaces: `systemctl stop enforcer`, or end process {pid}"
-                )
+                format!("one daemon guards all interfaces: stop its service, or end process {pid}")
             }
             Self::Held { pid: None, .. } => "one daemon guards all interfaces".into(),
             Self::Foreign { path, .. } => {
                 format!("if nothing else uses it, remove it: rm -r {}", path.display())
+            }
+            Self::Program(ProgramError::LoadError { io_error, .. })
+                if matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) =>
+            {
+                "the verifier asks more of a process without CAP_PERFMON: run as root, or with \
+                 CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+                    .into()
             }
             Self::NotPermitted(_) => {
                 "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into()

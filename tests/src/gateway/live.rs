@@ -32,7 +32,7 @@ fn a_transfer_loses_no_byte_while_policies_change() {
     let kept = daemon.rule_frames(UPDATES);
     assert!(kept > 1, "{kept}");
     let mut rounds = 0;
-    while fetch.bytes() < files.content().len() as u64 / 2 {
+    while fetch.bytes() < files.content().len() as u64 / 4 * 3 {
         assert!(daemon.apply(&text).success());
         assert!(daemon.apply(&text.replace("allow = [", &more)).success());
         rounds += 1;

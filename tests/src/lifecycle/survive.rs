@@ -149,7 +149,7 @@ fn detach_leaves_nothing_behind() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_gone(&daemon, &objects);
     assert!(programs::connects(&lab.dev1, UPDATES, 81));
-    assert!(server.heard(&format!("tcp 81 {DEV1}")), "{:?}", server.calls());
+    server.wait_for(&format!("tcp 81 {DEV1}"));
 
     // Without a daemon: after a crash.
     daemon.run();

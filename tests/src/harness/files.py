@@ -5,6 +5,7 @@ usage: files.py DIRECTORY PORT
 import functools
 import http.server
 import socket
+import socketserver
 import sys
 import time
 
@@ -14,7 +15,9 @@ class Server(http.server.ThreadingHTTPServer):
 
     def server_bind(self):
         self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
+        # HTTPServer's own looks the machine's name up, and waits where no resolver answers.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "lab", self.server_address[1]
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

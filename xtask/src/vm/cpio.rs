@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(bytes.len() % 4, 0);
         let text = String::from_utf8_lossy(&bytes);
         let headers: Vec<usize> = text.match_indices("070701").map(|found| found.0).collect();
-        assert_eq!(headers.len(), 3);
+        assert_eq!(headers.len(), 4);
         assert!(headers.iter().all(|at| at % 4 == 0));
         assert!(text.find("a/b\0").unwrap() < text.find("a/b/c\0").unwrap());
         // Header, name with its zero, padding to 4.

@@ -73,7 +73,7 @@ rm -rf /modules
 echo "@MARK@begin"
 echo "@MARK@Linux $(uname -r)"
 cd /tmp
-/usr/bin/enforcer-tests --test-threads=1 $FILTERS > /dev/console 2>&1
+/usr/bin/enforcer-tests --test-threads=1 --show-output $FILTERS > /dev/console 2>&1
 code=$?
 while read -r line; do echo "@MARK@skipped $line"; done < /tmp/skips
 echo "@MARK@end $code"

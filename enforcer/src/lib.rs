@@ -6,6 +6,8 @@
 //! - [`control`]: HTTP over the unix socket, both halves
 //! - [`config`]: the daemon's settings
 //! - [`daemon`]: the core: one `Input`, one loop
+//! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
+//! - [`site`]: what the machine looks like, over rtnetlink
 //! - [`exit`]: exit codes
 pub mod api;
 pub mod config;

@@ -95,7 +95,7 @@ fn exit_codes() {
     let (code, out, err) = output(&["status", "--socket", socket]);
     assert_eq!((code, out.as_str()), (Some(5), ""));
     assert!(err.starts_with("error: the daemon is not running"), "{err}");
-    assert!(err.ends_with("hint: start it: systemctl start enforcer\n"), "{err}");
+    assert!(err.ends_with("hint: start it: `enforcer run`, or its service\n"), "{err}");
 
     assert_eq!(output(&["frobnicate"]).0, Some(2));
     assert_eq!(output(&["check", "/nowhere.toml"]).0, Some(3));

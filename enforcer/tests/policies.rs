@@ -57,26 +57,57 @@ fn contec_alternative_in_the_comment() {
     assert_eq!(policy.groups[0].deny.len(), 3);
 }
 
+/// Names and texts of the documents that show policies.
+fn documents() -> Vec<(String, String)> {
+    let mut paths: Vec<_> = fs::read_dir(root().join("docs"))
+        .expect("docs")
+        .map(|entry| entry.expect("entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    paths.push(root().join("README.md"));
+    let name = |path: &Path| path.file_name().expect("name").to_string_lossy().into_owned();
+    paths.iter().map(|path| (name(path), fs::read_to_string(path).expect("document"))).collect()
+}
+
+/// What stands between lines that begin with `from` and lines that are `to`.
+fn blocks<'a>(text: &'a str, from: &'a str, to: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(from).skip(1).map(move |rest| rest.split(to).next().expect("block"))
+}
+
+fn assert_accepted(name: &str, example: &str) {
+    let (_, problems) = read(name, example, &mut |_| Ok("192.0.2.0/24\n".to_owned()));
+    let errors: Vec<_> =
+        problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
+    assert!(errors.is_empty(), "{}", report::render(&problems, &|_| Some(example), false));
+}
+
 #[test]
 fn examples_of_the_manual_are_policies() {
     let text = fs::read_to_string(root().join("docs/policy.md")).expect("manual");
     let mut count = 0;
-    let mut rest = text.as_str();
-    while let Some((_, block)) = rest.split_once("\n```toml\n") {
-        let (example, after) = block.split_once("\n```").expect("end of block");
-        rest = after;
+    for example in blocks(&text, "\n```toml\n", "\n```") {
         count += 1;
         // A fragment shows its table alone.
-        let mut example = example.to_owned();
-        if !example.contains("schema") {
-            example.insert_str(0, "schema = 1\n");
-        }
-        let (_, problems) = read("example", &example, &mut |_| Ok("192.0.2.0/24\n".to_owned()));
-        let errors: Vec<_> =
-            problems.iter().filter(|problem| problem.severity == Severity::Error).collect();
-        assert!(errors.is_empty(), "{}", report::render(&problems, &|_| Some(&example), false));
+        let schema = if example.contains("schema") { "" } else { "schema = 1\n" };
+        assert_accepted("docs/policy.md", &format!("{schema}{example}"));
     }
     assert!(count >= 8, "{count} examples");
+}
+
+/// Whole policies, in blocks of their own or written to a file by a shell.
+#[test]
+fn examples_of_all_documents_are_policies() {
+    let mut count = 0;
+    for (name, text) in documents() {
+        let whole = blocks(&text, "\n```toml\n", "\n```")
+            .chain(blocks(&text, "policy.toml <<'END'\n", "\nEND\n"))
+            .filter(|example| example.starts_with("schema = 1"));
+        for example in whole {
+            assert_accepted(&name, example);
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "{count} policies");
 }
 
 #[test]

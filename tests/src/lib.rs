@@ -17,7 +17,13 @@ pub mod random;
 #[cfg(test)]
 mod agree;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod gateway;
+#[cfg(test)]
 mod kernel;
+#[cfg(test)]
+mod lifecycle;
 #[cfg(test)]
 mod verdict;
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<&str> {
         match self {
-            Self::NotRunning { .. } => Some("start it: systemctl start enforcer"),
+            Self::NotRunning { .. } => Some("start it: `enforcer run`, or its service"),
             Self::NotAllowed { .. } => Some("run as root, or join the group `enforcer`"),
             Self::Gone(_) => Some("see why: journalctl -u enforcer"),
             Self::Answer { .. } => {
@@ -310,7 +310,7 @@ mod tests {
         let error = Client::new(&dir.path().join("none.sock")).status().await.unwrap_err();
         assert!(matches!(error, Error::NotRunning { .. }), "{error:?}");
         assert_eq!(error.exit(), Exit::NotRunning);
-        assert_eq!(error.hint(), Some("start it: systemctl start enforcer"));
+        assert_eq!(error.hint(), Some("start it: `enforcer run`, or its service"));
 
         // What a crash leaves.
         let stale = dir.path().join("stale.sock");

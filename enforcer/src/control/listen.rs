@@ -108,6 +108,24 @@ impl Socket {
     }
 }
 
+/// Removes the socket of a daemon that died; one that answers stays.
+pub fn remove_stale(path: &Path) -> Result<(), Error> {
+    let is_socket =
+        fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if !is_socket {
+        return Ok(());
+    }
+    let _lock = lock(path)?;
+    if UnixStream::connect(path).is_ok() {
+        return Err(Error::InUse(path.to_owned()));
+    }
+    fs::remove_file(path).map_err(|source| Error::Step {
+        step: "remove",
+        path: path.to_owned(),
+        source,
+    })
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         // The lock is still held: the file is ours.

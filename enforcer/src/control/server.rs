@@ -215,12 +215,17 @@ async fn detach(State(core): State<Core>, ConnectInfo(peer): ConnectInfo<Peer>) 
     Ok(json(&detached))
 }
 
-async fn events(State(core): State<Core>, query: Result<Query<Filter>, QueryRejection>) -> Answer {
+async fn events(
+    State(core): State<Core>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    query: Result<Query<Filter>, QueryRejection>,
+) -> Answer {
     let Query(filter) = query.map_err(bad_query)?;
     let follower = core.hub.follow(filter).map_err(|full| {
         let hint = Some("end one of them; `ss -xp` shows who is connected");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, full, hint, Exit::Configuration)
     })?;
+    log::debug!("{peer} follows the events");
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(follower)).into_response())
 }
 

@@ -160,18 +160,19 @@ impl Core {
 
     fn reasons(&self) -> Vec<ReasonCount> {
         let counters = self.dataplane.reasons();
-        let met = counters.into_iter().filter(|(_, counter)| counter.frames > 0);
-        met.map(|(reason, counter)| ReasonCount {
-            reason: reason.name().into(),
-            verdict: if reason.passes() { "pass" } else { "drop" }.into(),
-            text: reason.words().into(),
-            frames: counter.frames,
-            bytes: counter.bytes,
-            would_drop: counter.would_drop,
-            suppressed: counter.suppressed,
-            lost: counter.lost,
-        })
-        .collect()
+        let counters = counters.into_iter();
+        counters
+            .map(|(reason, counter)| ReasonCount {
+                reason: reason.name().into(),
+                verdict: if reason.passes() { "pass" } else { "drop" }.into(),
+                text: reason.words().into(),
+                frames: counter.frames,
+                bytes: counter.bytes,
+                would_drop: counter.would_drop,
+                suppressed: counter.suppressed,
+                lost: counter.lost,
+            })
+            .collect()
     }
 
     /// Named devices first, then those that were only seen.

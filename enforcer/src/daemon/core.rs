@@ -18,7 +18,7 @@ use crate::control::hub::{Hub, timestamp};
 use crate::dataplane::events::Reader;
 use crate::dataplane::generation::Generation;
 use crate::dataplane::pins::Pins;
-use crate::dataplane::{Dataplane, Preference};
+use crate::dataplane::{Attached, Dataplane, Preference};
 use crate::policy::{Site, diff, report};
 use crate::site::{Kernel, Link};
 
@@ -132,6 +132,10 @@ impl Core {
             link.attached,
             preference(self.settings.xdp),
         )?;
+        let same = |guarded: &&Guarded| guarded.name == link.name && guarded.index != link.index;
+        if let Some(gone) = self.guarded.iter().find(same) {
+            self.dataplane.release(gone.index)?;
+        }
         self.guarded.retain(|guarded| guarded.name != link.name);
         self.guarded.push(Guarded { name: link.name.clone(), index: link.index, note });
         Ok(())
@@ -142,9 +146,9 @@ impl Core {
         for link in self.kernel.links().await? {
             let ours = self.guarded.iter().any(|guarded| guarded.index == link.index);
             if ours && !self.dataplane.guards(link.attached) {
-                let id = link.attached.program;
+                let Attached { program: id, native } = link.attached;
                 let interface = link.name;
-                return Err(crate::dataplane::Error::Busy { interface, id }.into());
+                return Err(crate::dataplane::Error::Busy { interface, id, native }.into());
             }
         }
         Ok(())
@@ -303,7 +307,10 @@ impl Core {
             let wanted = self.settings.interfaces.contains(&link.name);
             if wanted && !self.dataplane.guards(link.attached) {
                 error!("{} is not protected: attaching again", link.name);
-                self.protect(&link)?;
+                // One that cannot be protected must not keep the others from it.
+                if let Err(e) = self.protect(&link) {
+                    error!("{}", failure(&e).error);
+                }
             }
         }
         Ok(())

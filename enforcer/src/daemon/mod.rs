@@ -172,10 +172,12 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
 
 /// Removes every trace from the kernel while no daemon runs.
 pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
-    if !settings.bpffs.exists() {
-        return Ok(Detached::default());
-    }
-    let removed = Pins::open(&settings.bpffs)?.remove_all()?;
+    let removed = if settings.bpffs.exists() {
+        Pins::open(&settings.bpffs)?.remove_all()?
+    } else {
+        Vec::new()
+    };
+    listen::remove_stale(&settings.socket)?;
     Ok(Detached { removed })
 }
 

@@ -169,7 +169,9 @@ fn event(record: &Record, names: &InForce) -> Event {
     let ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
         && (flow.source_port, flow.destination_port) != (0, 0);
     let rule = names.rule(decision.rule).map(|(_, rule, _)| rule);
-    let tags = usize::from(flow.tags());
+    // Where the parser gave up at a tag, it did not come as far as counting them.
+    let read = flow.vlans.iter().take_while(|id| **id != 0).count();
+    let tags = read.max(usize::from(flow.tags()));
     Event {
         timestamp: time(record),
         event_type: "drop".into(),

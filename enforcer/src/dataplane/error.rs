@@ -38,12 +38,14 @@ pub enum Error {
     #[error("the kernel does not permit it ({0})")]
     NotPermitted(&'static str),
     /// Another program is attached.
-    #[error("another XDP program{} is attached to {interface}", id.map_or(String::new(), |id| format!(" (id {id})")))]
+    #[error("another XDP program{} is attached to {interface}", id.map_or(String::new(), named))]
     Busy {
         /// The interface.
         interface: String,
         /// The program's id.
         id: Option<u32>,
+        /// Whether it runs in the driver.
+        native: bool,
     },
     /// No such interface.
     #[error("no interface `{0}`")]
@@ -118,20 +120,27 @@ impl Error {
             Self::NoObject => "build it with `cargo xtask build`".into(),
             Self::NoBpfFs(_) => "mount one: mount -t bpf bpf /sys/fs/bpf".into(),
             Self::Held { pid: Some(pid), .. } => {
-                format!(
-                    "one daemon guards all interfaces: `systemctl stop enforcer`, or end process {pid}"
-                )
+                format!("one daemon guards all interfaces: stop its service, or end process {pid}")
             }
             Self::Held { pid: None, .. } => "one daemon guards all interfaces".into(),
             Self::Foreign { path, .. } => {
-                format!("if nothing else uses it, remove it: rm {}", path.display())
+                format!("if nothing else uses it, remove it: rm -r {}", path.display())
+            }
+            Self::Program(ProgramError::LoadError { io_error, .. })
+                if matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) =>
+            {
+                "the verifier asks more of a process without CAP_PERFMON: run as root, or with \
+                 CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
+                    .into()
             }
             Self::NotPermitted(_) => {
                 "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into()
             }
-            Self::Busy { interface, .. } => format!(
+            // `xdp off` alone does not take a generic program from a driver that has native XDP.
+            Self::Busy { interface, native, .. } => format!(
                 "enforcer shares an interface with no other XDP program; remove that one, if it \
-                 may go: ip link set dev {interface} xdp off"
+                 may go: ip link set dev {interface} {} off",
+                if *native { "xdp" } else { "xdpgeneric" }
             ),
             Self::NoInterface(_) => "`ip -brief link` lists the interfaces of this machine".into(),
             Self::Attach { mode: "native", .. } => {
@@ -150,4 +159,12 @@ impl Error {
             | Self::Io { .. } => return None,
         })
     }
+}
+
+/// A program by name and id: ` "xdp_pass" (id 12)`.
+fn named(id: u32) -> String {
+    let mut loaded = aya::programs::loaded_programs().flatten();
+    let program = loaded.find(|program| program.id() == id);
+    let name = program.as_ref().and_then(|program| program.name_as_str()).unwrap_or_default();
+    if name.is_empty() { format!(" (id {id})") } else { format!(" \"{name}\" (id {id})") }
 }

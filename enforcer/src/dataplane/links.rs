@@ -1,5 +1,6 @@
 //! The links that attach the dispatcher to interfaces.
 
+use std::io;
 use std::path::Path;
 
 use aya::programs::links::{FdLink, PinnedLink};
@@ -55,7 +56,8 @@ impl Dataplane {
             }
             std::fs::remove_file(&pin).map_err(|e| Error::io("remove", &pin, e))?;
         } else if let Some(id) = attached.program {
-            return Err(Error::Busy { interface: name.into(), id: Some(id) });
+            let native = attached.native;
+            return Err(Error::Busy { interface: name.into(), id: Some(id), native });
         }
         self.attach(name, index, preference)
     }
@@ -107,7 +109,8 @@ impl Dataplane {
                 Err(ProgramError::SyscallError(e)) => {
                     let error = e.io_error;
                     if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) {
-                        return Err(Error::Busy { interface: name.into(), id: None });
+                        let native = mode == XdpMode::Driver;
+                        return Err(Error::Busy { interface: name.into(), id: None, native });
                     }
                     if error.raw_os_error() == Some(libc::EPERM) {
                         return Err(Error::NotPermitted("attach a program"));
@@ -126,6 +129,15 @@ impl Dataplane {
             }
         }
         Ok(why_not)
+    }
+
+    /// Removes the link of an interface that is gone.
+    pub fn release(&self, index: u32) -> Result<(), Error> {
+        let pin = self.pins.link(index);
+        match std::fs::remove_file(&pin) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &pin, e)),
+            _ => Ok(()),
+        }
     }
 
     /// Removes the links of interfaces that are no longer protected; returns their indices.

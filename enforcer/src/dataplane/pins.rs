@@ -39,6 +39,11 @@ pub struct Pins {
 impl Pins {
     /// Opens the directory, makes it if need be, and takes its lock.
     pub fn open(root: &Path) -> Result<Self, Error> {
+        // Before anything is made: bpffs may be open to everybody, and a directory of another
+        // user would be in the way of the next start.
+        if !is_permitted() {
+            return Err(Error::NotPermitted("load programs"));
+        }
         let parent = root.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"));
         if !is_bpf_fs(parent).map_err(|e| Error::io("stat", parent, e))? {
             return Err(Error::NoBpfFs(root.into()));
@@ -171,6 +176,21 @@ fn lasting() -> [(&'static str, u32, u32, u32, u32); 7] {
     ]
 }
 
+/// Whether this process may load and attach programs, as far as its capabilities tell.
+fn is_permitted() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(Ok(set)) = effective.map(|set| u64::from_str_radix(set.trim(), 16)) else {
+        // The kernel will say.
+        return true;
+    };
+    // Numbers from include/uapi/linux/capability.h.
+    const NET_ADMIN: u64 = 1 << 12;
+    const SYS_ADMIN: u64 = 1 << 21;
+    const BPF: u64 = 1 << 39;
+    set & NET_ADMIN != 0 && set & (SYS_ADMIN | BPF) != 0
+}
+
 fn is_bpf_fs(path: &Path) -> io::Result<bool> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: all zero is a value of `statfs`, which has numbers only.
@@ -187,6 +207,17 @@ fn make(dir: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            // Its owner could remove the pins, and with them the enforcement.
+            let metadata = fs::symlink_metadata(dir).map_err(|e| Error::io("stat", dir, e))?;
+            // SAFETY: no arguments, cannot fail.
+            let uid = unsafe { libc::geteuid() };
+            let refuse = |what| Err(Error::Foreign { path: dir.into(), what });
+            if !metadata.is_dir() {
+                return refuse("is not a directory".into());
+            }
+            if metadata.uid() != uid {
+                return refuse(format!("belongs to uid {}, not {uid}", metadata.uid()));
+            }
             fs::set_permissions(dir, Permissions::from_mode(0o700))
                 .map_err(|e| Error::io("set the mode of", dir, e))
         }

@@ -4,17 +4,23 @@
 //! - [`netns`]: one namespace: interfaces, addresses, sysctls, programs inside it
 //! - [`process`]: a program that runs beside the test, ends with it, and leaves its output
 //! - [`programs`]: what devices and servers run: curl, NFS, portmapper, DICOM, TCP and UDP servers
+//! - [`daemon`]: the enforcer's daemon, its command line and its events
+//! - [`tail`]: its events as they come
+//! - [`kernel`]: what is attached and loaded, as ip and bpftool say
 //! - [`frames`]: frames that no program sends, and a sniffer that looks for a marker
 //! - [`wait`]: conditions with a deadline
 //! - [`report`]: the demo's steps on a terminal
 //!
 //! A part that cannot be set up panics with the command and its message: a test that goes on
 //! without its lab proves nothing.
+pub mod daemon;
 pub mod frames;
+pub mod kernel;
 pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod report;
+pub mod tail;
 pub mod topology;
 pub mod wait;
 
@@ -24,6 +30,7 @@ mod tests;
 use std::{fs::OpenOptions, io::Write as _, path::Path, process::Command};
 
 pub use self::{
+    daemon::Daemon,
     frames::Sniffer,
     netns::Netns,
     process::{Finished, Process},
@@ -55,19 +62,21 @@ pub fn mount_bpffs() {
     run("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"]);
 }
 
-/// What the lab needs and does not find: root, and programs by name.
-pub fn missing() -> Vec<String> {
+/// Which of these programs are neither in the path nor where root's are.
+pub fn lacking(programs: &[&str]) -> Vec<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = |name: &str| {
         std::env::split_paths(&path)
             .chain(["/usr/sbin".into(), "/sbin".into()])
             .any(|dir| dir.join(name).is_file())
     };
-    let mut missing: Vec<String> = ["ip", "nsenter", "ethtool", "python3", "curl", "ping"]
-        .into_iter()
-        .filter(|name| !found(name))
-        .map(str::to_owned)
-        .collect();
+    let lacking = programs.iter().filter(|name| !found(name));
+    lacking.map(|name| (*name).to_owned()).collect()
+}
+
+/// What the lab needs and does not find: root, and programs by name.
+pub fn missing() -> Vec<String> {
+    let mut missing = lacking(&["ip", "nsenter", "ethtool", "python3", "curl", "ping"]);
     // SAFETY: it takes nothing and cannot fail.
     if unsafe { libc::geteuid() } != 0 {
         missing.push("root".to_owned());

@@ -80,7 +80,9 @@ impl Netns {
         ));
         for (netns, interface) in [(self, here.0), (peer, there.0)] {
             let off = ["-K", interface, "tx", "off", "rxvlan", "off", "txvlan", "off"];
-            netns.run_ok("ethtool", &off);
+            // The outer tag of two, too: otherwise it travels beside the frame, not in it.
+            let outer = ["tx-vlan-stag-hw-insert", "off"];
+            netns.run_ok("ethtool", &[&off[..], &outer[..]].concat());
             netns.ip(&format!("link set {interface} up"));
         }
     }

@@ -1,5 +1,7 @@
 //! What devices and servers run: real programs, with the words that a person would type.
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
+
+use tempfile::TempDir;
 
 use super::{Finished, Netns, Process, wait, wait_until};
 
@@ -144,6 +146,11 @@ impl NfsServer {
         Self { answers, _portmapper: portmapper }
     }
 
+    /// Everything it has logged, a line a call.
+    pub fn calls(&self) -> Vec<String> {
+        self.answers.stdout().lines().map(str::to_owned).collect()
+    }
+
     /// Whether this address called NFS (program 100003) itself.
     pub fn called_by(&self, address: &str) -> bool {
         let call = format!("rpc 100003 proc 0 {address}");
@@ -177,4 +184,130 @@ pub fn dicom_echo(netns: &Netns, address: &str, port: u16) -> bool {
 /// Gives everything that is in flight the time to arrive.
 pub fn settle() {
     wait::pause(Duration::from_millis(100));
+}
+
+/// Python's HTTP server with one file, which `curl` fetches.
+#[derive(Debug)]
+pub struct Files {
+    _process: Process,
+    dir: TempDir,
+    content: Vec<u8>,
+    port: u16,
+}
+
+impl Files {
+    /// Starts it, on IPv4 and IPv6, with a file of so many megabytes.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    #[track_caller]
+    pub fn start(netns: &Netns, port: u16, megabytes: u32) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        // No two pages alike: a page that is lost, doubled or moved changes the file.
+        let content: Vec<u8> = (0..megabytes << 18)
+            .flat_map(|word| word.wrapping_mul(0x9e37_79b1).to_le_bytes())
+            .collect();
+        fs::write(dir.path().join("file"), &content).expect("it can be written");
+        let (root, number) = (dir.path().display().to_string(), port.to_string());
+        let words = ["-c", include_str!("files.py"), &root, &number];
+        let mut process = netns.spawn("python3", &words);
+        process.wait_for_stdout("ready");
+        Self { _process: process, dir, content, port }
+    }
+
+    /// Starts to fetch the file at 2 MiB a second.
+    ///
+    /// # Panics
+    /// When curl cannot be started.
+    #[track_caller]
+    pub fn fetch_slowly(&self, netns: &Netns, address: &str) -> Fetch {
+        self.fetch(netns, address, "file?slow", &[])
+    }
+
+    #[track_caller]
+    fn fetch(&self, netns: &Netns, address: &str, path: &str, words: &[&str]) -> Fetch {
+        let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+        let url = format!("http://{host}:{}/{path}", self.port);
+        let file = self.dir.path().join(format!("from-{}-{address}", netns.name()));
+        let _ = fs::remove_file(&file);
+        let path = file.display().to_string();
+        let fixed = ["-q", "--noproxy", "*", "-sS", "--connect-timeout", "1", "-o", &path, &url];
+        Fetch { process: netns.spawn("curl", &[&fixed, words].concat()), file }
+    }
+
+    /// Whether a device can fetch the file: whole and unchanged, or no connection at all.
+    ///
+    /// # Panics
+    /// When it gets something else.
+    #[track_caller]
+    pub fn reach(&self, netns: &Netns, address: &str) -> bool {
+        self.reach_by(netns, address, &[])
+    }
+
+    /// The same with more words for curl, such as `--interface 10.20.0.99`.
+    ///
+    /// # Panics
+    /// When it gets something else.
+    #[track_caller]
+    pub fn reach_by(&self, netns: &Netns, address: &str, words: &[&str]) -> bool {
+        let fetch = self.fetch(netns, address, "file", words);
+        let (ended, content) = fetch.finish();
+        match ended.code {
+            Some(0) => {
+                assert!(content == self.content, "{address}: {} bytes", content.len());
+                true
+            }
+            // Timed out while connecting: what XDP drops, nobody answers.
+            Some(28) if content.is_empty() => false,
+            _ => panic!("curl {address}: {ended:?}, {} bytes", content.len()),
+        }
+    }
+
+    /// What is in the file.
+    pub fn content(&self) -> &[u8] {
+        &self.content
+    }
+}
+
+/// A running curl.
+#[derive(Debug)]
+pub struct Fetch {
+    process: Process,
+    file: PathBuf,
+}
+
+impl Fetch {
+    /// Bytes that it has written.
+    pub fn bytes(&self) -> u64 {
+        fs::metadata(&self.file).map_or(0, |file| file.len())
+    }
+
+    /// Waits until it has written so many bytes.
+    ///
+    /// # Panics
+    /// When it has not by the deadline.
+    #[track_caller]
+    pub fn wait_for(&self, bytes: u64) {
+        wait_until("curl writes", || (self.bytes() >= bytes).then_some(()));
+    }
+
+    /// Waits for its end; what it wrote.
+    pub fn finish(self) -> (Finished, Vec<u8>) {
+        let ended = self.process.finish(Duration::from_secs(30));
+        (ended, fs::read(&self.file).unwrap_or_default())
+    }
+}
+
+const STREAM: &str = include_str!("stream.py");
+
+/// Datagrams with numbers, one every few milliseconds, to several ports of an address.
+///
+/// # Panics
+/// When it cannot be started.
+#[track_caller]
+pub fn stream(netns: &Netns, address: &str, ports: &[u16]) -> Process {
+    let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let words =
+        [&["-c", STREAM, address][..], &ports.iter().map(String::as_str).collect::<Vec<_>>()];
+    netns.spawn("python3", &words.concat())
 }

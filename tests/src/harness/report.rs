@@ -45,7 +45,7 @@ impl<W: Write> Report<W> {
     /// A line for the reader, such as a command or what it printed.
     pub fn note(&mut self, text: &str) {
         for line in text.lines() {
-            self.line(&format!("    {}", fit(line, WIDTH - 4)));
+            self.line(format!("    {}", fit(line, WIDTH - 4)).trim_end());
         }
     }
 

@@ -1,0 +1,22 @@
+//! What outlives what: crashes, restarts, removal, and a machine that changes under the daemon.
+//!
+//! - `survive`: kill -9, SIGTERM, restart, and detach
+//! - `refuse`: starts that must not happen, and what stays in force then
+//! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
+mod refuse;
+mod survive;
+mod tamper;
+
+use crate::harness::topology::HOSTILE;
+
+/// UDP 5000 is allowed, all else is dropped.
+const POLICY: &str = r#"schema = 1
+[groups.beds]
+members = ["00:1b:44/24"]
+allow = [{ to = "198.51.100.10", service = ["udp/5000", "tcp/80"], reason = "CHG-4711" }]
+"#;
+
+/// The same with a rule more.
+fn wider() -> String {
+    POLICY.replace("allow = [", &format!("allow = [{{ to = \"{HOSTILE}\" }}, "))
+}

@@ -13,9 +13,9 @@ use crate::sh::{self, Paths};
 /// What the guest's own lines begin with.
 pub(super) const MARK: &str = "enforcer-vm: ";
 /// Programs of this machine that the tests start; what is missing here is missing there.
-const TOOLS: [&str; 16] = [
+const TOOLS: [&str; 15] = [
     "ip", "tc", "bridge", "nsenter", "unshare", "setpriv", "mount", "ethtool", "nft", "curl",
-    "ping", "nc", "python3", "bpftool", "tcpdump", "stat",
+    "ping", "nc", "bpftool", "tcpdump", "stat",
 ];
 /// Modules that the lab needs, with what they need themselves.
 const MODULES: [&str; 32] = [
@@ -131,10 +131,12 @@ fn paths_of(ldd: &str) -> Vec<&str> {
     ldd.lines().filter_map(|line| line[line.find('/')?..].split_whitespace().next()).collect()
 }
 
-/// Lists the files of the modules that the given lines import, compiled ones too.
+/// Names the interpreter, which need not be what `PATH` finds, and the files of the modules that
+/// the given lines import, compiled ones too.
 const IMPORTED: &str = r"
-import sys, encodings.idna, encodings.latin_1
+import os, sys, encodings.idna, encodings.latin_1
 exec(sys.argv[1])
+print(os.path.realpath(sys.executable))
 for module in list(sys.modules.values()):
     for name in (getattr(module, '__file__', None), getattr(module, '__cached__', None)):
         if name: print(name)
@@ -154,7 +156,13 @@ fn python(paths: &Paths, archive: &mut Archive) -> Result<()> {
     }
     let imports = imports.into_iter().collect::<Vec<_>>().join("\n");
     let listed = sh::output(sh::clean(&python).args(["-c", IMPORTED, &imports]))?;
-    for file in listed.lines().map(Path::new).filter(|file| file.is_file()) {
+    let mut files = listed.lines().map(Path::new).filter(|file| file.is_file());
+    let interpreter = files.next().context("python3 does not say where it is")?;
+    libraries(archive, interpreter)?;
+    // At its own place, by which it finds its library.
+    let start = format!("#!/bin/sh\nexec {} \"$@\"\n", interpreter.display());
+    archive.file("usr/bin/python3", 0o755, start.as_bytes());
+    for file in files.chain([interpreter]) {
         archive.copy(file.to_string_lossy().trim_start_matches('/'), file)?;
         if file.extension().is_some_and(|ext| ext == "so") {
             libraries(archive, file)?;

@@ -13,9 +13,10 @@ use crate::sh::{self, Paths};
 /// What the guest's own lines begin with.
 pub(super) const MARK: &str = "enforcer-vm: ";
 /// Programs of this machine that the tests start; what is missing here is missing there.
-const TOOLS: [&str; 15] = [
+/// The shell is among them: busybox's takes its own `nc` and `mount`, whatever `PATH` says.
+const TOOLS: [&str; 17] = [
     "ip", "tc", "bridge", "nsenter", "unshare", "setpriv", "mount", "ethtool", "nft", "curl",
-    "ping", "nc", "bpftool", "tcpdump", "stat",
+    "ping", "nc", "bpftool", "tcpdump", "stat", "sh", "sleep",
 ];
 /// Modules that the lab needs, with what they need themselves.
 const MODULES: [&str; 32] = [

@@ -2,9 +2,48 @@
 
 use std::path::PathBuf;
 
+use aya::programs::{TestRun as _, TestRunOptions};
+use aya::util::KernelVersion;
 use enforcer::dataplane::Dataplane;
 use enforcer::dataplane::pins::Pins;
 use enforcer::image::Image;
+use enforcer_common::abi::ReasonCounter;
+use enforcer_common::decide::Decision;
+use enforcer_common::reason::{Reason, Verdict};
+
+/// The loopback: it exists in every namespace, and a test run that names no interface means it.
+pub(crate) const INTERFACE: u32 = 1;
+
+/// Whether this kernel is that version or a later one.
+pub(crate) fn since(major: u8, minor: u8) -> bool {
+    KernelVersion::current().unwrap() >= KernelVersion::new(major, minor, 0)
+}
+
+/// Whether test runs take metadata, by which a probe is told from a frame (Linux 5.14).
+pub(crate) fn probes() -> bool {
+    since(5, 14)
+}
+
+/// What the program in the kernel says about a frame.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    /// What.
+    pub(crate) verdict: Verdict,
+    /// Why.
+    pub(crate) reason: Reason,
+    /// All of it, where the kernel can be probed.
+    pub(crate) decision: Option<Decision>,
+}
+
+impl Answer {
+    /// Whether it is this decision, as far as it is known.
+    pub(crate) fn is(&self, expected: &Decision) -> bool {
+        match &self.decision {
+            Some(decision) => decision == expected,
+            None => (self.verdict, self.reason) == (expected.verdict, expected.reason),
+        }
+    }
+}
 
 /// A data plane with pins of its own, removed on drop.
 pub(crate) struct Bench {
@@ -17,9 +56,8 @@ impl Bench {
     /// Puts an image in force under a directory named after the test.
     #[track_caller]
     pub(crate) fn open(test: &str, image: &Image) -> Self {
-        crate::harness::mount_bpffs();
-        let root = PathBuf::from(format!("/sys/fs/bpf/enforcer-{test}-{}", std::process::id()));
-        let pins = Pins::open(&root).unwrap();
+        let pins = pins(test);
+        let root = pins.dir().parent().unwrap().to_owned();
         let dataplane = Dataplane::open(pins, image).unwrap_or_else(|e| panic!("{e:#?}"));
         Self { dataplane: Some(dataplane), root }
     }
@@ -28,6 +66,49 @@ impl Bench {
     pub(crate) fn get(&mut self) -> &mut Dataplane {
         self.dataplane.as_mut().unwrap()
     }
+
+    /// Asks about a frame that the loopback received: by a probe, or by sending the frame and
+    /// reading what was counted. `None` for a frame that this kernel does not run: before 5.14
+    /// there is nothing in front of it, and a test run wants 14 bytes.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, frame: &[u8]) -> Option<Answer> {
+        if probes() {
+            let decision = self.get().probe(frame, INTERFACE).unwrap();
+            let Decision { verdict, reason, .. } = decision;
+            return Some(Answer { verdict, reason, decision: Some(decision) });
+        }
+        if frame.len() < 14 {
+            return None;
+        }
+        let before = self.get().reasons();
+        let passed = self.run(frame, 1);
+        let after = self.get().reasons();
+        let rose = |pair: &(&(Reason, ReasonCounter), &(Reason, ReasonCounter))| {
+            pair.1.1.frames != pair.0.1.frames
+        };
+        let mut rose = before.iter().zip(&after).filter(rose);
+        let (old, new) = rose.next().expect("a frame is counted");
+        assert!(rose.next().is_none(), "a frame is counted once");
+        assert_eq!(new.1.frames, old.1.frames + 1);
+        let verdict = match (passed, new.1.would_drop - old.1.would_drop) {
+            (false, 0) => Verdict::Drop,
+            (true, 0) => Verdict::Pass,
+            (true, 1) => Verdict::WouldDrop,
+            other => panic!("dropped and counted do not fit: {other:?}"),
+        };
+        Some(Answer { verdict, reason: new.0, decision: None })
+    }
+
+    /// Runs the dispatcher on a frame, as often as asked; whether it passed the last time.
+    #[track_caller]
+    pub(crate) fn run(&mut self, frame: &[u8], repeat: u32) -> bool {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
+        match self.get().dispatcher().unwrap().test_run(options).unwrap().return_value {
+            1 => false,
+            2 => true,
+            other => panic!("XDP action {other}"),
+        }
+    }
 }
 
 impl Drop for Bench {
@@ -35,4 +116,12 @@ impl Drop for Bench {
         self.dataplane.take();
         let _ = std::fs::remove_dir_all(&self.root);
     }
+}
+
+/// A directory of pins named after the test; what opens it removes it.
+#[track_caller]
+pub(crate) fn pins(test: &str) -> Pins {
+    crate::harness::mount_bpffs();
+    let root = PathBuf::from(format!("/sys/fs/bpf/enforcer-{test}-{}", std::process::id()));
+    Pins::open(&root).unwrap()
 }

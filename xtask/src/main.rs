@@ -4,6 +4,7 @@
 //! - `ebpf`: builds and measures the kernel program
 //! - `check`, `tidy`: what a program can say about the source
 //! - `test`: every test, and one line that sums them up
+//! - `vm`: tests on Debian's kernels, in virtual machines
 //! - `demo`: the main job, live, in a namespace lab
 //! - `sh`: how all of them run other programs
 mod check;
@@ -13,6 +14,7 @@ mod setup;
 mod sh;
 mod test;
 mod tidy;
+mod vm;
 
 use std::process::ExitCode;
 

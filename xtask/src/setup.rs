@@ -11,6 +11,7 @@ use clap::Args;
 use crate::{
     ebpf::{self, Compiler},
     sh::{self, Paths},
+    vm,
 };
 
 /// The version that is known to link what this project's compilers emit.
@@ -39,12 +40,23 @@ const TOOLS: [(&str, &str); 15] = [
     ("xdp-filter", "xdp-tools"),
 ];
 
+/// What the virtual machines take.
+const VM_TOOLS: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
+    ("xz", "xz-utils"),
+    ("dpkg-deb", "dpkg"),
+];
+
 /// What `setup` is asked for.
 #[derive(Args, Default)]
 pub(crate) struct Options {
     /// Install the programs that the tests and the demo use, too
     #[arg(long)]
     test: bool,
+    /// Install what runs tests on other kernels, too, and fetch those kernels
+    #[arg(long)]
+    vm: bool,
     /// Install cargo-deny, too
     #[arg(long)]
     ci: bool,
@@ -61,7 +73,12 @@ impl Options {
 
     /// What the whole check of a change needs.
     pub(crate) fn ci() -> Self {
-        Self { test: true, ci: true, check: false }
+        Self { test: true, ci: true, ..Self::default() }
+    }
+
+    /// What the tests on other kernels need.
+    pub(crate) fn vm() -> Self {
+        Self { test: true, vm: true, ..Self::default() }
     }
 }
 
@@ -93,12 +110,16 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     if options.ci {
         missing.extend(set_up_deny(paths, options)?);
     }
+    if options.vm {
+        missing.extend(vm::set_up(paths, options.check));
+    }
     for thing in &missing {
         println!("missing: {thing}");
     }
     let test = if options.test { " --test" } else { "" };
     let ci = if options.ci { " --ci" } else { "" };
-    ensure!(missing.is_empty(), "{} missing: run `cargo xtask setup{test}{ci}`", missing.len());
+    let vm = if options.vm { " --vm" } else { "" };
+    ensure!(missing.is_empty(), "{} missing: run `cargo xtask setup{test}{vm}{ci}`", missing.len());
     Ok(())
 }
 
@@ -131,8 +152,12 @@ fn missing_packages(options: &Options) -> Vec<&'static str> {
     if let Some(Compiler::Debian { clippy: None, .. }) = Compiler::find() {
         packages.push("rust-web-clippy");
     }
+    let absent = |tool: &&(&str, &str)| sh::which(tool.0).is_none();
     if options.test {
-        packages.extend(TOOLS.iter().filter(|tool| sh::which(tool.0).is_none()).map(|tool| tool.1));
+        packages.extend(TOOLS.iter().filter(absent).map(|tool| tool.1));
+    }
+    if options.vm {
+        packages.extend(VM_TOOLS.iter().filter(absent).map(|tool| tool.1));
     }
     packages
 }

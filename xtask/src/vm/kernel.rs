@@ -1,0 +1,160 @@
+//! Debian's kernels: packages that apt fetches into a directory of ours, never installed.
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::sh;
+
+/// Each kernel, and Debian's suite that has it.
+pub(crate) const KERNELS: [(&str, &str); 4] =
+    [("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie"), ("7.2", "forky")];
+/// The smallest of Debian's kernels; what a container or a cloud machine runs.
+const PACKAGE: &str = "linux-image-cloud-amd64";
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const MIRROR: &str = "http://deb.debian.org/debian";
+const SECURITY: &str = "http://deb.debian.org/debian-security";
+
+/// A kernel that is there.
+pub(super) struct Kernel {
+    /// As the user names it.
+    pub(super) name: &'static str,
+    /// As it names itself.
+    pub(super) release: String,
+    /// What the machine starts.
+    pub(super) image: PathBuf,
+    /// The directory of its modules.
+    pub(super) modules: PathBuf,
+}
+
+/// Finds a kernel that was fetched.
+pub(super) fn find(vm: &Path, name: &'static str, suite: &str) -> Result<Kernel> {
+    let root = vm.join(name).join("root");
+    ensure!(root.is_dir(), "not fetched yet: run `cargo xtask setup --vm`");
+    let modules = ["lib/modules", "usr/lib/modules"]
+        .iter()
+        .find_map(|dir| fs::read_dir(root.join(dir)).ok()?.flatten().next())
+        .with_context(|| format!("the packages of {suite} hold no modules"))?
+        .path();
+    let release = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let places = [root.join("boot").join(format!("vmlinuz-{release}")), modules.join("vmlinuz")];
+    let image = places.into_iter().find(|file| file.is_file());
+    let image = image.with_context(|| format!("the packages of {suite} hold no kernel"))?;
+    ensure!(release.starts_with(&format!("{name}.")), "{suite} has {release} now");
+    Ok(Kernel { name, release, image, modules })
+}
+
+/// Fetches and unpacks the packages of a kernel.
+pub(super) fn fetch(vm: &Path, name: &str, suite: &str) -> Result<()> {
+    let dir = vm.join(name);
+    let apt = Apt::new(&dir.join("apt"), suite)?;
+    let packages = apt.packages()?;
+    let debs = dir.join("debs");
+    let _ = fs::remove_dir_all(&debs);
+    fs::create_dir_all(&debs)?;
+    sh::output(apt.command("apt-get").current_dir(&debs).arg("download").args(&packages))?;
+    let partial = dir.join("partial");
+    let _ = fs::remove_dir_all(&partial);
+    for deb in fs::read_dir(&debs)? {
+        sh::output(sh::clean("dpkg-deb").arg("-x").arg(deb?.path()).arg(&partial))?;
+    }
+    fs::remove_dir_all(&debs)?;
+    let root = dir.join("root");
+    let _ = fs::remove_dir_all(&root);
+    fs::rename(&partial, &root)?;
+    Ok(())
+}
+
+/// An apt with sources, lists and archives of its own; the machine's are not touched.
+struct Apt {
+    dir: PathBuf,
+}
+
+impl Apt {
+    fn new(dir: &Path, suite: &str) -> Result<Self> {
+        ensure!(Path::new(KEYRING).is_file(), "{KEYRING}: not found (debian-archive-keyring)");
+        fs::create_dir_all(dir.join("lists/partial"))?;
+        fs::create_dir_all(dir.join("cache/archives/partial"))?;
+        let (mirror, security) = mirrors();
+        let mut sources = format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
+        sources += &format!("deb [signed-by={KEYRING}] {security} {suite}-security main\n");
+        fs::write(dir.join("sources.list"), sources)?;
+        let apt = Self { dir: dir.to_owned() };
+        let updated = sh::output(apt.command("apt-get").arg("update"));
+        // One of the two may have the kernel without the other; what matters is asked below.
+        if let Err(error) = updated {
+            println!("{error:#}");
+        }
+        Ok(apt)
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = sh::clean(program);
+        let mut set = |name: &str, value: &str| {
+            command.arg("-o").arg(format!("{name}={value}"));
+        };
+        let path = |name: &str| self.dir.join(name).display().to_string();
+        set("Dir::Etc::SourceList", &path("sources.list"));
+        set("Dir::Etc::SourceParts", "-");
+        set("Dir::Etc::Preferences", "-");
+        set("Dir::Etc::PreferencesParts", "-");
+        set("Dir::State::Lists", &path("lists"));
+        set("Dir::Cache", &path("cache"));
+        set("APT::Sandbox::User", "");
+        set("APT::Get::List-Cleanup", "0");
+        set("APT::Update::Post-Invoke", "");
+        set("Acquire::Languages", "none");
+        set("Acquire::IndexTargets::deb::DEP-11::DefaultEnabled", "false");
+        command
+    }
+
+    /// The package with the kernel, and those that newer suites have split off.
+    fn packages(&self) -> Result<Vec<String>> {
+        let mut ask = self.command("apt-cache");
+        ask.args(["depends", "--recurse", "--important", PACKAGE]);
+        let packages = packages(&sh::output(&mut ask)?);
+        ensure!(!packages.is_empty(), "there is no {PACKAGE}");
+        Ok(packages)
+    }
+}
+
+/// Where this machine gets Debian from: its packages, and their security updates.
+fn mirrors() -> (String, String) {
+    let mut ask = sh::clean("apt-get");
+    ask.args(["indextargets", "--format", "$(LABEL)|$(REPO_URI)", "Identifier: Packages"]);
+    let text = sh::output(&mut ask).unwrap_or_default();
+    let labelled = |label: &str, otherwise: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix('|'));
+        found.unwrap_or(otherwise).trim_end_matches('/').to_owned()
+    };
+    (labelled("Debian", MIRROR), labelled("Debian-Security", SECURITY))
+}
+
+/// Those of a list of dependencies that hold a kernel or its modules.
+fn packages(depends: &str) -> Vec<String> {
+    let parts = ["linux-image-", "linux-binary-", "linux-modules-"];
+    let ours = |name: &&str| {
+        let version = parts.iter().find_map(|part| name.strip_prefix(*part));
+        let numbered = version.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        numbered && name.ends_with("-cloud-amd64")
+    };
+    depends.lines().filter(ours).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_packages_of_a_kernel() {
+        let text = "linux-image-cloud-amd64\n  Depends: linux-image-7.2.12+deb14-cloud-amd64\n\
+                    linux-image-7.2.12+deb14-cloud-amd64\n  Depends: kmod\nkmod\n\
+                    linux-modules-7.2.12+deb14-cloud-amd64\nlinux-base-7.2.12+deb14-cloud-amd64\n";
+        let found = packages(text);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found.iter().all(|name| name.contains("7.2.12")), "{found:?}");
+    }
+}

@@ -1,0 +1,276 @@
+//! The tests on Debian's kernels, each in a virtual machine of its own.
+//!
+//! - [`kernel`]: Debian's packages, fetched beside the machine's own apt
+//! - [`guest`]: what the guest's file system holds
+//! - [`cpio`]: the archive that a kernel unpacks into its memory
+//!
+//! A kernel that cannot be had is counted as skipped, by name.
+mod cpio;
+mod guest;
+mod kernel;
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use self::kernel::Kernel;
+use crate::{
+    ebpf, setup,
+    sh::{self, Paths},
+    test::{self, Outcome},
+};
+
+/// What runs when no test is named.
+const TESTS: [&str; 5] = ["verdict::", "agree::", "verifier::", "gateway::", "lifecycle::"];
+/// Frames of the agreement test: emulation is fifty times slower than the machine itself.
+const FRAMES: &str = "20000";
+/// For one kernel, from power on to power off.
+const SECONDS: &str = "1200";
+const MEMORY: &str = "1536";
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Runs tests on kernels; words that begin with a digit name kernels, the others name tests.
+pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
+    ensure!(cfg!(target_arch = "x86_64"), "the guests run this machine's programs: x86-64 only");
+    let (kernels, filters) = chosen(words)?;
+    setup::run(paths, &setup::Options::vm())?;
+    ebpf::build(paths)?;
+    let programs = build(paths)?;
+    let guest = guest::archive(paths, &programs, &filters)?;
+    let mut sum = Outcome::default();
+    for (name, suite) in kernels {
+        let started = Instant::now();
+        let ran = match kernel::find(&dir(paths), name, suite) {
+            Ok(kernel) => boot(paths, &kernel, guest.clone())?,
+            Err(error) => {
+                println!("skipped kernel {name}: Debian's {suite} did not give it: {error:#}");
+                Outcome { skipped: 1, ..Outcome::default() }
+            }
+        };
+        println!(
+            "kernel {name}: {} passed, {} failed, {} skipped in {} s\n",
+            ran.passed,
+            ran.failed,
+            ran.skipped,
+            started.elapsed().as_secs()
+        );
+        sum += ran;
+    }
+    Ok(sum)
+}
+
+/// Fetches the kernels that are not there yet; those that cannot be had are named, and no error.
+pub(crate) fn set_up(paths: &Paths, check: bool) -> Vec<String> {
+    let mut missing = Vec::new();
+    for (name, suite) in kernel::KERNELS {
+        let mut found = kernel::find(&dir(paths), name, suite);
+        if found.is_err() && !check {
+            println!("fetching Linux {name} from Debian's {suite}");
+            found = kernel::fetch(&dir(paths), name, suite)
+                .and_then(|()| kernel::find(&dir(paths), name, suite));
+        }
+        match found {
+            Ok(kernel) => println!("kernel {name}: {}", kernel.release),
+            Err(error) if check => missing.push(format!("kernel {name}: {error:#}")),
+            Err(error) => println!("kernel {name}: cannot be had: {error:#}"),
+        }
+    }
+    missing
+}
+
+fn dir(paths: &Paths) -> PathBuf {
+    paths.target.join("vm")
+}
+
+type Chosen = (Vec<(&'static str, &'static str)>, Vec<String>);
+
+fn chosen(words: &[String]) -> Result<Chosen> {
+    let mut kernels = Vec::new();
+    let mut filters = Vec::new();
+    for word in words {
+        if !word.starts_with(|first: char| first.is_ascii_digit()) {
+            filters.push(word.clone());
+        } else if let Some(kernel) = kernel::KERNELS.iter().find(|kernel| kernel.0 == word) {
+            kernels.push(*kernel);
+        } else {
+            let names: Vec<&str> = kernel::KERNELS.iter().map(|kernel| kernel.0).collect();
+            bail!("no kernel {word}: there are {}", names.join(", "));
+        }
+    }
+    if kernels.is_empty() {
+        kernels.extend(kernel::KERNELS);
+    }
+    if filters.is_empty() {
+        filters.extend(TESTS.map(str::to_owned));
+    }
+    Ok((kernels, filters))
+}
+
+/// The two programs that a guest cannot link against its own libraries.
+struct Programs {
+    enforcer: PathBuf,
+    tests: PathBuf,
+}
+
+/// Builds both without shared libraries, and with optimisations: emulation is slow enough.
+fn build(paths: &Paths) -> Result<Programs> {
+    let cargo = |words: &[&str]| {
+        let mut cargo = sh::cargo(paths);
+        cargo.args(words).args(["--quiet", "--target", TARGET]);
+        let flags = "-Ctarget-feature=+crt-static\x1f-Cstrip=debuginfo";
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags).env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
+        cargo.env("CARGO_PROFILE_DEV_DEBUG", "false");
+        cargo
+    };
+    sh::run(&mut cargo(&["build", "-p", "enforcer"]))?;
+    let mut tests = cargo(&["test", "-p", "tests", "--lib", "--no-run"]);
+    tests.args(["--message-format", "json-render-diagnostics"]);
+    let output = tests.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
+    ensure!(output.status.success(), "the tests do not build");
+    let executable = |line: &str| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        let ours = message["target"]["name"] == "tests";
+        ours.then(|| Some(PathBuf::from(message["executable"].as_str()?))).flatten()
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let tests = text.lines().find_map(executable).context("cargo named no test binary")?;
+    let enforcer = paths.target.join(TARGET).join("debug/enforcer");
+    Ok(Programs { enforcer, tests })
+}
+
+/// Starts the guest, shows what it prints, and adds it up.
+fn boot(paths: &Paths, kernel: &Kernel, mut archive: cpio::Archive) -> Result<Outcome> {
+    guest::add_modules(&mut archive, kernel)?;
+    let initramfs = dir(paths).join(kernel.name).join("initramfs");
+    fs::write(&initramfs, archive.finish())?;
+    println!("kernel {}: {} starts", kernel.name, kernel.release);
+    let mut child = machine(&kernel.image, &initramfs).stdout(Stdio::piped()).spawn()?;
+    let console = child.stdout.take().context("the machine has no console")?;
+    let mut report = Report::default();
+    for line in BufReader::new(console).split(b'\n') {
+        let line = line?;
+        if let Some(line) = report.read(String::from_utf8_lossy(&line).trim_end()) {
+            println!("{line}");
+        }
+    }
+    child.wait()?;
+    let _ = fs::remove_file(&initramfs);
+    Ok(report.sum(kernel.name))
+}
+
+/// Without a network or a disk: all there is to it is memory and a serial line.
+fn machine(kernel: &Path, initramfs: &Path) -> Command {
+    let mut machine = sh::clean("timeout");
+    // In the foreground, so that it ends when the user interrupts this program.
+    machine.args(["--foreground", "--kill-after=5", SECONDS, "qemu-system-x86_64"]);
+    // Emulation, also where there is KVM: it is the same everywhere.
+    machine.args(["-accel", "tcg", "-cpu", "max"]);
+    machine.args(["-m", MEMORY, "-smp", "1", "-nodefaults", "-no-user-config"]);
+    machine.args(["-display", "none", "-serial", "stdio", "-no-reboot"]);
+    machine.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+    // A panic ends the machine: -1 reboots at once, and it may not reboot.
+    machine.args(["-append", "console=ttyS0 loglevel=3 panic=-1 oops=panic"]);
+    machine.stdin(Stdio::null());
+    machine
+}
+
+/// What the console says.
+#[derive(Default)]
+struct Report {
+    began: bool,
+    ended: Option<i32>,
+    ran: Outcome,
+    early: Vec<String>,
+}
+
+impl Report {
+    /// Takes a line; returns what the user should see of it.
+    fn read(&mut self, line: &str) -> Option<String> {
+        if self.ended.is_some() {
+            return None;
+        }
+        if let Some(said) = line.strip_prefix(guest::MARK) {
+            if said == "begin" {
+                self.began = true;
+                return None;
+            } else if let Some(code) = said.strip_prefix("end ") {
+                self.ended = code.parse().ok();
+                return None;
+            }
+            if said.starts_with("skipped ") {
+                // It returned early, so it was counted among those that passed.
+                self.ran.passed = self.ran.passed.saturating_sub(1);
+                self.ran.skipped += 1;
+            }
+            return Some(said.to_owned());
+        }
+        if !self.began {
+            self.early.push(line.to_owned());
+            return None;
+        }
+        self.ran += test::outcome(line).unwrap_or_default();
+        Some(line.to_owned())
+    }
+
+    /// What came of it: a guest that did not get to its end counts as a failure.
+    fn sum(self, name: &str) -> Outcome {
+        let mut ran = self.ran;
+        if !self.began {
+            self.early.iter().for_each(|line| println!("{line}"));
+        }
+        match self.ended {
+            None => {
+                println!("error: kernel {name}: it did not get to its end within {SECONDS} s");
+                ran.failed += 1;
+            }
+            Some(code) if code != 0 && ran.failed == 0 => {
+                println!("error: kernel {name}: the tests ended with {code}");
+                ran.failed += 1;
+            }
+            Some(_) => {}
+        }
+        ran
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(words: &[&str]) -> Result<Chosen> {
+        chosen(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn kernels_are_told_from_tests() {
+        let (kernels, filters) = words(&["6.1", "verdict"]).unwrap();
+        assert_eq!((kernels[0].0, kernels.len(), filters), ("6.1", 1, vec!["verdict".to_owned()]));
+        assert_eq!(words(&[]).unwrap().0.len(), kernel::KERNELS.len());
+        assert!(words(&["4.19"]).unwrap_err().to_string().contains("5.10"));
+    }
+
+    fn report(lines: &[&str]) -> Outcome {
+        let mut report = Report::default();
+        lines.iter().for_each(|line| drop(report.read(line)));
+        report.sum("test")
+    }
+
+    #[test]
+    fn a_console_is_added_up() {
+        let result = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured";
+        let skipped = format!("{}skipped a: no b", guest::MARK);
+        let begin = format!("{}begin", guest::MARK);
+        let end = format!("{}end 0", guest::MARK);
+        let ran = report(&["firmware", &begin, "test a ... ok", result, &skipped, &end]);
+        assert_eq!(ran, Outcome { passed: 2, failed: 0, skipped: 2 });
+        let hung = report(&[&begin, result]);
+        assert_eq!(hung, Outcome { passed: 3, failed: 1, skipped: 1 });
+        assert_eq!(report(&["Kernel panic"]).failed, 1);
+    }
+}

@@ -5,10 +5,12 @@
 //! - `check`, `tidy`: what a program can say about the source
 //! - `test`: every test, and one line that sums them up
 //! - `demo`: the main job, live, in a namespace lab
+//! - `evasions`: what a hostile device gets past the enforcer, measured
 //! - `sh`: how all of them run other programs
 mod check;
 mod demo;
 mod ebpf;
+mod evasions;
 mod setup;
 mod sh;
 mod test;
@@ -54,6 +56,8 @@ enum Command {
     Ci,
     /// Run the main job, live, in a namespace lab
     Demo(demo::Options),
+    /// Send every known evasion through real gateways and print what came out
+    Evasions,
 }
 
 fn main() -> ExitCode {

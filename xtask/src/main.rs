@@ -83,6 +83,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Test(options) => return test::run(&paths, &options),
         Command::Ci => return ci(&paths),
         Command::Demo(options) => demo::run(&paths, &options)?,
+        Command::Evasions => evasions::run(&paths)?,
     }
     Ok(true)
 }

@@ -49,17 +49,17 @@ pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
         chain(80, "routing header 4, none left", R::RoutingHeader, &[routing(4)], 25),
         chain(81, "routing header 253", R::RoutingHeader, &[routing(253)], 25),
         chain(82, "atomic fragment", R::Default, &[fragment(0, false, 82)], 25),
-        chain(83, "first fragment, denied port", R::Default, &[fragment(0, true, 83)], 25),
-        late.drop("later fragment that looks like port 443", "FF", R::FragmentOrphan, {
+        chain(83, "first fragment, denied port, IPv6", R::Default, &[fragment(0, true, 83)], 25),
+        late.drop("later fragment like port 443, IPv6", "FF", R::FragmentOrphan, {
             late.ip6(later, &late.with(&[0x9c, 0x40, 0x01, 0xbb]))
         }),
         bare.drop("first fragment without transport header", "FF", R::FragmentTiny, {
             bare.ip6(first, &padding)
         }),
-        raw(86, "AH around TCP", "FF", R::Default, 51, &|m| {
+        raw(86, "AH around TCP, IPv6", "FF", R::Default, 51, &|m| {
             [&authentication()[..], &m.tcp(25)].concat()
         }),
-        raw(87, "ESP", "FF", R::Default, 50, &|m| m.with(&[0, 0, 1, 0, 0, 0, 0, 1])),
+        raw(87, "ESP, IPv6", "FF", R::Default, 50, &|m| m.with(&[0, 0, 1, 0, 0, 0, 0, 1])),
         chain(88, "mobility header around TCP", R::ExtensionHeader, &[kind(135)], 25),
         chain(89, "HIP header around TCP", R::ExtensionHeader, &[kind(139)], 25),
         chain(90, "Shim6 header around TCP", R::ExtensionHeader, &[kind(140)], 25),
@@ -104,7 +104,7 @@ pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
         header(105, "link-local source, global destination", "-F", R::MartianSource, 443, &|h| {
             V6 { source: LINK, ..h }
         }),
-        raw(106, "ping with data", "FF", R::Default, 58, &|m| icmp(128, 0, &m.marker())),
+        raw(106, "ping with data, IPv6", "FF", R::Default, 58, &|m| icmp(128, 0, &m.marker())),
         raw(107, "options longer than the packet", "??", R::TruncatedExtension, 0, &|m| {
             m.with(&[6, 20, 1, 4, 0, 0, 0, 0])
         }),

@@ -5,13 +5,14 @@ use std::fmt::{self, Write as _};
 use super::{Kind, Replay, Run, Seen, WAYS};
 use crate::corpus::{Due, Row};
 
-const HEAD: &str = "\
-                                                    open  native  generic
-row  technique                                       R B    R B      R B   reason";
+const HEAD: [&str; 2] = [
+    "                                                     open   native   generic",
+    "row  technique                                        R B    R B      R B     reason",
+];
 
 impl fmt::Display for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{HEAD}")?;
+        writeln!(f, "{}\n{}", HEAD[0], HEAD[1])?;
         for (at, row) in self.rows.iter().enumerate() {
             let [open, native, generic] = WAYS.map(|xdp| {
                 let letter = |kind| letter(row, self.get(kind, xdp), at);
@@ -25,7 +26,7 @@ impl fmt::Display for Replay {
                 }
             }
             let reasons = reasons.join(", ");
-            writeln!(f, "{number:3}  {name:47}  {open}    {native}      {generic}   {reasons}")?;
+            writeln!(f, "{number:3}  {name:47} {open}    {native}      {generic}     {reasons}")?;
         }
         writeln!(f, "\n{}", self.differences())?;
         for problem in self.problems() {

@@ -7,7 +7,7 @@ use crate::frames::{
 };
 use enforcer_common::reason::Reason as R;
 
-/// Rows 108 to 130.
+/// Rows 108 to 130, then 148 and 149.
 pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
     let mut rows = addresses(to);
     rows.extend(link(to));
@@ -22,6 +22,7 @@ pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
             long.ip4(long.v4(6), &segment)
         }),
     ]);
+    rows.extend(bridge_group(to));
     rows
 }
 
@@ -129,5 +130,19 @@ fn dhcp_and_neighbours(to: [u8; 6]) -> Vec<Row> {
             .also(R::RogueRouter, {
                 nodes(&rogue, ipv6::to_nodes(LINK).extension(part), &advertisement)
             }),
+    ]
+}
+
+/// The one address of the reserved block that a bridge without spanning tree forwards.
+fn bridge_group(to: [u8; 6]) -> Vec<Row> {
+    let group = |m: &Make| m.ethernet().to([1, 0x80, 0xc2, 0, 0, 0]);
+    let (eapol, lldp) = (Make::new(148, to), Make::new(149, to));
+    vec![
+        eapol.drop("802.1X to the spanning tree group", "-F", R::EapolDestination, {
+            group(&eapol).frame(ether_type::EAPOL, &eapol.with(&[1, 1, 0, 8]))
+        }),
+        lldp.drop("LLDP to the spanning tree group", "-F", R::EtherType, {
+            group(&lldp).frame(ether_type::LLDP, &lldp.marker())
+        }),
     ]
 }

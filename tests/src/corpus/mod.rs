@@ -3,11 +3,11 @@
 //! - `link`: tags, 802.3, EtherTypes and MAC addresses: rows 5 to 29
 //! - `ipv4`: headers, fragments, ports and protocols: rows 30 to 76
 //! - `ipv6`: extension headers and tunnels: rows 77 to 107
-//! - `local`: addresses, and what stays on the link: rows 108 to 130
+//! - `local`: addresses, and what stays on the link: rows 108 to 130, 148 and 149
 //!
 //! A row is one technique: its frames, byte by byte, and what must become of them. Every frame
 //! that must not get out carries the row's marker, where one fits. Rows 1 and 2 are what the policy
-//! allows. The numbers are stable: documents name them.
+//! allows. The numbers are stable: documents name them. 131 to 147 are what no frame can show.
 
 mod ipv4;
 mod ipv6;

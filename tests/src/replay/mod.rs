@@ -162,6 +162,7 @@ fn judge(lab: &Lab, row: &Row, seen: Seen) -> Option<String> {
         Due::PassToStack | Due::Pass if !seen.gateway => "does not come to the gateway's stack",
         // A bridge has no other way to let the link live than to forward it.
         Due::PassToStack if routed && seen.behind => "is forwarded",
+        // What an open gateway's stack refuses, it refuses here, too.
         Due::Pass if row.open == "FF" && !seen.behind => "does not come out",
         Due::Drop | Due::PassToStack | Due::Pass => return None,
     };

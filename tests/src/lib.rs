@@ -5,19 +5,26 @@
 //! - [`naive`]: the policy language, decided the slow and obvious way
 //! - [`random`]: random policies and flows
 //! - [`frames`]: frames byte by byte, and random ones
+//! - [`corpus`]: what a hostile device sends to get past a policy, as a table
+//! - [`replay`]: the table through real gateways
 //!
-//! The tests themselves are in `verdict`, `agree`, `verifier`, `gateway`, `lifecycle` and `cli`.
+//! The tests themselves are in `verdict`, `agree`, `evasions`, `verifier`, `gateway`, `lifecycle`
+//! and `cli`.
 
+pub mod corpus;
 pub mod frames;
 pub mod harness;
 pub mod naive;
 #[expect(clippy::should_implement_trait, reason = "endless: `Random::next` has no end to report")]
 pub mod random;
+pub mod replay;
 
 #[cfg(test)]
 mod agree;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod evasions;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]

@@ -1,4 +1,6 @@
 //! The main job, live: the demo itself is a binary of the `tests` crate, which has the lab.
+use std::process::Command;
+
 use anyhow::{Result, ensure};
 use clap::Args;
 
@@ -17,19 +19,25 @@ pub(crate) struct Options {
 
 /// Builds everything and runs the demo.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
+    let mut demo = lab_program(paths, "demo")?;
+    if options.open {
+        demo.arg("--open");
+    }
+    sh::run(&mut demo)
+}
+
+/// Builds everything; a command for a binary of the `tests` crate, which it names after itself.
+pub(crate) fn lab_program(paths: &Paths, name: &str) -> Result<Command> {
     ensure!(
         sh::is_root(),
-        "the demo needs root for network namespaces and XDP: run `sudo -E env PATH=$PATH cargo xtask demo`"
+        "the lab needs root for network namespaces and XDP: run `sudo -E env PATH=$PATH cargo xtask {name}`"
     );
     setup::run(paths, &setup::Options::test())?;
     ebpf::build(paths)?;
     sh::run(
         sh::cargo(paths).args(["build", "--quiet", "-p", "enforcer", "-p", "tests", "--bins"]),
     )?;
-    let mut demo = sh::clean(paths.target.join("debug/demo"));
-    demo.current_dir(&paths.root).env("ENFORCER_BIN", paths.enforcer(false));
-    if options.open {
-        demo.arg("--open");
-    }
-    sh::run(&mut demo)
+    let mut program = sh::clean(paths.target.join("debug").join(name));
+    program.current_dir(&paths.root).env("ENFORCER_BIN", paths.enforcer(false));
+    Ok(program)
 }

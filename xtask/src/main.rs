@@ -6,10 +6,12 @@
 //! - `test`: every test, and one line that sums them up
 //! - `vm`: tests on Debian's kernels, in virtual machines
 //! - `demo`: the main job, live, in a namespace lab
+//! - `evasions`: what a hostile device gets past the enforcer, measured
 //! - `sh`: how all of them run other programs
 mod check;
 mod demo;
 mod ebpf;
+mod evasions;
 mod setup;
 mod sh;
 mod test;
@@ -56,6 +58,8 @@ enum Command {
     Ci,
     /// Run the main job, live, in a namespace lab
     Demo(demo::Options),
+    /// Send every known evasion through real gateways and print what came out
+    Evasions,
 }
 
 fn main() -> ExitCode {
@@ -81,6 +85,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Test(options) => return test::run(&paths, &options),
         Command::Ci => return ci(&paths),
         Command::Demo(options) => demo::run(&paths, &options)?,
+        Command::Evasions => evasions::run(&paths)?,
     }
     Ok(true)
 }

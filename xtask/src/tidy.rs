@@ -64,8 +64,9 @@ fn walk(root: &Path, dir: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         if path.is_symlink() {
             continue;
         } else if path.is_dir() {
-            let skip = [".git", "target", "corpus"].contains(&name.as_str());
-            if !skip && relative != Path::new("tests/data") {
+            let skip = [".git", "target"].contains(&name.as_str());
+            let data = ["tests/data", "fuzz/corpus"].iter().any(|data| relative == Path::new(data));
+            if !skip && !data {
                 walk(root, &path, files)?;
             }
         } else if path.extension().is_some_and(|ext| TEXT.iter().any(|text| ext == *text)) {

@@ -62,9 +62,9 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
         ether_type::ARP => arp(frame, flow, offset),
         ether_type::EAPOL => {
             flow.class = Class::Eapol;
-            if is_reserved(flow.destination_mac) { Ok(()) } else { Err(Reason::EapolDestination) }
+            if stays(flow.destination_mac) { Ok(()) } else { Err(Reason::EapolDestination) }
         }
-        ether_type::LLDP if is_reserved(flow.destination_mac) => {
+        ether_type::LLDP if stays(flow.destination_mac) => {
             flow.class = Class::Lldp;
             Ok(())
         }
@@ -88,10 +88,19 @@ fn is_tag(ether_type: u16) -> bool {
     ether_type == ether_type::VLAN || ether_type == ether_type::SERVICE_VLAN
 }
 
-/// Whether no bridge forwards frames to this address: 01:80:c2:00:00:00 to :0f (IEEE 802.1D).
+/// Whether an address is kept for bridges: 01:80:c2:00:00:00 to :0f (IEEE 802.1D).
 #[inline(always)]
 fn is_reserved(mac: u64) -> bool {
     mac & !0xf == wire::RESERVED_MAC
+}
+
+/// Whether no bridge forwards frames to this address.
+///
+/// Linux forwards what goes to the first address of the block, whatever it is, while spanning tree
+/// is off (net/bridge/br_input.c, `br_handle_frame`).
+#[inline(always)]
+fn stays(mac: u64) -> bool {
+    is_reserved(mac) && mac != wire::RESERVED_MAC
 }
 
 /// Reads the tag at `offset` and returns the offset behind it.

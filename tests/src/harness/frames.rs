@@ -167,7 +167,17 @@ fn open(netns: &Netns, interface: &str) -> OwnedFd {
         let length = u32::try_from(size_of::<libc::sockaddr_ll>()).expect("it is 20");
         // SAFETY: pointer and length describe the address, which lives through the call.
         let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-        if bound == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
+        if bound != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // A burst waits here until somebody reads; the usual 208 KiB hold a hundred frames.
+        let room: libc::c_int = 8 << 20;
+        let length = u32::try_from(size_of_val(&room)).expect("it is 4");
+        let (level, option) = (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE);
+        let value = (&raw const room).cast();
+        // SAFETY: pointer and length describe the number, which lives through the call.
+        let set = unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, value, length) };
+        if set == 0 { Ok(socket) } else { Err(io::Error::last_os_error()) }
     });
     opened.unwrap_or_else(|error| panic!("packet socket on {interface}: {error}"))
 }

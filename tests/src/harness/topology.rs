@@ -75,11 +75,7 @@ impl Lab {
     /// When the kernel or `ip` refuses, or not root.
     #[track_caller]
     pub fn gateway(name: &str) -> Self {
-        let missing = super::missing();
-        assert!(missing.is_empty(), "the lab needs: {}", missing.join(", "));
-        sweep();
-        let number = LABS.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("enf-{}-{number}-{name}", std::process::id());
+        let prefix = prefix(name);
         let create = |role: &str| Netns::create(&format!("{prefix}-{role}"));
         let lab = Self {
             dev1: create("dev1"),
@@ -171,6 +167,19 @@ impl Lab {
         self.gw.ip(&format!("route add {MONITOR}/32 dev lan0"));
         monitor
     }
+}
+
+/// What the names of a lab's namespaces begin with; what killed labs left is swept away first.
+///
+/// # Panics
+/// When something is missing that a lab needs.
+#[track_caller]
+pub(crate) fn prefix(name: &str) -> String {
+    let missing = super::missing();
+    assert!(missing.is_empty(), "the lab needs: {}", missing.join(", "));
+    sweep();
+    let number = LABS.fetch_add(1, Ordering::Relaxed);
+    format!("enf-{}-{number}-{name}", std::process::id())
 }
 
 /// Addresses and default routes of a host on `eth0`.

@@ -14,6 +14,8 @@ pub(super) fn arp(operation: u8) -> Vec<u8> {
 }
 
 const RESERVED: [u8; 6] = [1, 0x80, 0xc2, 0, 0, 3];
+/// The reserved address that bridges without spanning tree forward to.
+const BRIDGES: [u8; 6] = [1, 0x80, 0xc2, 0, 0, 0];
 
 #[test]
 fn addresses_and_ether_type() {
@@ -162,7 +164,7 @@ fn eapol() {
     let flow = accepts(&to(RESERVED, 0x888e, &[1, 1, 0, 0]));
     assert_eq!(flow.class, Class::Eapol);
     assert_eq!(accepts(&tagged_to_reserved(0x888e)).class, Class::Eapol);
-    for destination in [GATEWAY, BROADCAST, ALL_NODES, [1, 0x80, 0xc2, 0, 0, 0x10]] {
+    for destination in [GATEWAY, BROADCAST, ALL_NODES, BRIDGES, [1, 0x80, 0xc2, 0, 0, 0x10]] {
         let flow = refuses(&to(destination, 0x888e, &[1, 1, 0, 0]), Reason::EapolDestination);
         assert_eq!(flow.class, Class::Eapol);
     }
@@ -179,6 +181,7 @@ fn lldp() {
     assert_eq!(accepts(&to(RESERVED, 0x88cc, &[])).class, Class::Lldp);
     refuses(&to(GATEWAY, 0x88cc, &[]), Reason::EtherType);
     refuses(&to(BROADCAST, 0x88cc, &[]), Reason::EtherType);
+    refuses(&to(BRIDGES, 0x88cc, &[]), Reason::EtherType);
 }
 
 #[test]

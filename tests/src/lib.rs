@@ -25,6 +25,8 @@ mod kernel;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod scattered;
+#[cfg(test)]
 mod verdict;
 #[cfg(test)]
 mod verifier;

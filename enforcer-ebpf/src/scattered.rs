@@ -6,7 +6,7 @@
 
 use aya_ebpf::helpers::bpf_xdp_load_bytes;
 use aya_ebpf::programs::XdpContext;
-use enforcer_common::decide::{self, Case};
+use enforcer_common::decide;
 use enforcer_common::packet::{Frame, HEADERS};
 use enforcer_common::reason::Reason;
 

@@ -3,8 +3,10 @@
 //! - `select`: who belongs to a group, by MAC, prefix, address, name and interface
 //! - `modes`: unknown devices, observe, quarantine, the essentials, native and generic
 //! - `binding`: devices that send from what is not theirs, and tagged frames
+//! - `jumbo`: frames of 9,000 bytes
 //! - `live`: a policy that changes under an established connection
 mod binding;
+mod jumbo;
 mod live;
 mod modes;
 mod select;

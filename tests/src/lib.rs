@@ -6,7 +6,8 @@
 //! - [`random`]: random policies and flows
 //! - [`frames`]: frames byte by byte, and random ones
 //!
-//! The tests themselves are in `verdict`, `agree`, `verifier`, `gateway`, `lifecycle` and `cli`.
+//! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `verifier`, `gateway`,
+//! `lifecycle` and `cli`.
 
 pub mod frames;
 pub mod harness;
@@ -16,6 +17,8 @@ pub mod random;
 
 #[cfg(test)]
 mod agree;
+#[cfg(test)]
+mod captures;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]

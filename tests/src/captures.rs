@@ -124,14 +124,10 @@ fn frames(path: &Path) -> Option<Vec<Vec<u8>>> {
             let capture = PcapNGCapture::from_file(&bytes).unwrap();
             let mut frames = Vec::new();
             for block in capture.sections.iter().flat_map(|section| &section.blocks) {
-                match block {
-                    Block::InterfaceDescription(interface) => {
-                        assert_eq!(interface.linktype, Linktype::ETHERNET, "{}", path.display());
-                    }
-                    Block::EnhancedPacket(packet) => {
-                        frames.push(packet.data[..packet.caplen as usize].to_vec());
-                    }
-                    _ => {}
+                if let Block::InterfaceDescription(interface) = block {
+                    assert_eq!(interface.linktype, Linktype::ETHERNET, "{}", path.display());
+                } else if let Block::EnhancedPacket(packet) = block {
+                    frames.push(packet.data[..packet.caplen as usize].to_vec());
                 }
             }
             Some(frames)

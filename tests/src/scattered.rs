@@ -179,6 +179,8 @@ fn cost_of_a_frame() {
             assert_eq!(verdict, PASS);
             best = best.min(time);
         }
-        println!("1500 bytes, {linear} of them linear: {best:?} a frame");
+        if best < Duration::MAX {
+            println!("1500 bytes, {linear} of them linear: {best:?} a frame");
+        }
     }
 }

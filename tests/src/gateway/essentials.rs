@@ -16,6 +16,13 @@ const FRESH_MAC: &str = "00:1b:44:11:3a:c9";
 /// What it makes of the prefix 2001:db8:20::/64 by itself (RFC 4291, appendix A).
 const FRESH_V6: &str = "2001:db8:20:0:21b:44ff:fe11:3ac9";
 
+/// Whatever a rule can allow, for every device.
+const ALLOW_ALL: &str = r#"schema = 1
+[groups.beds]
+members = ["00:1b:44/24"]
+allow = [{ to = "any" }]
+"#;
+
 /// Nothing but web pages of the update server, for anybody.
 fn deny_all() -> String {
     format!("{}[unknown]\ndefault = \"drop\"\n", policy("\"00:1b:44/24\""))
@@ -141,9 +148,7 @@ fn a_device_is_no_dhcp_server() {
     lab.gw.address("lan0", "10.20.0.1/24");
 
     // Even where all that the device sends is allowed.
-    let all =
-        "schema = 1\n[groups.beds]\nmembers = [\"00:1b:44/24\"]\nallow = [{ to = \"any\" }]\n";
-    let daemon = Daemon::start(&lab.gw, &["lan0"], all);
+    let daemon = Daemon::start(&lab.gw, &["lan0"], ALLOW_ALL);
     let sniffer = Sniffer::start(&lab.gw, "lan0");
     let before = server.log().matches("DHCPOFFER").count();
     let client = Udhcpc::start(&lab.gw, "lan0", &["-n", "-q", "-t", "2"]);
@@ -156,6 +161,36 @@ fn a_device_is_no_dhcp_server() {
         let offer = contains(&frame, &from_server) && frame.get(34..38) == Some(&[0, 67, 0, 68]);
         assert!(!offer, "an offer came through");
     }
+}
+
+/// The gateway as a bridge: server and client are behind two of its ports.
+#[test]
+fn a_dhcp_server_does_not_answer_across_the_gateway() {
+    let lab = Lab::gateway("bridged");
+    lab.gw.ip("link add br1 type bridge forward_delay 0 mcast_snooping 0");
+    lab.gw.ip("link set br1 up");
+    let port = |name: &str, own: &str, mac: &str| {
+        let device = Netns::create(&format!("{}-{name}", lab.gw.name()));
+        lab.gw.veth((name, own), &device, ("eth0", mac));
+        lab.gw.ip(&format!("link set {name} master br1"));
+        device
+    };
+    let rogue = port("lan1", "02:00:00:21:00:01", "00:1b:44:11:3a:c1");
+    let client = port("lan2", "02:00:00:21:00:02", "00:1b:44:11:3a:c2");
+    rogue.address("eth0", "10.21.0.1/24");
+    let words = ["--dhcp-range=10.21.0.200,10.21.0.210,10m", "--dhcp-authoritative"];
+    let server = Dnsmasq::start(&rogue, "eth0", &words);
+    Udhcpc::start(&client, "eth0", &["-n", "-q"]).wait_for("bound 10.21.0.2");
+    client.ip("address flush dev eth0");
+
+    let daemon = Daemon::start(&lab.gw, &["lan1", "lan2"], ALLOW_ALL);
+    let offers = || server.log().matches("DHCPOFFER").count();
+    let before = offers();
+    let asks = Udhcpc::start(&client, "eth0", &["-n", "-q", "-t", "2"]);
+    asks.wait_for("leasefail");
+    assert!(offers() > before, "the question crosses the bridge: {}", server.log());
+    assert!(!asks.log().contains("bound"), "{}", asks.log());
+    assert!(daemon.reason("rogue-dhcp", "frames") > 0);
 }
 
 #[test]
@@ -175,9 +210,7 @@ fn a_device_is_no_router() {
             lab.gw.ip(&format!("address del {address} dev lan0"));
         }
     }
-    let all =
-        "schema = 1\n[groups.beds]\nmembers = [\"00:1b:44/24\"]\nallow = [{ to = \"any\" }]\n";
-    let daemon = Daemon::start(&lab.gw, &["lan0"], all);
+    let daemon = Daemon::start(&lab.gw, &["lan0"], ALLOW_ALL);
     let _server = Dnsmasq::start(&lab.dev1, "eth0", &words);
     wait_until("advertisements are dropped", || {
         (daemon.reason("rogue-ra", "frames") > 0).then_some(())

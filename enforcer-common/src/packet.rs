@@ -8,6 +8,10 @@ use core::marker::PhantomData;
 /// verifier needs an upper bound on every variable offset.
 pub const MAX_OFFSET: usize = 511;
 
+/// Bytes from the start of a frame that the parser can look at: two VLAN tags, an IPv6 header,
+/// 256 bytes of extension headers and a TCP header are 338.
+pub const HEADERS: usize = 384;
+
 /// A frame that can be read in small pieces at small offsets.
 pub trait Frame {
     /// Copies `N` bytes at `offset` from the start of the Ethernet header; `None` when they are

@@ -107,6 +107,7 @@ reasons! {
     NoPolicy = 96 "no-policy" "no policy is loaded",
     Corrupt = 97 "image-corrupt" "the policy image cannot be walked",
     InterfaceUnknown = 98 "interface-unknown" "interface that the policy image does not know",
+    ReadFailed = 99 "read-failed" "the kernel does not hand out the frame's headers",
 }
 
 impl Reason {
@@ -188,7 +189,8 @@ impl Reason {
             | Self::NeighbourMalformed
             | Self::NoPolicy
             | Self::Corrupt
-            | Self::InterfaceUnknown => false,
+            | Self::InterfaceUnknown
+            | Self::ReadFailed => false,
         }
     }
 

@@ -4,6 +4,7 @@
 //! - `classify`: a generation; judges a frame
 //! - `maps`: what is shared with user space
 //! - `record`: counters and events
+//! - `scattered`: frames whose headers are not in the linear part
 //!
 //! Each program exists twice: for frames that may be spread over fragments (Linux 5.18 and
 //! later), and `_linear` for kernels without them. A program array takes one kind only.
@@ -13,6 +14,8 @@
 mod maps;
 #[cfg(target_arch = "bpf")]
 mod record;
+#[cfg(target_arch = "bpf")]
+mod scattered;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
@@ -21,12 +24,12 @@ mod programs {
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
     use enforcer_common::abi::SLOT_CURRENT;
-    use enforcer_common::decide::{Case, decide};
+    use enforcer_common::decide::{self, Case};
     use enforcer_common::packet::Packet;
     use enforcer_common::reason::{Reason, Verdict};
 
     use crate::maps::{CASE, GENERATIONS, Maps};
-    use crate::record;
+    use crate::{record, scattered};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]
@@ -45,14 +48,14 @@ mod programs {
     pub(crate) fn classify(ctx: XdpContext) -> u32 {
         // SAFETY: the helper takes the context that the kernel passed.
         let length = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
-        judge(&ctx, length)
+        judge::<true>(&ctx, length)
     }
 
     /// [`classify`] for kernels without fragments.
     #[xdp]
     pub(crate) fn classify_linear(ctx: XdpContext) -> u32 {
         let length = ctx.data_end().wrapping_sub(ctx.data()) as u32;
-        judge(&ctx, length)
+        judge::<false>(&ctx, length)
     }
 
     #[inline(always)]
@@ -65,7 +68,7 @@ mod programs {
     }
 
     #[inline(always)]
-    fn judge(ctx: &XdpContext, length: u32) -> u32 {
+    fn judge<const FRAGMENTS: bool>(ctx: &XdpContext, length: u32) -> u32 {
         // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
         let packet =
             unsafe { Packet::new(ctx.data() as *const u8, ctx.data_end() as *const u8, length) };
@@ -75,7 +78,15 @@ mod programs {
         // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile.
         let case = unsafe { &mut *case };
         *case = Case::NEW;
-        decide(&packet, ctx.ingress_ifindex() as u32, &Maps, case);
+        case.flow.interface = ctx.ingress_ifindex() as u32;
+        case.flow.length = length;
+        let linear = ctx.data_end().wrapping_sub(ctx.data());
+        if FRAGMENTS && scattered::is(linear, length) {
+            scattered::read(ctx);
+        } else {
+            decide::read(&packet, case);
+        }
+        decide::judge(&Maps, case);
         if !record::answer_probe(ctx, &case.decision) {
             record::record(&case.flow, &case.decision);
         }

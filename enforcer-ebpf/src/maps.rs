@@ -6,6 +6,7 @@ use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter};
 use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy};
 use enforcer_common::image::{Layout, Line, Lines};
+use enforcer_common::packet::HEADERS;
 use enforcer_common::reason::Reason;
 
 /// `BPF_F_MMAPABLE`, Linux 5.5: user space fills the image through memory.
@@ -36,6 +37,9 @@ pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entrie
 /// The frame that this CPU is judging: too large for the stack, and see `settle`.
 #[map]
 pub(crate) static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
+/// The first bytes of a frame whose headers are not linear, on this CPU.
+#[map]
+pub(crate) static HEADS: PerCpuArray<[u8; HEADERS]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set by the loader: where everything in this generation's image begins.
 #[unsafe(no_mangle)]

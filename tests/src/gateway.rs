@@ -3,8 +3,12 @@
 //! - `select`: who belongs to a group, by MAC, prefix, address, name and interface
 //! - `modes`: unknown devices, observe, quarantine, the essentials, native and generic
 //! - `binding`: devices that send from what is not theirs, and tagged frames
+//! - `essentials`: DHCP, neighbours, 802.1X pass; servers and routers that devices are not
+//! - `jumbo`: frames of 9,000 bytes
 //! - `live`: a policy that changes under an established connection
 mod binding;
+mod essentials;
+mod jumbo;
 mod live;
 mod modes;
 mod select;

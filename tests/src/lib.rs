@@ -8,8 +8,8 @@
 //! - [`corpus`]: what a hostile device sends to get past a policy, as a table
 //! - [`replay`]: the table through real gateways
 //!
-//! The tests themselves are in `verdict`, `agree`, `evasions`, `verifier`, `gateway`, `lifecycle`
-//! and `cli`.
+//! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `verifier`,
+//! `gateway`, `lifecycle` and `cli`.
 
 pub mod corpus;
 pub mod frames;
@@ -22,6 +22,8 @@ pub mod replay;
 #[cfg(test)]
 mod agree;
 #[cfg(test)]
+mod captures;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod evasions;
@@ -31,6 +33,8 @@ mod gateway;
 mod kernel;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod scattered;
 #[cfg(test)]
 mod verdict;
 #[cfg(test)]

@@ -2,9 +2,11 @@
 //!
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `refuse`: starts that must not happen, and what stays in force then
+//! - `tags`: VLAN tags that an interface would remove
 //! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
 mod refuse;
 mod survive;
+mod tags;
 mod tamper;
 
 use crate::harness::topology::HOSTILE;

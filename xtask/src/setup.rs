@@ -22,7 +22,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program, and the package that brings it.
-const TOOLS: [(&str, &str); 15] = [
+const TOOLS: [(&str, &str); 19] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -38,6 +38,10 @@ const TOOLS: [(&str, &str); 15] = [
     ("nc", "netcat-openbsd"),
     ("ping", "iputils-ping"),
     ("xdp-filter", "xdp-tools"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("busybox", "busybox"),
+    ("dhclient", "isc-dhcp-client"),
+    ("wpa_supplicant", "wpasupplicant"),
 ];
 
 /// What the virtual machines take.

@@ -169,16 +169,22 @@ impl Case {
 pub fn decide<F: Frame, P: Policy>(frame: &F, interface: u32, policy: &P, case: &mut Case) {
     case.flow.interface = interface;
     case.flow.length = frame.length();
+    read(frame, case);
+    judge(policy, case);
+}
+
+/// Reads a frame into `case`, whose interface and length are known.
+#[inline(always)]
+pub fn read<F: Frame>(frame: &F, case: &mut Case) {
     if let Err(fault) = parse(frame, &mut case.flow) {
         case.flow.fault = fault.number();
     }
-    settle();
-    judge(policy, case);
 }
 
 /// Judges the flow in `case`.
 #[inline(always)]
 pub fn judge<P: Policy>(policy: &P, case: &mut Case) {
+    settle();
     let reason = match identify(policy, case) {
         Ok(()) => {
             settle();

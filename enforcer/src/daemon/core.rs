@@ -312,6 +312,9 @@ impl Core {
                     error!("{}", failure(&e).error);
                 }
             }
+            if wanted {
+                self.watch_tags(&link.name);
+            }
         }
         Ok(())
     }

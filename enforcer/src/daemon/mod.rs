@@ -6,6 +6,7 @@
 //! - `answers`: what is in force, as the socket tells it
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
+//! - `tags`: the watch over VLAN tags that hardware would remove
 
 mod answers;
 mod core;
@@ -13,6 +14,7 @@ mod in_force;
 mod report;
 mod source;
 mod state;
+mod tags;
 
 use std::io;
 use std::path::PathBuf;

@@ -60,6 +60,16 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// Hardware removes VLAN tags, and goes on with it.
+    #[error("{interface} hides VLAN tags from XDP, and it cannot be switched off ({feature})")]
+    Tags {
+        /// The interface.
+        interface: String,
+        /// The feature, as `ethtool -K` calls it.
+        feature: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// The program in force cannot be asked.
     #[error("cannot run the program on a frame")]
     Probe(#[source] ProgramError),
@@ -146,6 +156,10 @@ impl Error {
             Self::Attach { mode: "native", .. } => {
                 "allow the slower generic mode: xdp = \"auto\" in enforcer.toml".into()
             }
+            Self::Tags { interface, feature, .. } => format!(
+                "switch it off: ethtool -K {interface} {feature} off; where the driver says \
+                 `[fixed]`, protect another interface: no rule about a VLAN would hold on this one"
+            ),
             Self::TooLarge
             | Self::Probe(_)
             | Self::ProbeAnswer

@@ -9,7 +9,7 @@ use aya::programs::{ProgramError, XdpMode};
 use enforcer_common::abi::program;
 use log::{info, warn};
 
-use super::{Dataplane, Error, generation};
+use super::{Dataplane, Error, generation, offload};
 
 /// How to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +34,7 @@ pub struct Attached {
 
 impl Dataplane {
     /// Protects an interface: adopts its pinned link, or attaches and pins before it returns.
+    /// Hardware that removes VLAN tags is told not to, first.
     ///
     /// `attached` is what the kernel says of the interface now. Returns whether the program
     /// runs in the driver, and why not if it does not.
@@ -44,6 +45,10 @@ impl Dataplane {
         attached: Attached,
         preference: Preference,
     ) -> Result<Option<String>, Error> {
+        let stripped = offload::keep_tags(name)?;
+        if !stripped.is_empty() {
+            info!("{name}: {} is off now, so that XDP sees VLAN tags", stripped.join(", "));
+        }
         let pin = self.pins.link(index);
         if pin.exists() {
             match self.adopt_link(&pin, attached) {

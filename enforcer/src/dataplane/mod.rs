@@ -5,6 +5,7 @@
 //! - [`events`]: the ring buffer
 //! - `links`: what attaches the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
+//! - [`offload`]: VLAN tags that hardware removes before XDP sees the frame
 //! - `probe`: runs of the program in force that leave no trace
 //!
 //! It sees images, interface indices and numbers; what they mean is the policy's business.
@@ -14,6 +15,7 @@ pub mod events;
 pub mod generation;
 mod links;
 mod memory;
+pub mod offload;
 pub mod pins;
 mod probe;
 

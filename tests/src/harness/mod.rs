@@ -5,6 +5,7 @@
 //! - [`process`]: a program that runs beside the test, ends with it, and leaves its output
 //! - [`programs`]: what devices and servers run: curl, NFS, portmapper, DICOM, TCP and UDP servers
 //! - [`daemon`]: the enforcer's daemon, its command line and its events
+//! - [`dhcp`]: servers and clients that give hosts their addresses
 //! - [`tail`]: its events as they come
 //! - [`kernel`]: what is attached and loaded, as ip and bpftool say
 //! - [`frames`]: frames that no program sends, and a sniffer that looks for a marker
@@ -14,6 +15,7 @@
 //! A part that cannot be set up panics with the command and its message: a test that goes on
 //! without its lab proves nothing.
 pub mod daemon;
+pub mod dhcp;
 pub mod frames;
 pub mod kernel;
 pub mod netns;

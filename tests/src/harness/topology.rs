@@ -140,6 +140,17 @@ impl Lab {
         self.switch.ip(&format!("link set {port} master br0"));
     }
 
+    /// Lets the devices' switch carry frames with so many bytes of payload.
+    ///
+    /// # Panics
+    /// When `ip` fails.
+    #[track_caller]
+    pub fn switch_mtu(&self, mtu: u32) {
+        for port in ["gw", "dev1", "dev2", "br0"] {
+            self.switch.ip(&format!("link set {port} mtu {mtu}"));
+        }
+    }
+
     /// One more namespace on the devices' LAN, without addresses.
     ///
     /// # Panics

@@ -1,0 +1,68 @@
+//! Frames whose headers are not in the linear part.
+//!
+//! A driver may put any part of a frame into fragments, all of it even. What the parser can look
+//! at is then copied aside and read there: a second pass, so that the usual frame pays for it with
+//! one comparison.
+
+use aya_ebpf::helpers::bpf_xdp_load_bytes;
+use aya_ebpf::programs::XdpContext;
+use enforcer_common::decide;
+use enforcer_common::packet::{Frame, HEADERS};
+use enforcer_common::reason::Reason;
+
+use crate::maps::{CASE, HEADS};
+
+/// The copied beginning of a frame.
+struct Head {
+    start: *const u8,
+    /// Bytes that were copied.
+    held: usize,
+    length: u32,
+}
+
+impl Frame for Head {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // The first is what the verifier asks for, the second what is true of this frame.
+        if offset > HEADERS - N || offset + N > self.held {
+            return None;
+        }
+        // SAFETY: `start` points to `HEADERS` bytes, of which `offset..offset + N` are a part.
+        Some(unsafe { self.start.add(offset).cast::<[u8; N]>().read_unaligned() })
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.length
+    }
+}
+
+/// Whether headers of a frame of `length` bytes may lie past its `linear` first ones.
+#[inline(always)]
+pub(crate) fn is(linear: usize, length: u32) -> bool {
+    linear < HEADERS && linear < length as usize
+}
+
+/// Reads the frame into this CPU's case by way of a copy.
+///
+/// Not inlined: the verifier walks the parser once more here, and what follows only once.
+#[inline(never)]
+pub(crate) fn read(ctx: &XdpContext) {
+    let Some(case) = CASE.get_ptr_mut(0) else { return };
+    // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
+    let case = unsafe { &mut *case };
+    case.flow.fault = Reason::ReadFailed.number();
+    let Some(head) = HEADS.get_ptr_mut(0) else { return };
+    let length = case.flow.length;
+    let held = (length as usize).min(HEADERS);
+    if held == 0 {
+        return;
+    }
+    // SAFETY: the context is the one that the kernel passed, and `held` bytes fit.
+    let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held as u32) };
+    if failed != 0 {
+        return;
+    }
+    case.flow.fault = 0;
+    decide::read(&Head { start: head.cast(), held, length }, case);
+}

@@ -1,0 +1,41 @@
+//! The watch over VLAN tags: nobody may make hardware remove them.
+
+use log::{error, warn};
+
+use super::core::Core;
+use super::failure;
+use crate::dataplane::offload;
+
+impl Core {
+    /// Switches off again what somebody switched on since the last look, and says so in the log
+    /// and in the status.
+    pub(super) fn watch_tags(&mut self, interface: &str) {
+        match offload::keep_tags(interface) {
+            Ok(on) if on.is_empty() => {}
+            Ok(on) => {
+                let on = on.join(" and ");
+                let text = format!(
+                    "{interface}: somebody switched on {on}, which hides VLAN tags from XDP; \
+                     it is off again"
+                );
+                warn!("{text}");
+                self.remember(text);
+            }
+            Err(e) => {
+                let text = failure(&e.into()).error;
+                if self.remember(text.clone()) {
+                    error!("{text}: rules about VLANs do not hold there");
+                }
+            }
+        }
+    }
+
+    /// Adds a warning to the status; `false` when it is there already.
+    fn remember(&mut self, text: String) -> bool {
+        let new = !self.warnings.contains(&text);
+        if new {
+            self.warnings.push(text);
+        }
+        new
+    }
+}

@@ -19,9 +19,14 @@ mod naive;
 mod random;
 
 /// What no frame here can meet: fragments are not remembered from frame to frame, what is read
-/// ends with its frame, and a policy is loaded.
-const NEVER: [Reason; 4] =
-    [Reason::FragmentOfPassed, Reason::FragmentOverlap, Reason::NoPolicy, Reason::Corrupt];
+/// ends with its frame, a policy is loaded, and a frame in memory can be read.
+const NEVER: [Reason; 5] = [
+    Reason::FragmentOfPassed,
+    Reason::FragmentOverlap,
+    Reason::NoPolicy,
+    Reason::Corrupt,
+    Reason::ReadFailed,
+];
 
 /// 1,000 policies, 100 frames each. A failure prints the seed of its policy.
 #[test]

@@ -254,6 +254,13 @@ fn is_own(site: &Site, flow: &Flow) -> bool {
     })
 }
 
+/// The site with no other interface than this one.
+fn only(site: &Site, index: u32) -> Site {
+    let mut site = site.clone();
+    site.interfaces.retain(|interface| interface.index == index);
+    site
+}
+
 fn is_local(site: &Site, flow: &Flow) -> bool {
     site.interfaces.iter().flat_map(|i| &i.prefixes).any(|&(prefix, length)| match prefix {
         IpAddr::V4(prefix) => {
@@ -364,7 +371,7 @@ fn essential(policy: &Policy, site: &Site, flow: &Flow, sender: &Sender<'_>) -> 
             let on_link = flow.destination.high >> 48 == 0xff02
                 || link_local(flow.destination)
                 || is_own(site, flow)
-                || is_local(site, flow);
+                || is_local(&only(site, flow.interface), flow);
             if !on.neighbour_discovery || !on_link {
                 return None;
             }

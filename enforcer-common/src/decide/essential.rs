@@ -20,7 +20,7 @@ pub(super) fn essential<P: Policy>(policy: &P, case: &Case) -> Result<Option<Rea
             (image::essential::ARP, Reason::Arp)
         }
         Class::Neighbour | Class::Multicast => {
-            if on & image::essential::NEIGHBOUR == 0 || !on_link(policy, flow)? {
+            if on & image::essential::NEIGHBOUR == 0 || !on_link(policy, case)? {
                 return Ok(None);
             }
             if !claims_well(policy, case)? {
@@ -49,16 +49,20 @@ fn is_link_local(address: Address) -> bool {
     address.high >> 54 == 0x3fa
 }
 
-/// Whether an ND or MLD message stays on the link: to ff02::/16, fe80::/10 or an on-link address.
+/// Whether an ND or MLD message stays on the link: to ff02::/16, fe80::/10, the gateway, or an
+/// address in a prefix of the very interface that received it. To another interface's prefix the
+/// gateway would route it.
 #[inline(always)]
-fn on_link<P: Policy>(policy: &P, flow: &Flow) -> Result<bool, Corrupt> {
-    let destination = flow.destination;
+fn on_link<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
+    let destination = case.flow.destination;
     if destination.high >> 48 == 0xff02 || is_link_local(destination) {
         return Ok(true);
     }
     let site = Word(image::constant(&policy.layout().site_v6));
     let word = image::look_up_128(policy, site, destination.high, destination.low)?;
-    Ok(word.kind() == kind::PASS)
+    let here = image::SITE_LOCAL + case.identity.interface;
+    let answer = word.payload();
+    Ok(word.kind() == kind::PASS && (answer == image::SITE_OWN || answer == here))
 }
 
 /// Whether the addresses that an ND message claims may be the device's.

@@ -130,6 +130,10 @@ struct Identity {
     observes: u8,
     /// The receiving interface's own MAC.
     own_mac: u64,
+    /// The receiving interface's number in the image.
+    interface: u32,
+    /// Zero.
+    reserved: u32,
 }
 
 /// A frame on its way to a verdict. In map memory in the kernel, see `settle`.
@@ -155,7 +159,15 @@ impl Case {
             verdict: Verdict::Drop,
             reserved: 0,
         },
-        identity: Identity { source: Word::NONE, bound: 0, own_mac: 0, declared: 1, observes: 0 },
+        identity: Identity {
+            source: Word::NONE,
+            bound: 0,
+            declared: 1,
+            observes: 0,
+            own_mac: 0,
+            interface: 0,
+            reserved: 0,
+        },
     };
 
     /// A flow that has been read, and nothing decided.
@@ -229,6 +241,7 @@ fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
     else {
         return Err(Reason::InterfaceUnknown);
     };
+    identity.interface = u32::from(number);
     let number = image::constant(&layout.interface_lines).wrapping_add(u32::from(number));
     let line = policy.line(number).ok_or(Corrupt)?;
     let [own_mac, packed, ..] = line.0;

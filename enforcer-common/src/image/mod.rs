@@ -141,7 +141,8 @@ pub struct Layout {
     pub groups: u32,
     /// Number of groups, the one of unknown devices (0) included.
     pub group_count: u32,
-    /// Tree over IPv4 addresses → [`kind::PASS`] with [`SITE_OWN`] or [`SITE_LOCAL`].
+    /// Tree over IPv4 addresses → [`kind::PASS`] with [`SITE_OWN`], or with [`SITE_LOCAL`] and the
+    /// number of an interface added to it.
     pub site_v4: u32,
     /// The same for IPv6.
     pub site_v6: u32,
@@ -226,7 +227,8 @@ pub mod flag {
 
 /// An address of the gateway itself.
 pub const SITE_OWN: u32 = 1;
-/// An address in an on-link prefix of a protected interface.
+/// The first of the numbers for addresses in an on-link prefix; the protected interface's number
+/// is added.
 pub const SITE_LOCAL: u32 = 2;
 
 /// Bit of a MAC table value: the device may only use the source addresses that it owns.

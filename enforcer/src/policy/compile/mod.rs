@@ -258,27 +258,32 @@ fn host(address: IpAddr) -> Range {
 
 /// The on-link prefixes of the protected interfaces.
 pub(super) fn site_prefixes(site: &Site) -> impl Iterator<Item = Range> + '_ {
-    site.interfaces.iter().flat_map(|interface| &interface.prefixes).map(|&(address, length)| {
-        match address {
-            IpAddr::V4(address) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
-                let first = u32::from(address) & mask;
-                Range::V4(first, first | !mask)
-            }
-            IpAddr::V6(address) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
-                let first = u128::from(address) & mask;
-                Range::V6(first, first | !mask)
-            }
+    site.interfaces.iter().flat_map(|interface| &interface.prefixes).map(on_link)
+}
+
+/// The prefix around an interface's address, as a range.
+fn on_link(&(address, length): &(IpAddr, u8)) -> Range {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
+            let first = u32::from(address) & mask;
+            Range::V4(first, first | !mask)
         }
-    })
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+            let first = u128::from(address) & mask;
+            Range::V6(first, first | !mask)
+        }
+    }
 }
 
 /// Which addresses are the gateway's own and which are on-link, as trees.
 fn site_trees(builder: &mut Builder, site: &Site) -> Result<(Word, Word), TooLarge> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     let own = site.own.iter().map(|&address| (host(address), SITE_OWN));
-    let local = site_prefixes(site).map(|range| (range, SITE_LOCAL));
+    let local = (SITE_LOCAL..).zip(&site.interfaces).flat_map(|(number, interface)| {
+        interface.prefixes.iter().map(move |prefix| (on_link(prefix), number))
+    });
     // Stable order: of two equal claims the last one written decides, and that is `own`.
     for (range, what) in local.chain(own) {
         let word = Word::new(kind::PASS, what);

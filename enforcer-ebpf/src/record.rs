@@ -57,6 +57,7 @@ fn report(flow: &Flow, decision: &Decision, counter: &mut ReasonCounter) {
     let (Some(seen), Some(budget)) =
         (SEEN.get_ptr_mut(digest as u32 & (abi::SEEN - 1)), BUDGETS.get_ptr_mut(index))
     else {
+        counter.suppressed += 1;
         return;
     };
     // SAFETY: as in `count`.

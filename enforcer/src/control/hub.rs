@@ -127,7 +127,12 @@ impl State {
     fn tell_loss(&mut self) {
         if self.lost > 0 {
             let count = std::mem::take(&mut self.lost);
-            self.lines.push_back(to_line(&lost(count, self.generation, self.revision)));
+            self.lines.push_back(to_line(&lost(
+                SLOW_READER,
+                count,
+                self.generation,
+                self.revision,
+            )));
         }
     }
 
@@ -190,7 +195,8 @@ pub fn timestamp(time: &ZonedDateTime) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.6f%:z").to_string()
 }
 
-fn lost(count: u64, generation: u64, revision: u64) -> Event {
+/// What tells a follower that `count` events are missing where it stands, and for what reason.
+pub fn lost(reason: &str, count: u64, generation: u64, revision: u64) -> Event {
     Event {
         timestamp: timestamp(&ZonedDateTime::now()),
         event_type: "lost".to_owned(),
@@ -204,7 +210,7 @@ fn lost(count: u64, generation: u64, revision: u64) -> Event {
         proto: None,
         pkt_len: None,
         enforcer: Detail {
-            reason: Some(SLOW_READER.to_owned()),
+            reason: Some(reason.to_owned()),
             generation,
             revision,
             count,

@@ -281,36 +281,23 @@ impl Core {
             reasons.iter().map(sample).collect::<Vec<_>>()
         };
         let counter = "counter";
-        family(
-            "enforcer_frames_total",
-            counter,
-            "Frames judged, by reason.",
-            by_reason(|count| count.frames),
-        );
-        family(
-            "enforcer_bytes_total",
-            counter,
-            "Bytes of judged frames, by reason.",
-            by_reason(|count| count.bytes),
-        );
-        family(
-            "enforcer_would_drop_frames_total",
-            counter,
-            "Frames that passed only because their group is observed.",
-            by_reason(|count| count.would_drop),
-        );
-        family(
-            "enforcer_events_suppressed_total",
-            counter,
-            "Events withheld by a device's budget.",
-            by_reason(|count| count.suppressed),
-        );
-        family(
-            "enforcer_events_lost_total",
-            counter,
-            "Events that the ring buffer could not take.",
-            by_reason(|count| count.lost),
-        );
+        type Value = fn(&ReasonCount) -> u64;
+        let families: [(&str, &str, Value); 5] = [
+            ("frames", "Frames judged, by reason.", |count| count.frames),
+            ("bytes", "Bytes of judged frames, by reason.", |count| count.bytes),
+            (
+                "would_drop_frames",
+                "Frames that passed only because their group is observed.",
+                |count| count.would_drop,
+            ),
+            ("events_suppressed", "Events withheld by a device's budget.", |count| {
+                count.suppressed
+            }),
+            ("events_lost", "Events that the ring buffer could not take.", |count| count.lost),
+        ];
+        for (name, help, value) in families {
+            family(&format!("enforcer_{name}_total"), counter, help, by_reason(value));
+        }
         let rules = self.rules().into_iter().map(|rule| {
             let RuleRow { id, group, action, frames, .. } = rule;
             (format!("{{rule=\"{id}\",group=\"{group}\",action=\"{action}\"}}"), frames)

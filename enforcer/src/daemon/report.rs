@@ -8,11 +8,11 @@ use enforcer_common::flow::Class;
 use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::Verdict;
 use enforcer_common::wire::{mac_bytes, protocol};
-use jiff::{ZonedDateTime, tz::TimeZone};
+use jiff::tz::TimeZone;
 
 use super::in_force::{InForce, address};
 use crate::api::{Detail, DeviceRow, Ether, Event};
-use crate::control::hub::{Hub, timestamp};
+use crate::control::hub::{Hub, lost, timestamp};
 use crate::policy::{Mac, Mode};
 
 /// Devices that are remembered: a flood of invented MACs must not fill the memory.
@@ -60,26 +60,8 @@ impl Reporter {
 
     /// Tells the followers of events that the ring could not take.
     pub(super) fn lost(&self, count: u64, in_force: &InForce) {
-        self.0.hub.publish(&Event {
-            timestamp: timestamp(&ZonedDateTime::now()),
-            event_type: "lost".into(),
-            in_iface: None,
-            vlan: Vec::new(),
-            ether: None,
-            src_ip: None,
-            src_port: None,
-            dest_ip: None,
-            dest_port: None,
-            proto: None,
-            pkt_len: None,
-            enforcer: Detail {
-                reason: Some("ring-full".into()),
-                generation: in_force.generation.into(),
-                revision: in_force.revision,
-                count,
-                ..Detail::default()
-            },
-        });
+        let generation = in_force.generation.into();
+        self.0.hub.publish(&lost("ring-full", count, generation, in_force.revision));
     }
 
     /// The devices seen in events, by MAC.

@@ -21,8 +21,8 @@ const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
-/// A program, and the package that brings it.
-const TOOLS: [(&str, &str); 19] = [
+/// A program or a file, and the package that brings it.
+const TOOLS: [(&str, &str); 20] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -34,6 +34,8 @@ const TOOLS: [(&str, &str); 19] = [
     ("python3", "python3"),
     ("mount.nfs", "nfs-common"),
     ("rpcbind", "rpcbind"),
+    // rpcbind looks its own port up.
+    ("/etc/services", "netbase"),
     ("echoscu", "dcmtk"),
     ("nc", "netcat-openbsd"),
     ("ping", "iputils-ping"),

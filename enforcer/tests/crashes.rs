@@ -24,7 +24,9 @@ use enforcer::policy::compile;
 use enforcer_common::reason::Reason;
 use random::Random;
 
-const TARGETS: [(&str, fn(&[u8])); 5] = [
+type Body = fn(&[u8]);
+
+const TARGETS: [(&str, Body); 5] = [
     ("parse", bodies::parse::run),
     ("decide", bodies::decide::run),
     ("policy", bodies::policy::run),

@@ -7,11 +7,13 @@
 //! - `vm`: tests on Debian's kernels, in virtual machines
 //! - `demo`: the main job, live, in a namespace lab
 //! - `evasions`: what a hostile device gets past the enforcer, measured
+//! - `fuzz`: the fuzz targets, for a while each
 //! - `sh`: how all of them run other programs
 mod check;
 mod demo;
 mod ebpf;
 mod evasions;
+mod fuzz;
 mod setup;
 mod sh;
 mod test;
@@ -60,6 +62,8 @@ enum Command {
     Demo(demo::Options),
     /// Send every known evasion through real gateways and print what came out
     Evasions,
+    /// Run every fuzz target, or one of them, for a while; needs a nightly and cargo-fuzz
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -86,6 +90,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Ci => return ci(&paths),
         Command::Demo(options) => demo::run(&paths, &options)?,
         Command::Evasions => evasions::run(&paths)?,
+        Command::Fuzz(options) => return fuzz::run(&paths, &options),
     }
     Ok(true)
 }

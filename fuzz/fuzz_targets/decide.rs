@@ -1,0 +1,7 @@
+//! See `bodies::decide`.
+#![no_main]
+
+use enforcer_fuzz::bodies;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| bodies::decide::run(data));

@@ -1,0 +1,7 @@
+//! See `bodies::record`.
+#![no_main]
+
+use enforcer_fuzz::bodies;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| bodies::record::run(data));

@@ -1,0 +1,37 @@
+//! An event from the ring.
+
+use std::mem::offset_of;
+
+use enforcer_common::decide::Decision;
+use enforcer_common::event::{self, Record};
+
+const SIZE: usize = size_of::<Record>();
+
+/// Any bytes are a record or none; the numbers in it are those of the bytes, and it can be looked
+/// at.
+pub fn run(bytes: &[u8]) {
+    let at = offset_of!(Record, decision);
+    let decision = || Decision::from_bytes(bytes.get(at..at + 16)?.try_into().ok()?);
+    let Some(record) = Record::from_bytes(bytes) else {
+        // Refused for what the bytes say, not by chance.
+        assert!(bytes.len() != SIZE || decision().is_none() || flow_is_wrong(bytes));
+        return;
+    };
+    assert!(bytes.len() == SIZE && !flow_is_wrong(bytes));
+    let decision = decision().expect("a record holds a decision");
+    assert_eq!(Decision { reserved: record.decision.reserved, ..decision }, record.decision);
+    let tail = [record.generation.to_ne_bytes(), record.suppressed.to_ne_bytes()].concat();
+    assert_eq!((&bytes[..8], &bytes[SIZE - 8..]), (&record.time.to_ne_bytes()[..], &tail[..]));
+    assert!(!format!("{record:?}").is_empty());
+    // What is made of it in user space.
+    let _ = (event::digest(&record.flow), record.flow.vlan(), record.flow.tags());
+    let _ = (record.flow.service(), record.decision.reason.words());
+}
+
+/// Whether a number in the flow is none of its enum.
+fn flow_is_wrong(bytes: &[u8]) -> bool {
+    use enforcer_common::flow::{Class, Flow, Fragment};
+    let at = |field| bytes[offset_of!(Record, flow) + field];
+    at(offset_of!(Flow, class)) > Class::Stp as u8
+        || at(offset_of!(Flow, fragment)) > Fragment::Later as u8
+}

@@ -58,8 +58,10 @@ impl Bench {
     pub(crate) fn open(test: &str, image: &Image) -> Self {
         let pins = pins(test);
         let root = pins.dir().parent().unwrap().to_owned();
-        let dataplane = Dataplane::open(pins, image).unwrap_or_else(|e| panic!("{e:#?}"));
-        Self { dataplane: Some(dataplane), root }
+        // First the value that cleans up, then what may panic.
+        let mut bench = Self { dataplane: None, root };
+        bench.dataplane = Some(Dataplane::open(pins, image).unwrap_or_else(|e| panic!("{e:#?}")));
+        bench
     }
 
     /// What is in the kernel.

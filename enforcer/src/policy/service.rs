@@ -146,20 +146,28 @@ fn ports(text: &str, name: &str, protocol: u8, rest: &str) -> Result<Service, Co
 
 fn unknown(text: &str, name: &str, rest: Option<&str>) -> Complaint {
     let lower = text.to_ascii_lowercase();
-    let instead = if lower != text && Service::parse(&lower).is_ok() {
+    let instead = if lower != text && is_service(&lower) {
         Some(lower)
     } else if let Some((_, instead)) = OTHER.iter().find(|other| other.0 == lower) {
         Some((*instead).to_owned())
     } else if number(text).is_some_and(|port| port <= 65535) {
         Some(format!("tcp/{text}"))
     } else if let Some(protocol) = rest.filter(|_| number(name).is_some()) {
-        Some(format!("{protocol}/{name}")).filter(|turned| Service::parse(turned).is_ok())
+        Some(format!("{protocol}/{name}")).filter(|turned| is_service(turned))
     } else {
         let slashed = text.replacen([':', ' '], "/", 1);
-        (slashed != text && Service::parse(&slashed).is_ok()).then_some(slashed)
+        (slashed != text && is_service(&slashed)).then_some(slashed)
     };
     let hint = instead.map_or_else(|| FORMS.to_owned(), |instead| format!("write `{instead}`"));
     Complaint::new(format!("`{text}` is not a service"), hint)
+}
+
+/// Whether a hint may name this text. What is no service here must not ask for a hint again: of
+/// `1/2`, turned, that would have no end.
+fn is_service(text: &str) -> bool {
+    let name = text.split_once('/').map_or(text, |(name, _)| name);
+    let known = text == "any" || name == "proto" || NAMED.iter().any(|named| named.0 == name);
+    known && Service::parse(text).is_ok()
 }
 
 /// Digits only, without the sign that `parse` would take.
@@ -214,6 +222,16 @@ mod tests {
         ] {
             let expected = Complaint::new(message, hint);
             assert_eq!(Service::parse(text), Err(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_hint_asks_for_no_other_hint() {
+        let colons = format!("tcp{}", ":".repeat(200_000));
+        assert!(Service::parse(&colons).is_err());
+        for text in ["1/2", "80/443", "0/0", "/", ":", "A:1/2"] {
+            let complaint = Service::parse(text).expect_err("no service");
+            assert_eq!(complaint.hint.as_deref(), Some(FORMS), "{text}");
         }
     }
 

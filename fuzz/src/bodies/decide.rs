@@ -20,19 +20,25 @@ pub fn run(input: &[u8]) {
     let interface = super::interface(interface);
     let now = NOW + 60 * i64::from(minutes);
     let case = decide(frame, interface, now);
+    agrees(&case, now);
     later_fragments(frame, interface, now);
     for length in 0..frame.len().min(HEADERS) {
         let cut = decide(&frame[..length], interface, now);
         if cut.decision.reason.passes() {
+            agrees(&cut, now);
             passes_whole(&frame[..length], &cut, &case);
         }
     }
 }
 
-/// Judges a frame, and holds the verdict against the naive model.
+/// Judges a frame, with no other one before it.
 fn decide(frame: &[u8], interface: u32, now: i64) -> Case {
+    HostImage::new(&super::fixed().1.image, now).decide(frame, interface)
+}
+
+/// Holds a verdict against the naive model.
+fn agrees(case: &Case, now: i64) {
     let (policy, compiled) = super::fixed();
-    let case = HostImage::new(&compiled.image, now).decide(frame, interface);
     let decision = case.decision;
     let rule = compiled.rules.get(decision.rule as usize).and_then(|rule| rule.rule(policy));
     assert!(rule.is_some() || decision.rule == NO_RULE, "{decision:?}");
@@ -48,7 +54,6 @@ fn decide(frame: &[u8], interface: u32, now: i64) -> Case {
         let group = decision.group.checked_sub(1).map(|at| &policy.groups[at as usize]);
         assert_eq!(group.map(|group| group.mode), Some(Mode::Observe), "{decision:?}");
     }
-    case
 }
 
 /// A frame cut short holds its whole packet if it passes, and then the rest of the frame is no

@@ -15,8 +15,6 @@ pub(crate) const KERNELS: [(&str, &str); 4] =
 /// The smallest of Debian's kernels; what a container or a cloud machine runs.
 const PACKAGE: &str = "linux-image-cloud-amd64";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-const MIRROR: &str = "http://deb.debian.org/debian";
-const SECURITY: &str = "http://deb.debian.org/debian-security";
 
 /// A kernel that is there.
 pub(super) struct Kernel {
@@ -79,8 +77,11 @@ impl Apt {
         fs::create_dir_all(dir.join("lists/partial"))?;
         fs::create_dir_all(dir.join("cache/archives/partial"))?;
         let (mirror, security) = mirrors();
+        let mirror = mirror.context("apt on this machine names no mirror of Debian")?;
         let mut sources = format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n");
-        sources += &format!("deb [signed-by={KEYRING}] {security} {suite}-security main\n");
+        if let Some(security) = security {
+            sources += &format!("deb [signed-by={KEYRING}] {security} {suite}-security main\n");
+        }
         fs::write(dir.join("sources.list"), sources)?;
         let apt = Self { dir: dir.to_owned() };
         let updated = sh::output(apt.command("apt-get").arg("update"));
@@ -122,15 +123,15 @@ impl Apt {
 }
 
 /// Where this machine gets Debian from: its packages, and their security updates.
-fn mirrors() -> (String, String) {
+fn mirrors() -> (Option<String>, Option<String>) {
     let mut ask = sh::clean("apt-get");
     ask.args(["indextargets", "--format", "$(LABEL)|$(REPO_URI)", "Identifier: Packages"]);
     let text = sh::output(&mut ask).unwrap_or_default();
-    let labelled = |label: &str, otherwise: &str| {
+    let labelled = |label: &str| {
         let found = text.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix('|'));
-        found.unwrap_or(otherwise).trim_end_matches('/').to_owned()
+        found.map(|mirror| mirror.trim_end_matches('/').to_owned())
     };
-    (labelled("Debian", MIRROR), labelled("Debian-Security", SECURITY))
+    (labelled("Debian"), labelled("Debian-Security"))
 }
 
 /// Those of a list of dependencies that hold a kernel or its modules.

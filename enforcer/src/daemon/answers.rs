@@ -10,7 +10,6 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::core::Core;
 use super::in_force::InForce;
-use super::report::mode_name;
 use crate::api::{
     DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyStatus,
     ReasonCount, RuleRow, Status,
@@ -19,7 +18,7 @@ use crate::control::Input;
 use crate::control::hub::timestamp;
 use crate::exit::Exit;
 use crate::image::HostImage;
-use crate::policy::{DefaultVerdict, explain, write};
+use crate::policy::{Mode, explain, write};
 
 impl Core {
     /// Answers everything but a detach. Whoever asked may have gone: no concern of the core.
@@ -193,7 +192,7 @@ impl Core {
             row.ip = row.ip.or_else(|| device.addresses.first().map(ToString::to_string));
             if row.group.is_empty() {
                 let (group, mode) = self.group_of(device);
-                (row.group, row.mode) = (group.into(), mode.into());
+                (row.group, row.mode) = (group.into(), mode.to_string());
             }
             rows.push(row);
         }
@@ -204,7 +203,7 @@ impl Core {
     }
 
     /// The group of a named device that has not been seen yet.
-    fn group_of(&self, device: &crate::policy::Device) -> (&str, &'static str) {
+    fn group_of(&self, device: &crate::policy::Device) -> (&str, Mode) {
         use enforcer_common::decide::Case;
         use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 
@@ -227,7 +226,7 @@ impl Core {
         let host = HostImage::new(&names.compiled.image, 0);
         let Case { decision, .. } = host.judge(flow);
         let (group, mode) = names.group_name(decision.group);
-        (group, mode_name(mode))
+        (group, mode)
     }
 
     fn rules(&self) -> Vec<RuleRow> {
@@ -243,24 +242,17 @@ impl Core {
         number: u32,
         counters: &BTreeMap<String, (u64, u64)>,
     ) -> Option<RuleRow> {
-        let (group, rule, allow) = self.in_force.rule(number)?;
+        let names = &*self.in_force;
+        let compiled = names.compiled.rules.get(number as usize)?;
+        let (_, rule) = compiled.rule(&names.policy)?;
+        let row = explain::row(&names.policy, *compiled)?;
         let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
-        Some(RuleRow {
-            id: rule.id.clone(),
-            group: group.name.clone(),
-            action: if allow { "allow" } else { "deny" }.into(),
-            to: rule.to_text.clone(),
-            service: rule.service_text.clone(),
-            reason: rule.reason.clone(),
-            owner: rule.owner.clone(),
-            until: rule.until.and_then(|until| {
-                let until = Timestamp::from_second(until).ok()?;
-                Some(timestamp(&until.to_zoned_datetime(TimeZone::system())))
-            }),
-            frames,
-            bytes,
-            place: format!("{}:{}", rule.place.file, rule.place.line),
-        })
+        // The socket tells times as this machine's clock shows them.
+        let until = rule.until.and_then(|until| {
+            let until = Timestamp::from_second(until).ok()?;
+            Some(timestamp(&until.to_zoned_datetime(TimeZone::system())))
+        });
+        Some(RuleRow { until, frames, bytes, ..row })
     }
 
     /// Prometheus text, version 0.0.4.
@@ -332,21 +324,17 @@ impl Core {
 }
 
 fn groups(names: &InForce) -> Vec<GroupStatus> {
-    let default = |verdict| match verdict {
-        DefaultVerdict::Drop => "drop".to_owned(),
-        DefaultVerdict::Pass => "pass".to_owned(),
-    };
     let known = names.policy.groups.iter().map(|group| GroupStatus {
         name: group.name.clone(),
-        mode: mode_name(group.mode).into(),
-        default: default(group.default),
+        mode: group.mode.to_string(),
+        default: group.default.to_string(),
         members: group.members.len(),
         rules: group.allow.len() + group.deny.len(),
     });
     let unknown = GroupStatus {
         name: "unknown".into(),
-        mode: mode_name(names.policy.unknown.mode).into(),
-        default: default(names.policy.unknown.default),
+        mode: names.policy.unknown.mode.to_string(),
+        default: names.policy.unknown.default.to_string(),
         members: 0,
         rules: 0,
     };

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
-use enforcer_common::image::{NO_DEVICE, NO_RULE};
+use enforcer_common::image::NO_DEVICE;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::PolicyBundle;
@@ -93,14 +93,11 @@ impl InForce {
             .map_or(("unknown", self.policy.unknown.mode), |group| (&group.name, group.mode))
     }
 
-    /// The rule with this number, its group, and whether it allows.
-    pub(super) fn rule(&self, number: u32) -> Option<(&Group, &Rule, bool)> {
-        if number == NO_RULE {
-            return None;
-        }
+    /// The rule with this number.
+    pub(super) fn rule(&self, number: u32) -> Option<&Rule> {
+        // NO_RULE is the number of none.
         let compiled = self.compiled.rules.get(number as usize)?;
-        let (group, rule) = compiled.rule(&self.policy)?;
-        Some((group, rule, compiled.allow))
+        compiled.rule(&self.policy).map(|(_, rule)| rule)
     }
 
     /// The name of the device that sent a frame: by its MAC, or by an address without a MAC.

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use enforcer_common::event::Record;
 use enforcer_common::flow::Class;
-use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::Verdict;
 use enforcer_common::wire::{mac_bytes, protocol};
 use jiff::tz::TimeZone;
@@ -13,7 +12,7 @@ use jiff::tz::TimeZone;
 use super::in_force::{InForce, address};
 use crate::api::{Detail, DeviceRow, Ether, Event};
 use crate::control::hub::{Hub, lost, timestamp};
-use crate::policy::{Mac, Mode};
+use crate::policy::Mac;
 
 /// Devices that are remembered: a flood of invented MACs must not fill the memory.
 const MAX_SEEN: usize = 65_536;
@@ -81,7 +80,7 @@ impl Reporter {
         row.mac = Some(Mac(mac_bytes(mac)).to_string());
         row.ip = address(record.flow.family, record.flow.source).or(row.ip.take());
         row.group = group.into();
-        row.mode = mode_name(mode).into();
+        row.mode = mode.to_string();
         let count = 1 + u64::from(record.suppressed);
         match record.decision.verdict {
             Verdict::WouldDrop => row.would_drop += count,
@@ -92,14 +91,6 @@ impl Reporter {
             let service = service(record);
             row.last_destination = Some(format!("{destination} {service}").trim_end().into());
         }
-    }
-}
-
-pub(super) fn mode_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Enforce => "enforce",
-        Mode::Observe => "observe",
-        Mode::Quarantine => "quarantine",
     }
 }
 
@@ -150,7 +141,7 @@ fn event(record: &Record, names: &InForce) -> Event {
     let ip = flow.family != 0 && flow.class != Class::Arp;
     let ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
         && (flow.source_port, flow.destination_port) != (0, 0);
-    let rule = names.rule(decision.rule).map(|(_, rule, _)| rule);
+    let rule = names.rule(decision.rule);
     // Where the parser gave up at a tag, it did not come as far as counting them.
     let read = flow.vlans.iter().take_while(|id| **id != 0).count();
     let tags = read.max(usize::from(flow.tags()));
@@ -178,7 +169,7 @@ fn event(record: &Record, names: &InForce) -> Event {
             reason: Some(decision.reason.name().into()),
             device: names.device(decision.device, flow).map(Into::into),
             group: Some(names.group_name(decision.group).0.into()),
-            rule: (decision.rule != NO_RULE).then(|| rule.map(|r| r.id.clone())).flatten(),
+            rule: rule.map(|rule| rule.id.clone()),
             rule_reason: rule.and_then(|rule| rule.reason.clone()),
             generation: record.generation.into(),
             revision: names.revision,

@@ -186,7 +186,8 @@ fn device<'p>(policy: &'p Policy, compiled: &Compiled, case: &Case) -> Option<&'
     sender::owner(policy, source).filter(|device| device.mac.is_none())
 }
 
-fn row(policy: &Policy, number: CompiledRule) -> Option<RuleRow> {
+/// A rule as the socket tells it; its counters are zero.
+pub fn row(policy: &Policy, number: CompiledRule) -> Option<RuleRow> {
     let (group, rule) = number.rule(policy)?;
     Some(RuleRow {
         id: rule.id.clone(),

@@ -86,7 +86,7 @@ reasons! {
     Length = 60 "length" "length fields and frame disagree",
     FragmentOrphan = 61 "fragment" "fragment whose first part did not pass",
     FragmentTiny = 62 "tiny-fragment" "first fragment without the whole transport header",
-    FragmentOverlap = 63 "fragment-overlap" "fragment that overlaps the first one",
+    FragmentOverlap = 63 "fragment-overlap" "fragment that overlaps what has passed",
     ExtensionHeader = 64 "ext-header" "IPv6 extension header that no policy can allow",
     ExtensionOrder = 65 "ext-order" "IPv6 extension headers out of order",
     ExtensionDepth = 66 "ext-depth" "more than four IPv6 extension headers",

@@ -176,6 +176,8 @@ fn later_fragments_belong_to_what_passed() {
     assert_eq!(part(MORE, 1, &segment), Reason::Allow);
     assert_eq!(part(5, 1, b"rest"), Reason::FragmentOfPassed);
     assert_eq!(part(2, 1, &tcp(25)), Reason::FragmentOverlap);
+    assert_eq!(part(5, 1, b"other"), Reason::FragmentOverlap);
+    assert_eq!(part(6, 1, b"next"), Reason::FragmentOfPassed);
     assert_eq!(part(0, 1, &tcp(25)), Reason::Default);
     assert_eq!(part(5, 2, b"rest"), Reason::FragmentOrphan);
 }

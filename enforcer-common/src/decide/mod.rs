@@ -17,7 +17,7 @@ use crate::reason::{Reason, Verdict};
 use essential::essential;
 use rules::rules;
 
-/// Seconds for which a first fragment's verdict holds: RFC 791 section 3.2 asks receivers for 15,
+/// Seconds for which a datagram may be continued: RFC 791 section 3.2 asks receivers for 15,
 /// Linux waits 30 (`net.ipv4.ipfrag_time`).
 pub const FRAGMENT_SECONDS: u64 = 30;
 
@@ -29,10 +29,10 @@ pub trait Policy: Lines {
     /// Seconds since 1970-01-01 UTC.
     fn now(&self) -> u64;
 
-    /// What was kept about a datagram's first fragment.
+    /// What was kept about a datagram.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentState>;
 
-    /// Keeps the verdict on a first fragment for the rest of its datagram.
+    /// Keeps what has passed of a datagram.
     fn keep_fragment(&self, key: &FragmentKey, state: &FragmentState);
 }
 
@@ -62,15 +62,15 @@ pub struct FragmentKey {
 
 const _: () = assert!(size_of::<FragmentKey>() == 56);
 
-/// What is kept about a first fragment that passed.
+/// What is kept about a datagram whose first fragment passed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FragmentState {
-    /// When it passed, in seconds since 1970-01-01 UTC.
+    /// When the first fragment passed, in seconds since 1970-01-01 UTC.
     pub since: u64,
-    /// The rule that let it pass.
-    pub rule: u32,
-    /// Where it ended in the datagram, in bytes.
+    /// The service that it named, as [`Flow::service`] gives it.
+    pub service: u32,
+    /// Where in the datagram the last fragment that passed ended, in bytes.
     pub end: u32,
 }
 

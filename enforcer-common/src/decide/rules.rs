@@ -1,27 +1,34 @@
-//! Deny, allow, default verdict; and what a datagram's first fragment decides for the rest.
+//! Deny, allow, default verdict; and what a datagram's first fragment says for the rest.
 
 use super::{Case, FRAGMENT_SECONDS, FragmentKey, FragmentState, Policy};
 use crate::flow::{FAMILY_V4, Flow, Fragment};
 use crate::image::{self, Corrupt, GroupEntry, Word, kind};
 use crate::reason::Reason;
 
-/// What the rules say; a later fragment shares the verdict of its first one.
+/// What the rules say. A later fragment is judged as the service that its first one named, by the
+/// rules of now.
 #[inline(always)]
 pub(super) fn rules<P: Policy>(
     policy: &P,
     case: &mut Case,
     entry: GroupEntry,
 ) -> Result<Reason, Reason> {
-    if case.flow.fragment == Fragment::Later {
-        return later_fragment(policy, case);
+    let fragment = case.flow.fragment;
+    let state = if fragment == Fragment::Later {
+        datagram(policy, &case.flow)?
+    } else {
+        FragmentState { since: 0, service: case.flow.service(), end: 0 }
+    };
+    let reason = first_match(policy, case, entry, state.service)?;
+    if fragment == Fragment::Whole || !(reason.passes() || entry.observes()) {
+        return Ok(reason);
     }
-    let reason = first_match(policy, case, entry)?;
-    if case.flow.fragment == Fragment::First && (reason.passes() || entry.observes()) {
-        let end = u32::from(case.flow.fragment_length);
-        let state = FragmentState { since: policy.now(), rule: case.decision.rule, end };
-        policy.keep_fragment(&fragment_key(&case.flow), &state);
-    }
-    Ok(reason)
+    let flow = &case.flow;
+    let later = fragment == Fragment::Later;
+    let since = if later { state.since } else { policy.now() };
+    let end = u32::from(flow.fragment_offset) + u32::from(flow.fragment_length);
+    policy.keep_fragment(&fragment_key(flow), &FragmentState { since, end, ..state });
+    Ok(if later && reason.passes() { Reason::FragmentOfPassed } else { reason })
 }
 
 #[inline(always)]
@@ -39,10 +46,11 @@ fn fragment_key(flow: &Flow) -> FragmentKey {
     }
 }
 
-/// A later fragment shares the verdict of the first, and must not write into it.
+/// The datagram that a later fragment continues. It must not write into what has passed of it:
+/// RFC 5722, and for IPv4 the same. So the fragments of a datagram pass in their order only, and
+/// one number remembers them all.
 #[inline(always)]
-fn later_fragment<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> {
-    let flow = &case.flow;
+fn datagram<P: Policy>(policy: &P, flow: &Flow) -> Result<FragmentState, Reason> {
     let Some(state) = policy.fragment(&fragment_key(flow)) else {
         return Err(Reason::FragmentOrphan);
     };
@@ -52,8 +60,7 @@ fn later_fragment<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reas
     if u32::from(flow.fragment_offset) < state.end {
         return Err(Reason::FragmentOverlap);
     }
-    case.decision.rule = state.rule;
-    Ok(Reason::FragmentOfPassed)
+    Ok(state)
 }
 
 /// Deny, allow, default verdict.
@@ -62,6 +69,7 @@ fn first_match<P: Policy>(
     policy: &P,
     case: &mut Case,
     entry: GroupEntry,
+    service: u32,
 ) -> Result<Reason, Reason> {
     let Case { flow, decision, .. } = case;
     let descriptor = entry.descriptor();
@@ -72,7 +80,7 @@ fn first_match<P: Policy>(
         } else {
             image::destination_v6(policy, descriptor, destination.high, destination.low)?
         };
-        let word = endpoint(policy, word, flow.service())?;
+        let word = endpoint(policy, word, service)?;
         match word.kind() {
             kind::NONE => {}
             kind::PASS => {

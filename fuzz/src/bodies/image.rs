@@ -87,7 +87,7 @@ impl decide::Policy for Damaged {
 
     /// Every datagram has been seen: later fragments are judged to the end.
     fn fragment(&self, _: &FragmentKey) -> Option<FragmentState> {
-        Some(FragmentState { since: NOW as u64, rule: 0, end: 64 })
+        Some(FragmentState { since: NOW as u64, service: 0, end: 64 })
     }
 
     fn keep_fragment(&self, _: &FragmentKey, _: &FragmentState) {}

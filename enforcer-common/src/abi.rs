@@ -47,7 +47,9 @@ pub const GENERATION: &str = "GENERATION";
 
 /// Slot of the generation in force.
 pub const SLOT_CURRENT: u32 = 0;
-/// Slots of the program array; the second waits for a generation to fall back to.
+/// Slot of the generation that decides again when a new one is not confirmed in time.
+pub const SLOT_PREVIOUS: u32 = 1;
+/// Slots of the program array.
 pub const SLOTS: u32 = 2;
 
 /// Entries of the per-CPU budget table; a power of two.
@@ -84,8 +86,10 @@ pub const PROBE_MAGIC: u64 = 0x656e_666f_7263_6572;
 pub struct Control {
     /// Wall clock less boot clock, in nanoseconds, two's complement.
     pub wall_offset: u64,
-    /// Zero: room for a deadline.
-    pub reserved: [u64; 7],
+    /// While it is not zero: when [`SLOT_PREVIOUS`] decides again, boot clock, in nanoseconds.
+    pub deadline: u64,
+    /// Zero.
+    pub reserved: [u64; 6],
 }
 
 const _: () = assert!(size_of::<Control>() == 64);

@@ -23,12 +23,12 @@ mod programs {
     use aya_ebpf::helpers::bpf_xdp_get_buff_len;
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
-    use enforcer_common::abi::SLOT_CURRENT;
+    use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
     use enforcer_common::decide::{self, Case};
     use enforcer_common::packet::Packet;
     use enforcer_common::reason::{Reason, Verdict};
 
-    use crate::maps::{CASE, GENERATIONS, Maps};
+    use crate::maps::{CASE, CONTROL, GENERATIONS, Maps, boot_time};
     use crate::{record, scattered};
 
     /// Attached to interfaces: finds the generation in force.
@@ -60,11 +60,25 @@ mod programs {
 
     #[inline(always)]
     fn tail_call(ctx: &XdpContext) -> u32 {
+        // Both slots are constants, so that the kernel makes direct jumps of them.
         // SAFETY: the context is the one that the kernel passed. It returns only when the slot is
         // empty.
-        unsafe { GENERATIONS.tail_call(ctx, SLOT_CURRENT) };
+        unsafe {
+            if is_overdue() {
+                GENERATIONS.tail_call(ctx, SLOT_PREVIOUS);
+            } else {
+                GENERATIONS.tail_call(ctx, SLOT_CURRENT);
+            }
+        }
         record::count(Reason::NoPolicy, 0);
         xdp_action::XDP_DROP
+    }
+
+    /// Whether a generation that waits to be confirmed was not. The clock is read only then.
+    #[inline(always)]
+    fn is_overdue() -> bool {
+        let deadline = CONTROL.get(0).map_or(0, |control| control.deadline);
+        deadline != 0 && boot_time() >= deadline
     }
 
     #[inline(always)]

@@ -10,7 +10,7 @@ mod essential;
 mod rules;
 
 use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow};
-use crate::image::{self, Corrupt, Layout, Lines, NO_DEVICE, NO_RULE, Word, kind};
+use crate::image::{self, Corrupt, GroupEntry, Layout, Lines, NO_DEVICE, NO_RULE, Word, kind};
 use crate::packet::Frame;
 use crate::parse::{parse, settle};
 use crate::reason::{Reason, Verdict};
@@ -145,6 +145,7 @@ pub struct Case {
     /// What is decided.
     pub decision: Decision,
     identity: Identity,
+    datagram: FragmentState,
 }
 
 impl Case {
@@ -168,6 +169,7 @@ impl Case {
             interface: 0,
             reserved: 0,
         },
+        datagram: FragmentState { since: 0, service: 0, end: 0 },
     };
 
     /// A flow that has been read, and nothing decided.
@@ -230,7 +232,7 @@ impl From<Corrupt> for Reason {
 #[inline(always)]
 fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
     let layout = policy.layout();
-    let Case { flow, decision, identity } = case;
+    let Case { flow, decision, identity, .. } = case;
     let interfaces = image::constant(&layout.interfaces);
     if interfaces == image::ABSENT {
         return Err(Reason::InterfaceUnknown);
@@ -315,6 +317,7 @@ fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> 
     let groups = image::constant(&layout.groups);
     let count = image::constant(&layout.group_count);
     let entry = image::group_entry(policy, groups, count, case.decision.group)?;
+    let entry = in_time(policy, entry)?;
     // The mode counts for malformed frames, too.
     case.identity.observes = u8::from(entry.observes());
     if let Some(fault) = Reason::from_fault(case.flow.fault) {
@@ -342,6 +345,17 @@ fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> 
         return Err(Reason::Quarantine);
     }
     rules(policy, case, entry)
+}
+
+/// The entry with the mode that holds now.
+#[inline(always)]
+fn in_time<P: Policy>(policy: &P, entry: GroupEntry) -> Result<GroupEntry, Corrupt> {
+    if !entry.is_timed() {
+        return Ok(entry);
+    }
+    let line = policy.line(entry.descriptor()).ok_or(Corrupt)?;
+    let until = line.word(image::top::UNTIL).ok_or(Corrupt)?;
+    Ok(if policy.now() < u64::from(until) { entry } else { entry.afterwards() })
 }
 
 /// Whether the device is where it belongs.

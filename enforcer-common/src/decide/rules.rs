@@ -2,7 +2,8 @@
 
 use super::{Case, FRAGMENT_SECONDS, FragmentKey, FragmentState, Policy};
 use crate::flow::{FAMILY_V4, Flow, Fragment};
-use crate::image::{self, Corrupt, GroupEntry, Word, kind};
+use crate::image::{self, Corrupt, GroupEntry, NO_RULE, Word, kind};
+use crate::parse::settle;
 use crate::reason::Reason;
 
 /// What the rules say. A later fragment is judged as the service that its first one named, by the
@@ -13,21 +14,26 @@ pub(super) fn rules<P: Policy>(
     case: &mut Case,
     entry: GroupEntry,
 ) -> Result<Reason, Reason> {
-    let fragment = case.flow.fragment;
-    let state = if fragment == Fragment::Later {
+    case.datagram = if case.flow.fragment == Fragment::Later {
         datagram(policy, &case.flow)?
     } else {
         FragmentState { since: 0, service: case.flow.service(), end: 0 }
     };
-    let reason = first_match(policy, case, entry, state.service)?;
+    settle();
+    case.decision.reason = first_match(policy, case, entry)?;
+    settle();
+    let reason = case.decision.reason;
+    let fragment = case.flow.fragment;
     if fragment == Fragment::Whole || !(reason.passes() || entry.observes()) {
         return Ok(reason);
     }
-    let flow = &case.flow;
+    let Case { flow, datagram, .. } = case;
     let later = fragment == Fragment::Later;
-    let since = if later { state.since } else { policy.now() };
-    let end = u32::from(flow.fragment_offset) + u32::from(flow.fragment_length);
-    policy.keep_fragment(&fragment_key(flow), &FragmentState { since, end, ..state });
+    datagram.end = u32::from(flow.fragment_offset) + u32::from(flow.fragment_length);
+    if !later {
+        datagram.since = policy.now();
+    }
+    policy.keep_fragment(&fragment_key(flow), datagram);
     Ok(if later && reason.passes() { Reason::FragmentOfPassed } else { reason })
 }
 
@@ -63,38 +69,52 @@ fn datagram<P: Policy>(policy: &P, flow: &Flow) -> Result<FragmentState, Reason>
     Ok(state)
 }
 
-/// Deny, allow, default verdict.
+/// Deny, allow, default verdict; live rules count beside those of the policy.
 #[inline(always)]
 fn first_match<P: Policy>(
     policy: &P,
     case: &mut Case,
     entry: GroupEntry,
-    service: u32,
 ) -> Result<Reason, Reason> {
-    let Case { flow, decision, .. } = case;
     let descriptor = entry.descriptor();
     if descriptor != image::ABSENT {
+        let Case { flow, decision, datagram, .. } = case;
         let destination = flow.destination;
         let word = if flow.family == FAMILY_V4 {
             image::look_up_top(policy, descriptor, destination.to_v4())?
         } else {
             image::destination_v6(policy, descriptor, destination.high, destination.low)?
         };
-        let word = endpoint(policy, word, service)?;
+        let word = image::look_up_32(policy, word, datagram.service)?;
+        // A word of the image, until it is a rule's number below.
+        decision.rule = if image::constant(&policy.layout().flags) & image::flag::EXPIRING != 0 {
+            unexpired(policy, word)?.0
+        } else {
+            word.0
+        };
+        let live = policy.line(descriptor).and_then(|line| line.word(image::top::LIVE));
+        let live = live.ok_or(Corrupt)?;
+        if live != 0 {
+            settle();
+            beside(policy, case, live)?;
+        }
+        settle();
+        let word = Word(case.decision.rule);
+        case.decision.rule = NO_RULE;
         match word.kind() {
             kind::NONE => {}
             kind::PASS => {
-                decision.rule = word.payload();
+                case.decision.rule = word.payload();
                 return Ok(Reason::Allow);
             }
             kind::DROP => {
-                decision.rule = word.payload();
+                case.decision.rule = word.payload();
                 return Ok(Reason::Deny);
             }
             _ => return Err(Reason::Corrupt),
         }
     }
-    Ok(match (entry.default_pass(), decision.group) {
+    Ok(match (entry.default_pass(), case.decision.group) {
         (true, 0) => Reason::UnknownPass,
         (true, _) => Reason::DefaultPass,
         (false, 0) => Reason::Unknown,
@@ -102,17 +122,33 @@ fn first_match<P: Policy>(
     })
 }
 
-/// From what covers a destination to what decides for one of its services, now.
+/// Puts the word of the live rules in the place of the policy's where it decides: deny wins
+/// wherever it stands, and of two that say the same the policy's rule counts.
 #[inline(always)]
-fn endpoint<P: Policy>(policy: &P, word: Word, service: u32) -> Result<Word, Corrupt> {
-    let mut word = image::look_up_32(policy, word, service)?;
-    if image::constant(&policy.layout().flags) & image::flag::EXPIRING != 0 {
-        let mut left = image::MAX_EXPIRING;
-        while left > 0 && word.kind() == kind::EXPIRES {
-            let line = policy.line(word.payload()).ok_or(Corrupt)?;
-            word = image::expiry::at(line, policy.now())?;
-            left -= 1;
-        }
+fn beside<P: Policy>(policy: &P, case: &mut Case, live: u32) -> Result<(), Corrupt> {
+    let service = case.datagram.service;
+    let destination = case.flow.destination;
+    let word = if case.flow.family == FAMILY_V4 {
+        image::live_v4(policy, live, destination.to_v4(), service)?
+    } else {
+        image::live_v6(policy, live, (destination.high, destination.low), service)?
+    };
+    let word = unexpired(policy, word)?;
+    let decided = Word(case.decision.rule).kind();
+    if decided == kind::NONE || decided == kind::PASS && word.kind() == kind::DROP {
+        case.decision.rule = word.0;
+    }
+    Ok(())
+}
+
+/// What holds now of a word that may have an end.
+#[inline(always)]
+fn unexpired<P: Policy>(policy: &P, mut word: Word) -> Result<Word, Corrupt> {
+    let mut left = image::MAX_EXPIRING;
+    while left > 0 && word.kind() == kind::EXPIRES {
+        let line = policy.line(word.payload()).ok_or(Corrupt)?;
+        word = image::expiry::at(line, policy.now())?;
+        left -= 1;
     }
     Ok(word)
 }

@@ -25,8 +25,8 @@
 pub mod walk;
 
 pub use walk::{
-    bucket_hashes, declares_vlan, destination_v6, group_entry, index_64, look_up_32, look_up_64,
-    look_up_128, look_up_exact, look_up_top,
+    bucket_hashes, declares_vlan, destination_v6, group_entry, index_64, live_v4, live_v6,
+    look_up_32, look_up_64, look_up_128, look_up_exact, look_up_top,
 };
 
 /// 64 bytes, one cache line: the unit of a policy image. Eight 64-bit numbers in host order.
@@ -50,6 +50,12 @@ pub const MAX_DEPTH_32: u32 = 3;
 pub const MAX_DEPTH_TOP: u32 = 4;
 /// Inner levels of a 64-bit tree: 5 · 8^7 intervals.
 pub const MAX_DEPTH_64: u32 = 7;
+
+/// Inner levels of the 32-bit trees of live rules, those below a [`top`] included: 12 · 8 · 16
+/// intervals of addresses, 8 · 16 of services.
+pub const MAX_DEPTH_LIVE: u32 = 1;
+/// Inner levels of the 64-bit trees of live rules: 5 · 8^2 intervals.
+pub const MAX_DEPTH_LIVE_64: u32 = 2;
 
 /// Ends in an inner line of a 32-bit tree.
 pub const INNER_32: usize = 15;
@@ -304,6 +310,24 @@ impl GroupEntry {
         Self(descriptor as u64 | (mode as u64) << 32 | (default_pass as u64) << 40)
     }
 
+    /// The same entry, whose mode gives way to `afterwards` at the time that is in
+    /// [`top::UNTIL`] of its descriptor, which must not be [`ABSENT`].
+    pub const fn until(self, afterwards: Mode) -> Self {
+        Self(self.0 | (afterwards as u64) << 48 | 1 << 41)
+    }
+
+    /// Whether the mode has an end.
+    #[inline(always)]
+    pub const fn is_timed(self) -> bool {
+        self.0 >> 41 & 1 != 0
+    }
+
+    /// The entry once its mode has ended.
+    #[inline(always)]
+    pub const fn afterwards(self) -> Self {
+        Self(self.0 & !(0xff << 32 | 1 << 41) | (self.0 >> 48 & 0xff) << 32)
+    }
+
     /// Line of the [descriptor](top); [`ABSENT`] when the group has no rules.
     #[inline(always)]
     pub const fn descriptor(self) -> u32 {
@@ -333,7 +357,7 @@ impl GroupEntry {
 /// IPv4 destination tree and holds the word of its IPv6 tree.
 ///
 /// Words: 0 depth below this line, [`ABSENT`] for no tree; 1 the first child; 2 to 12 ends; 13
-/// the IPv6 word.
+/// the IPv6 word; 14 the line of the live rules; 15 the end of the mode.
 pub mod top {
     /// Word of the depth below this line.
     pub const DEPTH: usize = 0;
@@ -343,6 +367,12 @@ pub mod top {
     pub const ENDS: usize = 2;
     /// Word of the IPv6 tree.
     pub const V6: usize = 13;
+    /// Word of the line of the descriptor of live rules, 0 for none: rules that came after the
+    /// image was made are looked up beside the others, so that a change costs what is live and
+    /// not what is in the policy.
+    pub const LIVE: usize = 14;
+    /// Word of the end of the group's mode, in seconds since 1970-01-01 UTC: good until 2106.
+    pub const UNTIL: usize = 15;
 }
 
 /// A rule with an end, as a line: 0 the end in seconds since 1970-01-01 UTC, 1 low half the word until

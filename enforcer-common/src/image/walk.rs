@@ -2,7 +2,7 @@
 
 use super::{
     ABSENT, Corrupt, GroupEntry, INNER_32, INNER_64, LEAF_32, LEAF_64, Line, Lines, MAX_DEPTH_32,
-    MAX_DEPTH_64, MAX_DEPTH_TOP, TOP_ENDS, Word, kind, top,
+    MAX_DEPTH_64, MAX_DEPTH_LIVE, MAX_DEPTH_LIVE_64, MAX_DEPTH_TOP, TOP_ENDS, Word, kind, top,
 };
 
 #[inline(always)]
@@ -79,23 +79,49 @@ fn descend_32<const MAX: u32, L: Lines + ?Sized>(
 /// Looks a 32-bit key up in the tree that `word` names; other kinds of word are the answer.
 #[inline(always)]
 pub fn look_up_32<L: Lines + ?Sized>(lines: &L, word: Word, key: u32) -> Result<Word, Corrupt> {
+    bounded_32::<MAX_DEPTH_32, L>(lines, word, key)
+}
+
+/// The same in a tree with at most `MAX` inner levels: a deeper one is [`Corrupt`].
+#[inline(always)]
+fn bounded_32<const MAX: u32, L: Lines + ?Sized>(
+    lines: &L,
+    word: Word,
+    key: u32,
+) -> Result<Word, Corrupt> {
     let depth = word.kind().wrapping_sub(kind::TREE_32);
     if depth > MAX_DEPTH_32 {
         return Ok(word);
     }
-    descend_32::<MAX_DEPTH_32, L>(lines, word.payload(), depth, opaque(u64::from(key)))
+    if depth > MAX {
+        return Err(Corrupt);
+    }
+    descend_32::<MAX, L>(lines, word.payload(), depth, opaque(u64::from(key)))
 }
 
 /// Looks a 64-bit key up in the tree that `word` names; other kinds of word are the answer.
 #[inline(always)]
 pub fn look_up_64<L: Lines + ?Sized>(lines: &L, word: Word, key: u64) -> Result<Word, Corrupt> {
+    bounded_64::<MAX_DEPTH_64, L>(lines, word, key)
+}
+
+/// The same in a tree with at most `MAX` inner levels: a deeper one is [`Corrupt`].
+#[inline(always)]
+fn bounded_64<const MAX: u32, L: Lines + ?Sized>(
+    lines: &L,
+    word: Word,
+    key: u64,
+) -> Result<Word, Corrupt> {
     let depth = word.kind().wrapping_sub(kind::TREE_64);
     if depth > MAX_DEPTH_64 {
         return Ok(word);
     }
+    if depth > MAX {
+        return Err(Corrupt);
+    }
     let mut number = word.payload();
     let mut level = 0;
-    while level < MAX_DEPTH_64 {
+    while level < MAX {
         if level < depth {
             let line = fetch(lines, number)?;
             let child = line.word(0).ok_or(Corrupt)?;
@@ -168,6 +194,15 @@ fn in_bucket<L: Lines + ?Sized>(
 /// Looks a 32-bit key up in the tree whose [`top`] is line `number`.
 #[inline(always)]
 pub fn look_up_top<L: Lines + ?Sized>(lines: &L, number: u32, key: u32) -> Result<Word, Corrupt> {
+    bounded_top::<MAX_DEPTH_TOP, L>(lines, number, key)
+}
+
+#[inline(always)]
+fn bounded_top<const MAX: u32, L: Lines + ?Sized>(
+    lines: &L,
+    number: u32,
+    key: u32,
+) -> Result<Word, Corrupt> {
     let line = fetch(lines, number)?;
     let depth = line.word(top::DEPTH).ok_or(Corrupt)?;
     if depth == ABSENT {
@@ -176,7 +211,10 @@ pub fn look_up_top<L: Lines + ?Sized>(lines: &L, number: u32, key: u32) -> Resul
     let child = line.word(top::CHILD).ok_or(Corrupt)?;
     let key = opaque(u64::from(key));
     let rank = rank_32::<{ top::ENDS }, TOP_ENDS>(line, key);
-    descend_32::<MAX_DEPTH_TOP, L>(lines, child.wrapping_add(rank), depth, key)
+    if depth > MAX {
+        return Err(Corrupt);
+    }
+    descend_32::<MAX, L>(lines, child.wrapping_add(rank), depth, key)
 }
 
 /// Looks an IPv6 destination up in a group's descriptor.
@@ -189,6 +227,32 @@ pub fn destination_v6<L: Lines + ?Sized>(
 ) -> Result<Word, Corrupt> {
     let word = fetch(lines, number)?.word(top::V6).map(Word).ok_or(Corrupt)?;
     look_up_128(lines, word, high, low)
+}
+
+/// Looks an IPv4 destination and a service up in the descriptor of live rules.
+#[inline(always)]
+pub fn live_v4<L: Lines + ?Sized>(
+    lines: &L,
+    number: u32,
+    key: u32,
+    service: u32,
+) -> Result<Word, Corrupt> {
+    let word = bounded_top::<MAX_DEPTH_LIVE, L>(lines, number, key)?;
+    bounded_32::<MAX_DEPTH_LIVE, L>(lines, word, service)
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub fn live_v6<L: Lines + ?Sized>(
+    lines: &L,
+    number: u32,
+    (high, low): (u64, u64),
+    service: u32,
+) -> Result<Word, Corrupt> {
+    let word = fetch(lines, number)?.word(top::V6).map(Word).ok_or(Corrupt)?;
+    let word = bounded_64::<MAX_DEPTH_LIVE_64, L>(lines, word, high)?;
+    let word = bounded_64::<MAX_DEPTH_LIVE_64, L>(lines, word, low)?;
+    bounded_32::<MAX_DEPTH_LIVE, L>(lines, word, service)
 }
 
 /// Reads a group's entry.

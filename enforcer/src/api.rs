@@ -104,7 +104,7 @@ pub struct ProblemReport {
 
 /// A policy on its way to the daemon: the document and the files that its sets name, so that
 /// what is in force never depends on files that change later. `PUT /v1/policy`.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct PolicyBundle {
     /// The document's file name as the operator gave it.
     pub file: String,
@@ -116,6 +116,66 @@ pub struct PolicyBundle {
     /// Only say what would change.
     #[serde(default)]
     pub dry_run: bool,
+    /// Return to the policy before unless it is confirmed within so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<u32>,
+    /// Apply even if it cuts the operator's own session off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
+    /// The operator's own session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Session>,
+    /// Why it is applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A remote session that must not be cut off, seen from the gateway.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Session {
+    /// Where the operator sits.
+    pub peer: std::net::SocketAddr,
+    /// Where the session ends on the gateway.
+    pub local: std::net::SocketAddr,
+}
+
+/// A change to what is in force, beside the policy file. `POST /v1/live`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct LiveRequest {
+    /// The change; `id`, `since` and `by` are the daemon's to fill in.
+    #[serde(flatten)]
+    pub change: crate::policy::live::Change,
+    /// Make it even if it cuts the operator's own session off.
+    #[serde(default)]
+    pub force: bool,
+    /// The operator's own session.
+    #[serde(default)]
+    pub session: Option<Session>,
+}
+
+/// The answer to a live change, made or revoked.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+pub struct LiveReport {
+    /// The change that was made, or the one that was revoked.
+    pub change: crate::policy::live::Change,
+    /// Generation in force after the call.
+    pub generation: u64,
+    /// What the operator should know: a deny rule that still wins, say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    /// Milliseconds from the request to the change being in force.
+    pub milliseconds: f64,
+}
+
+/// The answer to `POST /v1/confirm` and `POST /v1/rollback`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Decided {
+    /// Revision in force after the call.
+    pub revision: u64,
+    /// Generation in force after the call.
+    pub generation: u64,
+    /// What happened, in words.
+    pub text: String,
 }
 
 /// The answer to `PUT /v1/policy`. HTTP status 200; 422 when `problems` has an error.
@@ -133,6 +193,9 @@ pub struct ApplyReport {
     pub problems: Vec<ProblemReport>,
     /// Milliseconds from the request to the new policy being in force.
     pub milliseconds: f64,
+    /// When the policy before returns unless this one is confirmed, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_until: Option<String>,
 }
 
 /// One line of a difference between two policies.
@@ -169,6 +232,12 @@ pub struct Status {
     pub reasons: Vec<ReasonCount>,
     /// Groups and their modes.
     pub groups: Vec<GroupStatus>,
+    /// Changes beside the policy file, in force now.
+    #[serde(default)]
+    pub live: Vec<crate::policy::live::Change>,
+    /// When the policy before returns unless the one in force is confirmed, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_until: Option<String>,
     /// What needs the operator's attention, in sentences.
     pub warnings: Vec<String>,
 }
@@ -240,6 +309,9 @@ pub struct GroupStatus {
     pub name: String,
     /// `enforce`, `observe` or `quarantine`.
     pub mode: String,
+    /// When the mode ends, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
     /// `drop` or `pass`.
     pub default: String,
     /// Members in its definition.
@@ -294,8 +366,11 @@ pub struct RuleRow {
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// File and line.
+    /// File and line, or who made it by command.
     pub place: String,
+    /// Whether it was made by command and stands beside the policy file.
+    #[serde(default)]
+    pub live: bool,
 }
 
 /// `POST /v1/explain`.

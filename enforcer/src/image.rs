@@ -14,26 +14,28 @@ pub struct Image {
     pub layout: Layout,
     /// The lines.
     pub lines: Vec<Line>,
-    /// Number of rules: counters that the generation needs.
+    /// Counters that the generation needs: one a rule, and some in reserve.
     pub rules: u32,
+    /// Lines in reserve behind `lines`.
+    pub spare: u32,
 }
 
 impl Image {
     /// The lines as the kernel sees them: host order, [`size_of::<Line>`] bytes each.
     pub fn bytes(&self) -> &[u8] {
-        // SAFETY: `Line` is eight `u64` without padding, and the slice covers them exactly.
-        unsafe {
-            std::slice::from_raw_parts(
-                self.lines.as_ptr().cast::<u8>(),
-                self.lines.len() * size_of::<Line>(),
-            )
-        }
+        line_bytes(&self.lines)
     }
 
     /// The layout as the kernel program sees it: sixteen 32-bit numbers in host order.
     pub fn layout_bytes(&self) -> Vec<u8> {
         self.layout.to_line().0.iter().flat_map(|pair| pair.to_le_bytes()).collect()
     }
+}
+
+/// Lines as the kernel sees them.
+pub(crate) fn line_bytes(lines: &[Line]) -> &[u8] {
+    // SAFETY: `Line` is eight `u64` without padding, and the slice covers them exactly.
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<u8>(), size_of_val(lines)) }
 }
 
 /// A datagram whose first fragment passed, and what was kept of it.

@@ -1,5 +1,7 @@
 //! What the machine looks like, as the kernel says over rtnetlink.
 
+pub mod way;
+
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;

@@ -173,6 +173,7 @@ fn rule(random: &mut Random, sets: &[Arc<Set>], number: &mut u32) -> Rule {
         reason: None,
         owner: None,
         until: random.once_in(5).then(|| NOW - 2 + random.below(5) as i64),
+        live: random.once_in(6),
         place: place(),
     }
 }
@@ -287,6 +288,8 @@ pub fn policy(random: &mut Random) -> Policy {
             default: verdict(random),
             allow: (0..random.below(5)).map(|_| rule(random, &sets, &mut number)).collect(),
             deny: (0..random.below(4)).map(|_| rule(random, &sets, &mut number)).collect(),
+            timed: None,
+            device_of: None,
             place: place(),
         });
     }

@@ -243,9 +243,9 @@ impl Core {
         counters: &BTreeMap<String, (u64, u64)>,
     ) -> Option<RuleRow> {
         let names = &*self.in_force;
-        let compiled = names.compiled.rules.get(number as usize)?;
+        let compiled = (*names.compiled.rules.get(number as usize)?)?;
         let (_, rule) = compiled.rule(&names.policy)?;
-        let row = explain::row(&names.policy, *compiled)?;
+        let row = explain::row(&names.policy, compiled)?;
         let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
         // The socket tells times as this machine's clock shows them.
         let until = rule.until.and_then(|until| {

@@ -7,19 +7,20 @@ use jiff::{Timestamp, ZonedDateTime};
 use log::{error, info, warn};
 use tokio::task::JoinHandle;
 
-use super::in_force::{InForce, read_bundle};
-use super::report::{Reporter, wall_offset};
-use super::source::{choose, load};
+use super::apply;
+use super::confirm::Unconfirmed;
+use super::in_force::InForce;
+use super::report::Reporter;
+use super::source::choose;
 use super::state::{Counters, Saved, State};
-use super::{Error, failure};
-use crate::api::{ApplyReport, Detached, Failure, PolicyBundle};
+use super::{Error, failure, wall_offset};
+use crate::api::Detached;
 use crate::config::{Settings, Xdp};
 use crate::control::hub::{Hub, timestamp};
 use crate::dataplane::events::Reader;
 use crate::dataplane::generation::Generation;
 use crate::dataplane::pins::Pins;
 use crate::dataplane::{Attached, Dataplane, Preference};
-use crate::policy::{Site, diff, report};
 use crate::site::{Kernel, Link};
 
 /// What the daemon owns.
@@ -37,7 +38,8 @@ pub(super) struct Core {
     /// What the operator should know, beside the policy's own warnings.
     pub(super) warnings: Vec<String>,
     pub(super) started: String,
-    state: State,
+    pub(super) pending: Option<Unconfirmed>,
+    pub(super) state: State,
     lost: u64,
 }
 
@@ -66,7 +68,13 @@ impl Core {
 
         let mut warnings = Vec::new();
         let saved = state.policy();
-        let mut in_force = choose(&settings, saved.as_ref(), &site, &mut warnings)?;
+        let live = state.live().unwrap_or_else(|text| {
+            error!("{text}");
+            warnings.push(text);
+            Vec::new()
+        });
+        let saved = without_unconfirmed(&state, saved, &mut warnings);
+        let mut in_force = choose(&settings, saved.as_ref(), &live, &site, &mut warnings)?;
         let same = saved.as_ref().filter(|saved| saved.digest == in_force.digest);
         in_force.revision = match (same, &saved) {
             (Some(same), _) => same.revision,
@@ -92,6 +100,7 @@ impl Core {
             retired: Vec::new(),
             warnings,
             started: now(),
+            pending: None,
             state,
             lost: 0,
         };
@@ -104,8 +113,10 @@ impl Core {
             warn!("interface with index {index} is no longer protected: it is not in the settings");
         }
         core.confirm().await?;
-        let saved = core.saved();
-        core.state.prepare(&saved)?.commit()?;
+        let aside = saved.and_then(|saved| saved.aside);
+        core.state.prepare(&apply::saved(&core.in_force, aside))?.commit()?;
+        core.state.prepare_live(&core.in_force.live)?.commit()?;
+        core.state.forget_unconfirmed();
         info!(
             "enforcing revision {} (generation {}) on {}",
             core.in_force.revision,
@@ -154,128 +165,11 @@ impl Core {
         Ok(())
     }
 
-    fn saved(&self) -> Saved {
-        Saved {
-            bundle: self.in_force.bundle.clone(),
-            revision: self.in_force.revision,
-            since: self.in_force.since.clone(),
-            digest: self.in_force.digest.clone(),
-        }
-    }
-
-    /// Applies a policy, or says what it would change.
-    pub(super) async fn apply(&mut self, bundle: PolicyBundle) -> Result<ApplyReport, Failure> {
-        let begun = std::time::Instant::now();
-        let dry_run = bundle.dry_run;
-        let bundle = PolicyBundle { dry_run: false, ..bundle };
-        let (policy, mut problems) = read_bundle(&bundle);
-        let mut answer = ApplyReport {
-            revision: self.in_force.revision,
-            generation: self.in_force.generation.into(),
-            ..ApplyReport::default()
-        };
-        if report::has_errors(&problems) {
-            answer.problems = problems.iter().map(Into::into).collect();
-            return Ok(answer);
-        }
-        answer.changes = diff(&self.in_force.policy, &policy);
-        let site = self.site().await.map_err(|e| failure(&e))?;
-        let next = match InForce::compile(bundle, policy, site, problems.clone()) {
-            Ok(next) => next,
-            Err(found) => {
-                problems.extend(found);
-                answer.problems = problems.iter().map(Into::into).collect();
-                return Ok(answer);
-            }
-        };
-        answer.problems = next.warnings.iter().map(Into::into).collect();
-        let same = next.digest == self.in_force.digest && next.bundle == self.in_force.bundle;
-        if dry_run || (same && self.is_for(&next.site)) {
-            return Ok(answer);
-        }
-        let revision = self.in_force.revision + u64::from(next.digest != self.in_force.digest);
-        self.switch(InForce { revision, since: now(), ..next }).map_err(|e| failure(&e))?;
-        self.warnings.clear();
-        answer.applied = true;
-        answer.revision = self.in_force.revision;
-        answer.generation = self.in_force.generation.into();
-        answer.milliseconds = begun.elapsed().as_secs_f64() * 1e3;
-        Ok(answer)
-    }
-
-    /// Puts a compiled policy in force. The old one stays when anything fails.
-    fn switch(&mut self, mut next: InForce) -> Result<(), Error> {
-        let saved = Saved {
-            bundle: next.bundle.clone(),
-            revision: next.revision,
-            since: next.since.clone(),
-            digest: next.digest.clone(),
-        };
-        // What cannot be kept is not put in force: it would be gone after a restart.
-        let pending = self.state.prepare(&saved)?;
-        // Its numbers must have a meaning before the first frame is judged by it.
-        next.generation = self.dataplane.current().number + 1;
-        let next = Arc::new(next);
-        self.reporter.announce(next.generation, Arc::clone(&next));
-        match self.dataplane.replace(&next.compiled.image) {
-            Ok(old) => {
-                let names = std::mem::replace(&mut self.in_force, next);
-                self.retired.push((old, names));
-                if let Err(e) = pending.commit() {
-                    error!("{}", failure(&e.into()).error);
-                    self.warnings.push("the policy in force is not on disk".into());
-                }
-                info!(
-                    "revision {} is in force (generation {})",
-                    self.in_force.revision, self.in_force.generation
-                );
-                Ok(())
-            }
-            Err(e) => {
-                pending.discard();
-                Err(e.into())
-            }
-        }
-    }
-
-    /// Applies the policy file again (SIGHUP).
-    pub(super) async fn reload(&mut self) {
-        let outcome = match load(&self.settings.policy) {
-            Ok(bundle) => self.apply(bundle).await,
-            Err(e) => Err(failure(&e)),
-        };
-        match outcome {
-            Ok(answer) if answer.applied => {}
-            Ok(answer) => {
-                for problem in answer.problems {
-                    let (file, line) = (problem.file, problem.line);
-                    error!("{file}:{line}:{}: {}", problem.column, problem.message);
-                }
-                error!("the policy file has errors: revision {} stays", self.in_force.revision);
-            }
-            Err(e) => error!("cannot reload: {}", e.error),
-        }
-    }
-
-    async fn site(&self) -> Result<Site, Error> {
-        let links = self.kernel.links().await?;
-        let protected: Vec<Link> = self
-            .settings
-            .interfaces
-            .iter()
-            .filter_map(|name| links.iter().find(|link| link.name == *name).cloned())
-            .collect();
-        Ok(self.kernel.site(&protected, Timestamp::now().as_second()).await?)
-    }
-
-    /// Whether what is in force was compiled for this machine, the time aside.
-    fn is_for(&self, site: &Site) -> bool {
-        Site { now: self.in_force.site.now, ..site.clone() } == self.in_force.site
-    }
-
     /// Looks after everything that can change without us, once a second.
     pub(super) async fn watch(&mut self) {
         self.dataplane.set_wall_offset(wall_offset());
+        self.return_if_overdue();
+        self.end_changes();
         self.fold();
         let lost = self.count_lost();
         if lost > self.lost {
@@ -292,16 +186,7 @@ impl Core {
         let site = self.site().await?;
         if !self.is_for(&site) {
             info!("addresses or interfaces changed: compiling the policy for them");
-            let old = InForce::clone(&self.in_force);
-            let warnings = old.warnings.clone();
-            match InForce::compile(old.bundle, old.policy, site, warnings) {
-                Ok(next) => {
-                    self.switch(InForce { revision: old.revision, since: old.since, ..next })?;
-                }
-                Err(problems) => {
-                    problems.iter().for_each(|p| error!("{}: {}", p.place, p.message));
-                }
-            }
+            self.recompile(site)?;
         }
         for link in self.kernel.links().await? {
             let wanted = self.settings.interfaces.contains(&link.name);
@@ -331,7 +216,7 @@ impl Core {
         for (generation, names) in std::mem::take(&mut self.retired) {
             add(&mut self.counters, &generation, &names);
         }
-        let known: BTreeMap<_, _> = rules(&self.in_force).map(|id| (id, ())).collect();
+        let known: BTreeMap<_, _> = rules(&self.in_force).map(|(_, id)| (id, ())).collect();
         self.counters.retain(|id, _| known.contains_key(id.as_str()));
         if let Err(e) = self.state.save_counters(&self.counters) {
             warn!("{}", failure(&e.into()).error);
@@ -354,13 +239,39 @@ impl Core {
     }
 }
 
-fn rules(names: &InForce) -> impl Iterator<Item = &str> {
-    let rules = names.compiled.rules.iter();
-    rules.filter_map(|rule| rule.rule(&names.policy)).map(|(_, rule)| &*rule.id)
+/// The policy that was confirmed last; one that waited is set aside, and said.
+fn without_unconfirmed(
+    state: &State,
+    saved: Option<Saved>,
+    warnings: &mut Vec<String>,
+) -> Option<Saved> {
+    let Some(unconfirmed) = state.unconfirmed() else { return saved };
+    let mut saved = saved?;
+    // Confirmed, and the daemon ended before it could say so.
+    if unconfirmed.digest == saved.digest {
+        return Some(saved);
+    }
+    let text = format!(
+        "revision {} was not confirmed before the daemon ended: revision {} is in force",
+        unconfirmed.revision, saved.revision
+    );
+    warn!("{text}");
+    warnings.push(text);
+    saved.aside = Some(unconfirmed.digest);
+    Some(saved)
+}
+
+/// Ids of the rules, with their numbers.
+fn rules(names: &InForce) -> impl Iterator<Item = (u32, &str)> {
+    let rules = (0u32..).zip(&names.compiled.rules);
+    rules.filter_map(|(number, rule)| {
+        let (_, rule) = rule.as_ref()?.rule(&names.policy)?;
+        Some((number, &*rule.id))
+    })
 }
 
 fn add(counters: &mut Counters, generation: &Generation, names: &InForce) {
-    for (number, id) in (0u32..).zip(rules(names)) {
+    for (number, id) in rules(names) {
         let counter = generation.counter(number);
         let sum = counters.entry(id.to_owned()).or_default();
         sum.0 = sum.0.wrapping_add(counter.frames);

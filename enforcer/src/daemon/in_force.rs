@@ -8,7 +8,10 @@ use enforcer_common::image::NO_DEVICE;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::PolicyBundle;
-use crate::policy::{Compiled, Group, Mode, Policy, Problem, Range, Rule, Site, compile, read};
+use crate::policy::live::{Change, with_live};
+use crate::policy::{
+    Compiled, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, compile, read,
+};
 
 /// A policy that is in force, or about to be.
 #[derive(Clone, Debug)]
@@ -16,6 +19,10 @@ pub(super) struct InForce {
     /// The documents that it was read from.
     pub(super) bundle: PolicyBundle,
     /// What they say.
+    pub(super) written: Policy,
+    /// The changes beside them.
+    pub(super) live: Vec<Change>,
+    /// What both say together.
     pub(super) policy: Policy,
     /// The machine that it was compiled for.
     pub(super) site: Site,
@@ -54,6 +61,32 @@ pub(super) fn digest(bundle: &PolicyBundle) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// A policy with the changes that still fit it; the others are warned of.
+fn beside(
+    written: &Policy,
+    live: &[Change],
+    site: &Site,
+    warnings: &mut Vec<Problem>,
+) -> (Policy, Vec<Change>) {
+    let mut live: Vec<Change> =
+        live.iter().filter(|change| !change.has_ended(site.now)).cloned().collect();
+    loop {
+        match with_live(written, &live) {
+            Ok(policy) => return (policy, live),
+            Err((at, complaint)) => {
+                let change = live.remove(at);
+                let file = format!("live change by {}", change.by);
+                warnings.push(Problem {
+                    severity: Severity::Warning,
+                    place: Place { file: file.into(), line: 0, column: 0 },
+                    message: format!("`{change}` ends: {}", complaint.message),
+                    hint: complaint.hint,
+                });
+            }
+        }
+    }
+}
+
 impl InForce {
     /// Compiles a policy that was read without errors.
     ///
@@ -62,15 +95,19 @@ impl InForce {
     /// What the image cannot hold.
     pub(super) fn compile(
         bundle: PolicyBundle,
-        policy: Policy,
+        written: Policy,
+        live: &[Change],
         site: Site,
         mut warnings: Vec<Problem>,
     ) -> Result<Self, Vec<Problem>> {
+        let (policy, live) = beside(&written, live, &site, &mut warnings);
         let mut compiled = compile(&policy, &site)?;
         warnings.append(&mut compiled.warnings);
         let digest = digest(&bundle);
         Ok(Self {
             bundle,
+            written,
+            live,
             policy,
             site,
             compiled,
@@ -96,7 +133,7 @@ impl InForce {
     /// The rule with this number.
     pub(super) fn rule(&self, number: u32) -> Option<&Rule> {
         // NO_RULE is the number of none.
-        let compiled = self.compiled.rules.get(number as usize)?;
+        let compiled = (*self.compiled.rules.get(number as usize)?)?;
         compiled.rule(&self.policy).map(|(_, rule)| rule)
     }
 

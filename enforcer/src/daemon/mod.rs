@@ -1,6 +1,10 @@
 //! The daemon: one [`Input`], one loop. It owns what is in force.
 //!
-//! - `core`: the way of a policy into the kernel, and the watch over the interfaces
+//! - `core`: start, and the watch over the interfaces
+//! - `apply`: the way of a policy into force
+//! - `confirm`: policies that must be confirmed, and the way back
+//! - `live`: changes by command, beside the policy file
+//! - `session`: the branch that the operator sits on
 //! - `in_force`: a policy, its image, and what its numbers mean
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
@@ -9,9 +13,13 @@
 //! - `tags`: the watch over VLAN tags that hardware would remove
 
 mod answers;
+mod apply;
+mod confirm;
 mod core;
 mod in_force;
+mod live;
 mod report;
+mod session;
 mod source;
 mod state;
 mod tags;
@@ -181,6 +189,23 @@ pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
     };
     listen::remove_stale(&settings.socket)?;
     Ok(Detached { removed })
+}
+
+/// Nanoseconds since boot, time asleep included.
+fn boot_clock() -> u64 {
+    clock(libc::CLOCK_BOOTTIME) as u64
+}
+
+/// Wall clock less boot clock, in nanoseconds.
+fn wall_offset() -> i64 {
+    clock(libc::CLOCK_REALTIME).wrapping_sub(clock(libc::CLOCK_BOOTTIME))
+}
+
+fn clock(clock: libc::clockid_t) -> i64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable; both clocks exist on every supported kernel.
+    unsafe { libc::clock_gettime(clock, &raw mut time) };
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }
 
 /// An error as the socket tells it.

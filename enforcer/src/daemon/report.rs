@@ -10,6 +10,7 @@ use enforcer_common::wire::{mac_bytes, protocol};
 use jiff::tz::TimeZone;
 
 use super::in_force::{InForce, address};
+use super::wall_offset;
 use crate::api::{Detail, DeviceRow, Ether, Event};
 use crate::control::hub::{Hub, lost, timestamp};
 use crate::policy::Mac;
@@ -92,17 +93,6 @@ impl Reporter {
             row.last_destination = Some(format!("{destination} {service}").trim_end().into());
         }
     }
-}
-
-/// Wall clock less boot clock, in nanoseconds.
-pub(super) fn wall_offset() -> i64 {
-    let read = |clock| {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `time` is writable; both clocks exist on every supported kernel.
-        unsafe { libc::clock_gettime(clock, &raw mut time) };
-        time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
-    };
-    read(libc::CLOCK_REALTIME).wrapping_sub(read(libc::CLOCK_BOOTTIME))
 }
 
 fn time(record: &Record) -> String {

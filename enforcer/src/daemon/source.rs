@@ -10,6 +10,7 @@ use super::state::Saved;
 use super::{Error, failure};
 use crate::api::PolicyBundle;
 use crate::config::Settings;
+use crate::policy::live::Change;
 use crate::policy::{Policy, Problem, Site, read, report};
 
 /// The policy to start with: the policy file, unless another policy was applied since.
@@ -18,6 +19,7 @@ use crate::policy::{Policy, Problem, Site, read, report};
 pub(super) fn choose(
     settings: &Settings,
     saved: Option<&Saved>,
+    live: &[Change],
     site: &Site,
     warnings: &mut Vec<String>,
 ) -> Result<InForce, Error> {
@@ -27,13 +29,20 @@ pub(super) fn choose(
             "the policy in force was applied from {}; {file} is not in force",
             saved.bundle.file
         ));
-        return last_good(saved, site);
+        return last_good(saved, live, site);
     }
     let fresh = load(&settings.policy).and_then(|bundle| {
         let (policy, problems) = read_bundle(&bundle);
-        compiled(bundle, policy, problems, site)
+        compiled(bundle, policy, problems, live, site)
     });
     match (fresh, saved) {
+        (Ok(fresh), Some(saved)) if saved.aside.as_ref() == Some(&fresh.digest) => {
+            warnings.push(format!(
+                "{file} is not in force: it was rolled back, or not confirmed; `enforcer apply` \
+                 applies it"
+            ));
+            last_good(saved, live, site)
+        }
         (Ok(fresh), _) => Ok(fresh),
         (Err(e), None) => Err(e),
         (Err(e), Some(saved)) => {
@@ -43,7 +52,7 @@ pub(super) fn choose(
                 problems.iter().for_each(|p| error!("{}: {}", p.place, p.message));
             }
             warnings.push(format!("{text}: revision {} stays in force", saved.revision));
-            last_good(saved, site)
+            last_good(saved, live, site)
         }
     }
 }
@@ -52,22 +61,23 @@ fn absolute(file: &Path) -> String {
     std::fs::canonicalize(file).as_deref().unwrap_or(file).display().to_string()
 }
 
-fn last_good(saved: &Saved, site: &Site) -> Result<InForce, Error> {
+fn last_good(saved: &Saved, live: &[Change], site: &Site) -> Result<InForce, Error> {
     let (policy, problems) = read_bundle(&saved.bundle);
-    compiled(saved.bundle.clone(), policy, problems, site)
+    compiled(saved.bundle.clone(), policy, problems, live, site)
 }
 
 fn compiled(
     bundle: PolicyBundle,
     policy: Policy,
     problems: Vec<Problem>,
+    live: &[Change],
     site: &Site,
 ) -> Result<InForce, Error> {
     let file = bundle.file.clone();
     if report::has_errors(&problems) {
         return Err(Error::Problems { file, problems });
     }
-    InForce::compile(bundle, policy, site.clone(), problems)
+    InForce::compile(bundle, policy, live, site.clone(), problems)
         .map_err(|problems| Error::Problems { file, problems })
 }
 
@@ -84,7 +94,7 @@ pub(super) fn load(file: &Path) -> Result<PolicyBundle, Error> {
         files.insert(set.to_owned(), text.clone());
         Ok(text)
     });
-    let bundle = PolicyBundle { file: name, text, files, dry_run: false };
+    let bundle = PolicyBundle { file: name, text, files, ..PolicyBundle::default() };
     log::debug!("read {} ({})", bundle.file, digest(&bundle));
     Ok(bundle)
 }

@@ -9,8 +9,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::api::PolicyBundle;
+use crate::policy::live::Change;
 
 /// The policy that was in force last.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -20,6 +22,17 @@ pub(super) struct Saved {
     pub(super) since: String,
     /// Of the bundle: a file that was cut or flipped is not a policy.
     pub(super) digest: String,
+    /// Digest of a policy file that was rolled back or not confirmed: it is not taken up again
+    /// until it changes.
+    #[serde(default)]
+    pub(super) aside: Option<String>,
+}
+
+/// The live changes, and a digest of them.
+#[derive(Serialize, Deserialize)]
+struct SavedLive {
+    changes: Vec<Change>,
+    digest: String,
 }
 
 /// Frames and bytes by rule id.
@@ -54,13 +67,55 @@ impl State {
     /// The policy that was in force last; `None` if there is none or it is damaged, which is
     /// said.
     pub(super) fn policy(&self) -> Option<Saved> {
-        let path = self.dir.join("policy.json");
+        self.saved("policy.json")
+    }
+
+    /// The policy that waited to be confirmed when the daemon ended.
+    pub(super) fn unconfirmed(&self) -> Option<Saved> {
+        self.saved("unconfirmed.json")
+    }
+
+    fn saved(&self, name: &str) -> Option<Saved> {
+        let path = self.dir.join(name);
         let saved: Saved = self.read(&path)?;
         if super::in_force::digest(&saved.bundle) != saved.digest {
             log::error!("{} is damaged: its digest does not match", path.display());
             return None;
         }
         Some(saved)
+    }
+
+    /// The live changes; what is wrong with the file if it is damaged.
+    pub(super) fn live(&self) -> Result<Vec<Change>, String> {
+        let path = self.dir.join("live.json");
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let damaged = || format!("{} is damaged: its live changes are lost", path.display());
+        let saved: SavedLive = self.read(&path).ok_or_else(damaged)?;
+        if digest(&saved.changes) == saved.digest { Ok(saved.changes) } else { Err(damaged()) }
+    }
+
+    /// Writes the live changes beside the old ones.
+    pub(super) fn prepare_live(&self, changes: &[Change]) -> Result<Pending, Error> {
+        let saved = SavedLive { changes: changes.to_vec(), digest: digest(changes) };
+        self.write("live.json", &saved)
+    }
+
+    /// Writes a policy that waits to be confirmed.
+    pub(super) fn await_confirmation(&self, saved: &Saved) -> Result<(), Error> {
+        self.write("unconfirmed.json", saved)?.commit()
+    }
+
+    /// Forgets the policy that waited to be confirmed.
+    pub(super) fn forget_unconfirmed(&self) {
+        let path = self.dir.join("unconfirmed.json");
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                log::error!("cannot remove {}: {e}", path.display());
+            }
+            _ => {}
+        }
     }
 
     /// Counters of rules from generations that are gone.
@@ -109,6 +164,17 @@ impl State {
     }
 }
 
+fn digest(changes: &[Change]) -> String {
+    let mut hash = Sha256::new();
+    for change in changes {
+        // What was read from JSON can be written to it.
+        let text = serde_json::to_vec(change).unwrap_or_default();
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
+    }
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// A file that waits to take its place.
 #[must_use]
 pub(super) struct Pending {
@@ -143,10 +209,10 @@ mod tests {
             file: "p.toml".into(),
             text: "schema = 1\n".into(),
             files: BTreeMap::from([("a".into(), "10.0.0.0/8\n".into())]),
-            dry_run: false,
+            ..PolicyBundle::default()
         };
         let digest = super::super::in_force::digest(&bundle);
-        Saved { bundle, revision: 3, since: "2026-11-23T00:00:00Z".into(), digest }
+        Saved { bundle, revision: 3, since: "2026-11-23T00:00:00Z".into(), digest, aside: None }
     }
 
     #[test]

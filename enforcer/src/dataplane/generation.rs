@@ -3,7 +3,8 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 
-use aya::maps::{Map, MapData, PerCpuArray, ProgramArray};
+use aya::maps::{Map, MapData, MapError, PerCpuArray, ProgramArray};
+use aya::programs::xdp::XdpAttachType;
 use aya::programs::{ProgramError, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use enforcer_common::abi::{self, RuleCounter, map, program};
@@ -13,7 +14,8 @@ use log::{debug, warn};
 use super::memory::Memory;
 use super::pins::Pins;
 use super::{Error, OBJECT};
-use crate::image::Image;
+use crate::image::{Image, line_bytes};
+use crate::policy::compile::live::Patch;
 
 /// Whether programs see frames that are spread over fragments. A program array takes one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +71,8 @@ impl Generation {
     /// Whether its image is this one, byte for byte.
     pub fn holds(&self, pins: &Pins, image: &Image) -> Result<bool, Error> {
         let bytes = image.bytes();
-        if bytes.len() as u64 != self.image_bytes {
+        let room = bytes.len() + image.spare as usize * size_of::<Line>();
+        if room as u64 != self.image_bytes {
             return Ok(false);
         }
         let path = pins.generation(self.number).join(map::IMAGE);
@@ -77,6 +80,20 @@ impl Generation {
         let memory = Memory::map(data.fd().as_fd(), bytes.len())
             .map_err(|e| Error::io("map the memory of", &path, e))?;
         Ok(memory.starts_with(bytes))
+    }
+
+    /// Changes its image while it is in force: new lines first, then one store a group.
+    pub(super) fn patch(&self, pins: &Pins, patch: &Patch) -> Result<(), Error> {
+        let path = pins.generation(self.number).join(map::IMAGE);
+        let data = MapData::from_pin(&path).map_err(Error::Map)?;
+        let fail = |e| Error::io("change", &path, e);
+        let mut memory = Memory::map(data.fd().as_fd(), self.image_bytes as usize).map_err(fail)?;
+        let offset = patch.first as usize * size_of::<Line>();
+        memory.write_at(offset, line_bytes(&patch.lines)).map_err(fail)?;
+        for &(at, entry) in &patch.entries {
+            memory.publish(at, entry);
+        }
+        Ok(())
     }
 
     /// A rule's counters, summed over all CPUs.
@@ -98,6 +115,7 @@ pub fn load(pins: &Pins, image: &Image, number: u32) -> Result<Ebpf, Error> {
         return Err(Error::NoObject);
     }
     let lines = u32::try_from(image.lines.len()).map_err(|_| Error::TooLarge)?;
+    let lines = lines.checked_add(image.spare).ok_or(Error::TooLarge)?;
     let layout = image.layout_bytes();
     let mut ebpf = EbpfLoader::new()
         .default_map_pin_directory(pins.dir())
@@ -160,10 +178,40 @@ pub fn put_in_force(
 
 /// Empties the slot of the generation in force.
 pub fn clear(pins: &Pins) -> Result<(), Error> {
+    slots(pins)?.clear_index(&abi::SLOT_CURRENT).map_err(Error::Map)
+}
+
+/// Puts a pinned generation in the slot of the one before.
+pub(super) fn keep(pins: &Pins, number: u32) -> Result<(), Error> {
+    store(pins, number, abi::SLOT_PREVIOUS)
+}
+
+/// Puts a pinned generation in force.
+pub(super) fn put_back(pins: &Pins, number: u32) -> Result<(), Error> {
+    store(pins, number, abi::SLOT_CURRENT)
+}
+
+/// Empties the slot of the generation before.
+pub(super) fn forget(pins: &Pins) -> Result<(), Error> {
+    match slots(pins)?.clear_index(&abi::SLOT_PREVIOUS) {
+        Err(MapError::SyscallError(e)) if e.io_error.kind() == std::io::ErrorKind::NotFound => {
+            Ok(())
+        }
+        other => other.map_err(Error::Map),
+    }
+}
+
+fn slots(pins: &Pins) -> Result<ProgramArray<MapData>, Error> {
     let array = MapData::from_pin(pins.path(map::GENERATIONS)).map_err(Error::Map)?;
     let array = Map::from_map_data(array).map_err(Error::Map)?;
-    let mut array = ProgramArray::try_from(array).map_err(Error::Map)?;
-    array.clear_index(&abi::SLOT_CURRENT).map_err(Error::Map)
+    ProgramArray::try_from(array).map_err(Error::Map)
+}
+
+fn store(pins: &Pins, number: u32, slot: u32) -> Result<(), Error> {
+    let path = pins.generation(number).join("program");
+    let program = Xdp::from_pin(&path, XdpAttachType::Interface).map_err(Error::Program)?;
+    let fd = program.fd().map_err(Error::Program)?;
+    slots(pins)?.set(slot, fd, 0).map_err(Error::Map)
 }
 
 /// Loads the dispatcher as the kind that this kernel takes.

@@ -47,6 +47,19 @@ impl Memory {
         Ok(())
     }
 
+    /// Copies `bytes` to `offset`; what does not fit is an error.
+    pub(super) fn write_at(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.length) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        // SAFETY: the mapping holds `bytes.len()` bytes from `offset` on, and they do not overlap.
+        unsafe {
+            let target = self.start.as_ptr().add(offset);
+            target.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+        Ok(())
+    }
+
     /// Whether the memory begins with `bytes`.
     pub(super) fn starts_with(&self, bytes: &[u8]) -> bool {
         // SAFETY: the mapping is readable for its length and page aligned; the kernel does not
@@ -55,10 +68,29 @@ impl Memory {
         memory.starts_with(bytes)
     }
 
-    /// Stores the first eight bytes at once, after everything written before.
-    pub(super) fn publish_first(&self, value: u64) {
-        // SAFETY: page aligned, at least eight bytes, and only ever written atomically.
-        unsafe { AtomicU64::from_ptr(self.start.as_ptr().cast()) }.store(value, Ordering::Release);
+    /// Stores 64 bits at once, after everything written before; `number` counts 64-bit words.
+    ///
+    /// # Panics
+    ///
+    /// When the word is not in the memory.
+    pub(super) fn publish(&self, number: usize, value: u64) {
+        self.word(number).store(value, Ordering::Release);
+    }
+
+    /// Reads 64 bits at once.
+    ///
+    /// # Panics
+    ///
+    /// When the word is not in the memory.
+    pub(super) fn read(&self, number: usize) -> u64 {
+        self.word(number).load(Ordering::Acquire)
+    }
+
+    fn word(&self, number: usize) -> &AtomicU64 {
+        assert!(number < self.length / 8, "word {number} of {} bytes", self.length);
+        // SAFETY: page aligned, in the mapping, and its published words are only ever accessed
+        // atomically.
+        unsafe { AtomicU64::from_ptr(self.start.as_ptr().cast::<u64>().add(number)) }
     }
 }
 

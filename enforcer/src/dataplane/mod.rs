@@ -19,6 +19,7 @@ pub mod offload;
 pub mod pins;
 mod probe;
 
+use std::mem::offset_of;
 use std::os::fd::AsFd;
 
 use aya::Ebpf;
@@ -31,11 +32,16 @@ use enforcer_common::reason::Reason;
 use log::{info, warn};
 
 use crate::image::Image;
+use crate::policy::compile::live::Patch;
 pub use error::Error;
 use generation::{Generation, Kind};
 pub use links::{Attached, Preference};
 use memory::Memory;
 use pins::Pins;
+
+/// 64-bit words of [`abi::Control`].
+const WALL_OFFSET: usize = offset_of!(abi::Control, wall_offset) / 8;
+const DEADLINE: usize = offset_of!(abi::Control, deadline) / 8;
 
 /// The kernel programs. Empty when the binary was built without them.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF_OBJECT_PATH"));
@@ -48,6 +54,8 @@ pub struct Dataplane {
     ebpf: Ebpf,
     dispatcher: u32,
     current: Generation,
+    /// Decides again unless the current one is confirmed in time.
+    previous: Option<Generation>,
     reasons: PerCpuArray<MapData, ReasonCounter>,
     control: Memory,
 }
@@ -82,7 +90,12 @@ impl Dataplane {
                 .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?,
             _ => return Err(Error::Object(map::CONTROL)),
         };
-        let mut dataplane = Self { pins, kind, ebpf, dispatcher, current, reasons, control };
+        let previous = None;
+        let mut dataplane =
+            Self { pins, kind, ebpf, dispatcher, current, previous, reasons, control };
+        // What waited to be confirmed when the last daemon ended was not: its slot holds the
+        // policy before by now.
+        dataplane.disarm();
         dataplane.forget_others();
         Ok(dataplane)
     }
@@ -98,10 +111,72 @@ impl Dataplane {
         Ok(old)
     }
 
+    /// Puts another image in force until `deadline` (boot clock, in nanoseconds): from then on the
+    /// generation before decides again, by the kernel alone, unless [`Dataplane::confirm`] comes
+    /// first.
+    pub fn replace_until(&mut self, image: &Image, deadline: u64) -> Result<(), Error> {
+        let number = self.current.number + 1;
+        let mut ebpf = generation::load(&self.pins, image, number)?;
+        generation::keep(&self.pins, self.current.number)?;
+        // Armed first: should this process end here, the old generation decides in both slots.
+        self.control.publish(DEADLINE, deadline);
+        match generation::put_in_force(&self.pins, &mut ebpf, self.kind, number) {
+            Ok(next) => {
+                self.previous = Some(std::mem::replace(&mut self.current, next));
+                Ok(())
+            }
+            Err(e) => {
+                self.disarm();
+                Err(e)
+            }
+        }
+    }
+
+    /// Keeps the generation in force for good; returns the one before.
+    pub fn confirm(&mut self) -> Option<Generation> {
+        self.disarm();
+        let old = self.previous.take();
+        self.forget_others();
+        old
+    }
+
+    /// Puts the generation before in force again; returns the one that was not confirmed.
+    pub fn return_to_previous(&mut self) -> Result<Option<Generation>, Error> {
+        let Some(previous) = self.previous.take() else { return Ok(None) };
+        if let Err(e) = generation::put_back(&self.pins, previous.number) {
+            // The kernel goes on by its deadline.
+            self.previous = Some(previous);
+            return Err(e);
+        }
+        let refused = std::mem::replace(&mut self.current, previous);
+        self.disarm();
+        self.forget_others();
+        Ok(Some(refused))
+    }
+
+    fn disarm(&mut self) {
+        self.control.publish(DEADLINE, 0);
+        if let Err(e) = generation::forget(&self.pins) {
+            warn!("the generation before stays in its slot: {e}");
+        }
+    }
+
+    /// When the generation before decides again, boot clock, in nanoseconds.
+    pub fn deadline(&self) -> Option<u64> {
+        Some(self.control.read(DEADLINE)).filter(|deadline| *deadline != 0)
+    }
+
+    /// Changes the image in force: new lines first, then one store a group.
+    pub fn patch(&mut self, patch: &Patch) -> Result<(), Error> {
+        self.current.patch(&self.pins, patch)
+    }
+
     /// Removes the pins of generations that are not in force.
     fn forget_others(&mut self) {
+        let previous = self.previous.as_ref().map(|generation| generation.number);
         for number in self.pins.generations() {
             if number != self.current.number
+                && Some(number) != previous
                 && let Err(e) = self.pins.remove_generation(number)
             {
                 warn!("generation {number} stays pinned: {e}");
@@ -126,7 +201,7 @@ impl Dataplane {
 
     /// Sets what turns the boot clock into the wall clock, in nanoseconds.
     pub fn set_wall_offset(&self, offset: i64) {
-        self.control.publish_first(offset as u64);
+        self.control.publish(WALL_OFFSET, offset as u64);
     }
 
     /// Counters of every reason, summed over all CPUs.

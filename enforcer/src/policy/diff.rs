@@ -275,6 +275,8 @@ fn bare(group: &Group) -> Group {
         default: group.default,
         allow: Vec::new(),
         deny: Vec::new(),
+        timed: None,
+        device_of: None,
         place: group.place.clone(),
     }
 }

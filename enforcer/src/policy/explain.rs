@@ -149,7 +149,7 @@ pub fn explain(
     let number = decision.group as usize;
     let group = number.checked_sub(1).and_then(|index| policy.groups.get(index));
     let rule = (decision.rule != NO_RULE)
-        .then(|| compiled.rules.get(decision.rule as usize).copied())
+        .then(|| compiled.rules.get(decision.rule as usize).copied().flatten())
         .flatten();
     let near = near::Near { policy, site, case, group: number.checked_sub(1), rule, now };
     Explanation {
@@ -201,11 +201,15 @@ pub fn row(policy: &Policy, number: CompiledRule) -> Option<RuleRow> {
         frames: 0,
         bytes: 0,
         place: line(&rule.place),
+        live: rule.live,
     })
 }
 
-/// `policy.toml:12`.
+/// `policy.toml:12`; what no file says has no line.
 fn line(place: &Place) -> String {
+    if place.line == 0 {
+        return place.file.to_string();
+    }
     format!("{}:{}", place.file, place.line)
 }
 
@@ -226,6 +230,7 @@ fn suggestion(group: &Group, case: &Case) -> Option<String> {
         reason: None,
         owner: None,
         until: None,
+        live: false,
         place: group.place.clone(),
     };
     let rule = super::write::write_rule(&rule);

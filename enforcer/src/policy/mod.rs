@@ -4,6 +4,7 @@
 //! - [`address`], [`service`](Service::parse), `place`, `words`: its small words, to and from text
 //! - [`report`]: problems for people and for the API
 //! - [`diff`](mod@diff): what differs between two policies, in words
+//! - [`live`]: changes made by command, beside the policy file
 //! - [`write`](mod@write): [`Policy`] to one document that [`read`](mod@read) accepts
 //! - [`explain`]: what becomes of a described flow, why, and what nearly decided
 //! - [`compile`]: [`Policy`] and [`Site`] to the image that the kernel walks; pure
@@ -14,10 +15,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 pub mod address;
 pub mod compile;
 pub mod diff;
 pub mod explain;
+pub mod live;
 mod place;
 pub mod read;
 pub mod report;
@@ -135,7 +139,8 @@ pub struct Member {
 }
 
 /// What happens to the frames that a group's decision would drop.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// They are dropped.
     #[default]
@@ -171,8 +176,21 @@ pub struct Group {
     pub allow: Vec<Rule>,
     /// Deny rules, in the order of the document. They win over allow rules.
     pub deny: Vec<Rule>,
+    /// When the mode ends, if it was set for a time only.
+    pub timed: Option<Timed>,
+    /// The group that it was made from, for one device with live rules of its own.
+    pub device_of: Option<usize>,
     /// Place of its table.
     pub place: Place,
+}
+
+/// The end of a mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// When, in seconds since 1970-01-01 UTC.
+    pub until: i64,
+    /// What holds from then on.
+    pub afterwards: Mode,
 }
 
 /// The remote end that a rule names.
@@ -246,6 +264,8 @@ pub struct Rule {
     pub owner: Option<String>,
     /// When it ends, in seconds since 1970-01-01 UTC.
     pub until: Option<i64>,
+    /// Whether it was made by command and stands beside the policy file.
+    pub live: bool,
     /// Where it was written.
     pub place: Place,
 }

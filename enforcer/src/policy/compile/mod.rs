@@ -1,10 +1,12 @@
 //! Model to image: a pure function, the same bytes for the same input.
 //!
 //! - `cover`: what covers a key
+//! - [`live`]: what a live change adds to an image
 //! - `tree`: intervals to lines
 //! - `sources`: who a frame comes from
 
 mod cover;
+pub mod live;
 mod sources;
 mod tree;
 
@@ -30,8 +32,9 @@ const V4_MAX: u128 = u32::MAX as u128;
 pub struct Compiled {
     /// What the kernel gets.
     pub image: Image,
-    /// Rules by the number of their counter: each group's deny rules, then its allow rules.
-    pub rules: Vec<CompiledRule>,
+    /// Rules by the number of their counter: each group's deny rules, then its allow rules; live
+    /// rules behind them. `None` where a live rule was.
+    pub rules: Vec<Option<CompiledRule>>,
     /// Entries of the MAC table by slot.
     pub slots: Vec<Option<Slot>>,
     /// What the operator should know.
@@ -66,7 +69,7 @@ impl CompiledRule {
 ///
 /// What the image cannot hold, each with its place.
 pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
-    let mut builder = Builder::default();
+    let mut builder = Builder::behind(0);
     // Line 0 is the layout, known last.
     builder.append([Line::default()]);
     let mut problems = Vec::new();
@@ -94,7 +97,7 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
         .groups
         .iter()
         .flat_map(|group| group.allow.iter().chain(&group.deny))
-        .any(|rule| rule.until.is_some());
+        .any(|rule| rule.until.is_some() && !rule.live);
     let mut layout = Layout {
         groups,
         group_count: entries.len() as u32,
@@ -120,7 +123,12 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
     if let Some(first) = lines.first_mut() {
         *first = layout.to_line();
     }
-    let image = Image { layout, lines, rules: rules.len() as u32 };
+    let image = Image {
+        layout,
+        lines,
+        rules: rules.len() as u32 + live::SPARE_RULES,
+        spare: live::SPARE_LINES,
+    };
     Ok(Compiled { image, rules, slots, warnings })
 }
 
@@ -131,20 +139,53 @@ fn groups(
     site: &Site,
     problems: &mut Vec<Problem>,
     warnings: &mut Vec<Problem>,
-) -> (Vec<CompiledRule>, Vec<GroupEntry>) {
+) -> (Vec<Option<CompiledRule>>, Vec<GroupEntry>) {
+    let mut numbers = Vec::new();
+    let mut descriptors = Vec::new();
+    for (index, group) in policy.groups.iter().enumerate() {
+        // A device's own group has the trees of the group that it was made from.
+        let shared = group.device_of.and_then(|parent| descriptors.get(parent).copied());
+        descriptors.push(match shared {
+            Some(line) => line,
+            None => written(builder, index, group, site, &mut numbers, warnings).unwrap_or_else(
+                |problem| {
+                    problems.push(problem);
+                    None
+                },
+            ),
+        });
+    }
     let unknown = policy.unknown;
     let pass = unknown.default == DefaultVerdict::Pass;
     let mut entries = vec![GroupEntry::new(ABSENT, image_mode(unknown.mode), pass)];
-    let mut numbers = Vec::new();
-    for (number, group) in policy.groups.iter().enumerate() {
-        let first = numbers.len();
-        let indices = |count: usize, allow| {
-            (0..count).map(move |index| CompiledRule { group: number, allow, index })
+    for (index, (group, line)) in policy.groups.iter().zip(descriptors).enumerate() {
+        let of = |rule: CompiledRule| {
+            numbers.push(Some(rule));
+            numbers.len() as u32 - 1
         };
-        numbers.extend(indices(group.deny.len(), false));
-        numbers.extend(indices(group.allow.len(), true));
-        let rules: Vec<&Rule> = group.deny.iter().chain(&group.allow).collect();
-        for rule in rules.iter().filter(|rule| ended(rule, site)) {
+        let entry = live::entry(builder, index, group, line, site, of).unwrap_or_else(|problem| {
+            problems.push(problem);
+            GroupEntry::new(ABSENT, ImageMode::Enforce, false)
+        });
+        entries.push(entry);
+    }
+    (numbers, entries)
+}
+
+/// The descriptor of what the policy file says of a group; `None` if it has no rule for it.
+fn written(
+    builder: &mut Builder,
+    index: usize,
+    group: &Group,
+    site: &Site,
+    numbers: &mut Vec<Option<CompiledRule>>,
+    warnings: &mut Vec<Problem>,
+) -> Result<Option<Line>, Problem> {
+    let mut rules = Vec::new();
+    for (number, rule) in live::numbered(index, group).filter(|(_, rule)| !rule.live) {
+        rules.push((numbers.len() as u32, number.allow, rule));
+        numbers.push(Some(number));
+        if ended(rule, site) {
             warnings.push(Problem {
                 severity: Severity::Warning,
                 place: rule.place.clone(),
@@ -152,73 +193,53 @@ fn groups(
                 hint: Some("remove it, or give it a later `until`".into()),
             });
         }
-        let descriptor = match descriptor(builder, group, &rules, first, site) {
-            Ok(line) if rules.is_empty() => {
-                let _ = line;
-                ABSENT
-            }
-            Ok(line) => builder.append([line]),
-            Err(CoverError::TooLarge) => {
-                problems.push(too_large(group.place.clone(), "rules"));
-                ABSENT
-            }
-            Err(CoverError::Expiring(rank)) => {
-                let place = rules.get(rank).map_or(group.place.clone(), |rule| rule.place.clone());
-                problems.push(Problem {
-                    severity: Severity::Error,
-                    place,
-                    message: "more than 8 rules with `until` cover the same endpoint".into(),
-                    hint: Some("merge rules that end at the same time".into()),
-                });
-                ABSENT
-            }
-        };
-        let pass = group.default == DefaultVerdict::Pass;
-        entries.push(GroupEntry::new(descriptor, image_mode(group.mode), pass));
     }
-    (numbers, entries)
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    descriptor(builder, group, &rules, site).map(Some)
+}
+
+/// The descriptor of a group's rules, each with its number and whether it allows; deny rules first.
+fn descriptor(
+    builder: &mut Builder,
+    group: &Group,
+    rules: &[(u32, bool, &Rule)],
+    site: &Site,
+) -> Result<Line, Problem> {
+    trees(builder, rules, site).map_err(|e| match e {
+        CoverError::TooLarge => too_large(group.place.clone(), "rules"),
+        CoverError::Expiring(rank) => Problem {
+            severity: Severity::Error,
+            place: rules.get(rank).map_or(&group.place, |(.., rule)| &rule.place).clone(),
+            message: "more than 8 rules with `until` cover the same endpoint".into(),
+            hint: Some("merge rules that end at the same time".into()),
+        },
+    })
 }
 
 fn ended(rule: &Rule, site: &Site) -> bool {
     rule.until.is_some_and(|until| until <= site.now)
 }
 
-fn descriptor(
+fn trees(
     builder: &mut Builder,
-    group: &Group,
-    rules: &[&Rule],
-    first: usize,
+    rules: &[(u32, bool, &Rule)],
     site: &Site,
 ) -> Result<Line, CoverError> {
     let mut ranked = Vec::with_capacity(rules.len());
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for (rank, rule) in rules.iter().enumerate() {
-        ranked.push(Ranked {
-            number: (first + rank) as u32,
-            pass: rank >= group.deny.len(),
-            until: rule.until,
-            services: &rule.services,
-        });
+    for (rank, &(number, pass, rule)) in rules.iter().enumerate() {
+        ranked.push(Ranked { number, pass, until: rule.until, services: &rule.services });
         if ended(rule, site) {
             continue;
         }
-        let mut add = |range: Range| match range {
+        each_range(&rule.to, site, |range| match range {
             Range::V4(first, last) => v4.push((first.into(), last.into(), rank as u32)),
             Range::V6(first, last) => v6.push((first, last, rank as u32)),
-        };
-        match &rule.to {
-            To::Any => {
-                add(Range::V4(0, u32::MAX));
-                add(Range::V6(0, u128::MAX));
-            }
-            To::Gateway => site.own.iter().for_each(|&address| add(host(address))),
-            To::Local => site_prefixes(site).for_each(add),
-            To::Range(range) => add(*range),
-            To::Set(set) => set.ranges.iter().copied().for_each(add),
-        }
+        });
     }
-    let mut line = Line::default();
-    line.set_word(top::DEPTH, ABSENT);
+    let mut line = no_rules();
     if !v4.is_empty() {
         let intervals = all_rules(builder, &ranked, &v4, V4_MAX)?;
         builder.top_32(&intervals, &mut line)?;
@@ -228,6 +249,27 @@ fn descriptor(
         line.set_word(top::V6, builder.tree_128(&intervals)?.0);
     }
     Ok(line)
+}
+
+/// The ranges of a remote end, in any order.
+fn each_range(to: &To, site: &Site, mut add: impl FnMut(Range)) {
+    match to {
+        To::Any => {
+            add(Range::V4(0, u32::MAX));
+            add(Range::V6(0, u128::MAX));
+        }
+        To::Gateway => site.own.iter().for_each(|&address| add(host(address))),
+        To::Local => site_prefixes(site).for_each(add),
+        To::Range(range) => add(*range),
+        To::Set(set) => set.ranges.iter().copied().for_each(add),
+    }
+}
+
+/// A descriptor under which nothing is found.
+fn no_rules() -> Line {
+    let mut line = Line::default();
+    line.set_word(top::DEPTH, ABSENT);
+    line
 }
 
 fn image_mode(mode: Mode) -> ImageMode {

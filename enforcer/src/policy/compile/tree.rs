@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use enforcer_common::image::{
-    ABSENT, INNER_32, INNER_64, LEAF_32, LEAF_64, Line, MAX_DEPTH_32, MAX_DEPTH_64, MAX_DEPTH_TOP,
-    TOP_ENDS, Word, bucket_hashes, kind, table_entry, top,
+    ABSENT, INNER_32, INNER_64, LEAF_32, LEAF_64, Line, MAX_DEPTH_32, MAX_DEPTH_64, MAX_DEPTH_LIVE,
+    MAX_DEPTH_LIVE_64, MAX_DEPTH_TOP, TOP_ENDS, Word, bucket_hashes, kind, table_entry, top,
 };
 
 /// Keys up to and including `end`, from the end of the entry before, map to `word`.
@@ -14,19 +14,44 @@ pub(super) type Interval = (u128, Word);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
+/// Most inner levels of trees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    top: u32,
+    tree_32: u32,
+    tree_64: u32,
+}
+
+impl Limits {
+    /// What the kernel walks for the rules of a policy.
+    pub(super) const WRITTEN: Self =
+        Self { top: MAX_DEPTH_TOP, tree_32: MAX_DEPTH_32, tree_64: MAX_DEPTH_64 };
+    /// What it walks for live rules.
+    pub(super) const LIVE: Self =
+        Self { top: MAX_DEPTH_LIVE, tree_32: MAX_DEPTH_LIVE, tree_64: MAX_DEPTH_LIVE_64 };
+}
+
 /// Grows the lines of an image; equal small trees are made once.
-#[derive(Default)]
 pub(super) struct Builder {
     pub(super) lines: Vec<Line>,
+    /// Lines that are in front of `lines`.
+    base: u32,
+    pub(super) limits: Limits,
     small: HashMap<Vec<Interval>, Word>,
     single: HashMap<Line, Word>,
 }
 
 impl Builder {
+    /// Makes the lines behind the first `base` of an image.
+    pub(super) fn behind(base: u32) -> Self {
+        let (small, single) = (HashMap::new(), HashMap::new());
+        Self { lines: Vec::new(), base, limits: Limits::WRITTEN, small, single }
+    }
+
     /// Number of the next line.
     pub(super) fn next(&self) -> u32 {
         // 2^28 lines are 16 GiB: the memory ends first.
-        u32::try_from(self.lines.len()).unwrap_or(ABSENT)
+        u32::try_from(self.lines.len()).map_or(ABSENT, |lines| self.base + lines)
     }
 
     /// Appends lines and returns the number of the first.
@@ -52,14 +77,15 @@ impl Builder {
             return Ok(*word);
         }
         if let Some(&word) = self.small.get(intervals) {
-            return Ok(word);
+            let depth = word.kind() - kind::TREE_32;
+            return if depth > self.limits.tree_32 { Err(TooLarge) } else { Ok(word) };
         }
         let (mut level, mut depth) = (self.leaves_32(intervals), 0);
         while level.len() > 1 {
             level = self.inner_32(&level);
             depth += 1;
         }
-        if depth > MAX_DEPTH_32 {
+        if depth > self.limits.tree_32 {
             return Err(TooLarge);
         }
         let root = level.first().map_or(ABSENT, |node| node.1);
@@ -80,7 +106,7 @@ impl Builder {
             level = self.inner_32(&level);
             depth += 1;
         }
-        if depth > MAX_DEPTH_TOP {
+        if depth > self.limits.top {
             return Err(TooLarge);
         }
         line.set_word(top::DEPTH, depth);
@@ -144,7 +170,7 @@ impl Builder {
             level = self.inner_64(&level);
             depth += 1;
         }
-        if depth > MAX_DEPTH_64 {
+        if depth > self.limits.tree_64 {
             return Err(TooLarge);
         }
         Ok(Word::new(kind::TREE_64 + depth, level.first().map_or(ABSENT, |node| node.1)))

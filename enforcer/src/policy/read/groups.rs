@@ -37,7 +37,17 @@ impl Reader<'_> {
             let allow = self.rules(name, Action::Allow, table, &mut seen);
             canonical.push(seen.digests);
             let (name, place) = (name.to_owned(), self.lines.place(offset));
-            self.policy.groups.push(Group { name, members, mode, default, allow, deny, place });
+            self.policy.groups.push(Group {
+                name,
+                members,
+                mode,
+                default,
+                allow,
+                deny,
+                timed: None,
+                device_of: None,
+                place,
+            });
         }
         assign(&mut self.policy.groups, &canonical);
     }

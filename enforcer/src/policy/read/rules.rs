@@ -101,7 +101,18 @@ impl Reader<'_> {
         };
         let ((to, to_text), (services, service_text)) = (to?, services?);
         let (id, place) = (String::new(), self.lines.place(offset));
-        Some(Rule { id, to, to_text, services, service_text, reason, owner, until, place })
+        Some(Rule {
+            id,
+            to,
+            to_text,
+            services,
+            service_text,
+            reason,
+            owner,
+            until,
+            live: false,
+            place,
+        })
     }
 
     fn to(&mut self, table: &DeTable<'_>) -> Option<(To, String)> {

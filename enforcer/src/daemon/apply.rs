@@ -1,0 +1,210 @@
+//! The way of a policy into force.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use log::{error, info};
+
+use super::confirm::Unconfirmed;
+use super::core::{Core, now};
+use super::in_force::{InForce, read_bundle};
+use super::source::load;
+use super::state::Saved;
+use super::{Error, failure};
+use crate::api::{ApplyReport, Failure, PolicyBundle};
+use crate::exit::Exit;
+use crate::policy::{Site, diff, report};
+use crate::site::Link;
+
+/// Shortest and longest time for a confirmation, in seconds.
+const CONFIRM: std::ops::RangeInclusive<u32> = 1..=86_400;
+
+impl Core {
+    /// Applies a policy, or says what it would change.
+    pub(super) async fn apply(&mut self, bundle: PolicyBundle) -> Result<ApplyReport, Failure> {
+        let begun = Instant::now();
+        let order = Order::of(&bundle)?;
+        if !order.dry_run {
+            self.refuse_while_unconfirmed()?;
+        }
+        // What is kept is the policy, not how it was applied.
+        let bundle = PolicyBundle {
+            file: bundle.file,
+            text: bundle.text,
+            files: bundle.files,
+            ..Default::default()
+        };
+        let (policy, mut problems) = read_bundle(&bundle);
+        let mut answer = ApplyReport {
+            revision: self.in_force.revision,
+            generation: self.in_force.generation.into(),
+            ..ApplyReport::default()
+        };
+        if report::has_errors(&problems) {
+            answer.problems = problems.iter().map(Into::into).collect();
+            return Ok(answer);
+        }
+        answer.changes = diff(&self.in_force.written, &policy);
+        let site = self.site().await.map_err(|e| failure(&e))?;
+        let live = &self.in_force.live;
+        let next = match InForce::compile(bundle, policy, live, site, problems.clone()) {
+            Ok(next) => next,
+            Err(found) => {
+                problems.extend(found);
+                answer.problems = problems.iter().map(Into::into).collect();
+                return Ok(answer);
+            }
+        };
+        answer.problems = next.warnings.iter().map(Into::into).collect();
+        let same = next.digest == self.in_force.digest && next.bundle == self.in_force.bundle;
+        if order.dry_run || (same && self.is_for(&next.site)) {
+            return Ok(answer);
+        }
+        if !order.force && order.confirm.is_none() {
+            self.spare_session(order.session, &next).await?;
+        }
+        let revision = self.in_force.revision + u64::from(next.digest != self.in_force.digest);
+        let next = InForce { revision, since: now(), ..next };
+        match order.confirm {
+            None => self.switch(next, None),
+            Some(time) => self.switch_until(next, time),
+        }
+        .map_err(|e| failure(&e))?;
+        self.warnings.clear();
+        answer.applied = true;
+        answer.revision = self.in_force.revision;
+        answer.generation = self.in_force.generation.into();
+        answer.milliseconds = begun.elapsed().as_secs_f64() * 1e3;
+        answer.confirm_until = self.pending.as_ref().map(Unconfirmed::until);
+        Ok(answer)
+    }
+
+    /// Puts a compiled policy in force. The old one stays when anything fails.
+    ///
+    /// `aside` is the digest of a policy file that must not come back by itself.
+    pub(super) fn switch(&mut self, next: InForce, aside: Option<String>) -> Result<(), Error> {
+        // What cannot be kept is not put in force: it would be gone after a restart.
+        let pending = self.state.prepare(&saved(&next, aside))?;
+        let live = self.state.prepare_live(&next.live)?;
+        let next = self.announce(next);
+        match self.dataplane.replace(&next.compiled.image) {
+            Ok(old) => {
+                let names = std::mem::replace(&mut self.in_force, next);
+                self.retired.push((old, names));
+                for file in [pending, live] {
+                    if let Err(e) = file.commit() {
+                        error!("{}", failure(&e.into()).error);
+                        self.warnings.push("what is in force is not on disk".into());
+                    }
+                }
+                self.say_in_force();
+                Ok(())
+            }
+            Err(e) => {
+                pending.discard();
+                live.discard();
+                Err(e.into())
+            }
+        }
+    }
+
+    /// Numbers the next generation: its numbers must have a meaning before the first frame is
+    /// judged by it.
+    pub(super) fn announce(&self, mut next: InForce) -> Arc<InForce> {
+        next.generation = self.dataplane.current().number + 1;
+        let next = Arc::new(next);
+        self.reporter.announce(next.generation, Arc::clone(&next));
+        next
+    }
+
+    pub(super) fn say_in_force(&self) {
+        let (revision, generation) = (self.in_force.revision, self.in_force.generation);
+        info!("revision {revision} is in force (generation {generation})");
+    }
+
+    /// Compiles the documents and the live changes in force for another site, and switches.
+    pub(super) fn recompile(&mut self, site: Site) -> Result<(), Error> {
+        let old = InForce::clone(&self.in_force);
+        let warnings = old.warnings.clone();
+        let file = old.bundle.file.clone();
+        let next = InForce::compile(old.bundle, old.written, &old.live, site, warnings)
+            .map_err(|problems| Error::Problems { file, problems })?;
+        let aside = self.state.policy().and_then(|saved| saved.aside);
+        self.switch(InForce { revision: old.revision, since: old.since, ..next }, aside)
+    }
+
+    /// Applies the policy file again (SIGHUP).
+    pub(super) async fn reload(&mut self) {
+        let outcome = match load(&self.settings.policy) {
+            Ok(bundle) => self.apply(bundle).await,
+            Err(e) => Err(failure(&e)),
+        };
+        match outcome {
+            Ok(answer) if answer.applied => {}
+            Ok(answer) => {
+                for problem in answer.problems {
+                    let (file, line) = (problem.file, problem.line);
+                    error!("{file}:{line}:{}: {}", problem.column, problem.message);
+                }
+                error!("the policy file has errors: revision {} stays", self.in_force.revision);
+            }
+            Err(e) => error!("cannot reload: {}", e.error),
+        }
+    }
+
+    pub(super) async fn site(&self) -> Result<Site, Error> {
+        let links = self.kernel.links().await?;
+        let protected: Vec<Link> = self
+            .settings
+            .interfaces
+            .iter()
+            .filter_map(|name| links.iter().find(|link| link.name == *name).cloned())
+            .collect();
+        Ok(self.kernel.site(&protected, Timestamp::now().as_second()).await?)
+    }
+
+    /// Whether what is in force was compiled for this machine, the time aside.
+    pub(super) fn is_for(&self, site: &Site) -> bool {
+        Site { now: self.in_force.site.now, ..site.clone() } == self.in_force.site
+    }
+}
+
+/// How a policy is to be applied.
+struct Order {
+    dry_run: bool,
+    force: bool,
+    confirm: Option<Duration>,
+    session: Option<crate::api::Session>,
+}
+
+impl Order {
+    fn of(bundle: &PolicyBundle) -> Result<Self, Failure> {
+        if let Some(seconds) = bundle.confirm
+            && !CONFIRM.contains(&seconds)
+        {
+            return Err(Failure {
+                error: format!("{seconds} s is no time to confirm in"),
+                hint: Some(format!("{} to {} seconds", CONFIRM.start(), CONFIRM.end())),
+                exit: Exit::Usage as u8,
+            });
+        }
+        Ok(Self {
+            dry_run: bundle.dry_run,
+            force: bundle.force,
+            confirm: bundle.confirm.map(|seconds| Duration::from_secs(seconds.into())),
+            session: bundle.session,
+        })
+    }
+}
+
+/// What survives a restart.
+pub(super) fn saved(names: &InForce, aside: Option<String>) -> Saved {
+    Saved {
+        bundle: names.bundle.clone(),
+        revision: names.revision,
+        since: names.since.clone(),
+        digest: names.digest.clone(),
+        aside,
+    }
+}

@@ -1,0 +1,172 @@
+//! A policy that must be confirmed, or the one before returns: by the kernel alone, should the
+//! daemon be gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use log::{error, info, warn};
+
+use super::apply::saved;
+use super::core::Core;
+use super::in_force::{InForce, read_bundle};
+use super::{Error, boot_clock, failure};
+use crate::api::{Decided, Failure};
+use crate::control::hub::timestamp;
+use crate::exit::Exit;
+
+/// A policy in force that waits to be confirmed.
+pub(super) struct Unconfirmed {
+    /// What returns otherwise.
+    previous: Arc<InForce>,
+    /// When, boot clock, in nanoseconds.
+    deadline: u64,
+    /// The same for people.
+    at: Timestamp,
+}
+
+impl Unconfirmed {
+    /// When the policy before returns, RFC 3339.
+    pub(super) fn until(&self) -> String {
+        timestamp(&self.at.to_zoned(TimeZone::system()))
+    }
+
+    fn is_overdue(&self) -> bool {
+        boot_clock() >= self.deadline
+    }
+}
+
+impl Core {
+    /// Puts a policy in force until `time` has passed without a confirmation.
+    pub(super) fn switch_until(&mut self, next: InForce, time: Duration) -> Result<(), Error> {
+        // After a restart the old one is in force: only that is on disk as such.
+        self.state.await_confirmation(&saved(&next, None))?;
+        let next = self.announce(next);
+        let deadline = boot_clock().saturating_add(time.as_nanos() as u64);
+        let at = Timestamp::now() + (time.as_secs() as i64).seconds();
+        if let Err(e) = self.dataplane.replace_until(&next.compiled.image, deadline) {
+            self.state.forget_unconfirmed();
+            return Err(e.into());
+        }
+        let previous = std::mem::replace(&mut self.in_force, next);
+        self.say_in_force();
+        info!(
+            "revision {} returns in {} s unless it is confirmed",
+            previous.revision,
+            time.as_secs()
+        );
+        self.pending = Some(Unconfirmed { previous, deadline, at });
+        Ok(())
+    }
+
+    /// An error while a policy waits to be confirmed.
+    pub(super) fn refuse_while_unconfirmed(&mut self) -> Result<(), Failure> {
+        self.return_if_overdue();
+        let Some(pending) = &self.pending else { return Ok(()) };
+        Err(Failure {
+            error: format!(
+                "revision {} waits to be confirmed until {}",
+                self.in_force.revision,
+                pending.until()
+            ),
+            hint: Some("`enforcer confirm` keeps it, `enforcer rollback` takes it back".into()),
+            exit: Exit::Problems as u8,
+        })
+    }
+
+    /// Keeps what waits to be confirmed.
+    pub(super) fn confirm_policy(&mut self) -> Result<Decided, Failure> {
+        self.return_if_overdue();
+        let Some(pending) = self.pending.take() else {
+            return Err(Failure {
+                error: format!(
+                    "nothing waits to be confirmed: revision {} is in force",
+                    self.in_force.revision
+                ),
+                hint: Some("`enforcer history` shows what came and went".into()),
+                exit: Exit::Problems as u8,
+            });
+        };
+        let kept = self
+            .state
+            .prepare(&saved(&self.in_force, None))
+            .and_then(|policy| policy.commit())
+            .and_then(|()| self.state.prepare_live(&self.in_force.live)?.commit());
+        if let Err(e) = kept {
+            self.pending = Some(pending);
+            return Err(failure(&e.into()));
+        }
+        if let Some(old) = self.dataplane.confirm() {
+            self.retired.push((old, pending.previous));
+        }
+        self.state.forget_unconfirmed();
+        Ok(self.decided(format!("confirmed: revision {} stays in force", self.in_force.revision)))
+    }
+
+    /// Takes back what waits to be confirmed, or applies an earlier revision again.
+    pub(super) fn roll_back(&mut self, revision: Option<u64>) -> Result<Decided, Failure> {
+        self.return_if_overdue();
+        if self.pending.is_some() {
+            if revision.is_some() {
+                self.refuse_while_unconfirmed()?;
+            }
+            self.return_to_previous("taken back").map_err(|e| failure(&e))?;
+            return Ok(
+                self.decided(format!("revision {} is in force again", self.in_force.revision))
+            );
+        }
+        let earlier = self.earlier(revision)?;
+        let (policy, problems) = read_bundle(&earlier.bundle);
+        let names = &self.in_force;
+        let (live, site) = (names.live.clone(), names.site.clone());
+        let aside = Some(names.digest.clone()).filter(|digest| *digest != earlier.digest);
+        let file = earlier.bundle.file.clone();
+        let next = InForce::compile(earlier.bundle, policy, &live, site, problems)
+            .map_err(|problems| failure(&Error::Problems { file, problems }))?;
+        let next = InForce { revision: names.revision + 1, since: super::core::now(), ..next };
+        self.switch(next, aside).map_err(|e| failure(&e))?;
+        Ok(self.decided(format!(
+            "revision {} is in force: the policy of revision {} again",
+            self.in_force.revision, earlier.revision
+        )))
+    }
+
+    fn decided(&self, text: String) -> Decided {
+        let (revision, generation) = (self.in_force.revision, self.in_force.generation.into());
+        Decided { revision, generation, text }
+    }
+
+    /// Follows the kernel, where the policy before decides again already.
+    pub(super) fn return_if_overdue(&mut self) {
+        if self.pending.as_ref().is_some_and(Unconfirmed::is_overdue)
+            && let Err(e) = self.return_to_previous("not confirmed in time")
+        {
+            error!("{}", failure(&e).error);
+        }
+    }
+
+    fn return_to_previous(&mut self, why: &str) -> Result<(), Error> {
+        let Some(pending) = &self.pending else { return Ok(()) };
+        let refused = Arc::clone(&self.in_force);
+        let previous = Arc::clone(&pending.previous);
+        // Its file must not come back by itself at the next start.
+        let aside = Some(refused.digest.clone()).filter(|digest| *digest != previous.digest);
+        let kept = self.state.prepare(&saved(&previous, aside)).and_then(|file| file.commit());
+        if let Err(e) = kept {
+            error!("{}", failure(&e.into()).error);
+        }
+        if let Some(generation) = self.dataplane.return_to_previous()? {
+            self.retired.push((generation, Arc::clone(&refused)));
+        }
+        self.in_force = previous;
+        self.pending = None;
+        self.state.forget_unconfirmed();
+        let text = format!(
+            "revision {} was {why}: revision {} is in force again",
+            refused.revision, self.in_force.revision
+        );
+        warn!("{text}");
+        self.warnings.push(text);
+        Ok(())
+    }
+}

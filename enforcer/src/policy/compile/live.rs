@@ -1,0 +1,175 @@
+//! What a live change adds to an image that is in force: a few lines at its end, and the entry of
+//! a group.
+
+use enforcer_common::image::{ABSENT, GroupEntry, Line, top};
+
+use super::tree::{Builder, Limits};
+use super::{Compiled, CompiledRule, descriptor, each_range, image_mode, no_rules};
+use crate::policy::{DefaultVerdict, Group, Policy, Problem, Range, Rule, Site};
+
+/// Lines that an image has in reserve, 64 bytes each.
+pub const SPARE_LINES: u32 = 4096;
+/// Counters that an image has in reserve.
+pub const SPARE_RULES: u32 = 512;
+
+/// What makes one image of another while it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Number of the first new line.
+    pub first: u32,
+    /// Lines behind those that the image has.
+    pub lines: Vec<Line>,
+    /// Group entries to store once the lines are there: where, as the number of a 64-bit word in
+    /// the image, and what.
+    pub entries: Vec<(usize, u64)>,
+}
+
+/// What a patch makes of a compiled policy; `None` when it takes a new image: the groups are not
+/// the same, or the reserve is used up.
+///
+/// `new` must be `old` but for live rules and modes.
+pub fn patch(
+    before: &Compiled,
+    old: &Policy,
+    new: &Policy,
+    site: &Site,
+) -> Option<(Compiled, Patch)> {
+    if old.groups.len() != new.groups.len() || old.unknown != new.unknown {
+        return None;
+    }
+    let first = before.image.lines.len() as u32;
+    let mut builder = Builder::behind(first);
+    let mut rules = before.rules.clone();
+    let mut entries = Vec::new();
+    for (index, (was, group)) in old.groups.iter().zip(&new.groups).enumerate() {
+        if was.name != group.name
+            || was.device_of != group.device_of
+            || was.members != group.members
+        {
+            return None;
+        }
+        if was == group {
+            continue;
+        }
+        let at = before.image.layout.groups as usize * 8 + index + 1;
+        let current = GroupEntry(*before.image.lines.get(at / 8)?.0.get(at % 8)?);
+        let line = match current.descriptor() {
+            ABSENT => None,
+            line => Some(*before.image.lines.get(line as usize)?),
+        };
+        let known = numbers_of(before, old, index);
+        for (_, number) in &known {
+            rules[*number as usize] = None;
+        }
+        let of = |rule: CompiledRule| {
+            let id = rule.rule(new).map(|(_, rule)| rule.id.as_str());
+            let kept = known.iter().find(|(known, _)| Some(*known) == id).map(|known| known.1);
+            let number = kept.unwrap_or(rules.len() as u32);
+            match rules.get_mut(number as usize) {
+                Some(place) => *place = Some(rule),
+                None => rules.push(Some(rule)),
+            }
+            number
+        };
+        let entry = entry(&mut builder, index, group, line, site, of).ok()?;
+        entries.push((at, entry.0));
+    }
+    let lines = builder.lines;
+    let mut image = before.image.clone();
+    if lines.len() > image.spare as usize || rules.len() > image.rules as usize {
+        return None;
+    }
+    image.spare -= lines.len() as u32;
+    image.lines.extend(&lines);
+    for &(at, entry) in &entries {
+        *image.lines.get_mut(at / 8)?.0.get_mut(at % 8)? = entry;
+    }
+    let (slots, warnings) = (before.slots.clone(), before.warnings.clone());
+    let compiled = Compiled { image, rules, slots, warnings };
+    Some((compiled, Patch { first, lines, entries }))
+}
+
+/// The live rules of a group and their numbers.
+fn numbers_of<'p>(compiled: &Compiled, policy: &'p Policy, group: usize) -> Vec<(&'p str, u32)> {
+    (0u32..)
+        .zip(&compiled.rules)
+        .filter_map(|(number, rule)| {
+            let rule = rule.filter(|rule| rule.group == group)?;
+            let (_, rule) = rule.rule(policy)?;
+            rule.live.then_some((rule.id.as_str(), number))
+        })
+        .collect()
+}
+
+/// A group's rules in the order in which they decide.
+pub(super) fn numbered(index: usize, group: &Group) -> impl Iterator<Item = (CompiledRule, &Rule)> {
+    let of = move |allow: bool| {
+        move |(at, rule)| (CompiledRule { group: index, allow, index: at }, rule)
+    };
+    let deny = group.deny.iter().enumerate().map(of(false));
+    deny.chain(group.allow.iter().enumerate().map(of(true)))
+}
+
+/// The entry of a group: its written rules' descriptor, with its live rules and the end of its
+/// mode.
+pub(super) fn entry(
+    builder: &mut Builder,
+    index: usize,
+    group: &Group,
+    written: Option<Line>,
+    site: &Site,
+    mut number: impl FnMut(CompiledRule) -> u32,
+) -> Result<GroupEntry, Problem> {
+    let live: Vec<(u32, bool, &Rule)> = numbered(index, group)
+        .filter(|(_, rule)| rule.live)
+        .map(|(at, rule)| (number(at), at.allow, rule))
+        .collect();
+    let timed = group.timed.filter(|timed| timed.until > site.now);
+    let mode = match group.timed {
+        Some(ended) if timed.is_none() => ended.afterwards,
+        _ => group.mode,
+    };
+    let mut line = written.unwrap_or_else(no_rules);
+    let mut live_line = 0;
+    if !live.is_empty() {
+        builder.limits = Limits::LIVE;
+        let descriptor = descriptor(builder, group, &live, site);
+        builder.limits = Limits::WRITTEN;
+        live_line = builder.append([descriptor?]);
+    }
+    line.set_word(top::LIVE, live_line);
+    let until = timed.map_or(0, |timed| u32::try_from(timed.until).unwrap_or(u32::MAX));
+    line.set_word(top::UNTIL, until);
+    let has_line = written.is_some() || live_line != 0 || timed.is_some();
+    let descriptor = if has_line { builder.append([line]) } else { ABSENT };
+    let pass = group.default == DefaultVerdict::Pass;
+    let entry = GroupEntry::new(descriptor, image_mode(mode), pass);
+    Ok(timed.map_or(entry, |timed| entry.until(image_mode(timed.afterwards))))
+}
+
+/// The group's deny rules that take something from an allow rule of it.
+pub fn denied_by<'g>(site: &Site, group: &'g Group, allow: &Rule) -> Vec<&'g Rule> {
+    let mut wanted = Vec::new();
+    each_range(&allow.to, site, |range| wanted.push(range));
+    let denies = |deny: &&Rule| {
+        let services = deny.services.iter().any(|service| {
+            allow.services.iter().any(|s| s.first <= service.last && service.first <= s.last)
+        });
+        let mut meets = false;
+        if services && !super::ended(deny, site) {
+            each_range(&deny.to, site, |range| {
+                meets = meets || wanted.iter().any(|wanted| overlap(*wanted, range));
+            });
+        }
+        meets
+    };
+    group.deny.iter().filter(denies).collect()
+}
+
+fn overlap(one: Range, other: Range) -> bool {
+    match (one, other) {
+        (Range::V4(a, b), Range::V4(c, d)) => a <= d && c <= b,
+        (Range::V6(a, b), Range::V6(c, d)) => a <= d && c <= b,
+        _ => false,
+    }
+}

@@ -1,0 +1,362 @@
+//! Changes that an operator made by command: they stand beside the policy file until they end or
+//! are revoked.
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::address::{Complaint, quoted};
+use super::{
+    Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set, Timed, To,
+};
+
+/// Most changes at a time: what stands longer than a day belongs into the policy file.
+pub const MAX_CHANGES: usize = 256;
+/// Most ranges that the remote end of one change may have: a live set is looked up beside the
+/// policy's, in trees of their own that must stay small.
+const MAX_RANGES: usize = 256;
+
+/// A change that is in force, or was asked for.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Change {
+    /// Stable id, from the content: `l-` for rules, `m-` for modes.
+    #[serde(default)]
+    pub id: String,
+    /// Group, named device, MAC address or address.
+    pub target: String,
+    /// What it does.
+    #[serde(flatten)]
+    pub what: What,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// When it ends, in seconds since 1970-01-01 UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    /// When it was made, in the same seconds.
+    #[serde(default)]
+    pub since: i64,
+    /// Who made it.
+    #[serde(default)]
+    pub by: String,
+}
+
+/// What a [`Change`] does.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum What {
+    /// One more allow rule.
+    Allow(Endpoint),
+    /// One more deny rule.
+    Deny(Endpoint),
+    /// Another mode for a group.
+    Mode {
+        /// The mode.
+        mode: Mode,
+    },
+}
+
+/// The remote end of a live rule, as the operator wrote it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Endpoint {
+    /// As `to` in a policy.
+    pub to: String,
+    /// As `service` in a policy.
+    pub service: String,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.what {
+            What::Allow(Endpoint { to, service }) => {
+                write!(f, "allow {}: {service} to {to}", self.target)
+            }
+            What::Deny(Endpoint { to, service }) => {
+                write!(f, "deny {}: {service} to {to}", self.target)
+            }
+            What::Mode { mode } => write!(f, "mode {}: {mode}", self.target),
+        }
+    }
+}
+
+impl Change {
+    /// Whether it has ended at `now`.
+    pub fn has_ended(&self, now: i64) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+
+    /// Whether it takes the place of `other`: the same rule, or the mode of the same group.
+    pub fn replaces(&self, other: &Self) -> bool {
+        match (&self.what, &other.what) {
+            (What::Mode { .. }, What::Mode { .. }) => self.target == other.target,
+            _ => self.id == other.id,
+        }
+    }
+}
+
+/// A policy with the changes that hold beside it.
+///
+/// Live rules stand behind the policy's own in each group. A change for one device puts the
+/// device into a group of its own, of the same name and with all that its group has.
+///
+/// # Errors
+///
+/// The first change that does not fit the policy, by its place in `changes`, and why.
+pub fn with_live(policy: &Policy, changes: &[Change]) -> Result<Policy, (usize, Complaint)> {
+    let mut policy = policy.clone();
+    // Modes and groups first: a device's own group starts from what its group has by then.
+    let mut order: Vec<(usize, &Change)> = changes.iter().enumerate().collect();
+    order.sort_by_key(|(_, change)| policy.groups.iter().all(|g| g.name != change.target));
+    for (at, change) in order {
+        apply(&mut policy, change).map_err(|complaint| (at, complaint))?;
+    }
+    Ok(policy)
+}
+
+fn apply(policy: &mut Policy, change: &Change) -> Result<(), Complaint> {
+    let named = policy.groups.iter().position(|group| group.name == change.target);
+    if let What::Mode { mode } = change.what {
+        let Some(group) = named.and_then(|index| policy.groups.get_mut(index)) else {
+            return Err(unknown_group(policy, &change.target));
+        };
+        let afterwards = group.mode;
+        group.mode = mode;
+        group.timed = change.until.map(|until| Timed { until, afterwards });
+        return Ok(());
+    }
+    let rule = rule(policy, change)?;
+    let index = match named {
+        Some(index) => index,
+        None => own_group(policy, &change.target)?,
+    };
+    let Some(group) = policy.groups.get_mut(index) else { return Ok(()) };
+    match change.what {
+        What::Deny(_) => group.deny.push(rule),
+        What::Allow(_) | What::Mode { .. } => group.allow.push(rule),
+    }
+    Ok(())
+}
+
+fn unknown_group(policy: &Policy, name: &str) -> Complaint {
+    if policy.devices.iter().any(|device| device.name == name) {
+        return Complaint::new(
+            format!("{} is a device, and only a group has a mode", quoted(name)),
+            "`enforcer devices` shows its group",
+        );
+    }
+    Complaint::new(
+        format!("there is no group {}", quoted(name)),
+        "`enforcer status` lists the groups",
+    )
+}
+
+/// The rule that a change stands for.
+fn rule(policy: &Policy, change: &Change) -> Result<Rule, Complaint> {
+    let (What::Allow(end) | What::Deny(end)) = &change.what else {
+        return Err(Complaint::new("a mode is no rule", "see `enforcer mode --help`"));
+    };
+    let to = to(policy, &end.to)?;
+    if let To::Set(set) = &to
+        && set.ranges.len() > MAX_RANGES
+    {
+        return Err(Complaint::new(
+            format!("{} has more than {MAX_RANGES} ranges", quoted(&end.to)),
+            "write the rule into the policy file and apply it",
+        ));
+    }
+    let mut services = Vec::new();
+    for word in end.service.split(',') {
+        services.push(Service::parse(word.trim())?);
+    }
+    Ok(Rule {
+        id: change.id.clone(),
+        to,
+        to_text: end.to.clone(),
+        services,
+        service_text: end.service.clone(),
+        reason: change.reason.clone(),
+        owner: change.owner.clone(),
+        until: change.until,
+        live: true,
+        place: Place { file: format!("live change by {}", change.by).into(), line: 0, column: 0 },
+    })
+}
+
+fn to(policy: &Policy, text: &str) -> Result<To, Complaint> {
+    Ok(match text {
+        "any" => To::Any,
+        "gateway" => To::Gateway,
+        "local" => To::Local,
+        _ => match text.strip_prefix('@') {
+            Some(name) => To::Set(set(policy, name).ok_or_else(|| {
+                Complaint::new(
+                    format!("no rule of the policy uses a set {}", quoted(text)),
+                    "name the addresses, or write the rule into the policy file",
+                )
+            })?),
+            None => To::Range(Range::parse(text)?),
+        },
+    })
+}
+
+fn set(policy: &Policy, name: &str) -> Option<Arc<Set>> {
+    let mut rules = policy.groups.iter().flat_map(|group| group.deny.iter().chain(&group.allow));
+    rules.find_map(|rule| match &rule.to {
+        To::Set(set) if set.name == name => Some(Arc::clone(set)),
+        _ => None,
+    })
+}
+
+/// The index of the group that one device has for itself; made if need be.
+fn own_group(policy: &mut Policy, target: &str) -> Result<usize, Complaint> {
+    let selector = selector(policy, target)?;
+    let is_it = |member: &Member| member.selector == selector;
+    let own = |group: &Group| group.device_of.is_some() && group.members.iter().any(is_it);
+    if let Some(index) = policy.groups.iter().position(own) {
+        return Ok(index);
+    }
+    let parent = group_of(policy, &selector).ok_or_else(|| {
+        Complaint::new(
+            format!("{} is in no group", quoted(target)),
+            "add it to a group of the policy file, and apply that",
+        )
+    })?;
+    let place = policy.groups.get(parent).map(|group| group.place.clone());
+    let mac = match &selector {
+        Selector::Device(index) => policy.devices.get(*index).and_then(|device| device.mac),
+        _ => None,
+    };
+    let Some(group) = policy.groups.get_mut(parent) else { return Ok(parent) };
+    let mut own = group.clone();
+    // However the group names the device: it has it no longer.
+    group.members.retain(|member| {
+        member.selector != selector && mac.is_none_or(|mac| member.selector != Selector::Mac(mac))
+    });
+    own.device_of = Some(parent);
+    own.members = place.map(|place| Member { selector, place }).into_iter().collect();
+    policy.groups.push(own);
+    Ok(policy.groups.len() - 1)
+}
+
+fn selector(policy: &Policy, target: &str) -> Result<Selector, Complaint> {
+    let mac = Mac::parse(target);
+    let named =
+        |device: &super::Device| device.name == target || mac.is_some() && device.mac == mac;
+    if let Some(index) = policy.devices.iter().position(named) {
+        return Ok(Selector::Device(index));
+    }
+    if let Some(mac) = mac {
+        return Ok(Selector::Mac(mac));
+    }
+    match target.parse() {
+        Ok(address) => Ok(Selector::Addresses(Range::single(address))),
+        Err(_) => Err(Complaint::new(
+            format!("there is no group and no device {}", quoted(target)),
+            "`enforcer status` lists the groups, `enforcer devices` the devices",
+        )),
+    }
+}
+
+/// The group whose frames a device's are: the order is that of the decision.
+fn group_of(policy: &Policy, selector: &Selector) -> Option<usize> {
+    let listed = |wanted: &Selector| {
+        policy.groups.iter().position(|group| group.members.iter().any(|m| m.selector == *wanted))
+    };
+    if let Some(index) = listed(selector) {
+        return Some(index);
+    }
+    let device = match selector {
+        Selector::Device(index) => policy.devices.get(*index),
+        _ => None,
+    };
+    let mac = match selector {
+        Selector::Mac(mac) => Some(*mac),
+        _ => device.and_then(|device| device.mac),
+    };
+    if let Some(index) = mac.and_then(|mac| listed(&Selector::Mac(mac))) {
+        return Some(index);
+    }
+    let addresses = match selector {
+        Selector::Addresses(range) => std::slice::from_ref(range),
+        _ => device.map_or(&[][..], |device| &device.addresses),
+    };
+    let by_address = addresses.first().and_then(|range| widest_claim(policy, *range));
+    by_address.or_else(|| mac.and_then(|mac| prefix_claim(policy, mac)))
+}
+
+/// The group with the narrowest range around an address.
+fn widest_claim(policy: &Policy, address: Range) -> Option<usize> {
+    let mut best: Option<(u128, usize)> = None;
+    for (index, group) in policy.groups.iter().enumerate() {
+        for member in &group.members {
+            let Selector::Addresses(range) = &member.selector else { continue };
+            if let Some(size) = size_around(*range, address)
+                && best.is_none_or(|(smallest, _)| size < smallest)
+            {
+                best = Some((size, index));
+            }
+        }
+    }
+    best.map(|(_, index)| index)
+}
+
+/// How many addresses `range` has, less one, if it holds `address`.
+fn size_around(range: Range, address: Range) -> Option<u128> {
+    match (range, address) {
+        (Range::V4(first, last), Range::V4(low, high)) => {
+            (first <= low && high <= last).then(|| u128::from(last - first))
+        }
+        (Range::V6(first, last), Range::V6(low, high)) => {
+            (first <= low && high <= last).then(|| last - first)
+        }
+        _ => None,
+    }
+}
+
+fn prefix_claim(policy: &Policy, mac: Mac) -> Option<usize> {
+    let number = |mac: Mac| enforcer_common::wire::mac(mac.0);
+    let mut best: Option<(u8, usize)> = None;
+    for (index, group) in policy.groups.iter().enumerate() {
+        for member in &group.members {
+            let Selector::MacPrefix(prefix, length) = member.selector else { continue };
+            let shift = 48 - u32::from(length);
+            if number(prefix) >> shift == number(mac) >> shift
+                && best.is_none_or(|(longest, _)| length > longest)
+            {
+                best = Some((length, index));
+            }
+        }
+    }
+    best.map(|(_, index)| index)
+}
+
+/// Gives a change its id: the same for the same content, apart from every other.
+pub fn identify(change: &mut Change, others: &[Change]) {
+    let content = |change: &Change| match &change.what {
+        What::Mode { .. } => format!("mode\n{}", change.target),
+        What::Allow(end) => format!("allow\n{}\n{}\n{}", change.target, end.to, end.service),
+        What::Deny(end) => format!("deny\n{}\n{}\n{}", change.target, end.to, end.service),
+    };
+    let own = content(change);
+    let digest = Sha256::digest(own.as_bytes());
+    let letter = if matches!(change.what, What::Mode { .. }) { 'm' } else { 'l' };
+    let mut id = format!("{letter}-");
+    for (at, byte) in digest.iter().enumerate() {
+        // A `String` takes everything.
+        let _ = write!(id, "{byte:02x}");
+        let taken = |other: &Change| other.id == id && content(other) != own;
+        if at >= 3 && !others.iter().any(taken) {
+            break;
+        }
+    }
+    change.id = id;
+}
+
+#[cfg(test)]
+mod tests;

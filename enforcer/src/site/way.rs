@@ -1,0 +1,76 @@
+//! The way to a peer, as the kernel would send to it.
+
+use std::net::IpAddr;
+
+use futures_util::TryStreamExt;
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
+
+use super::{Error, Kernel};
+use crate::policy::Mac;
+
+/// How frames to a peer leave, and so how its frames arrive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Index of the interface.
+    pub interface: u32,
+    /// MAC of the peer, or of the router in front of it; `None` if no neighbour entry tells.
+    pub mac: Option<Mac>,
+}
+
+impl Kernel {
+    /// The way to `peer`; `None` if there is no route.
+    pub async fn way_to(&self, peer: IpAddr) -> Result<Option<Way>, Error> {
+        let length = if peer.is_ipv4() { 32 } else { 128 };
+        let Ok(route) = RouteMessageBuilder::<IpAddr>::new().destination_prefix(peer, length)
+        else {
+            return Ok(None);
+        };
+        // An unreachable peer is an error of the kernel's: there is no way.
+        let Ok(Some(route)) = self.handle.route().get(route.build()).execute().try_next().await
+        else {
+            return Ok(None);
+        };
+        let mut way = Way::default();
+        let mut hop = peer;
+        for attribute in &route.attributes {
+            if let RouteAttribute::Oif(index) = attribute {
+                way.interface = *index;
+            } else if let RouteAttribute::Gateway(gateway) = attribute {
+                hop = match gateway {
+                    RouteAddress::Inet(gateway) => (*gateway).into(),
+                    RouteAddress::Inet6(gateway) => (*gateway).into(),
+                    _ => hop,
+                };
+            }
+        }
+        let neighbours: Vec<_> = self
+            .handle
+            .neighbours()
+            .get()
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| Error::Request { what: "neighbours", source: Box::new(e) })?;
+        let known = neighbours.iter().filter(|n| n.header.ifindex == way.interface);
+        way.mac = known.into_iter().find_map(|neighbour| mac_of(neighbour, hop));
+        Ok(Some(way))
+    }
+}
+
+fn mac_of(neighbour: &NeighbourMessage, wanted: IpAddr) -> Option<Mac> {
+    let (mut is_it, mut mac) = (false, None);
+    for attribute in &neighbour.attributes {
+        if let NeighbourAttribute::Destination(address) = attribute {
+            is_it = match (address, wanted) {
+                (NeighbourAddress::Inet(address), IpAddr::V4(wanted)) => *address == wanted,
+                (NeighbourAddress::Inet6(address), IpAddr::V6(wanted)) => *address == wanted,
+                _ => false,
+            };
+        } else if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
+            mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+        }
+    }
+    mac.filter(|_| is_it)
+}

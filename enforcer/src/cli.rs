@@ -47,16 +47,52 @@ pub(crate) enum Command {
     /// Apply a policy: show the difference and switch all interfaces at once
     #[command(after_help = "Examples:\n  \
         enforcer apply --dry-run policy.toml\n  \
+        enforcer apply --confirm 90s policy.toml && enforcer confirm\n  \
         enforcer apply policy.toml")]
-    Apply {
-        /// Policy to apply, or - for standard input
-        policy: PathBuf,
-        /// Show the difference and change nothing
-        #[arg(long)]
-        dry_run: bool,
+    Apply(Apply),
+    /// Keep the policy that waits to be confirmed
+    #[command(after_help = "Examples:\n  \
+        enforcer apply --confirm 90s policy.toml && enforcer confirm")]
+    Confirm {
         #[command(flatten)]
         output: Output,
     },
+    /// Take back what waits to be confirmed, or apply an earlier revision again
+    ///
+    /// Live changes stay; `enforcer revoke` takes them back.
+    #[command(after_help = "Examples:\n  \
+        enforcer rollback\n  \
+        enforcer rollback 41")]
+    Rollback {
+        /// Revision to return to, see `enforcer history` [default: the one before]
+        revision: Option<u64>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Allow a destination, beside the policy file; in force when the command returns
+    #[command(after_help = "Examples:\n  \
+        enforcer allow patient-monitors 198.51.100.7 tcp/443 --for 2h --reason CHG-4711\n  \
+        enforcer allow bed-12 @update-servers --until 2026-12-01T06:00:00Z")]
+    Allow(Live),
+    /// Deny a destination, beside the policy file; in force when the command returns
+    #[command(after_help = "Examples:\n  \
+        enforcer deny cameras 203.0.113.0/24 --reason 'seen in a scan'\n  \
+        enforcer deny bed-12 any --for 1h")]
+    Deny(Live),
+    /// Take a live change back
+    #[command(after_help = "Examples:\n  \
+        enforcer revoke l-1a2b3c4d")]
+    Revoke {
+        /// Id of the change, see `enforcer status`
+        id: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Set what a group does with the frames that it would drop
+    #[command(after_help = "Examples:\n  \
+        enforcer mode patient-monitors observe --for 15m --reason 'bed 12 alarms'\n  \
+        enforcer mode cameras quarantine")]
+    Mode(Mode),
     /// Show what is enforced; exit with 1 if an interface is not
     #[command(after_help = "Examples:\n  \
         enforcer status\n  \
@@ -127,6 +163,105 @@ pub(crate) enum Command {
         /// Directory to write to
         directory: Option<PathBuf>,
     },
+}
+
+/// Options of `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// Policy to apply, or - for standard input
+    pub(crate) policy: PathBuf,
+    /// Show the difference and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Return to the policy before unless `enforcer confirm` comes in time
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    pub(crate) confirm: Option<i64>,
+    /// Apply even if it cuts your own session off
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Options of `allow` and `deny`.
+#[derive(Debug, Args)]
+pub(crate) struct Live {
+    /// Group, device, MAC address or source address
+    pub(crate) target: String,
+    /// Address, CIDR, range, @set, any, gateway or local
+    #[arg(value_name = "DEST")]
+    pub(crate) to: String,
+    /// Service, such as tcp/443 or udp/8000-8010; several with commas
+    #[arg(default_value = "any")]
+    pub(crate) service: String,
+    #[command(flatten)]
+    pub(crate) terms: Terms,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Options of `mode`.
+#[derive(Debug, Args)]
+pub(crate) struct Mode {
+    /// Group
+    pub(crate) group: String,
+    /// enforce, observe or quarantine
+    pub(crate) mode: GroupMode,
+    #[command(flatten)]
+    pub(crate) terms: Terms,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// What a group does with the frames that it would drop.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum GroupMode {
+    /// Drop them
+    Enforce,
+    /// Let them pass and say so
+    Observe,
+    /// Drop all but the essentials
+    Quarantine,
+}
+
+/// How long a change holds, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Terms {
+    /// End by itself after this time: 90s, 15m, 2h, 7d
+    #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
+    pub(crate) time: Option<i64>,
+    /// End by itself at this time
+    #[arg(long, value_name = "RFC3339", conflicts_with = "time")]
+    pub(crate) until: Option<jiff::Timestamp>,
+    /// Why: shown in every event, in status and in the history
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who answers for it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) owner: Option<String>,
+    /// Change it even if it cuts your own session off
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+impl Terms {
+    /// When the change ends, in seconds since 1970-01-01 UTC.
+    pub(crate) fn end(&self) -> Option<i64> {
+        let now = jiff::Timestamp::now().as_second();
+        let after = self.time.map(|seconds| now.saturating_add(seconds));
+        after.or(self.until.map(|until| until.as_second()))
+    }
+}
+
+/// A time such as `90s`, `15m`, `2h`, `7d`, in seconds.
+fn seconds(text: &str) -> Result<i64, String> {
+    let hint = || format!("`{text}` is not a time such as 90s, 15m, 2h or 7d");
+    let span: jiff::Span = text.parse().map_err(|_| hint())?;
+    let time = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| hint())?;
+    match time.as_secs() {
+        seconds @ 1.. => Ok(seconds),
+        _ => Err(hint()),
+    }
 }
 
 /// Options of `run`; they override the settings file.

@@ -107,7 +107,7 @@ fn explanations_agree_with_the_image_and_suggestions_work() {
             let case = host.decide(&described.frame, described.interface);
             assert_eq!(case.decision.reason, Reason::Allow, "{context}");
             assert_eq!(case.decision.verdict, Verdict::Pass, "{context}");
-            let rule = compiled.rules[case.decision.rule as usize].rule(&policy);
+            let rule = compiled.rules[case.decision.rule as usize].unwrap().rule(&policy);
             assert_eq!(rule.expect("rule").1.id, pasted(suggestion).id, "{context}");
         }
     }

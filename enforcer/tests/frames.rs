@@ -47,7 +47,7 @@ fn frames_agree_with_naive_model() {
             let case = host.decide(&frame, interface);
             let expected = naive::decide(&policy, &site, &case.flow, random::NOW);
             let rule = (case.decision.rule != NO_RULE).then(|| {
-                let number = compiled.rules[case.decision.rule as usize];
+                let number = compiled.rules[case.decision.rule as usize].unwrap();
                 number.rule(&policy).unwrap().1.id.clone()
             });
             let answer = naive::Answer {

@@ -273,7 +273,7 @@ fn prefix_lists_of_the_internet() {
             };
             let decision = host.judge(flow).decision;
             let rule = (decision.rule != NO_RULE).then(|| {
-                let number = compiled.rules[decision.rule as usize];
+                let number = compiled.rules[decision.rule as usize].unwrap();
                 number.rule(&policy).unwrap().1.id.as_str()
             });
             let expected = oracle(&policy, &sets, group, address, key);

@@ -33,7 +33,7 @@ pub fn decide(policy: &Policy, site: &Site, flow: &Flow, now: i64) -> Answer {
     let reason = reason(policy, site, flow, &sender, now, &mut rule);
     let mode = match sender.group {
         0 => policy.unknown.mode,
-        group => policy.groups[group as usize - 1].mode,
+        group => policy.groups[group as usize - 1].mode_at(now),
     };
     let verdict = if reason.passes() {
         Verdict::Pass
@@ -314,7 +314,7 @@ fn reason(
         0 => (policy.unknown.mode, policy.unknown.default),
         group => {
             let group = &policy.groups[group as usize - 1];
-            (group.mode, group.default)
+            (group.mode_at(now), group.default)
         }
     };
     if mode == Mode::Quarantine {

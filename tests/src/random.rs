@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use enforcer::policy::{
     DefaultVerdict, Device, Essential, Group, Interface, Mac, Member, Mode, Place, Policy, Range,
-    Rule, Selector, Service, Set, Site, SiteInterface, To, Unknown,
+    Rule, Selector, Service, Set, Site, SiteInterface, Timed, To, Unknown,
 };
 use enforcer_common::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use enforcer_common::wire;
@@ -178,6 +178,41 @@ fn rule(random: &mut Random, sets: &[Arc<Set>], number: &mut u32) -> Rule {
     }
 }
 
+fn timed(random: &mut Random) -> Option<Timed> {
+    let until = NOW - 2 + random.below(5) as i64;
+    random.once_in(4).then(|| Timed { until, afterwards: mode(random) })
+}
+
+/// The policy with other live rules and modes in some of its groups.
+pub fn with_other_live(random: &mut Random, policy: &Policy) -> Policy {
+    let mut policy = policy.clone();
+    let mut number = 1_000_000 + random.next() as u32 / 2;
+    let sets: Vec<_> = policy
+        .groups
+        .iter()
+        .flat_map(|group| group.deny.iter().chain(&group.allow))
+        .filter_map(|rule| match &rule.to {
+            To::Set(set) => Some(set.clone()),
+            _ => None,
+        })
+        .collect();
+    for group in &mut policy.groups {
+        if random.once_in(2) {
+            continue;
+        }
+        (group.mode, group.timed) = (mode(random), timed(random));
+        for rules in [&mut group.deny, &mut group.allow] {
+            // Some go, some stay, some come.
+            rules.retain(|rule| !rule.live || random.once_in(2));
+            for _ in 0..random.below(4) {
+                let sets = if sets.is_empty() { continue } else { &sets };
+                rules.push(Rule { live: true, ..rule(random, sets, &mut number) });
+            }
+        }
+    }
+    policy
+}
+
 fn mode(random: &mut Random) -> Mode {
     random.pick(&[Mode::Enforce, Mode::Enforce, Mode::Enforce, Mode::Observe, Mode::Quarantine])
 }
@@ -281,17 +316,21 @@ pub fn policy(random: &mut Random) -> Policy {
             };
             members.push(Member { selector, place: place() });
         }
-        groups.push(Group {
+        let mut group = Group {
             name: format!("g{index}"),
             members,
             mode: mode(random),
             default: verdict(random),
             allow: (0..random.below(5)).map(|_| rule(random, &sets, &mut number)).collect(),
             deny: (0..random.below(4)).map(|_| rule(random, &sets, &mut number)).collect(),
-            timed: None,
+            timed: timed(random),
             device_of: None,
             place: place(),
-        });
+        };
+        // Live rules stand behind the others.
+        group.allow.sort_by_key(|rule| rule.live);
+        group.deny.sort_by_key(|rule| rule.live);
+        groups.push(group);
     }
     let on = |random: &mut Random| !random.once_in(6);
     Policy {

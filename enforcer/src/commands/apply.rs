@@ -1,7 +1,6 @@
 //! `enforcer apply`: the difference, and the switch.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 
 use anyhow::Result;
 use enforcer::api::{ApplyReport, Change, PolicyBundle};
@@ -11,14 +10,19 @@ use enforcer::policy::{Problem, report};
 
 use super::document::{self, Document, text_of};
 use super::report::from_report;
-use super::text::clean;
-use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json};
+use super::text::{clean, time};
+use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json, session};
+use crate::cli;
 
-pub(super) fn run(client: &Client, policy: &Path, dry_run: bool, json: bool) -> Result<Exit> {
+pub(super) fn run(client: &Client, args: &cli::Apply) -> Result<Exit> {
     // The daemon has another working directory, and others will read the places of its rules.
-    let policy = std::fs::canonicalize(policy).unwrap_or_else(|_| policy.to_owned());
+    let policy = std::fs::canonicalize(&args.policy).unwrap_or_else(|_| args.policy.clone());
     let Document { mut bundle, problems, .. } = document::read(&policy)?;
+    let (dry_run, json) = (args.dry_run, args.output.json);
     bundle.dry_run = dry_run;
+    bundle.confirm = args.confirm.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
+    bundle.force = args.force;
+    bundle.session = session::own();
     // What is wrong here is wrong there, and here it needs no daemon.
     let answer = if report::has_errors(&problems) {
         let problems = problems.iter().map(Into::into).collect();
@@ -68,6 +72,14 @@ fn render(answer: &ApplyReport, dry_run: bool, screen: Screen) -> String {
     };
     out.push_str(&last);
     out.push('\n');
+    if let Some(until) = &answer.confirm_until {
+        let text = format!(
+            "the policy before returns at {} unless `enforcer confirm` comes first",
+            time(until)
+        );
+        out.push_str(&screen.paint(YELLOW, &text));
+        out.push('\n');
+    }
     out
 }
 
@@ -115,6 +127,7 @@ mod tests {
             ],
             problems: Vec::new(),
             milliseconds: 12.4,
+            confirm_until: None,
         }
     }
 

@@ -37,7 +37,7 @@ pub(super) fn read(path: &Path) -> Result<Document> {
         Ok(text)
     };
     let (policy, problems) = policy::read(&file, &text, &mut load);
-    let bundle = PolicyBundle { file, text, files, dry_run: false };
+    let bundle = PolicyBundle { file, text, files, ..PolicyBundle::default() };
     Ok(Document { bundle, policy, problems })
 }
 

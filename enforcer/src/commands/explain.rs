@@ -222,6 +222,7 @@ to allow no more than this, add to the rules of patient-monitors:
                 frames: 0,
                 bytes: 0,
                 place: "policy.toml:14".into(),
+                live: false,
             }),
             ..explanation()
         };

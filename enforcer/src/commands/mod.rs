@@ -19,14 +19,17 @@ use crate::cli::{self, Cli, Command};
 
 mod apply;
 mod check;
+mod confirm;
 mod detach;
 mod devices;
 mod document;
 mod explain;
+mod live;
 mod policy;
 mod report;
 mod rules;
 mod run;
+mod session;
 mod status;
 mod tail;
 mod text;
@@ -38,9 +41,13 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Run(args) => run::run(&args, socket),
         Command::Check { policy, output } => check::run(&policy, output.json),
-        Command::Apply { policy, dry_run, output } => {
-            apply::run(&client, &policy, dry_run, output.json)
-        }
+        Command::Apply(args) => apply::run(&client, &args),
+        Command::Confirm { output } => confirm::confirm(&client, output.json),
+        Command::Rollback { revision, output } => confirm::rollback(&client, revision, output.json),
+        Command::Allow(args) => live::allow(&client, &args),
+        Command::Deny(args) => live::deny(&client, &args),
+        Command::Revoke { id, output } => live::revoke(&client, &id, output.json),
+        Command::Mode(args) => live::mode(&client, &args),
         Command::Status { output } => status::run(&client, output.json),
         Command::Devices { output } => devices::run(&client, output.json),
         Command::Rules { output } => rules::run(&client, output.json),

@@ -57,6 +57,7 @@ mod tests {
             frames: 0,
             bytes: 0,
             place: "policy.toml:12".into(),
+            live: false,
         };
         let deny = RuleRow {
             id: "r-1a2b3c4d".into(),

@@ -5,7 +5,7 @@ use enforcer::api::{InterfaceStatus, Status};
 use enforcer::control::client::Client;
 use enforcer::exit::Exit;
 
-use super::text::{bytes, clean, count, head, number, table, time};
+use super::text::{bytes, clean, count, head, number, seconds, table, time};
 use super::{BOLD, GREEN, RED, Screen, YELLOW, block_on, print, print_json};
 
 pub(super) fn run(client: &Client, json: bool) -> Result<Exit> {
@@ -49,7 +49,16 @@ fn render(status: &Status, screen: Screen) -> String {
         out.push_str(&screen.paint(YELLOW, "warning"));
         out.push_str(&format!(": {}\n", clean(warning)));
     }
-    for part in [interfaces(status, screen), groups(status, screen), reasons(status, screen)] {
+    if let Some(until) = &status.confirm_until {
+        let text = format!("not confirmed: the policy before returns at {}", time(until));
+        out.push_str(&format!("{}\n", screen.paint(YELLOW, &text)));
+    }
+    for part in [
+        interfaces(status, screen),
+        groups(status, screen),
+        live(status, screen),
+        reasons(status, screen),
+    ] {
         if let Some((head, rows)) = part.split_once('\n') {
             out.push_str(&format!("\n{}\n{rows}", screen.paint(BOLD, head)));
         }
@@ -76,15 +85,33 @@ fn groups(status: &Status, screen: Screen) -> String {
     }
     let mut rows = vec![head(&["GROUP", "MODE", "DEFAULT", "MEMBERS", "RULES"])];
     for group in &status.groups {
+        let until = group.until.as_deref().map(|until| format!(" until {}", time(until)));
         rows.push(vec![
             group.name.clone(),
-            group.mode.clone(),
+            group.mode.clone() + &until.unwrap_or_default(),
             group.default.clone(),
             number(group.members as u64),
             number(group.rules as u64),
         ]);
     }
     table(&rows, &[3, 4], &[0], screen.width)
+}
+
+/// What stands beside the policy file.
+fn live(status: &Status, screen: Screen) -> String {
+    if status.live.is_empty() {
+        return String::new();
+    }
+    let mut rows = vec![head(&["LIVE", "CHANGE", "ENDS", "WHY"])];
+    for change in &status.live {
+        rows.push(vec![
+            change.id.clone(),
+            change.to_string(),
+            change.until.map_or_else(|| "never".to_owned(), seconds),
+            change.reason.clone().unwrap_or_default(),
+        ]);
+    }
+    table(&rows, &[], &[3, 1], screen.width)
 }
 
 /// What was decided; what never happened is left out, and so are columns without a number.
@@ -176,10 +203,13 @@ mod tests {
             groups: vec![GroupStatus {
                 name: "patient-monitors".into(),
                 mode: "enforce".into(),
+                until: None,
                 default: "drop".into(),
                 members: 6,
                 rules: 40,
             }],
+            live: Vec::new(),
+            confirm_until: None,
             warnings: vec!["lan0 is in generic mode".into()],
         }
     }

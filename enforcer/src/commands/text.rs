@@ -89,6 +89,12 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// `2026-11-23 12:03:04`, on this machine's clock, from seconds since 1970-01-01 UTC.
+pub(super) fn seconds(seconds: i64) -> String {
+    let Ok(time) = jiff::Timestamp::from_second(seconds) else { return seconds.to_string() };
+    time.to_zoned_datetime(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
 /// `18,204`.
 pub(super) fn number(n: u64) -> String {
     let digits = n.to_string();

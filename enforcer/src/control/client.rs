@@ -16,10 +16,10 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::MAX_BODY;
-use super::filter::Filter;
+use super::filter::{Filter, percent_encode};
 use crate::api::{
-    ApplyReport, Detached, DeviceRow, ExplainRequest, Explanation, Failure, PolicyBundle, RuleRow,
-    Status,
+    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, LiveReport,
+    LiveRequest, PolicyBundle, RuleRow, Status,
 };
 use crate::exit::Exit;
 
@@ -158,6 +158,34 @@ impl Client {
         {
             return Ok(report);
         }
+        answer(status, &body)
+    }
+
+    /// Makes a change beside the policy file.
+    pub async fn change(&self, request: &LiveRequest) -> Result<LiveReport, Error> {
+        let (status, body) = self.request(Method::POST, "/v1/live", encode(request)?).await?;
+        answer(status, &body)
+    }
+
+    /// Takes a change back.
+    pub async fn revoke(&self, id: &str) -> Result<LiveReport, Error> {
+        let mut path = "/v1/live/".to_owned();
+        percent_encode(id, &mut path);
+        let (status, body) = self.request(Method::DELETE, &path, Bytes::new()).await?;
+        answer(status, &body)
+    }
+
+    /// Keeps the policy that waits to be confirmed.
+    pub async fn confirm(&self) -> Result<Decided, Error> {
+        let (status, body) = self.request(Method::POST, "/v1/confirm", Bytes::new()).await?;
+        answer(status, &body)
+    }
+
+    /// Takes back what waits to be confirmed, or applies an earlier revision again.
+    pub async fn rollback(&self, revision: Option<u64>) -> Result<Decided, Error> {
+        let query = revision.map(|revision| format!("?revision={revision}")).unwrap_or_default();
+        let path = format!("/v1/rollback{query}");
+        let (status, body) = self.request(Method::POST, &path, Bytes::new()).await?;
         answer(status, &body)
     }
 

@@ -12,8 +12,8 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
-    ApplyReport, Detached, DeviceRow, ExplainRequest, Explanation, Failure, PolicyBundle, RuleRow,
-    Status,
+    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, LiveReport,
+    LiveRequest, PolicyBundle, RuleRow, Status,
 };
 
 pub mod client;
@@ -49,6 +49,41 @@ pub enum Input {
         peer: Peer,
         /// A policy with errors is an `Ok` whose problems say so.
         reply: oneshot::Sender<Result<ApplyReport, Failure>>,
+    },
+    /// `POST /v1/live`: a change beside the policy file.
+    Change {
+        /// The change.
+        request: LiveRequest,
+        /// Who asks.
+        peer: Peer,
+        /// What was made of it.
+        reply: oneshot::Sender<Result<LiveReport, Failure>>,
+    },
+    /// `DELETE /v1/live/ID`.
+    Revoke {
+        /// Id of the change.
+        id: String,
+        /// Who asks.
+        peer: Peer,
+        /// What was revoked.
+        reply: oneshot::Sender<Result<LiveReport, Failure>>,
+    },
+    /// `POST /v1/confirm`: keep the policy that waits for it.
+    Confirm {
+        /// Who asks.
+        peer: Peer,
+        /// What is in force.
+        reply: oneshot::Sender<Result<Decided, Failure>>,
+    },
+    /// `POST /v1/rollback`: take back the policy that waits to be confirmed, or apply an earlier
+    /// revision again.
+    Rollback {
+        /// Which one; the one before if absent.
+        revision: Option<u64>,
+        /// Who asks.
+        peer: Peer,
+        /// What is in force.
+        reply: oneshot::Sender<Result<Decided, Failure>>,
     },
     /// `POST /v1/explain`.
     Explain {

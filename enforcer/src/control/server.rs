@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{
-    ConnectInfo, DefaultBodyLimit, Query, Request, State, connect_info::Connected,
+    ConnectInfo, DefaultBodyLimit, Path, Query, Request, State, connect_info::Connected,
 };
 use axum::http::{
     HeaderMap, StatusCode,
@@ -14,7 +14,7 @@ use axum::http::{
 };
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use bytes::Bytes;
@@ -76,6 +76,10 @@ fn router(core: Core) -> Router {
         .route("/v1/devices", get(devices))
         .route("/v1/rules", get(rules))
         .route("/v1/policy", get(policy_show).put(apply))
+        .route("/v1/live", post(change))
+        .route("/v1/live/{id}", delete(revoke))
+        .route("/v1/confirm", post(confirm))
+        .route("/v1/rollback", post(rollback))
         .route("/v1/explain", post(explain))
         .route("/v1/detach", post(detach))
         .route("/v1/events", get(events))
@@ -172,6 +176,9 @@ async fn metrics(State(core): State<Core>) -> Answer {
 struct ApplyQuery {
     #[serde(default)]
     dry_run: bool,
+    confirm: Option<u32>,
+    #[serde(default)]
+    force: bool,
     file: Option<String>,
 }
 
@@ -190,7 +197,8 @@ async fn apply(
             .map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))?
             .to_owned();
         let file = query.file.unwrap_or_else(|| "policy.toml".to_owned());
-        PolicyBundle { file, text, files: Default::default(), dry_run: query.dry_run }
+        let ApplyQuery { dry_run, confirm, force, .. } = query;
+        PolicyBundle { file, text, dry_run, confirm, force, ..PolicyBundle::default() }
     } else {
         parse::<PolicyBundle>(body)?
     };
@@ -202,6 +210,47 @@ async fn apply(
 
 fn is_refused(report: &ApplyReport) -> bool {
     report.problems.iter().any(|problem| problem.severity == "error")
+}
+
+async fn change(
+    State(core): State<Core>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
+    let request = parse(body)?;
+    let report = core.ask(|reply| Input::Change { request, peer, reply }).await??;
+    Ok(json(&report))
+}
+
+async fn revoke(
+    State(core): State<Core>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Path(id): Path<String>,
+) -> Answer {
+    let report = core.ask(|reply| Input::Revoke { id, peer, reply }).await??;
+    Ok(json(&report))
+}
+
+async fn confirm(State(core): State<Core>, ConnectInfo(peer): ConnectInfo<Peer>) -> Answer {
+    let decided = core.ask(|reply| Input::Confirm { peer, reply }).await??;
+    Ok(json(&decided))
+}
+
+/// Where to roll back to.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RollbackQuery {
+    revision: Option<u64>,
+}
+
+async fn rollback(
+    State(core): State<Core>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    query: Result<Query<RollbackQuery>, QueryRejection>,
+) -> Answer {
+    let Query(RollbackQuery { revision }) = query.map_err(bad_query)?;
+    let decided = core.ask(|reply| Input::Rollback { revision, peer, reply }).await??;
+    Ok(json(&decided))
 }
 
 async fn explain(State(core): State<Core>, body: Result<Bytes, BytesRejection>) -> Answer {

@@ -58,6 +58,8 @@ impl Daemon {
 
 fn reply(input: Input) {
     match input {
+        Input::Change { .. } | Input::Revoke { .. } | Input::Confirm { .. } => unreachable!(),
+        Input::Rollback { .. } => unreachable!(),
         Input::Status(reply) => reply.send(status()).unwrap(),
         Input::Devices(reply) => {
             reply.send(vec![DeviceRow { group: "pumps".into(), ..DeviceRow::default() }]).unwrap();
@@ -125,17 +127,14 @@ fn status() -> Status {
         interfaces: Vec::new(),
         reasons: Vec::new(),
         groups: Vec::new(),
+        live: Vec::new(),
+        confirm_until: None,
         warnings: Vec::new(),
     }
 }
 
 fn bundle(text: &str) -> PolicyBundle {
-    PolicyBundle {
-        file: "policy.toml".into(),
-        text: text.into(),
-        files: Default::default(),
-        dry_run: false,
-    }
+    PolicyBundle { file: "policy.toml".into(), text: text.into(), ..PolicyBundle::default() }
 }
 
 /// One request as `curl` would make it; the whole answer.

@@ -1,6 +1,6 @@
 //! What is in force, as the socket tells it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::process;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use enforcer_common::wire;
 use jiff::{Timestamp, tz::TimeZone};
 
+use super::confirm::Unconfirmed;
 use super::core::Core;
 use super::in_force::InForce;
 use crate::api::{
@@ -35,6 +36,23 @@ impl Core {
                 log::info!("apply {}, asked for by {peer}", bundle.file);
                 let answer = self.apply(bundle).await;
                 drop(reply.send(answer));
+            }
+            Input::Change { request, peer, reply } => {
+                let answer = self.change(request, peer.to_string()).await;
+                drop(reply.send(answer));
+            }
+            Input::Revoke { id, peer, reply } => {
+                log::info!("revoke {id}, asked for by {peer}");
+                let answer = self.revoke(&id).await;
+                drop(reply.send(answer));
+            }
+            Input::Confirm { peer, reply } => {
+                log::info!("confirm, asked for by {peer}");
+                drop(reply.send(self.confirm_policy()));
+            }
+            Input::Rollback { revision, peer, reply } => {
+                log::info!("rollback, asked for by {peer}");
+                drop(reply.send(self.roll_back(revision)));
             }
             Input::Explain { request, reply } => drop(reply.send(self.explain(&request))),
             Input::Detach { .. } => {}
@@ -83,7 +101,8 @@ impl Core {
         }
     }
 
-    async fn status(&self) -> Status {
+    async fn status(&mut self) -> Status {
+        self.return_if_overdue();
         let interfaces = self.interfaces().await;
         let names = &*self.in_force;
         let mut warnings = self.warnings.clone();
@@ -101,12 +120,14 @@ impl Core {
                 since: names.since.clone(),
                 groups: names.policy.groups.len(),
                 devices: names.policy.devices.len(),
-                rules: names.compiled.rules.len(),
+                rules: names.compiled.rules.iter().flatten().count(),
                 image_bytes: self.dataplane.current().image_bytes,
             },
             interfaces,
             reasons: self.reasons(),
             groups: groups(names),
+            live: names.live.clone(),
+            confirm_until: self.pending.as_ref().map(Unconfirmed::until),
             warnings,
         }
     }
@@ -231,8 +252,11 @@ impl Core {
 
     fn rules(&self) -> Vec<RuleRow> {
         let counters = self.rule_counters();
+        // A device with live rules of its own has those of its group, too.
+        let mut known = HashSet::new();
         (0..self.in_force.compiled.rules.len() as u32)
             .filter_map(|number| self.rule_row(number, &counters))
+            .filter(|row| known.insert(row.id.clone()))
             .collect()
     }
 
@@ -248,10 +272,7 @@ impl Core {
         let row = explain::row(&names.policy, compiled)?;
         let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
         // The socket tells times as this machine's clock shows them.
-        let until = rule.until.and_then(|until| {
-            let until = Timestamp::from_second(until).ok()?;
-            Some(timestamp(&until.to_zoned_datetime(TimeZone::system())))
-        });
+        let until = rule.until.and_then(wall_time);
         Some(RuleRow { until, frames, bytes, ..row })
     }
 
@@ -323,10 +344,19 @@ impl Core {
     }
 }
 
+/// Seconds since 1970-01-01 UTC as RFC 3339.
+fn wall_time(seconds: i64) -> Option<String> {
+    let time = Timestamp::from_second(seconds).ok()?;
+    Some(timestamp(&time.to_zoned_datetime(TimeZone::system())))
+}
+
 fn groups(names: &InForce) -> Vec<GroupStatus> {
-    let known = names.policy.groups.iter().map(|group| GroupStatus {
+    // A device's own group is the group that it was made from.
+    let known = names.policy.groups.iter().filter(|group| group.device_of.is_none());
+    let known = known.map(|group| GroupStatus {
         name: group.name.clone(),
         mode: group.mode.to_string(),
+        until: group.timed.and_then(|timed| wall_time(timed.until)),
         default: group.default.to_string(),
         members: group.members.len(),
         rules: group.allow.len() + group.deny.len(),
@@ -334,6 +364,7 @@ fn groups(names: &InForce) -> Vec<GroupStatus> {
     let unknown = GroupStatus {
         name: "unknown".into(),
         mode: names.policy.unknown.mode.to_string(),
+        until: None,
         default: names.policy.unknown.default.to_string(),
         members: 0,
         rules: 0,

@@ -28,7 +28,7 @@ pub(super) struct Unconfirmed {
 impl Unconfirmed {
     /// When the policy before returns, RFC 3339.
     pub(super) fn until(&self) -> String {
-        timestamp(&self.at.to_zoned(TimeZone::system()))
+        timestamp(&self.at.to_zoned_datetime(TimeZone::system()))
     }
 
     fn is_overdue(&self) -> bool {
@@ -168,5 +168,11 @@ impl Core {
         warn!("{text}");
         self.warnings.push(text);
         Ok(())
+    }
+}
+
+impl Core {
+    fn earlier(&self, _: Option<u64>) -> Result<super::state::Saved, Failure> {
+        todo!("history")
     }
 }

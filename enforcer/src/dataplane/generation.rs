@@ -4,8 +4,7 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray, ProgramArray};
-use aya::programs::xdp::XdpAttachType;
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{ProgramError, SocketFilter, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use enforcer_common::abi::{self, RuleCounter, map, program};
 use enforcer_common::image::Line;
@@ -209,7 +208,9 @@ fn slots(pins: &Pins) -> Result<ProgramArray<MapData>, Error> {
 
 fn store(pins: &Pins, number: u32, slot: u32) -> Result<(), Error> {
     let path = pins.generation(number).join("program");
-    let program = Xdp::from_pin(&path, XdpAttachType::Interface).map_err(Error::Program)?;
+    // `Xdp::from_pin` wants an argument of a private type. All that is needed is the descriptor,
+    // which is the same behind every type of program.
+    let program = SocketFilter::from_pin(&path).map_err(Error::Program)?;
     let fd = program.fd().map_err(Error::Program)?;
     slots(pins)?.set(slot, fd, 0).map_err(Error::Map)
 }

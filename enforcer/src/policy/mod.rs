@@ -184,6 +184,16 @@ pub struct Group {
     pub place: Place,
 }
 
+impl Group {
+    /// The mode at `now`, in seconds since 1970-01-01 UTC.
+    pub fn mode_at(&self, now: i64) -> Mode {
+        match self.timed {
+            Some(timed) if timed.until <= now => timed.afterwards,
+            _ => self.mode,
+        }
+    }
+}
+
 /// The end of a mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timed {

@@ -40,7 +40,8 @@ fn decide(frame: &[u8], interface: u32, now: i64) -> Case {
 fn agrees(case: &Case, now: i64) {
     let (policy, compiled) = super::fixed();
     let decision = case.decision;
-    let rule = compiled.rules.get(decision.rule as usize).and_then(|rule| rule.rule(policy));
+    let rule =
+        compiled.rules.get(decision.rule as usize).and_then(|rule| rule.as_ref()?.rule(policy));
     assert!(rule.is_some() || decision.rule == NO_RULE, "{decision:?}");
     let answer = naive::Answer {
         verdict: decision.verdict,

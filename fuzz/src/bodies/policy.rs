@@ -47,7 +47,7 @@ pub fn run(input: &[u8]) {
         }
     };
     agrees(&policy, &HostImage::new(&compiled.image, NOW), |number| {
-        compiled.rules[number as usize].rule(&policy).map(|(_, rule)| rule.id.clone())
+        compiled.rules[number as usize]?.rule(&policy).map(|(_, rule)| rule.id.clone())
     });
 
     let written = write(&policy);

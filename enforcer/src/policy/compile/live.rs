@@ -125,10 +125,7 @@ pub(super) fn entry(
         .map(|(at, rule)| (number(at), at.allow, rule))
         .collect();
     let timed = group.timed.filter(|timed| timed.until > site.now);
-    let mode = match group.timed {
-        Some(ended) if timed.is_none() => ended.afterwards,
-        _ => group.mode,
-    };
+    let mode = group.mode_at(site.now);
     let mut line = written.unwrap_or_else(no_rules);
     let mut live_line = 0;
     if !live.is_empty() {

@@ -1,0 +1,26 @@
+//! `enforcer confirm` and `enforcer rollback`: what waits to be confirmed stays, or goes.
+
+use anyhow::Result;
+use enforcer::api::Decided;
+use enforcer::control::client::Client;
+use enforcer::exit::Exit;
+
+use super::text::clean;
+use super::{block_on, print, print_json};
+
+pub(super) fn confirm(client: &Client, json: bool) -> Result<Exit> {
+    show(&block_on(async { Ok(client.confirm().await?) })?, json)
+}
+
+pub(super) fn rollback(client: &Client, revision: Option<u64>, json: bool) -> Result<Exit> {
+    show(&block_on(async { Ok(client.rollback(revision).await?) })?, json)
+}
+
+fn show(decided: &Decided, json: bool) -> Result<Exit> {
+    if json {
+        print_json(std::slice::from_ref(decided))?;
+    } else {
+        print(&format!("{}\n", clean(&decided.text)))?;
+    }
+    Ok(Exit::Fine)
+}

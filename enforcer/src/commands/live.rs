@@ -1,0 +1,104 @@
+//! `enforcer allow`, `deny`, `mode` and `revoke`: changes beside the policy file.
+
+use anyhow::Result;
+use enforcer::api::{LiveReport, LiveRequest};
+use enforcer::control::client::Client;
+use enforcer::exit::Exit;
+use enforcer::policy::Mode;
+use enforcer::policy::live::{Change, Endpoint, What};
+
+use super::text::{clean, seconds};
+use super::{Screen, YELLOW, block_on, print, print_json, session};
+use crate::cli::{self, GroupMode, Terms};
+
+pub(super) fn allow(client: &Client, args: &cli::Live) -> Result<Exit> {
+    make(client, &args.target, What::Allow(endpoint(args)), &args.terms, args.output.json)
+}
+
+pub(super) fn deny(client: &Client, args: &cli::Live) -> Result<Exit> {
+    make(client, &args.target, What::Deny(endpoint(args)), &args.terms, args.output.json)
+}
+
+pub(super) fn mode(client: &Client, args: &cli::Mode) -> Result<Exit> {
+    let mode = match args.mode {
+        GroupMode::Enforce => Mode::Enforce,
+        GroupMode::Observe => Mode::Observe,
+        GroupMode::Quarantine => Mode::Quarantine,
+    };
+    make(client, &args.group, What::Mode { mode }, &args.terms, args.output.json)
+}
+
+pub(super) fn revoke(client: &Client, id: &str, json: bool) -> Result<Exit> {
+    show(&block_on(async { Ok(client.revoke(id).await?) })?, "revoked", json)
+}
+
+fn endpoint(args: &cli::Live) -> Endpoint {
+    Endpoint { to: args.to.clone(), service: args.service.clone() }
+}
+
+fn make(client: &Client, target: &str, what: What, terms: &Terms, json: bool) -> Result<Exit> {
+    let change = Change {
+        id: String::new(),
+        target: target.to_owned(),
+        what,
+        reason: terms.reason.clone(),
+        owner: terms.owner.clone(),
+        until: terms.end(),
+        since: 0,
+        by: String::new(),
+    };
+    let request = LiveRequest { change, force: terms.force, session: session::own() };
+    show(&block_on(async { Ok(client.change(&request).await?) })?, "in force", json)
+}
+
+fn show(report: &LiveReport, done: &str, json: bool) -> Result<Exit> {
+    if json {
+        print_json(std::slice::from_ref(report))?;
+    } else {
+        print(&render(report, done, Screen::of_stdout()))?;
+    }
+    Ok(Exit::Fine)
+}
+
+fn render(report: &LiveReport, done: &str, screen: Screen) -> String {
+    let change = &report.change;
+    let mut line = format!("{}  {}", change.id, clean(&change.to_string()));
+    if let Some(until) = change.until {
+        line.push_str(&format!(" until {}", seconds(until)));
+    }
+    if let Some(reason) = &change.reason {
+        line.push_str(&format!(" ({})", clean(reason)));
+    }
+    line.push_str(&format!("\n{done} after {:.1} ms\n", report.milliseconds));
+    for note in &report.notes {
+        line.push_str(&format!("{}: {}\n", screen.paint(YELLOW, "note"), clean(note)));
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done() {
+        let change = Change {
+            id: "l-1a2b3c4d".into(),
+            target: "bed-12".into(),
+            what: What::Allow(Endpoint { to: "192.0.2.7".into(), service: "tcp/443".into() }),
+            reason: Some("CHG-4711".into()),
+            owner: None,
+            until: None,
+            since: 0,
+            by: "uid 0".into(),
+        };
+        let notes = vec!["deny rule r-1 still wins".into()];
+        let report = LiveReport { change, generation: 3, notes, milliseconds: 1.26 };
+        let expected = "\
+l-1a2b3c4d  allow bed-12: tcp/443 to 192.0.2.7 (CHG-4711)
+in force after 1.3 ms
+note: deny rule r-1 still wins
+";
+        assert_eq!(render(&report, "in force", Screen::default()), expected);
+    }
+}

@@ -27,7 +27,15 @@ use crate::{
 };
 
 /// What runs when no test is named.
-const TESTS: [&str; 5] = ["verdict::", "agree::", "verifier::", "gateway::", "lifecycle::"];
+const TESTS: [&str; 7] = [
+    "verdict::",
+    "agree::",
+    "verifier::",
+    "evasions::",
+    "stacked::",
+    "gateway::",
+    "lifecycle::",
+];
 /// Frames of the agreement test: emulation is fifty times slower than the machine itself.
 const FRAMES: &str = "20000";
 /// For one kernel, from power on to power off.

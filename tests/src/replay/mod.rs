@@ -3,7 +3,7 @@
 //! - `lab`: a device, a gateway that routes or bridges, and the wire behind it
 //! - `table`: what came of every row, for a terminal and for the manual
 
-mod lab;
+pub(crate) mod lab;
 mod table;
 
 use std::collections::BTreeMap;

@@ -8,8 +8,8 @@
 //! - [`corpus`]: what a hostile device sends to get past a policy, as a table
 //! - [`replay`]: the table through real gateways
 //!
-//! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `verifier`,
-//! `gateway`, `lifecycle` and `cli`.
+//! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
+//! `verifier`, `gateway`, `lifecycle` and `cli`.
 
 pub mod corpus;
 pub mod frames;
@@ -35,6 +35,8 @@ mod kernel;
 mod lifecycle;
 #[cfg(test)]
 mod scattered;
+#[cfg(test)]
+mod stacked;
 #[cfg(test)]
 mod verdict;
 #[cfg(test)]

@@ -349,7 +349,7 @@ impl GroupEntry {
     /// Whether frames that no rule matches pass.
     #[inline(always)]
     pub const fn default_pass(self) -> bool {
-        (self.0 >> 40) as u8 != 0
+        self.0 >> 40 & 1 != 0
     }
 }
 

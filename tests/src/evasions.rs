@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use enforcer::image::HostImage;
 
+use crate::composed::{self, Settings};
 use crate::corpus;
 use crate::frames::GATEWAY;
 use crate::kernel::Bench;
@@ -40,4 +41,32 @@ fn evasions() {
     assert!(replay.leaks(Kind::Bridged, "open") >= 90, "{}", replay.sums());
     let problems: BTreeSet<String> = replay.problems().into_iter().collect();
     assert!(problems.is_empty(), "{problems:#?}");
+}
+
+/// A million random stacks of headers, or `ENFORCER_COMPOSED_FRAMES`, from `ENFORCER_COMPOSED_SEED`:
+/// nothing comes out that tshark would not call allowed.
+#[test]
+fn composed_frames() {
+    for run in composed::enforced(Settings::from_env()) {
+        println!("{run}");
+        assert!(run.problems().is_empty(), "{:#?}", run.problems());
+    }
+}
+
+/// The same frames where nothing is dropped: the oracle calls most of what comes out a leak.
+#[test]
+fn composed_frames_of_an_observed_group_leak() {
+    let settings = Settings { seed: 1, frames: 20_000 };
+    for kind in [Kind::Routed, Kind::Bridged] {
+        let run = composed::observed(kind, settings);
+        println!("{run}");
+        assert!(run.leaked() * 10 > run.sent, "{run}");
+        for kind in ["service", "destination address", "source address", "VLAN", "source MAC"] {
+            let expected = run.bridged() || !["VLAN", "source MAC"].contains(&kind);
+            assert_eq!(run.leaks.contains_key(kind), expected, "{kind}: {run}");
+        }
+        for kind in ["fragment without its first one", "fragment overlaps what has arrived"] {
+            assert_eq!(run.leaks.contains_key(kind), run.bridged(), "{kind}: {run}");
+        }
+    }
 }

@@ -7,10 +7,12 @@
 //! - [`frames`]: frames byte by byte, and random ones
 //! - [`corpus`]: what a hostile device sends to get past a policy, as a table
 //! - [`replay`]: the table through real gateways
+//! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `verifier`,
 //! `gateway`, `lifecycle` and `cli`.
 
+pub mod composed;
 pub mod corpus;
 pub mod frames;
 pub mod harness;

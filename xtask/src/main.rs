@@ -61,7 +61,7 @@ enum Command {
     /// Run the main job, live, in a namespace lab
     Demo(demo::Options),
     /// Send every known evasion through real gateways and print what came out
-    Evasions,
+    Evasions(evasions::Options),
     /// Run every fuzz target, or one of them, for a while; needs a nightly and cargo-fuzz
     Fuzz(fuzz::Options),
 }
@@ -89,7 +89,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Test(options) => return test::run(&paths, &options),
         Command::Ci => return ci(&paths),
         Command::Demo(options) => demo::run(&paths, &options)?,
-        Command::Evasions => evasions::run(&paths)?,
+        Command::Evasions(options) => evasions::run(&paths, &options)?,
         Command::Fuzz(options) => return fuzz::run(&paths, &options),
     }
     Ok(true)

@@ -22,12 +22,14 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 20] = [
+const TOOLS: [(&str, &str); 21] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
     ("nft", "nftables"),
     ("tcpdump", "tcpdump"),
+    // Another parser than ours, for what comes out of a gateway.
+    ("tshark", "tshark"),
     ("iperf3", "iperf3"),
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),

@@ -14,17 +14,21 @@ use crate::frames::GATEWAY;
 use crate::harness::{Netns, topology};
 
 /// Three namespaces; all of them go when this value goes.
-pub(super) struct Lab {
-    pub(super) kind: Kind,
-    pub(super) device: Netns,
-    pub(super) gateway: Netns,
-    pub(super) behind: Netns,
+pub(crate) struct Lab {
+    /// What its gateway does.
+    pub(crate) kind: Kind,
+    /// Has `l0`.
+    pub(crate) device: Netns,
+    /// Has `g0` and `w0`.
+    pub(crate) gateway: Netns,
+    /// Has `x0`.
+    pub(crate) behind: Netns,
 }
 
 impl Lab {
     /// Builds it.
     #[track_caller]
-    pub(super) fn build(kind: Kind) -> Self {
+    pub(crate) fn build(kind: Kind) -> Self {
         let prefix = topology::prefix(kind.word());
         let create = |role: &str| Netns::create(&format!("{prefix}-{role}"));
         let [device, gateway, behind] = ["device", "gateway", "behind"].map(create);
@@ -43,7 +47,7 @@ impl Lab {
     }
 
     /// Where the device sends what is to go out.
-    pub(super) fn next_hop(&self) -> [u8; 6] {
+    pub(crate) fn next_hop(&self) -> [u8; 6] {
         match self.kind {
             Kind::Routed => GATEWAY,
             Kind::Bridged => BEHIND,

@@ -157,7 +157,7 @@ impl Flow {
 
     /// The VLAN that the frame belongs to; 0 when untagged or priority tagged.
     ///
-    /// The parser refuses two tags with an id, so that at most one is not zero.
+    /// The parser refuses a second tag with an id, so that at most one is not zero.
     #[inline(always)]
     pub const fn vlan(&self) -> u16 {
         let [outer, inner] = self.vlans;

@@ -37,9 +37,11 @@ pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entrie
 /// The frame that this CPU is judging: too large for the stack, and see `settle`.
 #[map]
 pub(crate) static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
+/// Room for [`HEADERS`] bytes, in a size whose bounds a mask can give.
+pub(crate) const HEAD: usize = HEADERS.next_power_of_two();
 /// The first bytes of a frame whose headers are not linear, on this CPU.
 #[map]
-pub(crate) static HEADS: PerCpuArray<[u8; HEADERS]> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static HEADS: PerCpuArray<[u8; HEAD]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set by the loader: where everything in this generation's image begins.
 #[unsafe(no_mangle)]

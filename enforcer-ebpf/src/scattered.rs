@@ -10,7 +10,7 @@ use enforcer_common::decide;
 use enforcer_common::packet::{Frame, HEADERS};
 use enforcer_common::reason::Reason;
 
-use crate::maps::{CASE, HEADS};
+use crate::maps::{CASE, HEAD, HEADS};
 
 /// The copied beginning of a frame.
 struct Head {
@@ -54,11 +54,13 @@ pub(crate) fn read(ctx: &XdpContext) {
     case.flow.fault = Reason::ReadFailed.number();
     let Some(head) = HEADS.get_ptr_mut(0) else { return };
     let length = case.flow.length;
-    let held = (length as usize).min(HEADERS);
-    if held == 0 {
-        return;
-    }
-    // SAFETY: the context is the one that the kernel passed, and `held` bytes fit.
+    // Of a frame without bytes too many are asked for, and that is refused.
+    let last = (length.wrapping_sub(1) as usize).min(HEADERS - 1);
+    // The bounds by arithmetic: the compiler compares one register and passes a copy of it, whose
+    // bounds Linux 6.1 does not know then.
+    // SAFETY: it reads a local variable; volatile, so that the compiler does not see that no bit is masked.
+    let held = (unsafe { core::ptr::read_volatile(&raw const last) } & (HEAD - 1)) + 1;
+    // SAFETY: the context is the one that the kernel passed, and `held` bytes fit: at most `HEAD`.
     let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held as u32) };
     if failed != 0 {
         return;

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
 use rtnetlink::{Handle, new_connection};
 
 use crate::dataplane::Attached;
@@ -37,6 +39,29 @@ pub struct Link {
     pub mac: Mac,
     /// What is attached to it.
     pub attached: Attached,
+    /// What it is, if the kernel made it: `veth`, `vlan`, `bond`.
+    pub kind: Option<InfoKind>,
+    /// Index of the interface whose port it is.
+    pub controller: Option<u32>,
+    /// Index of the interface that it is on top of.
+    pub lower: Option<u32>,
+}
+
+impl Link {
+    /// The names of the interfaces below, if the program cannot do its work on this one.
+    ///
+    /// A frame reaches such an interface from another one in `__netif_receive_skb_core`
+    /// (net/core/dev.c), which has put the VLAN tag beside the frame by then: generic XDP does not see it.
+    /// What a bridge forwards does not come to it at all. The native program of a bond (Linux 5.15)
+    /// runs in the drivers of its ports, under their indices.
+    pub fn hides_frames(&self, links: &[Self]) -> Option<Vec<String>> {
+        use InfoKind::{Bond, Bridge, IpVlan, IpVtap, MacVlan, MacVtap, Team};
+        let above =
+            matches!(self.kind, Some(Bond | Bridge | IpVlan | IpVtap | MacVlan | MacVtap | Team));
+        let is_below =
+            |link: &&Self| link.controller == Some(self.index) || self.lower == Some(link.index);
+        above.then(|| links.iter().filter(is_below).map(|link| link.name.clone()).collect())
+    }
 }
 
 /// The kernel's answers.
@@ -118,6 +143,9 @@ fn link(message: &LinkMessage) -> Link {
         index: message.header.index,
         mac: Mac([0; 6]),
         attached: Attached::default(),
+        kind: None,
+        controller: None,
+        lower: None,
     };
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {
@@ -128,9 +156,19 @@ fn link(message: &LinkMessage) -> Link {
             }
         } else if let LinkAttribute::Xdp(xdp) = attribute {
             link.attached = attached(xdp);
+        } else if let LinkAttribute::LinkInfo(infos) = attribute {
+            link.kind = infos.iter().find_map(kind);
+        } else if let LinkAttribute::Controller(index) = attribute {
+            link.controller = Some(*index);
+        } else if let LinkAttribute::Link(index) = attribute {
+            link.lower = Some(*index);
         }
     }
     link
+}
+
+fn kind(info: &LinkInfo) -> Option<InfoKind> {
+    if let LinkInfo::Kind(kind) = info { Some(kind.clone()) } else { None }
 }
 
 fn attached(xdp: &[LinkXdp]) -> Attached {

@@ -9,8 +9,8 @@
 //! - [`replay`]: the table through real gateways
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
-//! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `verifier`,
-//! `gateway`, `lifecycle` and `cli`.
+//! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
+//! `verifier`, `gateway`, `lifecycle` and `cli`.
 
 pub mod composed;
 pub mod corpus;
@@ -37,6 +37,8 @@ mod kernel;
 mod lifecycle;
 #[cfg(test)]
 mod scattered;
+#[cfg(test)]
+mod stacked;
 #[cfg(test)]
 mod verdict;
 #[cfg(test)]

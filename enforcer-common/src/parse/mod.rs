@@ -45,9 +45,11 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
             if is_tag(flow.ether_type) {
                 return Err(Reason::VlanDepth);
             }
-            let [outer, inner] = flow.vlans;
-            if outer != 0 && inner != 0 {
-                // The policy names single VLANs only: a stack of two cannot be declared.
+            let [_, inner] = flow.vlans;
+            if inner != 0 {
+                // The policy names single VLANs only: a stack of two cannot be declared. Nor does
+                // one behind a priority tag count: a bridge that filters VLANs takes the frame for
+                // untagged and carries the tag along, to where its VLAN does not reach.
                 return Err(Reason::VlanUndeclared);
             }
         }

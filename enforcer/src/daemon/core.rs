@@ -97,7 +97,7 @@ impl Core {
         };
         core.lost = core.count_lost();
         for link in protected {
-            core.protect(&link)?;
+            core.protect(&link, &links)?;
         }
         let indices: Vec<u32> = core.guarded.iter().map(|guarded| guarded.index).collect();
         for index in core.dataplane.release_others(&indices)? {
@@ -125,7 +125,12 @@ impl Core {
         }))
     }
 
-    fn protect(&mut self, link: &Link) -> Result<(), Error> {
+    fn protect(&mut self, link: &Link, links: &[Link]) -> Result<(), Error> {
+        if let Some(below) = link.hides_frames(links) {
+            let kind = link.kind.as_ref().map(ToString::to_string).unwrap_or_default();
+            let interface = link.name.clone();
+            return Err(crate::dataplane::Error::Hidden { interface, kind, below }.into());
+        }
         let note = self.dataplane.protect(
             &link.name,
             link.index,
@@ -303,12 +308,13 @@ impl Core {
                 }
             }
         }
-        for link in self.kernel.links().await? {
+        let links = self.kernel.links().await?;
+        for link in &links {
             let wanted = self.settings.interfaces.contains(&link.name);
             if wanted && !self.dataplane.guards(link.attached) {
                 error!("{} is not protected: attaching again", link.name);
                 // One that cannot be protected must not keep the others from it.
-                if let Err(e) = self.protect(&link) {
+                if let Err(e) = self.protect(link, &links) {
                     error!("{}", failure(&e).error);
                 }
             }

@@ -50,6 +50,19 @@ pub enum Error {
     /// No such interface.
     #[error("no interface `{0}`")]
     NoInterface(String),
+    /// The program would not see every frame there as it arrives.
+    #[error(
+        "cannot enforce on {interface}: a {kind} hands frames to XDP without their VLAN tags, as \
+         another interface's, or not at all"
+    )]
+    Hidden {
+        /// The interface.
+        interface: String,
+        /// What it is, as `ip link` says.
+        kind: String,
+        /// The interfaces below it.
+        below: Vec<String>,
+    },
     /// The driver cannot do what was asked.
     #[error("cannot attach to {interface} in {mode} mode")]
     Attach {
@@ -153,6 +166,12 @@ impl Error {
                 if *native { "xdp" } else { "xdpgeneric" }
             ),
             Self::NoInterface(_) => "`ip -brief link` lists the interfaces of this machine".into(),
+            Self::Hidden { below, .. } if below.is_empty() => {
+                "protect the interfaces below it; there are none yet".into()
+            }
+            Self::Hidden { below, .. } => {
+                format!("protect what is below it: interfaces = {below:?} in enforcer.toml")
+            }
             Self::Attach { mode: "native", .. } => {
                 "allow the slower generic mode: xdp = \"auto\" in enforcer.toml".into()
             }

@@ -10,6 +10,8 @@
 mod network;
 mod oracle;
 mod stack;
+#[cfg(test)]
+mod tests;
 mod tshark;
 
 use std::collections::BTreeMap;

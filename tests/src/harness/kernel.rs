@@ -28,3 +28,24 @@ pub fn attached(netns: &Netns, interface: &str) -> Option<(&'static str, u64)> {
 pub fn bpftool(words: &[&str]) -> Value {
     serde_json::from_str(&run("bpftool", &[&["-j"], words].concat())).expect("it writes JSON")
 }
+
+/// Why the kernel does not make an interface of a kind, such as `bond`, or of a kind with options;
+/// `None` when it does.
+///
+/// # Panics
+/// When `ip` cannot be started.
+#[track_caller]
+pub fn lacks(netns: &Netns, kind: &str) -> Option<String> {
+    // Something for it to be on top of: a VLAN cannot be on the loopback.
+    netns.ip("link add below type veth peer name beside");
+    let words = ["-n", netns.name(), "link", "add", "link", "below", "name", "trial", "type"];
+    let made = std::process::Command::new("ip").args(words).args(kind.split(' ')).output();
+    let made = made.unwrap_or_else(|error| panic!("cannot start ip: {error}"));
+    // What is on top goes with it; a bridge is not.
+    let _ = std::process::Command::new("ip")
+        .args(["-n", netns.name(), "link", "del", "trial"])
+        .output();
+    netns.ip("link del below");
+    let why = || String::from_utf8_lossy(&made.stderr).trim().replace('\n', " ");
+    (!made.status.success()).then(why)
+}

@@ -3,7 +3,7 @@
 //! - `lab`: a device, a gateway that routes or bridges, and the wire behind it
 //! - `table`: what came of every row, for a terminal and for the manual
 
-mod lab;
+pub(crate) mod lab;
 mod table;
 
 use std::collections::BTreeMap;
@@ -99,6 +99,16 @@ impl Replay {
         rows.filter(|(row, seen)| row.due == Due::Drop && seen.behind).count()
     }
 
+    /// Rows that must pass and did not come as far as they have to.
+    ///
+    /// # Panics
+    /// When there is no such run.
+    pub fn lost(&self, kind: Kind, xdp: &str) -> usize {
+        let run = self.get(kind, xdp);
+        let rows = self.rows.iter().zip(&run.seen);
+        rows.filter(|(row, seen)| lost(row, **seen).is_some()).count()
+    }
+
     fn get(&self, kind: Kind, xdp: &str) -> &Run {
         let run = self.runs.iter().find(|run| run.kind == kind && run.xdp == xdp);
         run.expect("every way was run")
@@ -159,14 +169,23 @@ fn judge(lab: &Lab, row: &Row, seen: Seen) -> Option<String> {
     let what = match row.due {
         Due::Drop if seen.behind => "leaks",
         Due::Drop if seen.gateway => "comes to the gateway's stack",
-        Due::PassToStack | Due::Pass if !seen.gateway => "does not come to the gateway's stack",
         // A bridge has no other way to let the link live than to forward it.
         Due::PassToStack if routed && seen.behind => "is forwarded",
-        // What an open gateway's stack refuses, it refuses here, too.
-        Due::Pass if row.open == "FF" && !seen.behind => "does not come out",
-        Due::Drop | Due::PassToStack | Due::Pass => return None,
+        Due::Drop | Due::PassToStack | Due::Pass => lost(row, seen)?,
     };
     Some(format!("row {} {what}: {}", row.number, row.name))
+}
+
+/// How a row that must pass does not, if so.
+fn lost(row: &Row, seen: Seen) -> Option<&'static str> {
+    match row.due {
+        Due::PassToStack | Due::Pass if !seen.gateway => {
+            Some("does not come to the gateway's stack")
+        }
+        // What an open gateway's stack refuses, it refuses here, too.
+        Due::Pass if row.open == "FF" && !seen.behind => Some("does not come out"),
+        Due::Drop | Due::PassToStack | Due::Pass => None,
+    }
 }
 
 /// Reasons that the kernel did not count as often as their frames were sent.

@@ -10,6 +10,8 @@ const HEAD: [&str; 2] = [
     "row  technique                                        R B    R B      R B     reason",
 ];
 
+const KINDS: [Kind; 2] = [Kind::Routed, Kind::Bridged];
+
 impl fmt::Display for Replay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n{}", HEAD[0], HEAD[1])?;
@@ -43,10 +45,13 @@ impl Replay {
         let mut line = format!("leaks of {dropped} rows that must be dropped, routed/bridged: ");
         for (at, xdp) in WAYS.into_iter().enumerate() {
             let comma = if at == 0 { "" } else { ", " };
-            let [routed, bridged] = [Kind::Routed, Kind::Bridged].map(|kind| self.leaks(kind, xdp));
+            let [routed, bridged] = KINDS.map(|kind| self.leaks(kind, xdp));
             // Writing to a string cannot fail.
             let _ = write!(line, "{comma}{xdp} {routed}/{bridged}");
         }
+        let ways = WAYS.into_iter().filter(|xdp| *xdp != "open");
+        let lost = |xdp| KINDS.map(|kind| self.lost(kind, xdp)).iter().sum::<usize>();
+        let _ = write!(line, "; lost {}", ways.map(lost).sum::<usize>());
         let problems = self.problems().len();
         if problems > 0 {
             let _ = write!(line, "; {problems} problems");
@@ -58,7 +63,7 @@ impl Replay {
     fn differences(&self) -> String {
         let mut text = String::new();
         for (at, row) in self.rows.iter().enumerate() {
-            let found = [Kind::Routed, Kind::Bridged].map(|kind| {
+            let found = KINDS.map(|kind| {
                 let seen = self.get(kind, "open").seen[at];
                 if seen.behind { 'F' } else { '-' }
             });

@@ -14,10 +14,30 @@ use crate::sh::{self, Paths};
 pub(super) const MARK: &str = "enforcer-vm: ";
 /// Programs of this machine that the tests start; what is missing here is missing there.
 /// The shell is among them: busybox's takes its own `nc` and `mount`, whatever `PATH` says.
-const TOOLS: [&str; 17] = [
-    "ip", "tc", "bridge", "nsenter", "unshare", "setpriv", "mount", "ethtool", "nft", "curl",
-    "ping", "nc", "bpftool", "tcpdump", "stat", "sh", "sleep",
+const TOOLS: [&str; 20] = [
+    "ip",
+    "tc",
+    "bridge",
+    "nsenter",
+    "unshare",
+    "setpriv",
+    "mount",
+    "ethtool",
+    "nft",
+    "curl",
+    "ping",
+    "nc",
+    "bpftool",
+    "tcpdump",
+    "stat",
+    "sh",
+    "sleep",
+    "dnsmasq",
+    "dhclient",
+    "wpa_supplicant",
 ];
+/// Files that the tests read; xdp-tools' dispatcher is another program's XDP program.
+const FILES: [&str; 1] = ["/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o"];
 /// Modules that the lab needs, with what they need themselves.
 const MODULES: [&str; 32] = [
     "veth",
@@ -104,8 +124,11 @@ pub(super) fn archive(paths: &Paths, programs: &Programs, filters: &[String]) ->
     archive.file("etc/group", 0o644, b"root:x:0:\n");
     archive.file("etc/hosts", 0o644, b"127.0.0.1 localhost\n::1 localhost\n");
     archive.file("etc/protocols", 0o644, b"icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\n");
-    let absent: Vec<&str> =
+    let mut absent: Vec<&str> =
         TOOLS.into_iter().filter(|tool| !tool_is_added(&mut archive, tool)).collect();
+    let mut file_is_added =
+        |file: &&str| archive.copy(file.trim_start_matches('/'), Path::new(file)).is_ok();
+    absent.extend(FILES.iter().filter(|file| !file_is_added(file)));
     if !absent.is_empty() {
         println!("not on this machine, so not in the guest: {}", absent.join(", "));
     }

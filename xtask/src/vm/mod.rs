@@ -3,11 +3,13 @@
 //! - [`kernel`]: Debian's packages, fetched beside the machine's own apt
 //! - [`guest`]: what the guest's file system holds
 //! - [`cpio`]: the archive that a kernel unpacks into its memory
+//! - [`report`]: what the console says, and a line a kernel for the end
 //!
 //! A kernel that cannot be had is counted as skipped, by name.
 mod cpio;
 mod guest;
 mod kernel;
+mod report;
 
 use std::{
     fs,
@@ -19,19 +21,20 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::kernel::Kernel;
+use self::{kernel::Kernel, report::Report};
 use crate::{
     ebpf, setup,
     sh::{self, Paths},
-    test::{self, Outcome},
+    test::Outcome,
 };
 
 /// What runs when no test is named.
-const TESTS: [&str; 5] = ["verdict::", "agree::", "verifier::", "gateway::", "lifecycle::"];
+const TESTS: [&str; 7] =
+    ["verdict::", "agree::", "verifier::", "evasions::", "stacked::", "gateway::", "lifecycle::"];
 /// Frames of the agreement test: emulation is fifty times slower than the machine itself.
 const FRAMES: &str = "20000";
 /// For one kernel, from power on to power off.
-const SECONDS: &str = "1200";
+const SECONDS: &str = "2400";
 const MEMORY: &str = "1536";
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -44,24 +47,25 @@ pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
     let programs = build(paths)?;
     let guest = guest::archive(paths, &programs, &filters)?;
     let mut sum = Outcome::default();
+    let mut table = Vec::new();
     for (name, suite) in kernels {
         let started = Instant::now();
-        let ran = match kernel::find(&dir(paths), name, suite) {
-            Ok(kernel) => boot(paths, &kernel, guest.clone())?,
+        let (ran, row) = match kernel::find(&dir(paths), name, suite) {
+            Ok(kernel) => {
+                let report = boot(paths, &kernel, guest.clone())?;
+                let ran = report.sum(name);
+                (ran, report.row(&kernel.release, ran, started.elapsed().as_secs()))
+            }
             Err(error) => {
-                println!("skipped kernel {name}: Debian's {suite} did not give it: {error:#}");
-                Outcome { skipped: 1, ..Outcome::default() }
+                let row = format!("{name}: skipped: Debian's {suite} did not give it: {error:#}");
+                (Outcome { skipped: 1, ..Outcome::default() }, row)
             }
         };
-        println!(
-            "kernel {name}: {} passed, {} failed, {} skipped in {} s\n",
-            ran.passed,
-            ran.failed,
-            ran.skipped,
-            started.elapsed().as_secs()
-        );
+        println!("{row}\n");
+        table.push(row);
         sum += ran;
     }
+    println!("{}\n{}\n", report::HEAD, table.join("\n"));
     Ok(sum)
 }
 
@@ -145,7 +149,7 @@ fn build(paths: &Paths) -> Result<Programs> {
 }
 
 /// Starts the guest, shows what it prints, and adds it up.
-fn boot(paths: &Paths, kernel: &Kernel, mut archive: cpio::Archive) -> Result<Outcome> {
+fn boot(paths: &Paths, kernel: &Kernel, mut archive: cpio::Archive) -> Result<Report> {
     guest::add_modules(&mut archive, kernel)?;
     let initramfs = dir(paths).join(kernel.name).join("initramfs");
     fs::write(&initramfs, archive.finish())?;
@@ -161,7 +165,7 @@ fn boot(paths: &Paths, kernel: &Kernel, mut archive: cpio::Archive) -> Result<Ou
     }
     child.wait()?;
     let _ = fs::remove_file(&initramfs);
-    Ok(report.sum(kernel.name))
+    Ok(report)
 }
 
 /// Without a network or a disk: all there is to it is memory and a serial line.
@@ -180,65 +184,6 @@ fn machine(kernel: &Path, initramfs: &Path) -> Command {
     machine
 }
 
-/// What the console says.
-#[derive(Default)]
-struct Report {
-    began: bool,
-    ended: Option<i32>,
-    ran: Outcome,
-    early: Vec<String>,
-}
-
-impl Report {
-    /// Takes a line; returns what the user should see of it.
-    fn read(&mut self, line: &str) -> Option<String> {
-        if self.ended.is_some() {
-            return None;
-        }
-        if let Some(said) = line.strip_prefix(guest::MARK) {
-            if said == "begin" {
-                self.began = true;
-                return None;
-            } else if let Some(code) = said.strip_prefix("end ") {
-                self.ended = code.parse().ok();
-                return None;
-            }
-            if said.starts_with("skipped ") {
-                // It returned early, so it was counted among those that passed.
-                self.ran.passed = self.ran.passed.saturating_sub(1);
-                self.ran.skipped += 1;
-            }
-            return Some(said.to_owned());
-        }
-        if !self.began {
-            self.early.push(line.to_owned());
-            return None;
-        }
-        self.ran += test::outcome(line).unwrap_or_default();
-        Some(line.to_owned())
-    }
-
-    /// What came of it: a guest that did not get to its end counts as a failure.
-    fn sum(self, name: &str) -> Outcome {
-        let mut ran = self.ran;
-        if !self.began {
-            self.early.iter().for_each(|line| println!("{line}"));
-        }
-        match self.ended {
-            None => {
-                println!("error: kernel {name}: it did not get to its end within {SECONDS} s");
-                ran.failed += 1;
-            }
-            Some(code) if code != 0 && ran.failed == 0 => {
-                println!("error: kernel {name}: the tests ended with {code}");
-                ran.failed += 1;
-            }
-            Some(_) => {}
-        }
-        ran
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,24 +198,5 @@ mod tests {
         assert_eq!((kernels[0].0, kernels.len(), filters), ("6.1", 1, vec!["verdict".to_owned()]));
         assert_eq!(words(&[]).unwrap().0.len(), kernel::KERNELS.len());
         assert!(words(&["4.19"]).unwrap_err().to_string().contains("5.10"));
-    }
-
-    fn report(lines: &[&str]) -> Outcome {
-        let mut report = Report::default();
-        lines.iter().for_each(|line| drop(report.read(line)));
-        report.sum("test")
-    }
-
-    #[test]
-    fn a_console_is_added_up() {
-        let result = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured";
-        let skipped = format!("{}skipped a: no b", guest::MARK);
-        let begin = format!("{}begin", guest::MARK);
-        let end = format!("{}end 0", guest::MARK);
-        let ran = report(&["firmware", &begin, "test a ... ok", result, &skipped, &end]);
-        assert_eq!(ran, Outcome { passed: 2, failed: 0, skipped: 2 });
-        let hung = report(&[&begin, result]);
-        assert_eq!(hung, Outcome { passed: 3, failed: 1, skipped: 1 });
-        assert_eq!(report(&["Kernel panic"]).failed, 1);
     }
 }

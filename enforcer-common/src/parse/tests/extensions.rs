@@ -115,7 +115,7 @@ fn longest_headers() {
     segment[12] = 15 << 4;
     segment.resize(60, 0);
     let packet = v6(0).packet(&[headers, segment].concat());
-    let frame = tagged(&[(0x8100, 0), (0x8100, 10)], 0x86dd, &packet);
+    let frame = tagged(&[(0x8100, 10), (0x8100, 0)], 0x86dd, &packet);
     assert_eq!(frame.len(), 22 + 40 + 256 + 60);
     let flow = accepts(&frame);
     assert_eq!((flow.vlan(), flow.destination_port), (10, 443));

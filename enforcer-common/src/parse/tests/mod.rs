@@ -234,7 +234,7 @@ fn whole_frames() -> Vec<(&'static str, Vec<u8>, usize)> {
         all("tcp data", v4(6).frame(&[tcp(443), b"data".to_vec()].concat())),
         all("udp", v4(17).frame(&udp(40000, 53, 12, b"data"))),
         ("udp padded", padded, inside),
-        all("tagged", tagged(&[(0x8100, 0), (0x8100, 10)], 0x0800, &v4(6).packet(&tcp(443)))),
+        all("tagged", tagged(&[(0x8100, 10), (0x8100, 0)], 0x0800, &v4(6).packet(&tcp(443)))),
         all("tcp v6", v6(6).frame(&tcp(443))),
         all("udp v6", v6(17).frame(&udp(40000, 53, 12, b"data"))),
         all("extensions", v6(0).frame(&chain)),

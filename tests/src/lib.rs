@@ -8,8 +8,8 @@
 //! - [`corpus`]: what a hostile device sends to get past a policy, as a table
 //! - [`replay`]: the table through real gateways
 //!
-//! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `verifier`,
-//! `gateway`, `lifecycle` and `cli`.
+//! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `oracle`,
+//! `verifier`, `gateway`, `lifecycle` and `cli`.
 
 pub mod corpus;
 pub mod frames;
@@ -33,6 +33,8 @@ mod gateway;
 mod kernel;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod oracle;
 #[cfg(test)]
 mod scattered;
 #[cfg(test)]

@@ -9,7 +9,7 @@
 //! - [`replay`]: the table through real gateways
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `oracle`,
-//! `verifier`, `gateway`, `lifecycle` and `cli`.
+//! `verifier`, `gateway`, `lifecycle`, `cli` and `xdp_filter`.
 
 pub mod corpus;
 pub mod frames;
@@ -41,3 +41,5 @@ mod scattered;
 mod verdict;
 #[cfg(test)]
 mod verifier;
+#[cfg(test)]
+mod xdp_filter;

@@ -22,7 +22,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 20] = [
+const TOOLS: [(&str, &str); 22] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -40,6 +40,9 @@ const TOOLS: [(&str, &str); 20] = [
     ("nc", "netcat-openbsd"),
     ("ping", "iputils-ping"),
     ("xdp-filter", "xdp-tools"),
+    ("/usr/libexec/xdp-tools/test_runner.sh", "xdp-tests"),
+    // What that runner wants to find, with its capinfos.
+    ("tshark", "tshark"),
     ("dnsmasq", "dnsmasq-base"),
     ("busybox", "busybox"),
     ("dhclient", "isc-dhcp-client"),

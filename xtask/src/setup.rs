@@ -57,6 +57,9 @@ const VM_TOOLS: [(&str, &str); 4] = [
     ("dpkg-deb", "dpkg"),
 ];
 
+/// What building libFuzzer takes.
+const CI_TOOLS: [(&str, &str); 1] = [("c++", "g++")];
+
 /// What `setup` is asked for.
 #[derive(Args, Default)]
 pub(crate) struct Options {
@@ -66,7 +69,7 @@ pub(crate) struct Options {
     /// Install what runs tests on other kernels, too, and fetch those kernels
     #[arg(long)]
     vm: bool,
-    /// Install cargo-deny, too
+    /// Install cargo-deny and a C++ compiler, for fuzzing, too
     #[arg(long)]
     ci: bool,
     /// Only report what is there and what is missing
@@ -164,6 +167,9 @@ fn missing_packages(options: &Options) -> Vec<&'static str> {
     let absent = |tool: &&(&str, &str)| sh::which(tool.0).is_none();
     if options.test {
         packages.extend(TOOLS.iter().filter(absent).map(|tool| tool.1));
+    }
+    if options.ci {
+        packages.extend(CI_TOOLS.iter().filter(absent).map(|tool| tool.1));
     }
     if options.vm {
         packages.extend(VM_TOOLS.iter().filter(absent).map(|tool| tool.1));

@@ -10,7 +10,7 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `verifier`, `gateway`, `lifecycle` and `cli`.
+//! `oracle`, `verifier`, `gateway`, `lifecycle`, `cli` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -36,6 +36,8 @@ mod kernel;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod scattered;
 #[cfg(test)]
 mod stacked;
@@ -43,3 +45,5 @@ mod stacked;
 mod verdict;
 #[cfg(test)]
 mod verifier;
+#[cfg(test)]
+mod xdp_filter;

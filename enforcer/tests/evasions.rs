@@ -103,6 +103,9 @@ fn beside() -> Vec<(&'static str, Vec<u8>, Reason)> {
     let tags = vec![(0x88a8, 0), (0x8100, 0), (0x8100, 0)];
     let three = Ethernet { tags, ..ethernet() }.frame(0x0800, &v4(6).packet(&tcp(443)));
     let everybody = V4 { destination: u32::MAX, ..v4(17) }.packet(&udp(67, 68, &discover));
+    let client =
+        |source, destination| V4 { source, destination, ..v4(17) }.packet(&udp(68, 67, &discover));
+    let client6 = |source| nodes(V6::new(source, servers, 17), &udp(546, 547, b""));
     let fragment = |offset, more| Extension::Fragment { offset, more, id: 7 };
     let again = v6(6).extension(fragment(0, true)).extension(fragment(40, false));
     let mut cases = vec![
@@ -125,7 +128,12 @@ fn beside() -> Vec<(&'static str, Vec<u8>, Reason)> {
         ("ARP of another MAC", arp(2, GATEWAY, A4), R::ArpMalformed),
         ("LLDP to the gateway", ethernet().frame(ether_type::LLDP, b"x"), R::EtherType),
         ("DHCP server", ethernet().to(BROADCAST).frame(ether_type::IPV4, &everybody), R::RogueDhcp),
-        ("DHCPv6", nodes(V6::new(LINK, servers, 17), &udp(546, 547, b"")), R::Dhcp),
+        ("DHCP discover", ip4(client(0, u32::MAX)), R::Dhcp),
+        ("DHCP renewal", ip4(client(A4, OWN4)), R::Dhcp),
+        ("DHCP from an address that is not its own", ip4(client(A4 + 1, OWN4)), R::SourceBinding),
+        ("DHCP from anywhere", ip4(client(0xcc25_a2f8, u32::MAX)), R::SourceBinding),
+        ("DHCPv6", client6(LINK), R::Dhcp),
+        ("DHCPv6 from an address that is not its own", client6(A6 + 1), R::SourceBinding),
         (
             "all nodes, DHCP ports",
             nodes(V6 { destination: ALL_NODES, ..v6(17) }, &udp(546, 547, b"")),

@@ -1,64 +1,148 @@
 //! The host and the kernel decide alike: verdict, reason, rule, group and device.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use enforcer::image::HostImage;
-use enforcer::policy::compile;
+use enforcer::image::{HostImage, Image};
+use enforcer::policy::{compile, read};
 use enforcer_common::reason::Reason;
 
 use crate::kernel::{Bench, INTERFACE, probes};
-use crate::random;
+use crate::{corpus, harness, random};
 
-/// Policies, each with a generation of its own.
+/// Random policies, each with a generation of its own.
 const POLICIES: u64 = 100;
-/// Frames, over all policies; `ENFORCER_AGREE_FRAMES` is another number, for a slow machine.
-const FRAMES: u64 = 200_000;
+/// Generated frames, over all policies; `ENFORCER_AGREE_FRAMES` is another number, for a slow machine.
+const FRAMES: u64 = 1_000_000;
+/// Where the random policies and frames begin; `ENFORCER_AGREE_SEED` is another number.
+const SEED: u64 = 0xa9e_e000;
+/// What the fuzz targets judge by.
+const FUZZED: &str = include_str!("../../fuzz/src/bodies/policy.toml");
 
-/// A failure prints policy seed and frame.
+/// A failure prints policy and frame.
 #[test]
 fn host_and_kernel_agree() {
-    let asked = std::env::var("ENFORCER_AGREE_FRAMES").ok();
-    let frames: u64 = asked.map_or(FRAMES, |number| number.parse().unwrap());
-    let site = random::site();
-    let mut bench: Option<Bench> = None;
-    let mut met: BTreeMap<Reason, u32> = BTreeMap::new();
-    let mut not_run = 0;
-    for seed in 0..POLICIES {
-        let mut random = random::Random::new(seed ^ 0xa9e_e000);
+    let frames = harness::number("ENFORCER_AGREE_FRAMES", FRAMES);
+    let seed = harness::number("ENFORCER_AGREE_SEED", SEED);
+    println!("seed {seed}");
+    let known = known();
+    let mut sum = Sum::default();
+    let (policy, problems) = read("policy.toml", FUZZED, &mut |_| unreachable!("no files"));
+    assert_eq!(problems, []);
+    let fuzzed = compile(&policy, &random::site()).unwrap().image;
+    let mut bench = Bench::open("agree", &fuzzed);
+    sum.compare(&mut bench, &fuzzed, random::NOW, known.iter().cloned());
+    let evasions = corpus::image();
+    bench.get().replace(&evasions).unwrap();
+    sum.compare(&mut bench, &evasions, corpus::NOW + 1_000, known.iter().cloned());
+    for number in 0..POLICIES {
+        let mut random = random::Random::new(number ^ seed);
         let policy = random::policy(&mut random);
-        let compiled = compile(&policy, &site).unwrap();
-        let bench = match &mut bench {
-            Some(bench) => {
-                bench.get().replace(&compiled.image).unwrap();
-                bench
-            }
-            none => none.insert(Bench::open("agree", &compiled.image)),
-        };
+        let compiled = compile(&policy, &random::site()).unwrap();
+        bench.get().replace(&compiled.image).unwrap();
         // The kernel's clock runs; so far before or behind every random end, the seconds of this
         // test make no difference. And it jumps from policy to policy, so that the kernel, like
         // the new host, has forgotten the fragments of the last one for their age.
-        let era = if seed % 2 == 0 { 1_000_000_000 } else { 2_000_000_000 };
-        let now = era + seed as i64 * 1_000;
-        bench.get().set_wall_offset(now.wrapping_mul(1_000_000_000));
-        let host = HostImage::new(&compiled.image, now);
-        for number in 0..frames.div_ceil(POLICIES) {
-            let frame = crate::frames::compose::frame(&mut random);
-            let expected = host.decide(&frame, INTERFACE);
-            let Some(found) = bench.ask(&frame) else {
-                not_run += 1;
-                continue;
-            };
-            assert!(
-                found.is(&expected.decision),
-                "policy {seed}, frame {number}: {found:?}\n{expected:?}\n{frame:02x?}\n{policy:#?}"
-            );
-            *met.entry(found.reason).or_insert(0) += 1;
-        }
+        let era = if number % 2 == 0 { 1_000_000_000 } else { 2_000_000_000 };
+        let now = era + number as i64 * 1_000;
+        let generated = (0..frames.div_ceil(POLICIES)).map(|frame| {
+            let name = format!("policy {number}, frame {frame}");
+            (name, crate::frames::compose::frame(&mut random))
+        });
+        let known = known.iter().filter(|_| number % 10 == 0).cloned();
+        let frames = known.chain(generated);
+        sum.compare(&mut bench, &compiled.image, now, frames);
     }
     let compared = if probes() { "whole decisions" } else { "verdicts and reasons" };
     println!(
-        "{frames} frames asked for, {not_run} that this kernel cannot run, {compared} compared"
+        "{frames} generated frames asked for, and {} known ones; {} decisions, \
+         {} frames that this kernel cannot run, {compared} compared",
+        known.len(),
+        sum.decisions,
+        sum.not_run
     );
-    println!("{} reasons: {met:?}", met.len());
-    assert!(met.len() > 40, "the generator reaches too little: {met:?}");
+    println!("{} reasons: {:?}", sum.met.len(), sum.met);
+    assert!(sum.met.len() > 40, "the generator reaches too little: {:?}", sum.met);
+}
+
+/// What has been compared.
+#[derive(Default)]
+struct Sum {
+    decisions: u64,
+    not_run: u64,
+    met: BTreeMap<Reason, u32>,
+}
+
+impl Sum {
+    /// Asks both about each frame, at a time.
+    #[track_caller]
+    fn compare(
+        &mut self,
+        bench: &mut Bench,
+        image: &Image,
+        now: i64,
+        frames: impl Iterator<Item = (String, Vec<u8>)>,
+    ) {
+        bench.get().set_wall_offset(now.wrapping_mul(1_000_000_000));
+        let host = HostImage::new(image, now);
+        for (name, frame) in frames {
+            let expected = host.decide(&frame, INTERFACE);
+            let Some(found) = bench.ask(&frame) else {
+                self.not_run += 1;
+                continue;
+            };
+            assert!(found.is(&expected.decision), "{name}: {found:?}\n{expected:?}\n{frame:02x?}");
+            self.decisions += 1;
+            *self.met.entry(found.reason).or_insert(0) += 1;
+        }
+    }
+}
+
+/// Frames with a name each: every row of the corpus, and whatever fuzzing started from or found.
+fn known() -> Vec<(String, Vec<u8>)> {
+    let mut known = Vec::new();
+    for to in [crate::frames::GATEWAY, corpus::BEHIND] {
+        for row in corpus::rows(to) {
+            let frames = row.frames.into_iter();
+            known.extend(frames.map(|frame| (format!("row {}", row.number), frame.bytes)));
+        }
+    }
+    let rows = known.len();
+    // Another place in a virtual machine.
+    let data = std::env::var_os("ENFORCER_TEST_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data"), PathBuf::from);
+    // What stands before the frame in an input: see fuzz/src/bodies.
+    for target in ["parse", "decide", "image"] {
+        for path in inputs(&data, target) {
+            let input = fs::read(&path).unwrap();
+            let head = match target {
+                "parse" => 0,
+                "decide" => 2,
+                _ => overwritten(&input),
+            };
+            let frame = input.get(head..).unwrap_or_default();
+            known.push((path.display().to_string(), frame.to_vec()));
+        }
+    }
+    assert!(known.len() >= rows + 80, "{} inputs of fuzzing", known.len() - rows);
+    known
+}
+
+/// Interface and count, then as many times eleven bytes, if there are so many.
+fn overwritten(input: &[u8]) -> usize {
+    let count = input.get(1).map_or(0, |count| usize::from(count % 16) * 11);
+    if input.len() >= 2 + count { 2 + count } else { 2 }
+}
+
+/// The files of a target, seeds first; a target without a crash has no directory of them.
+fn inputs(data: &Path, target: &str) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for kind in ["seeds", "crashes"] {
+        let entries = fs::read_dir(data.join(kind).join(target)).into_iter().flatten();
+        let mut found: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        found.sort();
+        paths.extend(found);
+    }
+    paths
 }

@@ -7,10 +7,12 @@
 //! - [`frames`]: frames byte by byte, and random ones
 //! - [`corpus`]: what a hostile device sends to get past a policy, as a table
 //! - [`replay`]: the table through real gateways
+//! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `verifier`, `gateway`, `lifecycle` and `cli`.
+//! `oracle`, `verifier`, `gateway`, `lifecycle`, `cli` and `xdp_filter`.
 
+pub mod composed;
 pub mod corpus;
 pub mod frames;
 pub mod harness;
@@ -34,6 +36,8 @@ mod kernel;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod oracle;
+#[cfg(test)]
 mod scattered;
 #[cfg(test)]
 mod stacked;
@@ -41,3 +45,5 @@ mod stacked;
 mod verdict;
 #[cfg(test)]
 mod verifier;
+#[cfg(test)]
+mod xdp_filter;

@@ -383,24 +383,28 @@ fn essential(policy: &Policy, site: &Site, flow: &Flow, sender: &Sender<'_>) -> 
             if advertisement && !exempt && !sender.may_use(policy, site, flow.family, claim) {
                 return Some(Reason::NeighbourSpoof);
             }
-            let unbound = link_local(flow.source) || flow.source == Address::default();
-            let exempt = unbound && nobodys(flow.source);
-            if !exempt && !sender.may_use(policy, site, flow.family, flow.source) {
-                return Some(Reason::NeighbourSpoof);
-            }
-            Some(Reason::Neighbour)
+            let own = own_source(policy, site, flow, sender);
+            Some(if own { Reason::Neighbour } else { Reason::NeighbourSpoof })
         }
         Class::Dhcp => {
             let everybody = match flow.family {
                 FAMILY_V4 => flow.destination.to_v4() == u32::MAX,
                 _ => flow.destination.high >> 48 == 0xff02,
             };
-            (on.dhcp && (everybody || is_own(site, flow))).then_some(Reason::Dhcp)
+            let asks = own_source(policy, site, flow, sender) && (everybody || is_own(site, flow));
+            (on.dhcp && asks).then_some(Reason::Dhcp)
         }
         Class::Eapol => or_off(on.eapol, Reason::Eapol),
         Class::Lldp => or_off(on.lldp, Reason::Lldp),
         Class::Stp => or_off(on.stp, Reason::Stp),
     }
+}
+
+fn own_source(policy: &Policy, site: &Site, flow: &Flow, sender: &Sender<'_>) -> bool {
+    let address = flow.source;
+    let nobodys = matches!(owner(policy, site, flow.family, address), Owner::Nobody);
+    let unbound = link_local(address) || address == Address::default();
+    (unbound && nobodys) || sender.may_use(policy, site, flow.family, address)
 }
 
 fn matches(site: &Site, flow: &Flow, rule: &Rule, now: i64) -> bool {

@@ -1,13 +1,20 @@
-//! Fuzzing, with libFuzzer on a nightly: the targets are in `fuzz/`, which is no part of this workspace.
+//! Fuzzing, with libFuzzer: the targets are in `fuzz/`, which is no part of this workspace.
+//!
+//! The toolchain at hand builds them: what libFuzzer wants of rustc is LLVM's, and the one flag that
+//! is not stable, for the sanitizer, is unlocked as it is for the kernel program.
 use std::{
-    fs,
-    process::{Command, Stdio},
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command},
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-use crate::sh::{self, Paths};
+use crate::{
+    sh::{self, Paths},
+    test::Outcome,
+};
 
 /// What is fuzzed, and for how long.
 #[derive(Args)]
@@ -15,31 +22,49 @@ pub(crate) struct Options {
     /// Run this target alone
     target: Option<String>,
     /// Run each target for this many seconds
-    #[arg(long, value_name = "N", default_value_t = 60)]
+    #[arg(long, value_name = "N", default_value_t = SECONDS)]
     seconds: u32,
 }
 
-/// Runs the targets one after the other; whether none found anything.
+/// How long a target runs unless told otherwise.
+pub(crate) const SECONDS: u32 = 60;
+/// Targets that run at the same time.
+const AT_ONCE: usize = 2;
+/// Coverage as libFuzzer reads it; `-Zsanitizer=address` is added where its runtime is there.
+const FLAGS: [&str; 6] = [
+    "--cfg=fuzzing",
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=4",
+    "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+    "-Cllvm-args=-sanitizer-coverage-trace-compares",
+];
+
+/// Runs the targets; whether none found anything.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
+    ensure!(sh::which("c++").is_some(), "{NO_COMPILER}");
     let known = targets(paths)?;
     if let Some(target) = &options.target {
         ensure!(known.contains(target), "no target {target}: there are {}", known.join(", "));
     }
-    let missing = missing();
-    ensure!(missing.is_empty(), "fuzzing needs more than is here:\n  {}", missing.join("\n  "));
-    let mut failed = Vec::new();
-    for target in known.iter().filter(|name| options.target.as_ref().is_none_or(|one| one == *name))
-    {
-        let crashes = format!("tests/data/crashes/{target}");
-        if !fuzz(paths, target, &crashes, options.seconds)? {
-            failed.push(format!("{target}: see {crashes}; `cargo test --test crashes` replays it"));
-        }
-    }
-    for found in &failed {
-        println!("fuzz {found}");
-    }
-    Ok(failed.is_empty())
+    let asked = |name: &String| options.target.as_ref().is_none_or(|one| one == name);
+    let asked: Vec<String> = known.into_iter().filter(asked).collect();
+    Ok(fuzz(paths, &asked, options.seconds)?.failed == 0)
 }
+
+/// All targets, as a part of the tests: what cannot run here is skipped, and said to be.
+pub(crate) fn all(paths: &Paths, seconds: u32) -> Result<Outcome> {
+    let known = targets(paths)?;
+    let why = match (seconds, sh::which("c++")) {
+        (0, _) => "no seconds to do it in",
+        (_, None) => NO_COMPILER,
+        (_, Some(_)) => return fuzz(paths, &known, seconds),
+    };
+    println!("fuzz: skipped: {why}");
+    Ok(Outcome { skipped: known.len(), ..Outcome::default() })
+}
+
+const NO_COMPILER: &str = "no C++ compiler, for libFuzzer: apt-get install g++";
 
 /// Names of the files in `fuzz/fuzz_targets`.
 fn targets(paths: &Paths) -> Result<Vec<String>> {
@@ -54,46 +79,114 @@ fn targets(paths: &Paths) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What is not here, each with how to get it.
-fn missing() -> Vec<&'static str> {
-    let runs = |command: &mut Command| {
-        let silent = command.stdout(Stdio::null()).stderr(Stdio::null());
-        silent.status().is_ok_and(|status| status.success())
-    };
-    let mut missing = Vec::new();
-    if !runs(sh::clean("rustup").args(["run", "nightly", "cargo", "--version"])) {
-        missing.push("a nightly toolchain: rustup toolchain install nightly --profile minimal");
+/// Builds the targets and runs them, two at a time.
+fn fuzz(paths: &Paths, targets: &[String], seconds: u32) -> Result<Outcome> {
+    let binaries = build(paths)?;
+    let mut outcome = Outcome::default();
+    for some in targets.chunks(AT_ONCE) {
+        let started: Result<Vec<Run>> =
+            some.iter().map(|target| Run::start(paths, &binaries, target, seconds)).collect();
+        for run in started? {
+            if run.finish()? {
+                outcome.passed += 1;
+            } else {
+                outcome.failed += 1;
+            }
+        }
     }
-    if !runs(sh::clean("cargo-fuzz").arg("--version")) {
-        missing.push("cargo-fuzz: cargo install --locked cargo-fuzz");
-    }
-    if sh::which("c++").is_none() {
-        missing.push("a C++ compiler, for libFuzzer: apt-get install g++");
-    }
-    missing
+    Ok(outcome)
 }
 
-/// Runs one target from its seeds and everything found before; new inputs go to `crashes`.
-fn fuzz(paths: &Paths, target: &str, crashes: &str, seconds: u32) -> Result<bool> {
-    let corpus = format!("fuzz/corpus/{target}");
-    let seeds = format!("tests/data/seeds/{target}");
-    // libFuzzer writes what is new into the first directory, and only reads the others.
-    for directory in [&corpus, crashes] {
-        fs::create_dir_all(paths.root.join(directory)).with_context(|| directory.to_owned())?;
+/// Builds all targets; the directory they are in.
+fn build(paths: &Paths) -> Result<PathBuf> {
+    let rustc =
+        |args: &[&str]| sh::output(Command::new("rustc").current_dir(&paths.root).args(args));
+    let version = rustc(&["-vV"])?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    let host = host.context("rustc names no host")?;
+    let mut flags = FLAGS.join(" ");
+    let libraries = rustc(&["--print", "target-libdir"])?;
+    let runtime = |name: &str| name.starts_with("librustc") && name.ends_with("rt.asan.a");
+    let mut files = fs::read_dir(libraries.trim())?.flatten();
+    if files.any(|file| runtime(&file.file_name().to_string_lossy())) {
+        flags += " -Zsanitizer=address";
+    } else {
+        println!("fuzz: without AddressSanitizer: this toolchain has no runtime of it");
     }
-    let mut cargo = sh::clean("rustup");
-    cargo.current_dir(&paths.root).args(["run", "nightly", "cargo", "fuzz", "run"]);
-    cargo.arg("--target-dir").arg(paths.target.join("fuzz"));
-    cargo.args([target, &corpus, &seeds, crashes, "--"]);
-    cargo.arg(format!("-max_total_time={seconds}"));
-    cargo.arg(format!("-artifact_prefix={crashes}/"));
-    cargo.args(["-timeout=10", "-print_final_stats=1"]);
-    let status = cargo.status().with_context(|| format!("cannot start {}", sh::line(&cargo)))?;
-    // An empty directory is not worth an entry of its own; one with a file in it stays.
-    let _ = fs::remove_dir(paths.root.join(crashes));
-    match status.code() {
-        Some(0) => Ok(true),
-        Some(_) => Ok(false),
-        None => bail!("fuzzing {target} was ended ({status})"),
+    let target = paths.target.join("fuzz");
+    let mut cargo = sh::cargo(paths);
+    cargo.args(["build", "--quiet", "--release", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
+    // With a target, what is compiled to run while building is not instrumented.
+    cargo.args(["--target", host]).arg("--target-dir").arg(&target);
+    cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", flags);
+    sh::run(&mut cargo)?;
+    Ok(target.join(host).join("release"))
+}
+
+/// A target that runs.
+struct Run {
+    target: String,
+    child: Child,
+    log: PathBuf,
+    crashes: PathBuf,
+}
+
+impl Run {
+    /// Starts one from its seeds and everything found before; what it finds goes beside that.
+    fn start(paths: &Paths, binaries: &Path, target: &str, seconds: u32) -> Result<Self> {
+        let corpus = paths.root.join("fuzz/corpus").join(target);
+        let data = paths.root.join("tests/data");
+        let crashes = data.join("crashes").join(target);
+        // libFuzzer writes what is new into the first directory, and only reads the others.
+        for directory in [&corpus, &crashes] {
+            fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+        }
+        let log = binaries.join(format!("{target}.log"));
+        let file = File::create(&log)?;
+        let mut command = sh::clean(binaries.join(target));
+        command.args([&corpus, &data.join("seeds").join(target), &crashes]);
+        command.arg(format!("-max_total_time={seconds}"));
+        command.arg(format!("-artifact_prefix={}/", crashes.display()));
+        command.args(["-timeout=10", "-print_final_stats=1"]);
+        command.stdout(file.try_clone()?).stderr(file);
+        let child = command.spawn().with_context(|| format!("cannot start {target}"))?;
+        Ok(Self { target: target.to_owned(), child, log, crashes })
+    }
+
+    /// Waits for its end; whether it found nothing. Otherwise says what, where, and how to repeat it.
+    fn finish(mut self) -> Result<bool> {
+        let status = self.child.wait()?;
+        // An empty directory is not worth an entry of its own; one with a file in it stays.
+        let _ = fs::remove_dir(&self.crashes);
+        let log = String::from_utf8_lossy(&fs::read(&self.log)?).into_owned();
+        let target = &self.target;
+        if status.success() {
+            let units =
+                log.lines().find_map(|line| line.strip_prefix("stat::number_of_executed_units:"));
+            let units = units.context("libFuzzer printed no sum")?.trim();
+            println!("fuzz {target}: ok, {units} inputs");
+            return Ok(true);
+        }
+        let lines: Vec<&str> = log.lines().collect();
+        println!("{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+        println!("fuzz {target}: failed ({status}); all it said is in {}", self.log.display());
+        let found = log.lines().filter_map(|line| line.split_once("Test unit written to "));
+        for (_, input) in found {
+            println!(
+                "fuzz {target}: kept {input}; `cargo test -p enforcer --test crashes` repeats it"
+            );
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_run_is_skipped_and_not_passed() {
+        let outcome = all(&Paths::find().unwrap(), 0).unwrap();
+        assert_eq!(outcome, Outcome { passed: 0, failed: 0, skipped: 5 });
     }
 }

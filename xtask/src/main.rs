@@ -56,13 +56,17 @@ enum Command {
     Tidy,
     /// Run every test, or one part of them
     Test(test::Options),
-    /// Run check, then test
-    Ci,
+    /// Run check, then the fuzz targets, then test
+    Ci {
+        /// Fuzz each target for this many seconds; 0 skips them
+        #[arg(long, value_name = "N", default_value_t = fuzz::SECONDS)]
+        fuzz_seconds: u32,
+    },
     /// Run the main job, live, in a namespace lab
     Demo(demo::Options),
     /// Send every known evasion through real gateways and print what came out
-    Evasions,
-    /// Run every fuzz target, or one of them, for a while; needs a nightly and cargo-fuzz
+    Evasions(evasions::Options),
+    /// Run every fuzz target, or one of them, for a while; needs a C++ compiler
     Fuzz(fuzz::Options),
 }
 
@@ -87,22 +91,23 @@ fn run(command: Command) -> Result<bool> {
         Command::Check => check::run(&paths)?,
         Command::Tidy => tidy::run(&paths)?,
         Command::Test(options) => return test::run(&paths, &options),
-        Command::Ci => return ci(&paths),
+        Command::Ci { fuzz_seconds } => return ci(&paths, fuzz_seconds),
         Command::Demo(options) => demo::run(&paths, &options)?,
-        Command::Evasions => evasions::run(&paths)?,
+        Command::Evasions(options) => evasions::run(&paths, &options)?,
         Command::Fuzz(options) => return fuzz::run(&paths, &options),
     }
     Ok(true)
 }
 
-/// Both, even when the first one fails: a run says everything it can, and ends with the sum.
-fn ci(paths: &Paths) -> Result<bool> {
+/// All, even when the first one fails: a run says everything it can, and ends with the sum.
+fn ci(paths: &Paths, fuzz_seconds: u32) -> Result<bool> {
     setup::run(paths, &setup::Options::ci())?;
     let checked = check::run(paths);
     if let Err(error) = &checked {
         eprintln!("error: check: {error:#}");
     }
-    Ok(test::run(paths, &test::Options::default())? && checked.is_ok())
+    let fuzzed = fuzz::all(paths, fuzz_seconds);
+    Ok(test::run_after(paths, &test::Options::default(), fuzzed)? && checked.is_ok())
 }
 
 /// The kernel program, then the binary: `enforcer/build.rs` picks the object up from its known place.

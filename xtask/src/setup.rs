@@ -22,12 +22,15 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 20] = [
+const TOOLS: [(&str, &str); 22] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
     ("nft", "nftables"),
     ("tcpdump", "tcpdump"),
+    // Another parser than ours, for what comes out of a gateway; and the runner of xdp-tests wants
+    // it.
+    ("tshark", "tshark"),
     ("iperf3", "iperf3"),
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),
@@ -40,6 +43,7 @@ const TOOLS: [(&str, &str); 20] = [
     ("nc", "netcat-openbsd"),
     ("ping", "iputils-ping"),
     ("xdp-filter", "xdp-tools"),
+    ("/usr/libexec/xdp-tools/test_runner.sh", "xdp-tests"),
     ("dnsmasq", "dnsmasq-base"),
     ("busybox", "busybox"),
     ("dhclient", "isc-dhcp-client"),
@@ -54,6 +58,9 @@ const VM_TOOLS: [(&str, &str); 4] = [
     ("dpkg-deb", "dpkg"),
 ];
 
+/// What building libFuzzer takes.
+const CI_TOOLS: [(&str, &str); 1] = [("c++", "g++")];
+
 /// What `setup` is asked for.
 #[derive(Args, Default)]
 pub(crate) struct Options {
@@ -63,7 +70,7 @@ pub(crate) struct Options {
     /// Install what runs tests on other kernels, too, and fetch those kernels
     #[arg(long)]
     vm: bool,
-    /// Install cargo-deny, too
+    /// Install cargo-deny and a C++ compiler, for fuzzing, too
     #[arg(long)]
     ci: bool,
     /// Only report what is there and what is missing
@@ -161,6 +168,9 @@ fn missing_packages(options: &Options) -> Vec<&'static str> {
     let absent = |tool: &&(&str, &str)| sh::which(tool.0).is_none();
     if options.test {
         packages.extend(TOOLS.iter().filter(absent).map(|tool| tool.1));
+    }
+    if options.ci {
+        packages.extend(CI_TOOLS.iter().filter(absent).map(|tool| tool.1));
     }
     if options.vm {
         packages.extend(VM_TOOLS.iter().filter(absent).map(|tool| tool.1));

@@ -56,6 +56,11 @@ impl AddAssign for Outcome {
 
 /// Runs the parts asked for; the last line is the sum, alone. Whether all is well.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
+    run_after(paths, options, Ok(Outcome::default()))
+}
+
+/// The same, with what came of something else in the sum.
+pub(crate) fn run_after(paths: &Paths, options: &Options, before: Result<Outcome>) -> Result<bool> {
     let runs = |part| options.part.is_none_or(|asked| asked == part);
     ensure!(
         !runs(Part::Local) || sh::is_root(),
@@ -71,6 +76,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
             sum.failed += 1;
         }
     };
+    part(before);
     if runs(Part::Host) {
         let packages = ["-p", "enforcer", "-p", "enforcer-common", "-p", "xtask"];
         part(cargo_test(paths, &packages, options, &[]));

@@ -29,7 +29,10 @@ pub(super) fn essential<P: Policy>(policy: &P, case: &Case) -> Result<Option<Rea
             (image::essential::NEIGHBOUR, Reason::Neighbour)
         }
         Class::Dhcp => {
-            if on & image::essential::DHCP == 0 || !to_dhcp_server(policy, flow)? {
+            // A client without an address has none to name (RFC 2131 section 4.1); any other
+            // source is bound like that of every packet.
+            let asks = is_own_source(case) && to_dhcp_server(policy, flow)?;
+            if on & image::essential::DHCP == 0 || !asks {
                 return Ok(None);
             }
             (image::essential::DHCP, Reason::Dhcp)
@@ -77,9 +80,16 @@ fn claims_well<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
             return Ok(false);
         }
     }
-    let harmless = is_link_local(flow.source) || flow.source == Address::default();
+    Ok(is_own_source(case))
+}
+
+/// Whether the source address is the device's, or one that every host has.
+#[inline(always)]
+fn is_own_source(case: &Case) -> bool {
+    let address = case.flow.source;
+    let harmless = is_link_local(address) || address == Address::default();
     let source = case.identity.source;
-    Ok(may_use(case, source) || (harmless && source.kind() != kind::DROP))
+    may_use(case, source) || (harmless && source.kind() != kind::DROP)
 }
 
 /// Whether a DHCP client message goes to everybody or to the gateway itself.

@@ -18,7 +18,7 @@ pub fn frame(random: &mut Random) -> Vec<u8> {
 }
 
 /// Changes a few bytes, most of them in the headers, or the length.
-fn damage(random: &mut Random, frame: &mut Vec<u8>) {
+pub(crate) fn damage(random: &mut Random, frame: &mut Vec<u8>) {
     for _ in 0..=random.below(2) {
         let length = frame.len() as u64;
         match random.below(4) {

@@ -31,6 +31,61 @@ pub fn send_all(netns: &Netns, interface: &str, frames: &[&[u8]]) {
     }
 }
 
+/// Sends many frames out of one interface, as fast as whoever receives them takes them.
+#[derive(Debug)]
+pub struct Sender {
+    socket: OwnedFd,
+}
+
+impl Sender {
+    /// Opens it.
+    ///
+    /// # Panics
+    /// When there is no such interface.
+    #[track_caller]
+    pub fn open(netns: &Netns, interface: &str) -> Self {
+        Self { socket: open(netns, interface) }
+    }
+
+    /// Sends frames in order; waits where the kernel has no room for the next one.
+    ///
+    /// # Panics
+    /// When the kernel does not take one of them.
+    #[track_caller]
+    pub fn send(&self, frames: &[Vec<u8>]) {
+        let mut parts: Vec<libc::iovec> = frames
+            .iter()
+            .map(|frame| libc::iovec {
+                iov_base: frame.as_ptr().cast_mut().cast(),
+                iov_len: frame.len(),
+            })
+            .collect();
+        // SAFETY: an mmsghdr is plain numbers and pointers, for which zero is valid.
+        let none: libc::mmsghdr = unsafe { std::mem::zeroed() };
+        let mut messages = vec![none; frames.len()];
+        for (message, part) in messages.iter_mut().zip(&mut parts) {
+            message.msg_hdr.msg_iov = part;
+            message.msg_hdr.msg_iovlen = 1;
+        }
+        let mut left = messages.as_mut_slice();
+        while !left.is_empty() {
+            let count = u32::try_from(left.len()).expect("a batch is small");
+            let socket = self.socket.as_raw_fd();
+            // SAFETY: the messages, their parts and the frames live through the call, and the
+            // kernel only reads the frames.
+            let sent = unsafe { libc::sendmmsg(socket, left.as_mut_ptr(), count, 0) };
+            match usize::try_from(sent) {
+                Ok(sent) => left = &mut left[sent..],
+                Err(_) => {
+                    let error = io::Error::last_os_error();
+                    assert_eq!(error.raw_os_error(), Some(libc::ENOBUFS), "sendmmsg: {error}");
+                    std::thread::yield_now();
+                }
+            }
+        }
+    }
+}
+
 /// Listens to everything on an interface, from the moment it is made.
 ///
 /// The kernel takes the outer VLAN tag out of what AF_PACKET reads; a marker is found all the same.

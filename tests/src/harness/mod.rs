@@ -51,6 +51,16 @@ pub fn skip(test: &str, reason: &str) {
         .expect("ENFORCER_SKIPS can be written");
 }
 
+/// A number from the environment, or the usual one.
+///
+/// # Panics
+/// When it is no number.
+#[track_caller]
+pub fn number(variable: &str, usual: u64) -> u64 {
+    let asked = std::env::var(variable).ok();
+    asked.map_or(usual, |text| text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")))
+}
+
 /// Mounts bpffs at its usual place where nobody has.
 ///
 /// # Panics

@@ -15,9 +15,13 @@ use crate::harness::{Netns, topology};
 
 /// Three namespaces; all of them go when this value goes.
 pub(crate) struct Lab {
+    /// What its gateway does.
     pub(crate) kind: Kind,
+    /// Has `l0`.
     pub(crate) device: Netns,
+    /// Has `g0` and `w0`.
     pub(crate) gateway: Netns,
+    /// Has `x0`.
     pub(crate) behind: Netns,
 }
 

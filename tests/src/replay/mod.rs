@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::corpus::{self, Due, POLICY, Row};
 use crate::harness::{Daemon, Sniffer, frames, wait};
-use lab::Lab;
+pub(crate) use lab::Lab;
 
 /// What the gateway does with what it lets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,15 +196,9 @@ fn miscounted(daemon: &Daemon<'_>, rows: &[Row]) -> Vec<String> {
     }
     // The last frame, see above.
     *expected.entry(rows[0].reason.name()).or_default() += 1;
-    let status = daemon.status();
-    let reasons = status["reasons"].as_array().cloned().unwrap_or_default();
-    let mut found: BTreeMap<&str, u64> = BTreeMap::new();
-    for reason in &reasons {
-        let frames = reason["frames"].as_u64().unwrap_or(0);
-        if frames > 0 {
-            found.insert(reason["reason"].as_str().unwrap_or_default(), frames);
-        }
-    }
+    let found = counted(daemon);
+    let found: BTreeMap<&str, u64> =
+        found.iter().map(|(name, frames)| (name.as_str(), *frames)).collect();
     let mut names: Vec<&str> = expected.keys().chain(found.keys()).copied().collect();
     names.sort_unstable();
     names.dedup();
@@ -216,4 +210,15 @@ fn miscounted(daemon: &Daemon<'_>, rows: &[Row]) -> Vec<String> {
             format!("reason {name}: {sent} frames sent, {counted} counted")
         })
         .collect()
+}
+
+/// Frames by reason, as the kernel has counted them; none that was never met.
+pub(crate) fn counted(daemon: &Daemon<'_>) -> BTreeMap<String, u64> {
+    let status = daemon.status();
+    let reasons = status["reasons"].as_array().cloned().unwrap_or_default();
+    let pair = |reason: &serde_json::Value| {
+        let frames = reason["frames"].as_u64().filter(|frames| *frames > 0)?;
+        Some((reason["reason"].as_str()?.to_owned(), frames))
+    };
+    reasons.iter().filter_map(pair).collect()
 }

@@ -115,7 +115,8 @@ pub(super) fn archive(paths: &Paths, programs: &Programs, filters: &[String]) ->
     }
     let environment = format!(
         "FILTERS='{}'\nexport ENFORCER_BIN=/usr/bin/enforcer ENFORCER_SKIPS=/tmp/skips\n\
-         export ENFORCER_AGREE_FRAMES={FRAMES} RUST_BACKTRACE=0\n: > /tmp/skips\n",
+         export ENFORCER_AGREE_FRAMES={FRAMES} ENFORCER_TEST_DATA=/data RUST_BACKTRACE=0\n\
+         : > /tmp/skips\n",
         filters.join(" ")
     );
     archive.file("test-environment", 0o644, environment.as_bytes());
@@ -131,8 +132,25 @@ pub(super) fn archive(paths: &Paths, programs: &Programs, filters: &[String]) ->
     if !absent.is_empty() {
         println!("not on this machine, so not in the guest: {}", absent.join(", "));
     }
+    for kind in ["seeds", "crashes"] {
+        inputs(&mut archive, &paths.root.join("tests/data").join(kind), &format!("data/{kind}"))?;
+    }
     python(paths, &mut archive)?;
     Ok(archive)
+}
+
+/// A directory of directories of fuzzing's inputs.
+fn inputs(archive: &mut Archive, from: &Path, to: &str) -> Result<()> {
+    for target in fs::read_dir(from)? {
+        let target = target?;
+        for input in fs::read_dir(target.path())? {
+            let input = input?;
+            let names = [target.file_name(), input.file_name()];
+            let [target, name] = names.map(|name| name.to_string_lossy().into_owned());
+            archive.copy(&format!("{to}/{target}/{name}"), &input.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn tool_is_added(archive: &mut Archive, name: &str) -> bool {

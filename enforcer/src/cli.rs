@@ -103,6 +103,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Policy,
     },
+    /// Read the audit trail: who changed what; needs no daemon
+    #[command(after_help = "Examples:\n  \
+        enforcer audit verify\n  \
+        enforcer audit show -n 20")]
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
     /// Remove every trace from the kernel: nothing is enforced any more
     ///
     /// Asks the daemon, which stops; without a daemon, cleans up itself.
@@ -245,6 +253,39 @@ pub(crate) struct Explain {
 pub(crate) enum Policy {
     /// Print the policy in force as one file that `apply` accepts
     Show,
+}
+
+/// Subcommands of `audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Check that no line was changed, cut or moved; exit with 1 if one was
+    Verify {
+        #[command(flatten)]
+        place: Trail,
+        /// Hash that has to be in the trail: the last one when it was written down
+        #[arg(long, value_name = "HASH")]
+        last: Option<String>,
+    },
+    /// Print the entries
+    Show {
+        #[command(flatten)]
+        place: Trail,
+        /// Only the last N entries
+        #[arg(short = 'n', value_name = "N")]
+        count: Option<usize>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Where the trail is.
+#[derive(Debug, Args)]
+pub(crate) struct Trail {
+    /// File or directory of the trail [default: the state directory of the settings]
+    pub(crate) path: Option<PathBuf>,
+    /// Read the daemon's settings from this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// The command line of this process; prints help and usage errors, the latter with exit code 2.

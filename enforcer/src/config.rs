@@ -31,6 +31,8 @@ pub struct Settings {
     pub bpffs: PathBuf,
     /// How to attach.
     pub xdp: Xdp,
+    /// Refuse changes while the audit trail cannot be written.
+    pub audit_required: bool,
 }
 
 impl Default for Settings {
@@ -43,6 +45,7 @@ impl Default for Settings {
             state_dir: "/var/lib/enforcer".into(),
             bpffs: "/sys/fs/bpf/enforcer".into(),
             xdp: Xdp::Auto,
+            audit_required: false,
         }
     }
 }
@@ -116,6 +119,7 @@ struct Document {
     state_dir: Option<PathBuf>,
     bpffs: Option<PathBuf>,
     xdp: Option<Xdp>,
+    audit_required: Option<bool>,
 }
 
 /// Reads a settings document; `file` is the name that errors carry.
@@ -147,6 +151,7 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
         state_dir: document.state_dir.unwrap_or(defaults.state_dir),
         bpffs: document.bpffs.unwrap_or(defaults.bpffs),
         xdp: document.xdp.unwrap_or_default(),
+        audit_required: document.audit_required.unwrap_or_default(),
     })
 }
 
@@ -189,6 +194,7 @@ mod tests {
             state_dir = "/srv/state"
             bpffs = "/sys/fs/bpf/e"
             xdp = "generic"
+            audit_required = true
         "#;
         let settings = read("enforcer.toml", text).unwrap();
         let expected = Settings {
@@ -199,6 +205,7 @@ mod tests {
             state_dir: "/srv/state".into(),
             bpffs: "/sys/fs/bpf/e".into(),
             xdp: Xdp::Generic,
+            audit_required: true,
         };
         assert_eq!(settings, expected);
     }

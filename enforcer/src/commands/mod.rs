@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::cli::{self, Cli, Command};
 
 mod apply;
+mod audit;
 mod check;
 mod detach;
 mod devices;
@@ -47,6 +48,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Tail(args) => tail::run(&client, &args),
         Command::Explain(args) => explain::run(&client, &args),
         Command::Policy { command: cli::Policy::Show } => policy::show(&client),
+        Command::Audit { command } => audit::run(&command),
         Command::Detach { config, output } => detach::run(socket, config.as_deref(), output.json),
         Command::Completions { shell } => {
             cli::completions(shell, &mut io::stdout().lock())?;

@@ -1,6 +1,7 @@
 //! HTTP over the unix socket: how the command line, or `curl`, talks to the daemon.
 //!
 //! - [`listen`]: the socket: its place, its mode, and whether somebody answers on it already
+//! - [`accounts`]: names and numbers of users and groups
 //! - [`server`]: requests to [`Input`], answers to responses
 //! - [`hub`]: events to those who follow, none of whom can delay another
 //! - [`filter`]: which events a follower wants
@@ -15,7 +16,9 @@ use crate::api::{
     ApplyReport, Detached, DeviceRow, ExplainRequest, Explanation, Failure, PolicyBundle, RuleRow,
     Status,
 };
+use crate::audit::Who;
 
+pub mod accounts;
 pub mod client;
 pub mod filter;
 pub mod hub;
@@ -78,6 +81,14 @@ pub struct Peer {
     pub gid: u32,
     /// Process id, if the kernel told.
     pub pid: Option<i32>,
+}
+
+impl Peer {
+    /// The same for the audit trail, with the name of the user.
+    pub fn who(&self) -> Who {
+        let Self { uid, gid, pid } = *self;
+        Who::Peer { uid, gid, pid, user: accounts::user(uid) }
+    }
 }
 
 impl std::fmt::Display for Peer {

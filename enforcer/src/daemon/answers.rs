@@ -14,6 +14,7 @@ use crate::api::{
     DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyStatus,
     ReasonCount, RuleRow, Status,
 };
+use crate::audit::Action;
 use crate::control::Input;
 use crate::control::hub::timestamp;
 use crate::exit::Exit;
@@ -33,7 +34,7 @@ impl Core {
             }
             Input::Apply { bundle, peer, reply } => {
                 log::info!("apply {}, asked for by {peer}", bundle.file);
-                let answer = self.apply(bundle).await;
+                let answer = self.apply_for(&peer.who(), Action::Apply, bundle).await;
                 drop(reply.send(answer));
             }
             Input::Explain { request, reply } => drop(reply.send(self.explain(&request))),
@@ -87,6 +88,7 @@ impl Core {
         let interfaces = self.interfaces().await;
         let names = &*self.in_force;
         let mut warnings = self.warnings.clone();
+        warnings.extend(self.audit.warnings());
         warnings.extend(names.warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
         Status {
             enforcing: interfaces.iter().all(|interface| interface.enforcing),
@@ -307,7 +309,18 @@ impl Core {
             enforcing.collect(),
         );
         let none = String::new;
+        family(
+            "enforcer_audit_lost_total",
+            counter,
+            "Entries that the audit trail will never have.",
+            vec![(none(), self.audit.lost())],
+        );
         let gauges = [
+            (
+                "enforcer_audit_waiting",
+                "Entries that the audit trail cannot take now.",
+                self.audit.waiting() as u64,
+            ),
             ("enforcer_policy_revision", "Revision in force.", self.in_force.revision),
             ("enforcer_generation", "Generation in force.", self.in_force.generation.into()),
             (

@@ -9,10 +9,11 @@ use tokio::task::JoinHandle;
 
 use super::in_force::{InForce, read_bundle};
 use super::report::{Reporter, wall_offset};
-use super::source::{choose, load};
+use super::source::choose;
 use super::state::{Counters, Saved, State};
-use super::{Error, failure};
+use super::{Error, failure, record};
 use crate::api::{ApplyReport, Detached, Failure, PolicyBundle};
+use crate::audit::{Action, Audit, Who};
 use crate::config::{Settings, Xdp};
 use crate::control::hub::{Hub, timestamp};
 use crate::dataplane::events::Reader;
@@ -37,6 +38,7 @@ pub(super) struct Core {
     /// What the operator should know, beside the policy's own warnings.
     pub(super) warnings: Vec<String>,
     pub(super) started: String,
+    pub(super) audit: Audit,
     state: State,
     lost: u64,
 }
@@ -54,6 +56,7 @@ impl Core {
     /// Puts the policy in force on every interface before it returns.
     pub(super) async fn start(settings: Settings, pins: Pins, hub: Hub) -> Result<Self, Error> {
         let state = State::open(&settings.state_dir)?;
+        let audit = Audit::open(&settings.state_dir);
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
         let mut protected = Vec::new();
@@ -92,6 +95,7 @@ impl Core {
             retired: Vec::new(),
             warnings,
             started: now(),
+            audit,
             state,
             lost: 0,
         };
@@ -112,6 +116,7 @@ impl Core {
             core.in_force.generation,
             core.settings.interfaces.join(", ")
         );
+        core.record(Action::Start);
         Ok(core)
     }
 
@@ -238,25 +243,6 @@ impl Core {
         }
     }
 
-    /// Applies the policy file again (SIGHUP).
-    pub(super) async fn reload(&mut self) {
-        let outcome = match load(&self.settings.policy) {
-            Ok(bundle) => self.apply(bundle).await,
-            Err(e) => Err(failure(&e)),
-        };
-        match outcome {
-            Ok(answer) if answer.applied => {}
-            Ok(answer) => {
-                for problem in answer.problems {
-                    let (file, line) = (problem.file, problem.line);
-                    error!("{file}:{line}:{}: {}", problem.column, problem.message);
-                }
-                error!("the policy file has errors: revision {} stays", self.in_force.revision);
-            }
-            Err(e) => error!("cannot reload: {}", e.error),
-        }
-    }
-
     async fn site(&self) -> Result<Site, Error> {
         let links = self.kernel.links().await?;
         let protected: Vec<Link> = self
@@ -276,6 +262,7 @@ impl Core {
     /// Looks after everything that can change without us, once a second.
     pub(super) async fn watch(&mut self) {
         self.dataplane.set_wall_offset(wall_offset());
+        self.audit.retry();
         self.fold();
         let lost = self.count_lost();
         if lost > self.lost {
@@ -349,8 +336,11 @@ impl Core {
     }
 
     /// Removes every trace from the kernel.
-    pub(super) fn detach(self) -> Result<Detached, Error> {
-        Ok(Detached { removed: self.dataplane.detach()? })
+    pub(super) fn detach(self, who: Who) -> Result<Detached, Error> {
+        let Self { dataplane, mut audit, .. } = self;
+        let detached = dataplane.detach().map(|removed| Detached { removed }).map_err(Error::from);
+        record::detached(&mut audit, who, &detached);
+        detached
     }
 }
 

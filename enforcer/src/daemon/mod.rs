@@ -4,6 +4,7 @@
 //! - `in_force`: a policy, its image, and what its numbers mean
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
+//! - `record`: what goes into the audit trail
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
 //! - `tags`: the watch over VLAN tags that hardware would remove
@@ -11,6 +12,7 @@
 mod answers;
 mod core;
 mod in_force;
+mod record;
 mod report;
 mod source;
 mod state;
@@ -26,6 +28,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::core::Core;
 use crate::api::{Detached, Failure};
+use crate::audit::Action;
 use crate::config::{self, Settings};
 use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
@@ -153,9 +156,14 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         match input {
             None => break,
             Some(Input::Detach { peer, reply }) => {
+                let who = peer.who();
+                if let Err(refused) = core.announce(&who, Action::Detach, "everything") {
+                    let _ = reply.send(Err(refused));
+                    continue;
+                }
                 log::warn!("detach, asked for by {peer}: nothing is enforced any more");
                 events.abort();
-                let detached = core.detach();
+                let detached = core.detach(who);
                 let _ = reply.send(detached.map_err(|e| failure(&e)));
                 let _ = stop.send(());
                 let _ = server.await;
@@ -166,6 +174,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     }
     log::info!("the daemon ends; what is in force stays in force");
     core.fold();
+    core.record(Action::Stop);
     events.abort();
     let _ = stop.send(());
     let _ = server.await;
@@ -175,7 +184,13 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
 /// Removes every trace from the kernel while no daemon runs.
 pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
     let removed = if settings.bpffs.exists() {
-        Pins::open(&settings.bpffs)?.remove_all()?
+        let pins = Pins::open(&settings.bpffs)?;
+        let audit = record::without_daemon(settings);
+        let detached = pins.remove_all().map(|removed| Detached { removed }).map_err(Error::from);
+        if let Some((mut audit, who)) = audit {
+            record::detached(&mut audit, who, &detached);
+        }
+        detached?.removed
     } else {
         Vec::new()
     };

@@ -1,6 +1,7 @@
 //! The command line: the only file that knows clap.
 //!
 //! Completions and man pages are made from the same definition.
+// tidy: long because completions, pages and parser are one definition
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -102,6 +103,17 @@ pub(crate) enum Command {
     Policy {
         #[command(subcommand)]
         command: Policy,
+    },
+    /// List the revisions that were in force: when, by whom and why
+    #[command(after_help = "Examples:\n  \
+        enforcer history\n  \
+        enforcer history -n 1 --json | jq .changes")]
+    History {
+        /// Only the last N revisions
+        #[arg(short = 'n', value_name = "N")]
+        count: Option<usize>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Read the audit trail: who changed what; needs no daemon
     #[command(after_help = "Examples:\n  \
@@ -252,7 +264,11 @@ pub(crate) struct Explain {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Policy {
     /// Print the policy in force as one file that `apply` accepts
-    Show,
+    Show {
+        /// Of this revision instead, if it is kept: see `enforcer history`
+        #[arg(long, value_name = "REV")]
+        revision: Option<u64>,
+    },
 }
 
 /// Subcommands of `audit`.

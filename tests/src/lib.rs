@@ -9,7 +9,7 @@
 //! - [`replay`]: the table through real gateways
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `verifier`,
-//! `gateway`, `lifecycle` and `cli`.
+//! `gateway`, `lifecycle`, `hostile` and `cli`.
 
 pub mod corpus;
 pub mod frames;
@@ -29,6 +29,8 @@ mod cli;
 mod evasions;
 #[cfg(test)]
 mod gateway;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]

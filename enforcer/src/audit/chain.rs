@@ -86,11 +86,7 @@ pub type Each<'a> = dyn FnMut(usize, &[u8], Option<Fault>) + 'a;
 /// Walks over the lines of a file. `from` is where the file before it ended, if that is known.
 /// Each line goes to `each`: its number from 1, its bytes, and what is wrong with it. After
 /// a fault the walk goes on from what is there, so that one fault does not hide the next.
-pub fn walk(
-    text: &[u8],
-    from: Option<&Tail>,
-    each: &mut Each<'_>,
-) -> Walk {
+pub fn walk(text: &[u8], from: Option<&Tail>, each: &mut Each<'_>) -> Walk {
     let mut tail = from.cloned();
     let mut walk = Walk { tail: Tail::default(), first: None, lines: 0, whole: 0 };
     for line in text.split_inclusive(|byte| *byte == b'\n') {

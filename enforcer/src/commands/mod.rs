@@ -24,6 +24,7 @@ mod detach;
 mod devices;
 mod document;
 mod explain;
+mod history;
 mod policy;
 mod report;
 mod rules;
@@ -47,7 +48,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Rules { output } => rules::run(&client, output.json),
         Command::Tail(args) => tail::run(&client, &args),
         Command::Explain(args) => explain::run(&client, &args),
-        Command::Policy { command: cli::Policy::Show } => policy::show(&client),
+        Command::Policy { command: cli::Policy::Show { revision } } => {
+            policy::show(&client, revision)
+        }
+        Command::History { count, output } => history::run(&client, count, output.json),
         Command::Audit { command } => audit::run(&command),
         Command::Detach { config, output } => detach::run(socket, config.as_deref(), output.json),
         Command::Completions { shell } => {

@@ -37,7 +37,7 @@ pub enum Error {
     #[error("{} exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
     /// A group was asked for that does not exist.
-    #[error("group `{0}` for the control socket does not exist")]
+    #[error("group `{0}`, which the settings name, does not exist")]
     NoGroup(String),
     /// A step failed.
     #[error("cannot {step} {}", path.display())]

@@ -9,10 +9,11 @@ use enforcer_common::wire;
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::core::Core;
-use super::in_force::InForce;
+use super::history;
+use super::in_force::{InForce, read_bundle};
 use crate::api::{
-    DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyStatus,
-    ReasonCount, RuleRow, Status,
+    DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyBundle,
+    PolicyStatus, ReasonCount, RuleRow, Status,
 };
 use crate::audit::Action;
 use crate::control::Input;
@@ -30,7 +31,7 @@ impl Core {
             Input::Rules(reply) => drop(reply.send(self.rules())),
             Input::Metrics(reply) => drop(reply.send(self.metrics().await)),
             Input::PolicyShow(reply) => {
-                drop(reply.send(Ok(self.policy_text())));
+                drop(reply.send(Ok(document(&self.in_force.bundle))));
             }
             Input::Apply { bundle, peer, reply } => {
                 log::info!("apply {}, asked for by {peer}", bundle.file);
@@ -38,6 +39,19 @@ impl Core {
                 drop(reply.send(answer));
             }
             Input::Explain { request, reply } => drop(reply.send(self.explain(&request))),
+            Input::Revision { revision, reply } => {
+                let document = self.history.load(revision).map(|(_, bundle)| document(&bundle));
+                let exit = Exit::Configuration as u8;
+                let refused =
+                    |e: history::Error| Failure { error: e.to_string(), hint: None, exit };
+                drop(reply.send(document.map_err(refused)));
+            }
+            Input::History(reply) => {
+                let (history, revision) = (self.history.clone(), self.in_force.revision);
+                // Reads every file: the core has better things to do.
+                tokio::task::spawn_blocking(move || drop(reply.send(history.list(revision))));
+            }
+            Input::Refused { peer, request, count } => self.refused(&peer.who(), request, count),
             Input::Detach { .. } => {}
         }
     }
@@ -73,15 +87,6 @@ impl Core {
             answer.rule = self.rule_row(case.decision.rule, &self.rule_counters());
         }
         Ok(answer)
-    }
-
-    /// The whole policy as one document: the operator's own, unless it names set files.
-    fn policy_text(&self) -> String {
-        if self.in_force.bundle.files.is_empty() {
-            self.in_force.bundle.text.clone()
-        } else {
-            write(&self.in_force.policy)
-        }
     }
 
     async fn status(&self) -> Status {
@@ -334,6 +339,15 @@ impl Core {
         }
         text
     }
+}
+
+/// A whole policy as one document: the operator's own, unless it names set files.
+fn document(bundle: &PolicyBundle) -> String {
+    if bundle.files.is_empty() {
+        return bundle.text.clone();
+    }
+    let (policy, _) = read_bundle(bundle);
+    write(&policy)
 }
 
 fn groups(names: &InForce) -> Vec<GroupStatus> {

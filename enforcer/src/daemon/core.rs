@@ -7,6 +7,7 @@ use jiff::{Timestamp, ZonedDateTime};
 use log::{error, info, warn};
 use tokio::task::JoinHandle;
 
+use super::history::History;
 use super::in_force::{InForce, read_bundle};
 use super::report::{Reporter, wall_offset};
 use super::source::choose;
@@ -39,6 +40,7 @@ pub(super) struct Core {
     pub(super) warnings: Vec<String>,
     pub(super) started: String,
     pub(super) audit: Audit,
+    pub(super) history: History,
     state: State,
     lost: u64,
 }
@@ -57,6 +59,7 @@ impl Core {
     pub(super) async fn start(settings: Settings, pins: Pins, hub: Hub) -> Result<Self, Error> {
         let state = State::open(&settings.state_dir)?;
         let audit = Audit::open(&settings.state_dir);
+        let history = History::open(&settings.state_dir);
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
         let mut protected = Vec::new();
@@ -76,6 +79,7 @@ impl Core {
             (None, Some(saved)) => saved.revision + 1,
             (None, None) => 1,
         };
+        let same_as_before = same.map(|same| same.revision);
         in_force.since = same.map_or_else(now, |same| same.since.clone());
 
         let reporter = Reporter::new(hub);
@@ -96,6 +100,7 @@ impl Core {
             warnings,
             started: now(),
             audit,
+            history,
             state,
             lost: 0,
         };
@@ -117,6 +122,9 @@ impl Core {
             core.settings.interfaces.join(", ")
         );
         core.record(Action::Start);
+        if same_as_before.is_none_or(|revision| !core.history.has(revision)) {
+            core.keep(&Who::Daemon, None, &[]);
+        }
         Ok(core)
     }
 

@@ -1,6 +1,7 @@
 //! The daemon: one [`Input`], one loop. It owns what is in force.
 //!
 //! - `core`: the way of a policy into the kernel, and the watch over the interfaces
+//! - `history`: earlier revisions
 //! - `in_force`: a policy, its image, and what its numbers mean
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
@@ -11,6 +12,7 @@
 
 mod answers;
 mod core;
+mod history;
 mod in_force;
 mod record;
 mod report;
@@ -30,6 +32,7 @@ use self::core::Core;
 use crate::api::{Detached, Failure};
 use crate::audit::Action;
 use crate::config::{self, Settings};
+use crate::control::access::Access;
 use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
 use crate::control::{Input, server};
@@ -126,14 +129,18 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     // The pins first: of two daemons the second learns who holds them.
     let pins = Pins::open(&settings.bpffs)?;
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref())?;
+    let (viewers, operators) = (&settings.viewer_group, &settings.operator_group);
+    let access = Access::new(viewers.as_deref(), operators.as_deref())?;
     let mut core = Core::start(settings, pins, hub.clone()).await?;
     let events = core.follow_ring()?;
 
     let (sender, mut inputs) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(socket, sender, hub, async {
+    let stopped = async {
         let _ = stopped.await;
-    }));
+    };
+    let limits = server::Limits::default();
+    let server = tokio::spawn(server::serve(socket, access, limits, sender, hub, stopped));
     if let Err(e) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         log::warn!("cannot tell systemd that the daemon is ready: {e}");
     }

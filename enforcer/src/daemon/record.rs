@@ -2,6 +2,8 @@
 
 use super::core::Core;
 use super::failure;
+use super::history::Revision;
+use super::in_force::InForce;
 use super::source::load;
 use crate::api::{ApplyReport, Change, Failure, PolicyBundle};
 use crate::audit::{Action, Audit, Entry, Who};
@@ -60,6 +62,11 @@ impl Core {
         self.announce(who, action, &file)?;
         let old = self.in_force.revision;
         let outcome = self.apply(bundle).await;
+        if let Ok(report) = &outcome
+            && report.applied
+        {
+            self.keep(who, None, &report.changes);
+        }
         let entry = self.entry(who, action).about(file);
         self.audit.record(Entry {
             old_revision: Some(old),
@@ -97,6 +104,33 @@ impl Core {
             }
             Err(e) => log::error!("cannot reload: {}", e.error),
         }
+    }
+
+    /// Keeps what is in force among the revisions. What cannot be kept is in force all the same.
+    pub(super) fn keep(&mut self, who: &Who, why: Option<String>, changes: &[Change]) {
+        let InForce { revision, since, digest, bundle, .. } = &*self.in_force;
+        let kept = Revision {
+            revision: *revision,
+            since: since.clone(),
+            who: who.clone(),
+            why,
+            file: bundle.file.clone(),
+            digest: digest.clone(),
+            counts: (0, 0, 0),
+            changes: Vec::new(),
+        };
+        if let Err(e) = self.history.save(kept.with(changes), bundle) {
+            let text = format!("revision {revision} is not in the history: {e}");
+            log::error!("{text}");
+            self.warnings.push(text);
+        }
+    }
+
+    /// Somebody asked for what is not for him.
+    pub(super) fn refused(&mut self, who: &Who, request: String, count: u64) {
+        let result = format!("refused, {count} since the last entry of this kind");
+        let entry = self.entry(who, Action::Refused).about(request);
+        self.audit.record(Entry { result, ..entry });
     }
 
     /// The daemon starts to enforce, or ends.

@@ -1,6 +1,7 @@
 //! What travels over the unix socket, and the event lines.
 //!
 //! Field names are a contract: scripts read them. Additions are fine, renames are not.
+// tidy: long because it is one contract, all of which a reader of it wants in one place
 
 use serde::{Deserialize, Serialize};
 
@@ -371,6 +372,38 @@ pub struct RuleRow {
     /// Whether it was made by command and stands beside the policy file.
     #[serde(default)]
     pub live: bool,
+}
+
+/// `GET /v1/history`: one line a revision, oldest first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct HistoryRow {
+    /// Revision.
+    pub revision: u64,
+    /// Whether it is in force.
+    pub in_force: bool,
+    /// When it came into force, RFC 3339.
+    pub since: String,
+    /// Who put it in force.
+    pub who: String,
+    /// Why, in the operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// File as the operator named it.
+    pub file: String,
+    /// SHA-256 of document and set files, hexadecimal.
+    pub digest: String,
+    /// Lines of the difference from the revision before that add something.
+    pub added: usize,
+    /// That remove something.
+    pub removed: usize,
+    /// That change something.
+    pub changed: usize,
+    /// The first 200 of those lines.
+    #[serde(default)]
+    pub changes: Vec<Change>,
+    /// Why nothing but the number is known: what is kept of it is damaged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// `POST /v1/explain`.

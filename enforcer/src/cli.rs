@@ -1,6 +1,7 @@
 //! The command line: the only file that knows clap.
 //!
 //! Completions and man pages are made from the same definition.
+// tidy: long because completions, pages and parser are one definition
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -139,6 +140,25 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Policy,
     },
+    /// List the revisions that were in force: when, by whom and why
+    #[command(after_help = "Examples:\n  \
+        enforcer history\n  \
+        enforcer history -n 1 --json | jq .changes")]
+    History {
+        /// Only the last N revisions
+        #[arg(short = 'n', value_name = "N")]
+        count: Option<usize>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Read the audit trail: who changed what; needs no daemon
+    #[command(after_help = "Examples:\n  \
+        enforcer audit verify\n  \
+        enforcer audit show -n 20")]
+    Audit {
+        #[command(subcommand)]
+        command: Audit,
+    },
     /// Remove every trace from the kernel: nothing is enforced any more
     ///
     /// Asks the daemon, which stops; without a daemon, cleans up itself.
@@ -179,6 +199,9 @@ pub(crate) struct Apply {
     /// Apply even if it cuts your own session off
     #[arg(long)]
     pub(crate) force: bool,
+    /// Why: shown in the history and the audit trail
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) output: Output,
 }
@@ -379,7 +402,44 @@ pub(crate) struct Explain {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Policy {
     /// Print the policy in force as one file that `apply` accepts
-    Show,
+    Show {
+        /// Of this revision instead, if it is kept: see `enforcer history`
+        #[arg(long, value_name = "REV")]
+        revision: Option<u64>,
+    },
+}
+
+/// Subcommands of `audit`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Audit {
+    /// Check that no line was changed, cut or moved; exit with 1 if one was
+    Verify {
+        #[command(flatten)]
+        place: Trail,
+        /// Hash that has to be in the trail: the last one when it was written down
+        #[arg(long, value_name = "HASH")]
+        last: Option<String>,
+    },
+    /// Print the entries
+    Show {
+        #[command(flatten)]
+        place: Trail,
+        /// Only the last N entries
+        #[arg(short = 'n', value_name = "N")]
+        count: Option<usize>,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// Where the trail is.
+#[derive(Debug, Args)]
+pub(crate) struct Trail {
+    /// File or directory of the trail [default: the state directory of the settings]
+    pub(crate) path: Option<PathBuf>,
+    /// Read the daemon's settings from this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// The command line of this process; prints help and usage errors, the latter with exit code 2.

@@ -31,6 +31,12 @@ pub struct Settings {
     pub bpffs: PathBuf,
     /// How to attach.
     pub xdp: Xdp,
+    /// The group whose members may only look; `None`: nobody is so limited.
+    pub viewer_group: Option<String>,
+    /// The group whose members may change things; `None`: whoever may connect.
+    pub operator_group: Option<String>,
+    /// Refuse changes while the audit trail cannot be written.
+    pub audit_required: bool,
 }
 
 impl Default for Settings {
@@ -43,6 +49,9 @@ impl Default for Settings {
             state_dir: "/var/lib/enforcer".into(),
             bpffs: "/sys/fs/bpf/enforcer".into(),
             xdp: Xdp::Auto,
+            viewer_group: None,
+            operator_group: None,
+            audit_required: false,
         }
     }
 }
@@ -116,6 +125,9 @@ struct Document {
     state_dir: Option<PathBuf>,
     bpffs: Option<PathBuf>,
     xdp: Option<Xdp>,
+    viewer_group: Option<String>,
+    operator_group: Option<String>,
+    audit_required: Option<bool>,
 }
 
 /// Reads a settings document; `file` is the name that errors carry.
@@ -147,6 +159,9 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
         state_dir: document.state_dir.unwrap_or(defaults.state_dir),
         bpffs: document.bpffs.unwrap_or(defaults.bpffs),
         xdp: document.xdp.unwrap_or_default(),
+        viewer_group: document.viewer_group,
+        operator_group: document.operator_group,
+        audit_required: document.audit_required.unwrap_or_default(),
     })
 }
 
@@ -189,6 +204,9 @@ mod tests {
             state_dir = "/srv/state"
             bpffs = "/sys/fs/bpf/e"
             xdp = "generic"
+            viewer_group = "ward"
+            operator_group = "netops"
+            audit_required = true
         "#;
         let settings = read("enforcer.toml", text).unwrap();
         let expected = Settings {
@@ -199,6 +217,9 @@ mod tests {
             state_dir: "/srv/state".into(),
             bpffs: "/sys/fs/bpf/e".into(),
             xdp: Xdp::Generic,
+            viewer_group: Some("ward".into()),
+            operator_group: Some("netops".into()),
+            audit_required: true,
         };
         assert_eq!(settings, expected);
     }

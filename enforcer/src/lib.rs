@@ -3,6 +3,7 @@
 //! - [`policy`]: document to model to image; pure: no clock, no files, no kernel
 //! - [`image`]: the plain value in which policy and data plane meet
 //! - [`api`]: what travels over the unix socket, and the event lines
+//! - [`audit`]: who changed what: a chain of lines that shows when it was edited
 //! - [`control`]: HTTP over the unix socket, both halves
 //! - [`config`]: the daemon's settings
 //! - [`daemon`]: the core: one `Input`, one loop
@@ -10,6 +11,7 @@
 //! - [`site`]: what the machine looks like, over rtnetlink
 //! - [`exit`]: exit codes
 pub mod api;
+pub mod audit;
 pub mod config;
 pub mod control;
 pub mod daemon;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use enforcer::api::{Detail, Event};
+use enforcer::control::access::Access;
 use enforcer::control::hub::Hub;
 use enforcer::control::listen::Socket;
 use enforcer::control::server;
@@ -39,7 +40,14 @@ impl Daemon {
             let _entered = runtime.enter();
             let socket = Socket::bind(&dir.path().join("s"), None).unwrap();
             let (inputs, _) = mpsc::channel(1);
-            runtime.spawn(server::serve(socket, inputs, hub.clone(), std::future::pending()));
+            runtime.spawn(server::serve(
+                socket,
+                Access::default(),
+                server::Limits::default(),
+                inputs,
+                hub.clone(),
+                std::future::pending(),
+            ));
         }
         Self { dir, hub, _runtime: runtime }
     }

@@ -22,6 +22,7 @@ pub(super) fn run(client: &Client, args: &cli::Apply) -> Result<Exit> {
     bundle.dry_run = dry_run;
     bundle.confirm = args.confirm.map(|seconds| u32::try_from(seconds).unwrap_or(u32::MAX));
     bundle.force = args.force;
+    bundle.reason = args.reason.clone();
     bundle.session = session::own();
     // What is wrong here is wrong there, and here it needs no daemon.
     let answer = if report::has_errors(&problems) {

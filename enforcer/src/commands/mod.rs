@@ -18,12 +18,14 @@ use serde::Serialize;
 use crate::cli::{self, Cli, Command};
 
 mod apply;
+mod audit;
 mod check;
 mod confirm;
 mod detach;
 mod devices;
 mod document;
 mod explain;
+mod history;
 mod live;
 mod policy;
 mod report;
@@ -53,7 +55,11 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Rules { output } => rules::run(&client, output.json),
         Command::Tail(args) => tail::run(&client, &args),
         Command::Explain(args) => explain::run(&client, &args),
-        Command::Policy { command: cli::Policy::Show } => policy::show(&client),
+        Command::Policy { command: cli::Policy::Show { revision } } => {
+            policy::show(&client, revision)
+        }
+        Command::History { count, output } => history::run(&client, count, output.json),
+        Command::Audit { command } => audit::run(&command),
         Command::Detach { config, output } => detach::run(socket, config.as_deref(), output.json),
         Command::Completions { shell } => {
             cli::completions(shell, &mut io::stdout().lock())?;

@@ -1,4 +1,4 @@
-//! `enforcer policy show`: what is in force, as one file that `apply` accepts.
+//! `enforcer policy show`: what is in force, or was, as one file that `apply` accepts.
 
 use anyhow::Result;
 use enforcer::control::client::Client;
@@ -6,8 +6,13 @@ use enforcer::exit::Exit;
 
 use super::{block_on, print};
 
-pub(super) fn show(client: &Client) -> Result<Exit> {
-    let document = block_on(async { Ok(client.policy().await?) })?;
+pub(super) fn show(client: &Client, revision: Option<u64>) -> Result<Exit> {
+    let document = block_on(async {
+        Ok(match revision {
+            Some(revision) => client.revision(revision).await?,
+            None => client.policy().await?,
+        })
+    })?;
     print(&document)?;
     Ok(Exit::Fine)
 }

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use super::MAX_BODY;
 use super::filter::{Filter, percent_encode};
 use crate::api::{
-    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, LiveReport,
-    LiveRequest, PolicyBundle, RuleRow, Status,
+    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, HistoryRow,
+    LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
 };
 use crate::exit::Exit;
 
@@ -134,6 +134,16 @@ impl Client {
     /// Asks for the rules and their counters.
     pub async fn rules(&self) -> Result<Vec<RuleRow>, Error> {
         self.get("/v1/rules").await
+    }
+
+    /// Asks for the revisions that are kept.
+    pub async fn history(&self) -> Result<Vec<HistoryRow>, Error> {
+        self.get("/v1/history").await
+    }
+
+    /// Asks for the policy of a revision that is kept, as one document.
+    pub async fn revision(&self, revision: u64) -> Result<String, Error> {
+        self.text(&format!("/v1/policy?revision={revision}")).await
     }
 
     /// Asks for the policy in force, as one document.

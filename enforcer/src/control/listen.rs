@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
+use super::accounts::gid;
 use crate::config::SOCKET_GROUP;
 
 /// A listening control socket. Its file is removed when it is dropped.
@@ -36,7 +37,7 @@ pub enum Error {
     #[error("{} exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
     /// A group was asked for that does not exist.
-    #[error("group `{0}` for the control socket does not exist")]
+    #[error("group `{0}`, which the settings name, does not exist")]
     NoGroup(String),
     /// A step failed.
     #[error("cannot {step} {}", path.display())]
@@ -158,14 +159,6 @@ fn lock(path: &Path) -> Result<File, Error> {
     Err(Error::Step { step: "lock", path: name, source })
 }
 
-/// The id of a group, from `/etc/group`: a static binary cannot ask NSS.
-fn gid(name: &str) -> Option<u32> {
-    fs::read_to_string("/etc/group").ok()?.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok()).flatten()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +208,5 @@ mod tests {
         let path = dir.path().join("enforcer.sock");
         let refused = Socket::bind(&path, Some("no-such-group"));
         assert!(matches!(refused, Err(Error::NoGroup(_))));
-        assert_eq!(gid("root"), Some(0));
-        assert_eq!(gid("no-such-group"), None);
     }
 }

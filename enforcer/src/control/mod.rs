@@ -1,6 +1,9 @@
 //! HTTP over the unix socket: how the command line, or `curl`, talks to the daemon.
 //!
 //! - [`listen`]: the socket: its place, its mode, and whether somebody answers on it already
+//! - [`access`]: who may do what
+//! - [`accounts`]: names and numbers of users and groups
+//! - `connections`: how many there may be, and how long each may take
 //! - [`server`]: requests to [`Input`], answers to responses
 //! - [`hub`]: events to those who follow, none of whom can delay another
 //! - [`filter`]: which events a follower wants
@@ -12,11 +15,15 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
-    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, LiveReport,
-    LiveRequest, PolicyBundle, RuleRow, Status,
+    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, HistoryRow,
+    LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
 };
+use crate::audit::Who;
 
+pub mod access;
+pub mod accounts;
 pub mod client;
+mod connections;
 pub mod filter;
 pub mod hub;
 pub mod listen;
@@ -37,8 +44,26 @@ pub enum Input {
     Devices(oneshot::Sender<Vec<DeviceRow>>),
     /// `GET /v1/rules`.
     Rules(oneshot::Sender<Vec<RuleRow>>),
+    /// `GET /v1/history`.
+    History(oneshot::Sender<Vec<HistoryRow>>),
+    /// Somebody asked for what is not for him: no answer, but an entry in the audit trail.
+    Refused {
+        /// Who asked.
+        peer: Peer,
+        /// Method and path.
+        request: String,
+        /// Requests of this user that were refused since the last such entry.
+        count: u64,
+    },
     /// `GET /v1/policy`: the policy in force as one document that `apply` accepts.
     PolicyShow(oneshot::Sender<Result<String, Failure>>),
+    /// `GET /v1/policy?revision=N`: the same of an earlier revision.
+    Revision {
+        /// Which one.
+        revision: u64,
+        /// The document, or why it cannot be had.
+        reply: oneshot::Sender<Result<String, Failure>>,
+    },
     /// `GET /v1/metrics`: Prometheus text.
     Metrics(oneshot::Sender<String>),
     /// `PUT /v1/policy`.
@@ -113,6 +138,24 @@ pub struct Peer {
     pub gid: u32,
     /// Process id, if the kernel told.
     pub pid: Option<i32>,
+}
+
+impl Peer {
+    /// Who is at the other end. The kernel always knows for a connected socket; should it not, it
+    /// is nobody (-1).
+    pub(crate) fn of(stream: &tokio::net::UnixStream) -> Self {
+        stream.peer_cred().map_or(Self { uid: u32::MAX, gid: u32::MAX, pid: None }, |cred| Self {
+            uid: cred.uid(),
+            gid: cred.gid(),
+            pid: cred.pid(),
+        })
+    }
+
+    /// The same for the audit trail, with the name of the user.
+    pub fn who(&self) -> Who {
+        let Self { uid, gid, pid } = *self;
+        Who::Peer { uid, gid, pid, user: accounts::user(uid) }
+    }
 }
 
 impl std::fmt::Display for Peer {

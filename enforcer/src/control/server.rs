@@ -1,29 +1,29 @@
 //! The server half: requests to [`Input`], answers to responses.
 
 use std::future::Future;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{
-    ConnectInfo, DefaultBodyLimit, Path, Query, Request, State, connect_info::Connected,
-};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::http::{
     HeaderMap, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
 };
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use axum::serve::IncomingStream;
 use axum::{Json, Router};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::net::UnixListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::access::{Access, Refusals, Role, needed};
+pub use super::connections::Limits;
+use super::connections::{self, Follows};
 use super::filter::Filter;
 use super::hub::Hub;
 use super::listen::Socket;
@@ -33,41 +33,37 @@ use crate::exit::Exit;
 
 /// Time for a request to arrive and be answered; following events has no limit.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// Time for running requests when the daemon stops.
-const GRACE: Duration = Duration::from_secs(2);
+/// Largest body in bytes that needs no turn, and that a viewer may send.
+const MAX_SMALL: usize = 64 << 10;
+/// Larger bodies that are received at the same time: their bytes stay in memory until they are read.
+const MAX_LARGE: usize = 2;
 
 #[derive(Clone, Debug)]
 struct Core {
     inputs: Inputs,
     hub: Hub,
+    refusals: Arc<Refusals>,
+    large: Arc<Semaphore>,
 }
 
 /// Answers requests until `stop` resolves. Then it closes the hub, finishes what is being answered
 /// within two seconds, and removes the socket.
 pub async fn serve(
     socket: Socket,
+    access: Access,
+    limits: Limits,
     inputs: Inputs,
     hub: Hub,
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     let Socket { listener, place: _place } = socket;
-    let (stopped, wait) = oneshot::channel();
-    let router = router(Core { inputs, hub: hub.clone() });
-    let service = router.into_make_service_with_connect_info::<Peer>();
-    let server = axum::serve(listener, service);
-    let server = server.with_graceful_shutdown(async move {
+    let (refusals, large) = (Arc::default(), Arc::new(Semaphore::new(MAX_LARGE)));
+    let router = router(Core { inputs, hub: hub.clone(), refusals, large });
+    let stop = async move {
         stop.await;
         hub.close();
-        let _ = stopped.send(());
-    });
-    let server = IntoFuture::into_future(server);
-    tokio::pin!(server);
-    tokio::select! {
-        _ = &mut server => {}
-        _ = wait => {
-            let _ = timeout(GRACE, server).await;
-        }
-    }
+    };
+    connections::run(listener, router, access, limits, stop).await;
 }
 
 fn router(core: Core) -> Router {
@@ -75,6 +71,7 @@ fn router(core: Core) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/devices", get(devices))
         .route("/v1/rules", get(rules))
+        .route("/v1/history", get(history))
         .route("/v1/policy", get(policy_show).put(apply))
         .route("/v1/live", post(change))
         .route("/v1/live/{id}", delete(revoke))
@@ -87,17 +84,9 @@ fn router(core: Core) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn(limits))
+        .layer(middleware::from_fn_with_state(core.clone(), limits))
+        .layer(middleware::from_fn_with_state(core.clone(), authorise))
         .with_state(core)
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        // The kernel always knows for a connected socket; should it not, it is nobody (-1).
-        stream.io().peer_cred().map_or(Self { uid: u32::MAX, gid: u32::MAX, pid: None }, |cred| {
-            Self { uid: cred.uid(), gid: cred.gid(), pid: cred.pid() }
-        })
-    }
 }
 
 /// An error as HTTP: the body is a [`Failure`].
@@ -160,8 +149,25 @@ async fn rules(State(core): State<Core>) -> Answer {
     core.ask(Input::Rules).await.map(|rows| json(&rows))
 }
 
-async fn policy_show(State(core): State<Core>) -> Answer {
-    let document = core.ask(Input::PolicyShow).await??;
+async fn history(State(core): State<Core>) -> Answer {
+    core.ask(Input::History).await.map(|rows| json(&rows))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ShowQuery {
+    revision: Option<u64>,
+}
+
+async fn policy_show(
+    State(core): State<Core>,
+    query: Result<Query<ShowQuery>, QueryRejection>,
+) -> Answer {
+    let Query(query) = query.map_err(bad_query)?;
+    let document = match query.revision {
+        Some(revision) => core.ask(|reply| Input::Revision { revision, reply }).await??,
+        None => core.ask(Input::PolicyShow).await??,
+    };
     Ok(([(CONTENT_TYPE, "application/toml")], document).into_response())
 }
 
@@ -267,6 +273,7 @@ async fn detach(State(core): State<Core>, ConnectInfo(peer): ConnectInfo<Peer>) 
 async fn events(
     State(core): State<Core>,
     ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(follows): Extension<Follows>,
     query: Result<Query<Filter>, QueryRejection>,
 ) -> Answer {
     let Query(filter) = query.map_err(bad_query)?;
@@ -274,6 +281,7 @@ async fn events(
         let hint = Some("end one of them; `ss -xp` shows who is connected");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, full, hint, Exit::Configuration)
     })?;
+    follows.set();
     log::debug!("{peer} follows the events");
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(follower)).into_response())
 }
@@ -287,21 +295,68 @@ async fn wrong_method(request: Request) -> Refusal {
     Refusal::usage(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not take {method}"))
 }
 
-/// Both limits of a request. One that announces too much is refused before it is read.
-async fn limits(request: Request, next: Next) -> Answer {
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    if length.is_some_and(|length: u64| length > MAX_BODY as u64) {
-        return Err(too_large());
+/// Who may only look changes nothing; the trail says who tried.
+async fn authorise(
+    State(core): State<Core>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(role): Extension<Role>,
+    request: Request,
+    next: Next,
+) -> Answer {
+    let needed = needed(request.method(), request.uri().path());
+    if role >= needed {
+        return Ok(next.run(request).await);
     }
-    timeout(TIMEOUT, next.run(request)).await.map_err(|_| {
+    let request = format!("{} {}", request.method(), request.uri().path());
+    if let Some(count) = core.refusals.count(peer.uid, Instant::now()) {
+        log::warn!("{request} is refused to {peer}");
+        // The core may be busy; then the log has it.
+        let _ = core.inputs.try_send(Input::Refused { peer, request: request.clone(), count });
+    }
+    let (error, hint) = match needed {
+        Role::Operator => ("is for operators", "`operator_group` in enforcer.toml names them"),
+        Role::Nobody | Role::Viewer => {
+            ("is for viewers and operators", "`viewer_group` in enforcer.toml names them")
+        }
+    };
+    let error = format!("{request} {error}");
+    Err(Refusal::new(StatusCode::FORBIDDEN, error, Some(hint), Exit::Configuration))
+}
+
+/// Time and size of a request. One that announces too much is refused before it is read; of large
+/// ones a few are received at a time.
+async fn limits(
+    State(core): State<Core>,
+    Extension(role): Extension<Role>,
+    request: Request,
+    next: Next,
+) -> Answer {
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let max = if role == Role::Operator { MAX_BODY } else { MAX_SMALL };
+    let unknown = headers.contains_key(TRANSFER_ENCODING);
+    if length.is_some_and(|length: u64| length > max as u64) || (unknown && max == MAX_SMALL) {
+        return Err(too_large(max));
+    }
+    let large = unknown || length.is_some_and(|length| length > MAX_SMALL as u64);
+    let work = async {
+        let _turn = match large {
+            true => core.large.acquire().await.ok(),
+            false => None,
+        };
+        next.run(request).await
+    };
+    timeout(TIMEOUT, work).await.map_err(|_| {
         let error = format!("no answer within {} s", TIMEOUT.as_secs());
         let hint = Some("an order may still be carried out: see `enforcer status`");
         Refusal::new(StatusCode::GATEWAY_TIMEOUT, error, hint, Exit::NotRunning)
     })
 }
 
-fn too_large() -> Refusal {
-    let error = format!("the request is larger than {} MiB", MAX_BODY >> 20);
+fn too_large(max: usize) -> Refusal {
+    let size =
+        if max >= 1 << 20 { format!("{} MiB", max >> 20) } else { format!("{} KiB", max >> 10) };
+    let error = format!("the request is larger than {size}");
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error, None, Exit::Configuration)
 }
 
@@ -311,7 +366,7 @@ fn bad_query(rejection: QueryRejection) -> Refusal {
 
 fn bad_body(rejection: BytesRejection) -> Refusal {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return too_large();
+        return too_large(MAX_BODY);
     }
     Refusal::usage(rejection.status(), rejection.body_text())
 }

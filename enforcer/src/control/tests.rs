@@ -1,4 +1,5 @@
 //! Server and client over a real socket, with a core that knows all answers.
+// tidy: long because every case needs the same core
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use super::access::Access;
 use super::client::{Client, Error};
 use super::filter::{Filter, tests::event};
 use super::hub::{Hub, MAX_FOLLOWERS, MAX_LINES, SLOW_READER};
@@ -36,9 +38,17 @@ impl Daemon {
         let (inputs, mut queue) = mpsc::channel(8);
         let (stop, stopped) = oneshot::channel();
         let hub = Hub::new();
-        let server = tokio::spawn(server::serve(socket, inputs, hub.clone(), async {
+        let limits = server::Limits {
+            head: Duration::from_millis(300),
+            stalled: Duration::from_millis(300),
+            ..server::Limits::default()
+        };
+        let access = Access::default();
+        let stopped = async {
             let _ = stopped.await;
-        }));
+        };
+        let server =
+            tokio::spawn(server::serve(socket, access, limits, inputs, hub.clone(), stopped));
         let core = tokio::spawn(async move {
             while let Some(input) = queue.recv().await {
                 reply(input);
@@ -65,7 +75,12 @@ fn reply(input: Input) {
             reply.send(vec![DeviceRow { group: "pumps".into(), ..DeviceRow::default() }]).unwrap();
         }
         Input::Rules(reply) => reply.send(Vec::new()).unwrap(),
+        Input::History(reply) => reply.send(Vec::new()).unwrap(),
+        Input::Refused { .. } => unreachable!("everybody is an operator"),
         Input::PolicyShow(reply) => reply.send(Ok("schema = 1\n".into())).unwrap(),
+        Input::Revision { revision, reply } => {
+            reply.send(Ok(format!("# {revision}\n"))).unwrap();
+        }
         Input::Metrics(reply) => reply.send("enforcer_up 1\n".into()).unwrap(),
         Input::Apply { bundle, peer, reply } => reply.send(apply(&bundle, peer)).unwrap(),
         Input::Explain { request, reply } => {
@@ -163,6 +178,8 @@ async fn questions_and_answers() {
     assert_eq!(client.devices().await.unwrap()[0].group, "pumps");
     assert_eq!(client.rules().await.unwrap(), []);
     assert_eq!(client.policy().await.unwrap(), "schema = 1\n");
+    assert_eq!(client.revision(6).await.unwrap(), "# 6\n");
+    assert_eq!(client.history().await.unwrap(), []);
     assert_eq!(client.metrics().await.unwrap(), "enforcer_up 1\n");
     assert!(client.detach().await.unwrap().removed[0].starts_with("uid "));
 
@@ -377,4 +394,32 @@ async fn a_core_that_died_is_said_to_have_stopped() {
     let error = soon(daemon.client().status()).await.unwrap_err();
     let Error::Refused(failure) = error else { panic!("{error:?}") };
     assert_eq!(failure.exit, Exit::NotRunning as u8);
+}
+
+#[tokio::test]
+async fn who_says_nothing_or_half_a_head_is_let_go() {
+    let daemon = Daemon::start();
+    for part in ["", "GET /v1/status HTT", "GET /v1/status HTTP/1.1\r\nhost: e\r\nx: "] {
+        let answer = soon(raw(&daemon.socket(), part)).await;
+        assert!(!answer.contains(" 200 "), "{part:?}: {answer}");
+    }
+    // And who says nothing more after an answer.
+    let request = "GET /v1/metrics HTTP/1.1\r\nhost: e\r\n\r\n";
+    let answer = soon(raw(&daemon.socket(), request)).await;
+    assert!(answer.contains("enforcer_up 1"), "{answer}");
+    assert_eq!(daemon.client().metrics().await.unwrap(), "enforcer_up 1\n");
+}
+
+#[tokio::test]
+async fn who_takes_no_answers_is_let_go_unless_he_follows() {
+    let daemon = Daemon::start();
+    let mut stalled = UnixStream::connect(daemon.socket()).await.unwrap();
+    let request = "GET /v1/status HTTP/1.1\r\nhost: e\r\n\r\n".repeat(100);
+    let flood = async { while stalled.write_all(request.as_bytes()).await.is_ok() {} };
+    soon(flood).await;
+
+    let mut follower = daemon.client().events(&Filter::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    daemon.hub.publish(&event());
+    assert!(soon(follower.next()).await.unwrap().is_some(), "following may be quiet");
 }

@@ -10,11 +10,13 @@ use jiff::{Timestamp, tz::TimeZone};
 
 use super::confirm::Unconfirmed;
 use super::core::Core;
-use super::in_force::InForce;
+use super::history;
+use super::in_force::{InForce, read_bundle};
 use crate::api::{
-    DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyStatus,
-    ReasonCount, RuleRow, Status,
+    DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyBundle,
+    PolicyStatus, ReasonCount, RuleRow, Status,
 };
+use crate::audit::Action;
 use crate::control::Input;
 use crate::control::hub::timestamp;
 use crate::exit::Exit;
@@ -30,31 +32,38 @@ impl Core {
             Input::Rules(reply) => drop(reply.send(self.rules())),
             Input::Metrics(reply) => drop(reply.send(self.metrics().await)),
             Input::PolicyShow(reply) => {
-                drop(reply.send(Ok(self.policy_text())));
+                drop(reply.send(Ok(document(&self.in_force.bundle))));
             }
             Input::Apply { bundle, peer, reply } => {
                 log::info!("apply {}, asked for by {peer}", bundle.file);
-                let answer = self.apply(bundle).await;
+                let answer = self.apply_for(&peer.who(), Action::Apply, bundle).await;
                 drop(reply.send(answer));
             }
             Input::Change { request, peer, reply } => {
-                let answer = self.change(request, peer.to_string()).await;
+                let answer = self.change_for(&peer.who(), request).await;
                 drop(reply.send(answer));
             }
             Input::Revoke { id, peer, reply } => {
-                log::info!("revoke {id}, asked for by {peer}");
-                let answer = self.revoke(&id).await;
-                drop(reply.send(answer));
+                drop(reply.send(self.revoke_for(&peer.who(), &id)));
             }
-            Input::Confirm { peer, reply } => {
-                log::info!("confirm, asked for by {peer}");
-                drop(reply.send(self.confirm_policy()));
-            }
+            Input::Confirm { peer, reply } => drop(reply.send(self.confirm_for(&peer.who()))),
             Input::Rollback { revision, peer, reply } => {
-                log::info!("rollback, asked for by {peer}");
-                drop(reply.send(self.roll_back(revision)));
+                drop(reply.send(self.roll_back_for(&peer.who(), revision)));
             }
             Input::Explain { request, reply } => drop(reply.send(self.explain(&request))),
+            Input::Revision { revision, reply } => {
+                let document = self.history.load(revision).map(|(_, bundle)| document(&bundle));
+                let exit = Exit::Configuration as u8;
+                let refused =
+                    |e: history::Error| Failure { error: e.to_string(), hint: None, exit };
+                drop(reply.send(document.map_err(refused)));
+            }
+            Input::History(reply) => {
+                let (history, revision) = (self.history.clone(), self.in_force.revision);
+                // Reads every file: the core has better things to do.
+                tokio::task::spawn_blocking(move || drop(reply.send(history.list(revision))));
+            }
+            Input::Refused { peer, request, count } => self.refused(&peer.who(), request, count),
             Input::Detach { .. } => {}
         }
     }
@@ -92,20 +101,12 @@ impl Core {
         Ok(answer)
     }
 
-    /// The whole policy as one document: the operator's own, unless it names set files.
-    fn policy_text(&self) -> String {
-        if self.in_force.bundle.files.is_empty() {
-            self.in_force.bundle.text.clone()
-        } else {
-            write(&self.in_force.policy)
-        }
-    }
-
     async fn status(&mut self) -> Status {
         self.return_if_overdue();
         let interfaces = self.interfaces().await;
         let names = &*self.in_force;
         let mut warnings = self.warnings.clone();
+        warnings.extend(self.audit.warnings());
         warnings.extend(names.warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
         Status {
             enforcing: interfaces.iter().all(|interface| interface.enforcing),
@@ -328,7 +329,18 @@ impl Core {
             enforcing.collect(),
         );
         let none = String::new;
+        family(
+            "enforcer_audit_lost_total",
+            counter,
+            "Entries that the audit trail will never have.",
+            vec![(none(), self.audit.lost())],
+        );
         let gauges = [
+            (
+                "enforcer_audit_waiting",
+                "Entries that the audit trail cannot take now.",
+                self.audit.waiting() as u64,
+            ),
             ("enforcer_policy_revision", "Revision in force.", self.in_force.revision),
             ("enforcer_generation", "Generation in force.", self.in_force.generation.into()),
             (
@@ -348,6 +360,15 @@ impl Core {
 fn wall_time(seconds: i64) -> Option<String> {
     let time = Timestamp::from_second(seconds).ok()?;
     Some(timestamp(&time.to_zoned_datetime(TimeZone::system())))
+}
+
+/// A whole policy as one document: the operator's own, unless it names set files.
+fn document(bundle: &PolicyBundle) -> String {
+    if bundle.files.is_empty() {
+        return bundle.text.clone();
+    }
+    let (policy, _) = read_bundle(bundle);
+    write(&policy)
 }
 
 fn groups(names: &InForce) -> Vec<GroupStatus> {

@@ -9,7 +9,6 @@ use log::{error, info};
 use super::confirm::Unconfirmed;
 use super::core::{Core, now};
 use super::in_force::{InForce, read_bundle};
-use super::source::load;
 use super::state::Saved;
 use super::{Error, failure};
 use crate::api::{ApplyReport, Failure, PolicyBundle};
@@ -68,7 +67,7 @@ impl Core {
         let next = InForce { revision, since: now(), ..next };
         match order.confirm {
             None => self.switch(next, None),
-            Some(time) => self.switch_until(next, time),
+            Some(time) => self.switch_until(next, time, &answer.changes),
         }
         .map_err(|e| failure(&e))?;
         self.warnings.clear();
@@ -87,7 +86,7 @@ impl Core {
         // What cannot be kept is not put in force: it would be gone after a restart.
         let pending = self.state.prepare(&saved(&next, aside))?;
         let live = self.state.prepare_live(&next.live)?;
-        let next = self.announce(next);
+        let next = self.numbered(next);
         match self.dataplane.replace(&next.compiled.image) {
             Ok(old) => {
                 let names = std::mem::replace(&mut self.in_force, next);
@@ -111,7 +110,7 @@ impl Core {
 
     /// Numbers the next generation: its numbers must have a meaning before the first frame is
     /// judged by it.
-    pub(super) fn announce(&self, mut next: InForce) -> Arc<InForce> {
+    pub(super) fn numbered(&self, mut next: InForce) -> Arc<InForce> {
         next.generation = self.dataplane.current().number + 1;
         let next = Arc::new(next);
         self.reporter.announce(next.generation, Arc::clone(&next));
@@ -132,25 +131,6 @@ impl Core {
             .map_err(|problems| Error::Problems { file, problems })?;
         let aside = self.state.policy().and_then(|saved| saved.aside);
         self.switch(InForce { revision: old.revision, since: old.since, ..next }, aside)
-    }
-
-    /// Applies the policy file again (SIGHUP).
-    pub(super) async fn reload(&mut self) {
-        let outcome = match load(&self.settings.policy) {
-            Ok(bundle) => self.apply(bundle).await,
-            Err(e) => Err(failure(&e)),
-        };
-        match outcome {
-            Ok(answer) if answer.applied => {}
-            Ok(answer) => {
-                for problem in answer.problems {
-                    let (file, line) = (problem.file, problem.line);
-                    error!("{file}:{line}:{}: {}", problem.column, problem.message);
-                }
-                error!("the policy file has errors: revision {} stays", self.in_force.revision);
-            }
-            Err(e) => error!("cannot reload: {}", e.error),
-        }
     }
 
     pub(super) async fn site(&self) -> Result<Site, Error> {

@@ -8,12 +8,14 @@ use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use log::{error, info, warn};
 
 use super::apply::saved;
-use super::core::Core;
+use super::core::{Core, now};
 use super::in_force::{InForce, read_bundle};
 use super::{Error, boot_clock, failure};
-use crate::api::{Decided, Failure};
+use crate::api::{Change, Decided, Failure, PolicyBundle};
+use crate::audit::{Action, Entry, Who};
 use crate::control::hub::timestamp;
 use crate::exit::Exit;
+use crate::policy::diff;
 
 /// A policy in force that waits to be confirmed.
 pub(super) struct Unconfirmed {
@@ -23,6 +25,8 @@ pub(super) struct Unconfirmed {
     deadline: u64,
     /// The same for people.
     at: Timestamp,
+    /// What it changed, for the history.
+    changes: Vec<Change>,
 }
 
 impl Unconfirmed {
@@ -38,10 +42,15 @@ impl Unconfirmed {
 
 impl Core {
     /// Puts a policy in force until `time` has passed without a confirmation.
-    pub(super) fn switch_until(&mut self, next: InForce, time: Duration) -> Result<(), Error> {
+    pub(super) fn switch_until(
+        &mut self,
+        next: InForce,
+        time: Duration,
+        changes: &[Change],
+    ) -> Result<(), Error> {
         // After a restart the old one is in force: only that is on disk as such.
         self.state.await_confirmation(&saved(&next, None))?;
-        let next = self.announce(next);
+        let next = self.numbered(next);
         let deadline = boot_clock().saturating_add(time.as_nanos() as u64);
         let at = Timestamp::now() + (time.as_secs() as i64).seconds();
         if let Err(e) = self.dataplane.replace_until(&next.compiled.image, deadline) {
@@ -55,7 +64,8 @@ impl Core {
             previous.revision,
             time.as_secs()
         );
-        self.pending = Some(Unconfirmed { previous, deadline, at });
+        let changes = changes.to_vec();
+        self.pending = Some(Unconfirmed { previous, deadline, at, changes });
         Ok(())
     }
 
@@ -74,8 +84,38 @@ impl Core {
         })
     }
 
-    /// Keeps what waits to be confirmed.
-    pub(super) fn confirm_policy(&mut self) -> Result<Decided, Failure> {
+    /// Keeps what waits to be confirmed, and writes it into the trail.
+    pub(super) fn confirm_for(&mut self, who: &Who) -> Result<Decided, Failure> {
+        let old = self.in_force.revision;
+        self.announce(who, Action::Confirm, "")?;
+        let outcome = self.confirm_policy(who);
+        self.trail(who, Action::Confirm, old, &outcome);
+        outcome
+    }
+
+    /// Goes back to an earlier policy, and writes it into the trail.
+    pub(super) fn roll_back_for(
+        &mut self,
+        who: &Who,
+        revision: Option<u64>,
+    ) -> Result<Decided, Failure> {
+        let old = self.in_force.revision;
+        self.announce(who, Action::Rollback, "")?;
+        let outcome = self.roll_back(who, revision);
+        self.trail(who, Action::Rollback, old, &outcome);
+        outcome
+    }
+
+    fn trail(&mut self, who: &Who, action: Action, old: u64, outcome: &Result<Decided, Failure>) {
+        let (subject, result) = match outcome {
+            Ok(decided) => (decided.text.clone(), "ok".to_owned()),
+            Err(failure) => (String::new(), failure.error.clone()),
+        };
+        let entry = self.entry(who, action).about(subject);
+        self.audit.record(Entry { old_revision: Some(old), result, ..entry });
+    }
+
+    fn confirm_policy(&mut self, who: &Who) -> Result<Decided, Failure> {
         self.return_if_overdue();
         let Some(pending) = self.pending.take() else {
             return Err(Failure {
@@ -100,11 +140,12 @@ impl Core {
             self.retired.push((old, pending.previous));
         }
         self.state.forget_unconfirmed();
+        self.keep(who, None, &pending.changes);
         Ok(self.decided(format!("confirmed: revision {} stays in force", self.in_force.revision)))
     }
 
     /// Takes back what waits to be confirmed, or applies an earlier revision again.
-    pub(super) fn roll_back(&mut self, revision: Option<u64>) -> Result<Decided, Failure> {
+    fn roll_back(&mut self, who: &Who, revision: Option<u64>) -> Result<Decided, Failure> {
         self.return_if_overdue();
         if self.pending.is_some() {
             if revision.is_some() {
@@ -115,19 +156,21 @@ impl Core {
                 self.decided(format!("revision {} is in force again", self.in_force.revision))
             );
         }
-        let earlier = self.earlier(revision)?;
-        let (policy, problems) = read_bundle(&earlier.bundle);
+        let (earlier, bundle) = self.earlier(revision)?;
+        let (policy, problems) = read_bundle(&bundle);
         let names = &self.in_force;
         let (live, site) = (names.live.clone(), names.site.clone());
-        let aside = Some(names.digest.clone()).filter(|digest| *digest != earlier.digest);
-        let file = earlier.bundle.file.clone();
-        let next = InForce::compile(earlier.bundle, policy, &live, site, problems)
+        let file = bundle.file.clone();
+        let next = InForce::compile(bundle, policy, &live, site, problems)
             .map_err(|problems| failure(&Error::Problems { file, problems }))?;
-        let next = InForce { revision: names.revision + 1, since: super::core::now(), ..next };
+        let aside = Some(names.digest.clone()).filter(|digest| *digest != next.digest);
+        let changes = diff(&names.written, &next.written);
+        let next = InForce { revision: names.revision + 1, since: now(), ..next };
         self.switch(next, aside).map_err(|e| failure(&e))?;
+        self.keep(who, Some(format!("rolled back to revision {earlier}")), &changes);
         Ok(self.decided(format!(
-            "revision {} is in force: the policy of revision {} again",
-            self.in_force.revision, earlier.revision
+            "revision {} is in force: the policy of revision {earlier} again",
+            self.in_force.revision
         )))
     }
 
@@ -166,13 +209,28 @@ impl Core {
             refused.revision, self.in_force.revision
         );
         warn!("{text}");
+        let entry = self.entry(&Who::Daemon, Action::Returned).about(text.clone());
+        self.audit.record(Entry { old_revision: Some(refused.revision), ..entry });
         self.warnings.push(text);
         Ok(())
     }
 }
 
 impl Core {
-    fn earlier(&self, _: Option<u64>) -> Result<super::state::Saved, Failure> {
-        todo!("history")
+    /// The documents of an earlier revision; of the one before what is in force by default.
+    fn earlier(&self, revision: Option<u64>) -> Result<(u64, PolicyBundle), Failure> {
+        let fail = |error: String| Failure {
+            error,
+            hint: Some("`enforcer history` lists the revisions that are kept".into()),
+            exit: Exit::Problems as u8,
+        };
+        let before = || (1..self.in_force.revision).rev().find(|number| self.history.has(*number));
+        let number = revision.or_else(before);
+        let number = number.ok_or_else(|| fail("no earlier revision is kept".into()))?;
+        if number == self.in_force.revision {
+            return Err(fail(format!("revision {number} is in force")));
+        }
+        let (_, bundle) = self.history.load(number).map_err(|e| fail(e.to_string()))?;
+        Ok((number, bundle))
     }
 }

@@ -9,12 +9,14 @@ use tokio::task::JoinHandle;
 
 use super::apply;
 use super::confirm::Unconfirmed;
+use super::history::History;
 use super::in_force::InForce;
 use super::report::Reporter;
 use super::source::choose;
 use super::state::{Counters, Saved, State};
-use super::{Error, failure, wall_offset};
+use super::{Error, failure, record, wall_offset};
 use crate::api::Detached;
+use crate::audit::{Action, Audit, Who};
 use crate::config::{Settings, Xdp};
 use crate::control::hub::{Hub, timestamp};
 use crate::dataplane::events::Reader;
@@ -39,6 +41,8 @@ pub(super) struct Core {
     pub(super) warnings: Vec<String>,
     pub(super) started: String,
     pub(super) pending: Option<Unconfirmed>,
+    pub(super) audit: Audit,
+    pub(super) history: History,
     pub(super) state: State,
     lost: u64,
 }
@@ -56,6 +60,8 @@ impl Core {
     /// Puts the policy in force on every interface before it returns.
     pub(super) async fn start(settings: Settings, pins: Pins, hub: Hub) -> Result<Self, Error> {
         let state = State::open(&settings.state_dir)?;
+        let audit = Audit::open(&settings.state_dir);
+        let history = History::open(&settings.state_dir);
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
         let mut protected = Vec::new();
@@ -81,6 +87,7 @@ impl Core {
             (None, Some(saved)) => saved.revision + 1,
             (None, None) => 1,
         };
+        let same_as_before = same.map(|same| same.revision);
         in_force.since = same.map_or_else(now, |same| same.since.clone());
 
         let reporter = Reporter::new(hub);
@@ -101,6 +108,8 @@ impl Core {
             warnings,
             started: now(),
             pending: None,
+            audit,
+            history,
             state,
             lost: 0,
         };
@@ -123,6 +132,10 @@ impl Core {
             core.in_force.generation,
             core.settings.interfaces.join(", ")
         );
+        core.record(Action::Start);
+        if same_as_before.is_none_or(|revision| !core.history.has(revision)) {
+            core.keep(&Who::Daemon, None, &[]);
+        }
         Ok(core)
     }
 
@@ -175,6 +188,7 @@ impl Core {
         self.dataplane.set_wall_offset(wall_offset());
         self.return_if_overdue();
         self.end_changes();
+        self.audit.retry();
         self.fold();
         let lost = self.count_lost();
         if lost > self.lost {
@@ -240,8 +254,11 @@ impl Core {
     }
 
     /// Removes every trace from the kernel.
-    pub(super) fn detach(self) -> Result<Detached, Error> {
-        Ok(Detached { removed: self.dataplane.detach()? })
+    pub(super) fn detach(self, who: Who) -> Result<Detached, Error> {
+        let Self { dataplane, mut audit, .. } = self;
+        let detached = dataplane.detach().map(|removed| Detached { removed }).map_err(Error::from);
+        record::detached(&mut audit, who, &detached);
+        detached
     }
 }
 

@@ -10,6 +10,7 @@ use super::core::Core;
 use super::in_force::InForce;
 use super::{Error, failure};
 use crate::api::{Failure, LiveReport, LiveRequest};
+use crate::audit::{Action, Entry, Who};
 use crate::exit::Exit;
 use crate::policy::compile;
 use crate::policy::compile::live::{Patch, denied_by, patch};
@@ -17,12 +18,54 @@ use crate::policy::live::{Change, MAX_CHANGES, What, identify, with_live};
 use crate::policy::{Mode, Site};
 
 impl Core {
-    /// Makes a change; the same change again takes the place of the first.
-    pub(super) async fn change(
+    /// Makes a change, and writes it into the trail.
+    pub(super) async fn change_for(
         &mut self,
+        who: &Who,
         request: LiveRequest,
-        by: String,
     ) -> Result<LiveReport, Failure> {
+        let action = match request.change.what {
+            What::Allow(_) => Action::Allow,
+            What::Deny(_) => Action::Deny,
+            What::Mode { .. } => Action::Mode,
+        };
+        let (subject, reason) = (request.change.to_string(), request.change.reason.clone());
+        self.announce(who, action, &subject)?;
+        let outcome = self.change(request, who.to_string()).await;
+        self.trail_live(who, action, subject, reason, &outcome);
+        outcome
+    }
+
+    /// Takes a change back, and writes it into the trail.
+    pub(super) fn revoke_for(&mut self, who: &Who, id: &str) -> Result<LiveReport, Failure> {
+        self.announce(who, Action::Revoke, id)?;
+        let outcome = self.revoke(id);
+        let subject = match &outcome {
+            Ok(report) => report.change.to_string(),
+            Err(_) => id.to_owned(),
+        };
+        self.trail_live(who, Action::Revoke, subject, None, &outcome);
+        outcome
+    }
+
+    fn trail_live(
+        &mut self,
+        who: &Who,
+        action: Action,
+        subject: String,
+        reason: Option<String>,
+        outcome: &Result<LiveReport, Failure>,
+    ) {
+        let result = match outcome {
+            Ok(report) => format!("ok: {}", report.change.id),
+            Err(failure) => failure.error.clone(),
+        };
+        let entry = self.entry(who, action).about(subject);
+        self.audit.record(Entry { reason, result, ..entry });
+    }
+
+    /// Makes a change; the same change again takes the place of the first.
+    async fn change(&mut self, request: LiveRequest, by: String) -> Result<LiveReport, Failure> {
         let begun = Instant::now();
         self.refuse_while_unconfirmed()?;
         let mut change = request.change;
@@ -50,7 +93,7 @@ impl Core {
     }
 
     /// Takes a change back.
-    pub(super) async fn revoke(&mut self, id: &str) -> Result<LiveReport, Failure> {
+    fn revoke(&mut self, id: &str) -> Result<LiveReport, Failure> {
         let begun = Instant::now();
         self.refuse_while_unconfirmed()?;
         let mut live = self.in_force.live.clone();
@@ -93,7 +136,13 @@ impl Core {
             .beside(live)
             .and_then(|(next, patch)| self.put_beside(next, patch).map_err(|e| failure(&e)));
         match done {
-            Ok(()) => ended.iter().for_each(|change| info!("ended: {change} ({})", change.id)),
+            Ok(()) => {
+                for change in ended {
+                    info!("ended: {change} ({})", change.id);
+                    let entry = self.entry(&Who::Daemon, Action::Ended).about(change.to_string());
+                    self.audit.record(entry);
+                }
+            }
             Err(e) => error!("cannot forget a change that has ended: {}", e.error),
         }
     }

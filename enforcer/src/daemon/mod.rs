@@ -5,9 +5,11 @@
 //! - `confirm`: policies that must be confirmed, and the way back
 //! - `live`: changes by command, beside the policy file
 //! - `session`: the branch that the operator sits on
+//! - `history`: earlier revisions
 //! - `in_force`: a policy, its image, and what its numbers mean
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
+//! - `record`: what goes into the audit trail
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
 //! - `tags`: the watch over VLAN tags that hardware would remove
@@ -16,8 +18,10 @@ mod answers;
 mod apply;
 mod confirm;
 mod core;
+mod history;
 mod in_force;
 mod live;
+mod record;
 mod report;
 mod session;
 mod source;
@@ -34,7 +38,9 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::core::Core;
 use crate::api::{Detached, Failure};
+use crate::audit::Action;
 use crate::config::{self, Settings};
+use crate::control::access::Access;
 use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
 use crate::control::{Input, server};
@@ -131,14 +137,18 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     // The pins first: of two daemons the second learns who holds them.
     let pins = Pins::open(&settings.bpffs)?;
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref())?;
+    let (viewers, operators) = (&settings.viewer_group, &settings.operator_group);
+    let access = Access::new(viewers.as_deref(), operators.as_deref())?;
     let mut core = Core::start(settings, pins, hub.clone()).await?;
     let events = core.follow_ring()?;
 
     let (sender, mut inputs) = mpsc::channel(QUEUE);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(socket, sender, hub, async {
+    let stopped = async {
         let _ = stopped.await;
-    }));
+    };
+    let limits = server::Limits::default();
+    let server = tokio::spawn(server::serve(socket, access, limits, sender, hub, stopped));
     if let Err(e) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         log::warn!("cannot tell systemd that the daemon is ready: {e}");
     }
@@ -161,9 +171,14 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         match input {
             None => break,
             Some(Input::Detach { peer, reply }) => {
+                let who = peer.who();
+                if let Err(refused) = core.announce(&who, Action::Detach, "everything") {
+                    let _ = reply.send(Err(refused));
+                    continue;
+                }
                 log::warn!("detach, asked for by {peer}: nothing is enforced any more");
                 events.abort();
-                let detached = core.detach();
+                let detached = core.detach(who);
                 let _ = reply.send(detached.map_err(|e| failure(&e)));
                 let _ = stop.send(());
                 let _ = server.await;
@@ -174,6 +189,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     }
     log::info!("the daemon ends; what is in force stays in force");
     core.fold();
+    core.record(Action::Stop);
     events.abort();
     let _ = stop.send(());
     let _ = server.await;
@@ -183,7 +199,13 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
 /// Removes every trace from the kernel while no daemon runs.
 pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
     let removed = if settings.bpffs.exists() {
-        Pins::open(&settings.bpffs)?.remove_all()?
+        let pins = Pins::open(&settings.bpffs)?;
+        let audit = record::without_daemon(settings);
+        let detached = pins.remove_all().map(|removed| Detached { removed }).map_err(Error::from);
+        if let Some((mut audit, who)) = audit {
+            record::detached(&mut audit, who, &detached);
+        }
+        detached?.removed
     } else {
         Vec::new()
     };

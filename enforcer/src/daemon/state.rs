@@ -148,20 +148,28 @@ impl State {
     }
 
     fn write<T: Serialize>(&self, name: &str, value: &T) -> Result<Pending, Error> {
-        let target = self.dir.join(name);
-        let path = self.dir.join(format!("{name}.new"));
-        let fail = |step| {
-            let path = path.clone();
-            move |source| Error { step, path, source }
-        };
-        let text = serde_json::to_vec(value).map_err(io::Error::from).map_err(fail("write"))?;
-        let mut options = File::options();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&path).map_err(fail("create"))?;
-        file.write_all(&text).map_err(fail("write"))?;
-        file.sync_all().map_err(fail("flush"))?;
-        Ok(Pending { path, target })
+        let path = self.dir.join(name);
+        let fail = |source| Error { step: "write", path: path.clone(), source };
+        let text = serde_json::to_vec(value).map_err(io::Error::from).map_err(fail)?;
+        replace(&path, &text)
     }
+}
+
+/// Writes a file beside the one that it will replace.
+pub(super) fn replace(target: &Path, text: &[u8]) -> Result<Pending, Error> {
+    let mut path = target.as_os_str().to_owned();
+    path.push(".new");
+    let (path, target) = (PathBuf::from(path), target.to_owned());
+    let fail = |step| {
+        let path = path.clone();
+        move |source| Error { step, path, source }
+    };
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&path).map_err(fail("create"))?;
+    file.write_all(text).map_err(fail("write"))?;
+    file.sync_all().map_err(fail("flush"))?;
+    Ok(Pending { path, target })
 }
 
 fn digest(changes: &[Change]) -> String {

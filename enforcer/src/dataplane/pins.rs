@@ -82,6 +82,13 @@ impl Pins {
         self.path(&format!("gen-{number}"))
     }
 
+    /// The tag of a generation's program, hexadecimal: the same for the same instructions.
+    pub fn tag(&self, number: u32) -> Option<String> {
+        let pin = self.generation(number).join("program");
+        let info = aya::programs::ProgramInfo::from_pin(pin).ok()?;
+        Some(format!("{:016x}", info.tag()))
+    }
+
     /// Interface indices that have a pinned link.
     pub fn links(&self) -> Vec<u32> {
         self.numbers("link-")

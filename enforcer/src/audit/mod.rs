@@ -1,0 +1,359 @@
+//! The audit trail: who changed what, when, and what came of it.
+//!
+//! JSON lines in `audit.jsonl` of the state directory, only ever appended to. Each line has the
+//! SHA-256 of the line before it and of itself, so that a line that was cut, moved or edited is
+//! found. Whoever may write the file can write a whole new trail: keep the last hash elsewhere.
+//!
+//! - [`chain`]: what makes lines a chain; pure
+//! - [`seal`]: a line that carries its own digest
+//! - [`trail`]: the file: appending, rotation, what a power cut leaves
+//! - [`verify`]: whether a trail is whole
+//!
+//! A disk that is full stops nothing: entries wait in memory, and what does not fit there is
+//! counted and said in the trail as soon as it can be written again.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use log::{error, info, warn};
+use serde::{Deserialize, Serialize};
+
+pub mod chain;
+pub mod seal;
+#[cfg(test)]
+mod tests;
+pub mod trail;
+pub mod verify;
+
+use trail::{Limits, Trail};
+
+/// Entries that wait in memory while they cannot be written.
+const MAX_WAITING: usize = 256;
+/// Lines of a difference that an entry keeps.
+const MAX_DIFFERENCE: usize = 64;
+/// Faults of the trail that `status` shows.
+const MAX_FOUND: usize = 8;
+/// Characters of each text of an entry.
+const MAX_TEXT: usize = 512;
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Who {
+    /// The daemon, by itself or because of a signal.
+    Daemon,
+    /// Whoever was at the other end of the socket, as the kernel says, or ran the command.
+    Peer {
+        /// Effective user id.
+        uid: u32,
+        /// Effective group id.
+        gid: u32,
+        /// Process id, if the kernel told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pid: Option<i32>,
+        /// Name of the user, if `/etc/passwd` has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+    },
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Daemon => f.write_str("the daemon"),
+            Self::Peer { user: Some(user), .. } => f.write_str(user),
+            Self::Peer { uid, .. } => write!(f, "uid {uid}"),
+        }
+    }
+}
+
+/// What was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The daemon started to enforce.
+    Start,
+    /// The daemon ended; what is in force stays in force.
+    Stop,
+    /// A policy was applied.
+    Apply,
+    /// The policy file was read again (SIGHUP).
+    Reload,
+    /// A live rule that allows.
+    Allow,
+    /// A live rule that denies.
+    Deny,
+    /// A live change was taken back.
+    Revoke,
+    /// The mode of a group.
+    Mode,
+    /// A change was confirmed in time.
+    Confirm,
+    /// An earlier revision was put in force.
+    Rollback,
+    /// Everything was removed from the kernel.
+    Detach,
+    /// A change was not confirmed: what was in force before returned.
+    Returned,
+    /// A live change came to its end.
+    Ended,
+    /// Somebody else changed what enforces, or the trail itself.
+    Tamper,
+    /// A request was refused, because of who made it.
+    Refused,
+    /// The trail was damaged or cut, and goes on.
+    Recovered,
+    /// Entries could not be kept.
+    Lost,
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
+/// What there is to say about one change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Who.
+    pub who: Who,
+    /// What.
+    pub action: Action,
+    /// What it is about: a policy file, a group, a rule, a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
+    /// Why, in the words of whoever did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Revision that was in force before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_revision: Option<u64>,
+    /// Revision in force afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_revision: Option<u64>,
+    /// What differs, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub difference: Vec<String>,
+    /// `ok`, or what went wrong.
+    pub result: String,
+    /// Generation in the kernel afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u32>,
+    /// Tag of the program that decides, hexadecimal, as the kernel computes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+}
+
+impl Entry {
+    /// An entry about something that went well.
+    pub fn new(who: Who, action: Action) -> Self {
+        Self {
+            who,
+            action,
+            subject: None,
+            reason: None,
+            old_revision: None,
+            new_revision: None,
+            difference: Vec::new(),
+            result: "ok".into(),
+            generation: None,
+            program: None,
+        }
+    }
+
+    /// The same, about something.
+    pub fn about(self, subject: impl Into<String>) -> Self {
+        Self { subject: Some(subject.into()), ..self }
+    }
+
+    /// No larger than an entry may be.
+    fn bounded(mut self) -> Self {
+        let more = self.difference.len().saturating_sub(MAX_DIFFERENCE);
+        self.difference.truncate(MAX_DIFFERENCE);
+        if more > 0 {
+            self.difference.push(format!("… and {more} more"));
+        }
+        let texts = self.difference.iter_mut().chain([&mut self.result]);
+        for text in texts.chain(&mut self.subject).chain(&mut self.reason) {
+            if let Some((at, _)) = text.char_indices().nth(MAX_TEXT) {
+                text.truncate(at);
+                text.push('…');
+            }
+        }
+        self
+    }
+}
+
+/// A line of the trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// Counts entries, from 1.
+    pub sequence: u64,
+    /// When, RFC 3339 in UTC.
+    pub time: String,
+    /// What.
+    #[serde(flatten)]
+    pub entry: Entry,
+    /// SHA-256 of the line before, without its newline; zeroes for the first.
+    pub previous: String,
+}
+
+/// The audit trail of a running daemon.
+#[derive(Debug)]
+pub struct Audit {
+    dir: std::path::PathBuf,
+    limits: Limits,
+    trail: Option<Trail>,
+    /// With its time: what could not be written yet.
+    waiting: VecDeque<(String, Entry)>,
+    lost: u64,
+    /// Of those, what the trail does not say yet.
+    unsaid: u64,
+    /// Why nothing can be written.
+    trouble: Option<String>,
+    /// What was found wrong with the trail.
+    found: Vec<String>,
+}
+
+impl Audit {
+    /// The trail in this directory. One that cannot be opened is tried again with the next entry.
+    pub fn open(dir: &Path) -> Self {
+        Self::with(dir, Limits::default())
+    }
+
+    fn with(dir: &Path, limits: Limits) -> Self {
+        let mut audit = Self {
+            dir: dir.into(),
+            limits,
+            trail: None,
+            waiting: VecDeque::new(),
+            lost: 0,
+            unsaid: 0,
+            trouble: None,
+            found: Vec::new(),
+        };
+        audit.retry();
+        audit
+    }
+
+    /// Writes an entry to the disk, or keeps it until that is possible.
+    pub fn record(&mut self, entry: Entry) {
+        self.waiting.push_back((now(), entry.bounded()));
+        if self.waiting.len() > MAX_WAITING {
+            self.waiting.pop_front();
+            self.lost += 1;
+            self.unsaid += 1;
+        }
+        self.retry();
+    }
+
+    /// Writes what has to be there before something is done; nothing waits if that fails.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be written, in words.
+    pub fn announce(&mut self, entry: Entry) -> Result<(), String> {
+        self.retry();
+        if self.trouble.is_none() {
+            self.waiting.push_back((now(), entry.bounded()));
+            self.retry();
+            if self.trouble.is_some() {
+                self.waiting.pop_back();
+            }
+        }
+        self.trouble.clone().map_or(Ok(()), Err)
+    }
+
+    /// Tries to write what waits.
+    pub fn retry(&mut self) {
+        match self.flush() {
+            Ok(()) => {
+                if self.trouble.take().is_some() {
+                    info!("the audit trail can be written again");
+                }
+            }
+            Err(e) => {
+                let mut text = e.to_string();
+                if let Some(source) = std::error::Error::source(&e) {
+                    text = format!("{text}: {source}");
+                }
+                if self.trouble.as_ref() != Some(&text) {
+                    error!("{text}");
+                }
+                self.trouble = Some(text);
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), trail::Error> {
+        let between = self.trail.as_ref().is_some_and(Trail::is_between);
+        let changed = !between && self.trail.as_ref().is_some_and(|trail| !trail.is_ours());
+        if between || changed || self.trail.is_none() {
+            let known = self.trail.as_ref().map(|trail| trail.tail().clone());
+            let (trail, found) = Trail::open(&self.dir, self.limits, known.as_ref())?;
+            self.trail = Some(trail);
+            let mut notes = Vec::new();
+            if changed {
+                let text = "audit.jsonl was removed, replaced or written by somebody else";
+                notes.push((Action::Tamper, text.to_owned()));
+            }
+            notes.extend(found.into_iter().map(|text| (Action::Recovered, text)));
+            self.found_wrong(notes);
+        }
+        let Some(trail) = &mut self.trail else { return Ok(()) };
+        if self.unsaid > 0 {
+            let text = format!("{} entries before this one could not be kept", self.unsaid);
+            trail.append(&now(), Entry::new(Who::Daemon, Action::Lost).about(text))?;
+            self.unsaid = 0;
+        }
+        while let Some((time, entry)) = self.waiting.front() {
+            trail.append(time, entry.clone())?;
+            self.waiting.pop_front();
+        }
+        Ok(())
+    }
+
+    /// Says what was found wrong with the trail, there too, before what waits.
+    fn found_wrong(&mut self, notes: Vec<(Action, String)>) {
+        for (action, text) in notes.iter().rev() {
+            let entry = Entry::new(Who::Daemon, *action).about(text.clone());
+            self.waiting.push_front((now(), entry));
+        }
+        for (_, text) in notes {
+            warn!("the audit trail: {text}");
+            self.found.push(text);
+        }
+        // All are in the log and in the trail; the newest are enough for `status`.
+        self.found.drain(..self.found.len().saturating_sub(MAX_FOUND));
+    }
+
+    /// Entries that nobody will ever read.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Entries that wait to be written.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// What the operator should know, in sentences.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> =
+            self.found.iter().map(|text| format!("the audit trail: {text}")).collect();
+        if let Some(trouble) = &self.trouble {
+            let (waiting, lost) = (self.waiting.len(), self.lost);
+            warnings.push(format!("{trouble}; {waiting} entries wait in memory, {lost} are lost"));
+        } else if self.lost > 0 {
+            warnings.push(format!("the audit trail: {} entries are lost", self.lost));
+        }
+        warnings
+    }
+}
+
+fn now() -> String {
+    format!("{:.6}", Timestamp::now())
+}

@@ -1,0 +1,305 @@
+//! Earlier revisions: what was in force, since when, by whom, and why.
+//!
+//! A file each, `revisions/REVISION.json` in the state directory: a line about the revision, which
+//! carries its own digest and that of the next line, and a line with the documents. Each is written
+//! whole or not at all; the oldest go.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+use super::state::{self, replace};
+use crate::api::{Change, HistoryRow, PolicyBundle};
+use crate::audit::Who;
+use crate::audit::seal::{seal, sha256, unseal};
+
+/// Revisions that are kept.
+const MAX_REVISIONS: usize = 50;
+/// Bytes of all of them together.
+const MAX_BYTES: u64 = 64 << 20;
+/// Lines of a difference that are kept.
+const MAX_CHANGES: usize = 200;
+
+/// What there is to say about a revision.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct Revision {
+    pub(super) revision: u64,
+    /// When it came into force, RFC 3339.
+    pub(super) since: String,
+    pub(super) who: Who,
+    /// In the operator's words.
+    pub(super) why: Option<String>,
+    /// As the operator named it.
+    pub(super) file: String,
+    /// Of the documents, as `status` shows it.
+    pub(super) digest: String,
+    /// Added, removed and changed.
+    pub(super) counts: (usize, usize, usize),
+    /// The first lines of the difference.
+    pub(super) changes: Vec<Change>,
+}
+
+impl Revision {
+    /// The same with a difference.
+    pub(super) fn with(mut self, changes: &[Change]) -> Self {
+        let count = |sign| changes.iter().filter(|change| change.sign == sign).count();
+        self.counts = (count('+'), count('-'), count('~'));
+        self.changes = changes.iter().take(MAX_CHANGES).cloned().collect();
+        self
+    }
+}
+
+/// The first line of a file.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    #[serde(flatten)]
+    revision: Revision,
+    /// SHA-256 of the second line.
+    documents: String,
+}
+
+/// Why a revision cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// It is not there: never was, or is too old.
+    #[error("there is no revision {0}: `enforcer history` lists those that are kept")]
+    None(u64),
+    /// Its file was cut or changed.
+    #[error("{} is damaged", .0.display())]
+    Damaged(PathBuf),
+    /// Its file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Its file cannot be written.
+    #[error(transparent)]
+    Write(#[from] state::Error),
+}
+
+/// The revisions of a state directory; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    dir: PathBuf,
+    /// One reader at a time: each reads all files.
+    busy: Arc<Mutex<()>>,
+}
+
+impl History {
+    /// The history in this state directory, which exists.
+    pub(super) fn open(state_dir: &Path) -> Self {
+        Self { dir: state_dir.join("revisions"), busy: Arc::default() }
+    }
+
+    /// Keeps a revision, in place of one with the same number, and lets the oldest go.
+    pub(super) fn save(&self, revision: Revision, bundle: &PolicyBundle) -> Result<(), Error> {
+        let path = self.path(revision.revision);
+        let written = |source| Error::Read { path: path.clone(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(written)?;
+        let documents = serde_json::to_string(bundle).map_err(io::Error::from).map_err(written)?;
+        let head = Head { revision, documents: sha256(documents.as_bytes()) };
+        let head = seal(&head).map_err(io::Error::from).map_err(written)?;
+        replace(&path, format!("{head}\n{documents}\n").as_bytes())?.commit()?;
+        self.prune(&path);
+        Ok(())
+    }
+
+    /// A revision and its documents.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or its file is damaged: the error names it.
+    pub(super) fn load(&self, revision: u64) -> Result<(Revision, PolicyBundle), Error> {
+        let path = self.path(revision);
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(Error::None(revision)),
+            text => text.map_err(|source| Error::Read { path: path.clone(), source })?,
+        };
+        let damaged = || Error::Damaged(path.clone());
+        let (head, documents) = parts(&text, revision).ok_or_else(damaged)?;
+        let bundle = serde_json::from_slice(documents).map_err(|_| damaged())?;
+        Ok((head, bundle))
+    }
+
+    /// Whether a revision is kept, whole or not.
+    pub(super) fn has(&self, revision: u64) -> bool {
+        self.path(revision).exists()
+    }
+
+    /// All revisions, oldest first; of a damaged one the number and what is wrong. Reads every
+    /// file: not for the core's own thread.
+    pub(super) fn list(&self, in_force: u64) -> Vec<HistoryRow> {
+        let _one = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let numbers = self.numbers();
+        numbers.into_iter().map(|(revision, path)| self.row(revision, &path, in_force)).collect()
+    }
+
+    fn row(&self, revision: u64, path: &Path, in_force: u64) -> HistoryRow {
+        let text = fs::read(path);
+        let head = text.as_ref().ok().and_then(|text| parts(text, revision));
+        let Some((head, _)) = head else {
+            let what = match text {
+                Ok(_) => format!("{} is damaged", path.display()),
+                Err(e) => format!("cannot read {}: {e}", path.display()),
+            };
+            log::warn!("{what}");
+            let in_force = revision == in_force;
+            return HistoryRow { revision, in_force, damaged: Some(what), ..HistoryRow::default() };
+        };
+        let Revision { since, who, why, file, digest, counts, changes, .. } = head;
+        HistoryRow {
+            revision,
+            in_force: revision == in_force,
+            since,
+            who: who.to_string(),
+            why,
+            file,
+            digest,
+            added: counts.0,
+            removed: counts.1,
+            changed: counts.2,
+            changes,
+            damaged: None,
+        }
+    }
+
+    fn path(&self, revision: u64) -> PathBuf {
+        self.dir.join(format!("{revision}.json"))
+    }
+
+    /// The numbers that have a file, oldest first.
+    fn numbers(&self) -> Vec<(u64, PathBuf)> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let mut numbers: Vec<(u64, PathBuf)> = entries
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let number = name.to_str()?.strip_suffix(".json")?.parse().ok()?;
+                Some((number, entry.path()))
+            })
+            .collect();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    /// Removes the oldest beyond what is kept; `newest` stays, however large.
+    fn prune(&self, newest: &Path) {
+        let (mut files, mut bytes) = (0, 0);
+        for (_, path) in self.numbers().into_iter().rev() {
+            files += 1;
+            bytes += fs::metadata(&path).map_or(0, |metadata| metadata.len());
+            if path != newest
+                && (files > MAX_REVISIONS || bytes > MAX_BYTES)
+                && let Err(e) = fs::remove_file(&path)
+            {
+                log::warn!("cannot remove {}: {e}", path.display());
+            }
+        }
+    }
+}
+
+/// What a file says; `None` if a byte of it is not as it was written.
+fn parts(text: &[u8], revision: u64) -> Option<(Revision, &[u8])> {
+    let end = text.iter().position(|byte| *byte == b'\n')?;
+    let head: Head = serde_json::from_str(&unseal(&text[..end])?).ok()?;
+    let documents = text[end + 1..].strip_suffix(b"\n")?;
+    let whole = head.documents == sha256(documents) && head.revision.revision == revision;
+    whole.then_some((head.revision, documents))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(revision: u64) -> Revision {
+        let who = Who::Peer { uid: 0, gid: 0, pid: Some(1), user: Some("root".into()) };
+        let since = "2026-11-23T00:00:00Z".to_owned();
+        let (file, digest) = ("p.toml".to_owned(), "d".to_owned());
+        let (why, counts) = (Some("CHG-4711".to_owned()), (0, 0, 0));
+        Revision { revision, since, who, why, file, digest, counts, changes: Vec::new() }
+    }
+
+    fn bundle(text: &str) -> PolicyBundle {
+        PolicyBundle {
+            file: "p.toml".into(),
+            text: text.into(),
+            files: [("a".to_owned(), "10.0.0.0/8\n".to_owned())].into(),
+            ..PolicyBundle::default()
+        }
+    }
+
+    fn history() -> (tempfile::TempDir, History) {
+        let dir = tempfile::tempdir().unwrap();
+        let history = History::open(dir.path());
+        (dir, history)
+    }
+
+    #[test]
+    fn a_revision_comes_back() {
+        let (_dir, history) = history();
+        assert_eq!(history.list(1), []);
+        assert!(matches!(history.load(3), Err(Error::None(3))));
+        let change = |sign| Change {
+            sign,
+            kind: "group".into(),
+            subject: None,
+            text: String::new(),
+            rule: None,
+        };
+        let third = revision(3).with(&[change('+'), change('+'), change('~')]);
+        history.save(third.clone(), &bundle("3")).unwrap();
+        history.save(revision(20), &bundle("20")).unwrap();
+        assert_eq!(history.load(3).unwrap(), (third, bundle("3")));
+        let rows = history.list(20);
+        let row = &rows[0];
+        assert_eq!((row.added, row.removed, row.changed, row.in_force), (2, 0, 1, false));
+        assert_eq!((&*row.who, row.why.as_deref()), ("root", Some("CHG-4711")));
+        assert_eq!((rows[1].revision, rows[1].in_force), (20, true));
+    }
+
+    #[test]
+    fn every_flip_and_every_cut_is_found_and_named() {
+        let (_dir, history) = history();
+        history.save(revision(3), &bundle("schema = 1\n")).unwrap();
+        let path = history.path(3);
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut flipped = good.clone();
+            flipped[at] ^= 1 << (at % 8);
+            for bad in [&flipped[..], &good[..at]] {
+                fs::write(&path, bad).unwrap();
+                let error = history.load(3).unwrap_err();
+                assert!(matches!(error, Error::Damaged(_)), "at {at}: {error:?}");
+                assert!(error.to_string().contains("revisions/3.json"), "{error}");
+            }
+        }
+        history.save(revision(4), &bundle("schema = 1\n")).unwrap();
+        let rows = history.list(4);
+        assert!(rows[0].damaged.as_deref().unwrap().contains("3.json"), "{rows:?}");
+        assert_eq!(rows[1].damaged, None);
+        // A whole file under the name of another revision is damage, too.
+        fs::copy(history.path(4), history.path(5)).unwrap();
+        assert!(matches!(history.load(5), Err(Error::Damaged(_))));
+    }
+
+    #[test]
+    fn the_oldest_go() {
+        let (_dir, history) = history();
+        for n in 1..=MAX_REVISIONS as u64 + 3 {
+            history.save(revision(n), &bundle("x")).unwrap();
+        }
+        let numbers: Vec<u64> = history.numbers().into_iter().map(|(n, _)| n).collect();
+        assert_eq!(numbers, (4..=MAX_REVISIONS as u64 + 3).collect::<Vec<_>>());
+        let large = "x".repeat((MAX_BYTES as usize) / 2);
+        history.save(revision(100), &bundle(&large)).unwrap();
+        history.save(revision(101), &bundle(&large)).unwrap();
+        let numbers: Vec<u64> = history.numbers().into_iter().map(|(n, _)| n).collect();
+        assert_eq!(numbers, [101]);
+    }
+}

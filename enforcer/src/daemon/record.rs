@@ -1,0 +1,193 @@
+//! What the core writes into the audit trail.
+
+use super::core::Core;
+use super::failure;
+use super::history::Revision;
+use super::in_force::InForce;
+use super::source::load;
+use crate::api::{ApplyReport, Change, Failure, PolicyBundle};
+use crate::audit::{Action, Audit, Entry, Who};
+use crate::config::Settings;
+use crate::exit::Exit;
+
+impl Core {
+    /// An entry with what is in force now.
+    pub(super) fn entry(&self, who: &Who, action: Action) -> Entry {
+        let generation = self.in_force.generation;
+        Entry {
+            new_revision: Some(self.in_force.revision),
+            generation: Some(generation),
+            program: self.dataplane.pins().tag(generation),
+            ..Entry::new(who.clone(), action)
+        }
+    }
+
+    /// Has to come before every change: says in the trail that it begins, where the settings ask
+    /// for a trail.
+    ///
+    /// # Errors
+    ///
+    /// The trail is asked for and cannot be written: nothing may be changed.
+    pub(super) fn announce(
+        &mut self,
+        who: &Who,
+        action: Action,
+        subject: &str,
+    ) -> Result<(), Failure> {
+        if !self.settings.audit_required {
+            return Ok(());
+        }
+        let entry = self.entry(who, action).about(subject);
+        let begun = self.audit.announce(Entry { result: "begun".into(), ..entry.clone() });
+        begun.map_err(|why| {
+            let error = format!("refused, as `audit_required` asks: {why}");
+            self.audit.record(Entry { result: error.clone(), ..entry });
+            let hint = "make room, or set audit_required = false and start the daemon again; what \
+                        is enforced stays enforced";
+            Failure { error, hint: Some(hint.into()), exit: Exit::Configuration as u8 }
+        })
+    }
+
+    /// [`Core::apply`] with its entries in the trail; a dry run has none.
+    pub(super) async fn apply_for(
+        &mut self,
+        who: &Who,
+        action: Action,
+        bundle: PolicyBundle,
+    ) -> Result<ApplyReport, Failure> {
+        if bundle.dry_run {
+            return self.apply(bundle).await;
+        }
+        let (file, reason) = (bundle.file.clone(), bundle.reason.clone());
+        self.announce(who, action, &file)?;
+        let old = self.in_force.revision;
+        let outcome = self.apply(bundle).await;
+        if let Ok(report) = &outcome
+            && report.applied
+            && self.pending.is_none()
+        {
+            self.keep(who, reason.clone(), &report.changes);
+        }
+        let entry = self.entry(who, action).about(file);
+        self.audit.record(Entry {
+            old_revision: Some(old),
+            reason,
+            difference: outcome.as_ref().map(difference).unwrap_or_default(),
+            result: result(&outcome),
+            ..entry
+        });
+        outcome
+    }
+
+    /// Applies the policy file again (SIGHUP).
+    pub(super) async fn reload(&mut self) {
+        let outcome = match load(&self.settings.policy) {
+            Ok(bundle) => self.apply_for(&Who::Daemon, Action::Reload, bundle).await,
+            Err(e) => {
+                let failure = failure(&e);
+                let entry = self.entry(&Who::Daemon, Action::Reload);
+                self.audit.record(Entry { result: failure.error.clone(), ..entry });
+                Err(failure)
+            }
+        };
+        let revision = self.in_force.revision;
+        match outcome {
+            Ok(answer) if answer.problems.iter().all(|problem| problem.severity != "error") => {
+                if !answer.applied {
+                    log::info!("the policy file says what is in force: revision {revision} stays");
+                }
+            }
+            Ok(answer) => {
+                for problem in answer.problems {
+                    let (file, line) = (problem.file, problem.line);
+                    log::error!("{file}:{line}:{}: {}", problem.column, problem.message);
+                }
+                log::error!("the policy file has errors: revision {revision} stays");
+            }
+            Err(e) => log::error!("cannot reload: {}", e.error),
+        }
+    }
+
+    /// Keeps what is in force among the revisions. What cannot be kept is in force all the same.
+    pub(super) fn keep(&mut self, who: &Who, why: Option<String>, changes: &[Change]) {
+        let InForce { revision, since, digest, bundle, .. } = &*self.in_force;
+        let kept = Revision {
+            revision: *revision,
+            since: since.clone(),
+            who: who.clone(),
+            why,
+            file: bundle.file.clone(),
+            digest: digest.clone(),
+            counts: (0, 0, 0),
+            changes: Vec::new(),
+        };
+        if let Err(e) = self.history.save(kept.with(changes), bundle) {
+            let text = format!("revision {revision} is not in the history: {e}");
+            log::error!("{text}");
+            self.warnings.push(text);
+        }
+    }
+
+    /// Somebody asked for what is not for him.
+    pub(super) fn refused(&mut self, who: &Who, request: String, count: u64) {
+        let result = format!("refused, {count} since the last entry of this kind");
+        let entry = self.entry(who, Action::Refused).about(request);
+        self.audit.record(Entry { result, ..entry });
+    }
+
+    /// The daemon starts to enforce, or ends.
+    pub(super) fn record(&mut self, action: Action) {
+        let entry = self.entry(&Who::Daemon, action).about(self.in_force.bundle.file.clone());
+        self.audit.record(entry);
+    }
+}
+
+/// Everything was removed from the kernel, or should have been.
+pub(super) fn detached(
+    audit: &mut Audit,
+    who: Who,
+    outcome: &Result<crate::api::Detached, super::Error>,
+) {
+    let entry = Entry::new(who, Action::Detach);
+    audit.record(match outcome {
+        Ok(detached) => Entry { difference: detached.removed.clone(), ..entry },
+        Err(e) => Entry { result: failure(e).error, ..entry },
+    });
+}
+
+/// The trail of a machine without a daemon, if one was ever there; and who asks.
+pub(super) fn without_daemon(settings: &Settings) -> Option<(Audit, Who)> {
+    if !settings.state_dir.is_dir() {
+        return None;
+    }
+    // SAFETY: neither call has preconditions, and neither can fail.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let pid = Some(std::process::id().cast_signed());
+    Some((Audit::open(&settings.state_dir), crate::control::Peer { uid, gid, pid }.who()))
+}
+
+/// A difference as lines of an entry.
+pub(super) fn difference(report: &ApplyReport) -> Vec<String> {
+    if report.applied { report.changes.iter().map(line).collect() } else { Vec::new() }
+}
+
+fn line(change: &Change) -> String {
+    let Change { sign, kind, subject, text, rule } = change;
+    let subject = subject.as_ref().map(|subject| format!(" {subject}:")).unwrap_or_default();
+    let rule = rule.as_ref().map(|rule| format!("  {rule}")).unwrap_or_default();
+    format!("{sign} {kind}{subject} {text}{rule}").trim_end().to_owned()
+}
+
+fn result(outcome: &Result<ApplyReport, Failure>) -> String {
+    match outcome {
+        Ok(report) if report.applied => "ok".into(),
+        Ok(report) => match report.problems.iter().find(|problem| problem.severity == "error") {
+            Some(first) => {
+                let more = report.problems.len() - 1;
+                format!("refused: line {}: {} (and {more} more)", first.line, first.message)
+            }
+            None => "nothing changed".into(),
+        },
+        Err(failure) => failure.error.clone(),
+    }
+}

@@ -31,6 +31,8 @@ pub struct Settings {
     pub bpffs: PathBuf,
     /// How to attach.
     pub xdp: Xdp,
+    /// Whether the packet filter drops what is forwarded from an unprotected interface.
+    pub backstop: Backstop,
 }
 
 impl Default for Settings {
@@ -43,6 +45,7 @@ impl Default for Settings {
             state_dir: "/var/lib/enforcer".into(),
             bpffs: "/sys/fs/bpf/enforcer".into(),
             xdp: Xdp::Auto,
+            backstop: Backstop::Auto,
         }
     }
 }
@@ -58,6 +61,19 @@ pub enum Xdp {
     Native,
     /// In the network stack, slower, on any interface.
     Generic,
+}
+
+/// What to do about the backstop's tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backstop {
+    /// Look after the tables if they are installed.
+    #[default]
+    Auto,
+    /// Do not start without them.
+    Required,
+    /// Leave them alone, shut or not.
+    Off,
 }
 
 /// Why there are no settings.
@@ -116,6 +132,7 @@ struct Document {
     state_dir: Option<PathBuf>,
     bpffs: Option<PathBuf>,
     xdp: Option<Xdp>,
+    backstop: Option<Backstop>,
 }
 
 /// Reads a settings document; `file` is the name that errors carry.
@@ -147,6 +164,7 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
         state_dir: document.state_dir.unwrap_or(defaults.state_dir),
         bpffs: document.bpffs.unwrap_or(defaults.bpffs),
         xdp: document.xdp.unwrap_or_default(),
+        backstop: document.backstop.unwrap_or_default(),
     })
 }
 
@@ -189,6 +207,7 @@ mod tests {
             state_dir = "/srv/state"
             bpffs = "/sys/fs/bpf/e"
             xdp = "generic"
+            backstop = "required"
         "#;
         let settings = read("enforcer.toml", text).unwrap();
         let expected = Settings {
@@ -199,6 +218,7 @@ mod tests {
             state_dir: "/srv/state".into(),
             bpffs: "/sys/fs/bpf/e".into(),
             xdp: Xdp::Generic,
+            backstop: Backstop::Required,
         };
         assert_eq!(settings, expected);
     }

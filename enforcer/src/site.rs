@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
 use rtnetlink::{Handle, new_connection};
 
 use crate::dataplane::Attached;
@@ -37,6 +39,10 @@ pub struct Link {
     pub mac: Mac,
     /// What is attached to it.
     pub attached: Attached,
+    /// The interface below it: a VLAN's (IFLA_LINK).
+    pub below: Option<u32>,
+    /// The interface that it is a port of: a bridge, a bond (IFLA_MASTER).
+    pub master: Option<u32>,
 }
 
 /// The kernel's answers.
@@ -118,7 +124,10 @@ fn link(message: &LinkMessage) -> Link {
         index: message.header.index,
         mac: Mac([0; 6]),
         attached: Attached::default(),
+        below: None,
+        master: None,
     };
+    let mut elsewhere = false;
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {
             link.name.clone_from(name);
@@ -128,8 +137,18 @@ fn link(message: &LinkMessage) -> Link {
             }
         } else if let LinkAttribute::Xdp(xdp) = attribute {
             link.attached = attached(xdp);
+        } else if let LinkAttribute::Link(below) = attribute {
+            link.below = Some(*below).filter(|below| *below != 0 && *below != link.index);
+        } else if let LinkAttribute::Controller(master) = attribute {
+            link.master = Some(*master).filter(|master| *master != 0);
+        } else if let LinkAttribute::LinkNetNsId(_) = attribute {
+            elsewhere = true;
+        } else if let LinkAttribute::LinkInfo(info) = attribute {
+            // The other end of a pair is beside it, not below.
+            elsewhere |= info.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth)));
         }
     }
+    link.below = link.below.filter(|_| !elsewhere);
     link
 }
 

@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::cli::{self, Cli, Command};
 
 mod apply;
+mod backstop;
 mod check;
 mod detach;
 mod devices;
@@ -47,6 +48,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Tail(args) => tail::run(&client, &args),
         Command::Explain(args) => explain::run(&client, &args),
         Command::Policy { command: cli::Policy::Show } => policy::show(&client),
+        Command::Backstop { command } => backstop::run(&command),
         Command::Detach { config, output } => detach::run(socket, config.as_deref(), output.json),
         Command::Completions { shell } => {
             cli::completions(shell, &mut io::stdout().lock())?;
@@ -71,6 +73,8 @@ pub(crate) fn exit(error: &anyhow::Error) -> Exit {
         error.exit()
     } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
         error.exit()
+    } else if error.is::<backstop::Error>() {
+        Exit::Kernel
     } else if error.is::<asked::Error>() {
         Exit::Usage
     } else {
@@ -85,6 +89,8 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
         error.hint()
     } else if let Some(error) = error.downcast_ref::<asked::Error>() {
+        error.hint().map(Into::into)
+    } else if let Some(error) = error.downcast_ref::<backstop::Error>() {
         error.hint().map(Into::into)
     } else {
         error.downcast_ref::<config::Error>().and_then(config::Error::hint).map(Into::into)

@@ -11,6 +11,7 @@ use super::in_force::{InForce, read_bundle};
 use super::report::{Reporter, wall_offset};
 use super::source::{choose, load};
 use super::state::{Counters, Saved, State};
+use super::watch::{Guarded, Watch};
 use super::{Error, failure};
 use crate::api::{ApplyReport, Detached, Failure, PolicyBundle};
 use crate::config::{Settings, Xdp};
@@ -18,9 +19,9 @@ use crate::control::hub::{Hub, timestamp};
 use crate::dataplane::events::Reader;
 use crate::dataplane::generation::Generation;
 use crate::dataplane::pins::Pins;
-use crate::dataplane::{Attached, Dataplane, Preference};
+use crate::dataplane::{Dataplane, Preference};
 use crate::policy::{Site, diff, report};
-use crate::site::{Kernel, Link};
+use crate::site::Kernel;
 
 /// What the daemon owns.
 pub(super) struct Core {
@@ -30,6 +31,7 @@ pub(super) struct Core {
     pub(super) reporter: Reporter,
     pub(super) in_force: Arc<InForce>,
     pub(super) guarded: Vec<Guarded>,
+    pub(super) watch: Watch,
     /// Counters of rules from generations that are gone.
     pub(super) counters: Counters,
     /// Generations that frames may still be leaving.
@@ -41,19 +43,11 @@ pub(super) struct Core {
     lost: u64,
 }
 
-/// A protected interface.
-#[derive(Clone, Debug)]
-pub(super) struct Guarded {
-    pub(super) name: String,
-    pub(super) index: u32,
-    /// What there is to know about it.
-    pub(super) note: Option<String>,
-}
-
 impl Core {
     /// Puts the policy in force on every interface before it returns.
     pub(super) async fn start(settings: Settings, pins: Pins, hub: Hub) -> Result<Self, Error> {
         let state = State::open(&settings.state_dir)?;
+        let watch = Watch::open(&settings).await?;
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
         let mut protected = Vec::new();
@@ -88,6 +82,7 @@ impl Core {
             reporter,
             in_force,
             guarded: Vec::new(),
+            watch,
             counters: state.counters(),
             retired: Vec::new(),
             warnings,
@@ -97,7 +92,7 @@ impl Core {
         };
         core.lost = core.count_lost();
         for link in protected {
-            core.protect(&link)?;
+            core.protect(&link, &links)?;
         }
         let indices: Vec<u32> = core.guarded.iter().map(|guarded| guarded.index).collect();
         for index in core.dataplane.release_others(&indices)? {
@@ -123,35 +118,6 @@ impl Core {
             let e = reader.run(|record| reporter.handle(&record)).await;
             error!("the ring buffer cannot be read any more: {e}");
         }))
-    }
-
-    fn protect(&mut self, link: &Link) -> Result<(), Error> {
-        let note = self.dataplane.protect(
-            &link.name,
-            link.index,
-            link.attached,
-            preference(self.settings.xdp),
-        )?;
-        let same = |guarded: &&Guarded| guarded.name == link.name && guarded.index != link.index;
-        if let Some(gone) = self.guarded.iter().find(same) {
-            self.dataplane.release(gone.index)?;
-        }
-        self.guarded.retain(|guarded| guarded.name != link.name);
-        self.guarded.push(Guarded { name: link.name.clone(), index: link.index, note });
-        Ok(())
-    }
-
-    /// Asks the kernel whether every interface is guarded: its word counts, not ours.
-    async fn confirm(&self) -> Result<(), Error> {
-        for link in self.kernel.links().await? {
-            let ours = self.guarded.iter().any(|guarded| guarded.index == link.index);
-            if ours && !self.dataplane.guards(link.attached) {
-                let Attached { program: id, native } = link.attached;
-                let interface = link.name;
-                return Err(crate::dataplane::Error::Busy { interface, id, native }.into());
-            }
-        }
-        Ok(())
     }
 
     fn saved(&self) -> Saved {
@@ -204,7 +170,7 @@ impl Core {
     }
 
     /// Puts a compiled policy in force. The old one stays when anything fails.
-    fn switch(&mut self, mut next: InForce) -> Result<(), Error> {
+    pub(super) fn switch(&mut self, mut next: InForce) -> Result<(), Error> {
         let saved = Saved {
             bundle: next.bundle.clone(),
             revision: next.revision,
@@ -257,19 +223,13 @@ impl Core {
         }
     }
 
-    async fn site(&self) -> Result<Site, Error> {
-        let links = self.kernel.links().await?;
-        let protected: Vec<Link> = self
-            .settings
-            .interfaces
-            .iter()
-            .filter_map(|name| links.iter().find(|link| link.name == *name).cloned())
-            .collect();
+    pub(super) async fn site(&self) -> Result<Site, Error> {
+        let protected = self.chosen(&self.kernel.links().await?);
         Ok(self.kernel.site(&protected, Timestamp::now().as_second()).await?)
     }
 
     /// Whether what is in force was compiled for this machine, the time aside.
-    fn is_for(&self, site: &Site) -> bool {
+    pub(super) fn is_for(&self, site: &Site) -> bool {
         Site { now: self.in_force.site.now, ..site.clone() } == self.in_force.site
     }
 
@@ -282,41 +242,7 @@ impl Core {
             self.reporter.lost(lost - self.lost, &self.in_force);
             self.lost = lost;
         }
-        if let Err(e) = self.mend().await {
-            error!("{}", failure(&e).error);
-        }
-    }
-
-    /// Follows addresses and interfaces; protects what the kernel says is not protected.
-    async fn mend(&mut self) -> Result<(), Error> {
-        let site = self.site().await?;
-        if !self.is_for(&site) {
-            info!("addresses or interfaces changed: compiling the policy for them");
-            let old = InForce::clone(&self.in_force);
-            let warnings = old.warnings.clone();
-            match InForce::compile(old.bundle, old.policy, site, warnings) {
-                Ok(next) => {
-                    self.switch(InForce { revision: old.revision, since: old.since, ..next })?;
-                }
-                Err(problems) => {
-                    problems.iter().for_each(|p| error!("{}: {}", p.place, p.message));
-                }
-            }
-        }
-        for link in self.kernel.links().await? {
-            let wanted = self.settings.interfaces.contains(&link.name);
-            if wanted && !self.dataplane.guards(link.attached) {
-                error!("{} is not protected: attaching again", link.name);
-                // One that cannot be protected must not keep the others from it.
-                if let Err(e) = self.protect(&link) {
-                    error!("{}", failure(&e).error);
-                }
-            }
-            if wanted {
-                self.watch_tags(&link.name);
-            }
-        }
-        Ok(())
+        self.mend_or_say().await;
     }
 
     fn count_lost(&self) -> u64 {
@@ -349,8 +275,10 @@ impl Core {
     }
 
     /// Removes every trace from the kernel.
-    pub(super) fn detach(self) -> Result<Detached, Error> {
-        Ok(Detached { removed: self.dataplane.detach()? })
+    pub(super) async fn detach(self) -> Result<Detached, Error> {
+        let mut removed = self.dataplane.detach()?;
+        removed.extend(super::remove_tables().await?);
+        Ok(Detached { removed })
     }
 }
 
@@ -372,7 +300,7 @@ pub(super) fn now() -> String {
     timestamp(&ZonedDateTime::now())
 }
 
-fn preference(xdp: Xdp) -> Preference {
+pub(super) fn preference(xdp: Xdp) -> Preference {
     match xdp {
         Xdp::Auto => Preference::Auto,
         Xdp::Native => Preference::Native,

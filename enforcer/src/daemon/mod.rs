@@ -1,20 +1,26 @@
 //! The daemon: one [`Input`], one loop. It owns what is in force.
 //!
-//! - `core`: the way of a policy into the kernel, and the watch over the interfaces
+//! - `core`: the way of a policy into the kernel
 //! - `in_force`: a policy, its image, and what its numbers mean
+//! - `interfaces`: the interfaces and the backstop, as the socket tells them
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
+//! - `lookout`: what the kernel tells by itself
+//! - `watch`: pins, programs, interfaces and the backstop, and what to do when they change
 //! - `tags`: the watch over VLAN tags that hardware would remove
 
 mod answers;
 mod core;
 mod in_force;
+mod interfaces;
+mod lookout;
 mod report;
 mod source;
 mod state;
 mod tags;
+mod watch;
 
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +32,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use self::core::Core;
 use crate::api::{Detached, Failure};
+use crate::backstop;
 use crate::config::{self, Settings};
 use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
@@ -78,6 +85,12 @@ pub enum Error {
     /// The kernel refuses.
     #[error(transparent)]
     Kernel(#[from] dataplane::Error),
+    /// The backstop is not as it should be.
+    #[error(transparent)]
+    Backstop(#[from] backstop::Error),
+    /// The kernel cannot be listened to.
+    #[error("cannot listen to the kernel's notices")]
+    Lookout(#[source] io::Error),
 }
 
 impl Error {
@@ -88,8 +101,18 @@ impl Error {
             | Self::Socket(_)
             | Self::Policy { .. }
             | Self::Problems { .. }
-            | Self::State(_) => Exit::Configuration,
-            Self::Signals(_) | Self::Site(_) | Self::Kernel(_) => Exit::Kernel,
+            | Self::State(_)
+            | Self::Backstop(
+                backstop::Error::Absent
+                | backstop::Error::NoNft
+                | backstop::Error::Name(_)
+                | backstop::Error::Memory { .. },
+            ) => Exit::Configuration,
+            Self::Backstop(_)
+            | Self::Lookout(_)
+            | Self::Signals(_)
+            | Self::Site(_)
+            | Self::Kernel(_) => Exit::Kernel,
         }
     }
 
@@ -98,6 +121,7 @@ impl Error {
         match self {
             Self::Settings(error) => error.hint().map(Into::into),
             Self::Kernel(error) => error.hint(),
+            Self::Backstop(error) => error.hint().map(Into::into),
             Self::Policy { file, .. } => Some(format!(
                 "write one, or name another with --policy; `enforcer check {}` finds its mistakes",
                 file.display()
@@ -105,7 +129,11 @@ impl Error {
             Self::Problems { file, .. } => {
                 Some(format!("`enforcer check {file}` shows each with its place"))
             }
-            Self::Socket(_) | Self::Signals(_) | Self::State(_) | Self::Site(_) => None,
+            Self::Socket(_)
+            | Self::Signals(_)
+            | Self::State(_)
+            | Self::Site(_)
+            | Self::Lookout(_) => None,
         }
     }
 }
@@ -123,6 +151,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     // The pins first: of two daemons the second learns who holds them.
     let pins = Pins::open(&settings.bpffs)?;
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref())?;
+    // Before the first look, so that nothing falls between.
+    let mut notices = lookout::listen().map_err(Error::Lookout)?;
     let mut core = Core::start(settings, pins, hub.clone()).await?;
     let events = core.follow_ring()?;
 
@@ -136,6 +166,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     }
     let mut watch = interval(WATCH);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut glance = interval(watch::GLANCE);
+    glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let input = tokio::select! {
             _ = terminate.recv() => break,
@@ -148,6 +180,14 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 core.watch().await;
                 continue;
             }
+            Some(notice) = notices.recv() => {
+                core.hear(notice).await;
+                continue;
+            }
+            _ = glance.tick() => {
+                core.glance().await;
+                continue;
+            }
             input = inputs.recv() => input,
         };
         match input {
@@ -155,7 +195,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
             Some(Input::Detach { peer, reply }) => {
                 log::warn!("detach, asked for by {peer}: nothing is enforced any more");
                 events.abort();
-                let detached = core.detach();
+                let detached = core.detach().await;
                 let _ = reply.send(detached.map_err(|e| failure(&e)));
                 let _ = stop.send(());
                 let _ = server.await;
@@ -174,13 +214,24 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
 
 /// Removes every trace from the kernel while no daemon runs.
 pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
-    let removed = if settings.bpffs.exists() {
+    let mut removed = if settings.bpffs.exists() {
         Pins::open(&settings.bpffs)?.remove_all()?
     } else {
         Vec::new()
     };
+    removed.extend(remove_tables().await?);
     listen::remove_stale(&settings.socket)?;
     Ok(Detached { removed })
+}
+
+/// Removes the backstop's tables: without a program behind it, an open one is no protection, and a
+/// shut one is in the way.
+async fn remove_tables() -> Result<Vec<String>, Error> {
+    match backstop::delete().await {
+        // Where nft never was, no table of ours can be.
+        Err(backstop::Error::NoNft) => Ok(Vec::new()),
+        result => Ok(result?),
+    }
 }
 
 /// An error as the socket tells it.

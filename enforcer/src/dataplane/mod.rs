@@ -3,6 +3,7 @@
 //! - [`pins`]: what is pinned, and where
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - [`events`]: the ring buffer
+//! - `kept`: descriptors of what is pinned
 //! - `links`: what attaches the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
 //! - [`offload`]: VLAN tags that hardware removes before XDP sees the frame
@@ -13,6 +14,7 @@
 mod error;
 pub mod events;
 pub mod generation;
+mod kept;
 mod links;
 mod memory;
 pub mod offload;
@@ -20,6 +22,7 @@ pub mod pins;
 mod probe;
 
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, PerCpuArray};
@@ -33,6 +36,7 @@ use log::{info, warn};
 use crate::image::Image;
 pub use error::Error;
 use generation::{Generation, Kind};
+use kept::Kept;
 pub use links::{Attached, Preference};
 use memory::Memory;
 use pins::Pins;
@@ -50,6 +54,7 @@ pub struct Dataplane {
     current: Generation,
     reasons: PerCpuArray<MapData, ReasonCounter>,
     control: Memory,
+    kept: Kept,
 }
 
 impl Dataplane {
@@ -82,7 +87,8 @@ impl Dataplane {
                 .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?,
             _ => return Err(Error::Object(map::CONTROL)),
         };
-        let mut dataplane = Self { pins, kind, ebpf, dispatcher, current, reasons, control };
+        let kept = Kept::default();
+        let mut dataplane = Self { pins, kind, ebpf, dispatcher, current, reasons, control, kept };
         dataplane.forget_others();
         Ok(dataplane)
     }
@@ -90,6 +96,8 @@ impl Dataplane {
     /// Puts another image in force for all interfaces at once. Returns the old generation, whose
     /// counters can still be read.
     pub fn replace(&mut self, image: &Image) -> Result<Generation, Error> {
+        // Without its pins, a new program would get tables of its own, which nothing judges by.
+        self.restore_pins().map_err(|(_, e)| e)?;
         let number = self.current.number + 1;
         let mut ebpf = generation::load(&self.pins, image, number)?;
         let next = generation::put_in_force(&self.pins, &mut ebpf, self.kind, number)?;
@@ -107,6 +115,33 @@ impl Dataplane {
                 warn!("generation {number} stays pinned: {e}");
             }
         }
+        self.kept.refresh(&self.pins);
+    }
+
+    /// Pins again what somebody removed or replaced; returns the paths that were not as they should
+    /// be. Nothing stopped enforcing meanwhile: this process holds a descriptor of each object.
+    ///
+    /// # Errors
+    ///
+    /// When there is no BPF file system any more. All stays in force as long as this process lives.
+    pub fn restore_pins(&mut self) -> Result<Vec<PathBuf>, (Vec<PathBuf>, Error)> {
+        let missing = self.kept.missing();
+        if missing.is_empty() {
+            return Ok(missing);
+        }
+        match self.pin_again(&missing) {
+            Ok(()) => Ok(missing),
+            Err(e) => Err((missing, e)),
+        }
+    }
+
+    fn pin_again(&mut self, missing: &[PathBuf]) -> Result<(), Error> {
+        self.pins.remake()?;
+        for path in missing {
+            self.pins.make_parent(path)?;
+            self.kept.restore(path)?;
+        }
+        Ok(())
     }
 
     /// The generation in force.

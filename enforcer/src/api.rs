@@ -5,12 +5,15 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The type of an event about enforcement itself: something was removed, replaced or went away.
+pub const TAMPER: &str = "tamper";
+
 /// The event line, named after Suricata's EVE.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Event {
     /// RFC 3339 with microseconds and offset.
     pub timestamp: String,
-    /// `drop` or `lost`.
+    /// `drop`, `lost` or `tamper`.
     pub event_type: String,
     /// Interface that received the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +86,9 @@ pub struct Detail {
     pub count: u64,
     /// Events of this device withheld by its budget since its last line.
     pub suppressed: u64,
+    /// Of a `tamper` event: what happened, and what was done about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// A problem in a policy, as `check --json` and a refused `apply` print it.
@@ -277,6 +283,10 @@ pub struct InterfaceStatus {
     pub mode: String,
     /// Whether the attached program is ours, as the kernel says.
     pub enforcing: bool,
+    /// What the backstop does with what is forwarded from it, as the kernel says: `armed` lets it
+    /// through, `shut` drops it, `absent` does not look.
+    #[serde(default)]
+    pub backstop: String,
     /// Why not, or what to know (generic mode, say).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -159,9 +159,18 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Audit,
     },
+    /// Guard what is forwarded while an interface is not protected
+    ///
+    /// Two nftables tables, outside the daemon, drop what is forwarded from a protected
+    /// interface until the kernel has confirmed the program on it.
+    Backstop {
+        #[command(subcommand)]
+        command: Backstop,
+    },
     /// Remove every trace from the kernel: nothing is enforced any more
     ///
-    /// Asks the daemon, which stops; without a daemon, cleans up itself.
+    /// Asks the daemon, which stops; without a daemon, cleans up itself. The backstop's tables
+    /// go too.
     #[command(after_help = "Examples:\n  \
         enforcer detach")]
     Detach {
@@ -440,6 +449,33 @@ pub(crate) struct Trail {
     /// Read the daemon's settings from this file
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// Subcommands of `backstop`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Backstop {
+    /// Install the tables, shut; needs no daemon and no network
+    #[command(after_help = "Examples:\n  \
+        enforcer backstop install")]
+    Install(Backstopped),
+    /// Remove the tables
+    #[command(after_help = "Examples:\n  \
+        enforcer backstop remove")]
+    Remove(Backstopped),
+    /// Show what the kernel drops and lets through; exit with 1 if there are no tables
+    #[command(after_help = "Examples:\n  \
+        enforcer backstop show")]
+    Show(Backstopped),
+}
+
+/// Options of every subcommand of `backstop`.
+#[derive(Debug, Args)]
+pub(crate) struct Backstopped {
+    /// Read the daemon's settings from this file [default: /etc/enforcer/enforcer.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// The command line of this process; prints help and usage errors, the latter with exit code 2.

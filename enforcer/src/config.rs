@@ -37,6 +37,8 @@ pub struct Settings {
     pub operator_group: Option<String>,
     /// Refuse changes while the audit trail cannot be written.
     pub audit_required: bool,
+    /// Whether the packet filter drops what is forwarded from an unprotected interface.
+    pub backstop: Backstop,
 }
 
 impl Default for Settings {
@@ -52,6 +54,7 @@ impl Default for Settings {
             viewer_group: None,
             operator_group: None,
             audit_required: false,
+            backstop: Backstop::Auto,
         }
     }
 }
@@ -67,6 +70,19 @@ pub enum Xdp {
     Native,
     /// In the network stack, slower, on any interface.
     Generic,
+}
+
+/// What to do about the backstop's tables.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backstop {
+    /// Look after the tables if they are installed.
+    #[default]
+    Auto,
+    /// Do not start without them.
+    Required,
+    /// Leave them alone, shut or not.
+    Off,
 }
 
 /// Why there are no settings.
@@ -128,6 +144,7 @@ struct Document {
     viewer_group: Option<String>,
     operator_group: Option<String>,
     audit_required: Option<bool>,
+    backstop: Option<Backstop>,
 }
 
 /// Reads a settings document; `file` is the name that errors carry.
@@ -162,6 +179,7 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
         viewer_group: document.viewer_group,
         operator_group: document.operator_group,
         audit_required: document.audit_required.unwrap_or_default(),
+        backstop: document.backstop.unwrap_or_default(),
     })
 }
 
@@ -207,6 +225,7 @@ mod tests {
             viewer_group = "ward"
             operator_group = "netops"
             audit_required = true
+            backstop = "required"
         "#;
         let settings = read("enforcer.toml", text).unwrap();
         let expected = Settings {
@@ -220,6 +239,7 @@ mod tests {
             viewer_group: Some("ward".into()),
             operator_group: Some("netops".into()),
             audit_required: true,
+            backstop: Backstop::Required,
         };
         assert_eq!(settings, expected);
     }

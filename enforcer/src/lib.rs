@@ -8,10 +8,12 @@
 //! - [`config`]: the daemon's settings
 //! - [`daemon`]: the core: one `Input`, one loop
 //! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
+//! - [`backstop`]: what the packet filter drops while an interface is not protected
 //! - [`site`]: what the machine looks like, over rtnetlink
 //! - [`exit`]: exit codes
 pub mod api;
 pub mod audit;
+pub mod backstop;
 pub mod config;
 pub mod control;
 pub mod daemon;

@@ -149,6 +149,7 @@ fn link(message: &LinkMessage) -> Link {
         controller: None,
         lower: None,
     };
+    let mut elsewhere = false;
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {
             link.name.clone_from(name);
@@ -158,14 +159,19 @@ fn link(message: &LinkMessage) -> Link {
             }
         } else if let LinkAttribute::Xdp(xdp) = attribute {
             link.attached = attached(xdp);
+        } else if let LinkAttribute::Link(lower) = attribute {
+            link.lower = Some(*lower).filter(|lower| *lower != 0 && *lower != link.index);
+        } else if let LinkAttribute::Controller(index) = attribute {
+            link.controller = Some(*index).filter(|index| *index != 0);
+        } else if let LinkAttribute::LinkNetNsId(_) = attribute {
+            elsewhere = true;
         } else if let LinkAttribute::LinkInfo(infos) = attribute {
             link.kind = infos.iter().find_map(kind);
-        } else if let LinkAttribute::Controller(index) = attribute {
-            link.controller = Some(*index);
-        } else if let LinkAttribute::Link(index) = attribute {
-            link.lower = Some(*index);
         }
     }
+    // The other end of a pair is beside it, not below.
+    let is_pair = matches!(link.kind, Some(InfoKind::Veth));
+    link.lower = link.lower.filter(|_| !elsewhere && !is_pair);
     link
 }
 

@@ -1,15 +1,19 @@
 //! What outlives what: crashes, restarts, removal, and a machine that changes under the daemon.
 //!
 //! - `audit`: the trail of changes
+//! - `backstop`: what holds while an interface is not protected
+//! - `watch`: programs, pins and interfaces that somebody removes, renames or moves
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `refuse`: starts that must not happen, and what stays in force then
 //! - `tags`: VLAN tags that an interface would remove
 //! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
 mod audit;
+mod backstop;
 mod refuse;
 mod survive;
 mod tags;
 mod tamper;
+mod watch;
 
 use crate::harness::topology::HOSTILE;
 

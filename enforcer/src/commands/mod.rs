@@ -19,6 +19,7 @@ use crate::cli::{self, Cli, Command};
 
 mod apply;
 mod audit;
+mod backstop;
 mod check;
 mod confirm;
 mod detach;
@@ -60,6 +61,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         }
         Command::History { count, output } => history::run(&client, count, output.json),
         Command::Audit { command } => audit::run(&command),
+        Command::Backstop { command } => backstop::run(&command),
         Command::Detach { config, output } => detach::run(socket, config.as_deref(), output.json),
         Command::Completions { shell } => {
             cli::completions(shell, &mut io::stdout().lock())?;
@@ -84,6 +86,8 @@ pub(crate) fn exit(error: &anyhow::Error) -> Exit {
         error.exit()
     } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
         error.exit()
+    } else if error.is::<backstop::Error>() {
+        Exit::Kernel
     } else if error.is::<asked::Error>() {
         Exit::Usage
     } else {
@@ -98,6 +102,8 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
         error.hint()
     } else if let Some(error) = error.downcast_ref::<asked::Error>() {
+        error.hint().map(Into::into)
+    } else if let Some(error) = error.downcast_ref::<backstop::Error>() {
         error.hint().map(Into::into)
     } else {
         error.downcast_ref::<config::Error>().and_then(config::Error::hint).map(Into::into)

@@ -70,13 +70,13 @@ fn interfaces(status: &Status, screen: Screen) -> String {
     if status.interfaces.is_empty() {
         return String::new();
     }
-    let mut rows = vec![head(&["INTERFACE", "STATE", "XDP", "NOTE"])];
-    for InterfaceStatus { name, mode, enforcing, note, .. } in &status.interfaces {
+    let mut rows = vec![head(&["INTERFACE", "STATE", "XDP", "BACKSTOP", "NOTE"])];
+    for InterfaceStatus { name, mode, enforcing, backstop, note, .. } in &status.interfaces {
         let state = if *enforcing { "enforcing" } else { "NOT ENFORCING" };
         let note = note.clone().unwrap_or_default();
-        rows.push(vec![name.clone(), state.to_owned(), mode.clone(), note]);
+        rows.push(vec![name.clone(), state.to_owned(), mode.clone(), backstop.clone(), note]);
     }
-    table(&rows, &[], &[3], screen.width)
+    table(&rows, &[], &[4], screen.width)
 }
 
 fn groups(status: &Status, screen: Screen) -> String {
@@ -176,6 +176,7 @@ mod tests {
                 index: 3,
                 mode: "generic".into(),
                 enforcing: true,
+                backstop: "armed".into(),
                 note: Some("the driver has no XDP".into()),
             }],
             reasons: vec![
@@ -223,8 +224,8 @@ policy     /etc/enforcer/policy.toml
 daemon     0.1.0, pid 812, since 2026-11-23 08:00:00
 warning: lan0 is in generic mode
 
-INTERFACE  STATE      XDP      NOTE
-lan0       enforcing  generic  the driver has no XDP
+INTERFACE  STATE      XDP      BACKSTOP  NOTE
+lan0       enforcing  generic  armed     the driver has no XDP
 
 GROUP             MODE     DEFAULT  MEMBERS  RULES
 patient-monitors  enforce  drop           6     40

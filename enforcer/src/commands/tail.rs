@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 
 use anyhow::{Context, Result};
-use enforcer::api::Event;
+use enforcer::api::{Event, TAMPER};
 use enforcer::control::client::Client;
 use enforcer::control::hub::SLOW_READER;
 use enforcer::exit::Exit;
@@ -61,8 +61,9 @@ async fn follow(client: &Client, args: &Tail) -> Result<Exit> {
             } else {
                 writeln!(out, "{}", render(&event, &words, screen))?;
             }
-            // Lines about loss are not what was asked for.
+            // Lines about loss and tampering are not what was asked for.
             if event.event_type != "lost"
+                && event.event_type != TAMPER
                 && let Some(left) = &mut left
             {
                 *left -= 1;
@@ -93,6 +94,10 @@ fn render(event: &Event, words: &Words, screen: Screen) -> String {
         };
         let verdict = screen.paint(YELLOW, "LOST ");
         return format!("{time} {verdict} {} {why}", number(detail.count));
+    }
+    if event.event_type == TAMPER {
+        let text = clean(detail.message.as_deref().unwrap_or_default());
+        return format!("{time} {} {text}", screen.paint(RED, "TAMPER"));
     }
     // Columns line up as long as nothing is unusually long.
     let rest = format!("{:<12} {:<21}", device(event), destination(event));
@@ -203,6 +208,7 @@ mod tests {
                 revision: 2,
                 count: 1,
                 suppressed: 0,
+                message: None,
             },
         }
     }
@@ -289,6 +295,14 @@ mod tests {
         event.enforcer.reason = None;
         let text = render(&event, &words(), TERMINAL);
         assert!(text.ends_with("3,120 events lost: more than the kernel's ring could take"));
+    }
+
+    #[test]
+    fn tampering_is_said() {
+        let mut event = event();
+        event.event_type = TAMPER.into();
+        event.enforcer = Detail { message: Some("lan0 is gone".into()), ..Detail::default() };
+        assert_eq!(render(&event, &words(), TERMINAL), "12:03:04.123 TAMPER lan0 is gone");
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::api::Event;
+use crate::api::{Event, TAMPER};
 
-/// What an event must have to be sent; an empty filter takes all. Lines about loss pass every
-/// filter: whoever looks at a part must know that the part may be incomplete.
+/// What an event must have to be sent; an empty filter takes all. Lines about loss and about
+/// tampering pass every filter: whoever looks at a part must know that the part may be incomplete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filter {
@@ -110,7 +110,7 @@ impl Cidr {
 impl Filter {
     /// Whether an event is wanted.
     pub fn matches(&self, event: &Event) -> bool {
-        if event.event_type == "lost" {
+        if event.event_type == "lost" || event.event_type == TAMPER {
             return true;
         }
         let detail = &event.enforcer;
@@ -199,6 +199,7 @@ pub(crate) mod tests {
                 revision: 2,
                 count: 1,
                 suppressed: 0,
+                message: None,
             },
         }
     }

@@ -133,52 +133,6 @@ impl Core {
         }
     }
 
-    /// The protected interfaces, as the kernel says.
-    async fn interfaces(&self) -> Vec<InterfaceStatus> {
-        let links = self.kernel.links().await;
-        let found = |name: &str| links.as_ref().ok()?.iter().find(|link| link.name == name);
-        let status = |name: &String| {
-            let guarded = self.guarded.iter().find(|guarded| guarded.name == *name);
-            let Some(link) = found(name) else {
-                let note = match &links {
-                    Ok(_) => "there is no such interface".to_owned(),
-                    Err(e) => e.to_string(),
-                };
-                return InterfaceStatus {
-                    name: name.clone(),
-                    index: 0,
-                    mode: "none".into(),
-                    enforcing: false,
-                    note: Some(note),
-                };
-            };
-            let enforcing = self.dataplane.guards(link.attached);
-            let mode = match (link.attached.program, link.attached.native) {
-                (None, _) => "none",
-                (Some(_), true) => "native",
-                (Some(_), false) => "generic",
-            };
-            let note = match (enforcing, link.attached.program) {
-                (false, None) => Some("no program is attached".to_owned()),
-                (false, Some(id)) => Some(format!("another program (id {id}) is attached")),
-                (true, _) if mode == "generic" => Some(
-                    guarded
-                        .and_then(|guarded| guarded.note.clone())
-                        .unwrap_or_else(|| "generic mode: slower than native".to_owned()),
-                ),
-                (true, _) => guarded.and_then(|guarded| guarded.note.clone()),
-            };
-            InterfaceStatus {
-                name: name.clone(),
-                index: link.index,
-                mode: mode.into(),
-                enforcing,
-                note,
-            }
-        };
-        self.settings.interfaces.iter().map(status).collect()
-    }
-
     fn reasons(&self) -> Vec<ReasonCount> {
         let counters = self.dataplane.reasons();
         let counters = counters.into_iter();
@@ -328,6 +282,9 @@ impl Core {
             "Whether the kernel says that the interface is protected.",
             enforcing.collect(),
         );
+        for (name, kind, help, samples) in self.watch_metrics(&interfaces).await {
+            family(name, kind, help, samples);
+        }
         let none = String::new;
         family(
             "enforcer_audit_lost_total",

@@ -14,7 +14,6 @@ use super::{Error, failure};
 use crate::api::{ApplyReport, Failure, PolicyBundle};
 use crate::exit::Exit;
 use crate::policy::{Site, diff, report};
-use crate::site::Link;
 
 /// Shortest and longest time for a confirmation, in seconds.
 const CONFIRM: std::ops::RangeInclusive<u32> = 1..=86_400;
@@ -134,13 +133,7 @@ impl Core {
     }
 
     pub(super) async fn site(&self) -> Result<Site, Error> {
-        let links = self.kernel.links().await?;
-        let protected: Vec<Link> = self
-            .settings
-            .interfaces
-            .iter()
-            .filter_map(|name| links.iter().find(|link| link.name == *name).cloned())
-            .collect();
+        let protected = self.chosen(&self.kernel.links().await?);
         Ok(self.kernel.site(&protected, Timestamp::now().as_second()).await?)
     }
 

@@ -14,6 +14,7 @@ use super::in_force::InForce;
 use super::report::Reporter;
 use super::source::choose;
 use super::state::{Counters, Saved, State};
+use super::watch::{Guarded, Watch};
 use super::{Error, failure, record, wall_offset};
 use crate::api::Detached;
 use crate::audit::{Action, Audit, Who};
@@ -22,8 +23,8 @@ use crate::control::hub::{Hub, timestamp};
 use crate::dataplane::events::Reader;
 use crate::dataplane::generation::Generation;
 use crate::dataplane::pins::Pins;
-use crate::dataplane::{Attached, Dataplane, Preference};
-use crate::site::{Kernel, Link};
+use crate::dataplane::{Dataplane, Preference};
+use crate::site::Kernel;
 
 /// What the daemon owns.
 pub(super) struct Core {
@@ -33,6 +34,7 @@ pub(super) struct Core {
     pub(super) reporter: Reporter,
     pub(super) in_force: Arc<InForce>,
     pub(super) guarded: Vec<Guarded>,
+    pub(super) watch: Watch,
     /// Counters of rules from generations that are gone.
     pub(super) counters: Counters,
     /// Generations that frames may still be leaving.
@@ -47,21 +49,13 @@ pub(super) struct Core {
     lost: u64,
 }
 
-/// A protected interface.
-#[derive(Clone, Debug)]
-pub(super) struct Guarded {
-    pub(super) name: String,
-    pub(super) index: u32,
-    /// What there is to know about it.
-    pub(super) note: Option<String>,
-}
-
 impl Core {
     /// Puts the policy in force on every interface before it returns.
     pub(super) async fn start(settings: Settings, pins: Pins, hub: Hub) -> Result<Self, Error> {
         let state = State::open(&settings.state_dir)?;
         let audit = Audit::open(&settings.state_dir);
         let history = History::open(&settings.state_dir);
+        let watch = Watch::open(&settings).await?;
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
         let mut protected = Vec::new();
@@ -103,6 +97,7 @@ impl Core {
             reporter,
             in_force,
             guarded: Vec::new(),
+            watch,
             counters: state.counters(),
             retired: Vec::new(),
             warnings,
@@ -149,40 +144,6 @@ impl Core {
         }))
     }
 
-    fn protect(&mut self, link: &Link, links: &[Link]) -> Result<(), Error> {
-        if let Some(below) = link.hides_frames(links) {
-            let kind = link.kind.as_ref().map(ToString::to_string).unwrap_or_default();
-            let interface = link.name.clone();
-            return Err(crate::dataplane::Error::Hidden { interface, kind, below }.into());
-        }
-        let note = self.dataplane.protect(
-            &link.name,
-            link.index,
-            link.attached,
-            preference(self.settings.xdp),
-        )?;
-        let same = |guarded: &&Guarded| guarded.name == link.name && guarded.index != link.index;
-        if let Some(gone) = self.guarded.iter().find(same) {
-            self.dataplane.release(gone.index)?;
-        }
-        self.guarded.retain(|guarded| guarded.name != link.name);
-        self.guarded.push(Guarded { name: link.name.clone(), index: link.index, note });
-        Ok(())
-    }
-
-    /// Asks the kernel whether every interface is guarded: its word counts, not ours.
-    async fn confirm(&self) -> Result<(), Error> {
-        for link in self.kernel.links().await? {
-            let ours = self.guarded.iter().any(|guarded| guarded.index == link.index);
-            if ours && !self.dataplane.guards(link.attached) {
-                let Attached { program: id, native } = link.attached;
-                let interface = link.name;
-                return Err(crate::dataplane::Error::Busy { interface, id, native }.into());
-            }
-        }
-        Ok(())
-    }
-
     /// Looks after everything that can change without us, once a second.
     pub(super) async fn watch(&mut self) {
         self.dataplane.set_wall_offset(wall_offset());
@@ -195,33 +156,7 @@ impl Core {
             self.reporter.lost(lost - self.lost, &self.in_force);
             self.lost = lost;
         }
-        if let Err(e) = self.mend().await {
-            error!("{}", failure(&e).error);
-        }
-    }
-
-    /// Follows addresses and interfaces; protects what the kernel says is not protected.
-    async fn mend(&mut self) -> Result<(), Error> {
-        let site = self.site().await?;
-        if !self.is_for(&site) {
-            info!("addresses or interfaces changed: compiling the policy for them");
-            self.recompile(site)?;
-        }
-        let links = self.kernel.links().await?;
-        for link in &links {
-            let wanted = self.settings.interfaces.contains(&link.name);
-            if wanted && !self.dataplane.guards(link.attached) {
-                error!("{} is not protected: attaching again", link.name);
-                // One that cannot be protected must not keep the others from it.
-                if let Err(e) = self.protect(link, &links) {
-                    error!("{}", failure(&e).error);
-                }
-            }
-            if wanted {
-                self.watch_tags(&link.name);
-            }
-        }
-        Ok(())
+        self.mend_or_say().await;
     }
 
     fn count_lost(&self) -> u64 {
@@ -254,9 +189,9 @@ impl Core {
     }
 
     /// Removes every trace from the kernel.
-    pub(super) fn detach(self, who: Who) -> Result<Detached, Error> {
+    pub(super) async fn detach(self, who: Who) -> Result<Detached, Error> {
         let Self { dataplane, mut audit, .. } = self;
-        let detached = dataplane.detach().map(|removed| Detached { removed }).map_err(Error::from);
+        let detached = super::remove_all(dataplane.detach()).await;
         record::detached(&mut audit, who, &detached);
         detached
     }
@@ -306,7 +241,7 @@ pub(super) fn now() -> String {
     timestamp(&ZonedDateTime::now())
 }
 
-fn preference(xdp: Xdp) -> Preference {
+pub(super) fn preference(xdp: Xdp) -> Preference {
     match xdp {
         Xdp::Auto => Preference::Auto,
         Xdp::Native => Preference::Native,

@@ -1,17 +1,20 @@
 //! The daemon: one [`Input`], one loop. It owns what is in force.
 //!
-//! - `core`: start, and the watch over the interfaces
+//! - `core`: start, and what is looked after once a second
 //! - `apply`: the way of a policy into force
 //! - `confirm`: policies that must be confirmed, and the way back
 //! - `live`: changes by command, beside the policy file
 //! - `session`: the branch that the operator sits on
 //! - `history`: earlier revisions
 //! - `in_force`: a policy, its image, and what its numbers mean
+//! - `interfaces`: the interfaces and the backstop, as the socket tells them
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
 //! - `record`: what goes into the audit trail
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
+//! - `lookout`: what the kernel tells by itself
+//! - `watch`: pins, programs, interfaces and the backstop, and what to do when they change
 //! - `tags`: the watch over VLAN tags that hardware would remove
 
 mod answers;
@@ -20,13 +23,16 @@ mod confirm;
 mod core;
 mod history;
 mod in_force;
+mod interfaces;
 mod live;
+mod lookout;
 mod record;
 mod report;
 mod session;
 mod source;
 mod state;
 mod tags;
+mod watch;
 
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +45,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::core::Core;
 use crate::api::{Detached, Failure};
 use crate::audit::Action;
+use crate::backstop;
 use crate::config::{self, Settings};
 use crate::control::access::Access;
 use crate::control::hub::Hub;
@@ -92,6 +99,12 @@ pub enum Error {
     /// The kernel refuses.
     #[error(transparent)]
     Kernel(#[from] dataplane::Error),
+    /// The backstop is not as it should be.
+    #[error(transparent)]
+    Backstop(#[from] backstop::Error),
+    /// The kernel cannot be listened to.
+    #[error("cannot listen to the kernel's notices")]
+    Lookout(#[source] io::Error),
 }
 
 impl Error {
@@ -102,8 +115,18 @@ impl Error {
             | Self::Socket(_)
             | Self::Policy { .. }
             | Self::Problems { .. }
-            | Self::State(_) => Exit::Configuration,
-            Self::Signals(_) | Self::Site(_) | Self::Kernel(_) => Exit::Kernel,
+            | Self::State(_)
+            | Self::Backstop(
+                backstop::Error::Absent
+                | backstop::Error::NoNft
+                | backstop::Error::Name(_)
+                | backstop::Error::Memory { .. },
+            ) => Exit::Configuration,
+            Self::Backstop(_)
+            | Self::Lookout(_)
+            | Self::Signals(_)
+            | Self::Site(_)
+            | Self::Kernel(_) => Exit::Kernel,
         }
     }
 
@@ -112,6 +135,7 @@ impl Error {
         match self {
             Self::Settings(error) => error.hint().map(Into::into),
             Self::Kernel(error) => error.hint(),
+            Self::Backstop(error) => error.hint().map(Into::into),
             Self::Policy { file, .. } => Some(format!(
                 "write one, or name another with --policy; `enforcer check {}` finds its mistakes",
                 file.display()
@@ -119,7 +143,11 @@ impl Error {
             Self::Problems { file, .. } => {
                 Some(format!("`enforcer check {file}` shows each with its place"))
             }
-            Self::Socket(_) | Self::Signals(_) | Self::State(_) | Self::Site(_) => None,
+            Self::Socket(_)
+            | Self::Signals(_)
+            | Self::State(_)
+            | Self::Site(_)
+            | Self::Lookout(_) => None,
         }
     }
 }
@@ -139,6 +167,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref())?;
     let (viewers, operators) = (&settings.viewer_group, &settings.operator_group);
     let access = Access::new(viewers.as_deref(), operators.as_deref())?;
+    // Before the first look, so that nothing falls between.
+    let mut notices = lookout::listen().map_err(Error::Lookout)?;
     let mut core = Core::start(settings, pins, hub.clone()).await?;
     let events = core.follow_ring()?;
 
@@ -154,6 +184,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     }
     let mut watch = interval(WATCH);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut glance = interval(watch::GLANCE);
+    glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let input = tokio::select! {
             _ = terminate.recv() => break,
@@ -164,6 +196,14 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
             }
             _ = watch.tick() => {
                 core.watch().await;
+                continue;
+            }
+            Some(notice) = notices.recv() => {
+                core.hear(notice).await;
+                continue;
+            }
+            _ = glance.tick() => {
+                core.glance().await;
                 continue;
             }
             input = inputs.recv() => input,
@@ -178,7 +218,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 }
                 log::warn!("detach, asked for by {peer}: nothing is enforced any more");
                 events.abort();
-                let detached = core.detach(who);
+                let detached = core.detach(who).await;
                 let _ = reply.send(detached.map_err(|e| failure(&e)));
                 let _ = stop.send(());
                 let _ = server.await;
@@ -201,13 +241,13 @@ pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
     let removed = if settings.bpffs.exists() {
         let pins = Pins::open(&settings.bpffs)?;
         let audit = record::without_daemon(settings);
-        let detached = pins.remove_all().map(|removed| Detached { removed }).map_err(Error::from);
+        let detached = remove_all(pins.remove_all()).await;
         if let Some((mut audit, who)) = audit {
             record::detached(&mut audit, who, &detached);
         }
         detached?.removed
     } else {
-        Vec::new()
+        remove_tables().await?
     };
     listen::remove_stale(&settings.socket)?;
     Ok(Detached { removed })
@@ -228,6 +268,23 @@ fn clock(clock: libc::clockid_t) -> i64 {
     // SAFETY: `time` is writable; both clocks exist on every supported kernel.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
+/// What was removed from the kernel, the backstop's tables included.
+async fn remove_all(removed: Result<Vec<String>, dataplane::Error>) -> Result<Detached, Error> {
+    let mut removed = removed?;
+    removed.extend(remove_tables().await?);
+    Ok(Detached { removed })
+}
+
+/// Removes the backstop's tables: without a program behind it, an open one is no protection, and a
+/// shut one is in the way.
+async fn remove_tables() -> Result<Vec<String>, Error> {
+    match backstop::delete().await {
+        // Where nft never was, no table of ours can be.
+        Err(backstop::Error::NoNft) => Ok(Vec::new()),
+        result => Ok(result?),
+    }
 }
 
 /// An error as the socket tells it.

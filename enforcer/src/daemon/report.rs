@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::in_force::{InForce, address};
 use super::wall_offset;
-use crate::api::{Detail, DeviceRow, Ether, Event};
+use crate::api::{Detail, DeviceRow, Ether, Event, TAMPER};
 use crate::control::hub::{Hub, lost, timestamp};
 use crate::policy::Mac;
 
@@ -62,6 +62,22 @@ impl Reporter {
     pub(super) fn lost(&self, count: u64, in_force: &InForce) {
         let generation = in_force.generation.into();
         self.0.hub.publish(&lost("ring-full", count, generation, in_force.revision));
+    }
+
+    /// Tells the followers what somebody did to us.
+    pub(super) fn tamper(
+        &self,
+        reason: &str,
+        interface: Option<&str>,
+        message: String,
+        in_force: &InForce,
+    ) {
+        let generation = in_force.generation.into();
+        let mut event = lost(reason, 1, generation, in_force.revision);
+        event.event_type = TAMPER.into();
+        event.in_iface = interface.map(Into::into);
+        event.enforcer.message = Some(message);
+        self.0.hub.publish(&event);
     }
 
     /// The devices seen in events, by MAC.
@@ -165,6 +181,7 @@ fn event(record: &Record, names: &InForce) -> Event {
             revision: names.revision,
             count: 1,
             suppressed: record.suppressed.into(),
+            message: None,
         },
     }
 }

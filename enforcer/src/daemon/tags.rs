@@ -1,6 +1,6 @@
 //! The watch over VLAN tags: nobody may make hardware remove them.
 
-use log::{error, warn};
+use log::error;
 
 use super::core::Core;
 use super::failure;
@@ -18,8 +18,8 @@ impl Core {
                     "{interface}: somebody switched on {on}, which hides VLAN tags from XDP; \
                      it is off again"
                 );
-                warn!("{text}");
-                self.remember(text);
+                self.remember(text.clone());
+                self.tamper("vlan-tags", Some(interface), text);
             }
             Err(e) => {
                 let text = failure(&e.into()).error;
@@ -31,7 +31,7 @@ impl Core {
     }
 
     /// Adds a warning to the status; `false` when it is there already.
-    fn remember(&mut self, text: String) -> bool {
+    pub(super) fn remember(&mut self, text: String) -> bool {
         let new = !self.warnings.contains(&text);
         if new {
             self.warnings.push(text);

@@ -9,6 +9,7 @@ use aya::programs::{ProgramError, XdpMode};
 use enforcer_common::abi::program;
 use log::{info, warn};
 
+use super::kept::link_interface;
 use super::{Dataplane, Error, generation, offload};
 
 /// How to attach.
@@ -53,12 +54,14 @@ impl Dataplane {
         if pin.exists() {
             match self.adopt_link(&pin, attached) {
                 Ok(true) => {
+                    self.kept.refresh(&self.pins);
                     info!("adopted {name}: it was protected all the time");
                     return Ok(None);
                 }
                 Ok(false) => info!("the pinned link of {name} is dead, making a new one"),
                 Err(e) => return Err(e),
             }
+            self.kept.forget(&pin);
             std::fs::remove_file(&pin).map_err(|e| Error::io("remove", &pin, e))?;
         } else if let Some(id) = attached.program {
             let native = attached.native;
@@ -109,6 +112,7 @@ impl Dataplane {
                     // and anybody's `ip link set … xdp off` removes it.
                     let link = FdLink::try_from(link).map_err(Error::Link)?;
                     link.pin(&pin).map_err(Error::Pin)?;
+                    self.kept.refresh(&self.pins);
                     return Ok(why_not);
                 }
                 Err(ProgramError::SyscallError(e)) => {
@@ -137,8 +141,9 @@ impl Dataplane {
     }
 
     /// Removes the link of an interface that is gone.
-    pub fn release(&self, index: u32) -> Result<(), Error> {
+    pub fn release(&mut self, index: u32) -> Result<(), Error> {
         let pin = self.pins.link(index);
+        self.kept.forget(&pin);
         match std::fs::remove_file(&pin) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &pin, e)),
             _ => Ok(()),
@@ -146,15 +151,34 @@ impl Dataplane {
     }
 
     /// Removes the links of interfaces that are no longer protected; returns their indices.
-    pub fn release_others(&self, protected: &[u32]) -> Result<Vec<u32>, Error> {
+    pub fn release_others(&mut self, protected: &[u32]) -> Result<Vec<u32>, Error> {
         let mut released = Vec::new();
         for index in self.pins.links() {
             if !protected.contains(&index) {
-                let pin = self.pins.link(index);
-                std::fs::remove_file(&pin).map_err(|e| Error::io("remove", &pin, e))?;
+                self.release(index)?;
                 released.push(index);
             }
         }
         Ok(released)
+    }
+
+    /// Index of the interface that the link of interface `index` is on now; 0 when somebody detached
+    /// it or the interface is gone, `None` when there is no such link.
+    pub fn link_interface(&self, index: u32) -> Option<u32> {
+        link_interface(self.kept.get(&self.pins.link(index))?).ok()
+    }
+
+    /// Renames the pin of a link whose interface has another index since it came back from another
+    /// network namespace.
+    pub fn renumber(&mut self, index: u32) -> Result<(), Error> {
+        let to = self.pins.link(index);
+        let is_it = |number: &u32| self.link_interface(*number) == Some(index);
+        let Some(number) = self.pins.links().into_iter().find(is_it) else { return Ok(()) };
+        let from = self.pins.link(number);
+        if from != to {
+            std::fs::rename(&from, &to).map_err(|e| Error::io("rename", &from, e))?;
+            self.kept.rename(&from, to);
+        }
+        Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! - [`pins`]: what is pinned, and where
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - [`events`]: the ring buffer
+//! - `kept`: descriptors of what is pinned
 //! - `links`: what attaches the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
 //! - [`offload`]: VLAN tags that hardware removes before XDP sees the frame
@@ -13,6 +14,7 @@
 mod error;
 pub mod events;
 pub mod generation;
+mod kept;
 mod links;
 mod memory;
 pub mod offload;
@@ -21,6 +23,7 @@ mod probe;
 
 use std::mem::offset_of;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, PerCpuArray};
@@ -35,6 +38,7 @@ use crate::image::Image;
 use crate::policy::compile::live::Patch;
 pub use error::Error;
 use generation::{Generation, Kind};
+use kept::Kept;
 pub use links::{Attached, Preference};
 use memory::Memory;
 use pins::Pins;
@@ -58,6 +62,7 @@ pub struct Dataplane {
     previous: Option<Generation>,
     reasons: PerCpuArray<MapData, ReasonCounter>,
     control: Memory,
+    kept: Kept,
 }
 
 impl Dataplane {
@@ -90,9 +95,9 @@ impl Dataplane {
                 .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?,
             _ => return Err(Error::Object(map::CONTROL)),
         };
-        let previous = None;
+        let (previous, kept) = (None, Kept::default());
         let mut dataplane =
-            Self { pins, kind, ebpf, dispatcher, current, previous, reasons, control };
+            Self { pins, kind, ebpf, dispatcher, current, previous, reasons, control, kept };
         // What waited to be confirmed when the last daemon ended was not: its slot holds the
         // policy before by now.
         dataplane.disarm();
@@ -103,6 +108,8 @@ impl Dataplane {
     /// Puts another image in force for all interfaces at once. Returns the old generation, whose
     /// counters can still be read.
     pub fn replace(&mut self, image: &Image) -> Result<Generation, Error> {
+        // Without its pins, a new program would get tables of its own, which nothing judges by.
+        self.restore_pins().map_err(|(_, e)| e)?;
         let number = self.current.number + 1;
         let mut ebpf = generation::load(&self.pins, image, number)?;
         let next = generation::put_in_force(&self.pins, &mut ebpf, self.kind, number)?;
@@ -123,6 +130,7 @@ impl Dataplane {
         match generation::put_in_force(&self.pins, &mut ebpf, self.kind, number) {
             Ok(next) => {
                 self.previous = Some(std::mem::replace(&mut self.current, next));
+                self.forget_others();
                 Ok(())
             }
             Err(e) => {
@@ -182,6 +190,33 @@ impl Dataplane {
                 warn!("generation {number} stays pinned: {e}");
             }
         }
+        self.kept.refresh(&self.pins);
+    }
+
+    /// Pins again what somebody removed or replaced; returns the paths that were not as they should
+    /// be. Nothing stopped enforcing meanwhile: this process holds a descriptor of each object.
+    ///
+    /// # Errors
+    ///
+    /// When there is no BPF file system any more. All stays in force as long as this process lives.
+    pub fn restore_pins(&mut self) -> Result<Vec<PathBuf>, (Vec<PathBuf>, Error)> {
+        let missing = self.kept.missing();
+        if missing.is_empty() {
+            return Ok(missing);
+        }
+        match self.pin_again(&missing) {
+            Ok(()) => Ok(missing),
+            Err(e) => Err((missing, e)),
+        }
+    }
+
+    fn pin_again(&mut self, missing: &[PathBuf]) -> Result<(), Error> {
+        self.pins.remake()?;
+        for path in missing {
+            self.pins.make_parent(path)?;
+            self.kept.restore(path)?;
+        }
+        Ok(())
     }
 
     /// The generation in force.

@@ -44,22 +44,29 @@ impl Pins {
         if !is_permitted() {
             return Err(Error::NotPermitted("load programs"));
         }
-        let parent = root.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"));
-        if !is_bpf_fs(parent).map_err(|e| Error::io("stat", parent, e))? {
-            return Err(Error::NoBpfFs(root.into()));
-        }
         let dir = root.join(format!("v{}", abi::ABI_VERSION));
-        for dir in [root, &dir] {
-            make(dir)?;
-        }
-        let lock = File::open(root).map_err(|e| Error::io("open", root, e))?;
-        // SAFETY: the descriptor is open; flock has no other requirement.
-        if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
-            return Err(Error::Held { dir: root.into(), pid: holder(root) });
-        }
+        let lock = prepare(root, &dir)?;
         let pins = Self { root: root.into(), dir, _lock: lock };
         pins.check()?;
         Ok(pins)
+    }
+
+    /// Makes the directory once more where the file system under it went away and came back.
+    pub(super) fn remake(&mut self) -> Result<(), Error> {
+        if !self.dir.exists() {
+            self._lock = prepare(&self.root, &self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// Whether another process holds the directory: a daemon runs.
+    pub fn is_held(root: &Path) -> bool {
+        File::open(root).is_ok_and(|lock| !is_locked(&lock))
+    }
+
+    /// Makes the directory above a pin.
+    pub(super) fn make_parent(&self, pin: &Path) -> Result<(), Error> {
+        pin.parent().filter(|parent| *parent != self.dir).map_or(Ok(()), make)
     }
 
     /// The directory of this ABI version.
@@ -123,6 +130,7 @@ impl Pins {
     /// Removes everything, links included, and returns what was removed.
     pub fn remove_all(self) -> Result<Vec<String>, Error> {
         let removed = contents(&self.root);
+        let removed = removed.iter().map(|path| path.display().to_string()).collect();
         remove(&self.root)?;
         Ok(removed)
     }
@@ -209,6 +217,28 @@ fn is_bpf_fs(path: &Path) -> io::Result<bool> {
     Ok(stat.f_type == BPF_FS)
 }
 
+/// Makes both directories and takes their lock.
+fn prepare(root: &Path, dir: &Path) -> Result<File, Error> {
+    let parent = root.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    if !is_bpf_fs(parent).map_err(|e| Error::io("stat", parent, e))? {
+        return Err(Error::NoBpfFs(root.into()));
+    }
+    for dir in [root, dir] {
+        make(dir)?;
+    }
+    let lock = File::open(root).map_err(|e| Error::io("open", root, e))?;
+    if !is_locked(&lock) {
+        return Err(Error::Held { dir: root.into(), pid: holder(root) });
+    }
+    Ok(lock)
+}
+
+/// Takes the lock of an open directory, if nobody has it.
+fn is_locked(lock: &File) -> bool {
+    // SAFETY: the descriptor is open; flock has no other requirement.
+    unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+}
+
 /// A directory that only its owner can enter: the mode of a pin is a privilege boundary.
 fn make(dir: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(dir) {
@@ -240,14 +270,14 @@ fn remove(dir: &Path) -> Result<(), Error> {
 }
 
 /// Every pin below a directory.
-fn contents(dir: &Path) -> Vec<String> {
+pub(super) fn contents(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() {
             found.extend(contents(&path));
         } else {
-            found.push(path.display().to_string());
+            found.push(path);
         }
     }
     found.sort();

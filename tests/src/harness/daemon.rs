@@ -1,4 +1,5 @@
 //! The daemon: the real binary, with directories and a socket of its own.
+// tidy: long because each command, start and end of a daemon is a method of one value
 use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
@@ -336,8 +337,19 @@ impl<'a> Daemon<'a> {
     /// `enforcer detach` with its settings.
     #[track_caller]
     pub fn detach(&self) -> Finished {
+        self.configured(&["detach"])
+    }
+
+    /// `enforcer backstop WORD` with its settings.
+    #[track_caller]
+    pub fn backstop(&self, word: &str) -> Finished {
+        self.configured(&["backstop", word])
+    }
+
+    #[track_caller]
+    fn configured(&self, words: &[&str]) -> Finished {
         let config = self.path("enforcer.toml").display().to_string();
-        self.netns.run(&binary(), &["detach", "--config", &config], DEADLINE)
+        self.netns.run(&binary(), &[words, &["--config", &config]].concat(), DEADLINE)
     }
 
     /// The program on an interface of its namespace, as the kernel says: `native` or `generic`,

@@ -2,10 +2,15 @@
 use std::{
     io,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
-use super::Netns;
+use super::{Netns, wait::pause};
 
 /// Sends a frame, byte by byte as given, out of an interface of a namespace.
 ///
@@ -142,6 +147,65 @@ impl Sniffer {
         };
         frame.truncate(usize::try_from(read).ok()?);
         Some(frame)
+    }
+}
+
+/// The same frames again and again, some ten thousand a second, until this value goes.
+#[derive(Debug)]
+pub struct Flood {
+    sent: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Flood {
+    /// Starts sending.
+    ///
+    /// # Panics
+    /// When there is no such interface.
+    #[track_caller]
+    pub fn start(netns: &Netns, interface: &str, frames: Vec<Vec<u8>>) -> Self {
+        let socket = open(netns, interface);
+        let (sent, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let (count, ends) = (Arc::clone(&sent), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !ends.load(Ordering::Relaxed) {
+                for frame in frames.iter().cycle().take(32) {
+                    let (start, length) = (frame.as_ptr().cast(), frame.len());
+                    // A full queue is no concern of a flood.
+                    let flags = libc::MSG_DONTWAIT;
+                    // SAFETY: pointer and length describe the frame, which lives through the call.
+                    if unsafe { libc::send(socket.as_raw_fd(), start, length, flags) } > 0 {
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                pause(Duration::from_millis(1));
+            }
+        });
+        Self { sent, stop, thread: Some(thread) }
+    }
+
+    /// Frames that were sent so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more were sent.
+    ///
+    /// # Panics
+    /// When they were not by the deadline.
+    #[track_caller]
+    pub fn wait_for(&self, more: u64) {
+        let until = self.sent() + more;
+        super::wait_until("the flood goes on", || (self.sent() >= until).then_some(()));
+    }
+}
+
+impl Drop for Flood {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // It panics for no reason of its own.
+        let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 

@@ -95,8 +95,7 @@ impl Lab {
         switch.sysctl("ipv6/conf/default/disable_ipv6", "1");
         switch.ip("link add br0 type bridge forward_delay 0 mcast_snooping 0");
         switch.ip("link set br0 up");
-        gw.veth(("lan0", LAN0_MAC), switch, ("gw", "02:00:00:20:ff:01"));
-        switch.ip("link set gw master br0");
+        self.replug();
         gw.veth(("cen0", "02:00:00:30:00:01"), &self.central, ("eth0", "02:00:00:30:00:10"));
         gw.veth(("wan0", "02:00:00:03:00:02"), &self.internet, ("eth0", "02:00:00:03:00:01"));
 
@@ -138,6 +137,16 @@ impl Lab {
         let far = format!("02:00:00:20:ff{}", &mac[mac.len() - 3..]);
         netns.veth(("eth0", mac), &self.switch, (port, &far));
         self.switch.ip(&format!("link set {port} master br0"));
+    }
+
+    /// Makes the gateway's `lan0`, without an address, and plugs it into the devices' switch.
+    ///
+    /// # Panics
+    /// When `ip` fails.
+    #[track_caller]
+    pub fn replug(&self) {
+        self.gw.veth(("lan0", LAN0_MAC), &self.switch, ("gw", "02:00:00:20:ff:01"));
+        self.switch.ip("link set gw master br0");
     }
 
     /// Lets the devices' switch carry frames with so many bytes of payload.

@@ -1,0 +1,76 @@
+//! What has to be known before the daemon runs: names that were found above protected interfaces, and
+//! whether the operator wants the tables.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::Error;
+use super::stack::Stack;
+
+/// Files in the state directory.
+#[derive(Debug)]
+pub(super) struct Memory {
+    dir: PathBuf,
+}
+
+impl Memory {
+    pub(super) fn open(dir: &Path) -> Self {
+        Self { dir: dir.into() }
+    }
+
+    /// What was found last; nothing when the file is missing or damaged, which is said.
+    pub(super) fn stack(&self) -> Stack {
+        let path = self.dir.join("backstop.json");
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Stack::new(),
+            Err(e) => {
+                log::error!("cannot read {}: {e}", path.display());
+                return Stack::new();
+            }
+        };
+        let read = serde_json::from_slice(&text);
+        read.inspect_err(|e| log::error!("{} is damaged: {e}", path.display())).unwrap_or_default()
+    }
+
+    pub(super) fn save(&self, stack: &Stack) -> Result<(), Error> {
+        let text = serde_json::to_vec(stack).unwrap_or_default();
+        let new = self.dir.join("backstop.json.new");
+        let target = self.dir.join("backstop.json");
+        let write = || {
+            self.make_dir()?;
+            fs::write(&new, &text)?;
+            fs::File::open(&new)?.sync_all()?;
+            fs::rename(&new, &target)
+        };
+        write().map_err(|source| Error::Memory { path: target.clone(), source })
+    }
+
+    /// Whether the operator removed the tables and wants no others.
+    pub(super) fn is_removed(&self) -> bool {
+        self.mark().exists()
+    }
+
+    pub(super) fn set_removed(&self, removed: bool) -> Result<(), Error> {
+        let mark = self.mark();
+        let result = if removed {
+            self.make_dir().and_then(|()| fs::write(&mark, ""))
+        } else {
+            match fs::remove_file(&mark) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                result => result,
+            }
+        };
+        result.map_err(|source| Error::Memory { path: mark, source })
+    }
+
+    fn mark(&self) -> PathBuf {
+        self.dir.join("backstop-removed")
+    }
+
+    fn make_dir(&self) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)
+    }
+}

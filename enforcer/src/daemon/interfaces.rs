@@ -1,0 +1,130 @@
+//! The protected interfaces and the backstop, as the kernel says.
+
+use super::core::Core;
+use super::failure;
+use crate::api::InterfaceStatus;
+use crate::backstop::{self, Tables};
+use crate::config::Backstop;
+use crate::site::Link;
+
+/// A family of metrics: name, kind, help, and samples as labels and value.
+pub(super) type Metric = (&'static str, &'static str, &'static str, Vec<(String, u64)>);
+
+impl Core {
+    /// Every interface that is protected or should be.
+    pub(super) async fn interfaces(&self) -> Vec<InterfaceStatus> {
+        let links = match self.kernel.links().await {
+            Ok(links) => links,
+            Err(e) => {
+                let note = failure(&e.into()).error;
+                let names = self.settings.interfaces.iter();
+                return names.map(|name| gone(name, &note, &Tables::new(), &[])).collect();
+            }
+        };
+        let tables = self.tables().await;
+        let chosen = self.chosen(&links);
+        let mut rows = Vec::new();
+        for name in &self.settings.interfaces {
+            if !chosen.iter().any(|link| link.name == *name) {
+                rows.push(gone(name, "there is no such interface", &tables, &links));
+            }
+        }
+        rows.splice(..0, chosen.iter().map(|link| self.interface(link, &tables, &links)));
+        let place = |row: &InterfaceStatus| {
+            let mut names = self.settings.interfaces.iter();
+            names.position(|name| *name == row.name).unwrap_or(usize::MAX)
+        };
+        rows.sort_by_key(place);
+        rows
+    }
+
+    /// The backstop's tables; none when they cannot be read or the settings leave them alone.
+    async fn tables(&self) -> Tables {
+        if self.settings.backstop == Backstop::Off || self.watch.guard.is_none() {
+            return Tables::new();
+        }
+        let looked = backstop::look().await;
+        looked.inspect_err(|e| log::warn!("cannot ask nft: {e}")).unwrap_or_default()
+    }
+
+    /// `link` has the name by which the policy knows it, `links` the present ones.
+    fn interface(&self, link: &Link, tables: &Tables, links: &[Link]) -> InterfaceStatus {
+        let guarded = self.guarded.iter().find(|guarded| guarded.index == link.index);
+        let present = links.iter().find(|other| other.index == link.index);
+        let present = present.map_or(link.name.as_str(), |link| &link.name);
+        let enforcing = self.dataplane.guards(link.attached);
+        let mode = match (link.attached.program, link.attached.native) {
+            (None, _) => "none",
+            (Some(_), true) => "native",
+            (Some(_), false) => "generic",
+        };
+        let note = guarded.and_then(|guarded| guarded.note.clone());
+        let note = match (enforcing, link.attached.program) {
+            (false, None) => Some("no program is attached".to_owned()),
+            (false, Some(id)) => Some(format!("another program (id {id}) is attached")),
+            (true, _) if present != link.name => Some(format!("its name is {present} now")),
+            (true, _) if mode == "generic" => {
+                Some(note.unwrap_or_else(|| "generic mode: slower than native".to_owned()))
+            }
+            (true, _) => note,
+        };
+        InterfaceStatus {
+            name: link.name.clone(),
+            index: link.index,
+            mode: mode.into(),
+            enforcing,
+            backstop: backstop::state(tables, present, link.index, links).into(),
+            note,
+        }
+    }
+
+    /// What the watch has to count.
+    pub(super) async fn watch_metrics(&self, interfaces: &[InterfaceStatus]) -> Vec<Metric> {
+        let label =
+            |row: &InterfaceStatus, value| (format!("{{interface=\"{}\"}}", row.name), value);
+        let armed = |row: &InterfaceStatus| label(row, u64::from(row.backstop == "armed"));
+        let looked_at = interfaces.iter().filter(|row| row.backstop != "absent");
+        let tables = self.tables().await;
+        let dropped = tables
+            .iter()
+            .map(|(family, table)| (format!("{{family=\"{}\"}}", family.name()), table.frames));
+        let tampered = self.watch.tampered.iter();
+        vec![
+            (
+                "enforcer_backstop_armed",
+                "gauge",
+                "Whether the backstop lets through what is forwarded from the interface.",
+                looked_at.map(armed).collect(),
+            ),
+            (
+                "enforcer_backstop_dropped_frames_total",
+                "counter",
+                "Frames that the backstop dropped.",
+                dropped.collect(),
+            ),
+            (
+                "enforcer_reattached_total",
+                "counter",
+                "Times that a program was attached again since the daemon started.",
+                vec![(String::new(), self.watch.reattached)],
+            ),
+            (
+                "enforcer_tamper_total",
+                "counter",
+                "What happened to pins, programs, interfaces and the backstop since the daemon started.",
+                tampered.map(|(why, count)| (format!("{{reason=\"{why}\"}}"), *count)).collect(),
+            ),
+        ]
+    }
+}
+
+fn gone(name: &str, note: &str, tables: &Tables, links: &[Link]) -> InterfaceStatus {
+    InterfaceStatus {
+        name: name.into(),
+        index: 0,
+        mode: "none".into(),
+        enforcing: false,
+        backstop: backstop::state(tables, name, 0, links).into(),
+        note: Some(note.into()),
+    }
+}

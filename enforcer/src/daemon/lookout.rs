@@ -1,0 +1,49 @@
+//! What the kernel tells by itself: interfaces and packet filter tables that change.
+
+use std::io;
+
+use futures_util::StreamExt;
+use rtnetlink::sys::{AsyncSocket, AsyncSocketExt, TokioSocket};
+use rtnetlink::{MulticastGroup, new_multicast_connection};
+use tokio::sync::mpsc;
+
+/// `NFNLGRP_NFTABLES` in include/uapi/linux/netfilter/nfnetlink.h.
+const NFTABLES: u32 = 7;
+
+/// Something changed; what, is for the receiver to ask the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Notice {
+    /// An interface.
+    Interfaces,
+    /// A packet filter table.
+    Tables,
+}
+
+/// Listens in tasks of its own. Few notices wait: what comes meanwhile is part of them.
+pub(super) fn listen() -> io::Result<mpsc::Receiver<Notice>> {
+    let (sender, notices) = mpsc::channel(2);
+    let (connection, _, mut messages) = new_multicast_connection(&[MulticastGroup::Link])?;
+    tokio::spawn(connection);
+    let interfaces = sender.clone();
+    tokio::spawn(async move {
+        while messages.next().await.is_some() {
+            while futures_util::FutureExt::now_or_never(messages.next()).flatten().is_some() {}
+            if interfaces.send(Notice::Interfaces).await.is_err() {
+                return;
+            }
+        }
+    });
+    let mut socket = TokioSocket::new(libc::NETLINK_NETFILTER as isize)?;
+    socket.socket_mut().bind_auto()?;
+    socket.socket_mut().add_membership(NFTABLES)?;
+    tokio::spawn(async move {
+        loop {
+            // A queue that ran over is a change too.
+            let _ = socket.recv_from_full().await;
+            if sender.send(Notice::Tables).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(notices)
+}

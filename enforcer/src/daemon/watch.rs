@@ -1,0 +1,382 @@
+//! The watch over what can change without us: pins, programs, interfaces, the backstop.
+//!
+//! What the kernel tells by itself is answered at once; what it does not tell is asked for: a link that
+//! is detached every [`GLANCE`], everything once a second.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use log::{error, info, warn};
+
+use super::core::{Core, preference};
+use super::lookout::Notice;
+use super::{Error, failure};
+use crate::backstop::stack::Root;
+use crate::backstop::{self, Change, Guard};
+use crate::config::{Backstop, Settings};
+use crate::dataplane::Attached;
+use crate::site::Link;
+
+/// How often the links are asked whether they are attached: one system call for each.
+pub(super) const GLANCE: Duration = Duration::from_millis(20);
+/// Seconds between two looks at the backstop that nothing gave occasion to.
+const TABLES: u32 = 10;
+
+/// A protected interface.
+#[derive(Clone, Debug)]
+pub(super) struct Guarded {
+    /// Its name in the settings, if it has one there.
+    pub(super) name: String,
+    /// Its name now.
+    pub(super) present: String,
+    pub(super) index: u32,
+    pub(super) native: bool,
+    /// Whether it was there at the last look.
+    pub(super) there: bool,
+    /// What there is to know about it.
+    pub(super) note: Option<String>,
+}
+
+/// What the watch knows.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// The backstop, unless the settings or a missing `nft` switch it off.
+    pub(super) guard: Option<Guard>,
+    /// The backstop's tables may have changed.
+    pub(super) tables_changed: bool,
+    looks: u32,
+    /// Times that a program was attached again.
+    pub(super) reattached: u64,
+    /// What somebody did to us, by reason.
+    pub(super) tampered: BTreeMap<&'static str, u64>,
+}
+
+impl Watch {
+    /// Looks for the backstop.
+    pub(super) async fn open(settings: &Settings) -> Result<Self, Error> {
+        let opened = match settings.backstop {
+            Backstop::Off => return Ok(Self::default()),
+            Backstop::Auto | Backstop::Required => Guard::open(&settings.state_dir).await,
+        };
+        let required = settings.backstop == Backstop::Required;
+        let guard = match opened {
+            Ok(guard) if required && !guard.is_installed() => {
+                return Err(backstop::Error::Absent.into());
+            }
+            Ok(guard) => Some(guard),
+            Err(e) if required => return Err(e.into()),
+            Err(backstop::Error::NoNft) => None,
+            Err(e) => {
+                warn!("no backstop: {}", failure(&e.into()).error);
+                None
+            }
+        };
+        Ok(Self { guard, ..Self::default() })
+    }
+}
+
+impl Core {
+    /// The interfaces to protect, under the names by which the policy knows them: what was renamed is
+    /// still what it was.
+    pub(super) fn chosen(&self, links: &[Link]) -> Vec<Link> {
+        let mut chosen: Vec<Link> = Vec::new();
+        for name in &self.settings.interfaces {
+            let named = links.iter().find(|link| link.name == *name).cloned();
+            let renamed = || {
+                let guarded = self.guarded.iter().find(|guarded| guarded.name == *name)?;
+                let link = links.iter().find(|link| link.index == guarded.index)?;
+                Some(Link { name: name.clone(), ..link.clone() })
+            };
+            chosen.extend(named.or_else(renamed));
+        }
+        for guarded in &self.guarded {
+            let link = links.iter().find(|link| link.index == guarded.index);
+            if let Some(link) = link
+                && !chosen.iter().any(|other| other.index == link.index)
+            {
+                chosen.push(link.clone());
+            }
+        }
+        chosen
+    }
+
+    /// Attaches to an interface, or adopts it.
+    pub(super) fn protect(&mut self, link: &Link, links: &[Link]) -> Result<(), Error> {
+        if let Some(below) = link.hides_frames(links) {
+            let kind = link.kind.as_ref().map(ToString::to_string).unwrap_or_default();
+            let interface = link.name.clone();
+            return Err(crate::dataplane::Error::Hidden { interface, kind, below }.into());
+        }
+        let present = links.iter().find(|other| other.index == link.index);
+        let present = present.map_or(&link.name, |link| &link.name).clone();
+        let preference = preference(self.settings.xdp);
+        let note = self.dataplane.protect(&present, link.index, link.attached, preference)?;
+        let same =
+            |guarded: &&mut Guarded| guarded.name == link.name && guarded.index != link.index;
+        if let Some(other) = self.guarded.iter_mut().find(same) {
+            // One that was renamed stays protected beside the one that has its name now.
+            other.name.clone_from(&other.present);
+            let index = other.index;
+            if !links.iter().any(|link| link.index == index) {
+                self.dataplane.release(index)?;
+                self.guarded.retain(|guarded| guarded.index != index);
+            }
+        }
+        self.guarded.retain(|guarded| guarded.index != link.index);
+        self.guarded.push(Guarded {
+            name: link.name.clone(),
+            present,
+            index: link.index,
+            native: link.attached.native,
+            there: true,
+            note,
+        });
+        Ok(())
+    }
+
+    /// Asks the kernel whether every interface is guarded: its word counts, not ours.
+    pub(super) async fn confirm(&mut self) -> Result<(), Error> {
+        let links = self.kernel.links().await?;
+        for link in &links {
+            let ours = self.guarded.iter_mut().find(|guarded| guarded.index == link.index);
+            let Some(ours) = ours else { continue };
+            ours.native = link.attached.native;
+            if !self.dataplane.guards(link.attached) {
+                let Attached { program: id, native } = link.attached;
+                let interface = link.name.clone();
+                return Err(crate::dataplane::Error::Busy { interface, id, native }.into());
+            }
+        }
+        self.follow_stack(&links).await;
+        Ok(())
+    }
+
+    /// Whether a link is no longer attached to anything, as far as a glance tells.
+    fn is_detached(&self) -> bool {
+        let there = self.guarded.iter().filter(|guarded| guarded.there);
+        there.into_iter().any(|guarded| self.dataplane.link_interface(guarded.index) == Some(0))
+    }
+
+    /// Looks at once at what the kernel says has changed.
+    pub(super) async fn hear(&mut self, notice: Notice) {
+        self.watch.tables_changed |= notice == Notice::Tables;
+        self.mend_or_say().await;
+    }
+
+    /// Looks at the links alone.
+    pub(super) async fn glance(&mut self) {
+        if self.is_detached() {
+            self.mend_or_say().await;
+        }
+    }
+
+    /// Mends, and logs what stands in the way.
+    pub(super) async fn mend_or_say(&mut self) {
+        if let Err(e) = self.mend().await {
+            error!("{}", failure(&e).error);
+        }
+    }
+
+    /// Looks after everything: shuts what is not protected, protects it, follows addresses, and opens.
+    async fn mend(&mut self) -> Result<(), Error> {
+        self.mend_pins();
+        self.mend_tables().await;
+        let mut links = self.kernel.links().await?;
+        self.notice(&links);
+        self.follow_stack(&links).await;
+        for link in self.chosen(&links) {
+            if !self.dataplane.guards(link.attached) {
+                self.attach_again(&link, &links);
+            } else if self.dataplane.link_interface(link.index).is_none() {
+                // It was in another network namespace.
+                if let Err(e) = self.dataplane.renumber(link.index) {
+                    error!("{}", failure(&e.into()).error);
+                }
+            }
+            let present = links.iter().find(|other| other.index == link.index);
+            if let Some(present) = present {
+                self.watch_tags(&present.name.clone());
+            }
+        }
+        // The policy is compiled for indices and addresses: what is new opens after it knows them.
+        self.follow_site().await?;
+        links = self.kernel.links().await?;
+        self.follow_stack(&links).await;
+        Ok(())
+    }
+
+    fn mend_pins(&mut self) {
+        let (paths, failed) = match self.dataplane.restore_pins() {
+            Ok(paths) => (paths, None),
+            Err((paths, e)) => (paths, Some(failure(&e.into()).error)),
+        };
+        let Some(first) = paths.first() else { return };
+        let others =
+            if paths.len() > 1 { format!(" and {} more", paths.len() - 1) } else { String::new() };
+        let what = format!("the pin {}{others} was removed", first.display());
+        let text = match failed {
+            None => format!("{what}; it is back, and nothing stopped being enforced"),
+            Some(why) => format!(
+                "{what} and cannot be put back ({why}): what is enforced ends with this process"
+            ),
+        };
+        // While there is no file system, once is enough.
+        if self.remember(text.clone()) || !text.contains("cannot") {
+            self.tamper("unpinned", None, text);
+        }
+    }
+
+    async fn mend_tables(&mut self) {
+        let watch = &mut self.watch;
+        watch.looks = watch.looks.wrapping_add(1);
+        let Some(guard) = &mut watch.guard else { return };
+        if !(watch.tables_changed || watch.looks.is_multiple_of(TABLES)) {
+            return;
+        }
+        watch.tables_changed = false;
+        match guard.check().await {
+            Ok(Change::None) => {}
+            Ok(Change::Restored) => {
+                let text =
+                    "somebody changed or removed the backstop's tables; they are whole again";
+                self.remember(text.into());
+                self.tamper("backstop", None, text.into());
+            }
+            Ok(Change::Installed) => info!("the backstop is installed"),
+            Ok(Change::Removed) => {
+                warn!("the backstop was removed: nothing holds what gets past XDP")
+            }
+            Err(e) => {
+                let text = failure(&e.into()).error;
+                if self.remember(format!("the backstop cannot be looked after: {text}")) {
+                    error!("the backstop cannot be looked after: {text}");
+                }
+            }
+        }
+    }
+
+    /// Tells of interfaces that went, were renamed, or run in another mode.
+    fn notice(&mut self, links: &[Link]) {
+        let mut events = Vec::new();
+        for guarded in &mut self.guarded {
+            let link = links.iter().find(|link| link.index == guarded.index);
+            let Some(link) = link else {
+                if std::mem::replace(&mut guarded.there, false) {
+                    let moved = self.dataplane.link_interface(guarded.index);
+                    let text = match moved {
+                        Some(index) if index != 0 => {
+                            "is in another network namespace; it is still enforced there"
+                        }
+                        _ => "is gone",
+                    };
+                    events.push(("interface-gone", guarded.present.clone(), text.to_owned()));
+                }
+                continue;
+            };
+            guarded.there = true;
+            if link.name != guarded.present {
+                let old = std::mem::replace(&mut guarded.present, link.name.clone());
+                let text = format!("was renamed to {}; it stays protected", link.name);
+                events.push(("interface-renamed", old, text));
+            }
+            let ours = self.dataplane.guards(link.attached);
+            if ours
+                && std::mem::replace(&mut guarded.native, link.attached.native)
+                    != link.attached.native
+            {
+                let mode = if link.attached.native { "native" } else { "generic" };
+                events.push(("xdp-mode", link.name.clone(), format!("is in {mode} mode now")));
+            }
+        }
+        for (reason, interface, text) in events {
+            let text = format!("{interface} {text}");
+            if reason != "interface-gone" {
+                self.remember(text.clone());
+            }
+            self.tamper(reason, Some(&interface), text);
+        }
+    }
+
+    fn attach_again(&mut self, link: &Link, links: &[Link]) {
+        let was = self.guarded.iter().find(|guarded| guarded.index == link.index);
+        let (reason, what) = match (was, link.attached.program) {
+            (_, Some(id)) => ("replaced", format!("program {id} is in the place of ours")),
+            (Some(_), None) => ("detached", "somebody detached the program".to_owned()),
+            (None, None) => ("interface-new", "the interface is new".to_owned()),
+        };
+        let name = link.name.clone();
+        error!("{name} is not protected: attaching again");
+        // One that cannot be protected must not keep the others from it.
+        let text = match self.protect(link, links) {
+            Ok(()) => {
+                self.watch.reattached += 1;
+                format!("{name} was not protected: {what}; attached again")
+            }
+            Err(e) => {
+                let why = failure(&e).error;
+                error!("{why}");
+                let text = format!("{name} is not protected: {what}, and {why}");
+                // Once a second would be too much of it.
+                if !self.remember(text.clone()) {
+                    return;
+                }
+                text
+            }
+        };
+        self.tamper(reason, Some(&name), text);
+    }
+
+    /// Compiles the policy again when addresses or interfaces changed.
+    async fn follow_site(&mut self) -> Result<(), Error> {
+        let site = self.site().await?;
+        // What waits to be confirmed is not replaced by anything: a new index is shut until then.
+        if self.is_for(&site) || self.pending.is_some() {
+            return Ok(());
+        }
+        info!("addresses or interfaces changed: compiling the policy for them");
+        self.recompile(site)
+    }
+
+    /// Brings the backstop's sets up to date with what the kernel said of the interfaces.
+    pub(super) async fn follow_stack(&mut self, links: &[Link]) {
+        let roots = self.roots(links);
+        let Some(guard) = &mut self.watch.guard else { return };
+        match guard.follow(&roots, links).await {
+            Ok(false) => {}
+            Ok(true) => {
+                let text = "somebody changed what the backstop holds open or shut; it is as it was";
+                self.tamper("backstop", None, text.into());
+            }
+            Err(e) => {
+                // The next look compares with what the kernel has, not with what was meant.
+                self.watch.tables_changed = true;
+                error!("the backstop does not follow: {}", failure(&e.into()).error);
+            }
+        }
+    }
+
+    /// What the backstop protects, by present names, and whether our program runs there.
+    fn roots(&self, links: &[Link]) -> Vec<Root> {
+        let mut roots: Vec<Root> = Vec::new();
+        for link in links {
+            let known = self.guarded.iter().any(|guarded| guarded.index == link.index);
+            if known || self.settings.interfaces.contains(&link.name) {
+                let guarded = known && self.dataplane.guards(link.attached);
+                roots.push(Root { name: link.name.clone(), guarded });
+            }
+        }
+        for name in &self.settings.interfaces {
+            if !roots.iter().any(|root| root.name == *name) {
+                roots.push(Root { name: name.clone(), guarded: false });
+            }
+        }
+        roots
+    }
+
+    /// Says what somebody did to us: a line in the log, an event, a count.
+    pub(super) fn tamper(&mut self, reason: &'static str, interface: Option<&str>, text: String) {
+        warn!("{text}");
+        *self.watch.tampered.entry(reason).or_default() += 1;
+        self.reporter.tamper(reason, interface, text, &self.in_force);
+    }
+}

@@ -3,12 +3,16 @@
 //! - `audit`: the trail of changes
 //! - `backstop`: what holds while an interface is not protected
 //! - `watch`: programs, pins and interfaces that somebody removes, renames or moves
+//! - `confirm`: policies that return unless they are confirmed, and earlier revisions
+//! - `live`: changes by command
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `refuse`: starts that must not happen, and what stays in force then
 //! - `tags`: VLAN tags that an interface would remove
 //! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
 mod audit;
 mod backstop;
+mod confirm;
+mod live;
 mod refuse;
 mod survive;
 mod tags;

@@ -32,7 +32,12 @@ impl Core {
             Input::Rules(reply) => drop(reply.send(self.rules())),
             Input::Metrics(reply) => drop(reply.send(self.metrics().await)),
             Input::PolicyShow(reply) => {
-                drop(reply.send(Ok(document(&self.in_force.bundle))));
+                let names = &self.in_force;
+                let text = match names.live.as_slice() {
+                    [] => document(&names.bundle),
+                    _ => write(&names.policy),
+                };
+                drop(reply.send(Ok(text)));
             }
             Input::Apply { bundle, peer, reply } => {
                 log::info!("apply {}, asked for by {peer}", bundle.file);

@@ -30,8 +30,8 @@ pub fn write(policy: &Policy) -> String {
     for device in &policy.devices {
         write_device(&mut out, device);
     }
-    for group in &policy.groups {
-        write_group(&mut out, policy, group);
+    for (index, group) in policy.groups.iter().enumerate() {
+        write_group(&mut out, policy, index, group);
     }
     for interface in &policy.interfaces {
         write_interface(&mut out, interface);
@@ -108,12 +108,17 @@ fn write_device(out: &mut String, device: &Device) {
     }
 }
 
-fn write_group(out: &mut String, policy: &Policy, group: &Group) {
-    out.push_str(&format!("\n[groups.{}]\n", key(&group.name)));
+fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
+    out.push_str(&format!("\n[groups.{}]\n", key(&group_name(policy, index, group))));
+    if let Some(timed) = group.timed {
+        out.push_str(&format!("# {} until {}\n", group.mode, time(timed.until)));
+    }
     let members: Vec<String> =
         group.members.iter().map(|member| member.selector.text(policy)).collect();
     list(out, "members", &members);
-    out.push_str(&format!("mode = \"{}\"\ndefault = \"{}\"\n", group.mode, group.default));
+    // A mode for a time must not become one for good.
+    let mode = group.timed.map_or(group.mode, |timed| timed.afterwards);
+    out.push_str(&format!("mode = \"{mode}\"\ndefault = \"{}\"\n", group.default));
     for (name, rules) in [("allow", &group.allow), ("deny", &group.deny)] {
         if rules.is_empty() {
             continue;
@@ -124,6 +129,21 @@ fn write_group(out: &mut String, policy: &Policy, group: &Group) {
         }
         out.push_str("]\n");
     }
+}
+
+/// A name of its own for the group that one device has for itself.
+fn group_name(policy: &Policy, index: usize, group: &Group) -> String {
+    if group.device_of.is_none() {
+        return group.name.clone();
+    }
+    let taken = |name: &str| {
+        let mut others = policy.groups.iter().enumerate();
+        others.any(|(other, group)| other != index && group.name == name)
+            || policy.devices.iter().any(|device| device.name == name)
+    };
+    // As many groups as there are: one of these names is free.
+    let mut names = (index..).map(|number| format!("{}-{number}", group.name));
+    names.find(|name| !taken(name)).unwrap_or_default()
 }
 
 fn write_interface(out: &mut String, interface: &Interface) {

@@ -384,7 +384,7 @@ pub struct RuleRow {
     pub live: bool,
 }
 
-/// `GET /v1/history`: one line a revision, oldest first.
+/// `GET /v1/history`: one line a revision or live change, oldest first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct HistoryRow {
     /// Revision.
@@ -411,6 +411,10 @@ pub struct HistoryRow {
     /// The first 200 of those lines.
     #[serde(default)]
     pub changes: Vec<Change>,
+    /// Of a change by command, beside the policy file: what was done. `revision` is the one that it
+    /// stands beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<String>,
     /// Why nothing but the number is known: what is kept of it is damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,

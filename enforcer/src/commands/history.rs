@@ -27,7 +27,14 @@ fn render(history: &[HistoryRow], width: Option<usize>) -> String {
     for row in history {
         let mark = if row.in_force { "in force" } else { "" };
         let mut cells = vec![row.revision.to_string(), mark.to_owned()];
-        if let Some(damaged) = &row.damaged {
+        if let Some(live) = &row.live {
+            cells[0] = String::new();
+            let why = [live].into_iter().chain(&row.why).cloned().collect::<Vec<_>>().join(", ");
+            cells[1] = "live".to_owned();
+            cells.extend([time(&row.since), row.who.clone()]);
+            cells.extend(std::iter::repeat_n(String::new(), 3));
+            cells.push(why);
+        } else if let Some(damaged) = &row.damaged {
             cells.extend(std::iter::repeat_n("?".to_owned(), 5));
             cells.push(damaged.clone());
         } else {
@@ -57,6 +64,13 @@ mod tests {
             added: 12,
             ..HistoryRow::default()
         };
+        let live = HistoryRow {
+            revision: 6,
+            since: "2026-11-23T12:04:04+01:00".into(),
+            who: "root".into(),
+            live: Some("mode beds: observe".into()),
+            ..HistoryRow::default()
+        };
         let damaged = HistoryRow {
             revision: 7,
             in_force: true,
@@ -66,8 +80,9 @@ mod tests {
         let expected = "\
 REV            SINCE                WHO    +  -  ~  WHY, FILE
   6            2026-11-23 12:03:04  root  12  0  0  CHG-4711, /etc/enforcer/pol…
+     live      2026-11-23 12:04:04  root           mode beds: observe
   7  in force  ?                    ?      ?  ?  ?  revisions/7.json is damaged
 ";
-        assert_eq!(render(&[first, damaged], Some(80)), expected);
+        assert_eq!(render(&[first, live, damaged], Some(80)), expected);
     }
 }

@@ -10,17 +10,21 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::{self, replace};
 use crate::api::{Change, HistoryRow, PolicyBundle};
-use crate::audit::Who;
+use crate::audit::chain::walk;
 use crate::audit::seal::{seal, sha256, unseal};
+use crate::audit::{Action, Line, Who, trail, verify};
 
 /// Revisions that are kept.
 const MAX_REVISIONS: usize = 50;
 /// Bytes of all of them together.
 const MAX_BYTES: u64 = 64 << 20;
+/// Live changes that are listed.
+const MAX_LIVE: usize = 200;
 /// Lines of a difference that are kept.
 const MAX_CHANGES: usize = 200;
 
@@ -84,6 +88,25 @@ pub(super) enum Error {
     Write(#[from] state::Error),
 }
 
+/// A line of the trail that is about a live change which was made.
+fn live_row(line: Line) -> Option<HistoryRow> {
+    let Line { time, entry, .. } = line;
+    let verb = match entry.action {
+        Action::Allow | Action::Deny | Action::Mode => "",
+        Action::Revoke => "revoked: ",
+        Action::Ended => "ended: ",
+        _ => return None,
+    };
+    entry.result.starts_with("ok").then(|| HistoryRow {
+        revision: entry.new_revision.unwrap_or_default(),
+        since: time,
+        who: entry.who.to_string(),
+        why: entry.reason,
+        live: Some(format!("{verb}{}", entry.subject.unwrap_or_default())),
+        ..HistoryRow::default()
+    })
+}
+
 /// The revisions of a state directory; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct History {
@@ -137,8 +160,28 @@ impl History {
     /// file: not for the core's own thread.
     pub(super) fn list(&self, in_force: u64) -> Vec<HistoryRow> {
         let _one = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let numbers = self.numbers();
-        numbers.into_iter().map(|(revision, path)| self.row(revision, &path, in_force)).collect()
+        let numbers = self.numbers().into_iter();
+        let rows = numbers.map(|(revision, path)| self.row(revision, &path, in_force));
+        let mut rows: Vec<HistoryRow> = rows.chain(self.live()).collect();
+        // Stable: what has no time stays behind the one before it.
+        let mut last = Timestamp::MIN;
+        rows.sort_by_cached_key(|row| {
+            last = row.since.parse().unwrap_or(last);
+            last
+        });
+        rows
+    }
+
+    /// The last live changes, as the trail tells them.
+    fn live(&self) -> Vec<HistoryRow> {
+        let trail = self.dir.with_file_name(trail::FILE);
+        let text = verify::read(&trail).unwrap_or_default();
+        let mut rows = Vec::new();
+        walk(&text, None, &mut |_, line, _| {
+            let line: Result<Line, _> = serde_json::from_slice(line);
+            rows.extend(line.ok().and_then(live_row));
+        });
+        rows.split_off(rows.len().saturating_sub(MAX_LIVE))
     }
 
     fn row(&self, revision: u64, path: &Path, in_force: u64) -> HistoryRow {
@@ -166,6 +209,7 @@ impl History {
             removed: counts.1,
             changed: counts.2,
             changes,
+            live: None,
             damaged: None,
         }
     }

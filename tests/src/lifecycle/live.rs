@@ -65,6 +65,12 @@ fn a_change_is_in_force_when_the_command_returns() {
     assert!(one(80) && !one(81) && !two(81));
     assert!(!programs::connects(&lab.dev2, HOSTILE, 515));
     assert_eq!(daemon.status()["live"], serde_json::json!([]));
+    let history = daemon.json(&["history"]);
+    let said: Vec<&str> = history.iter().filter_map(|row| row["live"].as_str()).collect();
+    assert_eq!(said.len(), 8, "{history:?}");
+    assert_eq!(said[0], "allow beds: tcp/81 to 198.51.100.10");
+    assert_eq!(said[4], "revoked: allow beds: tcp/81 to 198.51.100.10");
+    assert_eq!(history[1]["why"], "CHG-1");
     let again = daemon.cli(&["revoke", &id(&own)]);
     assert_eq!(again.code, Some(2), "{again:?}");
     assert!(again.stderr.contains("there is no live change"), "{again:?}");

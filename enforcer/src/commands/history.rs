@@ -80,7 +80,7 @@ mod tests {
         let expected = "\
 REV            SINCE                WHO    +  -  ~  WHY, FILE
   6            2026-11-23 12:03:04  root  12  0  0  CHG-4711, /etc/enforcer/pol…
-     live      2026-11-23 12:04:04  root           mode beds: observe
+     live      2026-11-23 12:04:04  root            mode beds: observe
   7  in force  ?                    ?      ?  ?  ?  revisions/7.json is damaged
 ";
         assert_eq!(render(&[first, live, damaged], Some(80)), expected);

@@ -32,6 +32,18 @@ impl Image {
     }
 }
 
+/// What makes one image of another while it is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    /// Number of the first new line.
+    pub first: u32,
+    /// Lines behind those that the image has.
+    pub lines: Vec<Line>,
+    /// Group entries to store once the lines are there: where, as the number of a 64-bit word in
+    /// the image, and what.
+    pub entries: Vec<(usize, u64)>,
+}
+
 /// Lines as the kernel sees them.
 pub(crate) fn line_bytes(lines: &[Line]) -> &[u8] {
     // SAFETY: `Line` is eight `u64` without padding, and the slice covers them exactly.

@@ -1,4 +1,5 @@
 //! Random policies, flows and frames from small worlds, so that they meet.
+// tidy: long because one generator makes a whole small world
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -21,6 +21,7 @@
 //!
 //! **Tables** map exact keys of 48 bits to 16-bit values: eight entries a line, two candidate
 //! lines a key.
+// tidy: long because the format of an image is described in one place
 
 pub mod walk;
 

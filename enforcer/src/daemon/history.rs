@@ -91,12 +91,14 @@ pub(super) enum Error {
 /// A line of the trail that is about a live change which was made.
 fn live_row(line: Line) -> Option<HistoryRow> {
     let Line { time, entry, .. } = line;
-    let verb = match entry.action {
-        Action::Allow | Action::Deny | Action::Mode => "",
-        Action::Revoke => "revoked: ",
-        Action::Ended => "ended: ",
-        _ => return None,
-    };
+    let verbs = [
+        (Action::Allow, ""),
+        (Action::Deny, ""),
+        (Action::Mode, ""),
+        (Action::Revoke, "revoked: "),
+        (Action::Ended, "ended: "),
+    ];
+    let (_, verb) = verbs.into_iter().find(|(action, _)| *action == entry.action)?;
     entry.result.starts_with("ok").then(|| HistoryRow {
         revision: entry.new_revision.unwrap_or_default(),
         since: time,

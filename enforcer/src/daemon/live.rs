@@ -12,8 +12,9 @@ use super::{Error, failure};
 use crate::api::{Failure, LiveReport, LiveRequest};
 use crate::audit::{Action, Entry, Who};
 use crate::exit::Exit;
+use crate::image::Patch;
 use crate::policy::compile;
-use crate::policy::compile::live::{Patch, denied_by, patch};
+use crate::policy::compile::live::{denied_by, patch};
 use crate::policy::live::{Change, MAX_CHANGES, What, identify, with_live};
 use crate::policy::{Mode, Site};
 

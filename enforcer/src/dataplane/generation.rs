@@ -13,8 +13,7 @@ use log::{debug, warn};
 use super::memory::Memory;
 use super::pins::Pins;
 use super::{Error, OBJECT};
-use crate::image::{Image, line_bytes};
-use crate::policy::compile::live::Patch;
+use crate::image::{Image, Patch, line_bytes};
 
 /// Whether programs see frames that are spread over fragments. A program array takes one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,8 +34,7 @@ use enforcer_common::event::Record;
 use enforcer_common::reason::Reason;
 use log::{info, warn};
 
-use crate::image::Image;
-use crate::policy::compile::live::Patch;
+use crate::image::{Image, Patch};
 pub use error::Error;
 use generation::{Generation, Kind};
 use kept::Kept;

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::address::{Complaint, quoted};
 use super::{
-    Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set, Timed, To,
+    Device, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set, Timed, To,
 };
 
 /// Most changes at a time: what stands longer than a day belongs into the policy file.
@@ -207,9 +207,9 @@ fn to(policy: &Policy, text: &str) -> Result<To, Complaint> {
 
 fn set(policy: &Policy, name: &str) -> Option<Arc<Set>> {
     let mut rules = policy.groups.iter().flat_map(|group| group.deny.iter().chain(&group.allow));
-    rules.find_map(|rule| match &rule.to {
-        To::Set(set) if set.name == name => Some(Arc::clone(set)),
-        _ => None,
+    rules.find_map(|rule| {
+        let To::Set(set) = &rule.to else { return None };
+        (set.name == name).then(|| Arc::clone(set))
     })
 }
 
@@ -228,10 +228,7 @@ fn own_group(policy: &mut Policy, target: &str) -> Result<usize, Complaint> {
         )
     })?;
     let place = policy.groups.get(parent).map(|group| group.place.clone());
-    let mac = match &selector {
-        Selector::Device(index) => policy.devices.get(*index).and_then(|device| device.mac),
-        _ => None,
-    };
+    let mac = device_of(policy, &selector).and_then(|device| device.mac);
     let Some(group) = policy.groups.get_mut(parent) else { return Ok(parent) };
     let mut own = group.clone();
     // However the group names the device: it has it no longer.
@@ -246,8 +243,7 @@ fn own_group(policy: &mut Policy, target: &str) -> Result<usize, Complaint> {
 
 fn selector(policy: &Policy, target: &str) -> Result<Selector, Complaint> {
     let mac = Mac::parse(target);
-    let named =
-        |device: &super::Device| device.name == target || mac.is_some() && device.mac == mac;
+    let named = |device: &Device| device.name == target || mac.is_some() && device.mac == mac;
     if let Some(index) = policy.devices.iter().position(named) {
         return Ok(Selector::Device(index));
     }
@@ -263,6 +259,11 @@ fn selector(policy: &Policy, target: &str) -> Result<Selector, Complaint> {
     }
 }
 
+fn device_of<'p>(policy: &'p Policy, selector: &Selector) -> Option<&'p Device> {
+    let Selector::Device(index) = selector else { return None };
+    policy.devices.get(*index)
+}
+
 /// The group whose frames a device's are: the order is that of the decision.
 fn group_of(policy: &Policy, selector: &Selector) -> Option<usize> {
     let listed = |wanted: &Selector| {
@@ -271,27 +272,20 @@ fn group_of(policy: &Policy, selector: &Selector) -> Option<usize> {
     if let Some(index) = listed(selector) {
         return Some(index);
     }
-    let device = match selector {
-        Selector::Device(index) => policy.devices.get(*index),
-        _ => None,
-    };
-    let mac = match selector {
-        Selector::Mac(mac) => Some(*mac),
-        _ => device.and_then(|device| device.mac),
-    };
+    let device = device_of(policy, selector);
+    let own = if let Selector::Mac(mac) = selector { Some(*mac) } else { None };
+    let mac = own.or_else(|| device.and_then(|device| device.mac));
     if let Some(index) = mac.and_then(|mac| listed(&Selector::Mac(mac))) {
         return Some(index);
     }
-    let addresses = match selector {
-        Selector::Addresses(range) => std::slice::from_ref(range),
-        _ => device.map_or(&[][..], |device| &device.addresses),
-    };
-    let by_address = addresses.first().and_then(|range| widest_claim(policy, *range));
+    let own = if let Selector::Addresses(range) = selector { Some(*range) } else { None };
+    let address = own.or_else(|| device.and_then(|device| device.addresses.first().copied()));
+    let by_address = address.and_then(|range| narrowest_claim(policy, range));
     by_address.or_else(|| mac.and_then(|mac| prefix_claim(policy, mac)))
 }
 
 /// The group with the narrowest range around an address.
-fn widest_claim(policy: &Policy, address: Range) -> Option<usize> {
+fn narrowest_claim(policy: &Policy, address: Range) -> Option<usize> {
     let mut best: Option<(u128, usize)> = None;
     for (index, group) in policy.groups.iter().enumerate() {
         for member in &group.members {

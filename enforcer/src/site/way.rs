@@ -38,11 +38,11 @@ impl Kernel {
             if let RouteAttribute::Oif(index) = attribute {
                 way.interface = *index;
             } else if let RouteAttribute::Gateway(gateway) = attribute {
-                hop = match gateway {
-                    RouteAddress::Inet(gateway) => (*gateway).into(),
-                    RouteAddress::Inet6(gateway) => (*gateway).into(),
-                    _ => hop,
-                };
+                if let RouteAddress::Inet(gateway) = gateway {
+                    hop = (*gateway).into();
+                } else if let RouteAddress::Inet6(gateway) = gateway {
+                    hop = (*gateway).into();
+                }
             }
         }
         let neighbours: Vec<_> = self

@@ -5,24 +5,13 @@ use enforcer_common::image::{ABSENT, GroupEntry, Line, top};
 
 use super::tree::{Builder, Limits};
 use super::{Compiled, CompiledRule, descriptor, each_range, image_mode, no_rules};
+use crate::image::Patch;
 use crate::policy::{DefaultVerdict, Group, Policy, Problem, Range, Rule, Site};
 
 /// Lines that an image has in reserve, 64 bytes each.
 pub const SPARE_LINES: u32 = 4096;
 /// Counters that an image has in reserve.
 pub const SPARE_RULES: u32 = 512;
-
-/// What makes one image of another while it is in force.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Patch {
-    /// Number of the first new line.
-    pub first: u32,
-    /// Lines behind those that the image has.
-    pub lines: Vec<Line>,
-    /// Group entries to store once the lines are there: where, as the number of a 64-bit word in
-    /// the image, and what.
-    pub entries: Vec<(usize, u64)>,
-}
 
 /// What a patch makes of a compiled policy; `None` when it takes a new image: the groups are not
 /// the same, or the reserve is used up.

@@ -109,7 +109,7 @@ fn a_mode_has_an_end() {
     assert_eq!(after.groups[0].mode_at(1000), Mode::Enforce);
     assert!(!change.has_ended(999) && change.has_ended(1000));
     let (_, complaint) =
-        with_live(&policy(), &[super::Change { target: "bed-12".into(), ..change }]).unwrap_err();
+        with_live(&policy(), &[Change { target: "bed-12".into(), ..change }]).unwrap_err();
     assert!(complaint.message.contains("only a group has a mode"), "{complaint:?}");
 }
 

@@ -88,8 +88,13 @@ fn normalised(mut policy: Policy) -> Policy {
         // Words that a document must quote.
         rule.reason = rule.until.map(|until| format!("\"{}\" \\ {until}\u{e9}", rule.id));
         rule.id.clear();
+        rule.live = false;
     }
     for group in &mut policy.groups {
+        // A document has no mode for a time: it has the one that is there for good.
+        if let Some(timed) = group.timed.take() {
+            group.mode = timed.afterwards;
+        }
         for rules in [&mut group.allow, &mut group.deny] {
             let mut seen = HashSet::new();
             rules.retain(|rule| {

@@ -192,10 +192,7 @@ pub fn with_other_live(random: &mut Random, policy: &Policy) -> Policy {
         .groups
         .iter()
         .flat_map(|group| group.deny.iter().chain(&group.allow))
-        .filter_map(|rule| match &rule.to {
-            To::Set(set) => Some(set.clone()),
-            _ => None,
-        })
+        .filter_map(|rule| if let To::Set(set) = &rule.to { Some(set.clone()) } else { None })
         .collect();
     for group in &mut policy.groups {
         if random.once_in(2) {

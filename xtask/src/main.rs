@@ -9,6 +9,7 @@
 //! - `evasions`: what a hostile device gets past the enforcer, measured
 //! - `fuzz`: the fuzz targets, for a while each
 //! - `sh`: how all of them run other programs
+mod bench;
 mod check;
 mod demo;
 mod ebpf;
@@ -66,6 +67,8 @@ enum Command {
     Demo(demo::Options),
     /// Send every known evasion through real gateways and print what came out
     Evasions(evasions::Options),
+    /// Measure what changes cost on this machine
+    Bench,
     /// Run every fuzz target, or one of them, for a while; needs a C++ compiler
     Fuzz(fuzz::Options),
 }
@@ -94,6 +97,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Ci { fuzz_seconds } => return ci(&paths, fuzz_seconds),
         Command::Demo(options) => demo::run(&paths, &options)?,
         Command::Evasions(options) => evasions::run(&paths, &options)?,
+        Command::Bench => bench::run(&paths)?,
         Command::Fuzz(options) => return fuzz::run(&paths, &options),
     }
     Ok(true)

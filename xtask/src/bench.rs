@@ -1,0 +1,20 @@
+//! What changes cost: the benchmark itself is a binary of the `tests` crate, which has the lab.
+use anyhow::{Result, ensure};
+
+use crate::{
+    build, setup,
+    sh::{self, Paths},
+};
+
+/// Builds everything for release and measures.
+pub(crate) fn run(paths: &Paths) -> Result<()> {
+    ensure!(
+        sh::is_root(),
+        "the lab needs root for network namespaces and XDP: run `sudo -E env PATH=$PATH cargo xtask bench`"
+    );
+    setup::run(paths, &setup::Options::test())?;
+    build(paths, true)?;
+    sh::run(sh::cargo(paths).args(["build", "--quiet", "--release", "-p", "tests", "--bins"]))?;
+    let mut program = sh::clean(paths.target.join("release/bench"));
+    sh::run(program.current_dir(&paths.root).env("ENFORCER_BIN", paths.enforcer(true)))
+}

@@ -10,7 +10,7 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `gateway`, `lifecycle`, `hostile`, `cli` and `xdp_filter`.
+//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -25,6 +25,8 @@ pub mod replay;
 mod agree;
 #[cfg(test)]
 mod captures;
+#[cfg(test)]
+mod churn;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]

@@ -22,7 +22,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 22] = [
+const TOOLS: [(&str, &str); 23] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -48,6 +48,7 @@ const TOOLS: [(&str, &str); 22] = [
     ("busybox", "busybox"),
     ("dhclient", "isc-dhcp-client"),
     ("wpa_supplicant", "wpasupplicant"),
+    ("strace", "strace"),
 ];
 
 /// What the virtual machines take.

@@ -121,6 +121,8 @@ impl Dataplane {
     /// generation before decides again, by the kernel alone, unless [`Dataplane::confirm`] comes
     /// first.
     pub fn replace_until(&mut self, image: &Image, deadline: u64) -> Result<(), Error> {
+        // As in `replace`.
+        self.restore_pins().map_err(|(_, e)| e)?;
         let number = self.current.number + 1;
         let mut ebpf = generation::load(&self.pins, image, number)?;
         generation::keep(&self.pins, self.current.number)?;

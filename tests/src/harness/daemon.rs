@@ -23,6 +23,7 @@ pub struct Daemon<'a> {
     netns: &'a Netns,
     dir: TempDir,
     bpffs: PathBuf,
+    binary: String,
     process: Option<Process>,
     /// What processes that have ended wrote to stderr.
     earlier: String,
@@ -41,7 +42,8 @@ impl<'a> Daemon<'a> {
         let bpffs = PathBuf::from(format!("{BPFFS}/enforcer-lab-{}-{number}", std::process::id()));
         let dir = tempfile::Builder::new().prefix("enforcer-lab-").tempdir();
         let dir = dir.expect("a temporary directory can be made");
-        let daemon = Self { netns, dir, bpffs, process: None, earlier: String::new() };
+        let daemon =
+            Self { netns, dir, bpffs, binary: binary(), process: None, earlier: String::new() };
         daemon.write("policy.toml", policy);
         daemon.settings(&format!(
             "interfaces = {interfaces:?}\npolicy = {:?}\nsocket = {:?}\nstate_dir = {:?}\nbpffs = {:?}\n",
@@ -116,8 +118,8 @@ impl<'a> Daemon<'a> {
     /// When it does not, with its log.
     #[track_caller]
     pub fn run(&mut self) {
-        assert!(self.process.is_none(), "the daemon runs already");
-        let process = self.process.insert(spawn(self.netns, self.dir.path(), &[]));
+        self.begin();
+        let process = self.process.as_mut().expect("it has begun");
         wait_until("the daemon enforces", || {
             let log = process.stderr();
             assert!(process.is_running(), "the daemon ended: {log}");
@@ -127,14 +129,34 @@ impl<'a> Daemon<'a> {
         assert_eq!(status["enforcing"], true, "{status}");
     }
 
+    /// Starts the process, and does not wait for anything.
+    ///
+    /// # Panics
+    /// When it runs already.
+    #[track_caller]
+    pub fn begin(&mut self) {
+        assert!(self.process.is_none(), "the daemon runs already");
+        let words = [self.binary.as_str()];
+        self.process = Some(spawn(self.netns, self.dir.path(), &words));
+    }
+
+    /// Takes another binary from the next start on.
+    pub fn is_built_as(&mut self, binary: &Path) {
+        self.binary = binary.display().to_string();
+    }
+
     /// A second process with the same settings: what it leaves when it ends by itself.
     pub fn run_to_end(&self) -> Finished {
-        spawn(self.netns, self.dir.path(), &[]).finish(DEADLINE)
+        spawn(self.netns, self.dir.path(), &[&self.binary]).finish(DEADLINE)
     }
 
     /// The same by way of another program, such as `setpriv --reuid 65534`.
     pub fn run_by(&self, words: &[&str]) -> Finished {
-        spawn(self.netns, self.dir.path(), words).finish(DEADLINE)
+        // Somebody else has to be able to read the settings.
+        fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755))
+            .expect("it is ours");
+        let words = [words, &[&self.binary]].concat();
+        spawn(self.netns, self.dir.path(), &words).finish(DEADLINE)
     }
 
     /// Runs `enforcer ARGS` against its socket, inside the namespace.
@@ -383,15 +405,11 @@ pub fn binary() -> String {
     std::env::var("ENFORCER_BIN").expect("ENFORCER_BIN is set: run `cargo xtask test local`")
 }
 
+/// Starts `WORDS run`, where the last word is the binary.
 #[track_caller]
-fn spawn(netns: &Netns, dir: &Path, by: &[&str]) -> Process {
-    if !by.is_empty() {
-        // Somebody else has to be able to read the settings.
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    }
-    let binary = binary();
+fn spawn(netns: &Netns, dir: &Path, words: &[&str]) -> Process {
     let config = dir.join("enforcer.toml").display().to_string();
-    let words = [by, &[binary.as_str(), "run", "--config", &config]].concat();
+    let words = [words, &["run", "--config", &config]].concat();
     let mut command = netns.command(words[0], &words[1..]);
     command.env("RUST_LOG", "enforcer=debug").env_remove("JOURNAL_STREAM");
     Process::spawn(command)

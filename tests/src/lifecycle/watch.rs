@@ -53,6 +53,22 @@ fn removing_a_pin_removes_nothing_and_the_pin_comes_back() {
     assert!(daemon.curl("/v1/metrics", &[]).1.contains("enforcer_reattached_total 0"));
 }
 
+#[test]
+fn an_unconfirmed_policy_is_in_force_though_somebody_removed_the_pins() {
+    let lab = Lab::gateway("unpinconfirm");
+    let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
+    let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
+    let path = daemon.write("policy.toml", &POLICY.replace("tcp/80", "tcp/81"));
+    // At once, before the daemon has looked after its pins.
+    fs::remove_dir_all(daemon.bpffs()).expect("it can be removed");
+    let applied = daemon.cli(&["apply", "--confirm", "1h", &path.display().to_string()]);
+    assert!(applied.success(), "{applied:?}");
+    assert_eq!(reaches(&lab.dev1), [false, true]);
+    let back = daemon.cli(&["rollback"]);
+    assert!(back.success(), "{back:?}");
+    assert_eq!(reaches(&lab.dev1), [true, false]);
+}
+
 /// A BPF file system of its own.
 struct BpfFs(tempfile::TempDir);
 

@@ -1,0 +1,45 @@
+//! Change under load: every frame is judged by exactly one whole policy, whatever happens to the
+//! daemon meanwhile.
+//!
+//! - `world`: two policies that contradict each other, and what each lets pass
+//! - `stream`: marked, numbered frames from several devices, and which of them came out
+//! - `judge`: which policy may have judged which frame
+//! - `operator`: the daemon's socket
+//! - `replace`: policies and live changes one after the other
+//! - `confirm`: a policy that nobody confirmed
+//! - `killed`: kill -9 at random moments
+//! - `syscalls`: kill at every bpf(2) call of a change
+//! - `versions`: upgrades and downgrades
+mod confirm;
+mod judge;
+mod killed;
+mod operator;
+mod replace;
+mod stream;
+mod syscalls;
+mod versions;
+mod world;
+
+use judge::Timeline;
+use operator::Operator;
+use stream::Stream;
+use world::State;
+
+use crate::harness::{Daemon, Lab};
+
+/// Policies that are put in force, and live changes that are made.
+const REPLACEMENTS: u64 = 1000;
+/// Times that the daemon is killed.
+const KILLS: u64 = 200;
+/// Upgrades and downgrades together.
+const VERSIONS: u64 = 50;
+
+/// Starts a daemon with the first policy, and the stream.
+#[track_caller]
+fn begin<'a>(lab: &'a Lab, mut daemon: Daemon<'a>) -> (Daemon<'a>, Operator, Timeline) {
+    let first = State::default();
+    daemon.write("policy.toml", &first.document());
+    daemon.run();
+    let operator = Operator::of(&daemon);
+    (daemon, operator, Timeline::begin(Stream::start(lab), first))
+}

@@ -1,0 +1,79 @@
+//! Upgrades and downgrades: daemons whose kernel programs differ, one after the other.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use super::{VERSIONS, begin};
+use crate::harness::daemon::binary;
+use crate::harness::kernel::bpftool;
+use crate::harness::{Daemon, Lab, number};
+
+/// `w0 = VERDICT; exit`, the end of each XDP program (Linux, Documentation/bpf/standardization).
+const fn last(opcode: u8, verdict: u8) -> [u8; 16] {
+    let mut code = [0; 16];
+    (code[0], code[4], code[8]) = (opcode, verdict, 0x95);
+    code
+}
+
+/// A 32-bit move of a constant, and a 64-bit one: for small numbers the same.
+const MOVES: [u8; 2] = [0xb4, 0xb7];
+
+/// A daemon with other kernel programs that do the same: the dispatcher and the classifier end with
+/// another instruction, and so have another tag.
+#[track_caller]
+fn other_build(daemon: &Daemon<'_>) -> PathBuf {
+    let mut code = fs::read(binary()).expect("the binary can be read");
+    for verdict in [1, 2] {
+        let [narrow, wide] = MOVES.map(|opcode| last(opcode, verdict));
+        let windows = code.windows(narrow.len()).enumerate();
+        let found: Vec<usize> = windows.filter(|(_, w)| *w == narrow).map(|(at, _)| at).collect();
+        assert_eq!(found.len(), 2, "the program and the one for kernels without fragments");
+        for at in found {
+            code[at..at + wide.len()].copy_from_slice(&wide);
+        }
+    }
+    let path = daemon.path("other-enforcer");
+    fs::write(&path, code).expect("the directory can be written");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    path
+}
+
+/// Tags of the dispatcher and the classifier in force.
+#[track_caller]
+fn tags(daemon: &Daemon<'_>) -> [String; 2] {
+    let generation = daemon.status()["policy"]["generation"].clone();
+    let classifier = daemon.pin(&format!("gen-{generation}/program")).display().to_string();
+    let dispatcher = daemon.attached("lan0").expect("it is attached").1.to_string();
+    let tag = |by, which: &str| bpftool(&["prog", "show", by, which])["tag"].to_string();
+    [tag("id", &dispatcher), tag("pinned", &classifier)]
+}
+
+#[test]
+fn upgrades_and_downgrades_leave_no_gap() {
+    let lab = Lab::gateway("versions");
+    let daemon = Daemon::prepare(&lab.gw, &["lan0"], "");
+    let (mut daemon, _, timeline) = begin(&lab, daemon);
+    let builds = [other_build(&daemon), PathBuf::from(binary())];
+    let own = tags(&daemon);
+    let mut seen = BTreeSet::from([own.clone()]);
+    for round in 0..number("ENFORCER_CHURN_VERSIONS", VERSIONS) as usize {
+        daemon.is_built_as(&builds[round % 2]);
+        // An upgrade, and a crash in the middle of one.
+        if round % 5 == 4 {
+            daemon.kill9();
+            daemon.run();
+        } else {
+            daemon.restart();
+        }
+        let now = tags(&daemon);
+        let differ = now.iter().zip(&own).filter(|(now, own)| now != own).count();
+        assert_eq!(differ, if round % 2 == 0 { 2 } else { 0 }, "{now:?} {own:?}");
+        assert_eq!(daemon.status()["policy"]["revision"], 1);
+        seen.insert(now);
+        timeline.stream().go_on();
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    println!("{:?}", timeline.judge());
+}

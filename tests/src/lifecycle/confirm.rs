@@ -1,9 +1,12 @@
 //! Policies that return unless they are confirmed, and earlier revisions.
+use std::time::Duration;
+
 use super::{POLICY, wider};
 use crate::harness::{
     Daemon, Lab,
     programs::{self, Server},
     topology::{HOSTILE, UPDATES},
+    wait::pause,
     wait_until,
 };
 
@@ -57,8 +60,7 @@ fn an_unconfirmed_policy_goes_and_a_confirmed_one_stays() {
     let kept = daemon.cli(&["confirm"]);
     assert!(kept.success(), "{kept:?}");
     assert!(old() && new());
-    programs::settle();
-    std::thread::sleep(std::time::Duration::from_secs(5));
+    pause(Duration::from_secs(5));
     assert!(old() && new(), "the deadline is disarmed");
     daemon.restart();
     assert!(old() && new());

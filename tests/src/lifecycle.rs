@@ -4,11 +4,13 @@
 //! - `backstop`: what holds while an interface is not protected
 //! - `watch`: programs, pins and interfaces that somebody removes, renames or moves
 //! - `survive`: kill -9, SIGTERM, restart, and detach
+//! - `privilege`: what the daemon may do, whoever runs it
 //! - `refuse`: starts that must not happen, and what stays in force then
 //! - `tags`: VLAN tags that an interface would remove
 //! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
 mod audit;
 mod backstop;
+mod privilege;
 mod refuse;
 mod survive;
 mod tags;

@@ -10,6 +10,7 @@
 //! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
 //! - [`backstop`]: what the packet filter drops while an interface is not protected
 //! - [`site`]: what the machine looks like, over rtnetlink
+//! - [`privilege`]: the capabilities that the daemon keeps
 //! - [`exit`]: exit codes
 pub mod api;
 pub mod audit;
@@ -21,4 +22,5 @@ pub mod dataplane;
 pub mod exit;
 pub mod image;
 pub mod policy;
+pub mod privilege;
 pub mod site;

@@ -6,6 +6,7 @@
 //! - `confirm`: policies that return unless they are confirmed, and earlier revisions
 //! - `live`: changes by command
 //! - `survive`: kill -9, SIGTERM, restart, and detach
+//! - `privilege`: what the daemon may do, whoever runs it
 //! - `refuse`: starts that must not happen, and what stays in force then
 //! - `tags`: VLAN tags that an interface would remove
 //! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
@@ -13,6 +14,7 @@ mod audit;
 mod backstop;
 mod confirm;
 mod live;
+mod privilege;
 mod refuse;
 mod survive;
 mod tags;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use enforcer::config::{self, Settings, Xdp};
 use enforcer::daemon;
 use enforcer::exit::Exit;
+use enforcer::privilege;
 
 use crate::cli;
 
@@ -15,6 +16,12 @@ pub(super) fn run(args: &cli::Run, socket: Option<&Path>) -> Result<Exit> {
     log_to_stderr();
     // Two threads: one may be busy with a policy while the other answers and reads events.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // This thread alone keeps what opening the socket may need, until it has done so.
+    runtime.on_thread_start(|| {
+        if let Err(e) = privilege::drop_unneeded() {
+            log::warn!("cannot give up capabilities: {e}");
+        }
+    });
     let runtime = runtime.worker_threads(2).enable_all().build().context("cannot start")?;
     runtime.block_on(daemon::run(settings))?;
     Ok(Exit::Fine)

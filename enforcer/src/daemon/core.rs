@@ -68,11 +68,11 @@ impl Core {
 
         let mut warnings = Vec::new();
         let saved = state.policy();
-        let live = state.live().unwrap_or_else(|text| {
+        let (live, damaged) = state.live();
+        if let Some(text) = damaged {
             error!("{text}");
             warnings.push(text);
-            Vec::new()
-        });
+        }
         let saved = without_unconfirmed(&state, saved, &mut warnings);
         let mut in_force = choose(&settings, saved.as_ref(), &live, &site, &mut warnings)?;
         let same = saved.as_ref().filter(|saved| saved.digest == in_force.digest);

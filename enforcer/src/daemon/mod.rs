@@ -55,6 +55,7 @@ use crate::dataplane;
 use crate::dataplane::pins::Pins;
 use crate::exit::Exit;
 use crate::policy::Problem;
+use crate::privilege;
 use crate::site;
 
 /// Inputs that may wait for the core.
@@ -102,6 +103,9 @@ pub enum Error {
     /// The backstop is not as it should be.
     #[error(transparent)]
     Backstop(#[from] backstop::Error),
+    /// Capabilities cannot be given up.
+    #[error("cannot give up the capabilities that the daemon does not need")]
+    Privilege(#[source] io::Error),
     /// The kernel cannot be listened to.
     #[error("cannot listen to the kernel's notices")]
     Lookout(#[source] io::Error),
@@ -123,6 +127,7 @@ impl Error {
                 | backstop::Error::Memory { .. },
             ) => Exit::Configuration,
             Self::Backstop(_)
+            | Self::Privilege(_)
             | Self::Lookout(_)
             | Self::Signals(_)
             | Self::Site(_)
@@ -147,6 +152,7 @@ impl Error {
             | Self::Signals(_)
             | Self::State(_)
             | Self::Site(_)
+            | Self::Privilege(_)
             | Self::Lookout(_) => None,
         }
     }
@@ -165,6 +171,9 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     // The pins first: of two daemons the second learns who holds them.
     let pins = Pins::open(&settings.bpffs)?;
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref())?;
+    // The socket has its group. What is left to do needs two capabilities, or three.
+    privilege::lift_memory_lock();
+    privilege::drop_unneeded().map_err(Error::Privilege)?;
     let (viewers, operators) = (&settings.viewer_group, &settings.operator_group);
     let access = Access::new(viewers.as_deref(), operators.as_deref())?;
     // Before the first look, so that nothing falls between.

@@ -28,6 +28,11 @@ pub(super) struct Saved {
     pub(super) aside: Option<String>,
 }
 
+/// The live changes.
+const LIVE: &str = "live.json";
+/// The live changes before the last one.
+const LIVE_BEFORE: &str = "live-before.json";
+
 /// The live changes, and a digest of them.
 #[derive(Serialize, Deserialize)]
 struct SavedLive {
@@ -85,21 +90,43 @@ impl State {
         Some(saved)
     }
 
-    /// The live changes; what is wrong with the file if it is damaged.
-    pub(super) fn live(&self) -> Result<Vec<Change>, String> {
-        let path = self.dir.join("live.json");
+    /// The live changes; and what is wrong, if their file is damaged: they are then those from
+    /// before the last change, or none if that file is damaged, too.
+    pub(super) fn live(&self) -> (Vec<Change>, Option<String>) {
+        let path = self.dir.join(LIVE);
         if !path.exists() {
-            return Ok(Vec::new());
+            return (Vec::new(), None);
         }
-        let damaged = || format!("{} is damaged: its live changes are lost", path.display());
-        let saved: SavedLive = self.read(&path).ok_or_else(damaged)?;
-        if digest(&saved.changes) == saved.digest { Ok(saved.changes) } else { Err(damaged()) }
+        if let Some(changes) = self.live_in(LIVE) {
+            return (changes, None);
+        }
+        let damaged = format!("{} is damaged", path.display());
+        match self.live_in(LIVE_BEFORE) {
+            Some(changes) => (
+                changes,
+                Some(format!("{damaged}: the live changes are those before the last one")),
+            ),
+            None => (Vec::new(), Some(format!("{damaged}: all live changes are lost"))),
+        }
     }
 
-    /// Writes the live changes beside the old ones.
+    fn live_in(&self, name: &str) -> Option<Vec<Change>> {
+        let saved: SavedLive = self.read(&self.dir.join(name))?;
+        (digest(&saved.changes) == saved.digest).then_some(saved.changes)
+    }
+
+    /// Writes the live changes beside the old ones, which are kept, should the file be damaged.
     pub(super) fn prepare_live(&self, changes: &[Change]) -> Result<Pending, Error> {
+        if self.live_in(LIVE).is_some() {
+            let (path, before) = (self.dir.join(LIVE), self.dir.join(LIVE_BEFORE));
+            // Whatever fails here, the file itself is there.
+            let _ = fs::remove_file(&before);
+            if let Err(e) = fs::hard_link(&path, &before) {
+                log::warn!("cannot keep {}: {e}", before.display());
+            }
+        }
         let saved = SavedLive { changes: changes.to_vec(), digest: digest(changes) };
-        self.write("live.json", &saved)
+        self.write(LIVE, &saved)
     }
 
     /// Writes a policy that waits to be confirmed.
@@ -232,6 +259,47 @@ mod tests {
         assert_eq!(state.policy(), Some(saved()));
         state.prepare(&Saved { revision: 9, ..saved() }).unwrap().discard();
         assert_eq!(state.policy().unwrap().revision, 3);
+    }
+
+    #[test]
+    fn damaged_live_changes_are_those_before() {
+        use crate::policy::Mode;
+        use crate::policy::live::What;
+        let change = |target: &str| Change {
+            id: format!("m-{target}"),
+            target: target.into(),
+            what: What::Mode { mode: Mode::Quarantine },
+            reason: None,
+            owner: None,
+            until: None,
+            since: 1,
+            by: "root".into(),
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        assert_eq!(state.live(), (Vec::new(), None));
+        let (one, two) = (vec![change("a")], vec![change("a"), change("b")]);
+        for changes in [&one, &two] {
+            state.prepare_live(changes).unwrap().commit().unwrap();
+            assert_eq!(state.live(), (changes.clone(), None));
+        }
+        let path = dir.path().join(LIVE);
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            for bytes in [&bad, &good[..at].to_vec()] {
+                fs::write(&path, bytes).unwrap();
+                let (changes, problem) = state.live();
+                if changes != two {
+                    assert_eq!(changes, one, "at {at}");
+                    assert!(problem.unwrap().contains("live.json is damaged"));
+                }
+            }
+        }
+        fs::write(dir.path().join(LIVE_BEFORE), "").unwrap();
+        fs::write(&path, "").unwrap();
+        assert!(state.live().1.unwrap().contains("all live changes are lost"));
     }
 
     #[test]

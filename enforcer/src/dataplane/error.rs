@@ -38,7 +38,7 @@ pub enum Error {
     #[error("the kernel does not permit it ({0})")]
     NotPermitted(&'static str),
     /// Another program is attached.
-    #[error("another XDP program{} is attached to {interface}", id.map_or(String::new(), named))]
+    #[error("another XDP program{} is attached to {interface}", id.map_or(String::new(), |id| format!(" (id {id})")))]
     Busy {
         /// The interface.
         interface: String,
@@ -161,8 +161,8 @@ impl Error {
             }
             // `xdp off` alone does not take a generic program from a driver that has native XDP.
             Self::Busy { interface, native, .. } => format!(
-                "enforcer shares an interface with no other XDP program; remove that one, if it \
-                 may go: ip link set dev {interface} {} off",
+                "enforcer shares an interface with no other XDP program (`bpftool prog` lists \
+                 them); remove that one, if it may go: ip link set dev {interface} {} off",
                 if *native { "xdp" } else { "xdpgeneric" }
             ),
             Self::NoInterface(_) => "`ip -brief link` lists the interfaces of this machine".into(),
@@ -192,12 +192,4 @@ impl Error {
             | Self::Io { .. } => return None,
         })
     }
-}
-
-/// A program by name and id: ` "xdp_pass" (id 12)`.
-fn named(id: u32) -> String {
-    let mut loaded = aya::programs::loaded_programs().flatten();
-    let program = loaded.find(|program| program.id() == id);
-    let name = program.as_ref().and_then(|program| program.name_as_str()).unwrap_or_default();
-    if name.is_empty() { format!(" (id {id})") } else { format!(" \"{name}\" (id {id})") }
 }

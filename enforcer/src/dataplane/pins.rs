@@ -41,7 +41,7 @@ impl Pins {
     pub fn open(root: &Path) -> Result<Self, Error> {
         // Before anything is made: bpffs may be open to everybody, and a directory of another
         // user would be in the way of the next start.
-        if !is_permitted() {
+        if !crate::privilege::may_load() {
             return Err(Error::NotPermitted("load programs"));
         }
         let dir = root.join(format!("v{}", abi::ABI_VERSION));
@@ -189,21 +189,6 @@ fn lasting() -> [(&'static str, u32, u32, u32, u32); 7] {
             abi::FRAGMENTS,
         ),
     ]
-}
-
-/// Whether this process may load and attach programs, as far as its capabilities tell.
-fn is_permitted() -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let Some(Ok(set)) = effective.map(|set| u64::from_str_radix(set.trim(), 16)) else {
-        // The kernel will say.
-        return true;
-    };
-    // Numbers from include/uapi/linux/capability.h.
-    const NET_ADMIN: u64 = 1 << 12;
-    const SYS_ADMIN: u64 = 1 << 21;
-    const BPF: u64 = 1 << 39;
-    set & NET_ADMIN != 0 && set & (SYS_ADMIN | BPF) != 0
 }
 
 fn is_bpf_fs(path: &Path) -> io::Result<bool> {

@@ -118,7 +118,16 @@ impl<'a> Daemon<'a> {
     /// When it does not, with its log.
     #[track_caller]
     pub fn run(&mut self) {
-        self.begin();
+        self.start_by(&[]);
+    }
+
+    /// The same by way of another program, such as `setpriv --reuid 65534`.
+    ///
+    /// # Panics
+    /// When it does not enforce, with its log.
+    #[track_caller]
+    pub fn start_by(&mut self, words: &[&str]) {
+        self.begin_by(words);
         let process = self.process.as_mut().expect("it has begun");
         wait_until("the daemon enforces", || {
             let log = process.stderr();
@@ -135,8 +144,13 @@ impl<'a> Daemon<'a> {
     /// When it runs already.
     #[track_caller]
     pub fn begin(&mut self) {
+        self.begin_by(&[]);
+    }
+
+    #[track_caller]
+    fn begin_by(&mut self, by: &[&str]) {
         assert!(self.process.is_none(), "the daemon runs already");
-        let words = [self.binary.as_str()];
+        let words = [by, &[self.binary.as_str()]].concat();
         self.process = Some(spawn(self.netns, self.dir.path(), &words));
     }
 

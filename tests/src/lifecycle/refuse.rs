@@ -154,8 +154,8 @@ fn another_xdp_program_stays_where_it_is() {
         let id = other.expect("it is attached").1;
         let ended = daemon.run_to_end();
         assert_eq!(ended.code, Some(4), "{ended:?}");
-        // The program by name and number, and a command that works.
-        let text = format!("\"xdp_dispatcher\" (id {id}) is attached to lan0");
+        // The program by number, and a command that works.
+        let text = format!("another XDP program (id {id}) is attached to lan0");
         assert!(ended.stderr.contains(&text), "{}", ended.stderr);
         assert!(ended.stderr.contains(&format!("ip link set dev lan0 {off}")), "{ended:?}");
         assert_eq!(daemon.attached("lan0"), other);

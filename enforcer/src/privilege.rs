@@ -1,0 +1,73 @@
+//! Capabilities: what the kernel asks of the daemon, and nothing else.
+//!
+//! A thread has capabilities, not a process: each thread gives its own up.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::thread::{
+    CapabilitiesSecureBits, CapabilitySet, CapabilitySets, capabilities,
+    capability_is_in_bounding_set, clear_ambient_capability_set,
+    configure_capability_in_ambient_set, remove_capability_from_bounding_set, set_capabilities,
+    set_capabilities_secure_bits, set_no_new_privs,
+};
+
+/// What the daemon keeps, as far as it has it. CAP_PERFMON: the classifier computes with pointers into
+/// the frame.
+const NEEDED: CapabilitySet =
+    CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
+/// What `nft` gets, whoever runs the daemon.
+const INHERITED: CapabilitySet = CapabilitySet::NET_ADMIN;
+
+/// Whether this thread may load and attach programs, as far as its capabilities tell.
+pub fn may_load() -> bool {
+    let set = effective();
+    set.contains(CapabilitySet::NET_ADMIN)
+        && set.intersects(CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN))
+}
+
+/// The capabilities in force; all of them where the kernel does not tell: it will refuse then.
+fn effective() -> CapabilitySet {
+    capabilities(None).map_or(CapabilitySet::all(), |sets| sets.effective)
+}
+
+/// Lifts the limit of locked memory, by which Linux before 5.11 counts maps. Needs
+/// CAP_SYS_RESOURCE; without it the limit stays as it is.
+pub fn lift_memory_lock() {
+    if let Err(e) = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None }) {
+        log::debug!("the limit of locked memory stays: {e}");
+    }
+}
+
+/// Gives up, for this thread and what it starts, every capability but those that it needs.
+///
+/// # Errors
+///
+/// What the kernel refuses; everything up to there is given up.
+pub fn drop_unneeded() -> io::Result<()> {
+    let sets = capabilities(None)?;
+    let mut keep = sets.permitted & NEEDED;
+    if !keep.contains(CapabilitySet::BPF) {
+        // It stands for CAP_BPF and CAP_PERFMON.
+        keep |= sets.permitted & CapabilitySet::SYS_ADMIN;
+    }
+    // Only who has CAP_SETPCAP may change these; who has not got only what he was given.
+    if sets.effective.contains(CapabilitySet::SETPCAP) {
+        for capability in CapabilitySet::all().difference(keep).iter() {
+            if capability_is_in_bounding_set(capability).unwrap_or(false) {
+                remove_capability_from_bounding_set(capability)?;
+            }
+        }
+        // Without these, a program that root starts gets all that is in the bounding set.
+        let no_root = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
+        set_capabilities_secure_bits(no_root)?;
+    }
+    clear_ambient_capability_set()?;
+    let inherited = keep & INHERITED;
+    let reduced = CapabilitySets { effective: keep, permitted: keep, inheritable: inherited };
+    set_capabilities(None, reduced)?;
+    for capability in inherited.iter() {
+        configure_capability_in_ambient_set(capability, true)?;
+    }
+    Ok(set_no_new_privs(true)?)
+}

@@ -116,8 +116,17 @@ impl<'a> Daemon<'a> {
     /// When it does not, with its log.
     #[track_caller]
     pub fn run(&mut self) {
+        self.run_under(&[]);
+    }
+
+    /// The same by way of another program, which becomes the daemon: `sh -c 'exec "$0" "$@"'`.
+    ///
+    /// # Panics
+    /// When it does not enforce, with its log.
+    #[track_caller]
+    pub fn run_under(&mut self, words: &[&str]) {
         assert!(self.process.is_none(), "the daemon runs already");
-        let process = self.process.insert(spawn(self.netns, self.dir.path(), &[]));
+        let process = self.process.insert(spawn(self.netns, self.dir.path(), words));
         wait_until("the daemon enforces", || {
             let log = process.stderr();
             assert!(process.is_running(), "the daemon ended: {log}");

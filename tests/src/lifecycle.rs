@@ -4,6 +4,7 @@
 //! - `backstop`: what holds while an interface is not protected
 //! - `watch`: programs, pins and interfaces that somebody removes, renames or moves
 //! - `confirm`: policies that return unless they are confirmed, and earlier revisions
+//! - `faults`: a full disk, no BTF, a daemon that hangs, tables that somebody writes to
 //! - `live`: changes by command
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `privilege`: what the daemon may do, whoever runs it
@@ -13,6 +14,7 @@
 mod audit;
 mod backstop;
 mod confirm;
+mod faults;
 mod live;
 mod privilege;
 mod refuse;

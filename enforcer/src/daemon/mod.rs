@@ -6,6 +6,7 @@
 //! - `live`: changes by command, beside the policy file
 //! - `session`: the branch that the operator sits on
 //! - `history`: earlier revisions
+//! - `image`: the watch over what the kernel judges by
 //! - `in_force`: a policy, its image, and what its numbers mean
 //! - `interfaces`: the interfaces and the backstop, as the socket tells them
 //! - `report`: records from the kernel to event lines
@@ -22,6 +23,7 @@ mod apply;
 mod confirm;
 mod core;
 mod history;
+mod image;
 mod in_force;
 mod interfaces;
 mod live;

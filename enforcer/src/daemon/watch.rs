@@ -44,7 +44,8 @@ pub(super) struct Watch {
     pub(super) guard: Option<Guard>,
     /// The backstop's tables may have changed.
     pub(super) tables_changed: bool,
-    looks: u32,
+    /// Looks so far.
+    pub(super) looks: u32,
     /// Times that a program was attached again.
     pub(super) reattached: u64,
     /// What somebody did to us, by reason.
@@ -181,6 +182,7 @@ impl Core {
     async fn mend(&mut self) -> Result<(), Error> {
         self.mend_pins();
         self.mend_tables().await;
+        self.mend_image();
         let mut links = self.kernel.links().await?;
         self.notice(&links);
         self.follow_stack(&links).await;

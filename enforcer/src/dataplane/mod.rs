@@ -180,6 +180,14 @@ impl Dataplane {
         self.current.patch(&self.pins, patch)
     }
 
+    /// Whether the kernel judges by this image: the current generation is in its slot, with these very
+    /// bytes, and no deadline takes it out. For when nothing waits to be confirmed.
+    pub fn judges_by(&self, image: &Image) -> Result<bool, Error> {
+        let in_slot = Generation::adopt(&self.pins)?;
+        let is_current = in_slot.is_some_and(|it| it.number == self.current.number);
+        Ok(is_current && self.deadline().is_none() && self.current.holds(&self.pins, image)?)
+    }
+
     /// Removes the pins of generations that are not in force.
     fn forget_others(&mut self) {
         let previous = self.previous.as_ref().map(|generation| generation.number);

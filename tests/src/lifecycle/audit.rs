@@ -30,16 +30,23 @@ fn actions(entries: &[Value]) -> Vec<&str> {
 }
 
 /// A small file system for the state; unmounted when it goes.
-struct Disk(String);
+pub(super) struct Disk(String);
 
 impl Disk {
     #[track_caller]
-    fn mount(path: &Path) -> Self {
+    pub(super) fn mount(path: &Path) -> Self {
         fs::create_dir(path).expect("it is ours");
         let path = path.display().to_string();
-        let words = ["-t", "tmpfs", "-o", "size=128k", "enforcer-lab", &path];
-        assert!(Command::new("mount").args(words).status().expect("mount").success());
+        mount(&["-t", "tmpfs", "-o", "size=128k", "enforcer-lab", &path]);
         Self(path)
+    }
+
+    /// The same file system, which nothing can be written to while the value lives.
+    #[track_caller]
+    pub(super) fn read_only(&self) -> Self {
+        mount(&["--bind", &self.0, &self.0]);
+        mount(&["-o", "remount,bind,ro", &self.0]);
+        Self(self.0.clone())
     }
 }
 
@@ -47,6 +54,11 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let _ = Command::new("umount").args(["-l", &self.0]).status();
     }
+}
+
+#[track_caller]
+fn mount(words: &[&str]) {
+    assert!(Command::new("mount").args(words).status().expect("mount").success(), "{words:?}");
 }
 
 #[test]

@@ -12,11 +12,11 @@ use crate::harness::{
     wait_until,
 };
 
-fn reaches(device: &Netns) -> [bool; 2] {
+pub(super) fn reaches(device: &Netns) -> [bool; 2] {
     [80, 81].map(|port| programs::connects(device, UPDATES, port))
 }
 
-fn tampered(line: &Value, reason: &str) -> bool {
+pub(super) fn tampered(line: &Value, reason: &str) -> bool {
     line["event_type"] == "tamper" && line["enforcer"]["reason"] == reason
 }
 

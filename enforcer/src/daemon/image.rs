@@ -1,0 +1,49 @@
+//! The watch over what the kernel judges by: whoever is root can write to the tables.
+
+use log::error;
+
+use super::core::Core;
+use super::in_force::InForce;
+use super::{Error, failure};
+
+/// Looks between two comparisons of the image: a large one takes milliseconds.
+const LOOKS: u32 = 10;
+
+impl Core {
+    /// Compares what the kernel judges by with what should be in force, and puts that in force anew
+    /// where they differ.
+    pub(super) fn mend_image(&mut self) {
+        // What waits to be confirmed may have been taken back by the kernel alone.
+        if self.pending.is_some() || !self.watch.looks.is_multiple_of(LOOKS) {
+            return;
+        }
+        match self.dataplane.judges_by(&self.in_force.compiled.image) {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(e) => {
+                error!("what the kernel judges by cannot be read: {}", failure(&e.into()).error);
+                return;
+            }
+        }
+        let what = "somebody changed what the kernel judges by";
+        let text = match self.publish_again() {
+            Ok(()) => format!("{what}; the policy in force is published again"),
+            Err(e) => format!("{what}, and it cannot be put right: {}", failure(&e).error),
+        };
+        self.remember(text.clone());
+        self.tamper("image", None, text);
+    }
+
+    /// Puts the image in force once more, in a new generation. Nothing is written to disk: a full
+    /// one must not stand in the way.
+    fn publish_again(&mut self) -> Result<(), Error> {
+        // Nobody waits to be confirmed: a deadline in the kernel is not ours.
+        self.dataplane.confirm();
+        let next = self.numbered(InForce::clone(&self.in_force));
+        let old = self.dataplane.replace(&next.compiled.image)?;
+        let names = std::mem::replace(&mut self.in_force, next);
+        self.retired.push((old, names));
+        self.say_in_force();
+        Ok(())
+    }
+}

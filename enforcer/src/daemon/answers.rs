@@ -21,6 +21,7 @@ use crate::control::Input;
 use crate::control::hub::timestamp;
 use crate::exit::Exit;
 use crate::image::HostImage;
+use crate::policy::live::{Change, What};
 use crate::policy::{Mode, explain, write};
 
 impl Core {
@@ -112,6 +113,7 @@ impl Core {
         let names = &*self.in_force;
         let mut warnings = self.warnings.clone();
         warnings.extend(self.audit.warnings());
+        warnings.extend(break_glass(names));
         warnings.extend(names.warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
         Status {
             enforcing: interfaces.iter().all(|interface| interface.enforcing),
@@ -124,9 +126,9 @@ impl Core {
                 generation: names.generation.into(),
                 digest: names.digest.clone(),
                 since: names.since.clone(),
-                groups: names.policy.groups.len(),
+                groups: names.written.groups.len(),
                 devices: names.policy.devices.len(),
-                rules: names.compiled.rules.iter().flatten().count(),
+                rules: rule_count(names),
                 image_bytes: self.dataplane.current().image_bytes,
             },
             interfaces,
@@ -333,6 +335,23 @@ fn document(bundle: &PolicyBundle) -> String {
     write(&policy)
 }
 
+/// Rules of the policy file and live ones.
+fn rule_count(names: &InForce) -> usize {
+    let written = names.written.groups.iter().map(|group| group.allow.len() + group.deny.len());
+    let live = names.live.iter().filter(|change| !matches!(change.what, What::Mode { .. }));
+    written.sum::<usize>() + live.count()
+}
+
+/// What an operator must not forget: groups that somebody lets pass everything by command.
+fn break_glass(names: &InForce) -> impl Iterator<Item = String> + '_ {
+    let observed = |change: &&Change| matches!(change.what, What::Mode { mode: Mode::Observe });
+    names.live.iter().filter(observed).map(|change| {
+        let until = change.until.and_then(wall_time);
+        let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
+        format!("group {} drops nothing{until}: {} set it to observe", change.target, change.by)
+    })
+}
+
 fn groups(names: &InForce) -> Vec<GroupStatus> {
     // A device's own group is the group that it was made from.
     let known = names.policy.groups.iter().filter(|group| group.device_of.is_none());
@@ -341,7 +360,13 @@ fn groups(names: &InForce) -> Vec<GroupStatus> {
         mode: group.mode.to_string(),
         until: group.timed.and_then(|timed| wall_time(timed.until)),
         default: group.default.to_string(),
-        members: group.members.len(),
+        // A device with rules of its own is a member all the same.
+        members: names
+            .written
+            .groups
+            .iter()
+            .find(|g| g.name == group.name)
+            .map_or(0, |g| g.members.len()),
         rules: group.allow.len() + group.deny.len(),
     });
     let unknown = GroupStatus {

@@ -138,6 +138,7 @@ fn what_ends_ends_on_time_with_the_daemon_dead() {
     assert!(reach(82));
     let status = daemon.cli(&["status"]).stdout;
     assert!(status.contains("observe until"), "{status}");
+    assert!(status.contains("warning: group beds drops nothing until"), "{status}");
     daemon.kill9();
     assert!(reach(82), "before its end");
     wait_until("the mode and the rule end", || (!reach(81) && !reach(82)).then_some(()));

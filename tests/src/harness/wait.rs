@@ -2,7 +2,7 @@
 use std::time::{Duration, Instant};
 
 /// Long enough for a loaded machine; nothing that works comes near it.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Asks again and again until there is an answer; panics when `what` has not come by the deadline.
 ///

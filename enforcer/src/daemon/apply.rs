@@ -65,7 +65,7 @@ impl Core {
         let revision = self.in_force.revision + u64::from(next.digest != self.in_force.digest);
         let next = InForce { revision, since: now(), ..next };
         match order.confirm {
-            None => self.switch(next, None),
+            None => self.switch(next),
             Some(time) => self.switch_until(next, time, &answer.changes),
         }
         .map_err(|e| failure(&e))?;
@@ -79,11 +79,9 @@ impl Core {
     }
 
     /// Puts a compiled policy in force. The old one stays when anything fails.
-    ///
-    /// `aside` is the digest of a policy file that must not come back by itself.
-    pub(super) fn switch(&mut self, next: InForce, aside: Option<String>) -> Result<(), Error> {
+    pub(super) fn switch(&mut self, next: InForce) -> Result<(), Error> {
         // What cannot be kept is not put in force: it would be gone after a restart.
-        let pending = self.state.prepare(&saved(&next, aside))?;
+        let pending = self.state.prepare(&saved(&next))?;
         let live = self.state.prepare_live(&next.live)?;
         let next = self.numbered(next);
         match self.dataplane.replace(&next.compiled.image) {
@@ -128,8 +126,8 @@ impl Core {
         let file = old.bundle.file.clone();
         let next = InForce::compile(old.bundle, old.written, &old.live, site, warnings)
             .map_err(|problems| Error::Problems { file, problems })?;
-        let aside = self.state.policy().and_then(|saved| saved.aside);
-        self.switch(InForce { revision: old.revision, since: old.since, ..next }, aside)
+        let InForce { revision, since, aside, .. } = old;
+        self.switch(InForce { revision, since, aside, ..next })
     }
 
     pub(super) async fn site(&self) -> Result<Site, Error> {
@@ -172,12 +170,12 @@ impl Order {
 }
 
 /// What survives a restart.
-pub(super) fn saved(names: &InForce, aside: Option<String>) -> Saved {
+pub(super) fn saved(names: &InForce) -> Saved {
     Saved {
         bundle: names.bundle.clone(),
         revision: names.revision,
         since: names.since.clone(),
         digest: names.digest.clone(),
-        aside,
+        aside: names.aside.clone(),
     }
 }

@@ -49,7 +49,7 @@ impl Core {
         changes: &[Change],
     ) -> Result<(), Error> {
         // After a restart the old one is in force: only that is on disk as such.
-        self.state.await_confirmation(&saved(&next, None))?;
+        self.state.await_confirmation(&saved(&next))?;
         let next = self.numbered(next);
         let deadline = boot_clock().saturating_add(time.as_nanos() as u64);
         let at = Timestamp::now() + (time.as_secs() as i64).seconds();
@@ -129,7 +129,7 @@ impl Core {
         };
         let kept = self
             .state
-            .prepare(&saved(&self.in_force, None))
+            .prepare(&saved(&self.in_force))
             .and_then(|policy| policy.commit())
             .and_then(|()| self.state.prepare_live(&self.in_force.live)?.commit());
         if let Err(e) = kept {
@@ -165,8 +165,8 @@ impl Core {
             .map_err(|problems| failure(&Error::Problems { file, problems }))?;
         let aside = Some(names.digest.clone()).filter(|digest| *digest != next.digest);
         let changes = diff(&names.written, &next.written);
-        let next = InForce { revision: names.revision + 1, since: now(), ..next };
-        self.switch(next, aside).map_err(|e| failure(&e))?;
+        let next = InForce { revision: names.revision + 1, since: now(), aside, ..next };
+        self.switch(next).map_err(|e| failure(&e))?;
         self.keep(who, Some(format!("rolled back to revision {earlier}")), &changes);
         Ok(self.decided(format!(
             "revision {} is in force: the policy of revision {earlier} again",
@@ -191,10 +191,11 @@ impl Core {
     fn return_to_previous(&mut self, why: &str) -> Result<(), Error> {
         let Some(pending) = &self.pending else { return Ok(()) };
         let refused = Arc::clone(&self.in_force);
-        let previous = Arc::clone(&pending.previous);
         // Its file must not come back by itself at the next start.
+        let previous = InForce::clone(&pending.previous);
         let aside = Some(refused.digest.clone()).filter(|digest| *digest != previous.digest);
-        let kept = self.state.prepare(&saved(&previous, aside)).and_then(|file| file.commit());
+        let previous = Arc::new(InForce { aside, ..previous });
+        let kept = self.state.prepare(&saved(&previous)).and_then(|file| file.commit());
         if let Err(e) = kept {
             error!("{}", failure(&e.into()).error);
         }

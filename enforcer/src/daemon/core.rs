@@ -83,6 +83,7 @@ impl Core {
         };
         let same_as_before = same.map(|same| same.revision);
         in_force.since = same.map_or_else(now, |same| same.since.clone());
+        in_force.aside = saved.as_ref().and_then(|saved| saved.aside.clone());
 
         let reporter = Reporter::new(hub);
         let dataplane = Dataplane::open(pins, &in_force.compiled.image)?;
@@ -117,8 +118,7 @@ impl Core {
             warn!("interface with index {index} is no longer protected: it is not in the settings");
         }
         core.confirm().await?;
-        let aside = saved.and_then(|saved| saved.aside);
-        core.state.prepare(&apply::saved(&core.in_force, aside))?.commit()?;
+        core.state.prepare(&apply::saved(&core.in_force))?.commit()?;
         core.state.prepare_live(&core.in_force.live)?.commit()?;
         core.state.forget_unconfirmed();
         info!(

@@ -36,6 +36,9 @@ pub(super) struct InForce {
     pub(super) since: String,
     /// SHA-256 of the documents, hexadecimal.
     pub(super) digest: String,
+    /// Digest of a policy file that was rolled back or not confirmed, and must not come back by
+    /// itself.
+    pub(super) aside: Option<String>,
     /// What the reader and the compiler warned of.
     pub(super) warnings: Vec<Problem>,
 }
@@ -115,6 +118,7 @@ impl InForce {
             generation: 0,
             since: String::new(),
             digest,
+            aside: None,
             warnings,
         })
     }

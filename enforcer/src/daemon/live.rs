@@ -176,6 +176,7 @@ impl Core {
             generation: names.generation,
             since: names.since.clone(),
             digest: names.digest.clone(),
+            aside: names.aside.clone(),
             warnings: names.warnings.clone(),
         };
         Ok((next, patch))
@@ -184,8 +185,7 @@ impl Core {
     /// Puts the changes of `next` in force: a patch of the image where that is enough.
     fn put_beside(&mut self, next: InForce, patch: Option<Patch>) -> Result<(), Error> {
         let Some(patch) = patch else {
-            let aside = self.state.policy().and_then(|saved| saved.aside);
-            return self.switch(next, aside);
+            return self.switch(next);
         };
         let pending = self.state.prepare_live(&next.live)?;
         let next = Arc::new(next);

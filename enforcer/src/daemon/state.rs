@@ -9,9 +9,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::api::PolicyBundle;
+use crate::audit::seal::sha256;
 use crate::policy::live::Change;
 
 /// The policy that was in force last.
@@ -199,15 +199,9 @@ pub(super) fn replace(target: &Path, text: &[u8]) -> Result<Pending, Error> {
     Ok(Pending { path, target })
 }
 
+/// What was read from JSON can be written to it.
 fn digest(changes: &[Change]) -> String {
-    let mut hash = Sha256::new();
-    for change in changes {
-        // What was read from JSON can be written to it.
-        let text = serde_json::to_vec(change).unwrap_or_default();
-        hash.update((text.len() as u64).to_be_bytes());
-        hash.update(text);
-    }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    sha256(&serde_json::to_vec(changes).unwrap_or_default())
 }
 
 /// A file that waits to take its place.

@@ -1,29 +1,96 @@
 //! A policy image: the plain value in which policy and data plane meet.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy, decide, judge};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::{Layout, Line, Lines};
 use enforcer_common::packet::Packet;
 
-/// What a generation is made of.
+/// What a generation is made of. Copies share the lines: a live change costs what it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// Where everything begins.
     pub layout: Layout,
-    /// The lines.
-    pub lines: Vec<Line>,
+    /// The lines as they were compiled.
+    compiled: Arc<Vec<Line>>,
+    /// Those of them that were written since.
+    written: BTreeMap<u32, Line>,
+    /// The lines behind them.
+    appended: Vec<Line>,
     /// Counters that the generation needs: one a rule, and some in reserve.
     pub rules: u32,
-    /// Lines in reserve behind `lines`.
+    /// Lines in reserve behind the lines.
     pub spare: u32,
 }
 
 impl Image {
-    /// The lines as the kernel sees them: host order, [`size_of::<Line>`] bytes each.
-    pub fn bytes(&self) -> &[u8] {
-        line_bytes(&self.lines)
+    /// An image of compiled lines.
+    pub fn new(layout: Layout, lines: Vec<Line>, rules: u32, spare: u32) -> Self {
+        let (written, appended) = (BTreeMap::new(), Vec::new());
+        Self { layout, compiled: Arc::new(lines), written, appended, rules, spare }
+    }
+
+    /// Lines in it, without the reserve.
+    pub fn len(&self) -> usize {
+        self.compiled.len() + self.appended.len()
+    }
+
+    /// Whether it has no line.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A line by its number.
+    pub fn line(&self, number: u32) -> Option<&Line> {
+        // Mostly nothing is written: the look-up is for the few images in which something is.
+        let written = if self.written.is_empty() { None } else { self.written.get(&number) };
+        let number = number as usize;
+        written
+            .or_else(|| self.compiled.get(number))
+            .or_else(|| self.appended.get(number.checked_sub(self.compiled.len())?))
+    }
+
+    /// A 64-bit word by its number.
+    pub fn word(&self, at: usize) -> Option<u64> {
+        self.line(u32::try_from(at / 8).ok()?)?.0.get(at % 8).copied()
+    }
+
+    /// Writes a 64-bit word; `None` if there is no such line.
+    pub fn write_word(&mut self, at: usize, word: u64) -> Option<()> {
+        let number = u32::try_from(at / 8).ok()?;
+        let mut line = *self.line(number)?;
+        *line.0.get_mut(at % 8)? = word;
+        match (at / 8).checked_sub(self.compiled.len()) {
+            Some(behind) => *self.appended.get_mut(behind)? = line,
+            None => drop(self.written.insert(number, line)),
+        }
+        Some(())
+    }
+
+    /// Makes of it what a patch makes of the image in force; `None` if the patch does not fit.
+    pub fn patch(&mut self, patch: &Patch) -> Option<()> {
+        let lines = u32::try_from(patch.lines.len()).ok()?;
+        self.spare = self.spare.checked_sub(lines)?;
+        self.appended.extend(&patch.lines);
+        patch.entries.iter().try_for_each(|&(at, entry)| self.write_word(at, entry))
+    }
+
+    /// The lines in one piece.
+    pub fn lines(&self) -> Cow<'_, [Line]> {
+        if self.written.is_empty() && self.appended.is_empty() {
+            return Cow::Borrowed(&self.compiled);
+        }
+        let mut lines = [self.compiled.as_slice(), &self.appended].concat();
+        for (number, line) in &self.written {
+            if let Some(place) = lines.get_mut(*number as usize) {
+                *place = *line;
+            }
+        }
+        Cow::Owned(lines)
     }
 
     /// The layout as the kernel program sees it: sixteen 32-bit numbers in host order.
@@ -44,7 +111,7 @@ pub struct Patch {
     pub entries: Vec<(usize, u64)>,
 }
 
-/// Lines as the kernel sees them.
+/// Lines as the kernel sees them: host order, [`size_of::<Line>`] bytes each.
 pub(crate) fn line_bytes(lines: &[Line]) -> &[u8] {
     // SAFETY: `Line` is eight `u64` without padding, and the slice covers them exactly.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<u8>(), size_of_val(lines)) }
@@ -84,7 +151,7 @@ impl<'a> HostImage<'a> {
 
 impl Lines for HostImage<'_> {
     fn line(&self, number: u32) -> Option<&Line> {
-        self.image.lines.get(number as usize)
+        self.image.line(number)
     }
 }
 

@@ -319,8 +319,8 @@ fn prefix_lists_of_the_internet() {
     eprintln!(
         "{ranges} prefixes: read in {reading:.1?}, compiled in {compiling:.1?} to {} lines, \
          {:.1} MiB; oracle in {preparing:.1?}, {count} look-ups in {looking:.1?}",
-        compiled.image.lines.len(),
-        compiled.image.bytes().len() as f64 / f64::from(1 << 20),
+        compiled.image.len(),
+        size_of_val(&*compiled.image.lines()) as f64 / f64::from(1 << 20),
     );
 }
 

@@ -60,14 +60,14 @@ fn patched_images_agree_with_naive_model() {
                 refused += 1;
                 break;
             };
-            let had = compiled.image.lines.len();
-            let mut expected = compiled.image.lines.clone();
+            let had = compiled.image.len();
+            let mut expected = compiled.image.lines().into_owned();
             assert_eq!(patch.first as usize, had);
             expected.extend(&patch.lines);
             for (at, entry) in patch.entries {
                 expected[at / 8].0[at % 8] = entry;
             }
-            assert_eq!(after.image.lines, expected, "seed {seed}");
+            assert_eq!(*after.image.lines(), expected, "seed {seed}");
             patched += 1;
             (policy, compiled) = (next, after);
             agrees(&mut random, &policy, &compiled, seed, &mut seen);

@@ -46,14 +46,15 @@ impl Core {
         answer.changes = diff(&self.in_force.written, &policy);
         let site = self.site().await.map_err(|e| failure(&e))?;
         let live = &self.in_force.live;
-        let next = match InForce::compile(bundle, policy, live, site, problems.clone()) {
-            Ok(next) => next,
-            Err(found) => {
-                problems.extend(found);
-                answer.problems = problems.iter().map(Into::into).collect();
-                return Ok(answer);
-            }
-        };
+        let next =
+            match InForce::compile(bundle.into(), policy.into(), live, site, problems.clone()) {
+                Ok(next) => next,
+                Err(found) => {
+                    problems.extend(found);
+                    answer.problems = problems.iter().map(Into::into).collect();
+                    return Ok(answer);
+                }
+            };
         answer.problems = next.warnings.iter().map(Into::into).collect();
         let same = next.digest == self.in_force.digest && next.bundle == self.in_force.bundle;
         if order.dry_run || (same && self.is_for(&next.site)) {
@@ -172,7 +173,7 @@ impl Order {
 /// What survives a restart.
 pub(super) fn saved(names: &InForce) -> Saved {
     Saved {
-        bundle: names.bundle.clone(),
+        bundle: PolicyBundle::clone(&names.bundle),
         revision: names.revision,
         since: names.since.clone(),
         digest: names.digest.clone(),

@@ -161,7 +161,7 @@ impl Core {
         let names = &self.in_force;
         let (live, site) = (names.live.clone(), names.site.clone());
         let file = bundle.file.clone();
-        let next = InForce::compile(bundle, policy, &live, site, problems)
+        let next = InForce::compile(bundle.into(), policy.into(), &live, site, problems)
             .map_err(|problems| failure(&Error::Problems { file, problems }))?;
         let aside = Some(names.digest.clone()).filter(|digest| *digest != next.digest);
         let changes = diff(&names.written, &next.written);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::image::NO_DEVICE;
@@ -13,13 +14,13 @@ use crate::policy::{
     Compiled, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, compile, read,
 };
 
-/// A policy that is in force, or about to be.
+/// A policy that is in force, or about to be. Copies share what is large.
 #[derive(Clone, Debug)]
 pub(super) struct InForce {
     /// The documents that it was read from.
-    pub(super) bundle: PolicyBundle,
+    pub(super) bundle: Arc<PolicyBundle>,
     /// What they say.
-    pub(super) written: Policy,
+    pub(super) written: Arc<Policy>,
     /// The changes beside them.
     pub(super) live: Vec<Change>,
     /// What both say together.
@@ -97,8 +98,8 @@ impl InForce {
     ///
     /// What the image cannot hold.
     pub(super) fn compile(
-        bundle: PolicyBundle,
-        written: Policy,
+        bundle: Arc<PolicyBundle>,
+        written: Arc<Policy>,
         live: &[Change],
         site: Site,
         mut warnings: Vec<Problem>,

@@ -77,7 +77,7 @@ fn compiled(
     if report::has_errors(&problems) {
         return Err(Error::Problems { file, problems });
     }
-    InForce::compile(bundle, policy, live, site.clone(), problems)
+    InForce::compile(bundle.into(), policy.into(), live, site.clone(), problems)
         .map_err(|problems| Error::Problems { file, problems })
 }
 

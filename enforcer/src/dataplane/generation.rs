@@ -68,7 +68,8 @@ impl Generation {
 
     /// Whether its image is this one, byte for byte.
     pub fn holds(&self, pins: &Pins, image: &Image) -> Result<bool, Error> {
-        let bytes = image.bytes();
+        let lines = image.lines();
+        let bytes = line_bytes(&lines);
         let room = bytes.len() + image.spare as usize * size_of::<Line>();
         if room as u64 != self.image_bytes {
             return Ok(false);
@@ -112,7 +113,7 @@ pub fn load(pins: &Pins, image: &Image, number: u32) -> Result<Ebpf, Error> {
     if OBJECT.is_empty() {
         return Err(Error::NoObject);
     }
-    let lines = u32::try_from(image.lines.len()).map_err(|_| Error::TooLarge)?;
+    let lines = u32::try_from(image.len()).map_err(|_| Error::TooLarge)?;
     let lines = lines.checked_add(image.spare).ok_or(Error::TooLarge)?;
     let layout = image.layout_bytes();
     let mut ebpf = EbpfLoader::new()
@@ -126,7 +127,8 @@ pub fn load(pins: &Pins, image: &Image, number: u32) -> Result<Ebpf, Error> {
     let Some(Map::Array(data)) = ebpf.map_mut(map::IMAGE) else {
         return Err(Error::Object(map::IMAGE));
     };
-    let bytes = image.bytes();
+    let lines = image.lines();
+    let bytes = line_bytes(&lines);
     Memory::map(data.fd().as_fd(), bytes.len())
         .and_then(|mut memory| memory.write(bytes))
         .map_err(|e| Error::io("fill", &pins.path(map::IMAGE), e))?;

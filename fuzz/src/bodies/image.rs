@@ -30,8 +30,9 @@ pub fn run(input: &[u8]) {
         .map_or((&[][..], rest), |(written, _)| (written, &rest[written.len() * 11..]));
     let mut image = super::fixed().1.image.clone();
     for &[low, high, word, number @ ..] in written {
-        let line = usize::from(u16::from_le_bytes([low, high])) % image.lines.len();
-        image.lines[line].0[usize::from(word % 8)] = u64::from_le_bytes(number);
+        let line = usize::from(u16::from_le_bytes([low, high])) % image.len();
+        let at = line * 8 + usize::from(word % 8);
+        image.write_word(at, u64::from_le_bytes(number)).expect("a line of the image");
     }
     let damaged = Damaged { image, fetched: Cell::default() };
     let mut case = Case::NEW;
@@ -64,7 +65,8 @@ impl Damaged {
         let layout = &self.image.layout;
         let table =
             layout.interfaces as usize..=(layout.interfaces + layout.interfaces_mask) as usize;
-        let mut entries = self.image.lines[table].iter().flat_map(|line| line.0);
+        let lines = self.image.lines();
+        let mut entries = lines[table].iter().flat_map(|line| line.0);
         entries.any(|entry| entry != 0 && entry >> 16 == u64::from(interface))
     }
 }
@@ -72,7 +74,7 @@ impl Damaged {
 impl Lines for Damaged {
     fn line(&self, number: u32) -> Option<&Line> {
         self.fetched.set(self.fetched.get() + 1);
-        self.image.lines.get(number as usize)
+        self.image.line(number)
     }
 }
 

@@ -26,7 +26,7 @@ pub fn patch(
     if old.groups.len() != new.groups.len() || old.unknown != new.unknown {
         return None;
     }
-    let first = before.image.lines.len() as u32;
+    let first = before.image.len() as u32;
     let mut builder = Builder::behind(first);
     let mut rules = before.rules.clone();
     let mut entries = Vec::new();
@@ -41,10 +41,10 @@ pub fn patch(
             continue;
         }
         let at = before.image.layout.groups as usize * 8 + index + 1;
-        let current = GroupEntry(*before.image.lines.get(at / 8)?.0.get(at % 8)?);
+        let current = GroupEntry(before.image.word(at)?);
         let line = match current.descriptor() {
             ABSENT => None,
-            line => Some(*before.image.lines.get(line as usize)?),
+            line => Some(*before.image.line(line)?),
         };
         let known = numbers_of(before, old, index);
         for (_, number) in &known {
@@ -63,19 +63,14 @@ pub fn patch(
         let entry = entry(&mut builder, index, group, line, site, of).ok()?;
         entries.push((at, entry.0));
     }
-    let lines = builder.lines;
+    let patch = Patch { first, lines: builder.lines, entries };
     let mut image = before.image.clone();
-    if lines.len() > image.spare as usize || rules.len() > image.rules as usize {
+    image.patch(&patch)?;
+    if rules.len() > image.rules as usize {
         return None;
     }
-    image.spare -= lines.len() as u32;
-    image.lines.extend(&lines);
-    for &(at, entry) in &entries {
-        *image.lines.get_mut(at / 8)?.0.get_mut(at % 8)? = entry;
-    }
     let (slots, warnings) = (before.slots.clone(), before.warnings.clone());
-    let compiled = Compiled { image, rules, slots, warnings };
-    Some((compiled, Patch { first, lines, entries }))
+    Some((Compiled { image, rules, slots, warnings }, patch))
 }
 
 /// The live rules of a group and their numbers.

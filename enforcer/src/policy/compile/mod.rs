@@ -123,12 +123,8 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
     if let Some(first) = lines.first_mut() {
         *first = layout.to_line();
     }
-    let image = Image {
-        layout,
-        lines,
-        rules: rules.len() as u32 + live::SPARE_RULES,
-        spare: live::SPARE_LINES,
-    };
+    let counters = rules.len() as u32 + live::SPARE_RULES;
+    let image = Image::new(layout, lines, counters, live::SPARE_LINES);
     Ok(Compiled { image, rules, slots, warnings })
 }
 

@@ -12,8 +12,7 @@ use rustix::thread::{
     set_capabilities_secure_bits, set_no_new_privs,
 };
 
-/// What the daemon keeps, as far as it has it. CAP_PERFMON: the classifier computes with pointers into
-/// the frame.
+/// What the daemon keeps, as far as it has it. CAP_PERFMON is in force only inside [`to_load`].
 const NEEDED: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
 /// What `nft` gets, whoever runs the daemon.
@@ -29,6 +28,23 @@ pub fn may_load() -> bool {
 /// The capabilities in force; all of them where the kernel does not tell: it will refuse then.
 fn effective() -> CapabilitySet {
     capabilities(None).map_or(CapabilitySet::all(), |sets| sets.effective)
+}
+
+/// Runs `load` with CAP_PERFMON in force on this thread, as far as it is permitted: the verifier asks
+/// it of a program that computes with pointers into the frame.
+pub fn to_load<T>(load: impl FnOnce() -> T) -> T {
+    let Ok(sets) = capabilities(None) else { return load() };
+    let raised = CapabilitySets {
+        effective: sets.effective | (sets.permitted & CapabilitySet::PERFMON),
+        ..sets
+    };
+    // Where the kernel refuses, so it will the program, and that is what will be told.
+    let was_raised = raised != sets && set_capabilities(None, raised).is_ok();
+    let loaded = load();
+    if was_raised && let Err(e) = set_capabilities(None, sets) {
+        log::error!("CAP_PERFMON stays in force: {e}");
+    }
+    loaded
 }
 
 /// Lifts the limit of locked memory, by which Linux before 5.11 counts maps. Needs
@@ -64,7 +80,11 @@ pub fn drop_unneeded() -> io::Result<()> {
     }
     clear_ambient_capability_set()?;
     let inherited = keep & INHERITED;
-    let reduced = CapabilitySets { effective: keep, permitted: keep, inheritable: inherited };
+    let reduced = CapabilitySets {
+        effective: keep.difference(CapabilitySet::PERFMON),
+        permitted: keep,
+        inheritable: inherited,
+    };
     set_capabilities(None, reduced)?;
     for capability in inherited.iter() {
         configure_capability_in_ambient_set(capability, true)?;

@@ -14,6 +14,7 @@ use super::memory::Memory;
 use super::pins::Pins;
 use super::{Error, OBJECT};
 use crate::image::{Image, Patch, line_bytes};
+use crate::privilege::to_load;
 
 /// Whether programs see frames that are spread over fragments. A program array takes one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +146,8 @@ pub fn put_in_force(
     number: u32,
 ) -> Result<Generation, Error> {
     let name = kind.name(program::CLASSIFY);
-    program(ebpf, &name)?.load().map_err(Error::Program)?;
+    let classify = program(ebpf, &name)?;
+    to_load(|| classify.load()).map_err(Error::Program)?;
     // What a daemon that was killed between here and the store left behind.
     pins.remove_generation(number)?;
     let dir = pins.make_generation(number)?;
@@ -223,7 +225,8 @@ fn store(pins: &Pins, number: u32, slot: u32) -> Result<(), Error> {
 /// The error of the plainer kind, which every supported kernel takes.
 pub fn load_dispatcher(ebpf: &mut Ebpf) -> Result<Kind, Error> {
     for kind in [Kind::Fragments, Kind::Linear] {
-        match program(ebpf, &kind.name(program::DISPATCH))?.load() {
+        let dispatch = program(ebpf, &kind.name(program::DISPATCH))?;
+        match to_load(|| dispatch.load()) {
             Ok(()) => return Ok(kind),
             Err(ProgramError::LoadError { io_error, .. })
                 if kind == Kind::Fragments && io_error.raw_os_error() == Some(libc::EINVAL) =>

@@ -35,6 +35,7 @@ use enforcer_common::reason::Reason;
 use log::{info, warn};
 
 use crate::image::{Image, Patch};
+use crate::privilege::to_load;
 pub use error::Error;
 use generation::{Generation, Kind};
 use kept::Kept;
@@ -315,7 +316,7 @@ fn same_program(
     let pinned = pins.generation(generation.number).join("program");
     let pinned = ProgramInfo::from_pin(pinned).map_err(Error::Program)?.tag();
     let classify = generation::program(ebpf, &kind.name(program::CLASSIFY))?;
-    classify.load().map_err(Error::Program)?;
+    to_load(|| classify.load()).map_err(Error::Program)?;
     let own = classify.info().map_err(Error::Program)?.tag();
     // It is loaded again if a new generation is needed.
     classify.unload().map_err(Error::Program)?;

@@ -152,7 +152,16 @@ pub struct LiveRequest {
     /// The change; `id`, `since` and `by` are the daemon's to fill in.
     #[serde(flatten)]
     pub change: crate::policy::live::Change,
-    /// Make it even if it cuts the operator's own session off.
+    /// What must not be cut off.
+    #[serde(flatten)]
+    pub guard: Guard,
+}
+
+/// What a request must not cut off. The body of `POST /v1/rollback` and `DELETE /v1/live/ID`, where
+/// none means nothing.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Guard {
+    /// Do it even if it cuts the operator's own session off.
     #[serde(default)]
     pub force: bool,
     /// The operator's own session.

@@ -67,6 +67,9 @@ pub(crate) enum Command {
     Rollback {
         /// Revision to return to, see `enforcer history` [default: the one before]
         revision: Option<u64>,
+        /// Go back even if it cuts your own session off
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -86,6 +89,9 @@ pub(crate) enum Command {
     Revoke {
         /// Id of the change, see `enforcer status`
         id: String,
+        /// Take it back even if it cuts your own session off
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -235,7 +241,7 @@ pub(crate) struct Live {
 /// Options of `mode`.
 #[derive(Debug, Args)]
 pub(crate) struct Mode {
-    /// Group
+    /// Group, or unknown: the devices that are in none
     pub(crate) group: String,
     /// enforce, observe or quarantine
     pub(crate) mode: GroupMode,

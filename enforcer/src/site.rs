@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{
-    InfoKind, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
 };
 use rtnetlink::{Handle, new_connection};
 
@@ -31,7 +31,7 @@ pub enum Error {
 }
 
 /// An interface as the kernel describes it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Its name.
     pub name: String,
@@ -47,6 +47,8 @@ pub struct Link {
     pub controller: Option<u32>,
     /// Index of the interface that it is on top of.
     pub lower: Option<u32>,
+    /// The id that it adds and takes away, if it is a VLAN device.
+    pub vlan: Option<u16>,
 }
 
 impl Link {
@@ -140,15 +142,7 @@ impl Kernel {
 }
 
 fn link(message: &LinkMessage) -> Link {
-    let mut link = Link {
-        name: String::new(),
-        index: message.header.index,
-        mac: Mac([0; 6]),
-        attached: Attached::default(),
-        kind: None,
-        controller: None,
-        lower: None,
-    };
+    let mut link = Link { index: message.header.index, ..Link::default() };
     let mut elsewhere = false;
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {
@@ -167,6 +161,7 @@ fn link(message: &LinkMessage) -> Link {
             elsewhere = true;
         } else if let LinkAttribute::LinkInfo(infos) = attribute {
             link.kind = infos.iter().find_map(kind);
+            link.vlan = infos.iter().find_map(vlan);
         }
     }
     // The other end of a pair is beside it, not below.
@@ -177,6 +172,11 @@ fn link(message: &LinkMessage) -> Link {
 
 fn kind(info: &LinkInfo) -> Option<InfoKind> {
     if let LinkInfo::Kind(kind) = info { Some(kind.clone()) } else { None }
+}
+
+fn vlan(info: &LinkInfo) -> Option<u16> {
+    let LinkInfo::Data(InfoData::Vlan(data)) = info else { return None };
+    data.iter().find_map(|data| if let InfoVlan::Id(id) = data { Some(*id) } else { None })
 }
 
 fn attached(xdp: &[LinkXdp]) -> Attached {

@@ -3,6 +3,7 @@
 //! - `audit`: the trail of changes
 //! - `backstop`: what holds while an interface is not protected
 //! - `watch`: programs, pins and interfaces that somebody removes, renames or moves
+//! - `branch`: changes that would cut off whoever makes them
 //! - `confirm`: policies that return unless they are confirmed, and earlier revisions
 //! - `faults`: a full disk, no BTF, a daemon that hangs, tables that somebody writes to
 //! - `live`: changes by command
@@ -13,6 +14,7 @@
 //! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
 mod audit;
 mod backstop;
+mod branch;
 mod confirm;
 mod faults;
 mod live;

@@ -32,7 +32,7 @@ pub fn decide(policy: &Policy, site: &Site, flow: &Flow, now: i64) -> Answer {
     let mut rule = None;
     let reason = reason(policy, site, flow, &sender, now, &mut rule);
     let mode = match sender.group {
-        0 => policy.unknown.mode,
+        0 => policy.unknown.mode_at(now),
         group => policy.groups[group as usize - 1].mode_at(now),
     };
     let verdict = if reason.passes() {
@@ -311,7 +311,7 @@ fn reason(
         }
     }
     let (mode, default) = match sender.group {
-        0 => (policy.unknown.mode, policy.unknown.default),
+        0 => (policy.unknown.mode_at(now), policy.unknown.default),
         group => {
             let group = &policy.groups[group as usize - 1];
             (group.mode_at(now), group.default)

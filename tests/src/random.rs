@@ -194,6 +194,9 @@ pub fn with_other_live(random: &mut Random, policy: &Policy) -> Policy {
         .flat_map(|group| group.deny.iter().chain(&group.allow))
         .filter_map(|rule| if let To::Set(set) = &rule.to { Some(set.clone()) } else { None })
         .collect();
+    if random.once_in(3) {
+        (policy.unknown.mode, policy.unknown.timed) = (mode(random), timed(random));
+    }
     for group in &mut policy.groups {
         if random.once_in(2) {
             continue;
@@ -339,7 +342,7 @@ pub fn policy(random: &mut Random) -> Policy {
             vlans: (0..random.below(3)).map(|_| 10 + random.below(6) as u16).collect(),
             place: place(),
         }],
-        unknown: Unknown { default: verdict(random), mode: mode(random) },
+        unknown: Unknown { default: verdict(random), mode: mode(random), timed: timed(random) },
         essential: Essential {
             arp: on(random),
             neighbour_discovery: on(random),

@@ -75,18 +75,14 @@ pub fn armed(stack: &Stack, roots: &[Root], links: &[Link]) -> BTreeSet<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataplane::Attached;
-    use crate::policy::Mac;
 
     fn link(name: &str, index: u32, below: u32, master: u32) -> Link {
         Link {
             name: name.into(),
             index,
-            mac: Mac([0; 6]),
-            attached: Attached::default(),
-            kind: None,
             lower: Some(below).filter(|below| *below != 0),
             controller: Some(master).filter(|master| *master != 0),
+            ..Link::default()
         }
     }
 

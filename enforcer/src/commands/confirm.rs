@@ -6,14 +6,20 @@ use enforcer::control::client::Client;
 use enforcer::exit::Exit;
 
 use super::text::clean;
-use super::{block_on, print, print_json};
+use super::{block_on, print, print_json, session};
 
 pub(super) fn confirm(client: &Client, json: bool) -> Result<Exit> {
     show(&block_on(async { Ok(client.confirm().await?) })?, json)
 }
 
-pub(super) fn rollback(client: &Client, revision: Option<u64>, json: bool) -> Result<Exit> {
-    show(&block_on(async { Ok(client.rollback(revision).await?) })?, json)
+pub(super) fn rollback(
+    client: &Client,
+    revision: Option<u64>,
+    force: bool,
+    json: bool,
+) -> Result<Exit> {
+    let guard = session::guard(force);
+    show(&block_on(async { Ok(client.rollback(revision, &guard).await?) })?, json)
 }
 
 fn show(decided: &Decided, json: bool) -> Result<Exit> {

@@ -28,8 +28,9 @@ pub(super) fn mode(client: &Client, args: &cli::Mode) -> Result<Exit> {
     make(client, &args.group, What::Mode { mode }, &args.terms, args.output.json)
 }
 
-pub(super) fn revoke(client: &Client, id: &str, json: bool) -> Result<Exit> {
-    show(&block_on(async { Ok(client.revoke(id).await?) })?, "revoked", json)
+pub(super) fn revoke(client: &Client, id: &str, force: bool, json: bool) -> Result<Exit> {
+    let guard = session::guard(force);
+    show(&block_on(async { Ok(client.revoke(id, &guard).await?) })?, "revoked", json)
 }
 
 fn endpoint(args: &cli::Live) -> Endpoint {
@@ -47,7 +48,7 @@ fn make(client: &Client, target: &str, what: What, terms: &Terms, json: bool) ->
         since: 0,
         by: String::new(),
     };
-    let request = LiveRequest { change, force: terms.force, session: session::own() };
+    let request = LiveRequest { change, guard: session::guard(terms.force) };
     show(&block_on(async { Ok(client.change(&request).await?) })?, "in force", json)
 }
 

@@ -46,10 +46,12 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Check { policy, output } => check::run(&policy, output.json),
         Command::Apply(args) => apply::run(&client, &args),
         Command::Confirm { output } => confirm::confirm(&client, output.json),
-        Command::Rollback { revision, output } => confirm::rollback(&client, revision, output.json),
+        Command::Rollback { revision, force, output } => {
+            confirm::rollback(&client, revision, force, output.json)
+        }
         Command::Allow(args) => live::allow(&client, &args),
         Command::Deny(args) => live::deny(&client, &args),
-        Command::Revoke { id, output } => live::revoke(&client, &id, output.json),
+        Command::Revoke { id, force, output } => live::revoke(&client, &id, force, output.json),
         Command::Mode(args) => live::mode(&client, &args),
         Command::Status { output } => status::run(&client, output.json),
         Command::Devices { output } => devices::run(&client, output.json),

@@ -3,10 +3,15 @@
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
-use enforcer::api::Session;
+use enforcer::api::{Guard, Session};
 
 /// Most ancestors that are asked: sudo, a shell, tmux and sshd are few.
 const ANCESTORS: usize = 32;
+
+/// What a change must spare, unless it is meant.
+pub(super) fn guard(force: bool) -> Guard {
+    Guard { force, session: own() }
+}
 
 /// The SSH session that this command was typed into, if there is one.
 ///

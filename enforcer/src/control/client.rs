@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use super::MAX_BODY;
 use super::filter::{Filter, percent_encode};
 use crate::api::{
-    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, HistoryRow,
-    LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
+    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, Guard,
+    HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
 };
 use crate::exit::Exit;
 
@@ -178,10 +178,10 @@ impl Client {
     }
 
     /// Takes a change back.
-    pub async fn revoke(&self, id: &str) -> Result<LiveReport, Error> {
+    pub async fn revoke(&self, id: &str, guard: &Guard) -> Result<LiveReport, Error> {
         let mut path = "/v1/live/".to_owned();
         percent_encode(id, &mut path);
-        let (status, body) = self.request(Method::DELETE, &path, Bytes::new()).await?;
+        let (status, body) = self.request(Method::DELETE, &path, encode(guard)?).await?;
         answer(status, &body)
     }
 
@@ -192,10 +192,10 @@ impl Client {
     }
 
     /// Takes back what waits to be confirmed, or applies an earlier revision again.
-    pub async fn rollback(&self, revision: Option<u64>) -> Result<Decided, Error> {
+    pub async fn rollback(&self, revision: Option<u64>, guard: &Guard) -> Result<Decided, Error> {
         let query = revision.map(|revision| format!("?revision={revision}")).unwrap_or_default();
         let path = format!("/v1/rollback{query}");
-        let (status, body) = self.request(Method::POST, &path, Bytes::new()).await?;
+        let (status, body) = self.request(Method::POST, &path, encode(guard)?).await?;
         answer(status, &body)
     }
 

@@ -15,8 +15,8 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
-    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, HistoryRow,
-    LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
+    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, Guard,
+    HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
 };
 use crate::audit::Who;
 
@@ -88,6 +88,8 @@ pub enum Input {
     Revoke {
         /// Id of the change.
         id: String,
+        /// What must not be cut off.
+        guard: Guard,
         /// Who asks.
         peer: Peer,
         /// What was revoked.
@@ -105,6 +107,8 @@ pub enum Input {
     Rollback {
         /// Which one; the one before if absent.
         revision: Option<u64>,
+        /// What must not be cut off.
+        guard: Guard,
         /// Who asks.
         peer: Peer,
         /// What is in force.

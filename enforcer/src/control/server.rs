@@ -28,7 +28,7 @@ use super::filter::Filter;
 use super::hub::Hub;
 use super::listen::Socket;
 use super::{Input, Inputs, MAX_BODY, Peer};
-use crate::api::{ApplyReport, Failure, PolicyBundle};
+use crate::api::{ApplyReport, Failure, Guard, PolicyBundle};
 use crate::exit::Exit;
 
 /// Time for a request to arrive and be answered; following events has no limit.
@@ -232,8 +232,10 @@ async fn revoke(
     State(core): State<Core>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Path(id): Path<String>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer {
-    let report = core.ask(|reply| Input::Revoke { id, peer, reply }).await??;
+    let guard = guard(body)?;
+    let report = core.ask(|reply| Input::Revoke { id, guard, peer, reply }).await??;
     Ok(json(&report))
 }
 
@@ -253,9 +255,11 @@ async fn rollback(
     State(core): State<Core>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     query: Result<Query<RollbackQuery>, QueryRejection>,
+    body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let Query(RollbackQuery { revision }) = query.map_err(bad_query)?;
-    let decided = core.ask(|reply| Input::Rollback { revision, peer, reply }).await??;
+    let guard = guard(body)?;
+    let decided = core.ask(|reply| Input::Rollback { revision, guard, peer, reply }).await??;
     Ok(json(&decided))
 }
 
@@ -374,6 +378,14 @@ fn bad_body(rejection: BytesRejection) -> Refusal {
 fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
     let body = body.map_err(bad_body)?;
     serde_json::from_slice(&body).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))
+}
+
+/// A body that may be left out.
+fn guard(body: Result<Bytes, BytesRejection>) -> Result<Guard, Refusal> {
+    match body {
+        Ok(body) if body.is_empty() => Ok(Guard::default()),
+        body => parse(body),
+    }
 }
 
 /// A JSON body with a newline, so that a terminal's prompt stands where it should.

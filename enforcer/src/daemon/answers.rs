@@ -22,7 +22,7 @@ use crate::control::hub::timestamp;
 use crate::exit::Exit;
 use crate::image::HostImage;
 use crate::policy::live::{Change, What};
-use crate::policy::{Mode, explain, write};
+use crate::policy::{Mode, Unknown, explain, write};
 
 impl Core {
     /// Answers everything but a detach. Whoever asked may have gone: no concern of the core.
@@ -49,12 +49,12 @@ impl Core {
                 let answer = self.change_for(&peer.who(), request).await;
                 drop(reply.send(answer));
             }
-            Input::Revoke { id, peer, reply } => {
-                drop(reply.send(self.revoke_for(&peer.who(), &id)));
+            Input::Revoke { id, guard, peer, reply } => {
+                drop(reply.send(self.revoke_for(&peer.who(), &id, guard).await));
             }
             Input::Confirm { peer, reply } => drop(reply.send(self.confirm_for(&peer.who()))),
-            Input::Rollback { revision, peer, reply } => {
-                drop(reply.send(self.roll_back_for(&peer.who(), revision)));
+            Input::Rollback { revision, guard, peer, reply } => {
+                drop(reply.send(self.roll_back_for(&peer.who(), revision, guard).await));
             }
             Input::Explain { request, reply } => drop(reply.send(self.explain(&request))),
             Input::Revision { revision, reply } => {
@@ -370,9 +370,9 @@ fn groups(names: &InForce) -> Vec<GroupStatus> {
         rules: group.allow.len() + group.deny.len(),
     });
     let unknown = GroupStatus {
-        name: "unknown".into(),
+        name: Unknown::NAME.into(),
         mode: names.policy.unknown.mode.to_string(),
-        until: None,
+        until: names.policy.unknown.timed.and_then(|timed| wall_time(timed.until)),
         default: names.policy.unknown.default.to_string(),
         members: 0,
         rules: 0,

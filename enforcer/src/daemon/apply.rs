@@ -9,9 +9,10 @@ use log::{error, info};
 use super::confirm::Unconfirmed;
 use super::core::{Core, now};
 use super::in_force::{InForce, read_bundle};
+use super::session::CONFIRM_OR_FORCE;
 use super::state::Saved;
 use super::{Error, failure};
-use crate::api::{ApplyReport, Failure, PolicyBundle};
+use crate::api::{ApplyReport, Failure, Guard, PolicyBundle};
 use crate::exit::Exit;
 use crate::policy::{Site, diff, report};
 
@@ -60,8 +61,8 @@ impl Core {
         if order.dry_run || (same && self.is_for(&next.site)) {
             return Ok(answer);
         }
-        if !order.force && order.confirm.is_none() {
-            self.spare_session(order.session, &next).await?;
+        if order.confirm.is_none() {
+            self.spare_session(order.guard, &next, CONFIRM_OR_FORCE).await?;
         }
         let revision = self.in_force.revision + u64::from(next.digest != self.in_force.digest);
         let next = InForce { revision, since: now(), ..next };
@@ -145,9 +146,8 @@ impl Core {
 /// How a policy is to be applied.
 struct Order {
     dry_run: bool,
-    force: bool,
     confirm: Option<Duration>,
-    session: Option<crate::api::Session>,
+    guard: Guard,
 }
 
 impl Order {
@@ -163,9 +163,8 @@ impl Order {
         }
         Ok(Self {
             dry_run: bundle.dry_run,
-            force: bundle.force,
             confirm: bundle.confirm.map(|seconds| Duration::from_secs(seconds.into())),
-            session: bundle.session,
+            guard: Guard { force: bundle.force, session: bundle.session },
         })
     }
 }

@@ -10,8 +10,9 @@ use log::{error, info, warn};
 use super::apply::saved;
 use super::core::{Core, now};
 use super::in_force::{InForce, read_bundle};
+use super::session::FORCE;
 use super::{Error, boot_clock, failure};
-use crate::api::{Change, Decided, Failure, PolicyBundle};
+use crate::api::{Change, Decided, Failure, Guard, PolicyBundle};
 use crate::audit::{Action, Entry, Who};
 use crate::control::hub::timestamp;
 use crate::exit::Exit;
@@ -94,14 +95,15 @@ impl Core {
     }
 
     /// Goes back to an earlier policy, and writes it into the trail.
-    pub(super) fn roll_back_for(
+    pub(super) async fn roll_back_for(
         &mut self,
         who: &Who,
         revision: Option<u64>,
+        guard: Guard,
     ) -> Result<Decided, Failure> {
         let old = self.in_force.revision;
         self.announce(who, Action::Rollback, "")?;
-        let outcome = self.roll_back(who, revision);
+        let outcome = self.roll_back(who, revision, guard).await;
         self.trail(who, Action::Rollback, old, &outcome);
         outcome
     }
@@ -145,12 +147,19 @@ impl Core {
     }
 
     /// Takes back what waits to be confirmed, or applies an earlier revision again.
-    fn roll_back(&mut self, who: &Who, revision: Option<u64>) -> Result<Decided, Failure> {
+    async fn roll_back(
+        &mut self,
+        who: &Who,
+        revision: Option<u64>,
+        guard: Guard,
+    ) -> Result<Decided, Failure> {
         self.return_if_overdue();
-        if self.pending.is_some() {
+        if let Some(pending) = &self.pending {
+            let previous = Arc::clone(&pending.previous);
             if revision.is_some() {
                 self.refuse_while_unconfirmed()?;
             }
+            self.spare_session(guard, &previous, FORCE).await?;
             self.return_to_previous("taken back").map_err(|e| failure(&e))?;
             return Ok(
                 self.decided(format!("revision {} is in force again", self.in_force.revision))
@@ -166,6 +175,7 @@ impl Core {
         let aside = Some(names.digest.clone()).filter(|digest| *digest != next.digest);
         let changes = diff(&names.written, &next.written);
         let next = InForce { revision: names.revision + 1, since: now(), aside, ..next };
+        self.spare_session(guard, &next, FORCE).await?;
         self.switch(next).map_err(|e| failure(&e))?;
         self.keep(who, Some(format!("rolled back to revision {earlier}")), &changes);
         Ok(self.decided(format!(

@@ -8,8 +8,9 @@ use log::{error, info, warn};
 
 use super::core::Core;
 use super::in_force::InForce;
+use super::session::FORCE;
 use super::{Error, failure};
-use crate::api::{Failure, LiveReport, LiveRequest};
+use crate::api::{Failure, Guard, LiveReport, LiveRequest};
 use crate::audit::{Action, Entry, Who};
 use crate::exit::Exit;
 use crate::image::Patch;
@@ -38,9 +39,14 @@ impl Core {
     }
 
     /// Takes a change back, and writes it into the trail.
-    pub(super) fn revoke_for(&mut self, who: &Who, id: &str) -> Result<LiveReport, Failure> {
+    pub(super) async fn revoke_for(
+        &mut self,
+        who: &Who,
+        id: &str,
+        guard: Guard,
+    ) -> Result<LiveReport, Failure> {
         self.announce(who, Action::Revoke, id)?;
-        let outcome = self.revoke(id);
+        let outcome = self.revoke(id, guard).await;
         let subject = match &outcome {
             Ok(report) => report.change.to_string(),
             Err(_) => id.to_owned(),
@@ -84,9 +90,7 @@ impl Core {
         }
         live.push(change.clone());
         let (next, patch) = self.beside(live)?;
-        if !request.force {
-            self.spare_session(request.session, &next).await?;
-        }
+        self.spare_session(request.guard, &next, FORCE).await?;
         self.put_beside(next, patch).map_err(|e| failure(&e))?;
         info!("{change} ({}), by {}", change.id, change.by);
         let notes = self.notes(&change);
@@ -94,7 +98,7 @@ impl Core {
     }
 
     /// Takes a change back.
-    fn revoke(&mut self, id: &str) -> Result<LiveReport, Failure> {
+    async fn revoke(&mut self, id: &str, guard: Guard) -> Result<LiveReport, Failure> {
         let begun = Instant::now();
         self.refuse_while_unconfirmed()?;
         let mut live = self.in_force.live.clone();
@@ -114,6 +118,7 @@ impl Core {
         };
         let change = live.remove(at);
         let (next, patch) = self.beside(live)?;
+        self.spare_session(guard, &next, FORCE).await?;
         self.put_beside(next, patch).map_err(|e| failure(&e))?;
         info!("revoked {change} ({})", change.id);
         Ok(self.report(change, Vec::new(), begun))

@@ -10,62 +10,96 @@ use jiff::Timestamp;
 use super::core::Core;
 use super::failure;
 use super::in_force::InForce;
-use crate::api::{Failure, Session};
+use crate::api::{Failure, Guard, Session};
 use crate::exit::Exit;
 use crate::image::HostImage;
+use crate::site::Link;
 use crate::site::way::Way;
+
+/// What an operator can do who means it.
+pub(super) const FORCE: &str = "give --force if you mean it";
+/// The same of an apply, which can also return by itself.
+pub(super) const CONFIRM_OR_FORCE: &str =
+    "give --confirm 90s, so that it returns by itself, or --force if you mean it";
+/// Most interfaces that may be on top of each other between the session and a protected one.
+const DEEPEST: usize = 8;
 
 impl Core {
     /// Refuses what would cut the operator's own session, where what is in force does not.
     pub(super) async fn spare_session(
         &self,
-        session: Option<Session>,
+        guard: Guard,
         next: &InForce,
+        hint: &str,
     ) -> Result<(), Failure> {
-        let Some(session) = session else { return Ok(()) };
+        let Guard { force: false, session: Some(session) } = guard else { return Ok(()) };
         let way = self.kernel.way_to(session.peer.ip()).await.map_err(|e| failure(&e.into()))?;
-        let Some(mut way) = way else { return Ok(()) };
-        if !self.guarded.iter().any(|guarded| guarded.index == way.interface) {
-            // A bridge: the session arrives at one of its ports.
-            let Some(port) = self.port_below(way.interface).await else { return Ok(()) };
-            way.interface = port;
-        }
-        if passes(&self.in_force, session, way) && !passes(next, session, way) {
-            return Err(Failure {
-                error: format!(
-                    "this would cut off your own session from {}, which arrives on {}",
-                    session.peer.ip(),
-                    next.interface(way.interface).unwrap_or("a protected interface")
-                ),
-                hint: Some(
-                    "give --confirm 90s, so that it returns by itself, or --force if you mean it"
-                        .into(),
-                ),
-                exit: Exit::Problems as u8,
-            });
-        }
-        Ok(())
-    }
-
-    /// A protected interface that is a port of the interface `upper`.
-    async fn port_below(&self, upper: u32) -> Option<u32> {
-        let links = self.kernel.links().await.ok()?;
-        let upper = &links.iter().find(|link| link.index == upper)?.name;
-        let is_below = |name: &str| {
-            std::path::Path::new("/sys/class/net")
-                .join(upper)
-                .join(format!("lower_{name}"))
-                .exists()
-        };
-        self.guarded.iter().find(|guarded| is_below(&guarded.name)).map(|guarded| guarded.index)
+        let Some(way) = way else { return Ok(()) };
+        let links = self.kernel.links().await.map_err(|e| failure(&e.into()))?;
+        let guarded: Vec<u32> = self.guarded.iter().map(|guarded| guarded.index).collect();
+        let cut = arrivals(&links, &guarded, way.interface).into_iter().find(|arrival| {
+            passes(&self.in_force, session, way, arrival) && !passes(next, session, way, arrival)
+        });
+        let Some(arrival) = cut else { return Ok(()) };
+        let interface = next.interface(arrival.interface).unwrap_or("a protected interface");
+        let peer = session.peer.ip();
+        Err(Failure {
+            error: format!(
+                "this would cut off your own session from {peer}, which arrives on {interface}"
+            ),
+            hint: Some(hint.into()),
+            exit: Exit::Problems as u8,
+        })
     }
 }
 
+/// How a frame may arrive at a protected interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Arrival {
+    /// Index of the protected interface.
+    interface: u32,
+    /// Its VLAN ids, outermost first; 0 for none.
+    vlans: [u16; 2],
+}
+
+/// How frames that come out of `upper` may arrive: at any protected port below its bridges, with
+/// the tags of the VLAN devices in between. Behind a bridge they may come without a tag, too: the
+/// bridge may add it.
+fn arrivals(links: &[Link], guarded: &[u32], upper: u32) -> Vec<Arrival> {
+    let mut found = Vec::new();
+    let mut looked_at = vec![Arrival { interface: upper, vlans: [0, 0] }];
+    for _ in 0..DEEPEST {
+        let mut below = Vec::new();
+        for at in looked_at {
+            if guarded.contains(&at.interface) {
+                found.push(at);
+                continue;
+            }
+            let Some(link) = links.iter().find(|link| link.index == at.interface) else { continue };
+            let vlans = match link.vlan {
+                // What has two tags already and gets a third is dropped as such.
+                Some(id) => [id, at.vlans[0]],
+                None => at.vlans,
+            };
+            below.extend(link.lower.map(|interface| Arrival { interface, vlans }));
+            let ports = links.iter().filter(|port| port.controller == Some(link.index));
+            for interface in ports.map(|port| port.index) {
+                below.push(Arrival { interface, vlans });
+                if vlans != [0, 0] {
+                    below.push(Arrival { interface, vlans: [0, 0] });
+                }
+            }
+        }
+        looked_at = below;
+    }
+    found
+}
+
 /// Whether frames of the session pass.
-fn passes(names: &InForce, session: Session, way: Way) -> bool {
+fn passes(names: &InForce, session: Session, way: Way, arrival: &Arrival) -> bool {
     let mut flow = Flow::NEW;
     flow.class = Class::Ip;
-    flow.interface = way.interface;
+    (flow.interface, flow.vlans) = (arrival.interface, arrival.vlans);
     flow.source_mac = way.mac.map_or(0, |mac| wire::mac(mac.0));
     flow.protocol = protocol::TCP;
     (flow.source_port, flow.destination_port) = (session.peer.port(), session.local.port());
@@ -85,4 +119,47 @@ fn passes(names: &InForce, session: Session, way: Way) -> bool {
     let now = Timestamp::now().as_second();
     let case = HostImage::new(&names.compiled.image, now).judge(flow);
     case.decision.verdict != Verdict::Drop
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn link(index: u32, lower: u32, controller: u32, vlan: u16) -> Link {
+        Link {
+            index,
+            lower: Some(lower).filter(|index| *index != 0),
+            controller: Some(controller).filter(|index| *index != 0),
+            vlan: Some(vlan).filter(|id| *id != 0),
+            ..Link::default()
+        }
+    }
+
+    fn at(interface: u32, vlans: [u16; 2]) -> Arrival {
+        Arrival { interface, vlans }
+    }
+
+    #[test]
+    fn a_session_arrives_below_vlans_and_bridges() {
+        // lan0 (2) with VLAN 20 (5), and in it 30 (6); br0 (7) of lan1 (3) and lan2 (4), with VLAN 40 (8).
+        let links = [
+            link(2, 0, 0, 0),
+            link(3, 0, 7, 0),
+            link(4, 0, 7, 0),
+            link(5, 2, 0, 20),
+            link(6, 5, 0, 30),
+            link(7, 0, 0, 0),
+            link(8, 7, 0, 40),
+        ];
+        let guarded = [2, 3];
+        assert_eq!(arrivals(&links, &guarded, 2), [at(2, [0, 0])]);
+        assert_eq!(arrivals(&links, &guarded, 5), [at(2, [20, 0])]);
+        assert_eq!(arrivals(&links, &guarded, 6), [at(2, [20, 30])]);
+        assert_eq!(arrivals(&links, &guarded, 7), [at(3, [0, 0])]);
+        assert_eq!(arrivals(&links, &guarded, 8), [at(3, [40, 0]), at(3, [0, 0])]);
+        assert_eq!(arrivals(&links, &guarded, 9), []);
+        // Two that are on top of each other, as no kernel has them.
+        let round = [link(5, 6, 0, 1), link(6, 5, 0, 2)];
+        assert_eq!(arrivals(&round, &guarded, 5), []);
+    }
 }

@@ -10,7 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::address::{Complaint, quoted};
 use super::{
-    Device, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set, Timed, To,
+    Device, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set, Timed,
+    To, Unknown,
 };
 
 /// Most changes at a time: what stands longer than a day belongs into the policy file.
@@ -122,12 +123,16 @@ pub fn with_live(policy: &Policy, changes: &[Change]) -> Result<Policy, (usize, 
 fn apply(policy: &mut Policy, change: &Change) -> Result<(), Complaint> {
     let named = policy.groups.iter().position(|group| group.name == change.target);
     if let What::Mode { mode } = change.what {
-        let Some(group) = named.and_then(|index| policy.groups.get_mut(index)) else {
-            return Err(unknown_group(policy, &change.target));
+        let group = named.and_then(|index| policy.groups.get_mut(index));
+        let (old, timed) = match group {
+            Some(group) => (&mut group.mode, &mut group.timed),
+            None if change.target == Unknown::NAME => {
+                (&mut policy.unknown.mode, &mut policy.unknown.timed)
+            }
+            None => return Err(unknown_group(policy, &change.target)),
         };
-        let afterwards = group.mode;
-        group.mode = mode;
-        group.timed = change.until.map(|until| Timed { until, afterwards });
+        let afterwards = std::mem::replace(old, mode);
+        *timed = change.until.map(|until| Timed { until, afterwards });
         return Ok(());
     }
     let rule = rule(policy, change)?;

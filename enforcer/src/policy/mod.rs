@@ -83,7 +83,7 @@ pub struct Problem {
 }
 
 /// A MAC address, as six bytes in transmission order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
 /// An inclusive range of addresses of one family, as numbers in host order.
@@ -187,10 +187,7 @@ pub struct Group {
 impl Group {
     /// The mode at `now`, in seconds since 1970-01-01 UTC.
     pub fn mode_at(&self, now: i64) -> Mode {
-        match self.timed {
-            Some(timed) if timed.until <= now => timed.afterwards,
-            _ => self.mode,
-        }
+        Timed::mode_at(self.timed, self.mode, now)
     }
 }
 
@@ -201,6 +198,16 @@ pub struct Timed {
     pub until: i64,
     /// What holds from then on.
     pub afterwards: Mode,
+}
+
+impl Timed {
+    /// What holds at `now`, in seconds since 1970-01-01 UTC, of `mode` and its end.
+    fn mode_at(timed: Option<Self>, mode: Mode, now: i64) -> Mode {
+        match timed {
+            Some(timed) if timed.until <= now => timed.afterwards,
+            _ => mode,
+        }
+    }
 }
 
 /// The remote end that a rule names.
@@ -298,11 +305,23 @@ pub struct Unknown {
     pub default: DefaultVerdict,
     /// What happens to refused frames.
     pub mode: Mode,
+    /// When the mode ends, if it does.
+    pub timed: Option<Timed>,
+}
+
+impl Unknown {
+    /// The name in place of a group's, in commands and events.
+    pub const NAME: &str = "unknown";
+
+    /// The mode at `now`, in seconds since 1970-01-01 UTC.
+    pub fn mode_at(&self, now: i64) -> Mode {
+        Timed::mode_at(self.timed, self.mode, now)
+    }
 }
 
 impl Default for Unknown {
     fn default() -> Self {
-        Self { default: DefaultVerdict::Pass, mode: Mode::Enforce }
+        Self { default: DefaultVerdict::Pass, mode: Mode::Enforce, timed: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an operator asks the daemon for, without a process a command.
 
-use enforcer::api::{LiveRequest, PolicyBundle, Status};
+use enforcer::api::{Guard, LiveRequest, PolicyBundle, Status};
 use enforcer::control::client::{Client, Error};
 use tokio::runtime::{Builder, Runtime};
 
@@ -44,7 +44,7 @@ impl Operator {
         if state.beside.contains(&change) {
             return self.revoke(change);
         }
-        let request = LiveRequest { change: change.change(), force: false, session: None };
+        let request = LiveRequest { change: change.change(), guard: Guard::default() };
         self.runtime.block_on(self.client.change(&request))?;
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Operator {
     fn revoke(&self, change: Beside) -> Result<(), Error> {
         let live = self.runtime.block_on(self.client.status())?.live;
         let own = live.iter().find(|live| change.is(live)).expect("it was made");
-        self.runtime.block_on(self.client.revoke(&own.id))?;
+        self.runtime.block_on(self.client.revoke(&own.id, &Guard::default()))?;
         Ok(())
     }
 }

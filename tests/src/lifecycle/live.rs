@@ -1,13 +1,11 @@
 //! Changes by command, beside the policy file.
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::POLICY;
 use crate::harness::{
-    Daemon, Finished, Lab,
+    Daemon, Lab,
     programs::{self, Server},
-    topology::{DEV1, DEV1_MAC, DEV2_MAC, HOSTILE, UPDATES},
+    topology::{DEV1_MAC, DEV2_MAC, HOSTILE, UPDATES},
     wait_until,
 };
 
@@ -169,45 +167,28 @@ fn a_mode_returns_by_itself_and_its_events_say_what_it_was() {
     assert!(daemon.log().contains("ended: mode beds: observe"), "{}", daemon.log());
 }
 
-/// The command as an operator types it over SSH from a device.
-fn over_ssh(daemon: &Daemon<'_>, lab: &Lab, words: &[&str]) -> Finished {
-    let socket = daemon.path("enforcer.sock").display().to_string();
-    let session = format!("SSH_CONNECTION={DEV1} 51234 {UPDATES} 80");
-    let binary = crate::harness::daemon::binary();
-    let fixed = [session.as_str(), &binary, "--socket", &socket];
-    lab.gw.run("env", &[&fixed, words].concat(), Duration::from_secs(20))
-}
-
+/// For everybody who is in no group, too.
 #[test]
-fn nobody_saws_off_the_branch_that_he_sits_on() {
-    let lab = Lab::gateway("branch");
+fn unknown_devices_are_shut_out_and_let_in_again() {
+    let lab = Lab::gateway("live-unknown");
     let _server = Server::start(&lab.internet, "x", &[80], &[]);
-    let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
+    let policy = POLICY.replace("00:1b:44/24", "02:00:00:00:00:99");
+    let daemon = Daemon::start(&lab.gw, &["lan0"], &policy);
     let reach = || programs::connects(&lab.dev1, UPDATES, 80);
-    assert!(reach());
-    let cut = daemon.write("cut.toml", &POLICY.replace("tcp/80", "tcp/8080"));
-    let cut = cut.display().to_string();
-    for words in [
-        ["apply", &cut].as_slice(),
-        &["deny", "beds", UPDATES],
-        &["mode", "beds", "quarantine"],
-        &["mode", "beds", "quarantine", "--for", "1h"],
-    ] {
-        let refused = over_ssh(&daemon, &lab, words);
-        assert_eq!(refused.code, Some(1), "{words:?}: {refused:?}");
-        assert!(refused.stderr.contains("cut off your own session from 10.20.0.11"), "{refused:?}");
-        assert!(refused.stderr.contains("--force"), "{refused:?}");
-        assert!(reach(), "{words:?}");
-    }
-    assert_eq!(daemon.status()["policy"]["revision"], 1);
-    // What does not cut it off, and what somebody else does.
-    assert!(over_ssh(&daemon, &lab, &["allow", "beds", HOSTILE]).success());
-    assert!(over_ssh(&daemon, &lab, &["deny", "beds", HOSTILE]).success());
-    let meant = over_ssh(&daemon, &lab, &["mode", "beds", "quarantine", "--force"]);
-    assert!(meant.success(), "{meant:?}");
+    let generation = daemon.status()["policy"]["generation"].clone();
+    assert!(reach(), "the default for unknown devices");
+    change(&daemon, &["mode", "unknown", "quarantine", "--for", "3s", "--reason", "worm"]);
     assert!(!reach());
-    // Cut off already: nothing to spare.
-    assert!(over_ssh(&daemon, &lab, &["deny", "beds", UPDATES]).success());
-    assert!(over_ssh(&daemon, &lab, &["mode", "beds", "enforce"]).success());
-    assert!(over_ssh(&daemon, &lab, &["apply", "--confirm", "60s", &cut]).success());
+    let group = |status: &Value| {
+        let groups = status["groups"].as_array().expect("a list");
+        groups.iter().find(|group| group["name"] == "unknown").expect("it is listed").clone()
+    };
+    let status = daemon.status();
+    assert_eq!(group(&status)["mode"], "quarantine", "{status}");
+    assert!(group(&status)["until"].is_string(), "{status}");
+    assert_eq!(status["policy"]["generation"], generation, "no program was loaded");
+    wait_until("it ends by itself", || reach().then_some(()));
+    wait_until("the daemon forgets it", || {
+        (group(&daemon.status())["mode"] == "enforce").then_some(())
+    });
 }

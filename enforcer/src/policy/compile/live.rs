@@ -6,7 +6,9 @@ use enforcer_common::image::{ABSENT, GroupEntry, Line, top};
 use super::tree::{Builder, Limits};
 use super::{Compiled, CompiledRule, descriptor, each_range, image_mode, no_rules};
 use crate::image::Patch;
-use crate::policy::{DefaultVerdict, Group, Policy, Problem, Range, Rule, Site};
+use crate::policy::{
+    DefaultVerdict, Group, Mode, Policy, Problem, Range, Rule, Site, Timed, Unknown,
+};
 
 /// Lines that an image has in reserve, 64 bytes each.
 pub const SPARE_LINES: u32 = 4096;
@@ -23,13 +25,17 @@ pub fn patch(
     new: &Policy,
     site: &Site,
 ) -> Option<(Compiled, Patch)> {
-    if old.groups.len() != new.groups.len() || old.unknown != new.unknown {
+    if old.groups.len() != new.groups.len() {
         return None;
     }
     let first = before.image.len() as u32;
     let mut builder = Builder::behind(first);
     let mut rules = before.rules.clone();
     let mut entries = Vec::new();
+    let first_entry = before.image.layout.groups as usize * 8;
+    if old.unknown != new.unknown {
+        entries.push((first_entry, unknown(&mut builder, new.unknown, site).0));
+    }
     for (index, (was, group)) in old.groups.iter().zip(&new.groups).enumerate() {
         if was.name != group.name
             || was.device_of != group.device_of
@@ -40,7 +46,7 @@ pub fn patch(
         if was == group {
             continue;
         }
-        let at = before.image.layout.groups as usize * 8 + index + 1;
+        let at = first_entry + index + 1;
         let current = GroupEntry(before.image.word(at)?);
         let line = match current.descriptor() {
             ABSENT => None,
@@ -108,24 +114,53 @@ pub(super) fn entry(
         .filter(|(_, rule)| rule.live)
         .map(|(at, rule)| (number(at), at.allow, rule))
         .collect();
-    let timed = group.timed.filter(|timed| timed.until > site.now);
-    let mode = group.mode_at(site.now);
-    let mut line = written.unwrap_or_else(no_rules);
-    let mut live_line = 0;
+    let mut live_line = None;
     if !live.is_empty() {
         builder.limits = Limits::LIVE;
         let descriptor = descriptor(builder, group, &live, site);
         builder.limits = Limits::WRITTEN;
-        live_line = builder.append([descriptor?]);
+        live_line = Some(builder.append([descriptor?]));
     }
-    line.set_word(top::LIVE, live_line);
-    let until = timed.map_or(0, |timed| u32::try_from(timed.until).unwrap_or(u32::MAX));
-    line.set_word(top::UNTIL, until);
-    let has_line = written.is_some() || live_line != 0 || timed.is_some();
-    let descriptor = if has_line { builder.append([line]) } else { ABSENT };
-    let pass = group.default == DefaultVerdict::Pass;
-    let entry = GroupEntry::new(descriptor, image_mode(mode), pass);
-    Ok(timed.map_or(entry, |timed| entry.until(image_mode(timed.afterwards))))
+    let lines = Descriptors { written, live: live_line };
+    Ok(end(builder, lines, (group.mode_at(site.now), group.timed), group.default, site))
+}
+
+/// The entry of the devices that are in no group.
+pub(super) fn unknown(builder: &mut Builder, unknown: Unknown, site: &Site) -> GroupEntry {
+    let modes = (unknown.mode_at(site.now), unknown.timed);
+    end(builder, Descriptors::default(), modes, unknown.default, site)
+}
+
+/// A group's rules in the image.
+#[derive(Default)]
+struct Descriptors {
+    /// The descriptor of those of the policy file.
+    written: Option<Line>,
+    /// The line of the descriptor of the live ones.
+    live: Option<u32>,
+}
+
+/// The entry of a group, and the descriptor that it needs for its live rules and the end of its
+/// mode.
+fn end(
+    builder: &mut Builder,
+    Descriptors { written, live }: Descriptors,
+    (mode, timed): (Mode, Option<Timed>),
+    default: DefaultVerdict,
+    site: &Site,
+) -> GroupEntry {
+    let timed = timed.filter(|timed| timed.until > site.now);
+    let descriptor = if written.is_some() || live.is_some() || timed.is_some() {
+        let mut line = written.unwrap_or_else(no_rules);
+        line.set_word(top::LIVE, live.unwrap_or(0));
+        let until = timed.map_or(0, |timed| u32::try_from(timed.until).unwrap_or(u32::MAX));
+        line.set_word(top::UNTIL, until);
+        builder.append([line])
+    } else {
+        ABSENT
+    };
+    let entry = GroupEntry::new(descriptor, image_mode(mode), default == DefaultVerdict::Pass);
+    timed.map_or(entry, |timed| entry.until(image_mode(timed.afterwards)))
 }
 
 /// The group's deny rules that take something from an allow rule of it.

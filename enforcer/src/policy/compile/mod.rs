@@ -17,9 +17,7 @@ use enforcer_common::image::{
     essential, flag, kind, top,
 };
 
-use super::{
-    DefaultVerdict, Essential, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, To,
-};
+use super::{Essential, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, To};
 use crate::image::Image;
 use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
 pub use sources::Slot;
@@ -151,9 +149,7 @@ fn groups(
             ),
         });
     }
-    let unknown = policy.unknown;
-    let pass = unknown.default == DefaultVerdict::Pass;
-    let mut entries = vec![GroupEntry::new(ABSENT, image_mode(unknown.mode), pass)];
+    let mut entries = vec![live::unknown(builder, policy.unknown, site)];
     for (index, (group, line)) in policy.groups.iter().zip(descriptors).enumerate() {
         let of = |rule: CompiledRule| {
             numbers.push(Some(rule));

@@ -114,6 +114,16 @@ fn a_mode_has_an_end() {
 }
 
 #[test]
+fn devices_in_no_group_have_a_mode() {
+    let mode = What::Mode { mode: Mode::Quarantine };
+    let change = Change { until: Some(1000), ..change("unknown", mode) };
+    let after = with_live(&policy(), std::slice::from_ref(&change)).unwrap();
+    assert_eq!(after.unknown.mode_at(999), Mode::Quarantine);
+    assert_eq!(after.unknown.mode_at(1000), policy().unknown.mode);
+    assert_eq!(after.groups, policy().groups);
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     for (change, message) in [
         (allow("bets", "any", "any"), "there is no group and no device `bets`"),

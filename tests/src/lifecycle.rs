@@ -5,7 +5,9 @@
 //! - `watch`: programs, pins and interfaces that somebody removes, renames or moves
 //! - `confirm`: policies that return unless they are confirmed, and earlier revisions
 //! - `faults`: a full disk, no BTF, a daemon that hangs, tables that somebody writes to
+//! - `forged`: pins that are not what their names say, or that others may use
 //! - `live`: changes by command
+//! - `start`: a start that is killed at any of its system calls
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `privilege`: what the daemon may do, whoever runs it
 //! - `refuse`: starts that must not happen, and what stays in force then
@@ -15,9 +17,11 @@ mod audit;
 mod backstop;
 mod confirm;
 mod faults;
+mod forged;
 mod live;
 mod privilege;
 mod refuse;
+mod start;
 mod survive;
 mod tags;
 mod tamper;

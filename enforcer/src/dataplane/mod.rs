@@ -3,9 +3,11 @@
 //! - [`pins`]: what is pinned, and where
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - [`events`]: the ring buffer
+//! - `foreign`: pins that are not what their names say
 //! - `kept`: descriptors of what is pinned
 //! - `links`: what attaches the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
+//! - `object`: what bpf(2) tells of an object behind a pin
 //! - [`offload`]: VLAN tags that hardware removes before XDP sees the frame
 //! - `probe`: runs of the program in force that leave no trace
 //!
@@ -13,10 +15,12 @@
 
 mod error;
 pub mod events;
+mod foreign;
 pub mod generation;
 mod kept;
 mod links;
 mod memory;
+mod object;
 pub mod offload;
 pub mod pins;
 mod probe;

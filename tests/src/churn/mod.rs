@@ -8,7 +8,7 @@
 //! - `replace`: policies and live changes one after the other
 //! - `confirm`: a policy that nobody confirmed
 //! - `killed`: kill -9 at random moments
-//! - `syscalls`: kill at every bpf(2) call of a change
+//! - `syscalls`: kill at every bpf(2) call of a change, and of a start that adopts
 //! - `versions`: upgrades and downgrades
 mod confirm;
 mod judge;

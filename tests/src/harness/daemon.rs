@@ -112,6 +112,19 @@ impl<'a> Daemon<'a> {
         self.bpffs.join(version).join(name)
     }
 
+    /// Names of its pins, below the directory of the ABI version; none without that.
+    ///
+    /// # Panics
+    /// When a name is not UTF-8.
+    #[track_caller]
+    pub fn pinned(&self) -> Vec<String> {
+        let pins = fs::read_dir(self.pin("")).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            pins.map(|pin| pin.file_name().into_string().expect("plain")).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Starts the process and waits until it enforces.
     ///
     /// # Panics
@@ -147,8 +160,12 @@ impl<'a> Daemon<'a> {
         self.begin_by(&[]);
     }
 
+    /// The same by way of another program.
+    ///
+    /// # Panics
+    /// When it runs already.
     #[track_caller]
-    fn begin_by(&mut self, by: &[&str]) {
+    pub fn begin_by(&mut self, by: &[&str]) {
         assert!(self.process.is_none(), "the daemon runs already");
         let words = [by, &[self.binary.as_str()]].concat();
         self.process = Some(spawn(self.netns, self.dir.path(), &words));

@@ -16,16 +16,23 @@ use super::pins::Pins;
 pub(super) struct Kept(BTreeMap<PathBuf, OwnedFd>);
 
 impl Kept {
-    /// Keeps what is pinned now, and no longer what is not: for after a change of our own.
+    /// Keeps what is pinned now, for after a change of our own. What is held and no longer pinned stays
+    /// held: nobody here has removed it.
     pub(super) fn refresh(&mut self, pins: &Pins) {
-        let mut found = BTreeMap::new();
         for path in super::pins::contents(pins.dir()) {
             match open(&path) {
-                Ok(fd) => drop(found.insert(path, fd)),
+                Ok(fd) => drop(self.0.insert(path, fd)),
                 Err(e) => log::warn!("cannot hold {}: {e}", path.display()),
             }
         }
-        self.0 = found;
+    }
+
+    /// Lets the generations go that are in none of these directories.
+    pub(super) fn forget_generations(&mut self, pins: &Pins, but: &[PathBuf]) {
+        let is_kept = |path: &PathBuf| {
+            path.parent() == Some(pins.dir()) || but.iter().any(|dir| path.starts_with(dir))
+        };
+        self.0.retain(|path, _| is_kept(path));
     }
 
     /// The descriptor behind a pin.

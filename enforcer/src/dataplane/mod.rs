@@ -195,15 +195,22 @@ impl Dataplane {
     /// Removes the pins of generations that are not in force.
     fn forget_others(&mut self) {
         let previous = self.previous.as_ref().map(|generation| generation.number);
+        let needed = [Some(self.current.number), previous];
         for number in self.pins.generations() {
-            if number != self.current.number
-                && Some(number) != previous
+            if !needed.contains(&Some(number))
                 && let Err(e) = self.pins.remove_generation(number)
             {
                 warn!("generation {number} stays pinned: {e}");
             }
         }
+        let needed = needed.into_iter().flatten().map(|number| self.pins.generation(number));
+        self.kept.forget_generations(&self.pins, &needed.collect::<Vec<_>>());
         self.kept.refresh(&self.pins);
+    }
+
+    /// Whether all that is held is pinned where it was.
+    pub fn is_pinned(&self) -> bool {
+        self.kept.missing().is_empty()
     }
 
     /// Pins again what somebody removed or replaced; returns the paths that were not as they should

@@ -1,4 +1,5 @@
-//! Programs and links of somebody else, by bpf(2) itself: numbers of include/uapi/linux/bpf.h.
+//! Programs and links of somebody else, by bpf(2) itself: numbers of include/uapi/linux/bpf.h. And a
+//! file system of its own for pins.
 use std::{
     ffi::CString,
     io,
@@ -7,7 +8,10 @@ use std::{
         unix::ffi::OsStrExt as _,
     },
     path::Path,
+    process::Command,
 };
+
+use super::run;
 
 /// Commands.
 const PROG_LOAD: libc::c_long = 5;
@@ -91,4 +95,51 @@ fn bpf<T>(what: &str, command: libc::c_long, attribute: &T) -> Option<OwnedFd> {
     let fd = i32::try_from(result).expect("a descriptor fits");
     // SAFETY: the descriptor is new, and nobody else owns it.
     (fd > 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A BPF file system of its own; unmounted when this value goes.
+#[derive(Debug)]
+pub struct BpfFs(tempfile::TempDir);
+
+impl BpfFs {
+    /// Mounts one.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    #[track_caller]
+    pub fn mount() -> Self {
+        let fs = Self(tempfile::tempdir().expect("a temporary directory can be made"));
+        fs.remount();
+        fs
+    }
+
+    /// Where it is mounted.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Mounts a new one in its place.
+    ///
+    /// # Panics
+    /// When it cannot be mounted.
+    #[track_caller]
+    pub fn remount(&self) {
+        run("mount", &["-t", "bpf", "bpf", &self.0.path().display().to_string()]);
+    }
+
+    /// Unmounts it.
+    ///
+    /// # Panics
+    /// When it is not mounted.
+    #[track_caller]
+    pub fn unmount(&self) {
+        run("umount", &["--lazy", &self.0.path().display().to_string()]);
+    }
+}
+
+impl Drop for BpfFs {
+    fn drop(&mut self) {
+        // A test that failed may have left it without.
+        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
+    }
 }

@@ -10,7 +10,9 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Finished, Netns, Process, kernel::attached, tail::Tail, wait::DEADLINE, wait_until};
+use super::{
+    Finished, Netns, Process, bpf::BpfFs, kernel::attached, tail::Tail, wait::DEADLINE, wait_until,
+};
 
 /// Where bpffs is mounted.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -104,6 +106,19 @@ impl<'a> Daemon<'a> {
     /// Its directory of pins.
     pub fn bpffs(&self) -> &Path {
         &self.bpffs
+    }
+
+    /// Pins on another file system from the next start on.
+    ///
+    /// # Panics
+    /// When the settings cannot be written.
+    #[track_caller]
+    pub fn pin_below(&mut self, mounted: &BpfFs) {
+        let text = fs::read_to_string(self.path("enforcer.toml")).expect("it was written");
+        let place = mounted.path().join("enforcer");
+        let [usual, other] = [&self.bpffs, &place].map(|path| format!("bpffs = {path:?}"));
+        self.settings(&text.replace(&usual, &other));
+        self.bpffs = place;
     }
 
     /// A pin, below the directory of the ABI version.

@@ -10,6 +10,7 @@
 //! - `start`: a start that is killed at any of its system calls
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `privilege`: what the daemon may do, whoever runs it
+//! - `reboot`: what a reboot leaves, and the start after it
 //! - `refuse`: starts that must not happen, and what stays in force then
 //! - `tags`: VLAN tags that an interface would remove
 //! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
@@ -20,6 +21,7 @@ mod faults;
 mod forged;
 mod live;
 mod privilege;
+mod reboot;
 mod refuse;
 mod start;
 mod survive;

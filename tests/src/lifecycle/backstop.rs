@@ -12,7 +12,7 @@ use crate::harness::{
 };
 
 /// What no policy here lets out.
-const MARKER: &[u8] = b"must-not-leave-this-gateway";
+pub(super) const MARKER: &[u8] = b"must-not-leave-this-gateway";
 const CENTRAL_MAC: &str = "02:00:00:30:00:10";
 const BRIDGE_MAC: &str = "02:00:00:20:00:99";
 

@@ -5,10 +5,14 @@ use serde_json::json;
 
 use super::POLICY;
 use super::backstop::{forbidden, install, leaked};
-use super::watch::reaches;
 use crate::harness::{
-    Daemon, Lab, Sniffer, frames::Flood, kernel::bpftool, lacking, programs::Server, skip, strace,
-    topology::LAN0_MAC,
+    Daemon, Lab, Sniffer,
+    frames::Flood,
+    kernel::bpftool,
+    lacking,
+    programs::{self, Server},
+    skip, strace,
+    topology::{LAN0_MAC, UPDATES},
 };
 
 #[test]
@@ -41,7 +45,7 @@ fn a_first_start_that_ends_at_any_system_call() {
         assert_eq!(leaked(&sniffer), 0, "call {call}");
         daemon.run();
         whole(&daemon, &link, call);
-        assert_eq!(reaches(&lab.dev1), [true, false], "call {call}");
+        assert!(programs::connects(&lab.dev1, UPDATES, 80), "call {call}");
         assert_eq!(leaked(&sniffer), 0, "call {call}");
         // As after a boot: first shut, then without anything of ours.
         daemon.kill9();

@@ -6,9 +6,12 @@
 //! - `branch`: changes that would cut off whoever makes them
 //! - `confirm`: policies that return unless they are confirmed, and earlier revisions
 //! - `faults`: a full disk, no BTF, a daemon that hangs, tables that somebody writes to
+//! - `forged`: pins that are not what their names say, or that others may use
 //! - `live`: changes by command
+//! - `start`: a start that is killed at any of its system calls
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `privilege`: what the daemon may do, whoever runs it
+//! - `reboot`: what a reboot leaves, and the start after it
 //! - `refuse`: starts that must not happen, and what stays in force then
 //! - `tags`: VLAN tags that an interface would remove
 //! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
@@ -17,9 +20,12 @@ mod backstop;
 mod branch;
 mod confirm;
 mod faults;
+mod forged;
 mod live;
 mod privilege;
+mod reboot;
 mod refuse;
+mod start;
 mod survive;
 mod tags;
 mod tamper;

@@ -17,6 +17,10 @@ impl Core {
         if self.pending.is_some() || !self.watch.looks.is_multiple_of(LOOKS) {
             return;
         }
+        // What is not pinned cannot be compared; that it is not is told already.
+        if !self.dataplane.is_pinned() {
+            return;
+        }
         match self.dataplane.judges_by(&self.in_force.compiled.image) {
             Ok(true) => return,
             Ok(false) => {}

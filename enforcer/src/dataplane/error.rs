@@ -34,6 +34,16 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// A pin or its directory that others could use or change.
+    #[error("{} {what}", path.display())]
+    Exposed {
+        /// The pin or the directory.
+        path: PathBuf,
+        /// Who may use it.
+        what: String,
+        /// The command that ends it.
+        remedy: String,
+    },
     /// Not permitted.
     #[error("the kernel does not permit it ({0})")]
     NotPermitted(&'static str),
@@ -149,6 +159,10 @@ impl Error {
             Self::Foreign { path, .. } => {
                 format!("if nothing else uses it, remove it: rm -r {}", path.display())
             }
+            Self::Exposed { remedy, .. } => format!(
+                "somebody else may have used it: find out who, and if it is what it should be: \
+                 {remedy}"
+            ),
             Self::Program(ProgramError::LoadError { io_error, .. })
                 if matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) =>
             {

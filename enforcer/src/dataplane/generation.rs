@@ -53,7 +53,8 @@ impl Generation {
         for number in pins.generations() {
             let dir = pins.generation(number);
             let pinned = aya::programs::ProgramInfo::from_pin(dir.join("program"));
-            if pinned.is_ok_and(|info| info.id() == current) {
+            let is_whole = || [map::IMAGE, map::RULES].iter().all(|name| dir.join(name).exists());
+            if pinned.is_ok_and(|info| info.id() == current) && is_whole() {
                 let image = MapData::from_pin(dir.join(map::IMAGE)).map_err(Error::Map)?;
                 let lines = image.info().map_err(Error::Map)?.max_entries();
                 let image_bytes = u64::from(lines) * size_of::<Line>() as u64;
@@ -63,7 +64,7 @@ impl Generation {
                 return Ok(Some(Self { number, rules, image_bytes }));
             }
         }
-        warn!("program {current} is in force, and no pinned generation is that program");
+        warn!("program {current} is in force, and no whole pinned generation is that program");
         Ok(None)
     }
 

@@ -9,8 +9,7 @@ use aya::programs::{ProgramError, XdpMode};
 use enforcer_common::abi::program;
 use log::{info, warn};
 
-use super::kept::link_interface;
-use super::{Dataplane, Error, generation, offload};
+use super::{Dataplane, Error, generation, object, offload};
 
 /// How to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,7 +164,7 @@ impl Dataplane {
     /// Index of the interface that the link of interface `index` is on now; 0 when somebody detached
     /// it or the interface is gone, `None` when there is no such link.
     pub fn link_interface(&self, index: u32) -> Option<u32> {
-        link_interface(self.kept.get(&self.pins.link(index))?).ok()
+        object::link(self.kept.get(&self.pins.link(index))?).ok().map(|link| link.interface)
     }
 
     /// Renames the pin of a link whose interface has another index since it came back from another

@@ -3,9 +3,11 @@
 //! - [`pins`]: what is pinned, and where
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - [`events`]: the ring buffer
+//! - `foreign`: pins that are not what their names say
 //! - `kept`: descriptors of what is pinned
 //! - `links`: what attaches the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
+//! - `object`: what bpf(2) tells of an object behind a pin
 //! - [`offload`]: VLAN tags that hardware removes before XDP sees the frame
 //! - `probe`: runs of the program in force that leave no trace
 //!
@@ -13,10 +15,12 @@
 
 mod error;
 pub mod events;
+mod foreign;
 pub mod generation;
 mod kept;
 mod links;
 mod memory;
+mod object;
 pub mod offload;
 pub mod pins;
 mod probe;
@@ -192,15 +196,22 @@ impl Dataplane {
     /// Removes the pins of generations that are not in force.
     fn forget_others(&mut self) {
         let previous = self.previous.as_ref().map(|generation| generation.number);
+        let needed = [Some(self.current.number), previous];
         for number in self.pins.generations() {
-            if number != self.current.number
-                && Some(number) != previous
+            if !needed.contains(&Some(number))
                 && let Err(e) = self.pins.remove_generation(number)
             {
                 warn!("generation {number} stays pinned: {e}");
             }
         }
+        let needed = needed.into_iter().flatten().map(|number| self.pins.generation(number));
+        self.kept.forget_generations(&self.pins, &needed.collect::<Vec<_>>());
         self.kept.refresh(&self.pins);
+    }
+
+    /// Whether all that is held is pinned where it was.
+    pub fn is_pinned(&self) -> bool {
+        self.kept.missing().is_empty()
     }
 
     /// Pins again what somebody removed or replaced; returns the paths that were not as they should

@@ -13,19 +13,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use aya::maps::MapInfo;
-use enforcer_common::abi::{self, map};
+use enforcer_common::abi;
 
-use super::Error;
+use super::{Error, foreign};
 
 /// `BPF_FS_MAGIC` in include/uapi/linux/magic.h.
 const BPF_FS: i64 = 0xcafe_4a11;
-/// Kernel numbers of map types, include/uapi/linux/bpf.h.
-const ARRAY: u32 = 2;
-const PROG_ARRAY: u32 = 3;
-const PERCPU_ARRAY: u32 = 6;
-const LRU_HASH: u32 = 9;
-const RINGBUF: u32 = 27;
 
 /// The pin directory, held by this process alone.
 #[derive(Debug)]
@@ -47,7 +40,7 @@ impl Pins {
         let dir = root.join(format!("v{}", abi::ABI_VERSION));
         let lock = prepare(root, &dir)?;
         let pins = Self { root: root.into(), dir, _lock: lock };
-        pins.check()?;
+        foreign::check(&pins)?;
         Ok(pins)
     }
 
@@ -134,61 +127,6 @@ impl Pins {
         remove(&self.root)?;
         Ok(removed)
     }
-
-    /// Refuses pins that are not ours: aya would use them without a look.
-    fn check(&self) -> Result<(), Error> {
-        for (name, kind, key, value, entries) in lasting() {
-            let path = self.path(name);
-            let metadata = match fs::symlink_metadata(&path) {
-                Ok(metadata) => metadata,
-                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
-                Err(e) => return Err(Error::io("stat", &path, e)),
-            };
-            let refuse = |what: String| Err(Error::Foreign { path: path.clone(), what });
-            // SAFETY: no arguments, cannot fail.
-            let uid = unsafe { libc::geteuid() };
-            if metadata.uid() != uid {
-                return refuse(format!("belongs to uid {}, not {uid}", metadata.uid()));
-            }
-            if metadata.mode() & 0o077 != 0 {
-                return refuse(format!("has mode {:04o}, not 0600", metadata.mode() & 0o7777));
-            }
-            let info = MapInfo::from_pin(&path).map_err(Error::Map)?;
-            let found = info.map_type().map_or(u32::MAX, |found| found as u32);
-            if found != kind {
-                return refuse(format!("is a map of type {found}, not {kind}"));
-            }
-            let sizes = (info.key_size(), info.value_size(), info.max_entries());
-            if sizes != (key, value, entries) {
-                return refuse(format!(
-                    "has key, value and entries {sizes:?}, not {:?}",
-                    (key, value, entries)
-                ));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Name, type, key size, value size and entries of the maps that outlive a generation.
-fn lasting() -> [(&'static str, u32, u32, u32, u32); 7] {
-    let size = |bytes: usize| bytes as u32;
-    let reasons = enforcer_common::reason::Reason::COUNT as u32;
-    [
-        (map::GENERATIONS, PROG_ARRAY, 4, 4, abi::SLOTS),
-        (map::CONTROL, ARRAY, 4, size(size_of::<abi::Control>()), 1),
-        (map::REASONS, PERCPU_ARRAY, 4, size(size_of::<abi::ReasonCounter>()), reasons),
-        (map::EVENTS, RINGBUF, 0, 0, abi::RING_BYTES),
-        (map::BUDGETS, PERCPU_ARRAY, 4, size(size_of::<abi::Budget>()), abi::BUDGETS),
-        (map::SEEN, PERCPU_ARRAY, 4, 8, abi::SEEN),
-        (
-            map::FRAGMENTS,
-            LRU_HASH,
-            size(size_of::<enforcer_common::decide::FragmentKey>()),
-            size(size_of::<enforcer_common::decide::FragmentState>()),
-            abi::FRAGMENTS,
-        ),
-    ]
 }
 
 fn is_bpf_fs(path: &Path) -> io::Result<bool> {
@@ -229,17 +167,7 @@ fn make(dir: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            // Its owner could remove the pins, and with them the enforcement.
-            let metadata = fs::symlink_metadata(dir).map_err(|e| Error::io("stat", dir, e))?;
-            // SAFETY: no arguments, cannot fail.
-            let uid = unsafe { libc::geteuid() };
-            let refuse = |what| Err(Error::Foreign { path: dir.into(), what });
-            if !metadata.is_dir() {
-                return refuse("is not a directory".into());
-            }
-            if metadata.uid() != uid {
-                return refuse(format!("belongs to uid {}, not {uid}", metadata.uid()));
-            }
+            foreign::check_directory(dir)?;
             fs::set_permissions(dir, Permissions::from_mode(0o700))
                 .map_err(|e| Error::io("set the mode of", dir, e))
         }

@@ -15,6 +15,8 @@ struct Call {
     between: Vec<State>,
     /// Whether what was in force before must not come back meanwhile.
     ordered: bool,
+    /// Whether nothing judged for moments of it.
+    open: bool,
     /// What is in force afterwards.
     after: State,
 }
@@ -37,6 +39,10 @@ pub(super) struct Tally {
     pub(super) between: usize,
     /// Of those, told the one before from the one after, by their verdict.
     pub(super) telling: usize,
+    /// While nothing judged: must not have arrived, and did.
+    pub(super) unprotected: usize,
+    /// While nothing judged: had to arrive, and did not.
+    pub(super) shut: usize,
     /// Had to arrive, and did not.
     pub(super) lost: usize,
     /// Must not have arrived, and did.
@@ -84,7 +90,18 @@ impl Timeline {
         let begun = self.stream.judged();
         let (between, after) = make(&self.stream);
         let ended = self.stream.sent();
-        self.calls.push(Call { begun, ended, between, ordered, after });
+        self.calls.push(Call { begun, ended, between, ordered, open: false, after });
+    }
+
+    /// Does something that leaves moments without protection, and is over with it when it returns: what
+    /// passes meanwhile is counted. The policy stays what it is.
+    pub(super) fn expose(&mut self, make: impl FnOnce()) {
+        let after = self.state().clone();
+        let begun = self.stream.judged();
+        make();
+        let ended = self.stream.sent();
+        let between = Vec::new();
+        self.calls.push(Call { begun, ended, between, ordered: false, open: true, after });
     }
 
     /// Ends the stream and judges every frame.
@@ -161,6 +178,11 @@ impl Tally {
             let class = class(number as u64);
             let (old, new) = (before.passes(device, class), call.after.passes(device, class));
             let came = arrived[number];
+            if call.open {
+                self.unprotected += usize::from(came && !new);
+                self.shut += usize::from(new && !came);
+                continue;
+            }
             if call.between.iter().any(|state| state.passes(device, class) != old) {
                 continue;
             }

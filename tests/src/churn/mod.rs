@@ -8,7 +8,8 @@
 //! - `replace`: policies and live changes one after the other
 //! - `confirm`: a policy that nobody confirmed
 //! - `killed`: kill -9 at random moments
-//! - `syscalls`: kill at every bpf(2) call of a change
+//! - `syscalls`: kill at every bpf(2) call of a change, and of a start that adopts
+//! - `unpinned`: pins, their file system and links that go
 //! - `versions`: upgrades and downgrades
 mod confirm;
 mod judge;
@@ -17,6 +18,7 @@ mod operator;
 mod replace;
 mod stream;
 mod syscalls;
+mod unpinned;
 mod versions;
 mod world;
 
@@ -31,6 +33,8 @@ use crate::harness::{Daemon, Lab};
 const REPLACEMENTS: u64 = 1000;
 /// Times that the daemon is killed.
 const KILLS: u64 = 200;
+/// Times that each pin, all of them and the file system go, and times that a link is detached.
+const UNPINNED: u64 = 10;
 /// Upgrades and downgrades together.
 const VERSIONS: u64 = 50;
 

@@ -1,15 +1,12 @@
-//! Kill at every bpf(2) call of a change: strace ends the daemon as it enters the call.
+//! Kill at every bpf(2) call of a change, and of a start that adopts.
 
-use std::process::Command;
+use std::path::Path;
 
 use enforcer::control::client::Error;
 
 use super::world::{Beside, State};
 use super::{begin, operator::Operator};
-use crate::harness::{Daemon, Lab, Process, lacking, skip, wait_until};
-
-/// More calls than any change makes.
-const MOST: u32 = 500;
+use crate::harness::{Daemon, Lab, lacking, skip, strace};
 
 #[test]
 fn a_policy_that_ends_at_any_system_call() {
@@ -30,6 +27,37 @@ fn a_live_change_that_ends_at_any_system_call() {
     each("killed-live", new, |operator, _| operator.toggle(&State::default(), change));
 }
 
+/// What a daemon left is in force, whole, at each call of the next one's start: nobody attaches twice.
+#[test]
+fn a_restart_that_ends_at_any_system_call() {
+    const NAME: &str = "killed-restart";
+    if !lacking(&["strace"]).is_empty() {
+        skip(NAME, "strace is not installed");
+        return;
+    }
+    let lab = Lab::gateway(NAME);
+    let daemon = Daemon::prepare(&lab.gw, &["lan0"], "");
+    let (mut daemon, _, timeline) = begin(&lab, daemon);
+    let left = daemon.pinned();
+    daemon.kill9();
+    let all = (1..strace::MOST).find(|call| {
+        let survived = strace::start(&mut daemon, *call, Path::new("/dev/null"));
+        if survived {
+            daemon.kill9();
+        }
+        timeline.stream().go_on();
+        daemon.run();
+        assert_eq!(daemon.pinned(), left, "call {call}");
+        let log = daemon.last_log();
+        assert!(log.contains("adopted lan0: it was protected all the time"), "call {call}: {log}");
+        daemon.kill9();
+        survived
+    });
+    let all = all.expect("a start makes fewer calls") - 1;
+    println!("killed at each of {all} calls of a restart: {:?}", timeline.judge());
+    assert!(all > 0);
+}
+
 /// Makes a change again and again, each time with one call more before the end, until it makes no
 /// call more.
 #[track_caller]
@@ -43,10 +71,10 @@ fn each(name: &str, new: State, make: impl Fn(&Operator, &State) -> Result<(), E
     let (mut daemon, operator, mut timeline) = begin(&lab, daemon);
     let old = timeline.state().clone();
     let mut kept = 0;
-    let all = (1..MOST).find(|call| {
+    let all = (1..strace::MOST).find(|call| {
         let mut survived = false;
         timeline.disturb(false, |stream| {
-            let strace = kill_at(&daemon, *call);
+            let strace = strace::kill_at(daemon.process().pid(), *call, Path::new("/dev/null"));
             survived = make(&operator, &new).is_ok();
             // It may wait for a thread that is gone: no signal but this one ends it then.
             drop(strace);
@@ -86,28 +114,11 @@ fn back(operator: &Operator, now: &State, old: &State) {
     }
 }
 
-/// Lets a daemon end as a thread of it enters its bpf(2) call with this number, from 1 on.
-#[track_caller]
-fn kill_at(daemon: &Daemon<'_>, call: u32) -> Process {
-    let mut command = Command::new("strace");
-    command.args(["-f", "-o", "/dev/null", "-e", "trace=bpf"]);
-    command.args(["-e", &format!("inject=bpf:signal=KILL:when={call}")]);
-    command.args(["-p", &daemon.process().pid().to_string()]);
-    let mut strace = Process::spawn(command);
-    wait_until("strace is attached", || {
-        assert!(strace.is_running(), "strace: {}", strace.stderr());
-        strace.stderr().contains("attached").then_some(())
-    });
-    strace
-}
-
 /// Only the generation in force is pinned.
 #[track_caller]
 fn no_orphans(daemon: &Daemon<'_>, call: u32) {
-    let pins = std::fs::read_dir(daemon.pin("")).expect("it is there");
-    let names = pins.map(|pin| pin.expect("it can be read").file_name().into_string());
-    let generations: Vec<String> =
-        names.flatten().filter(|name| name.starts_with("gen-")).collect();
+    let mut generations = daemon.pinned();
+    generations.retain(|name| name.starts_with("gen-"));
     let in_force = daemon.status()["policy"]["generation"].to_string();
     assert_eq!(generations, [format!("gen-{in_force}")], "call {call}");
 }

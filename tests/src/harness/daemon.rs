@@ -10,7 +10,9 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{Finished, Netns, Process, kernel::attached, tail::Tail, wait::DEADLINE, wait_until};
+use super::{
+    Finished, Netns, Process, bpf::BpfFs, kernel::attached, tail::Tail, wait::DEADLINE, wait_until,
+};
 
 /// Where bpffs is mounted.
 const BPFFS: &str = "/sys/fs/bpf";
@@ -106,10 +108,36 @@ impl<'a> Daemon<'a> {
         &self.bpffs
     }
 
+    /// Pins on another file system from the next start on.
+    ///
+    /// # Panics
+    /// When the settings cannot be written.
+    #[track_caller]
+    pub fn pin_below(&mut self, mounted: &BpfFs) {
+        let text = fs::read_to_string(self.path("enforcer.toml")).expect("it was written");
+        let place = mounted.path().join("enforcer");
+        let [usual, other] = [&self.bpffs, &place].map(|path| format!("bpffs = {path:?}"));
+        self.settings(&text.replace(&usual, &other));
+        self.bpffs = place;
+    }
+
     /// A pin, below the directory of the ABI version.
     pub fn pin(&self, name: &str) -> PathBuf {
         let version = format!("v{}", enforcer_common::abi::ABI_VERSION);
         self.bpffs.join(version).join(name)
+    }
+
+    /// Names of its pins, below the directory of the ABI version; none without that.
+    ///
+    /// # Panics
+    /// When a name is not UTF-8.
+    #[track_caller]
+    pub fn pinned(&self) -> Vec<String> {
+        let pins = fs::read_dir(self.pin("")).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            pins.map(|pin| pin.file_name().into_string().expect("plain")).collect();
+        names.sort_unstable();
+        names
     }
 
     /// Starts the process and waits until it enforces.
@@ -147,8 +175,12 @@ impl<'a> Daemon<'a> {
         self.begin_by(&[]);
     }
 
+    /// The same by way of another program.
+    ///
+    /// # Panics
+    /// When it runs already.
     #[track_caller]
-    fn begin_by(&mut self, by: &[&str]) {
+    pub fn begin_by(&mut self, by: &[&str]) {
         assert!(self.process.is_none(), "the daemon runs already");
         let words = [by, &[self.binary.as_str()]].concat();
         self.process = Some(spawn(self.netns, self.dir.path(), &words));

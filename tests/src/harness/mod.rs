@@ -6,7 +6,9 @@
 //! - [`programs`]: what devices and servers run: curl, NFS, portmapper, DICOM, TCP and UDP servers
 //! - [`daemon`]: the enforcer's daemon, its command line and its events
 //! - [`dhcp`]: servers and clients that give hosts their addresses
+//! - [`strace`]: the end of a daemon at one of its system calls
 //! - [`tail`]: its events as they come
+//! - [`bpf`]: programs and links of somebody else
 //! - [`kernel`]: what is attached and loaded, as ip and bpftool say
 //! - [`frames`]: frames that no program sends, and a sniffer that looks for a marker
 //! - [`wait`]: conditions with a deadline
@@ -14,6 +16,7 @@
 //!
 //! A part that cannot be set up panics with the command and its message: a test that goes on
 //! without its lab proves nothing.
+pub mod bpf;
 pub mod daemon;
 pub mod dhcp;
 pub mod frames;
@@ -22,6 +25,7 @@ pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod report;
+pub mod strace;
 pub mod tail;
 pub mod topology;
 pub mod wait;

@@ -12,18 +12,18 @@ use crate::harness::{
 };
 
 /// What no policy here lets out.
-const MARKER: &[u8] = b"must-not-leave-this-gateway";
+pub(super) const MARKER: &[u8] = b"must-not-leave-this-gateway";
 const CENTRAL_MAC: &str = "02:00:00:30:00:10";
 const BRIDGE_MAC: &str = "02:00:00:20:00:99";
 
 /// A datagram with the marker from the first device to an address, by way of a MAC.
-fn forbidden(to_mac: &str, to: [u8; 4]) -> Vec<u8> {
+pub(super) fn forbidden(to_mac: &str, to: [u8; 4]) -> Vec<u8> {
     let packet = frames::ipv4([10, 20, 0, 11], to, 17, &frames::udp(4000, 5001, MARKER));
     frames::ethernet(frames::mac(to_mac), frames::mac(DEV1_MAC), 0x0800, &packet)
 }
 
 /// Frames with the marker that have come by.
-fn leaked(sniffer: &Sniffer) -> usize {
+pub(super) fn leaked(sniffer: &Sniffer) -> usize {
     let seen = sniffer.frames(Duration::from_millis(200));
     seen.iter().filter(|frame| frames::contains(frame, MARKER)).count()
 }
@@ -47,7 +47,7 @@ fn armed(daemon: &Daemon<'_>) {
     wait_until("the backstop is armed", || (backstop(daemon) == "armed").then_some(()));
 }
 
-fn install(daemon: &Daemon<'_>) {
+pub(super) fn install(daemon: &Daemon<'_>) {
     let installed = daemon.backstop("install");
     assert!(installed.success(), "{installed:?}");
 }

@@ -1,5 +1,5 @@
 //! Pins, interfaces, addresses and state files that change behind the daemon's back.
-use std::{fs, process::Command};
+use std::fs;
 
 use serde_json::Value;
 
@@ -88,43 +88,6 @@ fn rules_to_the_gateway_follow_its_addresses() {
     lab.gw.ip("address del 203.0.113.77/24 dev wan0");
     wait_until("no longer", || (daemon.log().matches("addresses or").count() > 1).then_some(()));
     assert!(!programs::connects(&lab.dev1, "203.0.113.77", 80));
-}
-
-#[test]
-fn pins_that_are_not_ours_are_refused_by_name() {
-    let lab = Lab::gateway("foreign");
-    let daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
-    let pin = daemon.pin("REASONS");
-    fs::create_dir_all(pin.parent().expect("it has one")).expect("bpffs is mounted");
-    let make = |kind: &str, value: &str| {
-        let path = pin.display().to_string();
-        let words = ["map", "create", &path, "type", kind, "key", "4", "value", value];
-        let words = [&words[..], &["entries", "16", "name", "REASONS"]].concat();
-        let made = Command::new("bpftool").args(words).output().expect("bpftool starts");
-        assert!(made.status.success(), "{made:?}");
-    };
-    for (kind, value) in [("percpu_array", "8"), ("hash", "40")] {
-        make(kind, value);
-        let ended = daemon.run_to_end();
-        assert_eq!(ended.code, Some(4), "{ended:?}");
-        assert!(ended.stderr.contains(&pin.display().to_string()), "{ended:?}");
-        assert!(ended.stderr.contains("hint: if nothing else uses it, remove it"), "{ended:?}");
-        assert_eq!(daemon.attached("lan0"), None);
-        fs::remove_file(&pin).expect("it was made");
-    }
-}
-
-#[test]
-fn a_directory_of_somebody_else_is_refused() {
-    let lab = Lab::gateway("squat");
-    let daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
-    fs::create_dir(daemon.bpffs()).expect("bpffs is mounted");
-    // Its owner could remove the pins, and with them the enforcement.
-    std::os::unix::fs::chown(daemon.bpffs(), Some(65534), Some(65534)).expect("we are root");
-    let ended = daemon.run_to_end();
-    assert_eq!(ended.code, Some(4), "{ended:?}");
-    assert!(ended.stderr.contains("belongs to uid 65534"), "{ended:?}");
-    assert_eq!(daemon.attached("lan0"), None);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Programs, pins and interfaces that somebody removes, renames or moves.
-use std::{fs, process::Command};
+use std::fs;
 
 use serde_json::Value;
 
@@ -7,7 +7,9 @@ use super::POLICY;
 use super::tamper::pair;
 use crate::harness::{
     Daemon, Lab, Netns,
+    bpf::BpfFs,
     programs::{self, Server},
+    run,
     topology::UPDATES,
     wait_until,
 };
@@ -69,47 +71,13 @@ fn an_unconfirmed_policy_is_in_force_though_somebody_removed_the_pins() {
     assert_eq!(reaches(&lab.dev1), [true, false]);
 }
 
-/// A BPF file system of its own.
-struct BpfFs(tempfile::TempDir);
-
-impl BpfFs {
-    fn mount() -> Self {
-        let fs = Self(tempfile::tempdir().expect("a temporary directory can be made"));
-        fs.remount();
-        fs
-    }
-
-    fn remount(&self) {
-        run("mount", &["-t", "bpf", "bpf", &self.0.path().display().to_string()]);
-    }
-
-    fn unmount(&self) {
-        run("umount", &["--lazy", &self.0.path().display().to_string()]);
-    }
-}
-
-impl Drop for BpfFs {
-    fn drop(&mut self) {
-        // A test that failed may have left it without.
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
-    }
-}
-
-fn run(program: &str, words: &[&str]) {
-    let ended = Command::new(program).args(words).output().expect("it starts");
-    assert!(ended.status.success(), "{program} {words:?}: {ended:?}");
-}
-
 #[test]
 fn a_bpf_file_system_that_goes_takes_nothing_with_it() {
     let lab = Lab::gateway("umount");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let mounted = BpfFs::mount();
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
-    let settings = fs::read_to_string(daemon.path("enforcer.toml")).expect("it was written");
-    let place = mounted.0.path().join("enforcer");
-    let (usual, other) = (daemon.bpffs().display().to_string(), place.display().to_string());
-    daemon.settings(&settings.replace(&usual, &other));
+    daemon.pin_below(&mounted);
     daemon.run();
     let program = daemon.attached("lan0");
     mounted.unmount();
@@ -119,8 +87,13 @@ fn a_bpf_file_system_that_goes_takes_nothing_with_it() {
     });
     assert!(daemon.status()["warnings"].to_string().contains("cannot be put back"));
     assert_eq!(reaches(&lab.dev1), [true, false]);
+    // The daemon looks each time: nothing that it does meanwhile may cost it what it holds.
+    for number in 0..30 {
+        lab.gw.ip(&format!("link set cen0 alias {number}"));
+    }
+    assert_eq!(daemon.attached("lan0"), program);
     mounted.remount();
-    wait_until("it is pinned again", || place.join("v1/EVENTS").exists().then_some(()));
+    wait_until("it is pinned again", || daemon.pin("EVENTS").exists().then_some(()));
     daemon.kill9();
     assert_eq!(daemon.attached("lan0"), program);
     assert_eq!(reaches(&lab.dev1), [true, false]);

@@ -1,0 +1,226 @@
+//! Pins that are not what their names say: they would be used without a look, and judge frames.
+
+use std::collections::BTreeSet;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use enforcer_common::abi::{self, map, program};
+use enforcer_common::decide::{FragmentKey, FragmentState};
+use enforcer_common::image::{Line, Word};
+use enforcer_common::reason::Reason;
+
+use super::Error;
+use super::generation::Kind as Programs;
+use super::object::{self, Kind, MapInfo, ProgramInfo};
+use super::pins::Pins;
+
+/// Numbers of include/uapi/linux/bpf.h: types of maps,
+const ARRAY: u32 = 2;
+const PROG_ARRAY: u32 = 3;
+const PERCPU_ARRAY: u32 = 6;
+const LRU_HASH: u32 = 9;
+const RINGBUF: u32 = 27;
+/// a flag of maps, BPF_F_MMAPABLE,
+const MMAPABLE: u32 = 1 << 10;
+/// BPF_PROG_TYPE_XDP, and BPF_LINK_TYPE_XDP.
+const XDP_PROGRAM: u32 = 6;
+const XDP_LINK: u32 = 6;
+
+/// Refuses pins that are not ours, by name. Nothing is changed.
+pub(super) fn check(pins: &Pins) -> Result<(), Error> {
+    let mut tables = BTreeSet::new();
+    for (name, shape) in lasting() {
+        tables.extend(check_map(&pins.path(name), &shape)?);
+    }
+    for number in pins.generations() {
+        check_generation(&pins.generation(number))?;
+    }
+    for index in pins.links() {
+        check_link(&pins.link(index), index, &tables)?;
+    }
+    Ok(())
+}
+
+/// Refuses a directory that somebody else could change: he could remove the pins, and with them the
+/// enforcement, or put others in their place.
+pub(super) fn check_directory(dir: &Path) -> Result<(), Error> {
+    let metadata = fs::symlink_metadata(dir).map_err(|e| Error::io("stat", dir, e))?;
+    if !metadata.is_dir() {
+        return Err(foreign(dir, "is not a directory"));
+    }
+    check_access(dir, &metadata, 0o022, 0o700)
+}
+
+/// What a map must look like. `entries` of `None`: any number that an image can name.
+struct Shape {
+    kind: u32,
+    key: usize,
+    value: usize,
+    entries: Option<u32>,
+    flags: u32,
+}
+
+impl Shape {
+    const fn new(kind: u32, key: usize, value: usize, entries: u32) -> Self {
+        Self { kind, key, value, entries: Some(entries), flags: 0 }
+    }
+
+    const fn mmapable(self) -> Self {
+        Self { flags: MMAPABLE, ..self }
+    }
+
+    const fn of_any_size(self) -> Self {
+        Self { entries: None, ..self }
+    }
+
+    /// What of a map is not so.
+    fn differs(&self, found: &MapInfo) -> Option<String> {
+        let entries = self.entries.unwrap_or(found.entries);
+        let fields = [
+            ("type", found.kind, self.kind),
+            ("key size", found.key, self.key as u32),
+            ("value size", found.value, self.value as u32),
+            ("entries", found.entries, entries),
+            ("flags", found.flags, self.flags),
+        ];
+        let wrong = fields.into_iter().find(|(_, found, expected)| found != expected);
+        if let Some((field, found, expected)) = wrong {
+            return Some(format!("is a map with {field} {found}, not {expected}"));
+        }
+        let most = Word::MAX_PAYLOAD;
+        (entries > most).then(|| format!("is a map with entries {entries}, more than {most}"))
+    }
+}
+
+/// The maps that outlive a generation.
+fn lasting() -> [(&'static str, Shape); 7] {
+    let reasons = Reason::COUNT as u32;
+    let (key, state) = (size_of::<FragmentKey>(), size_of::<FragmentState>());
+    [
+        (map::GENERATIONS, Shape::new(PROG_ARRAY, 4, 4, abi::SLOTS)),
+        (map::CONTROL, Shape::new(ARRAY, 4, size_of::<abi::Control>(), 1).mmapable()),
+        (map::REASONS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::ReasonCounter>(), reasons)),
+        (map::EVENTS, Shape::new(RINGBUF, 0, 0, abi::RING_BYTES)),
+        (map::BUDGETS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Budget>(), abi::BUDGETS)),
+        (map::SEEN, Shape::new(PERCPU_ARRAY, 4, size_of::<u64>(), abi::SEEN)),
+        (map::FRAGMENTS, Shape::new(LRU_HASH, key, state, abi::FRAGMENTS)),
+    ]
+}
+
+/// The maps of a generation.
+fn lives_with_policy() -> [(&'static str, Shape); 2] {
+    let (image, rules) = (size_of::<Line>(), size_of::<abi::RuleCounter>());
+    [
+        (map::IMAGE, Shape::new(ARRAY, 4, image, 0).mmapable().of_any_size()),
+        (map::RULES, Shape::new(PERCPU_ARRAY, 4, rules, 0).of_any_size()),
+    ]
+}
+
+/// Its id; `None` when there is no such pin.
+fn check_map(path: &Path, shape: &Shape) -> Result<Option<u32>, Error> {
+    let Some(fd) = open(path, Kind::Map, "map")? else { return Ok(None) };
+    let found = object::map(fd.as_fd()).map_err(|e| Error::io("look at", path, e))?;
+    match shape.differs(&found) {
+        Some(what) => Err(foreign(path, what)),
+        None => Ok(Some(found.id)),
+    }
+}
+
+/// A daemon that was killed while it pinned leaves one that is not complete.
+fn check_generation(dir: &Path) -> Result<(), Error> {
+    check_directory(dir)?;
+    let mut own = Vec::new();
+    for (name, shape) in lives_with_policy() {
+        own.extend(check_map(&dir.join(name), &shape)?.map(|id| (name, id)));
+    }
+    let path = dir.join("program");
+    let Some(fd) = open(&path, Kind::Program, "program")? else { return Ok(()) };
+    let found = object::program(fd.as_fd()).map_err(|e| Error::io("look at", &path, e))?;
+    check_program(&path, "is", &found, program::CLASSIFY)?;
+    match own.iter().find(|(_, id)| !found.maps.contains(id)) {
+        Some((name, _)) => Err(foreign(&path, format!("does not use the {name} beside it"))),
+        None => Ok(()),
+    }
+}
+
+fn check_link(path: &Path, index: u32, tables: &BTreeSet<u32>) -> Result<(), Error> {
+    let Some(fd) = open(path, Kind::Link, "link")? else { return Ok(()) };
+    let link = object::link(fd.as_fd()).map_err(|e| Error::io("look at", path, e))?;
+    if link.kind != XDP_LINK {
+        return Err(foreign(path, format!("is a link of type {}, not {XDP_LINK}", link.kind)));
+    }
+    // 0: it was detached, or its interface is gone.
+    if ![0, index].contains(&link.interface) {
+        let what = format!("is the link of interface {}, not {index}", link.interface);
+        return Err(foreign(path, what));
+    }
+    let program = match object::program_by_id(link.program) {
+        Ok(program) => program,
+        // Only who has CAP_SYS_ADMIN may ask. A link that is adopted gets our program.
+        Err(e) if e.raw_os_error() == Some(libc::EPERM) => return Ok(()),
+        Err(e) => return Err(Error::io("look at the program of", path, e)),
+    };
+    check_program(path, "runs", &program, program::DISPATCH)?;
+    if !tables.is_empty() && !program.maps.iter().any(|id| tables.contains(id)) {
+        return Err(foreign(path, "runs a program that uses none of the tables beside it"));
+    }
+    Ok(())
+}
+
+/// Whether a program is one of ours, by its type and its name.
+fn check_program(path: &Path, verb: &str, found: &ProgramInfo, name: &str) -> Result<(), Error> {
+    let ours = [Programs::Fragments, Programs::Linear].map(|kind| kind.name(name));
+    let ProgramInfo { kind, name, .. } = found;
+    if *kind != XDP_PROGRAM {
+        let what = format!("{verb} a program of type {kind}, not {XDP_PROGRAM}");
+        return Err(foreign(path, what));
+    }
+    if !ours.contains(name) {
+        let what = format!("{verb} the program `{name}`, not `{}`", ours[0]);
+        return Err(foreign(path, what));
+    }
+    Ok(())
+}
+
+/// Opens a pin, if there is one, and refuses what others may use or what is of another kind.
+fn open(path: &Path, kind: Kind, name: &str) -> Result<Option<OwnedFd>, Error> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("stat", path, e)),
+    };
+    if !metadata.is_file() {
+        return Err(foreign(path, format!("is not a {name}")));
+    }
+    check_access(path, &metadata, 0o077, 0o600)?;
+    let fd = object::open(path).map_err(|e| Error::io("open", path, e))?;
+    if object::kind(fd.as_fd()).map_err(|e| Error::io("look at", path, e))? != kind {
+        return Err(foreign(path, format!("is not a {name}")));
+    }
+    Ok(Some(fd))
+}
+
+/// Refuses an owner who is not this user, and bits of the mode that others must not have.
+fn check_access(path: &Path, found: &Metadata, never: u32, mode: u32) -> Result<(), Error> {
+    // SAFETY: no arguments, cannot fail.
+    let uid = unsafe { libc::geteuid() };
+    let path = PathBuf::from(path);
+    if found.uid() != uid {
+        let what = format!("belongs to uid {}, not {uid}", found.uid());
+        let remedy = format!("chown {uid} {}", path.display());
+        return Err(Error::Exposed { path, what, remedy });
+    }
+    if found.mode() & never != 0 {
+        let what = format!("has mode {:04o}, not {mode:04o}", found.mode() & 0o7777);
+        let remedy = format!("chmod {mode:o} {}", path.display());
+        return Err(Error::Exposed { path, what, remedy });
+    }
+    Ok(())
+}
+
+fn foreign(path: &Path, what: impl Into<String>) -> Error {
+    Error::Foreign { path: path.into(), what: what.into() }
+}

@@ -1,0 +1,214 @@
+//! Objects behind pins, as bpf(2) tells them. Numbers and layouts are those of include/uapi/linux/bpf.h,
+//! in host byte order.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Commands of bpf(2).
+const OBJ_PIN: libc::c_long = 6;
+const OBJ_GET: libc::c_long = 7;
+const PROG_GET_FD_BY_ID: libc::c_long = 13;
+const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+/// More maps than a program of ours uses.
+const MAPS: usize = 64;
+
+/// What a descriptor leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Map,
+    Program,
+    Link,
+    Other,
+}
+
+/// `struct bpf_map_info`, its first words.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct MapInfo {
+    pub(super) kind: u32,
+    pub(super) id: u32,
+    pub(super) key: u32,
+    pub(super) value: u32,
+    pub(super) entries: u32,
+    pub(super) flags: u32,
+}
+
+/// `struct bpf_link_info`, its first words, of an XDP link.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LinkInfo {
+    pub(super) kind: u32,
+    pub(super) id: u32,
+    pub(super) program: u32,
+    padding: u32,
+    /// 0 when it is detached or the interface is gone.
+    pub(super) interface: u32,
+}
+
+/// `struct bpf_prog_info`, as far as the name.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+struct RawProgram {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+    code: [u32; 6],
+    loaded: u64,
+    user: u32,
+    maps: u32,
+    map_ids: u64,
+    name: [u8; 16],
+}
+
+const _: () = assert!(std::mem::offset_of!(RawProgram, map_ids) == 56);
+
+/// A program, and the ids of the maps that it uses.
+#[derive(Clone, Debug)]
+pub(super) struct ProgramInfo {
+    pub(super) kind: u32,
+    /// At most 15 bytes of it.
+    pub(super) name: String,
+    pub(super) maps: Vec<u32>,
+}
+
+/// Opens what is pinned.
+pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let place = Place { path: path.as_ptr() as u64, fd: 0, flags: 0 };
+    // SAFETY: the attribute has the shape that the command asks for; `path` lives through the call.
+    unsafe { descriptor(OBJ_GET, &place) }
+}
+
+/// Pins what a descriptor leads to.
+pub(super) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let place = Place { path: path.as_ptr() as u64, fd: fd.as_raw_fd() as u32, flags: 0 };
+    // SAFETY: as above.
+    unsafe { bpf(OBJ_PIN, &place) }.map(drop)
+}
+
+/// What a descriptor leads to, by the name that the kernel gives it.
+pub(super) fn kind(fd: BorrowedFd<'_>) -> io::Result<Kind> {
+    let name = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    Ok(match name.as_os_str().as_bytes() {
+        b"anon_inode:bpf-map" => Kind::Map,
+        b"anon_inode:bpf-prog" => Kind::Program,
+        // The first descriptor of a link has another name than later ones.
+        b"anon_inode:bpf_link" | b"anon_inode:bpf-link" => Kind::Link,
+        _ => Kind::Other,
+    })
+}
+
+/// Type and id of an object; in all three kinds of `struct bpf_…_info` they come first.
+pub(super) fn identity(fd: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+    let mut both = [0u32; 2];
+    // SAFETY: any numbers are a value of it.
+    unsafe { info(fd, &mut both) }?;
+    Ok((both[0], both[1]))
+}
+
+/// A map.
+pub(super) fn map(fd: BorrowedFd<'_>) -> io::Result<MapInfo> {
+    let mut map = MapInfo::default();
+    // SAFETY: any numbers are a value of it.
+    unsafe { info(fd, &mut map) }?;
+    Ok(map)
+}
+
+/// A link.
+pub(super) fn link(fd: BorrowedFd<'_>) -> io::Result<LinkInfo> {
+    let mut link = LinkInfo::default();
+    // SAFETY: any numbers are a value of it.
+    unsafe { info(fd, &mut link) }?;
+    Ok(link)
+}
+
+/// A program.
+pub(super) fn program(fd: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
+    let mut ids = [0u32; MAPS];
+    let mut raw =
+        RawProgram { maps: MAPS as u32, map_ids: ids.as_mut_ptr() as u64, ..RawProgram::default() };
+    // SAFETY: any numbers are a value of it. The kernel writes no more than `maps` ids to `ids`,
+    // which lives through the call.
+    unsafe { info(fd, &mut raw) }?;
+    let name = raw.name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let maps = ids.iter().take(raw.maps as usize).copied().collect();
+    Ok(ProgramInfo { kind: raw.kind, name: String::from_utf8_lossy(name).into_owned(), maps })
+}
+
+/// A program by its id.
+///
+/// # Errors
+///
+/// `EPERM` without CAP_SYS_ADMIN.
+pub(super) fn program_by_id(id: u32) -> io::Result<ProgramInfo> {
+    /// The part of `union bpf_attr` that the command reads.
+    #[repr(C, align(8))]
+    struct Attribute {
+        id: u32,
+        next: u32,
+        flags: u32,
+    }
+    // SAFETY: the attribute has the shape that the command asks for, and no pointers.
+    let fd = unsafe { descriptor(PROG_GET_FD_BY_ID, &Attribute { id, next: 0, flags: 0 }) }?;
+    program(fd.as_fd())
+}
+
+/// Asks for the beginning of an object's `struct bpf_…_info`.
+///
+/// # Safety
+///
+/// Any bytes are a value of `T`, and what in it the kernel takes for pointers is valid.
+unsafe fn info<T>(fd: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
+    /// The part of `union bpf_attr` that the command reads.
+    #[repr(C, align(8))]
+    struct Attribute {
+        fd: u32,
+        length: u32,
+        info: u64,
+    }
+    let attribute = Attribute {
+        fd: fd.as_raw_fd() as u32,
+        length: size_of::<T>() as u32,
+        info: (&raw mut *info) as u64,
+    };
+    // SAFETY: the attribute has the shape that the command asks for, and the kernel writes no more
+    // than `length` bytes to `info`; the caller answers for what is in it.
+    unsafe { bpf(OBJ_GET_INFO_BY_FD, &attribute) }.map(drop)
+}
+
+/// The part of `union bpf_attr` that BPF_OBJ_PIN and BPF_OBJ_GET read.
+#[repr(C, align(8))]
+struct Place {
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+
+/// A call of bpf(2) that makes a descriptor.
+///
+/// # Safety
+///
+/// As [`bpf`]; the command returns a descriptor.
+unsafe fn descriptor<T>(command: libc::c_long, attribute: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the caller answers for the attribute.
+    let fd = unsafe { bpf(command, attribute) }?;
+    // SAFETY: the descriptor is new, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// One call of bpf(2).
+///
+/// # Safety
+///
+/// `attribute` is what the command reads, with pointers that are valid for what it reads and writes.
+unsafe fn bpf<T>(command: libc::c_long, attribute: &T) -> io::Result<i32> {
+    let length = size_of::<T>() as libc::c_long;
+    // SAFETY: the caller answers for the attribute.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw const *attribute, length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result as i32) }
+}

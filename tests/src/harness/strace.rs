@@ -1,0 +1,58 @@
+//! The end of a daemon at one of its bpf(2) calls: strace kills it as it enters the call.
+use std::{fs, path::Path, process::Command};
+
+use super::{Daemon, Process, wait_until};
+
+/// More calls than any change or start makes.
+pub const MOST: u32 = 500;
+/// Waits for strace before it becomes the program of its arguments.
+const STOPPED: [&str; 4] = ["sh", "-c", "kill -STOP $$; exec \"$@\"", "sh"];
+
+/// Lets a process end as a thread of it enters its bpf(2) call with this number, from 1 on. The calls
+/// up to there are in `log`.
+///
+/// # Panics
+/// When strace does not start.
+#[track_caller]
+pub fn kill_at(pid: u32, call: u32, log: &Path) -> Process {
+    let mut command = Command::new("strace");
+    command.args(["-f", "-s", "256", "-e", "trace=bpf", "-o"]).arg(log);
+    command.args(["-e", &format!("inject=bpf:signal=KILL:when={call}")]);
+    command.args(["-p", &pid.to_string()]);
+    let mut strace = Process::spawn(command);
+    wait_until("strace is attached", || {
+        assert!(strace.is_running(), "strace: {}", strace.stderr());
+        strace.stderr().contains("attached").then_some(())
+    });
+    strace
+}
+
+/// Starts a daemon that ends at a call of its start; whether it made fewer, and runs.
+///
+/// # Panics
+/// When it ends otherwise.
+#[track_caller]
+pub fn start(daemon: &mut Daemon<'_>, call: u32, log: &Path) -> bool {
+    daemon.begin_by(&STOPPED);
+    let pid = daemon.process().pid();
+    wait_until("it waits", || (state(pid) == Some('T')).then_some(()));
+    let strace = kill_at(pid, call, log);
+    daemon.process().signal(libc::SIGCONT);
+    let survived = wait_until("it starts or ends", || match state(pid) {
+        None | Some('Z' | 'X') => Some(false),
+        Some(_) => daemon.last_log().contains("enforcing revision").then_some(true),
+    });
+    // It may wait for a thread that is gone: no signal but this one ends it then.
+    drop(strace);
+    if !survived {
+        let ended = daemon.wait();
+        assert_eq!(ended.code, None, "call {call}: the daemon ended by itself: {ended:?}");
+    }
+    survived
+}
+
+/// What a process does, as proc(5) says.
+fn state(pid: u32) -> Option<char> {
+    let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    line.rsplit_once(") ")?.1.chars().next()
+}

@@ -434,6 +434,10 @@ pub struct HistoryRow {
 pub struct ExplainRequest {
     /// MAC, address or device name.
     pub from: String,
+    /// MAC that the frame comes from, if `from` is an address and the policy knows none for it; what
+    /// the gateway's neighbour table has if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
     /// `ADDR`, `ADDR:PORT` or `[ADDR]:PORT`.
     pub to: String,
     /// `tcp`, `udp`, `sctp`, `icmp`, `icmpv6` or a number.
@@ -445,6 +449,27 @@ pub struct ExplainRequest {
     /// VLAN id, if tagged; 0 for untagged. The device's own if absent.
     #[serde(default)]
     pub vlan: Option<u16>,
+}
+
+/// `POST /v1/explain/frames`: captured frames, in their order. The answer is a list of
+/// [`Explanation`]s.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ExplainFrames {
+    /// The frames.
+    pub frames: Vec<CapturedFrame>,
+}
+
+/// A frame of [`ExplainFrames`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub struct CapturedFrame {
+    /// Its first bytes, from the Ethernet header on, in base64; 512 of them are always enough.
+    pub packet: String,
+    /// Its length in bytes, without FCS; as many as `packet` has if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub length: Option<u32>,
+    /// Interface that receives it; the first protected one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
 }
 
 /// The answer to [`ExplainRequest`].

@@ -137,7 +137,8 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  \
         enforcer explain --from bed-12 --to 202.114.4.119:515\n  \
         enforcer explain --from 00:1b:44:11:3a:b7 --to '[2001:db8::1]:53' --proto udp\n  \
-        enforcer explain --policy next.toml --from 10.20.0.12 --to 8.8.8.8 --proto icmp")]
+        enforcer explain --policy next.toml --from 10.20.0.12 --to 8.8.8.8 --proto icmp\n  \
+        enforcer explain --pcap bed-12.pcap --interface lan0")]
     Explain(Explain),
     /// Show the policy in force
     #[command(after_help = "Examples:\n  \
@@ -392,11 +393,17 @@ enum TailVerdict {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// Device: a name, a MAC address or a source address
-    #[arg(long, value_name = "DEVICE")]
-    pub(crate) from: String,
+    #[arg(long, value_name = "DEVICE", required_unless_present = "pcap")]
+    pub(crate) from: Option<String>,
     /// Destination: ADDR, ADDR:PORT or [ADDR]:PORT
-    #[arg(long, value_name = "ADDR[:PORT]")]
-    pub(crate) to: String,
+    #[arg(long, value_name = "ADDR[:PORT]", required_unless_present = "pcap")]
+    pub(crate) to: Option<String>,
+    /// Ask about the frames of this capture instead, pcap or pcapng
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "proto", "vlan"])]
+    pub(crate) pcap: Option<PathBuf>,
+    /// Only about frame N of the capture, and at length
+    #[arg(long, value_name = "N", requires = "pcap")]
+    pub(crate) frame: Option<usize>,
     /// Protocol: tcp, udp, sctp, icmp, icmpv6 or a number
     #[arg(long, default_value = "tcp")]
     pub(crate) proto: String,

@@ -37,7 +37,7 @@ fn request(random: &mut random::Random) -> ExplainRequest {
     };
     let interface = random.once_in(4).then(|| random.pick(&["lan0", "lan1"]).to_owned());
     let vlan = random.once_in(3).then(|| random.pick(&[0, 10, 11, 12, 13]));
-    ExplainRequest { from, to, proto: proto.to_owned(), interface, vlan }
+    ExplainRequest { from, mac: None, to, proto: proto.to_owned(), interface, vlan }
 }
 
 /// The suggestion as the reader sees it when it was pasted.

@@ -10,7 +10,7 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli` and `xdp_filter`.
+//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `wire` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -49,5 +49,7 @@ mod stacked;
 mod verdict;
 #[cfg(test)]
 mod verifier;
+#[cfg(test)]
+mod wire;
 #[cfg(test)]
 mod xdp_filter;

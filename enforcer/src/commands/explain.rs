@@ -1,4 +1,8 @@
 //! `enforcer explain`: the verdict first, then why, then what nearly decided.
+//!
+//! - `capture`: the frames of a capture
+
+mod capture;
 
 use std::path::Path;
 
@@ -7,7 +11,7 @@ use enforcer::api::{ExplainRequest, Explanation};
 use enforcer::control::client::Client;
 use enforcer::exit::Exit;
 use enforcer::policy::explain::on_host;
-use enforcer::policy::{Mac, Policy, Selector, Site, SiteInterface, compile, report};
+use enforcer::policy::{Compiled, Mac, Policy, Selector, Site, SiteInterface, compile, report};
 use jiff::Timestamp;
 
 use super::document::{self, Document, text_of};
@@ -16,16 +20,22 @@ use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json};
 use crate::cli::Explain;
 
 pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
+    if let Some(capture) = &args.pcap {
+        return capture::run(client, args, capture);
+    }
     let request = ExplainRequest {
-        from: args.from.clone(),
-        to: args.to.clone(),
+        from: args.from.clone().unwrap_or_default(),
+        mac: None,
+        to: args.to.clone().unwrap_or_default(),
         proto: args.proto.clone(),
         interface: args.interface.clone(),
         vlan: args.vlan,
     };
     let explanation = match &args.policy {
-        Some(policy) => match beside_the_daemon(policy, &request)? {
-            Some(explanation) => explanation,
+        Some(policy) => match Trial::read(policy, args.interface.as_deref())? {
+            Some(trial) => {
+                on_host(&trial.policy, &trial.site, &trial.compiled, &request, trial.site.now)?
+            }
             None => return Ok(Exit::Problems),
         },
         None => block_on(async { Ok(client.explain(&request).await?) })?,
@@ -38,32 +48,39 @@ pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// Asks a policy that need not be in force. Says why not on standard error, if it is refused.
-fn beside_the_daemon(path: &Path, request: &ExplainRequest) -> Result<Option<Explanation>> {
-    let Document { bundle, policy, problems } = document::read(path)?;
-    let refused = |problems: &[_]| {
-        eprint!("{}", report::render(problems, &|name| text_of(&bundle, name), false));
-    };
-    if report::has_errors(&problems) {
-        refused(&problems);
-        return Ok(None);
-    }
-    let now = Timestamp::now().as_second();
-    let site = site(&policy, request.interface.as_deref(), now);
-    let compiled = match compile(&policy, &site) {
-        Ok(compiled) => compiled,
-        Err(problems) => {
+/// A policy that need not be in force, as if it were on a machine of which little is known.
+struct Trial {
+    policy: Policy,
+    site: Site,
+    compiled: Compiled,
+}
+
+impl Trial {
+    /// Reads and compiles it. Says why not on standard error, if it is refused.
+    fn read(path: &Path, interface: Option<&str>) -> Result<Option<Self>> {
+        let Document { bundle, policy, problems } = document::read(path)?;
+        let refused = |problems: &[_]| {
+            eprint!("{}", report::render(problems, &|name| text_of(&bundle, name), false));
+        };
+        if report::has_errors(&problems) {
             refused(&problems);
             return Ok(None);
         }
-    };
-    let explanation = on_host(&policy, &site, &compiled, request, now)?;
-    eprintln!(
-        "note: {} decided on the host, without the daemon: `gateway` and `local` are unknown here \
-         and hold no address",
-        clean(&bundle.file)
-    );
-    Ok(Some(explanation))
+        let site = site(&policy, interface, Timestamp::now().as_second());
+        let compiled = match compile(&policy, &site) {
+            Ok(compiled) => compiled,
+            Err(problems) => {
+                refused(&problems);
+                return Ok(None);
+            }
+        };
+        eprintln!(
+            "note: {} decided on the host, without the daemon: `gateway` and `local` are unknown \
+             here and hold no address",
+            clean(&bundle.file)
+        );
+        Ok(Some(Self { policy, site, compiled }))
+    }
 }
 
 /// A machine that has the interfaces that the policy names, or `lan0`, and the one that is asked

@@ -72,7 +72,11 @@ impl Access {
 /// The role that a request asks for.
 pub(super) fn needed(method: &Method, path: &str) -> Role {
     let looks = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
-    if looks || path == "/v1/explain" { Role::Viewer } else { Role::Operator }
+    if looks || matches!(path, "/v1/explain" | "/v1/explain/frames") {
+        Role::Viewer
+    } else {
+        Role::Operator
+    }
 }
 
 /// The supplementary groups that a peer had when it connected (`SO_PEERGROUPS`, Linux 4.13).
@@ -162,6 +166,7 @@ mod tests {
         }
         assert_eq!(needed(&Method::GET, "/v1/policy"), Role::Viewer);
         assert_eq!(needed(&Method::POST, "/v1/explain"), Role::Viewer);
+        assert_eq!(needed(&Method::POST, "/v1/explain/frames"), Role::Viewer);
         for method in [Method::PUT, Method::POST, Method::DELETE, Method::PATCH] {
             assert_eq!(needed(&method, "/v1/anything"), Role::Operator);
         }

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use super::MAX_BODY;
 use super::filter::{Filter, percent_encode};
 use crate::api::{
-    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, Guard,
-    HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
+    ApplyReport, Decided, Detached, DeviceRow, ExplainFrames, ExplainRequest, Explanation, Failure,
+    Guard, HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
 };
 use crate::exit::Exit;
 
@@ -202,6 +202,13 @@ impl Client {
     /// Asks what would become of a frame, and why.
     pub async fn explain(&self, request: &ExplainRequest) -> Result<Explanation, Error> {
         let (status, body) = self.request(Method::POST, "/v1/explain", encode(request)?).await?;
+        answer(status, &body)
+    }
+
+    /// Asks what would become of captured frames, and why.
+    pub async fn explain_frames(&self, request: &ExplainFrames) -> Result<Vec<Explanation>, Error> {
+        let body = encode(request)?;
+        let (status, body) = self.request(Method::POST, "/v1/explain/frames", body).await?;
         answer(status, &body)
     }
 

@@ -15,8 +15,8 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::api::{
-    ApplyReport, Decided, Detached, DeviceRow, ExplainRequest, Explanation, Failure, Guard,
-    HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
+    ApplyReport, Decided, Detached, DeviceRow, ExplainFrames, ExplainRequest, Explanation, Failure,
+    Guard, HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
 };
 use crate::audit::Who;
 
@@ -120,6 +120,13 @@ pub enum Input {
         request: ExplainRequest,
         /// The verdict and why, or what is wrong with the question.
         reply: oneshot::Sender<Result<Explanation, Failure>>,
+    },
+    /// `POST /v1/explain/frames`.
+    ExplainFrames {
+        /// The frames that are asked about.
+        request: ExplainFrames,
+        /// The verdict of each and why, or what is wrong with the question.
+        reply: oneshot::Sender<Result<Vec<Explanation>, Failure>>,
     },
     /// `POST /v1/detach`: remove every trace from the kernel, then stop.
     Detach {

@@ -78,6 +78,7 @@ fn router(core: Core) -> Router {
         .route("/v1/confirm", post(confirm))
         .route("/v1/rollback", post(rollback))
         .route("/v1/explain", post(explain))
+        .route("/v1/explain/frames", post(explain_frames))
         .route("/v1/detach", post(detach))
         .route("/v1/events", get(events))
         .route("/v1/metrics", get(metrics))
@@ -267,6 +268,12 @@ async fn explain(State(core): State<Core>, body: Result<Bytes, BytesRejection>) 
     let request = parse(body)?;
     let explanation = core.ask(|reply| Input::Explain { request, reply }).await??;
     Ok(json(&explanation))
+}
+
+async fn explain_frames(State(core): State<Core>, body: Result<Bytes, BytesRejection>) -> Answer {
+    let request = parse(body)?;
+    let explanations = core.ask(|reply| Input::ExplainFrames { request, reply }).await??;
+    Ok(json(&explanations))
 }
 
 async fn detach(State(core): State<Core>, ConnectInfo(peer): ConnectInfo<Peer>) -> Answer {

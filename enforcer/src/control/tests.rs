@@ -83,6 +83,7 @@ fn reply(input: Input) {
         }
         Input::Metrics(reply) => reply.send("enforcer_up 1\n".into()).unwrap(),
         Input::Apply { bundle, peer, reply } => reply.send(apply(&bundle, peer)).unwrap(),
+        Input::ExplainFrames { .. } => unreachable!(),
         Input::Explain { request, reply } => {
             let answer = if request.from == "nobody" {
                 let error = "there is no device `nobody`".to_owned();
@@ -185,6 +186,7 @@ async fn questions_and_answers() {
 
     let mut request = ExplainRequest {
         from: "bed-12".into(),
+        mac: None,
         to: "192.0.2.1:443".into(),
         proto: "tcp".into(),
         interface: None,

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
 use std::process;
-use std::sync::Arc;
 
 use enforcer_common::wire;
 use jiff::{Timestamp, tz::TimeZone};
@@ -13,8 +12,8 @@ use super::core::Core;
 use super::history;
 use super::in_force::{InForce, read_bundle};
 use crate::api::{
-    DeviceRow, ExplainRequest, Explanation, Failure, GroupStatus, InterfaceStatus, PolicyBundle,
-    PolicyStatus, ReasonCount, RuleRow, Status,
+    DeviceRow, Failure, GroupStatus, InterfaceStatus, PolicyBundle, PolicyStatus, ReasonCount,
+    RuleRow, Status,
 };
 use crate::audit::Action;
 use crate::control::Input;
@@ -56,7 +55,10 @@ impl Core {
             Input::Rollback { revision, guard, peer, reply } => {
                 drop(reply.send(self.roll_back_for(&peer.who(), revision, guard).await));
             }
-            Input::Explain { request, reply } => drop(reply.send(self.explain(&request))),
+            Input::Explain { request, reply } => drop(reply.send(self.explain(request).await)),
+            Input::ExplainFrames { request, reply } => {
+                drop(reply.send(self.explain_frames(&request)));
+            }
             Input::Revision { revision, reply } => {
                 let document = self.history.load(revision).map(|(_, bundle)| document(&bundle));
                 let exit = Exit::Configuration as u8;
@@ -72,39 +74,6 @@ impl Core {
             Input::Refused { peer, request, count } => self.refused(&peer.who(), request, count),
             Input::Detach { .. } => {}
         }
-    }
-
-    /// Asks the program in the kernel about the described frame; the host's copy of the decision
-    /// only where the kernel cannot be asked, and says so.
-    fn explain(&mut self, request: &ExplainRequest) -> Result<Explanation, Failure> {
-        let names = Arc::clone(&self.in_force);
-        let described = explain::frame(&names.policy, &names.site, request).map_err(|e| {
-            let hint = e.hint().map(Into::into);
-            Failure { error: e.to_string(), hint, exit: Exit::Usage as u8 }
-        })?;
-        let now = Timestamp::now().as_second();
-        let host = HostImage::new(&names.compiled.image, now);
-        let mut case = host.decide(&described.frame, described.interface);
-        let decided_by = match self.dataplane.probe(&described.frame, described.interface) {
-            Ok(decision) => {
-                if decision != case.decision {
-                    log::error!("host and kernel disagree: {:?} {decision:?}", case.decision);
-                }
-                case.decision = decision;
-                "kernel"
-            }
-            Err(e) => {
-                log::warn!("the program in the kernel cannot be asked: {e}");
-                "host"
-            }
-        };
-        let (policy, site, compiled) = (&names.policy, &names.site, &names.compiled);
-        let mut answer =
-            explain::explain(policy, site, compiled, &described, &case, now, decided_by);
-        if answer.rule.is_some() {
-            answer.rule = self.rule_row(case.decision.rule, &self.rule_counters());
-        }
-        Ok(answer)
     }
 
     async fn status(&mut self) -> Status {

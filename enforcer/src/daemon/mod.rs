@@ -22,6 +22,7 @@ mod answers;
 mod apply;
 mod confirm;
 mod core;
+mod explain;
 mod history;
 mod image;
 mod in_force;

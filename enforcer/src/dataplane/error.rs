@@ -96,6 +96,9 @@ pub enum Error {
     /// The program in force cannot be asked.
     #[error("cannot run the program on a frame")]
     Probe(#[source] ProgramError),
+    /// A test run takes a frame of one page.
+    #[error("a test run takes no frame of {0} bytes")]
+    ProbeTooLong(usize),
     /// The program in force ran and did not answer.
     #[error("the program in force did not answer")]
     ProbeAnswer,
@@ -196,6 +199,7 @@ impl Error {
             Self::TooLarge
             | Self::Probe(_)
             | Self::ProbeAnswer
+            | Self::ProbeTooLong(_)
             | Self::Attach { .. }
             | Self::Object(_)
             | Self::Load(_)

@@ -11,7 +11,9 @@ const MAX_FRAME: usize = 3000;
 
 /// Asks `dispatcher` about a frame that interface `index` received.
 pub(super) fn run(dispatcher: &mut Xdp, frame: &[u8], index: u32) -> Result<Decision, Error> {
-    let frame = frame.get(..frame.len().min(MAX_FRAME)).unwrap_or(frame);
+    if frame.len() > MAX_FRAME {
+        return Err(Error::ProbeTooLong(frame.len()));
+    }
     let mut input = vec![0u8; PROBE_BYTES];
     input.splice(..8, PROBE_MAGIC.to_ne_bytes());
     input.extend_from_slice(frame);

@@ -3,12 +3,14 @@
 //! - `endpoint`: the words of a request to numbers
 //! - `sender`: who sends the frame, and what had to be assumed about it
 //! - [`frame`](frame()): the described frame, byte by byte
+//! - [`captured`](captured()): a captured frame in the place of a described one
 //! - `near`: rules that nearly decided
 //!
 //! The frame is a real one: the same bytes can be judged by the shared code on the host and run
 //! through the program that is loaded in the kernel, so that an explanation cannot disagree with
 //! what is enforced.
 
+mod captured;
 mod endpoint;
 mod frame;
 mod near;
@@ -23,6 +25,7 @@ use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::image::{NO_DEVICE, NO_RULE};
 use enforcer_common::reason::{Reason, Verdict};
 
+pub use self::captured::captured;
 pub use self::frame::{Described, frame};
 use super::{Compiled, CompiledRule, Device, Group, Place, Policy, Range, Rule, Service, Site, To};
 use crate::api::{ExplainRequest, Explanation, RuleRow};
@@ -87,6 +90,14 @@ pub enum Error {
         /// Those that are.
         hint: String,
     },
+    /// What is no frame at all.
+    #[error("frame {number}: {why}")]
+    Captured {
+        /// Its place in the request, from 1.
+        number: usize,
+        /// What is wrong with it.
+        why: String,
+    },
     /// No interface is protected.
     #[error("no interface is protected, so that none could receive the frame")]
     NoInterface,
@@ -110,6 +121,7 @@ impl Error {
             | Self::Interface { hint, .. } => Some(hint),
             Self::Protocol { .. } => Some("write tcp, udp, sctp, icmp, icmpv6 or a number to 255"),
             Self::NoInterface => Some("protect one with `enforcer run --interface IF`"),
+            Self::Captured { .. } => Some("a frame begins with its Ethernet header"),
             Self::Vlan { .. } => Some("VLAN ids are 1 to 4094; 0 is an untagged frame"),
         }
     }
@@ -131,6 +143,22 @@ pub fn on_host(
     let host = HostImage::new(&compiled.image, now);
     let case = host.decide(&described.frame, described.interface);
     Ok(explain(policy, site, compiled, &described, &case, now, "host"))
+}
+
+/// Answers for captured frames in their order, with the host's copy of the decision.
+pub fn frames_on_host(
+    policy: &Policy,
+    site: &Site,
+    compiled: &Compiled,
+    frames: &[Described],
+    now: i64,
+) -> Vec<Explanation> {
+    let host = HostImage::new(&compiled.image, now);
+    let explained = frames.iter().map(|described| {
+        let case = host.decide(&described.frame, described.interface);
+        explain(policy, site, compiled, described, &case, now, "host")
+    });
+    explained.collect()
 }
 
 /// Puts a decision into words. `case` is what was decided about the described frame, `compiled`
@@ -162,7 +190,10 @@ pub fn explain(
         reason: decision.reason.name().to_owned(),
         text: decision.reason.words().to_owned(),
         decided_by: decided_by.to_owned(),
-        frame: described.words.clone(),
+        frame: match described.words.as_str() {
+            "" => captured::words(site, &case.flow),
+            words => words.to_owned(),
+        },
         assumed: described.assumed.clone(),
         device: device(policy, compiled, case).map(|device| device.name.clone()),
         group: group.map_or_else(|| "unknown".to_owned(), |group| group.name.clone()),

@@ -42,12 +42,17 @@ impl<'s> Sender<'s> {
                 source(policy, site, interface, &from, to, &mut assumed)?
             }
         };
+        let known = request.mac.as_deref().and_then(Mac::parse);
         let mac = match (&from, device.and_then(|device| device.mac)) {
             (From::Mac(mac, _), _) => *mac,
             (From::Device(_), Some(mac)) => mac,
             (From::Address(..), Some(mac)) => {
                 let name = device.map_or("", |device| &device.name);
                 assumed.push(format!("MAC {mac} taken from device {name}"));
+                mac
+            }
+            (From::Address(..), None) if let Some(mac) = known => {
+                assumed.push(format!("MAC {mac} taken from the gateway's neighbours"));
                 mac
             }
             (From::Device(_) | From::Address(..), None) => {
@@ -110,6 +115,32 @@ impl<'p> From<'p> {
     }
 }
 
+/// The interface of this name.
+pub(super) fn named<'s>(site: &'s Site, name: &str) -> Result<&'s SiteInterface, Error> {
+    site.interfaces.iter().find(|known| known.name == *name).ok_or_else(|| {
+        let known = site.interfaces.iter().take(20).map(|known| known.name.as_str());
+        let known: Vec<&str> = known.collect();
+        let hint = match nearest(name, known.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("protected: {}", known.join(", ")),
+        };
+        Error::Interface { name: cut(name, 60), hint }
+    })
+}
+
+/// The first interface.
+pub(super) fn first_interface<'s>(
+    site: &'s Site,
+    assumed: &mut Vec<String>,
+) -> Result<&'s SiteInterface, Error> {
+    let first = site.interfaces.first().ok_or(Error::NoInterface)?;
+    if site.interfaces.len() > 1 {
+        let count = site.interfaces.len();
+        assumed.push(format!("interface {}, the first of {count}", first.name));
+    }
+    Ok(first)
+}
+
 /// The interface that was asked for, else the device's own, else the first.
 fn interface<'s>(
     site: &'s Site,
@@ -117,18 +148,10 @@ fn interface<'s>(
     device: Option<&Device>,
     assumed: &mut Vec<String>,
 ) -> Result<&'s SiteInterface, Error> {
-    let find = |name: &str| site.interfaces.iter().find(|known| known.name == *name);
     if let Some(name) = &request.interface {
-        return find(name).ok_or_else(|| {
-            let known = site.interfaces.iter().take(20).map(|known| known.name.as_str());
-            let known: Vec<&str> = known.collect();
-            let hint = match nearest(name, known.iter().copied()) {
-                Some(meant) => format!("did you mean `{meant}`?"),
-                None => format!("protected: {}", known.join(", ")),
-            };
-            Error::Interface { name: cut(name, 60), hint }
-        });
+        return named(site, name);
     }
+    let find = |name: &str| site.interfaces.iter().find(|known| known.name == *name);
     let own = device.and_then(|device| Some((device, find(device.interface.as_deref()?)?)));
     if let Some((device, interface)) = own {
         if site.interfaces.len() > 1 {
@@ -137,12 +160,7 @@ fn interface<'s>(
         }
         return Ok(interface);
     }
-    let first = site.interfaces.first().ok_or(Error::NoInterface)?;
-    if site.interfaces.len() > 1 {
-        let count = site.interfaces.len();
-        assumed.push(format!("interface {}, the first of {count}", first.name));
-    }
-    Ok(first)
+    first_interface(site, assumed)
 }
 
 /// The VLAN that was asked for, 0 being none, else the device's own.

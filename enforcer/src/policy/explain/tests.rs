@@ -49,6 +49,7 @@ fn ask(from: &str, to: &str, proto: &str) -> Result<Explanation, Error> {
     assert!(problems.iter().all(|problem| problem.severity != crate::policy::Severity::Error));
     let compiled = compile(&policy, &site()).expect("policy");
     let request = ExplainRequest {
+        mac: None,
         from: from.into(),
         to: to.into(),
         proto: proto.into(),
@@ -234,6 +235,7 @@ fn what_cannot_be_asked() {
 fn frames_are_long_enough_and_tagged() {
     let (policy, _) = read("p", POLICY, &mut |_| unreachable!("no files"));
     let mut request = ExplainRequest {
+        mac: None,
         from: "bed-12".into(),
         to: "10.20.0.10:515".into(),
         proto: "tcp".into(),

@@ -9,6 +9,7 @@
 //! - [`daemon`]: the core: one `Input`, one loop
 //! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
 //! - [`backstop`]: what the packet filter drops while an interface is not protected
+//! - [`metrics`]: counters and gauges as Prometheus reads them
 //! - [`site`]: what the machine looks like, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
 //! - [`exit`]: exit codes
@@ -21,6 +22,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod exit;
 pub mod image;
+pub mod metrics;
 pub mod policy;
 pub mod privilege;
 pub mod site;

@@ -10,7 +10,7 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli` and `xdp_filter`.
+//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -39,6 +39,8 @@ mod hostile;
 mod kernel;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod metrics;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]

@@ -11,6 +11,8 @@
 //! - `interfaces`: the interfaces and the backstop, as the socket tells them
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
+//! - `measure`: what is in force and what it did, as Prometheus reads it
+//! - `tally`: what was refused, in a table that devices cannot fill
 //! - `record`: what goes into the audit trail
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
@@ -28,18 +30,22 @@ mod in_force;
 mod interfaces;
 mod live;
 mod lookout;
+mod measure;
 mod record;
 mod report;
 mod session;
 mod source;
 mod state;
 mod tags;
+mod tally;
 mod watch;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{MissedTickBehavior, interval};
@@ -52,7 +58,7 @@ use crate::config::{self, Settings};
 use crate::control::access::Access;
 use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
-use crate::control::{Input, server};
+use crate::control::{Input, scrape, server};
 use crate::dataplane;
 use crate::dataplane::pins::Pins;
 use crate::exit::Exit;
@@ -74,6 +80,14 @@ pub enum Error {
     /// There is no control socket.
     #[error("cannot open the control socket")]
     Socket(#[from] listen::Error),
+    /// The port for Prometheus cannot be opened.
+    #[error("cannot open the port for metrics, {address}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// Signals cannot be caught.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -119,6 +133,7 @@ impl Error {
         match self {
             Self::Settings(_)
             | Self::Socket(_)
+            | Self::Metrics { .. }
             | Self::Policy { .. }
             | Self::Problems { .. }
             | Self::State(_)
@@ -150,6 +165,9 @@ impl Error {
             Self::Problems { file, .. } => {
                 Some(format!("`enforcer check {file}` shows each with its place"))
             }
+            Self::Metrics { .. } => {
+                Some("name another address: `listen` under [metrics] in enforcer.toml".into())
+            }
             Self::Socket(_)
             | Self::Signals(_)
             | Self::State(_)
@@ -173,6 +191,10 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     // The pins first: of two daemons the second learns who holds them.
     let pins = Pins::open(&settings.bpffs)?;
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref())?;
+    let scraped = match settings.metrics {
+        Some(address) => Some(open_port(address).await?),
+        None => None,
+    };
     // The socket has its group. What is left to do needs two capabilities, or three.
     privilege::lift_memory_lock();
     privilege::drop_unneeded().map_err(Error::Privilege)?;
@@ -189,6 +211,9 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         let _ = stopped.await;
     };
     let limits = server::Limits::default();
+    if let Some(listener) = scraped {
+        tokio::spawn(scrape::serve(listener, sender.clone()));
+    }
     let server = tokio::spawn(server::serve(socket, access, limits, sender, hub, stopped));
     if let Err(e) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         log::warn!("cannot tell systemd that the daemon is ready: {e}");
@@ -245,6 +270,14 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let _ = stop.send(());
     let _ = server.await;
     Ok(())
+}
+
+/// Opens the port for Prometheus.
+async fn open_port(address: SocketAddr) -> Result<TcpListener, Error> {
+    let listener = scrape::bind(address).await;
+    let listener = listener.map_err(|source| Error::Metrics { address, source })?;
+    log::info!("metrics are served on http://{address}/metrics");
+    Ok(listener)
 }
 
 /// Removes every trace from the kernel while no daemon runs.

@@ -1,5 +1,7 @@
 //! The daemon's settings: `/etc/enforcer/enforcer.toml`, overridden by the flags of `run`.
 
+pub mod sinks;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -42,6 +44,8 @@ pub struct Settings {
     pub backstop: Backstop,
     /// Where Prometheus may scrape; `None`: on the control socket alone.
     pub metrics: Option<SocketAddr>,
+    /// Where events go, beside those who follow them.
+    pub sinks: Vec<sinks::Sink>,
 }
 
 impl Default for Settings {
@@ -59,6 +63,7 @@ impl Default for Settings {
             audit_required: false,
             backstop: Backstop::Auto,
             metrics: None,
+            sinks: Vec::new(),
         }
     }
 }
@@ -151,6 +156,8 @@ struct Document {
     backstop: Option<Backstop>,
     #[serde(default)]
     metrics: Metrics,
+    #[serde(default)]
+    sinks: sinks::Document,
 }
 
 #[derive(Default, Deserialize)]
@@ -184,7 +191,9 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
         let start = listen.span().start;
         address(listen.get_ref()).map_err(|message| invalid(start, message))
     });
+    let sinks = sinks::read(document.sinks).map_err(|(start, what)| invalid(start, what))?;
     Ok(Settings {
+        sinks,
         interfaces,
         policy: document.policy.unwrap_or(defaults.policy),
         socket: document.socket.unwrap_or(defaults.socket),
@@ -268,6 +277,7 @@ mod tests {
             audit_required: true,
             backstop: Backstop::Required,
             metrics: Some("[::1]:9750".parse().unwrap()),
+            sinks: Vec::new(),
         };
         assert_eq!(settings, expected);
     }

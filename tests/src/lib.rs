@@ -10,7 +10,7 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics` and `xdp_filter`.
+//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `sinks` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -45,6 +45,8 @@ mod metrics;
 mod oracle;
 #[cfg(test)]
 mod scattered;
+#[cfg(test)]
+mod sinks;
 #[cfg(test)]
 mod stacked;
 #[cfg(test)]

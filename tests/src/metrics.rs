@@ -61,6 +61,8 @@ fn families(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
 fn eventful(lab: &Lab) -> Daemon<'_> {
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     daemon.setting(&format!("[metrics]\nlisten = \"{LISTEN}\""));
+    let file = daemon.path("events.json");
+    daemon.setting(&format!("[sinks.file]\npath = \"{}\"", file.display()));
     assert!(daemon.backstop("install").success());
     daemon.run();
     assert!(programs::connects(&lab.dev1, UPDATES, 80));

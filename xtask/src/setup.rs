@@ -22,7 +22,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 24] = [
+const TOOLS: [(&str, &str); 26] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -50,6 +50,8 @@ const TOOLS: [(&str, &str); 24] = [
     ("wpa_supplicant", "wpasupplicant"),
     ("strace", "strace"),
     ("promtool", "prometheus"),
+    ("rsyslogd", "rsyslog"),
+    ("/usr/lib/systemd/systemd-journald", "systemd"),
 ];
 
 /// What the virtual machines take.
@@ -61,8 +63,11 @@ const VM_TOOLS: [(&str, &str); 4] = [
 ];
 
 /// Services that come with a package.
-const SERVICES: [(&str, &[&str]); 2] =
-    [("rpcbind", &["rpcbind.socket", "rpcbind"]), ("prometheus", &["prometheus"])];
+const SERVICES: [(&str, &[&str]); 3] = [
+    ("rpcbind", &["rpcbind.socket", "rpcbind"]),
+    ("prometheus", &["prometheus"]),
+    ("rsyslog", &["syslog.socket", "rsyslog"]),
+];
 
 /// What building libFuzzer takes.
 const CI_TOOLS: [(&str, &str); 1] = [("c++", "g++")];

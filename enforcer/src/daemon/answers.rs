@@ -112,6 +112,7 @@ impl Core {
         let names = &*self.in_force;
         let mut warnings = self.warnings.clone();
         warnings.extend(self.audit.warnings());
+        warnings.extend(self.sinks.iter().filter_map(|sink| sink.warning()));
         warnings.extend(break_glass(names));
         warnings.extend(names.warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
         Status {

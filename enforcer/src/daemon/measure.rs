@@ -4,6 +4,7 @@ use super::core::Core;
 use crate::api::{GroupStatus, InterfaceStatus, ReasonCount, RuleRow};
 use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::{Families, Labels};
+use crate::sinks::Health;
 
 impl Core {
     /// Prometheus text. No label comes from a device: a flood of invented ones makes no series.
@@ -15,6 +16,7 @@ impl Core {
         let interfaces = self.interfaces().await;
         measure_interfaces(&mut families, &interfaces);
         self.measure_watch(&mut families, &interfaces).await;
+        self.measure_sinks(&mut families);
         self.measure_policy(&mut families);
         families.text()
     }
@@ -108,6 +110,18 @@ impl Core {
         families.one(Counter, "enforcer_audit_lost_total", help, self.audit.lost());
         let help = "Entries that the audit trail cannot take now.";
         families.one(Gauge, "enforcer_audit_waiting", help, self.audit.waiting() as u64);
+    }
+
+    fn measure_sinks(&self, families: &mut Families) {
+        let samples = |value: fn(&Health) -> u64| {
+            self.sinks.iter().map(move |sink| (vec![("sink", sink.name)], value(sink)))
+        };
+        let up = samples(|sink| u64::from(sink.trouble().is_none()));
+        families.add(Gauge, "enforcer_sink_up", "Whether the sink takes lines.", up);
+        let lines = samples(Health::lines);
+        families.add(Counter, "enforcer_sink_lines_total", "Lines that the sink took.", lines);
+        let help = "Lines that the sink will never get: it was too slow, or not there.";
+        families.add(Counter, "enforcer_sink_lost_lines_total", help, samples(Health::lost));
     }
 
     fn measure_policy(&self, families: &mut Families) {

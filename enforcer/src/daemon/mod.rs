@@ -48,7 +48,8 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::core::Core;
 use crate::api::{Detached, Failure};
@@ -64,10 +65,13 @@ use crate::dataplane::pins::Pins;
 use crate::exit::Exit;
 use crate::policy::Problem;
 use crate::privilege;
+use crate::sinks;
 use crate::site;
 
 /// Inputs that may wait for the core.
 const QUEUE: usize = 64;
+/// Time for the sinks when the daemon ends.
+const SINKS: Duration = Duration::from_secs(2);
 /// How often the kernel is asked whether all is as it should be.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -203,6 +207,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     // Before the first look, so that nothing falls between.
     let mut notices = lookout::listen().map_err(Error::Lookout)?;
     let mut core = Core::start(settings, pins, hub.clone()).await?;
+    let sinks = start_sinks(&mut core, &hub);
     let events = core.follow_ring()?;
 
     let (sender, mut inputs) = mpsc::channel(QUEUE);
@@ -258,6 +263,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 let _ = reply.send(detached.map_err(|e| failure(&e)));
                 let _ = stop.send(());
                 let _ = server.await;
+                finish(sinks).await;
                 return Ok(());
             }
             Some(input) => core.answer(input).await,
@@ -269,7 +275,31 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     events.abort();
     let _ = stop.send(());
     let _ = server.await;
+    finish(sinks).await;
     Ok(())
+}
+
+/// Starts the sinks of the settings.
+fn start_sinks(core: &mut Core, hub: &Hub) -> JoinSet<()> {
+    let mut running = JoinSet::new();
+    for sink in &core.settings.sinks {
+        match sinks::follow(sink.clone(), hub) {
+            Ok((health, work)) => {
+                core.sinks.push(health);
+                running.spawn(work);
+            }
+            // They come first, and there are fewer than may follow.
+            Err(full) => log::error!("a sink is missing: {full}"),
+        }
+    }
+    running
+}
+
+/// Lets the sinks deliver what waits, for a while.
+async fn finish(sinks: JoinSet<()>) {
+    if timeout(SINKS, sinks.join_all()).await.is_err() {
+        log::warn!("a sink has not taken all lines; `enforcer status` has said which");
+    }
 }
 
 /// Opens the port for Prometheus.

@@ -10,7 +10,7 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `sinks` and `xdp_filter`.
+//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `sinks`, `top` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -49,6 +49,8 @@ mod scattered;
 mod sinks;
 #[cfg(test)]
 mod stacked;
+#[cfg(test)]
+mod top;
 #[cfg(test)]
 mod verdict;
 #[cfg(test)]

@@ -22,7 +22,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 26] = [
+const TOOLS: [(&str, &str); 27] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -51,6 +51,7 @@ const TOOLS: [(&str, &str); 26] = [
     ("strace", "strace"),
     ("promtool", "prometheus"),
     ("rsyslogd", "rsyslog"),
+    ("tmux", "tmux"),
     ("/usr/lib/systemd/systemd-journald", "systemd"),
 ];
 

@@ -6,6 +6,7 @@
 //! - [`programs`]: what devices and servers run: curl, NFS, portmapper, DICOM, TCP and UDP servers
 //! - [`daemon`]: the enforcer's daemon, its command line and its events
 //! - [`dhcp`]: servers and clients that give hosts their addresses
+//! - [`screen`]: a terminal, by tmux
 //! - [`tail`]: its events as they come
 //! - [`kernel`]: what is attached and loaded, as ip and bpftool say
 //! - [`frames`]: frames that no program sends, and a sniffer that looks for a marker
@@ -22,6 +23,7 @@ pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod report;
+pub mod screen;
 pub mod tail;
 pub mod topology;
 pub mod wait;

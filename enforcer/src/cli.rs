@@ -133,6 +133,13 @@ pub(crate) enum Command {
         enforcer tail --group patient-monitors --to 202.114.4.0/24\n  \
         enforcer tail --verdict would-drop -n 100 --json")]
     Tail(Tail),
+    /// Show devices, destinations and drops on a live screen
+    ///
+    /// Press ? for the keys, q to leave. Works in 80x24 and with 16 colours.
+    #[command(after_help = "Examples:\n  \
+        enforcer top\n  \
+        NO_COLOR=1 enforcer top")]
+    Top,
     /// Tell what becomes of a frame, which rule decides, and which nearly did
     #[command(after_help = "Examples:\n  \
         enforcer explain --from bed-12 --to 202.114.4.119:515\n  \
@@ -293,7 +300,7 @@ impl Terms {
 }
 
 /// A time such as `90s`, `15m`, `2h`, `7d`, in seconds.
-fn seconds(text: &str) -> Result<i64, String> {
+pub(crate) fn seconds(text: &str) -> Result<i64, String> {
     let hint = || format!("`{text}` is not a time such as 90s, 15m, 2h or 7d");
     let span: jiff::Span = text.parse().map_err(|_| hint())?;
     let time = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| hint())?;

@@ -1,5 +1,8 @@
 //! The daemon's settings: `/etc/enforcer/enforcer.toml`, overridden by the flags of `run`.
 
+pub mod sinks;
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -39,6 +42,10 @@ pub struct Settings {
     pub audit_required: bool,
     /// Whether the packet filter drops what is forwarded from an unprotected interface.
     pub backstop: Backstop,
+    /// Where Prometheus may scrape; `None`: on the control socket alone.
+    pub metrics: Option<SocketAddr>,
+    /// Where events go, beside those who follow them.
+    pub sinks: Vec<sinks::Sink>,
 }
 
 impl Default for Settings {
@@ -55,6 +62,8 @@ impl Default for Settings {
             operator_group: None,
             audit_required: false,
             backstop: Backstop::Auto,
+            metrics: None,
+            sinks: Vec::new(),
         }
     }
 }
@@ -145,6 +154,16 @@ struct Document {
     operator_group: Option<String>,
     audit_required: Option<bool>,
     backstop: Option<Backstop>,
+    #[serde(default)]
+    metrics: Metrics,
+    #[serde(default)]
+    sinks: sinks::Document,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Metrics {
+    listen: Option<Spanned<String>>,
 }
 
 /// Reads a settings document; `file` is the name that errors carry.
@@ -168,7 +187,13 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
         }
         interfaces.push(name);
     }
+    let metrics = document.metrics.listen.map(|listen| {
+        let start = listen.span().start;
+        address(listen.get_ref()).map_err(|message| invalid(start, message))
+    });
+    let sinks = sinks::read(document.sinks).map_err(|(start, what)| invalid(start, what))?;
     Ok(Settings {
+        sinks,
         interfaces,
         policy: document.policy.unwrap_or(defaults.policy),
         socket: document.socket.unwrap_or(defaults.socket),
@@ -180,6 +205,15 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
         operator_group: document.operator_group,
         audit_required: document.audit_required.unwrap_or_default(),
         backstop: document.backstop.unwrap_or_default(),
+        metrics: metrics.transpose()?,
+    })
+}
+
+/// An address and a port. Names are not looked up: that could hang, and fail at boot.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let address: Option<SocketAddr> = text.parse().ok().filter(|to: &SocketAddr| to.port() != 0);
+    address.ok_or_else(|| {
+        format!("`{text}` is not an address with a port, such as 127.0.0.1:9750 or [::1]:9750")
     })
 }
 
@@ -226,6 +260,8 @@ mod tests {
             operator_group = "netops"
             audit_required = true
             backstop = "required"
+            [metrics]
+            listen = "[::1]:9750"
         "#;
         let settings = read("enforcer.toml", text).unwrap();
         let expected = Settings {
@@ -240,6 +276,8 @@ mod tests {
             operator_group: Some("netops".into()),
             audit_required: true,
             backstop: Backstop::Required,
+            metrics: Some("[::1]:9750".parse().unwrap()),
+            sinks: Vec::new(),
         };
         assert_eq!(settings, expected);
     }
@@ -255,6 +293,12 @@ mod tests {
             error("interfaces = [\n  \"lan0\", \"lan 1\"]"),
             "enforcer.toml:2:11: `lan 1` cannot be the name of an interface"
         );
+        assert_eq!(
+            error("[metrics]\nlisten = \"localhost:9750\""),
+            "enforcer.toml:2:10: `localhost:9750` is not an address with a port, such as \
+             127.0.0.1:9750 or [::1]:9750"
+        );
+        assert!(error("[metrics]\nlisten = \"127.0.0.1:0\"").contains("not an address with"));
         assert_eq!(error("interfaces = [\"a\", \"a\"]"), "enforcer.toml:1:20: `a` is named twice");
     }
 

@@ -9,6 +9,9 @@
 //! - [`daemon`]: the core: one `Input`, one loop
 //! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
 //! - [`backstop`]: what the packet filter drops while an interface is not protected
+//! - [`metrics`]: counters and gauges as Prometheus reads them
+//! - [`line`]: an event as one line, and as flat fields
+//! - [`sinks`]: events to journald, syslog and files
 //! - [`site`]: what the machine looks like, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
 //! - [`exit`]: exit codes
@@ -21,6 +24,9 @@ pub mod daemon;
 pub mod dataplane;
 pub mod exit;
 pub mod image;
+pub mod line;
+pub mod metrics;
 pub mod policy;
 pub mod privilege;
+pub mod sinks;
 pub mod site;

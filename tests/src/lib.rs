@@ -10,7 +10,8 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `wire` and `xdp_filter`.
+//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `sinks`, `top`,
+//! `wire` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -40,11 +41,17 @@ mod kernel;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod scattered;
 #[cfg(test)]
+mod sinks;
+#[cfg(test)]
 mod stacked;
+#[cfg(test)]
+mod top;
 #[cfg(test)]
 mod verdict;
 #[cfg(test)]

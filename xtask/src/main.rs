@@ -67,6 +67,8 @@ enum Command {
     Demo(demo::Options),
     /// Send every known evasion through real gateways and print what came out
     Evasions(evasions::Options),
+    /// Capture the screens of docs/top.md from a lab
+    Screens,
     /// Measure what changes cost on this machine
     Bench,
     /// Run every fuzz target, or one of them, for a while; needs a C++ compiler
@@ -97,6 +99,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Ci { fuzz_seconds } => return ci(&paths, fuzz_seconds),
         Command::Demo(options) => demo::run(&paths, &options)?,
         Command::Evasions(options) => evasions::run(&paths, &options)?,
+        Command::Screens => sh::run(&mut demo::lab_program(&paths, "screens")?)?,
         Command::Bench => bench::run(&paths)?,
         Command::Fuzz(options) => return fuzz::run(&paths, &options),
     }

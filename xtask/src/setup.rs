@@ -22,7 +22,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 23] = [
+const TOOLS: [(&str, &str); 27] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -49,6 +49,10 @@ const TOOLS: [(&str, &str); 23] = [
     ("dhclient", "isc-dhcp-client"),
     ("wpa_supplicant", "wpasupplicant"),
     ("strace", "strace"),
+    ("promtool", "prometheus"),
+    ("rsyslogd", "rsyslog"),
+    ("tmux", "tmux"),
+    ("/usr/lib/systemd/systemd-journald", "systemd"),
 ];
 
 /// What the virtual machines take.
@@ -57,6 +61,13 @@ const VM_TOOLS: [(&str, &str); 4] = [
     ("busybox", "busybox-static"),
     ("xz", "xz-utils"),
     ("dpkg-deb", "dpkg"),
+];
+
+/// Services that come with a package.
+const SERVICES: [(&str, &[&str]); 3] = [
+    ("rpcbind", &["rpcbind.socket", "rpcbind"]),
+    ("prometheus", &["prometheus"]),
+    ("rsyslog", &["syslog.socket", "rsyslog"]),
 ];
 
 /// What building libFuzzer takes.
@@ -186,8 +197,6 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     ensure!(sh::which("apt-get").is_some(), "no apt-get here: install by hand: {list}");
     ensure!(sh::is_root(), "not root, and packages are missing: run `sudo {by_hand}`");
     println!("installing Debian packages: {list}");
-    let rpcbind = packages.iter().any(|name| ["nfs-common", "rpcbind"].contains(name))
-        && sh::which("rpcbind").is_none();
     let apt = || {
         let mut apt = sh::clean("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive");
@@ -197,10 +206,15 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     sh::output(apt().arg("update"))?;
     sh::output(apt().args(["install", "-y", "--no-install-recommends"]).args(packages))
         .with_context(|| format!("the packages could not be installed (by hand: {by_hand})"))?;
-    // Debian starts a service that it installs; the lab wants the program, not an open port 111.
-    if rpcbind && Path::new("/run/systemd/system").is_dir() {
-        sh::run(sh::clean("systemctl").args(["disable", "--now", "rpcbind.socket", "rpcbind"]))?;
-        println!("rpcbind: installed for the lab; its service is switched off");
+    let installed = |service: &&(&str, &[&str])| packages.contains(&service.0);
+    SERVICES.iter().filter(installed).try_for_each(|(_, units)| switch_off(units))
+}
+
+/// Debian starts a service that it installs; the lab wants the program, and no open port.
+fn switch_off(units: &[&str]) -> Result<()> {
+    if Path::new("/run/systemd/system").is_dir() {
+        sh::run(sh::clean("systemctl").args(["disable", "--now"]).args(units))?;
+        println!("{}: installed for the lab, and switched off", units.join(", "));
     }
     Ok(())
 }

@@ -36,6 +36,7 @@ mod session;
 mod status;
 mod tail;
 mod text;
+mod top;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: Cli) -> Result<Exit> {
@@ -57,6 +58,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Devices { output } => devices::run(&client, output.json),
         Command::Rules { output } => rules::run(&client, output.json),
         Command::Tail(args) => tail::run(&client, &args),
+        Command::Top => top::run(&client),
         Command::Explain(args) => explain::run(&client, &args),
         Command::Policy { command: cli::Policy::Show { revision } } => {
             policy::show(&client, revision)

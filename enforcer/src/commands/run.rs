@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use enforcer::config::{self, Settings, Xdp};
@@ -23,7 +24,10 @@ pub(super) fn run(args: &cli::Run, socket: Option<&Path>) -> Result<Exit> {
         }
     });
     let runtime = runtime.worker_threads(2).enable_all().build().context("cannot start")?;
-    runtime.block_on(daemon::run(settings))?;
+    let ended = runtime.block_on(daemon::run(settings));
+    // A disk that hangs under a sink's file keeps nobody from ending.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended?;
     Ok(Exit::Fine)
 }
 

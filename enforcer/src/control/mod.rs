@@ -5,6 +5,7 @@
 //! - [`accounts`]: names and numbers of users and groups
 //! - `connections`: how many there may be, and how long each may take
 //! - [`server`]: requests to [`Input`], answers to responses
+//! - [`scrape`]: the port for Prometheus, where one is configured
 //! - [`hub`]: events to those who follow, none of whom can delay another
 //! - [`filter`]: which events a follower wants
 //! - [`client`]: the other end
@@ -27,6 +28,7 @@ mod connections;
 pub mod filter;
 pub mod hub;
 pub mod listen;
+pub mod scrape;
 pub mod server;
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ use super::listen::Socket;
 use super::{Input, Inputs, MAX_BODY, Peer};
 use crate::api::{ApplyReport, Failure, Guard, PolicyBundle};
 use crate::exit::Exit;
+use crate::metrics;
 
 /// Time for a request to arrive and be answered; following events has no limit.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -81,7 +82,7 @@ fn router(core: Core) -> Router {
         .route("/v1/explain/frames", post(explain_frames))
         .route("/v1/detach", post(detach))
         .route("/v1/events", get(events))
-        .route("/v1/metrics", get(metrics))
+        .route("/v1/metrics", get(scrape))
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -172,9 +173,9 @@ async fn policy_show(
     Ok(([(CONTENT_TYPE, "application/toml")], document).into_response())
 }
 
-async fn metrics(State(core): State<Core>) -> Answer {
+async fn scrape(State(core): State<Core>) -> Answer {
     let text = core.ask(Input::Metrics).await?;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 /// What a plain TOML body cannot say.

@@ -1,7 +1,6 @@
 //! What is in force, as the socket tells it.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fmt::Write as _;
 use std::process;
 
 use enforcer_common::wire;
@@ -12,8 +11,7 @@ use super::core::Core;
 use super::history;
 use super::in_force::{InForce, read_bundle};
 use crate::api::{
-    DeviceRow, Failure, GroupStatus, InterfaceStatus, PolicyBundle, PolicyStatus, ReasonCount,
-    RuleRow, Status,
+    DeviceRow, Failure, GroupStatus, PolicyBundle, PolicyStatus, ReasonCount, RuleRow, Status,
 };
 use crate::audit::Action;
 use crate::control::Input;
@@ -82,6 +80,7 @@ impl Core {
         let names = &*self.in_force;
         let mut warnings = self.warnings.clone();
         warnings.extend(self.audit.warnings());
+        warnings.extend(self.sinks.iter().filter_map(|sink| sink.warning()));
         warnings.extend(break_glass(names));
         warnings.extend(names.warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
         Status {
@@ -102,14 +101,14 @@ impl Core {
             },
             interfaces,
             reasons: self.reasons(),
-            groups: groups(names),
+            groups: self.groups(),
             live: names.live.clone(),
             confirm_until: self.pending.as_ref().map(Unconfirmed::until),
             warnings,
         }
     }
 
-    fn reasons(&self) -> Vec<ReasonCount> {
+    pub(super) fn reasons(&self) -> Vec<ReasonCount> {
         let counters = self.dataplane.reasons();
         let counters = counters.into_iter();
         counters
@@ -124,6 +123,11 @@ impl Core {
                 lost: counter.lost,
             })
             .collect()
+    }
+
+    /// Groups, and what unknown devices get.
+    pub(super) fn groups(&self) -> Vec<GroupStatus> {
+        groups(&self.in_force)
     }
 
     /// Named devices first, then those that were only seen.
@@ -181,7 +185,7 @@ impl Core {
         (group, mode)
     }
 
-    fn rules(&self) -> Vec<RuleRow> {
+    pub(super) fn rules(&self) -> Vec<RuleRow> {
         let counters = self.rule_counters();
         // A device with live rules of its own has those of its group, too.
         let mut known = HashSet::new();
@@ -205,87 +209,6 @@ impl Core {
         // The socket tells times as this machine's clock shows them.
         let until = rule.until.and_then(wall_time);
         Some(RuleRow { until, frames, bytes, ..row })
-    }
-
-    /// Prometheus text, version 0.0.4.
-    async fn metrics(&self) -> String {
-        let mut text = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, samples: Vec<(String, u64)>| {
-            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
-            for (labels, value) in samples {
-                let _ = writeln!(text, "{name}{labels} {value}");
-            }
-        };
-        let reasons = self.reasons();
-        let by_reason = |value: fn(&ReasonCount) -> u64| {
-            let sample = |count: &ReasonCount| {
-                let (reason, verdict) = (&count.reason, &count.verdict);
-                (format!("{{reason=\"{reason}\",verdict=\"{verdict}\"}}"), value(count))
-            };
-            reasons.iter().map(sample).collect::<Vec<_>>()
-        };
-        let counter = "counter";
-        type Value = fn(&ReasonCount) -> u64;
-        let families: [(&str, &str, Value); 5] = [
-            ("frames", "Frames judged, by reason.", |count| count.frames),
-            ("bytes", "Bytes of judged frames, by reason.", |count| count.bytes),
-            (
-                "would_drop_frames",
-                "Frames that passed only because their group is observed.",
-                |count| count.would_drop,
-            ),
-            ("events_suppressed", "Events withheld by a device's budget.", |count| {
-                count.suppressed
-            }),
-            ("events_lost", "Events that the ring buffer could not take.", |count| count.lost),
-        ];
-        for (name, help, value) in families {
-            family(&format!("enforcer_{name}_total"), counter, help, by_reason(value));
-        }
-        let rules = self.rules().into_iter().map(|rule| {
-            let RuleRow { id, group, action, frames, .. } = rule;
-            (format!("{{rule=\"{id}\",group=\"{group}\",action=\"{action}\"}}"), frames)
-        });
-        family("enforcer_rule_frames_total", counter, "Frames decided, by rule.", rules.collect());
-        let interfaces = self.interfaces().await;
-        let enforcing = interfaces.iter().map(|interface| {
-            let InterfaceStatus { name, mode, enforcing, .. } = interface;
-            (format!("{{interface=\"{name}\",mode=\"{mode}\"}}"), u64::from(*enforcing))
-        });
-        family(
-            "enforcer_interface_enforcing",
-            "gauge",
-            "Whether the kernel says that the interface is protected.",
-            enforcing.collect(),
-        );
-        for (name, kind, help, samples) in self.watch_metrics(&interfaces).await {
-            family(name, kind, help, samples);
-        }
-        let none = String::new;
-        family(
-            "enforcer_audit_lost_total",
-            counter,
-            "Entries that the audit trail will never have.",
-            vec![(none(), self.audit.lost())],
-        );
-        let gauges = [
-            (
-                "enforcer_audit_waiting",
-                "Entries that the audit trail cannot take now.",
-                self.audit.waiting() as u64,
-            ),
-            ("enforcer_policy_revision", "Revision in force.", self.in_force.revision),
-            ("enforcer_generation", "Generation in force.", self.in_force.generation.into()),
-            (
-                "enforcer_image_bytes",
-                "Size of the policy image in force.",
-                self.dataplane.current().image_bytes,
-            ),
-        ];
-        for (name, help, value) in gauges {
-            family(name, "gauge", help, vec![(none(), value)]);
-        }
-        text
     }
 }
 

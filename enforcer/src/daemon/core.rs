@@ -24,6 +24,7 @@ use crate::dataplane::events::Reader;
 use crate::dataplane::generation::Generation;
 use crate::dataplane::pins::Pins;
 use crate::dataplane::{Dataplane, Preference};
+use crate::sinks::Health;
 use crate::site::Kernel;
 
 /// What the daemon owns.
@@ -46,6 +47,8 @@ pub(super) struct Core {
     pub(super) audit: Audit,
     pub(super) history: History,
     pub(super) state: State,
+    /// How each sink of the settings does.
+    pub(super) sinks: Vec<Arc<Health>>,
     lost: u64,
 }
 
@@ -107,6 +110,7 @@ impl Core {
             audit,
             history,
             state,
+            sinks: Vec::new(),
             lost: 0,
         };
         core.lost = core.count_lost();

@@ -7,9 +7,6 @@ use crate::backstop::{self, Tables};
 use crate::config::Backstop;
 use crate::site::Link;
 
-/// A family of metrics: name, kind, help, and samples as labels and value.
-pub(super) type Metric = (&'static str, &'static str, &'static str, Vec<(String, u64)>);
-
 impl Core {
     /// Every interface that is protected or should be.
     pub(super) async fn interfaces(&self) -> Vec<InterfaceStatus> {
@@ -39,7 +36,7 @@ impl Core {
     }
 
     /// The backstop's tables; none when they cannot be read or the settings leave them alone.
-    async fn tables(&self) -> Tables {
+    pub(super) async fn tables(&self) -> Tables {
         if self.settings.backstop == Backstop::Off || self.watch.guard.is_none() {
             return Tables::new();
         }
@@ -76,45 +73,6 @@ impl Core {
             backstop: backstop::state(tables, present, link.index, links).into(),
             note,
         }
-    }
-
-    /// What the watch has to count.
-    pub(super) async fn watch_metrics(&self, interfaces: &[InterfaceStatus]) -> Vec<Metric> {
-        let label =
-            |row: &InterfaceStatus, value| (format!("{{interface=\"{}\"}}", row.name), value);
-        let armed = |row: &InterfaceStatus| label(row, u64::from(row.backstop == "armed"));
-        let looked_at = interfaces.iter().filter(|row| row.backstop != "absent");
-        let tables = self.tables().await;
-        let dropped = tables
-            .iter()
-            .map(|(family, table)| (format!("{{family=\"{}\"}}", family.name()), table.frames));
-        let tampered = self.watch.tampered.iter();
-        vec![
-            (
-                "enforcer_backstop_armed",
-                "gauge",
-                "Whether the backstop lets through what is forwarded from the interface.",
-                looked_at.map(armed).collect(),
-            ),
-            (
-                "enforcer_backstop_dropped_frames_total",
-                "counter",
-                "Frames that the backstop dropped.",
-                dropped.collect(),
-            ),
-            (
-                "enforcer_reattached_total",
-                "counter",
-                "Times that a program was attached again since the daemon started.",
-                vec![(String::new(), self.watch.reattached)],
-            ),
-            (
-                "enforcer_tamper_total",
-                "counter",
-                "What happened to pins, programs, interfaces and the backstop since the daemon started.",
-                tampered.map(|(why, count)| (format!("{{reason=\"{why}\"}}"), *count)).collect(),
-            ),
-        ]
     }
 }
 

@@ -11,6 +11,8 @@
 //! - `interfaces`: the interfaces and the backstop, as the socket tells them
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
+//! - `measure`: what is in force and what it did, as Prometheus reads it
+//! - `tally`: what was refused, in a table that devices cannot fill
 //! - `record`: what goes into the audit trail
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
@@ -29,21 +31,26 @@ mod in_force;
 mod interfaces;
 mod live;
 mod lookout;
+mod measure;
 mod record;
 mod report;
 mod session;
 mod source;
 mod state;
 mod tags;
+mod tally;
 mod watch;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::core::Core;
 use crate::api::{Detached, Failure};
@@ -53,16 +60,19 @@ use crate::config::{self, Settings};
 use crate::control::access::Access;
 use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
-use crate::control::{Input, server};
+use crate::control::{Input, scrape, server};
 use crate::dataplane;
 use crate::dataplane::pins::Pins;
 use crate::exit::Exit;
 use crate::policy::Problem;
 use crate::privilege;
+use crate::sinks;
 use crate::site;
 
 /// Inputs that may wait for the core.
 const QUEUE: usize = 64;
+/// Time for the sinks when the daemon ends.
+const SINKS: Duration = Duration::from_secs(2);
 /// How often the kernel is asked whether all is as it should be.
 const WATCH: Duration = Duration::from_secs(1);
 
@@ -75,6 +85,14 @@ pub enum Error {
     /// There is no control socket.
     #[error("cannot open the control socket")]
     Socket(#[from] listen::Error),
+    /// The port for Prometheus cannot be opened.
+    #[error("cannot open the port for metrics, {address}")]
+    Metrics {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
     /// Signals cannot be caught.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
@@ -120,6 +138,7 @@ impl Error {
         match self {
             Self::Settings(_)
             | Self::Socket(_)
+            | Self::Metrics { .. }
             | Self::Policy { .. }
             | Self::Problems { .. }
             | Self::State(_)
@@ -151,6 +170,9 @@ impl Error {
             Self::Problems { file, .. } => {
                 Some(format!("`enforcer check {file}` shows each with its place"))
             }
+            Self::Metrics { .. } => {
+                Some("name another address: `listen` under [metrics] in enforcer.toml".into())
+            }
             Self::Socket(_)
             | Self::Signals(_)
             | Self::State(_)
@@ -174,6 +196,10 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     // The pins first: of two daemons the second learns who holds them.
     let pins = Pins::open(&settings.bpffs)?;
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref())?;
+    let scraped = match settings.metrics {
+        Some(address) => Some(open_port(address).await?),
+        None => None,
+    };
     // The socket has its group. What is left to do needs two capabilities, or three.
     privilege::lift_memory_lock();
     privilege::drop_unneeded().map_err(Error::Privilege)?;
@@ -182,6 +208,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     // Before the first look, so that nothing falls between.
     let mut notices = lookout::listen().map_err(Error::Lookout)?;
     let mut core = Core::start(settings, pins, hub.clone()).await?;
+    let sinks = start_sinks(&mut core, &hub);
     let events = core.follow_ring()?;
 
     let (sender, mut inputs) = mpsc::channel(QUEUE);
@@ -190,6 +217,9 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         let _ = stopped.await;
     };
     let limits = server::Limits::default();
+    if let Some(listener) = scraped {
+        tokio::spawn(scrape::serve(listener, sender.clone()));
+    }
     let server = tokio::spawn(server::serve(socket, access, limits, sender, hub, stopped));
     if let Err(e) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
         log::warn!("cannot tell systemd that the daemon is ready: {e}");
@@ -234,6 +264,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 let _ = reply.send(detached.map_err(|e| failure(&e)));
                 let _ = stop.send(());
                 let _ = server.await;
+                finish(sinks).await;
                 return Ok(());
             }
             Some(input) => core.answer(input).await,
@@ -245,7 +276,39 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     events.abort();
     let _ = stop.send(());
     let _ = server.await;
+    finish(sinks).await;
     Ok(())
+}
+
+/// Starts the sinks of the settings.
+fn start_sinks(core: &mut Core, hub: &Hub) -> JoinSet<()> {
+    let mut running = JoinSet::new();
+    for sink in &core.settings.sinks {
+        match sinks::follow(sink.clone(), hub) {
+            Ok((health, work)) => {
+                core.sinks.push(health);
+                running.spawn(work);
+            }
+            // They come first, and there are fewer than may follow.
+            Err(full) => log::error!("a sink is missing: {full}"),
+        }
+    }
+    running
+}
+
+/// Lets the sinks deliver what waits, for a while.
+async fn finish(sinks: JoinSet<()>) {
+    if timeout(SINKS, sinks.join_all()).await.is_err() {
+        log::warn!("a sink has not taken all lines; `enforcer status` has said which");
+    }
+}
+
+/// Opens the port for Prometheus.
+async fn open_port(address: SocketAddr) -> Result<TcpListener, Error> {
+    let listener = scrape::bind(address).await;
+    let listener = listener.map_err(|source| Error::Metrics { address, source })?;
+    log::info!("metrics are served on http://{address}/metrics");
+    Ok(listener)
 }
 
 /// Removes every trace from the kernel while no daemon runs.

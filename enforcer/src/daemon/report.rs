@@ -10,6 +10,7 @@ use enforcer_common::wire::{mac_bytes, protocol};
 use jiff::tz::TimeZone;
 
 use super::in_force::{InForce, address};
+use super::tally::{Row, Tally};
 use super::wall_offset;
 use crate::api::{Detail, DeviceRow, Ether, Event, TAMPER};
 use crate::control::hub::{Hub, lost, timestamp};
@@ -29,11 +30,13 @@ struct Shared {
     hub: Hub,
     names: RwLock<BTreeMap<u32, Arc<InForce>>>,
     seen: Mutex<HashMap<u64, DeviceRow>>,
+    tally: Tally,
 }
 
 impl Reporter {
     pub(super) fn new(hub: Hub) -> Self {
-        Self(Arc::new(Shared { hub, names: RwLock::default(), seen: Mutex::default() }))
+        let (names, seen, tally) = (RwLock::default(), Mutex::default(), Tally::default());
+        Self(Arc::new(Shared { hub, names, seen, tally }))
     }
 
     /// Makes the meaning of a generation's numbers known, before the generation is in force.
@@ -52,6 +55,7 @@ impl Reporter {
             known.get(&record.generation).cloned()
         };
         let Some(names) = names else { return };
+        self.0.tally.count(record, &names);
         self.note(record, &names);
         if self.0.hub.is_followed() {
             self.0.hub.publish(&event(record, &names));
@@ -83,6 +87,11 @@ impl Reporter {
     /// The devices seen in events, by MAC.
     pub(super) fn seen(&self) -> HashMap<u64, DeviceRow> {
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Refused frames that events told of.
+    pub(super) fn tally(&self) -> BTreeMap<Row, u64> {
+        self.0.tally.rows()
     }
 
     fn note(&self, record: &Record, names: &InForce) {

@@ -6,6 +6,7 @@
 //! - [`programs`]: what devices and servers run: curl, NFS, portmapper, DICOM, TCP and UDP servers
 //! - [`daemon`]: the enforcer's daemon, its command line and its events
 //! - [`dhcp`]: servers and clients that give hosts their addresses
+//! - [`screen`]: a terminal, by tmux
 //! - [`strace`]: the end of a daemon at one of its system calls
 //! - [`tail`]: its events as they come
 //! - [`bpf`]: programs and links of somebody else
@@ -25,6 +26,7 @@ pub mod netns;
 pub mod process;
 pub mod programs;
 pub mod report;
+pub mod screen;
 pub mod strace;
 pub mod tail;
 pub mod topology;

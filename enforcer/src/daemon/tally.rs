@@ -1,0 +1,88 @@
+//! What was refused, by interface, group, reason and verdict: a table that devices cannot fill.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use enforcer_common::event::Record;
+use enforcer_common::reason::Verdict;
+
+use super::in_force::InForce;
+
+/// Most rows. They come from the policy's own groups and interfaces, and change with them.
+const MAX_ROWS: usize = 4096;
+/// The group that stands for all others when the table is full.
+const OTHERS: &str = "others";
+
+/// What is counted apart.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Row {
+    /// Name of the interface; empty when it is gone.
+    pub(super) interface: String,
+    /// Name of the group.
+    pub(super) group: String,
+    /// Name of the reason.
+    pub(super) reason: &'static str,
+    /// `drop` or `would-drop`.
+    pub(super) verdict: &'static str,
+}
+
+/// Frames by [`Row`], since the daemon started.
+#[derive(Debug, Default)]
+pub(super) struct Tally(Mutex<BTreeMap<Row, u64>>);
+
+impl Tally {
+    /// Counts a record and the ones that it stands for.
+    pub(super) fn count(&self, record: &Record, names: &InForce) {
+        let verdict = match record.decision.verdict {
+            Verdict::WouldDrop => "would-drop",
+            Verdict::Drop | Verdict::Pass => "drop",
+        };
+        let row = Row {
+            interface: names.interface(record.flow.interface).unwrap_or_default().to_owned(),
+            group: names.group_name(record.decision.group).0.to_owned(),
+            reason: record.decision.reason.name(),
+            verdict,
+        };
+        self.add(row, 1 + u64::from(record.suppressed));
+    }
+
+    fn add(&self, mut row: Row, frames: u64) {
+        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if rows.len() >= MAX_ROWS && !rows.contains_key(&row) {
+            row.interface.clear();
+            OTHERS.clone_into(&mut row.group);
+        }
+        let sum = rows.entry(row).or_default();
+        *sum = sum.saturating_add(frames);
+    }
+
+    /// All of it.
+    pub(super) fn rows(&self) -> BTreeMap<Row, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_does_not_grow_without_bound() {
+        let tally = Tally::default();
+        let row = |group: usize| Row {
+            interface: "lan0".into(),
+            group: group.to_string(),
+            reason: "deny",
+            verdict: "drop",
+        };
+        for group in 0..MAX_ROWS + 100 {
+            tally.add(row(group), 2);
+        }
+        tally.add(row(7), 1);
+        let rows = tally.rows();
+        assert_eq!(rows.len(), MAX_ROWS + 1);
+        assert_eq!(rows[&row(7)], 3);
+        let others = rows.iter().find(|(row, _)| row.group == OTHERS).unwrap();
+        assert_eq!((others.0.interface.as_str(), *others.1), ("", 200));
+    }
+}

@@ -6,7 +6,10 @@
 //! - `connections`: how many there may be, and how long each may take
 //! - [`server`]: requests to [`Input`], answers to responses
 //! - [`hub`]: events to those who follow, none of whom can delay another
+//! - [`cidr`]: addresses and prefixes in queries
 //! - [`filter`]: which events a follower wants
+//! - [`subscription`]: that, from when on, and how much of each
+//! - `past`: events that are kept for those who ask later
 //! - [`client`]: the other end
 //!
 //! The server knows nothing of policies and kernels: it sends an [`Input`] to the daemon's core
@@ -22,12 +25,15 @@ use crate::audit::Who;
 
 pub mod access;
 pub mod accounts;
+pub mod cidr;
 pub mod client;
 mod connections;
 pub mod filter;
 pub mod hub;
 pub mod listen;
+mod past;
 pub mod server;
+pub mod subscription;
 #[cfg(test)]
 mod tests;
 

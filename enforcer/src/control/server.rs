@@ -24,9 +24,9 @@ use tokio::time::timeout;
 use super::access::{Access, Refusals, Role, needed};
 pub use super::connections::Limits;
 use super::connections::{self, Follows};
-use super::filter::Filter;
 use super::hub::Hub;
 use super::listen::Socket;
+use super::subscription::Subscription;
 use super::{Input, Inputs, MAX_BODY, Peer};
 use crate::api::{ApplyReport, Failure, PolicyBundle};
 use crate::exit::Exit;
@@ -274,10 +274,12 @@ async fn events(
     State(core): State<Core>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Extension(follows): Extension<Follows>,
-    query: Result<Query<Filter>, QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Answer {
-    let Query(filter) = query.map_err(bad_query)?;
-    let follower = core.hub.follow(filter).map_err(|full| {
+    let Query(parts) = query.map_err(bad_query)?;
+    let subscription =
+        Subscription::from_query(&parts).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))?;
+    let follower = core.hub.follow(subscription).map_err(|full| {
         let hint = Some("end one of them; `ss -xp` shows who is connected");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, full, hint, Exit::Configuration)
     })?;

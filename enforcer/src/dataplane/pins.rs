@@ -179,8 +179,8 @@ fn lasting() -> [(&'static str, u32, u32, u32, u32); 7] {
         (map::CONTROL, ARRAY, 4, size(size_of::<abi::Control>()), 1),
         (map::REASONS, PERCPU_ARRAY, 4, size(size_of::<abi::ReasonCounter>()), reasons),
         (map::EVENTS, RINGBUF, 0, 0, abi::RING_BYTES),
-        (map::BUDGETS, PERCPU_ARRAY, 4, size(size_of::<abi::Budget>()), abi::BUDGETS),
-        (map::SEEN, PERCPU_ARRAY, 4, 8, abi::SEEN),
+        (map::BUDGETS, PERCPU_ARRAY, 4, size(size_of::<abi::Budget>()), abi::OTHERS + 1),
+        (map::SEEN, PERCPU_ARRAY, 4, size(size_of::<abi::Seen>()), abi::SEEN),
         (
             map::FRAGMENTS,
             LRU_HASH,

@@ -184,14 +184,19 @@ fn milliseconds(nanoseconds: u64) -> u32 {
     (nanoseconds / 1_000_000) as u32
 }
 
-/// A digest of what makes a refused flow new: device, destination, service.
+/// A digest of what makes a refused flow new: device, destination, service, the interface and VLANs
+/// that it came by, and why it was refused.
 #[inline(always)]
-pub fn digest(flow: &Flow) -> u64 {
+pub fn digest(flow: &Flow, decision: &Decision) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut digest = flow.source_mac.wrapping_mul(ODD);
     digest = (digest ^ digest >> 29 ^ flow.destination.high).wrapping_mul(ODD);
     digest = (digest ^ digest >> 29 ^ flow.destination.low).wrapping_mul(ODD);
-    digest = (digest ^ digest >> 29 ^ u64::from(flow.service())).wrapping_mul(ODD);
+    let [outer, inner] = flow.vlans;
+    let way = u64::from(flow.interface) << 32 | u64::from(outer) << 16 | u64::from(inner);
+    digest = (digest ^ digest >> 29 ^ way).wrapping_mul(ODD);
+    let why = (decision.verdict as u64) << 40 | u64::from(decision.reason.number()) << 32;
+    digest = (digest ^ digest >> 29 ^ why ^ u64::from(flow.service())).wrapping_mul(ODD);
     digest ^ digest >> 32
 }
 
@@ -293,6 +298,35 @@ mod tests {
         let later = 5 + 1000 * TOKEN;
         let events = (1000..2000).filter(|flow| cpu.refuse(*flow, later).is_some()).count();
         assert_eq!(events, BURST as usize);
+    }
+
+    #[test]
+    fn what_makes_a_flow_new() {
+        let decision = crate::decide::Case::NEW.decision;
+        let one = Flow { source_mac: 1, destination_port: 9, protocol: 17, ..Flow::NEW };
+        let same = Flow { source_port: 7, length: 60, ..one };
+        assert_eq!(digest(&one, &decision), digest(&same, &decision));
+        let other = crate::flow::Address::v4(8);
+        for flow in [
+            Flow { source_mac: 2, ..one },
+            Flow { destination: other, ..one },
+            Flow { destination_port: 10, ..one },
+            Flow { protocol: 6, ..one },
+            Flow { vlans: [0, 20], ..one },
+            Flow { vlans: [20, 0], ..one },
+            Flow { interface: 3, ..one },
+        ] {
+            assert_ne!(digest(&one, &decision), digest(&flow, &decision), "{flow:?}");
+        }
+        for decision in [
+            Decision { reason: Reason::Deny, verdict: Verdict::Drop, ..decision },
+            Decision { reason: Reason::Default, verdict: Verdict::Drop, ..decision },
+            Decision { reason: Reason::Default, verdict: Verdict::WouldDrop, ..decision },
+        ] {
+            let digests = [decision, Decision { rule: 7, ..decision }].map(|d| digest(&one, &d));
+            assert_eq!(digests[0], digests[1]);
+            assert_ne!(digests[0], digest(&one, &crate::decide::Case::NEW.decision));
+        }
     }
 
     #[test]

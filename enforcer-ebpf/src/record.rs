@@ -65,7 +65,7 @@ enum Told {
 /// Writes an event, or counts what became of it at its device's entry.
 #[inline(always)]
 fn report<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decision) -> Told {
-    let digest = event::digest(flow);
+    let digest = event::digest(flow, decision);
     let time = boot_time();
     let holder = event::holder(flow.source_mac, decision.verdict);
     let Some(seen) = SEEN.get_ptr_mut(digest as u32 & (abi::SEEN - 1)) else {

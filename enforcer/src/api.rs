@@ -102,7 +102,7 @@ pub struct Detail {
     /// Frames that this line stands for: one; of a `suppressed` or `lost` event, the frames without
     /// an event of their own.
     pub count: u64,
-    /// Frames of the same flow (device, destination, service) that were withheld since the last line
+    /// Frames of the same flow (see [`enforcer_common::event::digest`]) that were withheld since the last line
     /// about it. They are counted in `suppressed` events, too.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeats: u64,

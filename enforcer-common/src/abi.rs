@@ -1,6 +1,7 @@
 //! Names, sizes and version of what is shared through the kernel.
 
 use crate::event::Record;
+use crate::reason::Reason;
 
 /// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
 /// name, so that two versions never meet.
@@ -24,9 +25,10 @@ pub mod map {
     pub const REASONS: &str = "REASONS";
     /// Ring buffer of [`super::Record`].
     pub const EVENTS: &str = "EVENTS";
-    /// Per-CPU array of [`super::Budget`], by hash of the source MAC.
+    /// Per-CPU array of [`super::Budget`], by hash of the source MAC; the last one is
+    /// [`super::OTHERS`].
     pub const BUDGETS: &str = "BUDGETS";
-    /// Per-CPU array of 64-bit digests of refused flows, by themselves.
+    /// Per-CPU array of [`super::Seen`], by digest.
     pub const SEEN: &str = "SEEN";
     /// LRU hash of fragment keys and states.
     pub const FRAGMENTS: &str = "FRAGMENTS";
@@ -52,8 +54,10 @@ pub const SLOT_PREVIOUS: u32 = 1;
 /// Slots of the program array.
 pub const SLOTS: u32 = 2;
 
-/// Entries of the per-CPU budget table; a power of two.
+/// Entries of the per-CPU budget table for one device each; a power of two.
 pub const BUDGETS: u32 = 1024;
+/// The entry behind them, for all devices whose own entry another one holds.
+pub const OTHERS: u32 = BUDGETS;
 /// Entries of the per-CPU table of refused flows; a power of two.
 pub const SEEN: u32 = 16384;
 /// Bytes of the ring buffer; a power of two.
@@ -71,6 +75,13 @@ pub const BURST: u32 = 64;
 pub const RATE: u32 = 20;
 /// Of [`BURST`], what is kept for flows that have not been reported yet.
 pub const RESERVE: u32 = 32;
+/// Milliseconds until a flow that repeats itself is reported again.
+pub const FOLD: u32 = 5_000;
+/// Nanoseconds that a device keeps its entry after its last refused frame. Longer than the reader of
+/// the counters takes: what they gain after that belongs to the next holder.
+pub const HOLD: u64 = 10_000_000_000;
+/// Bytes of a frame that an event carries; a power of two.
+pub const HEAD: usize = 128;
 
 /// Frame metadata of a probe, see [`PROBE_MAGIC`]: bytes in front of the frame.
 pub const PROBE_BYTES: usize = 32;
@@ -124,29 +135,71 @@ pub struct RuleCounter {
 
 const _: () = assert!(size_of::<RuleCounter>() == 16);
 
-/// A device's event budget on one CPU.
+/// Frames of a device and a reason that have no event, on one CPU. Both wrap.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Withheld {
+    /// Because the device's budget was spent, or they only repeat what was told.
+    pub suppressed: u32,
+    /// Because the ring was full.
+    pub lost: u32,
+}
+
+/// A device's event budget on one CPU, and what it withheld.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Source MAC that holds this entry.
-    pub mac: u64,
+    /// Who holds this entry: see [`crate::event::holder`].
+    pub holder: u64,
+    /// When its last refused frame came, boot clock, in nanoseconds; 0 while nobody holds it.
+    pub used: u64,
     /// When tokens were last added, boot clock, in nanoseconds.
     pub refilled: u64,
     /// Events that it may still send.
     pub tokens: u32,
     /// Events withheld since its last one.
     pub suppressed: u32,
+    /// Counters by number of the refusal less [`Reason::FIRST_REFUSAL`]. They only grow, whoever
+    /// holds the entry.
+    pub withheld: [Withheld; Reason::REFUSALS],
 }
 
-const _: () = assert!(size_of::<Budget>() == 24);
-const _: () = assert!(size_of::<Record>() == 128);
+impl Budget {
+    /// Held by nobody.
+    pub const FREE: Self = Self {
+        holder: 0,
+        used: 0,
+        refilled: 0,
+        tokens: 0,
+        suppressed: 0,
+        withheld: [Withheld { suppressed: 0, lost: 0 }; Reason::REFUSALS],
+    };
+}
+
+/// A refused flow that was reported on one CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Its digest.
+    pub digest: u64,
+    /// When it was last reported, boot clock, in milliseconds; wraps.
+    pub told: u32,
+    /// Frames withheld since then.
+    pub repeats: u32,
+}
+
+const _: () = assert!(size_of::<Seen>() == 16);
+const _: () = assert!(size_of::<Budget>() == 32 + 8 * Reason::REFUSALS);
+const _: () = assert!(size_of::<Record>() == 144 + HEAD);
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{ReasonCounter, RuleCounter};
+    use super::{Budget, ReasonCounter, RuleCounter};
 
     // SAFETY: `repr(C)` and nothing but `u64`: any bits are a value.
     unsafe impl aya::Pod for ReasonCounter {}
     // SAFETY: as above.
     unsafe impl aya::Pod for RuleCounter {}
+    // SAFETY: `repr(C)` and nothing but numbers: any bits are a value.
+    unsafe impl aya::Pod for Budget {}
 }

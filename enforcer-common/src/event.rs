@@ -1,8 +1,12 @@
-//! What the kernel tells user space about a frame.
+//! What the kernel tells user space about a frame, and when it does.
+//!
+//! Each refused frame ends in exactly one of three ways: an event of its own, *suppressed* by its
+//! device's budget, or *lost* because the ring was full. The counters of the last two are kept for
+//! each device and reason.
 
 use core::mem::offset_of;
 
-use crate::abi::{BURST, Budget, RATE, RESERVE};
+use crate::abi::{BURST, Budget, FOLD, HEAD, HOLD, RATE, RESERVE, Seen};
 use crate::decide::Decision;
 use crate::flow::{Class, Flow, Fragment};
 use crate::reason::{Reason, Verdict};
@@ -21,6 +25,16 @@ pub struct Record {
     pub generation: u32,
     /// Events of this device withheld since its last one.
     pub suppressed: u32,
+    /// Frames of this very flow withheld since it was last reported.
+    pub repeats: u32,
+    /// Milliseconds since then; 0 for a flow that is new.
+    pub since: u32,
+    /// Bytes of `head` that are the frame's.
+    pub captured: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The frame's first bytes.
+    pub head: [u8; HEAD],
 }
 
 impl Record {
@@ -42,62 +56,157 @@ impl Record {
         // other field takes any bits.
         Some(unsafe { bytes.as_ptr().cast::<Self>().read_unaligned() })
     }
+
+    /// The frame's first bytes, as many as there are.
+    pub fn frame(&self) -> &[u8] {
+        self.head.get(..self.captured as usize).unwrap_or(&self.head)
+    }
+}
+
+/// What an event says about those that have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// Events of this device withheld since its last one.
+    pub suppressed: u32,
+    /// Frames of this flow withheld since it was last reported.
+    pub repeats: u32,
+    /// Milliseconds since then; 0 for a flow that is new.
+    pub since: u32,
+}
+
+/// Set in a holder whose frames pass, because its group is observed.
+const OBSERVED: u64 = 1 << 63;
+/// Who holds [`crate::abi::OTHERS`]; not a MAC address.
+pub const NOBODY: u64 = 1 << 62;
+
+/// What holds an entry of the budgets: a source MAC and a verdict, so that the counters of the entry
+/// are those of one verdict.
+#[inline(always)]
+pub fn holder(mac: u64, verdict: Verdict) -> u64 {
+    if matches!(verdict, Verdict::WouldDrop) { mac | OBSERVED } else { mac }
+}
+
+/// MAC and verdict of a holder; no MAC for [`NOBODY`].
+pub fn held_by(holder: u64) -> (Option<u64>, Verdict) {
+    let verdict = if holder & OBSERVED != 0 { Verdict::WouldDrop } else { Verdict::Drop };
+    let mac = holder & !OBSERVED;
+    ((mac != NOBODY).then_some(mac), verdict)
+}
+
+/// The entry of the budgets that a holder may have.
+#[inline(always)]
+pub fn slot(holder: u64) -> u32 {
+    // The bit of the verdict moves the place, too.
+    (holder ^ holder >> 10 ^ holder >> 56) as u32 & (crate::abi::BUDGETS - 1)
+}
+
+/// Takes an entry for a holder, or keeps it; `false` while another one has it.
+///
+/// The tokens change hands as they are: who invents source addresses gains no events by it.
+#[inline(always)]
+pub fn hold(budget: &mut Budget, holder: u64, now: u64) -> bool {
+    if budget.holder != holder || budget.used == 0 {
+        if budget.used != 0 && now.saturating_sub(budget.used) < HOLD {
+            return false;
+        }
+        budget.holder = holder;
+        budget.suppressed = 0;
+    }
+    budget.used = now;
+    true
 }
 
 /// Nanoseconds that one token takes to come back.
 const TOKEN: u64 = 1_000_000_000 / RATE as u64;
 
-/// Spends a token of `budget` for an event of `mac` at `now` (boot clock, nanoseconds).
-///
-/// `fresh` says that this flow has not been reported lately: such events may use the whole
-/// budget, repetitions leave [`RESERVE`] tokens, so that a device that repeats itself cannot
-/// hide what it does for the first time. Returns the events withheld since the last one, or
-/// `None` when this one is withheld, too.
 #[inline(always)]
-pub fn spend(budget: &mut Budget, mac: u64, now: u64, fresh: bool) -> Option<u32> {
-    if budget.mac != mac {
-        // The entry changes hands with what is left in it: a device that invents source
-        // addresses gains no events by it.
-        budget.mac = mac;
-        budget.suppressed = 0;
-    }
+fn refill(budget: &mut Budget, now: u64) {
     if budget.refilled == 0 {
         budget.refilled = now;
         budget.tokens = BURST;
-    } else {
-        let earned = now.saturating_sub(budget.refilled) / TOKEN;
-        if earned > 0 {
-            let tokens = u64::from(budget.tokens) + earned;
-            let full = tokens >= u64::from(BURST);
-            budget.tokens = if full { BURST } else { tokens as u32 };
-            budget.refilled = if full { now } else { budget.refilled + earned * TOKEN };
-        }
+        return;
     }
-    let floor = if fresh { 0 } else { RESERVE };
-    if budget.tokens <= floor {
-        budget.suppressed = budget.suppressed.saturating_add(1);
-        return None;
+    let earned = now.saturating_sub(budget.refilled) / TOKEN;
+    if earned > 0 {
+        let tokens = u64::from(budget.tokens) + earned;
+        let full = tokens >= u64::from(BURST);
+        budget.tokens = if full { BURST } else { tokens as u32 };
+        budget.refilled = if full { now } else { budget.refilled + earned * TOKEN };
     }
-    budget.tokens -= 1;
-    let suppressed = budget.suppressed;
-    budget.suppressed = 0;
-    Some(suppressed)
 }
 
-/// A digest of what makes a refused flow new: device, destination, service.
+/// Whether a refused frame of the flow `digest` may have an event at `now` (boot clock,
+/// nanoseconds); if not, it is counted as a repeat of its flow, where that was reported.
+///
+/// A new flow may use the whole budget. One that was reported waits for [`FOLD`] and leaves
+/// [`RESERVE`] tokens, so that a device that repeats itself cannot hide what it does for the first
+/// time.
 #[inline(always)]
-pub fn digest(flow: &Flow) -> u64 {
+pub fn may_tell(budget: &mut Budget, seen: &mut Seen, digest: u64, now: u64) -> bool {
+    let known = seen.digest == digest;
+    if known && milliseconds(now).wrapping_sub(seen.told) < FOLD {
+        seen.repeats = seen.repeats.saturating_add(1);
+        budget.suppressed = budget.suppressed.saturating_add(1);
+        return false;
+    }
+    refill(budget, now);
+    let floor = if known { RESERVE } else { 0 };
+    if budget.tokens > floor {
+        return true;
+    }
+    // A new flow is not taken note of, and so is still new when there are tokens again.
+    if known {
+        seen.repeats = seen.repeats.saturating_add(1);
+    }
+    budget.suppressed = budget.suppressed.saturating_add(1);
+    false
+}
+
+/// Spends the token of an event that is told.
+#[inline(always)]
+pub fn tell(budget: &mut Budget, seen: &mut Seen, digest: u64, now: u64) -> Untold {
+    let time = milliseconds(now);
+    let known = seen.digest == digest;
+    let untold = Untold {
+        suppressed: budget.suppressed,
+        repeats: if known { seen.repeats } else { 0 },
+        since: if known { time.wrapping_sub(seen.told) } else { 0 },
+    };
+    budget.tokens = budget.tokens.saturating_sub(1);
+    budget.suppressed = 0;
+    *seen = Seen { digest, told: time, repeats: 0 };
+    untold
+}
+
+/// Boot clock in milliseconds; wraps after 49 days.
+#[inline(always)]
+fn milliseconds(nanoseconds: u64) -> u32 {
+    (nanoseconds / 1_000_000) as u32
+}
+
+/// A digest of what makes a refused flow new: device, destination, service, the interface and VLANs
+/// that it came by, and why it was refused.
+#[inline(always)]
+pub fn digest(flow: &Flow, decision: &Decision) -> u64 {
     const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
     let mut digest = flow.source_mac.wrapping_mul(ODD);
     digest = (digest ^ digest >> 29 ^ flow.destination.high).wrapping_mul(ODD);
     digest = (digest ^ digest >> 29 ^ flow.destination.low).wrapping_mul(ODD);
-    digest = (digest ^ digest >> 29 ^ u64::from(flow.service())).wrapping_mul(ODD);
+    let [outer, inner] = flow.vlans;
+    let way = u64::from(flow.interface) << 32 | u64::from(outer) << 16 | u64::from(inner);
+    digest = (digest ^ digest >> 29 ^ way).wrapping_mul(ODD);
+    let why = (decision.verdict as u64) << 40 | u64::from(decision.reason.number()) << 32;
+    digest = (digest ^ digest >> 29 ^ why ^ u64::from(flow.service())).wrapping_mul(ODD);
     digest ^ digest >> 32
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
 
     #[test]
     fn records_from_the_ring_are_checked() {
@@ -107,61 +216,172 @@ mod tests {
             decision: crate::decide::Case::NEW.decision,
             generation: 3,
             suppressed: 4,
+            repeats: 5,
+            since: 6,
+            captured: 2,
+            reserved: 0,
+            head: [9; HEAD],
         };
         // SAFETY: a record has no padding.
-        let mut bytes: [u8; 128] = unsafe { core::mem::transmute(record) };
+        let mut bytes: [u8; 144 + HEAD] = unsafe { core::mem::transmute(record) };
         assert_eq!(Record::from_bytes(&bytes), Some(record));
-        assert_eq!(Record::from_bytes(&bytes[..127]), None);
+        assert_eq!(Record::from_bytes(&bytes[..bytes.len() - 1]), None);
         for offset in 0..bytes.len() {
             for bad in [0x0a, 0x7f, 0xff] {
                 let good = core::mem::replace(&mut bytes[offset], bad);
                 if let Some(read) = Record::from_bytes(&bytes) {
                     // Whatever was read is a value that can be looked at.
-                    assert!(!format!("{read:?}").is_empty());
+                    assert!(!format!("{read:?}").is_empty() && read.frame().len() <= HEAD);
                 }
                 bytes[offset] = good;
             }
         }
+        assert_eq!(record.frame(), [9, 9]);
+    }
+
+    /// One device's entry and table of flows on one CPU, as the program uses them.
+    struct Cpu {
+        budget: Budget,
+        seen: Vec<Seen>,
+        suppressed: u64,
+    }
+
+    impl Cpu {
+        fn new() -> Self {
+            Self { budget: Budget::FREE, seen: vec![Seen::default(); 16], suppressed: 0 }
+        }
+
+        /// A refused frame of a flow; what its event says, if it has one.
+        fn refuse(&mut self, digest: u64, now: u64) -> Option<Untold> {
+            let seen = &mut self.seen[digest as usize % 16];
+            if may_tell(&mut self.budget, seen, digest, now) {
+                return Some(tell(&mut self.budget, seen, digest, now));
+            }
+            self.suppressed += 1;
+            None
+        }
     }
 
     #[test]
-    fn repetitions_leave_the_reserve_to_what_is_new() {
-        let mut budget = Budget::default();
-        let repeats = (0..1000).filter(|_| spend(&mut budget, 1, 5, false).is_some()).count();
-        assert_eq!(repeats, (BURST - RESERVE) as usize);
-        let fresh = (0..1000).filter(|_| spend(&mut budget, 1, 5, true).is_some()).count();
+    fn a_flow_that_repeats_itself_is_told_every_five_seconds() {
+        let mut cpu = Cpu::new();
+        let told: Vec<_> = (0..20_000).filter_map(|n| cpu.refuse(7, n * SECOND / 1000)).collect();
+        assert_eq!(told[0], Untold { suppressed: 0, repeats: 0, since: 0 });
+        let again = Untold { suppressed: 4999, repeats: 4999, since: 5000 };
+        assert_eq!(told[1..], [again; 3]);
+        assert_eq!(cpu.suppressed, 4 * 4999);
+    }
+
+    #[test]
+    fn what_repeats_itself_leaves_the_reserve_to_what_is_new() {
+        let mut cpu = Cpu::new();
+        for flow in 1..=16 {
+            assert!(cpu.refuse(flow, SECOND).is_some());
+        }
+        // All are due again; the tokens that came back since are gone first.
+        cpu.budget.refilled = 100 * SECOND;
+        let now = 100 * SECOND + 1;
+        cpu.budget.tokens = RESERVE + 3;
+        assert_eq!((1..=16).filter(|flow| cpu.refuse(*flow, now).is_some()).count(), 3);
+        let fresh = (100..200).filter(|flow| cpu.refuse(*flow, now).is_some()).count();
         assert_eq!(fresh, RESERVE as usize);
-    }
-
-    #[test]
-    fn withheld_events_are_told_with_the_next_one() {
-        let mut budget = Budget::default();
-        while spend(&mut budget, 1, 5, false).is_some() {}
-        assert_eq!(spend(&mut budget, 1, 5, false), None);
-        assert_eq!(spend(&mut budget, 1, 5 + TOKEN, false), Some(2));
-        assert_eq!(spend(&mut budget, 1, 5 + TOKEN, false), None);
+        // One that found no token is new when there is one again.
+        let later = now + TOKEN;
+        assert_eq!(cpu.refuse(999, now), None);
+        assert!(cpu.refuse(999, later).is_some());
     }
 
     #[test]
     fn a_long_silence_fills_the_budget_and_no_more() {
-        let mut budget = Budget::default();
-        while spend(&mut budget, 1, 5, true).is_some() {}
+        let mut cpu = Cpu::new();
+        while cpu.refuse(cpu.suppressed + u64::from(cpu.budget.tokens), 5).is_some() {}
         let later = 5 + 1000 * TOKEN;
-        let events = (0..1000).filter(|_| spend(&mut budget, 1, later, true).is_some()).count();
+        let events = (1000..2000).filter(|flow| cpu.refuse(*flow, later).is_some()).count();
         assert_eq!(events, BURST as usize);
     }
 
     #[test]
-    fn invented_source_addresses_share_one_budget() {
-        let mut budget = Budget::default();
-        let events = (0..1000).filter(|&mac| spend(&mut budget, mac, 5, true).is_some()).count();
-        assert_eq!(events, BURST as usize);
+    fn what_makes_a_flow_new() {
+        let decision = crate::decide::Case::NEW.decision;
+        let one = Flow { source_mac: 1, destination_port: 9, protocol: 17, ..Flow::NEW };
+        let same = Flow { source_port: 7, length: 60, ..one };
+        assert_eq!(digest(&one, &decision), digest(&same, &decision));
+        let other = crate::flow::Address::v4(8);
+        for flow in [
+            Flow { source_mac: 2, ..one },
+            Flow { destination: other, ..one },
+            Flow { destination_port: 10, ..one },
+            Flow { protocol: 6, ..one },
+            Flow { vlans: [0, 20], ..one },
+            Flow { vlans: [20, 0], ..one },
+            Flow { interface: 3, ..one },
+        ] {
+            assert_ne!(digest(&one, &decision), digest(&flow, &decision), "{flow:?}");
+        }
+        for decision in [
+            Decision { reason: Reason::Deny, verdict: Verdict::Drop, ..decision },
+            Decision { reason: Reason::Default, verdict: Verdict::Drop, ..decision },
+            Decision { reason: Reason::Default, verdict: Verdict::WouldDrop, ..decision },
+        ] {
+            let digests = [decision, Decision { rule: 7, ..decision }].map(|d| digest(&one, &d));
+            assert_eq!(digests[0], digests[1]);
+            assert_ne!(digests[0], digest(&one, &crate::decide::Case::NEW.decision));
+        }
+    }
+
+    #[test]
+    fn who_is_active_keeps_its_entry() {
+        let mut budget = Budget::FREE;
+        assert!(hold(&mut budget, 1, SECOND) && hold(&mut budget, 1, 2 * SECOND));
+        assert!(!hold(&mut budget, 2, 2 * SECOND + HOLD - 1));
+        assert_eq!((budget.holder, budget.used), (1, 2 * SECOND));
+        budget.withheld[0].suppressed = 7;
+        budget.tokens = 3;
+        assert!(hold(&mut budget, 2, 2 * SECOND + HOLD));
+        // Nothing is gained by it, and nothing that was counted goes.
+        assert_eq!((budget.holder, budget.tokens, budget.withheld[0].suppressed), (2, 3, 7));
+        assert!(!hold(&mut budget, 1, 2 * SECOND + HOLD + 1));
+    }
+
+    #[test]
+    fn holders() {
+        let mac = 0x001b_4411_3ab7;
+        for verdict in [Verdict::Drop, Verdict::WouldDrop] {
+            assert_eq!(held_by(holder(mac, verdict)), (Some(mac), verdict));
+            assert_eq!(held_by(holder(NOBODY, verdict)), (None, verdict));
+        }
+        assert_ne!(slot(holder(mac, Verdict::Drop)), slot(holder(mac, Verdict::WouldDrop)));
     }
 
     #[test]
     fn a_clock_that_stands_still_or_goes_back_is_harmless() {
-        let mut budget = Budget::default();
-        assert!(spend(&mut budget, 1, 100, true).is_some());
-        assert!(spend(&mut budget, 1, 50, true).is_some());
+        let mut cpu = Cpu::new();
+        assert!(cpu.refuse(1, 100 * SECOND).is_some());
+        assert!(cpu.refuse(2, 50 * SECOND).is_some());
+        assert!(hold(&mut cpu.budget, 1, 100) && !hold(&mut cpu.budget, 2, 50));
+    }
+
+    proptest! {
+        /// Whatever comes: told and suppressed are all; what is said of the untold never exceeds
+        /// them; and no device has more than its rate.
+        #[test]
+        fn every_frame_is_told_or_suppressed(
+            frames in prop::collection::vec((0_u64..40, 0_u64..300_000_000), 1..2000)
+        ) {
+            let mut cpu = Cpu::new();
+            let (mut now, mut told, mut said, mut repeats) = (SECOND, 0_u64, 0, 0);
+            for &(flow, pause) in &frames {
+                now += pause;
+                if let Some(untold) = cpu.refuse(flow + 1, now) {
+                    told += 1;
+                    said += u64::from(untold.suppressed);
+                    repeats += u64::from(untold.repeats);
+                }
+            }
+            prop_assert_eq!(told + cpu.suppressed, frames.len() as u64);
+            prop_assert_eq!(said + u64::from(cpu.budget.suppressed), cpu.suppressed);
+            prop_assert!(repeats <= cpu.suppressed);
+            prop_assert!(told <= u64::from(BURST) + (now - SECOND) / TOKEN + 1);
+        }
     }
 }

@@ -114,6 +114,11 @@ impl Reason {
     /// Slots of a table that is indexed by [`Reason::number`].
     pub const COUNT: usize = 128;
 
+    /// The lowest number of a refusal.
+    pub const FIRST_REFUSAL: u8 = Self::Deny.number();
+    /// Slots of a table that is indexed by a refusal's number less [`Reason::FIRST_REFUSAL`].
+    pub const REFUSALS: usize = 84;
+
     /// The number in the kernel's counters and events.
     #[inline(always)]
     pub const fn number(self) -> u8 {
@@ -211,6 +216,8 @@ mod tests {
         for &reason in Reason::ALL {
             assert!((reason.number() as usize) < Reason::COUNT);
             assert_eq!(Reason::from_number(reason.number()), Some(reason));
+            let slot = usize::from(reason.number().wrapping_sub(Reason::FIRST_REFUSAL));
+            assert_eq!(slot < Reason::REFUSALS, !reason.passes(), "{reason:?}");
         }
         assert_eq!(Reason::from_number(127), None);
     }

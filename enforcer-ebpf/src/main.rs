@@ -3,7 +3,9 @@
 //! - `dispatch`: what is attached; finds the generation in force
 //! - `classify`: a generation; judges a frame
 //! - `maps`: what is shared with user space
+//! - `probe`: frames that only ask
 //! - `record`: counters and events
+//! - `frame`: the first bytes of a frame, for its event
 //! - `scattered`: frames whose headers are not in the linear part
 //!
 //! Each program exists twice: for frames that may be spread over fragments (Linux 5.18 and
@@ -11,7 +13,11 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod frame;
+#[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod probe;
 #[cfg(target_arch = "bpf")]
 mod record;
 #[cfg(target_arch = "bpf")]
@@ -29,7 +35,7 @@ mod programs {
     use enforcer_common::reason::{Reason, Verdict};
 
     use crate::maps::{CASE, CONTROL, GENERATIONS, Maps, boot_time};
-    use crate::{record, scattered};
+    use crate::{probe, record, scattered};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]
@@ -101,8 +107,8 @@ mod programs {
             decide::read(&packet, case);
         }
         decide::judge(&Maps, case);
-        if !record::answer_probe(ctx, &case.decision) {
-            record::record(&case.flow, &case.decision);
+        if !probe::answer(ctx, &case.decision) {
+            record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
         }
         match case.decision.verdict {
             Verdict::Pass | Verdict::WouldDrop => xdp_action::XDP_PASS,

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter};
+use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, Seen};
 use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy};
 use enforcer_common::image::{Layout, Line, Lines};
 use enforcer_common::packet::HEADERS;
@@ -22,9 +22,9 @@ pub(crate) static REASONS: PerCpuArray<ReasonCounter> =
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::pinned(abi::RING_BYTES, 0);
 #[map]
-pub(crate) static BUDGETS: PerCpuArray<Budget> = PerCpuArray::pinned(abi::BUDGETS, 0);
+pub(crate) static BUDGETS: PerCpuArray<Budget> = PerCpuArray::pinned(abi::OTHERS + 1, 0);
 #[map]
-pub(crate) static SEEN: PerCpuArray<u64> = PerCpuArray::pinned(abi::SEEN, 0);
+pub(crate) static SEEN: PerCpuArray<Seen> = PerCpuArray::pinned(abi::SEEN, 0);
 #[map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentState> =
     LruHashMap::pinned(abi::FRAGMENTS, 0);

@@ -1,13 +1,14 @@
 //! Counters and events.
 
 use aya_ebpf::programs::XdpContext;
-use enforcer_common::abi::{self, PROBE_BYTES, PROBE_MAGIC, ReasonCounter};
+use enforcer_common::abi::{self, Budget, ReasonCounter};
 use enforcer_common::decide::Decision;
-use enforcer_common::event::{self, Record};
+use enforcer_common::event::{self, Record, Untold};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::{Reason, Verdict};
 
+use crate::frame;
 use crate::maps::{BUDGETS, EVENTS, REASONS, RULES, SEEN, boot_time, generation};
 
 /// `BPF_RB_NO_WAKEUP`.
@@ -30,7 +31,7 @@ pub(crate) fn count(reason: Reason, bytes: u32) -> Option<&'static mut ReasonCou
 
 /// Counts a judged frame and, if it is a drop, reports it within its device's budget.
 #[inline(always)]
-pub(crate) fn record(flow: &Flow, decision: &Decision) {
+pub(crate) fn record<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decision) {
     if decision.rule != NO_RULE
         && let Some(counter) = RULES.get_ptr_mut(decision.rule)
     {
@@ -47,57 +48,91 @@ pub(crate) fn record(flow: &Flow, decision: &Decision) {
         Verdict::WouldDrop => counter.would_drop += 1,
         Verdict::Drop => {}
     }
-    report(flow, decision, counter);
+    match report::<FRAGMENTS>(ctx, flow, decision) {
+        Told::Yes => {}
+        Told::Suppressed => counter.suppressed += 1,
+        Told::Lost => counter.lost += 1,
+    }
 }
 
+/// What became of a refused frame's event.
+enum Told {
+    Yes,
+    Suppressed,
+    Lost,
+}
+
+/// Writes an event, or counts what became of it at its device's entry.
 #[inline(always)]
-fn report(flow: &Flow, decision: &Decision, counter: &mut ReasonCounter) {
-    let digest = event::digest(flow);
-    let index = (flow.source_mac ^ flow.source_mac >> 10) as u32 & (abi::BUDGETS - 1);
-    let (Some(seen), Some(budget)) =
-        (SEEN.get_ptr_mut(digest as u32 & (abi::SEEN - 1)), BUDGETS.get_ptr_mut(index))
-    else {
-        counter.suppressed += 1;
-        return;
-    };
-    // SAFETY: as in `count`.
-    let (seen, budget) = unsafe { (&mut *seen, &mut *budget) };
-    let fresh = *seen != digest;
-    *seen = digest;
+fn report<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decision) -> Told {
+    let digest = event::digest(flow, decision);
     let time = boot_time();
-    let Some(suppressed) = event::spend(budget, flow.source_mac, time, fresh) else {
-        counter.suppressed += 1;
-        return;
+    let holder = event::holder(flow.source_mac, decision.verdict);
+    let Some(seen) = SEEN.get_ptr_mut(digest as u32 & (abi::SEEN - 1)) else {
+        return Told::Suppressed;
     };
-    let Some(mut entry) = EVENTS.reserve::<Record>(0) else {
-        counter.lost += 1;
-        return;
+    let Some(budget) = budget(holder, time) else { return Told::Suppressed };
+    // SAFETY: as in `count`.
+    let seen = unsafe { &mut *seen };
+    let slot = usize::from(decision.reason.number().wrapping_sub(Reason::FIRST_REFUSAL));
+    let told = if !event::may_tell(budget, seen, digest, time) {
+        Told::Suppressed
+    } else if let Some(mut entry) = EVENTS.reserve::<Record>(0) {
+        let untold = event::tell(budget, seen, digest, time);
+        write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), time, flow, decision, untold);
+        let full = EVENTS.query(AVAILABLE) >= abi::WAKE_BYTES;
+        entry.submit(if full { FORCE_WAKEUP } else { NO_WAKEUP });
+        Told::Yes
+    } else {
+        Told::Lost
     };
-    entry.write(Record {
-        time,
-        flow: *flow,
-        decision: *decision,
-        generation: generation(),
-        suppressed,
-    });
-    let full = EVENTS.query(AVAILABLE) >= abi::WAKE_BYTES;
-    entry.submit(if full { FORCE_WAKEUP } else { NO_WAKEUP });
+    if let Some(withheld) = budget.withheld.get_mut(slot) {
+        match told {
+            Told::Yes => {}
+            Told::Suppressed => withheld.suppressed = withheld.suppressed.wrapping_add(1),
+            Told::Lost => withheld.lost = withheld.lost.wrapping_add(1),
+        }
+    }
+    told
 }
 
-/// Writes the decision over a probe's metadata; `false` when the frame is no probe.
+/// The entry of a holder: its own, or the one of all whose own is taken.
 #[inline(always)]
-pub(crate) fn answer_probe(ctx: &XdpContext, decision: &Decision) -> bool {
-    let metadata = ctx.metadata();
-    if metadata + PROBE_BYTES > ctx.metadata_end() {
-        return false;
+fn budget(holder: u64, time: u64) -> Option<&'static mut Budget> {
+    // SAFETY: as in `count`.
+    let own = unsafe { &mut *BUDGETS.get_ptr_mut(event::slot(holder))? };
+    if event::hold(own, holder, time) {
+        return Some(own);
     }
-    let magic = metadata as *mut u64;
-    // SAFETY: `PROBE_BYTES` of metadata lie in front of the frame.
-    if unsafe { magic.read_unaligned() } != PROBE_MAGIC {
-        return false;
+    // SAFETY: as in `count`.
+    let others = unsafe { &mut *BUDGETS.get_ptr_mut(abi::OTHERS)? };
+    others.holder = event::NOBODY;
+    Some(others)
+}
+
+/// Fills an event. Field by field: it is too large for the stack.
+#[inline(always)]
+fn write<const FRAGMENTS: bool>(
+    ctx: &XdpContext,
+    record: *mut Record,
+    time: u64,
+    flow: &Flow,
+    decision: &Decision,
+    untold: Untold,
+) {
+    // SAFETY: `record` is one entry of the ring, which nobody else sees yet.
+    unsafe {
+        (&raw mut (*record).time).write(time);
+        (&raw mut (*record).flow).write(*flow);
+        (&raw mut (*record).decision).write(*decision);
+        (&raw mut (*record).generation).write(generation());
+        (&raw mut (*record).suppressed).write(untold.suppressed);
+        (&raw mut (*record).repeats).write(untold.repeats);
+        (&raw mut (*record).since).write(untold.since);
+        (&raw mut (*record).reserved).write(0);
+        let head = (&raw mut (*record).head).cast::<u8>();
+        let captured =
+            if FRAGMENTS { frame::load(ctx, head, flow.length) } else { frame::copy(ctx, head) };
+        (&raw mut (*record).captured).write(captured);
     }
-    let answer = (metadata + 8) as *mut Decision;
-    // SAFETY: eight bytes of magic and sixteen of decision lie in `PROBE_BYTES`.
-    unsafe { answer.write_unaligned(*decision) };
-    true
 }

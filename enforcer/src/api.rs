@@ -7,13 +7,17 @@ use serde::{Deserialize, Serialize};
 
 /// The type of an event about enforcement itself: something was removed, replaced or went away.
 pub const TAMPER: &str = "tamper";
+/// The type of an event about events that are missing where it stands.
+pub const LOST: &str = "lost";
+/// The type of an event about drops that have no event of their own.
+pub const SUPPRESSED: &str = "suppressed";
 
 /// The event line, named after Suricata's EVE.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct Event {
     /// RFC 3339 with microseconds and offset.
     pub timestamp: String,
-    /// `drop`, `lost` or `tamper`.
+    /// `drop`, `suppressed`, `lost` or `tamper`.
     pub event_type: String,
     /// Interface that received the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,6 +48,19 @@ pub struct Event {
     pub pkt_len: Option<u32>,
     /// What enforcer knows about it.
     pub enforcer: Detail,
+    /// The first bytes of the frame, base64 (RFC 4648, section 4); only for who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet: Option<String>,
+    /// What kind of bytes they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet_info: Option<PacketInfo>,
+}
+
+/// What `packet` of an [`Event`] holds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct PacketInfo {
+    /// `LINKTYPE_` number of the pcap formats: 1 is Ethernet.
+    pub linktype: u32,
 }
 
 /// The Ethernet header of an [`Event`].
@@ -82,13 +99,32 @@ pub struct Detail {
     pub generation: u64,
     /// Revision of the policy that decided.
     pub revision: u64,
-    /// Frames that this line stands for; for a `lost` event, events that the ring could not take.
+    /// Frames that this line stands for: one; of a `suppressed` or `lost` event, the frames without
+    /// an event of their own.
     pub count: u64,
+    /// Frames of the same flow (see [`enforcer_common::event::digest`]) that were withheld since the last line
+    /// about it. They are counted in `suppressed` events, too.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub repeats: u64,
+    /// When that last line was, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats_since: Option<String>,
     /// Events of this device withheld by its budget since its last line.
     pub suppressed: u64,
+    /// Of a `suppressed` event and of a `lost` one about the ring: MAC address of the device; absent
+    /// for the devices that had no place of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Of a `lost` event about the ring: why the frames were dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frame_reason: Option<String>,
     /// Of a `tamper` event: what happened, and what was done about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A problem in a policy, as `check --json` and a refused `apply` print it.
@@ -353,7 +389,7 @@ pub struct DeviceRow {
     pub group: String,
     /// Mode of the group.
     pub mode: String,
-    /// Dropped frames that the daemon knows of: delivered and suppressed events.
+    /// Dropped frames since the daemon knows it, with and without an event.
     pub dropped: u64,
     /// The same for frames that would have been dropped.
     pub would_drop: u64,

@@ -1,4 +1,4 @@
-//! The command line: the only file that knows clap.
+//! The command line: only what is here knows clap.
 //!
 //! Completions and man pages are made from the same definition.
 // tidy: long because completions, pages and parser are one definition
@@ -7,7 +7,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use enforcer::control::filter::{Cidr, Filter, Verdict};
+
+mod tail;
+
+pub(crate) use tail::Tail;
 
 /// Enforce what devices that cannot be patched may reach
 #[derive(Debug, Parser)]
@@ -127,12 +130,13 @@ pub(crate) enum Command {
     /// Follow what is dropped, until Ctrl-C
     ///
     /// A line says DROP, or `would` for a frame that passed because its group is only observed.
+    /// All filters have to match; of one that is given more than once, any value will do.
     /// A terminal that does not read loses lines of its own and is told how many.
     #[command(after_help = "Examples:\n  \
-        enforcer tail\n  \
-        enforcer tail --group patient-monitors --to 202.114.4.0/24\n  \
-        enforcer tail --verdict would-drop -n 100 --json")]
-    Tail(Tail),
+        enforcer tail --group patient-monitors --not-to 10.0.0.0/8\n  \
+        enforcer tail --since 10m --verdict would-drop -n 100 --json\n  \
+        enforcer tail --pcap - --device bed-12 | tshark -r -")]
+    Tail(Box<Tail>),
     /// Show devices, destinations and drops on a live screen
     ///
     /// Press ? for the keys, q to leave. Works in 80x24 and with 16 colours.
@@ -346,56 +350,6 @@ pub(crate) struct Output {
     pub(crate) json: bool,
 }
 
-/// Options of `tail`.
-#[derive(Debug, Args)]
-pub(crate) struct Tail {
-    /// Only devices of this group
-    #[arg(long, value_name = "GROUP")]
-    group: Option<String>,
-    /// Only this device: a name, a MAC address or a source address
-    #[arg(long, value_name = "DEVICE")]
-    device: Option<String>,
-    /// Only destinations in this prefix
-    #[arg(long, value_name = "CIDR")]
-    to: Option<Cidr>,
-    /// Only this reason
-    #[arg(long, value_name = "REASON")]
-    reason: Option<String>,
-    /// Only this verdict
-    #[arg(long, value_name = "VERDICT")]
-    verdict: Option<TailVerdict>,
-    /// End after this many events
-    #[arg(short = 'n', value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) count: Option<u64>,
-    /// Print JSON, one object a line, with the field names of Suricata's EVE
-    #[arg(long, visible_alias = "eve")]
-    pub(crate) json: bool,
-}
-
-impl Tail {
-    /// The events that are asked for.
-    pub(crate) fn filter(&self) -> Filter {
-        Filter {
-            group: self.group.clone(),
-            device: self.device.clone(),
-            to: self.to,
-            reason: self.reason.clone(),
-            verdict: self.verdict.map(|verdict| match verdict {
-                TailVerdict::Drop => Verdict::Drop,
-                TailVerdict::WouldDrop => Verdict::WouldDrop,
-            }),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum TailVerdict {
-    /// Dropped
-    Drop,
-    /// Passed, because the group is observed
-    WouldDrop,
-}
-
 /// Options of `explain`.
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
@@ -558,16 +512,6 @@ mod tests {
         for line in ["enforcer --socket /s status", "enforcer status --socket /s"] {
             assert_eq!(parsed(line).unwrap().socket, Some(PathBuf::from("/s")));
         }
-    }
-
-    #[test]
-    fn tail_has_every_filter() {
-        let line = "enforcer tail --group g --device d --to 10.0.0.0/8 --reason r \
-                    --verdict would-drop -n 5 --eve";
-        let Command::Tail(tail) = parsed(line).unwrap().command else { panic!("not tail") };
-        let expected = "?group=g&device=d&to=10.0.0.0%2F8&reason=r&verdict=would-drop";
-        assert_eq!(tail.filter().query(), expected);
-        assert_eq!((tail.count, tail.json), (Some(5), true));
     }
 
     #[test]

@@ -82,16 +82,12 @@ fn event(count: u64) -> Event {
     Event {
         timestamp: "2026-11-23T12:03:04.123456+01:00".into(),
         event_type: "drop".into(),
-        in_iface: None,
-        vlan: Vec::new(),
-        ether: None,
-        src_ip: None,
-        src_port: None,
         dest_ip: Some("192.0.2.1".into()),
-        dest_port: Some(53),
+        // No machine has a name for it.
+        dest_port: Some(60053),
         proto: Some("UDP".into()),
-        pkt_len: None,
         enforcer: detail,
+        ..Event::default()
     }
 }
 
@@ -138,8 +134,8 @@ fn tail_counts_and_prints_a_line_an_event() {
     let done = child.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(0));
     let expected = "\
-12:03:04.123 DROP  bed-12       192.0.2.1 udp/53       default
-12:03:04.123 DROP  bed-12       192.0.2.1 udp/53       ×2  default
+12:03:04.123 DROP  bed-12       192.0.2.1 udp/60053    default
+12:03:04.123 DROP  bed-12       192.0.2.1 udp/60053    ×2  default
 ";
     assert_eq!(String::from_utf8(done.stdout).unwrap(), expected);
 }
@@ -156,10 +152,44 @@ fn tail_ends_with_ctrl_c_and_with_its_reader() {
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 
-    let mut child = daemon.tail(&[]);
-    drop(child.stdout.take());
+    for quiet in [false, true] {
+        let mut child = daemon.tail(&[]);
+        drop(child.stdout.take());
+        // It notices also when there is nothing to write.
+        if !quiet {
+            daemon.hub.publish(&event(1));
+        }
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_capture_has_the_frames_and_no_terminal() {
+    let daemon = Daemon::start();
+    let file = daemon.dir.path().join("drops.pcapng");
+    let child = daemon.tail(&["-n", "1", "--pcap", file.to_str().unwrap()]);
     daemon.hub.publish(&event(1));
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    daemon.hub.publish_with(&event(1), Some("AAECAwQFBgcICQoLDA0="));
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
+    let bytes = std::fs::read(&file).unwrap();
+    let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+    assert!(bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]), "a section header");
+    assert!(holds(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]), "the frame");
+    assert!(holds("DROP bed-12: default".as_bytes()), "its comment");
+}
+
+#[test]
+fn eve_lines_have_no_field_of_ours() {
+    let daemon = Daemon::start();
+    let child = daemon.tail(&["-n", "1", "--eve", "--since", "2026-11-23T00:00:00Z"]);
+    daemon.hub.publish(&event(1));
+    let done = child.wait_with_output().unwrap();
+    let line: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(
+        (&line["event_type"], &line["timestamp"]),
+        (&"drop".into(), &"2026-11-23T12:03:04.123456+0100".into(),)
+    );
+    assert!(line.get("enforcer").is_none(), "{line}");
 }
 
 #[test]

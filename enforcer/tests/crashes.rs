@@ -21,6 +21,7 @@ mod random;
 
 use enforcer::image::HostImage;
 use enforcer::policy::compile;
+use enforcer_common::event::Record;
 use enforcer_common::reason::Reason;
 use random::Random;
 
@@ -124,9 +125,9 @@ fn seeds_are_as_made() {
     }
     seed("image", "unknown-interface", &[&[39, 0], &allowed[..]].concat());
     seed("image", "whole", &[&[0, 0], &allowed[..]].concat());
-    seed("record", "zeros", &[0; 128]);
-    seed("record", "ones", &[1; 128]);
-    seed("record", "short", &[0; 127]);
+    seed("record", "zeros", &[0; size_of::<Record>()]);
+    seed("record", "ones", &[1; size_of::<Record>()]);
+    seed("record", "short", &[0; size_of::<Record>() - 1]);
     for number in 0..8 {
         let policy = random::policy(&mut Random::new(number));
         assert!(compile(&policy, &random::site()).is_ok());

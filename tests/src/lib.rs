@@ -10,8 +10,8 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `sinks`, `top`,
-//! `wire` and `xdp_filter`.
+//! `oracle`, `verifier`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `sinks`,
+//! `top`, `wire` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -32,6 +32,8 @@ mod churn;
 mod cli;
 #[cfg(test)]
 mod evasions;
+#[cfg(test)]
+mod events;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::MAX_BODY;
 use super::filter::{Filter, percent_encode};
+use super::subscription::Subscription;
 use crate::api::{
     ApplyReport, Decided, Detached, DeviceRow, ExplainFrames, ExplainRequest, Explanation, Failure,
     Guard, HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
@@ -220,7 +221,12 @@ impl Client {
 
     /// Follows the events that a filter takes.
     pub async fn events(&self, filter: &Filter) -> Result<Events, Error> {
-        let path = format!("/v1/events{}", filter.query());
+        self.follow(&filter.clone().into()).await
+    }
+
+    /// Follows events.
+    pub async fn follow(&self, subscription: &Subscription) -> Result<Events, Error> {
+        let path = format!("/v1/events{}", subscription.query());
         let response = in_time(self.send(Method::GET, &path, Bytes::new())).await?;
         let status = response.status();
         if !status.is_success() {

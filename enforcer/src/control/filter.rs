@@ -1,32 +1,136 @@
 //! Which events a follower wants.
 
-use std::net::IpAddr;
-use std::str::FromStr;
+use std::fmt;
+use std::mem::discriminant;
 
-use serde::Deserialize;
+use super::cidr::{Cidr, NotACidr};
+use crate::api::{Event, LOST, TAMPER};
+use crate::policy::Service;
 
-use crate::api::{Event, TAMPER};
+/// What the name of an unwanted property begins with in queries.
+const NOT: &str = "not_";
 
-/// What an event must have to be sent; an empty filter takes all. Lines about loss and about
-/// tampering pass every filter: whoever looks at a part must know that the part may be incomplete.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What an event must have, and must not have, to be sent; an empty filter takes all. Lines about
+/// loss and about tampering pass every filter: whoever looks at a part must know that the part may
+/// be incomplete.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
+    /// Of each kind that is named here, one has to match.
+    pub wanted: Vec<Term>,
+    /// None of these may match.
+    pub unwanted: Vec<Term>,
+}
+
+/// One property of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Term {
     /// Name of the group.
-    pub group: Option<String>,
+    Group(String),
     /// Name, MAC address or source address of the device.
-    pub device: Option<String>,
+    Device(String),
     /// Where the destination lies.
-    pub to: Option<Cidr>,
+    To(Cidr),
+    /// Protocol and destination port.
+    Service(Service),
     /// Name of the reason.
-    pub reason: Option<String>,
+    Reason(String),
     /// Whether the frame was dropped.
-    pub verdict: Option<Verdict>,
+    Verdict(Verdict),
+    /// Interface that received the frame.
+    Interface(String),
+}
+
+/// Why a query makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// There is no such property.
+    #[error("there is no filter `{0}`")]
+    Unknown(String),
+    /// Its value makes no sense.
+    #[error("{0}")]
+    Value(String),
+}
+
+impl Term {
+    /// Reads a property by its name in queries.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such property, or none with this value.
+    pub fn parse(name: &str, value: &str) -> Result<Self, Error> {
+        let wrong = |error: &dyn fmt::Display| Error::Value(error.to_string());
+        match name {
+            "group" => Ok(Self::Group(value.into())),
+            "device" => Ok(Self::Device(value.into())),
+            "to" => value.parse().map(Self::To).map_err(|e: NotACidr| wrong(&e)),
+            "service" => service(value).map(Self::Service),
+            "reason" => Ok(Self::Reason(value.into())),
+            "verdict" => Verdict::parse(value).map(Self::Verdict),
+            "interface" => Ok(Self::Interface(value.into())),
+            other => Err(Error::Unknown(other.into())),
+        }
+    }
+
+    /// Its name and its value in queries.
+    fn parts(&self) -> (&'static str, String) {
+        match self {
+            Self::Group(name) => ("group", name.clone()),
+            Self::Device(name) => ("device", name.clone()),
+            Self::To(cidr) => ("to", cidr.to_string()),
+            Self::Service(service) => ("service", service.to_string()),
+            Self::Reason(name) => ("reason", name.clone()),
+            Self::Verdict(verdict) => ("verdict", verdict.name().into()),
+            Self::Interface(name) => ("interface", name.clone()),
+        }
+    }
+
+    fn matches(&self, event: &Event) -> bool {
+        let detail = &event.enforcer;
+        let is = |wanted: &str, value: &Option<String>| value.as_deref() == Some(wanted);
+        match self {
+            Self::Group(name) => is(name, &detail.group),
+            Self::Device(name) => is_device(name, event),
+            Self::To(cidr) => {
+                let to = event.dest_ip.as_deref().and_then(|ip| ip.parse().ok());
+                to.is_some_and(|ip| cidr.contains(ip))
+            }
+            Self::Service(service) => key(event).is_some_and(|key| service.contains(key)),
+            Self::Reason(name) => is(name, &detail.reason),
+            Self::Verdict(verdict) => is(verdict.name(), &detail.verdict),
+            Self::Interface(name) => is(name, &event.in_iface),
+        }
+    }
+}
+
+/// A service of the policy language.
+///
+/// # Errors
+///
+/// With what may be written instead.
+fn service(text: &str) -> Result<Service, Error> {
+    Service::parse(text).map_err(|complaint| {
+        Error::Value(match complaint.hint {
+            Some(hint) => format!("{}; {hint}", complaint.message),
+            None => complaint.message,
+        })
+    })
+}
+
+/// Protocol and port of an event as a service has them, see [`enforcer_common::image`].
+fn key(event: &Event) -> Option<u32> {
+    let protocol: u32 = match event.proto.as_deref()? {
+        "TCP" => 6,
+        "UDP" => 17,
+        "SCTP" => 132,
+        "ICMP" => 1,
+        "IPv6-ICMP" => 58,
+        number => number.parse().ok()?,
+    };
+    Some(protocol << 16 | u32::from(event.dest_port.unwrap_or(0)))
 }
 
 /// The verdict of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Dropped.
     Drop,
@@ -35,6 +139,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    fn parse(name: &str) -> Result<Self, Error> {
+        let known =
+            [Self::Drop, Self::WouldDrop].into_iter().find(|verdict| verdict.name() == name);
+        known.ok_or_else(|| Error::Value(format!("`{name}` is neither drop nor would-drop")))
+    }
+
     /// The name in events and queries.
     pub fn name(self) -> &'static str {
         match self {
@@ -44,105 +154,52 @@ impl Verdict {
     }
 }
 
-/// An address or a prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub struct Cidr {
-    address: IpAddr,
-    length: u8,
-}
-
-/// Text that is neither an address nor a prefix.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is neither an address nor a CIDR such as 203.0.113.0/24")]
-pub struct NotACidr(String);
-
-impl FromStr for Cidr {
-    type Err = NotACidr;
-
-    fn from_str(text: &str) -> Result<Self, NotACidr> {
-        let wrong = || NotACidr(text.to_owned());
-        let (address, length) = match text.split_once('/') {
-            Some((address, length)) => (address, Some(length)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let max = if address.is_ipv4() { 32 } else { 128 };
-        let length = match length {
-            None => max,
-            Some(length) => length.parse().ok().filter(|l| *l <= max).ok_or_else(wrong)?,
-        };
-        Ok(Self { address, length })
-    }
-}
-
-impl TryFrom<String> for Cidr {
-    type Error = NotACidr;
-
-    fn try_from(text: String) -> Result<Self, NotACidr> {
-        text.parse()
-    }
-}
-
-impl std::fmt::Display for Cidr {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
-}
-
-impl Cidr {
-    /// Whether an address lies in it.
-    pub fn contains(self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0);
-                (a.to_bits() ^ b.to_bits()) & mask == 0
-            }
-            (IpAddr::V6(a), IpAddr::V6(b)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0);
-                (a.to_bits() ^ b.to_bits()) & mask == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
-
 impl Filter {
+    /// A filter that takes only what has this property.
+    #[must_use]
+    pub fn only(mut self, term: Term) -> Self {
+        self.wanted.push(term);
+        self
+    }
+
+    /// Adds a part of a query; the name of what must not match begins with `not_`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such property, or none with this value.
+    pub fn add(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        match name.strip_prefix(NOT) {
+            Some(name) => self.unwanted.push(Term::parse(name, value)?),
+            None => self.wanted.push(Term::parse(name, value)?),
+        }
+        Ok(())
+    }
+
     /// Whether an event is wanted.
     pub fn matches(&self, event: &Event) -> bool {
-        if event.event_type == "lost" || event.event_type == TAMPER {
+        if event.event_type == LOST || event.event_type == TAMPER {
             return true;
         }
-        let detail = &event.enforcer;
-        let same = |wanted: &Option<String>, value: &Option<String>| {
-            wanted.is_none() || wanted.as_deref() == value.as_deref()
+        // Of several values of one property, any will do.
+        let any_like = |term: &Term| {
+            let mut like = self.wanted.iter().filter(|o| discriminant(*o) == discriminant(term));
+            like.any(|term| term.matches(event))
         };
-        same(&self.group, &detail.group)
-            && same(&self.reason, &detail.reason)
-            && self.verdict.is_none_or(|v| detail.verdict.as_deref() == Some(v.name()))
-            && self.device.as_deref().is_none_or(|device| is_device(device, event))
-            && self.to.is_none_or(|cidr| {
-                let to = event.dest_ip.as_deref().and_then(|ip| ip.parse().ok());
-                to.is_some_and(|ip| cidr.contains(ip))
-            })
+        self.wanted.iter().all(any_like) && !self.unwanted.iter().any(|term| term.matches(event))
     }
 
-    /// The query string that asks for it, with `?`; empty for the empty filter.
+    /// The parts of the query that asks for it.
     pub fn query(&self) -> String {
         let mut query = String::new();
-        let mut add = |key: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                query.push(if query.is_empty() { '?' } else { '&' });
-                query.push_str(key);
+        for (not, terms) in [("", &self.wanted), (NOT, &self.unwanted)] {
+            for (name, value) in terms.iter().map(Term::parts) {
+                query.push_str(if query.is_empty() { "" } else { "&" });
+                query.push_str(not);
+                query.push_str(name);
                 query.push('=');
-                percent_encode(value, &mut query);
+                percent_encode(&value, &mut query);
             }
-        };
-        add("group", self.group.as_deref());
-        add("device", self.device.as_deref());
-        add("to", self.to.map(|cidr| cidr.to_string()).as_deref());
-        add("reason", self.reason.as_deref());
-        add("verdict", self.verdict.map(Verdict::name));
+        }
         query
     }
 }
@@ -151,6 +208,7 @@ fn is_device(wanted: &str, event: &Event) -> bool {
     let is = |value: Option<&String>| value.is_some_and(|v| v.eq_ignore_ascii_case(wanted));
     event.enforcer.device.as_deref() == Some(wanted)
         || is(event.ether.as_ref().map(|ether| &ether.src_mac))
+        || is(event.enforcer.mac.as_ref())
         || is(event.src_ip.as_ref())
 }
 
@@ -198,64 +256,93 @@ pub(crate) mod tests {
                 generation: 3,
                 revision: 2,
                 count: 1,
-                suppressed: 0,
-                message: None,
+                ..Detail::default()
             },
+            packet: None,
+            packet_info: None,
         }
+    }
+
+    /// From the parts of a query.
+    pub(crate) fn filter(parts: &[(&str, &str)]) -> Filter {
+        let mut filter = Filter::default();
+        for (name, value) in parts {
+            filter.add(name, value).unwrap();
+        }
+        filter
     }
 
     #[test]
     fn each_part_decides() {
-        let yes = |filter: Filter| assert!(filter.matches(&event()), "{filter:?}");
-        let no = |filter: Filter| assert!(!filter.matches(&event()), "{filter:?}");
-        let some = |s: &str| Some(s.to_owned());
-        yes(Filter::default());
-        yes(Filter { group: some("patient-monitors"), ..Filter::default() });
-        no(Filter { group: some("pumps"), ..Filter::default() });
-        for device in ["bed-12", "00:1B:44:11:3a:b7", "10.20.0.12"] {
-            yes(Filter { device: some(device), ..Filter::default() });
+        for (name, yes, no) in [
+            ("group", "patient-monitors", "pumps"),
+            ("device", "bed-12", "bed-1"),
+            ("device", "00:1B:44:11:3a:b7", "00:1b:44:11:3a:b6"),
+            ("device", "10.20.0.12", "10.20.0.1"),
+            ("to", "202.114.4.0/24", "202.114.5.0/24"),
+            ("service", "tcp/500-515", "udp/515"),
+            ("service", "tcp", "tcp/516"),
+            ("reason", "deny", "default-drop"),
+            ("verdict", "drop", "would-drop"),
+            ("interface", "lan0", "lan1"),
+        ] {
+            assert!(filter(&[(name, yes)]).matches(&event()), "{name} {yes}");
+            assert!(!filter(&[(name, no)]).matches(&event()), "{name} {no}");
+            let not = format!("not_{name}");
+            assert!(!filter(&[(&not, yes)]).matches(&event()), "{not} {yes}");
+            assert!(filter(&[(&not, no)]).matches(&event()), "{not} {no}");
+            assert!(filter(&[(name, no), (name, yes)]).matches(&event()), "any of {name}");
+            assert!(!filter(&[(name, yes), (&not, yes)]).matches(&event()), "{name} and {not}");
         }
-        no(Filter { device: some("bed-1"), ..Filter::default() });
-        yes(Filter { to: "202.114.4.0/24".parse().ok(), ..Filter::default() });
-        no(Filter { to: "202.114.5.0/24".parse().ok(), ..Filter::default() });
-        yes(Filter { reason: some("deny"), ..Filter::default() });
-        no(Filter { reason: some("default"), ..Filter::default() });
-        yes(Filter { verdict: Some(Verdict::Drop), ..Filter::default() });
-        no(Filter { verdict: Some(Verdict::WouldDrop), ..Filter::default() });
+        assert!(Filter::default().matches(&event()));
+        assert!(!filter(&[("group", "pumps"), ("device", "bed-12")]).matches(&event()));
+    }
+
+    #[test]
+    fn services_without_ports() {
+        let mut event = event();
+        event.proto = Some("47".into());
+        event.dest_port = None;
+        assert!(filter(&[("service", "proto/47")]).matches(&event));
+        assert!(!filter(&[("service", "tcp")]).matches(&event));
+        event.proto = None;
+        assert!(!filter(&[("service", "any")]).matches(&event), "it has no service");
+        assert!(filter(&[("not_service", "any")]).matches(&event));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said() {
+        let mut filter = Filter::default();
+        assert_eq!(filter.add("colour", "red"), Err(Error::Unknown("colour".into())));
+        assert_eq!(filter.add("not_", "red"), Err(Error::Unknown(String::new())));
+        for (name, value, said) in [
+            ("to", "bed-12", "neither an address nor a CIDR"),
+            ("service", "https", "write `tcp/443`"),
+            ("not_verdict", "pass", "neither drop nor would-drop"),
+        ] {
+            let error = filter.add(name, value).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        assert_eq!(filter, Filter::default());
     }
 
     #[test]
     fn a_line_about_loss_passes_every_filter() {
-        let lost = Event { event_type: "lost".into(), ..event() };
-        assert!(Filter { group: Some("pumps".into()), ..Filter::default() }.matches(&lost));
-    }
-
-    #[test]
-    fn prefixes() {
-        let contains =
-            |cidr: &str, ip: &str| cidr.parse::<Cidr>().unwrap().contains(ip.parse().unwrap());
-        assert!(contains("0.0.0.0/0", "255.255.255.255"));
-        assert!(contains("10.20.0.99/24", "10.20.0.1"));
-        assert!(contains("10.20.0.1", "10.20.0.1"));
-        assert!(!contains("10.20.0.1", "10.20.0.2"));
-        assert!(contains("2001:db8::/32", "2001:db8:ffff::1"));
-        assert!(!contains("2001:db8::/128", "2001:db8::1"));
-        assert!(!contains("::/0", "10.0.0.1"));
-        for text in ["", "10.0.0.0/33", "10.0.0/8", "::/129", "bed-12", "10.0.0.0/"] {
-            assert!(text.parse::<Cidr>().is_err(), "{text}");
-        }
+        let lost = Event { event_type: LOST.into(), ..event() };
+        assert!(filter(&[("group", "pumps")]).matches(&lost));
     }
 
     #[test]
     fn queries_are_encoded() {
-        let filter = Filter {
-            group: Some("a b&c=ü".into()),
-            to: "2001:db8::/32".parse().ok(),
-            verdict: Some(Verdict::WouldDrop),
-            ..Filter::default()
-        };
-        let expected = "?group=a%20b%26c%3D%C3%BC&to=2001%3Adb8%3A%3A%2F32&verdict=would-drop";
-        assert_eq!(filter.query(), expected);
+        let parts = [
+            ("group", "a b&c=ü"),
+            ("to", "2001:db8::/32"),
+            ("service", "udp/8000-8010"),
+            ("not_verdict", "would-drop"),
+        ];
+        let expected = "group=a%20b%26c%3D%C3%BC&to=2001%3Adb8%3A%3A%2F32\
+                        &service=udp%2F8000-8010&not_verdict=would-drop";
+        assert_eq!(filter(&parts).query(), expected);
         assert_eq!(Filter::default().query(), "");
     }
 }

@@ -14,8 +14,9 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::Frame;
 use jiff::ZonedDateTime;
 
-use super::filter::Filter;
-use crate::api::{Detail, Event};
+use super::past::{Line, Past};
+use super::subscription::Subscription;
+use crate::api::{Detail, Event, LOST};
 
 /// Most followers at a time.
 pub const MAX_FOLLOWERS: usize = 32;
@@ -26,6 +27,8 @@ pub const SLOW_READER: &str = "slow-reader";
 
 /// Bytes that are handed to a connection at once.
 const CHUNK: usize = 64 << 10;
+/// Lines of the past that are looked at before others have their turn.
+const GLANCE: usize = 256;
 
 /// Where the daemon publishes events and connections follow them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -34,12 +37,13 @@ pub struct Hub(Arc<Mutex<Followers>>);
 #[derive(Debug, Default)]
 struct Followers {
     queues: Vec<Arc<Queue>>,
+    past: Past,
     closed: bool,
 }
 
 #[derive(Debug)]
 struct Queue {
-    filter: Filter,
+    wants: Subscription,
     state: Mutex<State>,
 }
 
@@ -66,31 +70,40 @@ impl Hub {
         Self::default()
     }
 
-    /// Whether anybody follows: without, an event need not be made.
+    /// Whether anybody follows.
     pub fn is_followed(&self) -> bool {
         !lock(&self.0).queues.is_empty()
     }
 
-    /// Sends an event to every follower who wants it. Never waits for one.
+    /// Sends an event to every follower who wants it, and keeps it. Never waits for one.
     pub fn publish(&self, event: &Event) {
-        let mut line = None;
-        for queue in &lock(&self.0).queues {
-            if queue.filter.matches(event) {
-                queue.push(line.get_or_insert_with(|| to_line(event)), event);
-            }
-        }
+        self.publish_with(event, None);
     }
 
-    /// Follows from now on.
-    pub fn follow(&self, filter: Filter) -> Result<Follower, Full> {
+    /// The same, with the beginning of the frame, base64, for those who want that too.
+    pub fn publish_with(&self, event: &Event, frame: Option<&str>) {
+        let line = Line::new(event, frame);
+        let mut followers = lock(&self.0);
+        for queue in &followers.queues {
+            if queue.wants.filter.matches(event) {
+                queue.push(&line, event);
+            }
+        }
+        followers.past.keep(line);
+    }
+
+    /// Follows from now on, and from the past what is asked for.
+    pub fn follow(&self, wants: impl Into<Subscription>) -> Result<Follower, Full> {
+        let wants = wants.into();
         let mut followers = lock(&self.0);
         if followers.queues.len() >= MAX_FOLLOWERS {
             return Err(Full);
         }
+        let past = wants.since.map(|time| followers.past.since(time)).unwrap_or_default();
         let state = State { closed: followers.closed, ..State::default() };
-        let queue = Arc::new(Queue { filter, state: Mutex::new(state) });
+        let queue = Arc::new(Queue { wants, state: Mutex::new(state) });
         followers.queues.push(Arc::clone(&queue));
-        Ok(Follower { hub: self.clone(), queue })
+        Ok(Follower { hub: self.clone(), queue, past })
     }
 
     /// Ends every stream after what waits in its queue: the daemon stops.
@@ -106,7 +119,7 @@ impl Hub {
 }
 
 impl Queue {
-    fn push(&self, line: &Bytes, event: &Event) {
+    fn push(&self, line: &Line, event: &Event) {
         let mut state = lock(&self.state);
         // After a loss, wait until half of the queue is read: otherwise a follower that is just
         // too slow would read a line about loss after every event.
@@ -118,7 +131,7 @@ impl Queue {
             return;
         }
         state.tell_loss();
-        state.lines.push_back(line.clone());
+        state.lines.push_back(line.bytes(self.wants.frames));
         state.wake();
     }
 }
@@ -127,12 +140,8 @@ impl State {
     fn tell_loss(&mut self) {
         if self.lost > 0 {
             let count = std::mem::take(&mut self.lost);
-            self.lines.push_back(to_line(&lost(
-                SLOW_READER,
-                count,
-                self.generation,
-                self.revision,
-            )));
+            let event = lost(SLOW_READER, count, self.generation, self.revision);
+            self.lines.push_back(Line::new(&event, None).bytes(false));
         }
     }
 
@@ -148,6 +157,25 @@ impl State {
 pub struct Follower {
     hub: Hub,
     queue: Arc<Queue>,
+    /// What is still to be sent from before.
+    past: VecDeque<Line>,
+}
+
+impl Follower {
+    /// Some of what is still to be sent from before; nothing, if nothing of it is wanted.
+    fn before(&mut self) -> Bytes {
+        let mut chunk = BytesMut::new();
+        for _ in 0..GLANCE {
+            if chunk.len() >= CHUNK {
+                break;
+            }
+            let Some(line) = self.past.pop_front() else { break };
+            if line.event().is_some_and(|event| self.queue.wants.filter.matches(&event)) {
+                chunk.extend_from_slice(&line.bytes(self.queue.wants.frames));
+            }
+        }
+        chunk.freeze()
+    }
 }
 
 impl HttpBody for Follower {
@@ -155,9 +183,17 @@ impl HttpBody for Follower {
     type Error = Infallible;
 
     fn poll_frame(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if !self.past.is_empty() {
+            let chunk = self.before();
+            if chunk.is_empty() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+        }
         let mut state = lock(&self.queue.state);
         if state.lines.is_empty() {
             state.tell_loss();
@@ -199,7 +235,7 @@ pub fn timestamp(time: &ZonedDateTime) -> String {
 pub fn lost(reason: &str, count: u64, generation: u64, revision: u64) -> Event {
     Event {
         timestamp: timestamp(&ZonedDateTime::now()),
-        event_type: "lost".to_owned(),
+        event_type: LOST.to_owned(),
         in_iface: None,
         vlan: Vec::new(),
         ether: None,
@@ -216,13 +252,9 @@ pub fn lost(reason: &str, count: u64, generation: u64, revision: u64) -> Event {
             count,
             ..Detail::default()
         },
+        packet: None,
+        packet_info: None,
     }
-}
-
-fn to_line(event: &Event) -> Bytes {
-    let mut line = serde_json::to_vec(event).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
 }
 
 /// Nothing in here leaves a half-made change behind, so a poisoned lock is as good as another.
@@ -234,7 +266,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use http_body_util::BodyExt;
 
-    use super::super::filter::tests::event;
+    use super::super::filter::Filter;
+    use super::super::filter::tests::{event, filter};
     use super::*;
 
     /// Reads to the end; the hub must be closed.
@@ -300,8 +333,7 @@ mod tests {
     #[tokio::test]
     async fn a_filtered_follower_is_not_crowded_out_by_what_he_did_not_ask_for() {
         let hub = Hub::new();
-        let filter = Filter { group: Some("pumps".into()), ..Filter::default() };
-        let follower = hub.follow(filter).unwrap();
+        let follower = hub.follow(filter(&[("group", "pumps")])).unwrap();
         for n in 0..MAX_LINES as u64 * 2 {
             hub.publish(&numbered(n));
         }
@@ -310,6 +342,34 @@ mod tests {
         hub.publish(&pump);
         hub.close();
         assert_eq!(read(follower).await, [pump]);
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_the_past_gets_what_he_wants_of_it_first() {
+        let hub = Hub::new();
+        for n in 0..2000 {
+            let mut event = numbered(n);
+            if n % 1000 == 999 {
+                event.enforcer.group = Some("pumps".into());
+            }
+            hub.publish_with(&event, Some("AAEC"));
+        }
+        let since = |time: &str| Subscription {
+            filter: filter(&[("group", "pumps")]),
+            since: time.parse().ok(),
+            frames: true,
+        };
+        // The events are from 11:03:04.123456 UTC.
+        let all = hub.follow(since("2026-11-23T11:03:04Z")).unwrap();
+        let late = hub.follow(since("2026-11-23T11:03:05Z")).unwrap();
+        let mut pump = numbered(7);
+        pump.enforcer.group = Some("pumps".into());
+        hub.publish(&pump);
+        hub.close();
+        let told: Vec<_> =
+            read(all).await.into_iter().map(|e| (e.enforcer.count, e.packet.is_some())).collect();
+        assert_eq!(told, [(999, true), (1999, true), (7, false)]);
+        assert_eq!(read(late).await, [pump]);
     }
 
     #[test]

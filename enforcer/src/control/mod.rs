@@ -4,10 +4,14 @@
 //! - [`access`]: who may do what
 //! - [`accounts`]: names and numbers of users and groups
 //! - `connections`: how many there may be, and how long each may take
+//! - `body`: what requests carry and answers do
 //! - [`server`]: requests to [`Input`], answers to responses
 //! - [`scrape`]: the port for Prometheus, where one is configured
 //! - [`hub`]: events to those who follow, none of whom can delay another
+//! - [`cidr`]: addresses and prefixes in queries
 //! - [`filter`]: which events a follower wants
+//! - [`subscription`]: that, from when on, and how much of each
+//! - `past`: events that are kept for those who ask later
 //! - [`client`]: the other end
 //!
 //! The server knows nothing of policies and kernels: it sends an [`Input`] to the daemon's core
@@ -23,13 +27,17 @@ use crate::audit::Who;
 
 pub mod access;
 pub mod accounts;
+mod body;
+pub mod cidr;
 pub mod client;
 mod connections;
 pub mod filter;
 pub mod hub;
 pub mod listen;
+mod past;
 pub mod scrape;
 pub mod server;
+pub mod subscription;
 #[cfg(test)]
 mod tests;
 

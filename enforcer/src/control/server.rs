@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Query, Request, State};
@@ -14,21 +15,20 @@ use axum::http::{
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use axum::{Json, Router};
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::access::{Access, Refusals, Role, needed};
+use super::body::{Refusal, bad_body, bad_query, guard, json, parse, too_large};
 pub use super::connections::Limits;
 use super::connections::{self, Follows};
-use super::filter::Filter;
 use super::hub::Hub;
 use super::listen::Socket;
+use super::subscription::Subscription;
 use super::{Input, Inputs, MAX_BODY, Peer};
-use crate::api::{ApplyReport, Failure, Guard, PolicyBundle};
+use crate::api::{ApplyReport, PolicyBundle};
 use crate::exit::Exit;
 use crate::metrics;
 
@@ -91,40 +91,7 @@ fn router(core: Core) -> Router {
         .with_state(core)
 }
 
-/// An error as HTTP: the body is a [`Failure`].
-struct Refusal(StatusCode, Failure);
-
 type Answer = Result<Response, Refusal>;
-
-impl Refusal {
-    fn new(status: StatusCode, error: impl ToString, hint: Option<&str>, exit: Exit) -> Self {
-        let failure =
-            Failure { error: error.to_string(), hint: hint.map(str::to_owned), exit: exit as u8 };
-        Self(status, failure)
-    }
-
-    fn usage(status: StatusCode, error: impl ToString) -> Self {
-        Self::new(status, error, Some("docs/api.md describes every request"), Exit::Usage)
-    }
-}
-
-impl From<Failure> for Refusal {
-    fn from(failure: Failure) -> Self {
-        let status = match Exit::from_code(failure.exit) {
-            Exit::Usage => StatusCode::BAD_REQUEST,
-            Exit::Problems | Exit::Configuration => StatusCode::UNPROCESSABLE_ENTITY,
-            Exit::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
-            Exit::Kernel | Exit::Fine => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self(status, failure)
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        (self.0, json(&self.1)).into_response()
-    }
-}
 
 impl Core {
     /// Sends an input to the core and waits for the reply.
@@ -286,10 +253,12 @@ async fn events(
     State(core): State<Core>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Extension(follows): Extension<Follows>,
-    query: Result<Query<Filter>, QueryRejection>,
+    query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Answer {
-    let Query(filter) = query.map_err(bad_query)?;
-    let follower = core.hub.follow(filter).map_err(|full| {
+    let Query(parts) = query.map_err(bad_query)?;
+    let subscription =
+        Subscription::from_query(&parts).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))?;
+    let follower = core.hub.follow(subscription).map_err(|full| {
         let hint = Some("end one of them; `ss -xp` shows who is connected");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, full, hint, Exit::Configuration)
     })?;
@@ -363,46 +332,4 @@ async fn limits(
         let hint = Some("an order may still be carried out: see `enforcer status`");
         Refusal::new(StatusCode::GATEWAY_TIMEOUT, error, hint, Exit::NotRunning)
     })
-}
-
-fn too_large(max: usize) -> Refusal {
-    let size =
-        if max >= 1 << 20 { format!("{} MiB", max >> 20) } else { format!("{} KiB", max >> 10) };
-    let error = format!("the request is larger than {size}");
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error, None, Exit::Configuration)
-}
-
-fn bad_query(rejection: QueryRejection) -> Refusal {
-    Refusal::usage(rejection.status(), rejection.body_text())
-}
-
-fn bad_body(rejection: BytesRejection) -> Refusal {
-    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-        return too_large(MAX_BODY);
-    }
-    Refusal::usage(rejection.status(), rejection.body_text())
-}
-
-fn parse<T: DeserializeOwned>(body: Result<Bytes, BytesRejection>) -> Result<T, Refusal> {
-    let body = body.map_err(bad_body)?;
-    serde_json::from_slice(&body).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))
-}
-
-/// A body that may be left out.
-fn guard(body: Result<Bytes, BytesRejection>) -> Result<Guard, Refusal> {
-    match body {
-        Ok(body) if body.is_empty() => Ok(Guard::default()),
-        body => parse(body),
-    }
-}
-
-/// A JSON body with a newline, so that a terminal's prompt stands where it should.
-fn json<T: Serialize>(value: &T) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(mut body) => {
-            body.push(b'\n');
-            ([(CONTENT_TYPE, "application/json")], body).into_response()
-        }
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, Json(e.to_string())).into_response(),
-    }
 }

@@ -13,7 +13,10 @@ use tokio::time::timeout;
 
 use super::access::Access;
 use super::client::{Client, Error};
-use super::filter::{Filter, tests::event};
+use super::filter::{
+    Filter,
+    tests::{event, filter},
+};
 use super::hub::{Hub, MAX_FOLLOWERS, MAX_LINES, SLOW_READER};
 use super::listen::{self, Socket};
 use super::{Input, MAX_BODY, Peer, server};
@@ -332,11 +335,7 @@ async fn a_follower_that_stalls_loses_his_own_lines_and_is_told() {
 #[tokio::test]
 async fn a_filter_travels() {
     let daemon = Daemon::start();
-    let filter = Filter {
-        device: Some("bed 12 & co".into()),
-        to: "202.114.4.0/24".parse().ok(),
-        ..Filter::default()
-    };
+    let filter = filter(&[("device", "bed 12 & co"), ("to", "202.114.4.0/24")]);
     let mut events = daemon.client().events(&filter).await.unwrap();
     daemon.hub.publish(&event());
     let mut wanted = event();

@@ -49,7 +49,6 @@ pub(super) struct Core {
     pub(super) state: State,
     /// How each sink of the settings does.
     pub(super) sinks: Vec<Arc<Health>>,
-    lost: u64,
 }
 
 impl Core {
@@ -111,9 +110,7 @@ impl Core {
             history,
             state,
             sinks: Vec::new(),
-            lost: 0,
         };
-        core.lost = core.count_lost();
         for link in protected {
             core.protect(&link, &links)?;
         }
@@ -155,16 +152,15 @@ impl Core {
         self.end_changes();
         self.audit.retry();
         self.fold();
-        let lost = self.count_lost();
-        if lost > self.lost {
-            self.reporter.lost(lost - self.lost, &self.in_force);
-            self.lost = lost;
-        }
+        self.tell_withheld();
         self.mend_or_say().await;
     }
 
-    fn count_lost(&self) -> u64 {
-        self.dataplane.reasons().iter().map(|(_, counter)| counter.lost).sum()
+    /// Tells which refused frames had no event since the last time.
+    pub(super) fn tell_withheld(&mut self) {
+        for share in self.dataplane.withheld() {
+            self.reporter.withheld(&share, &self.in_force);
+        }
     }
 
     /// Adds the counters of generations that are gone to what is kept.

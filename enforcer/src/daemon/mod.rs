@@ -274,6 +274,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     core.fold();
     core.record(Action::Stop);
     events.abort();
+    core.tell_withheld();
     let _ = stop.send(());
     let _ = server.await;
     finish(sinks).await;

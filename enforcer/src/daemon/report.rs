@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use enforcer_common::event::Record;
 use enforcer_common::flow::Class;
 use enforcer_common::reason::Verdict;
@@ -12,8 +14,9 @@ use jiff::tz::TimeZone;
 use super::in_force::{InForce, address};
 use super::tally::{Row, Tally};
 use super::wall_offset;
-use crate::api::{Detail, DeviceRow, Ether, Event, TAMPER};
+use crate::api::{Detail, DeviceRow, Ether, Event, SUPPRESSED, TAMPER};
 use crate::control::hub::{Hub, lost, timestamp};
+use crate::dataplane::Share;
 use crate::policy::Mac;
 
 /// Devices that are remembered: a flood of invented MACs must not fill the memory.
@@ -57,15 +60,50 @@ impl Reporter {
         let Some(names) = names else { return };
         self.0.tally.count(record, &names);
         self.note(record, &names);
-        if self.0.hub.is_followed() {
-            self.0.hub.publish(&event(record, &names));
+        let frame = record.frame();
+        let frame = (!frame.is_empty()).then(|| STANDARD.encode(frame));
+        self.0.hub.publish_with(&event(record, &names), frame.as_deref());
+    }
+
+    /// Tells the followers which refused frames had no event, and counts them.
+    pub(super) fn withheld(&self, share: &Share, in_force: &InForce) {
+        let (device, group) = self.count(share, in_force);
+        self.0.tally.count_withheld(share, group.as_deref());
+        let base = lost("ring-full", share.lost, in_force.generation.into(), in_force.revision);
+        let detail = Detail {
+            verdict: Some(verdict(share.verdict).into()),
+            device,
+            group,
+            mac: share.mac.map(|mac| Mac(mac_bytes(mac)).to_string()),
+            ..base.enforcer.clone()
+        };
+        let reason = Some(share.reason.name().to_owned());
+        if share.lost > 0 {
+            let enforcer = Detail { frame_reason: reason.clone(), ..detail.clone() };
+            self.0.hub.publish(&Event { enforcer, ..base.clone() });
+        }
+        if share.suppressed > 0 {
+            let enforcer = Detail { reason, count: share.suppressed, ..detail };
+            let event_type = SUPPRESSED.into();
+            self.0.hub.publish(&Event { event_type, enforcer, ..base });
         }
     }
 
-    /// Tells the followers of events that the ring could not take.
-    pub(super) fn lost(&self, count: u64, in_force: &InForce) {
-        let generation = in_force.generation.into();
-        self.0.hub.publish(&lost("ring-full", count, generation, in_force.revision));
+    /// Adds frames to their device's row; its name and group, as far as they are known.
+    fn count(&self, share: &Share, names: &InForce) -> (Option<String>, Option<String>) {
+        let Some(mac) = share.mac else { return (None, None) };
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = seen.get_mut(&mac) {
+            let frames = share.suppressed + share.lost;
+            match share.verdict {
+                Verdict::WouldDrop => row.would_drop += frames,
+                Verdict::Drop | Verdict::Pass => row.dropped += frames,
+            }
+            return (row.device.clone(), Some(row.group.clone()));
+        }
+        let own = Some(Mac(mac_bytes(mac)));
+        let device = names.policy.devices.iter().find(|device| device.mac == own);
+        (device.map(|device| device.name.to_string()), None)
     }
 
     /// Tells the followers what somebody did to us.
@@ -107,12 +145,11 @@ impl Reporter {
         row.ip = address(record.flow.family, record.flow.source).or(row.ip.take());
         row.group = group.into();
         row.mode = mode.to_string();
-        let count = 1 + u64::from(record.suppressed);
         match record.decision.verdict {
-            Verdict::WouldDrop => row.would_drop += count,
-            Verdict::Drop | Verdict::Pass => row.dropped += count,
+            Verdict::WouldDrop => row.would_drop += 1,
+            Verdict::Drop | Verdict::Pass => row.dropped += 1,
         }
-        row.last_seen = Some(time(record));
+        row.last_seen = Some(time(record.time));
         if let Some(destination) = address(record.flow.family, record.flow.destination) {
             let service = service(record);
             row.last_destination = Some(format!("{destination} {service}").trim_end().into());
@@ -120,10 +157,19 @@ impl Reporter {
     }
 }
 
-fn time(record: &Record) -> String {
-    let nanoseconds = i128::from(record.time) + i128::from(wall_offset());
+/// Wall-clock time of a moment of the boot clock, which goes on while the machine sleeps. The offset
+/// is today's: a step of the wall clock moves what is told after it, and no two events apart.
+fn time(boot: u64) -> String {
+    let nanoseconds = i128::from(boot) + i128::from(wall_offset());
     let now = jiff::Timestamp::from_nanosecond(nanoseconds).unwrap_or_default();
     timestamp(&now.to_zoned_datetime(TimeZone::system()))
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::WouldDrop => "would-drop",
+        Verdict::Drop | Verdict::Pass => "drop",
+    }
 }
 
 fn protocol_name(number: u8) -> String {
@@ -161,7 +207,7 @@ fn event(record: &Record, names: &InForce) -> Event {
     let read = flow.vlans.iter().take_while(|id| **id != 0).count();
     let tags = read.max(usize::from(flow.tags()));
     Event {
-        timestamp: time(record),
+        timestamp: time(record.time),
         event_type: "drop".into(),
         in_iface: names.interface(flow.interface).map(Into::into),
         vlan: flow.vlans.iter().copied().take(tags).collect(),
@@ -177,10 +223,7 @@ fn event(record: &Record, names: &InForce) -> Event {
         proto: ip.then(|| protocol_name(flow.protocol)),
         pkt_len: Some(flow.length),
         enforcer: Detail {
-            verdict: Some(match decision.verdict {
-                Verdict::WouldDrop => "would-drop".into(),
-                Verdict::Drop | Verdict::Pass => "drop".into(),
-            }),
+            verdict: Some(verdict(decision.verdict).into()),
             reason: Some(decision.reason.name().into()),
             device: names.device(decision.device, flow).map(Into::into),
             group: Some(names.group_name(decision.group).0.into()),
@@ -190,7 +233,12 @@ fn event(record: &Record, names: &InForce) -> Event {
             revision: names.revision,
             count: 1,
             suppressed: record.suppressed.into(),
-            message: None,
+            repeats: record.repeats.into(),
+            repeats_since: (record.repeats > 0)
+                .then(|| time(record.time.saturating_sub(u64::from(record.since) * 1_000_000))),
+            ..Detail::default()
         },
+        packet: None,
+        packet_info: None,
     }
 }

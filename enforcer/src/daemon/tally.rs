@@ -7,16 +7,17 @@ use enforcer_common::event::Record;
 use enforcer_common::reason::Verdict;
 
 use super::in_force::InForce;
+use crate::dataplane::Share;
 
 /// Most rows. They come from the policy's own groups and interfaces, and change with them.
 const MAX_ROWS: usize = 4096;
-/// The group that stands for all others when the table is full.
+/// The group that stands for all others when the table is full, and for devices that had no event.
 const OTHERS: &str = "others";
 
 /// What is counted apart.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Row {
-    /// Name of the interface; empty when it is gone.
+    /// Name of the interface; empty when it is gone, and for frames that had no event.
     pub(super) interface: String,
     /// Name of the group.
     pub(super) group: String,
@@ -31,7 +32,7 @@ pub(super) struct Row {
 pub(super) struct Tally(Mutex<BTreeMap<Row, u64>>);
 
 impl Tally {
-    /// Counts a record and the ones that it stands for.
+    /// Counts a record.
     pub(super) fn count(&self, record: &Record, names: &InForce) {
         let verdict = match record.decision.verdict {
             Verdict::WouldDrop => "would-drop",
@@ -43,7 +44,18 @@ impl Tally {
             reason: record.decision.reason.name(),
             verdict,
         };
-        self.add(row, 1 + u64::from(record.suppressed));
+        self.add(row, 1);
+    }
+
+    /// Counts frames that had no event, of a group as far as it is known.
+    pub(super) fn count_withheld(&self, share: &Share, group: Option<&str>) {
+        let verdict = match share.verdict {
+            Verdict::WouldDrop => "would-drop",
+            Verdict::Drop | Verdict::Pass => "drop",
+        };
+        let group = group.unwrap_or(OTHERS).to_owned();
+        let row = Row { interface: String::new(), group, reason: share.reason.name(), verdict };
+        self.add(row, share.suppressed + share.lost);
     }
 
     fn add(&self, mut row: Row, frames: u64) {

@@ -104,8 +104,8 @@ fn lasting() -> [(&'static str, Shape); 7] {
         (map::CONTROL, Shape::new(ARRAY, 4, size_of::<abi::Control>(), 1).mmapable()),
         (map::REASONS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::ReasonCounter>(), reasons)),
         (map::EVENTS, Shape::new(RINGBUF, 0, 0, abi::RING_BYTES)),
-        (map::BUDGETS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Budget>(), abi::BUDGETS)),
-        (map::SEEN, Shape::new(PERCPU_ARRAY, 4, size_of::<u64>(), abi::SEEN)),
+        (map::BUDGETS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Budget>(), abi::OTHERS + 1)),
+        (map::SEEN, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Seen>(), abi::SEEN)),
         (map::FRAGMENTS, Shape::new(LRU_HASH, key, state, abi::FRAGMENTS)),
     ]
 }

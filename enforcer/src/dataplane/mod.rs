@@ -9,6 +9,7 @@
 //! - `memory`: map memory that user space writes directly
 //! - `object`: what bpf(2) tells of an object behind a pin
 //! - [`offload`]: VLAN tags that hardware removes before XDP sees the frame
+//! - `withheld`: refused frames that have no event
 //! - `probe`: runs of the program in force that leave no trace
 //!
 //! It sees images, interface indices and numbers; what they mean is the policy's business.
@@ -24,6 +25,7 @@ mod object;
 pub mod offload;
 pub mod pins;
 mod probe;
+mod withheld;
 
 use std::mem::offset_of;
 use std::os::fd::AsFd;
@@ -46,6 +48,7 @@ use kept::Kept;
 pub use links::{Attached, Preference};
 use memory::Memory;
 use pins::Pins;
+pub use withheld::Share;
 
 /// 64-bit words of [`abi::Control`].
 const WALL_OFFSET: usize = offset_of!(abi::Control, wall_offset) / 8;
@@ -65,6 +68,9 @@ pub struct Dataplane {
     /// Decides again unless the current one is confirmed in time.
     previous: Option<Generation>,
     reasons: PerCpuArray<MapData, ReasonCounter>,
+    withheld: withheld::Counters,
+    /// Suppressed and lost together, at the last look.
+    unseen: u64,
     control: Memory,
     kept: Kept,
 }
@@ -94,14 +100,29 @@ impl Dataplane {
         let dispatcher = dispatcher.info().map_err(Error::Program)?.id();
         let reasons = ebpf.take_map(map::REASONS).ok_or(Error::Object(map::REASONS))?;
         let reasons = PerCpuArray::try_from(reasons).map_err(Error::Map)?;
+        let budgets = ebpf.take_map(map::BUDGETS).ok_or(Error::Object(map::BUDGETS))?;
+        let budgets = PerCpuArray::try_from(budgets).map_err(Error::Map)?;
+        let withheld = withheld::Counters::new(budgets);
         let control = match ebpf.map(map::CONTROL) {
             Some(Map::Array(data)) => Memory::map(data.fd().as_fd(), size_of::<abi::Control>())
                 .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?,
             _ => return Err(Error::Object(map::CONTROL)),
         };
         let (previous, kept) = (None, Kept::default());
-        let mut dataplane =
-            Self { pins, kind, ebpf, dispatcher, current, previous, reasons, control, kept };
+        let mut dataplane = Self {
+            pins,
+            kind,
+            ebpf,
+            dispatcher,
+            current,
+            previous,
+            reasons,
+            withheld,
+            unseen: 0,
+            control,
+            kept,
+        };
+        dataplane.unseen = dataplane.count_unseen();
         // What waited to be confirmed when the last daemon ended was not: its slot holds the
         // policy before by now.
         dataplane.disarm();
@@ -276,6 +297,23 @@ impl Dataplane {
             (reason, sum)
         };
         Reason::ALL.iter().copied().map(sum).collect()
+    }
+
+    /// Refused frames without an event, by device and reason, since the last look or since this
+    /// value was made. All looks together are the counters' sum, exactly.
+    pub fn withheld(&mut self) -> Vec<Share> {
+        let unseen = self.count_unseen();
+        if unseen == self.unseen {
+            // The entries are many, and most seconds have none.
+            return Vec::new();
+        }
+        self.unseen = unseen;
+        self.withheld.gained()
+    }
+
+    fn count_unseen(&self) -> u64 {
+        let sum = |(_, counter): &(_, ReasonCounter)| counter.suppressed.wrapping_add(counter.lost);
+        self.reasons().iter().map(sum).fold(0, u64::wrapping_add)
     }
 
     /// Runs the program in force on a frame, as if interface `index` had received it. Nothing is

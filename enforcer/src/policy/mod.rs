@@ -260,6 +260,11 @@ impl Service {
         let base = u32::from(protocol) << 16;
         Self { first: base | u32::from(first), last: base | u32::from(last) }
     }
+
+    /// Whether it covers a service key.
+    pub fn contains(self, key: u32) -> bool {
+        (self.first..=self.last).contains(&key)
+    }
 }
 
 /// One rule of a group.

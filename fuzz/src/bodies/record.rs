@@ -20,11 +20,15 @@ pub fn run(bytes: &[u8]) {
     assert!(bytes.len() == SIZE && !flow_is_wrong(bytes));
     let decision = decision().expect("a record holds a decision");
     assert_eq!(Decision { reserved: record.decision.reserved, ..decision }, record.decision);
-    let tail = [record.generation.to_ne_bytes(), record.suppressed.to_ne_bytes()].concat();
-    assert_eq!((&bytes[..8], &bytes[SIZE - 8..]), (&record.time.to_ne_bytes()[..], &tail[..]));
+    let Record { generation, suppressed, repeats, since, captured, reserved, .. } = record;
+    let numbers = [generation, suppressed, repeats, since, captured, reserved];
+    let numbers = numbers.map(u32::to_ne_bytes).concat();
+    assert_eq!(&bytes[..8], &record.time.to_ne_bytes());
+    assert_eq!(bytes[at + 16..], [&numbers[..], &record.head].concat());
+    assert!(record.head.starts_with(record.frame()));
     assert!(!format!("{record:?}").is_empty());
     // What is made of it in user space.
-    let _ = (event::digest(&record.flow), record.flow.vlan(), record.flow.tags());
+    let _ = (event::digest(&record.flow, &record.decision), record.flow.vlan(), record.flow.tags());
     let _ = (record.flow.service(), record.decision.reason.words());
 }
 

@@ -30,7 +30,8 @@ pub fn wait_for<T>(time: Duration, mut answer: impl FnMut() -> Option<T>) -> Opt
     }
 }
 
+/// Sleeps.
 #[expect(clippy::disallowed_methods, reason = "the one place where tests sleep, between two looks")]
-pub(crate) fn pause(time: Duration) {
+pub fn pause(time: Duration) {
     std::thread::sleep(time);
 }

@@ -113,6 +113,8 @@ fn event(mac: &str, to: &str, port: u16, length: u32) -> Event {
         dest_port: Some(port),
         proto: Some("TCP".into()),
         pkt_len: Some(length),
+        packet: None,
+        packet_info: None,
         enforcer: Detail {
             verdict: Some("drop".into()),
             reason: Some("deny".into()),

@@ -2,6 +2,11 @@
 //!
 //! - a live `allow` under a million prefixes: from the start of the command to the first TCP
 //!   connection through it
+//! - frames a second while every one is a drop, with and without ten terminals: see `tail`
+//!
+//! `bench tail` or `bench allow` measures that alone.
+mod tail;
+
 use std::{
     fmt::Write as _,
     path::Path,
@@ -33,7 +38,14 @@ fn main() -> ExitCode {
     }
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     println!("Linux {}, {} CPUs", release.trim(), cpus());
-    allow();
+    let only = std::env::args().nth(1);
+    let asked = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    if asked("allow") {
+        allow();
+    }
+    if asked("tail") {
+        tail::run();
+    }
     ExitCode::SUCCESS
 }
 

@@ -1,0 +1,47 @@
+//! The first bytes of a frame, for its event.
+
+use aya_ebpf::helpers::bpf_xdp_load_bytes;
+use aya_ebpf::programs::XdpContext;
+use enforcer_common::abi::HEAD;
+
+/// Copies up to [`HEAD`] bytes, wherever the driver has put them; returns how many.
+///
+/// # Safety
+///
+/// `head` points to [`HEAD`] bytes that may be written.
+#[inline(always)]
+pub(crate) unsafe fn load(ctx: &XdpContext, head: *mut u8, length: u32) -> u32 {
+    let last = (length.wrapping_sub(1) as usize).min(HEAD - 1);
+    // The bounds by arithmetic, as in `scattered::read`.
+    // SAFETY: it reads a local variable; volatile, so that the compiler does not see that no bit is masked.
+    let held = (unsafe { core::ptr::read_volatile(&raw const last) } & (HEAD - 1)) + 1;
+    // SAFETY: the context is the one that the kernel passed, and `held` bytes fit: at most `HEAD`.
+    let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held as u32) };
+    if failed == 0 { held as u32 } else { 0 }
+}
+
+/// The same where there is no helper for it (before Linux 5.18) and frames are linear: word by
+/// word, so that of a short frame up to three bytes are left out.
+///
+/// # Safety
+///
+/// As for [`load`].
+#[inline(always)]
+pub(crate) unsafe fn copy(ctx: &XdpContext, head: *mut u8) -> u32 {
+    const WORD: usize = size_of::<u32>();
+    let (start, end) = (ctx.data(), ctx.data_end());
+    let mut copied = 0;
+    while copied < HEAD {
+        let word = start + copied;
+        if word + WORD > end {
+            break;
+        }
+        // SAFETY: the word lies in the frame and in `head`.
+        unsafe {
+            let word = (word as *const u32).read_unaligned();
+            head.add(copied).cast::<u32>().write_unaligned(word);
+        }
+        copied += WORD;
+    }
+    copied as u32
+}

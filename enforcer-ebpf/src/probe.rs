@@ -1,0 +1,23 @@
+//! Frames that only ask.
+
+use aya_ebpf::programs::XdpContext;
+use enforcer_common::abi::{PROBE_BYTES, PROBE_MAGIC};
+use enforcer_common::decide::Decision;
+
+/// Writes the decision over a probe's metadata; `false` when the frame is no probe.
+#[inline(always)]
+pub(crate) fn answer(ctx: &XdpContext, decision: &Decision) -> bool {
+    let metadata = ctx.metadata();
+    if metadata + PROBE_BYTES > ctx.metadata_end() {
+        return false;
+    }
+    let magic = metadata as *mut u64;
+    // SAFETY: `PROBE_BYTES` of metadata lie in front of the frame.
+    if unsafe { magic.read_unaligned() } != PROBE_MAGIC {
+        return false;
+    }
+    let answer = (metadata + 8) as *mut Decision;
+    // SAFETY: eight bytes of magic and sixteen of decision lie in `PROBE_BYTES`.
+    unsafe { answer.write_unaligned(*decision) };
+    true
+}

@@ -1,0 +1,205 @@
+//! `enforcer tail`: events as they come, until Ctrl-C.
+//!
+//! - `render`: columns for people
+//! - `names`: of services, and of who made a device
+//! - `withheld`: drops that have no line of their own
+//! - `eve`: lines as Suricata would write them
+//! - `pcap`: a capture
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use enforcer::api::Event;
+use enforcer::control::client::Client;
+use enforcer::exit::Exit;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::{Instant, interval};
+
+use self::names::Names;
+use self::pcap::Capture;
+use self::render::{Renderer, Words};
+use self::withheld::Withheld;
+use super::Screen;
+use crate::cli::Tail;
+
+mod eve;
+mod names;
+mod pcap;
+mod render;
+mod withheld;
+
+/// Time for the last write after Ctrl-C.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How often a quiet tail looks whether anybody still reads it.
+const LOOK: Duration = Duration::from_secs(1);
+
+pub(super) fn run(client: &Client, args: &Tail) -> Result<Exit> {
+    // A thread of its own waits for Ctrl-C: it has to end a tail whose terminal or pipe takes no
+    // more, and that hangs in a write.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(1).enable_all().build().context("cannot start")?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot catch Ctrl-C")?;
+        let stop = Arc::new(Notify::new());
+        let stopped = Arc::clone(&stop);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a write that hangs cannot be asked to return"
+        )]
+        tokio::spawn(async move {
+            interrupt.recv().await;
+            stopped.notify_one();
+            tokio::time::sleep(PATIENCE).await;
+            std::process::exit(i32::from(Exit::Fine as u8));
+        });
+        follow(client, args, &stop).await
+    })
+}
+
+async fn follow(client: &Client, args: &Tail, stop: &Notify) -> Result<Exit> {
+    if args.format.pcap.as_deref() == Some(Path::new("-")) && io::stdout().is_terminal() {
+        eprintln!("error: a capture is not for a terminal");
+        eprintln!("hint: give a file, or pipe it: enforcer tail --pcap - | tshark -r -");
+        return Ok(Exit::Usage);
+    }
+    let mut events = client.follow(&args.subscription()).await?;
+    // The daemon knows the words; without them a reason's name has to do.
+    let words: Words = match client.status().await {
+        Ok(status) if !args.format.json => {
+            status.reasons.into_iter().map(|reason| (reason.reason, reason.text)).collect()
+        }
+        Ok(_) | Err(_) => Words::new(),
+    };
+    let mut output = Output::open(args, words)?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    let mut look = interval(LOOK);
+    loop {
+        let lines = tokio::select! {
+            biased;
+            () = stop.notified() => break,
+            lines = events.next() => lines?,
+            _ = look.tick() => {
+                if output.is_closed() {
+                    break;
+                }
+                output.pause()?;
+                continue;
+            }
+        };
+        let Some(lines) = lines else {
+            output.flush()?;
+            eprintln!("the daemon has stopped");
+            return Ok(Exit::NotRunning);
+        };
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            let event: Event =
+                serde_json::from_slice(line).context("cannot read the daemon's event")?;
+            // Lines about loss and tampering are not what was asked for.
+            if output.write(&event, line)? && event.event_type == "drop" {
+                left -= 1;
+                if left == 0 {
+                    output.flush()?;
+                    return Ok(Exit::Fine);
+                }
+            }
+        }
+        output.flush()?;
+    }
+    output.flush()?;
+    Ok(Exit::Fine)
+}
+
+type Out = Box<dyn Write>;
+
+/// Where events go, and in what form.
+enum Output {
+    Text { out: Out, renderer: Renderer, withheld: Withheld, next: Instant },
+    Json(Out),
+    Eve(Out, Words),
+    Capture(Capture<Out>, Words),
+}
+
+impl Output {
+    fn open(args: &Tail, words: Words) -> Result<Self> {
+        let stdout = || -> Out { Box::new(BufWriter::new(io::stdout().lock())) };
+        if let Some(path) = &args.format.pcap {
+            let out: Out = if path == Path::new("-") {
+                stdout()
+            } else {
+                let file = File::create(path);
+                let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+                Box::new(BufWriter::new(file))
+            };
+            let mut capture = Capture::new(out)?;
+            // Who reads along wants to know at once what it is.
+            capture.flush()?;
+            return Ok(Self::Capture(capture, words));
+        }
+        Ok(if args.format.json {
+            Self::Json(stdout())
+        } else if args.format.eve {
+            Self::Eve(stdout(), words)
+        } else {
+            let names = Names::of_this_machine();
+            let renderer = Renderer { words, names, screen: Screen::of_stdout() };
+            let next = Instant::now() + withheld::PERIOD;
+            Self::Text { out: stdout(), renderer, withheld: Withheld::default(), next }
+        })
+    }
+
+    /// Writes an event, `line` in the daemon's words; whether it was one for this output.
+    fn write(&mut self, event: &Event, line: &[u8]) -> Result<bool> {
+        match self {
+            Self::Text { out, renderer, withheld, .. } => {
+                if !withheld.take(event) {
+                    writeln!(out, "{}", renderer.render(event))?;
+                }
+            }
+            Self::Json(out) => out.write_all(line)?,
+            Self::Eve(out, words) => {
+                let Some(line) = eve::line(event, words) else { return Ok(false) };
+                writeln!(out, "{line}")?;
+            }
+            Self::Capture(capture, words) => return capture.add(event, words),
+        }
+        Ok(true)
+    }
+
+    /// What there is to do from time to time.
+    fn pause(&mut self) -> Result<()> {
+        let Self::Text { out, renderer, withheld, next } = self else { return Ok(()) };
+        if renderer.screen.width.is_some() {
+            // The window may have changed.
+            renderer.screen = Screen::of_stdout();
+        }
+        if Instant::now() >= *next {
+            *next += withheld::PERIOD;
+            for event in withheld.due() {
+                writeln!(out, "{}", renderer.render(&event))?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+
+    /// Whether nobody can read what would be written: a pipe whose other end is closed.
+    fn is_closed(&self) -> bool {
+        let stdout = io::stdout();
+        let mut poll_stdout = [PollFd::new(&stdout, PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let polled = poll(&mut poll_stdout, Some(&at_once));
+        polled.is_ok() && poll_stdout[0].revents().contains(PollFlags::ERR)
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        match self {
+            Self::Text { out, .. } | Self::Json(out) | Self::Eve(out, _) => Ok(out.flush()?),
+            Self::Capture(capture, _) => capture.flush(),
+        }
+    }
+}

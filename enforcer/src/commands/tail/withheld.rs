@@ -1,0 +1,108 @@
+//! What drops had no line of their own, summed up for people.
+//!
+//! The daemon says every second and exactly how many there were. Most of them are repeats, which the
+//! next line about the same flow tells anyway (`×18,204 in 5 s`): only what no such line has told
+//! within a period gets a line here.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use enforcer::api::{Event, SUPPRESSED};
+
+use super::render::device;
+
+/// How often such a line may come; longer than it takes until a repeated flow is told again.
+pub(super) const PERIOD: Duration = Duration::from_secs(10);
+
+/// Whose frames, why, and what became of them.
+type Key = (String, Option<String>, Option<String>);
+
+#[derive(Debug, Default)]
+pub(super) struct Withheld(BTreeMap<Key, Sum>);
+
+#[derive(Debug)]
+struct Sum {
+    /// The last line about them.
+    event: Event,
+    /// Frames that no line has told.
+    untold: u64,
+    /// Those of them that were untold a period ago.
+    before: u64,
+}
+
+fn key(event: &Event) -> Key {
+    (device(event), event.enforcer.reason.clone(), event.enforcer.verdict.clone())
+}
+
+impl Withheld {
+    /// Takes note of an event; whether it needs no line now.
+    pub(super) fn take(&mut self, event: &Event) -> bool {
+        if event.event_type != SUPPRESSED {
+            if let Some(sum) = self.0.get_mut(&key(event)) {
+                sum.untold = sum.untold.saturating_sub(event.enforcer.repeats);
+            }
+            return false;
+        }
+        let new = || Sum { event: event.clone(), untold: 0, before: 0 };
+        let sum = self.0.entry(key(event)).or_insert_with(new);
+        sum.untold += event.enforcer.count;
+        sum.event = event.clone();
+        true
+    }
+
+    /// After a period: what has to be told now.
+    pub(super) fn due(&mut self) -> Vec<Event> {
+        let mut due = Vec::new();
+        for sum in self.0.values_mut() {
+            let count = sum.before.min(sum.untold);
+            sum.untold -= count;
+            sum.before = sum.untold;
+            if count > 0 {
+                sum.event.enforcer.count = count;
+                due.push(sum.event.clone());
+            }
+        }
+        self.0.retain(|_, sum| sum.untold > 0);
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::render::tests::event;
+    use super::*;
+
+    fn suppressed(count: u64) -> Event {
+        let mut event = event();
+        event.event_type = SUPPRESSED.into();
+        event.enforcer.count = count;
+        event
+    }
+
+    fn told(withheld: &mut Withheld) -> Vec<u64> {
+        withheld.due().iter().map(|event| event.enforcer.count).collect()
+    }
+
+    #[test]
+    fn what_a_later_line_tells_has_none_of_its_own() {
+        let mut withheld = Withheld::default();
+        assert!(withheld.take(&suppressed(500)) && withheld.take(&suppressed(500)));
+        assert!(told(&mut withheld).is_empty(), "a line may still come");
+        let mut repeated = event();
+        repeated.enforcer.repeats = 990;
+        assert!(!withheld.take(&repeated));
+        assert!(withheld.take(&suppressed(7)));
+        assert_eq!(told(&mut withheld), [10 + 7]);
+        assert!(told(&mut withheld).is_empty() && withheld.0.is_empty());
+    }
+
+    #[test]
+    fn what_nobody_tells_comes_after_a_period() {
+        let mut withheld = Withheld::default();
+        withheld.take(&suppressed(500));
+        assert!(told(&mut withheld).is_empty());
+        withheld.take(&suppressed(20));
+        assert_eq!(told(&mut withheld), [500]);
+        assert_eq!(told(&mut withheld), [20]);
+    }
+}

@@ -1,0 +1,95 @@
+//! What requests carry, what answers do, and what is said of those that cannot be read.
+
+use axum::Json;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
+use axum::http::{StatusCode, header::CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::MAX_BODY;
+use crate::api::{Failure, Guard};
+use crate::exit::Exit;
+
+/// An error as HTTP: the body is a [`Failure`].
+pub(super) struct Refusal(StatusCode, Failure);
+
+impl Refusal {
+    pub(super) fn new(
+        status: StatusCode,
+        error: impl ToString,
+        hint: Option<&str>,
+        exit: Exit,
+    ) -> Self {
+        let failure =
+            Failure { error: error.to_string(), hint: hint.map(str::to_owned), exit: exit as u8 };
+        Self(status, failure)
+    }
+
+    pub(super) fn usage(status: StatusCode, error: impl ToString) -> Self {
+        Self::new(status, error, Some("docs/api.md describes every request"), Exit::Usage)
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        let status = match Exit::from_code(failure.exit) {
+            Exit::Usage => StatusCode::BAD_REQUEST,
+            Exit::Problems | Exit::Configuration => StatusCode::UNPROCESSABLE_ENTITY,
+            Exit::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
+            Exit::Kernel | Exit::Fine => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self(status, failure)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, json(&self.1)).into_response()
+    }
+}
+
+pub(super) fn too_large(max: usize) -> Refusal {
+    let size =
+        if max >= 1 << 20 { format!("{} MiB", max >> 20) } else { format!("{} KiB", max >> 10) };
+    let error = format!("the request is larger than {size}");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error, None, Exit::Configuration)
+}
+
+pub(super) fn bad_query(rejection: QueryRejection) -> Refusal {
+    Refusal::usage(rejection.status(), rejection.body_text())
+}
+
+pub(super) fn bad_body(rejection: BytesRejection) -> Refusal {
+    if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+        return too_large(MAX_BODY);
+    }
+    Refusal::usage(rejection.status(), rejection.body_text())
+}
+
+pub(super) fn parse<T: DeserializeOwned>(
+    body: Result<Bytes, BytesRejection>,
+) -> Result<T, Refusal> {
+    let body = body.map_err(bad_body)?;
+    serde_json::from_slice(&body).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))
+}
+
+/// A body that may be left out.
+pub(super) fn guard(body: Result<Bytes, BytesRejection>) -> Result<Guard, Refusal> {
+    match body {
+        Ok(body) if body.is_empty() => Ok(Guard::default()),
+        body => parse(body),
+    }
+}
+
+/// A JSON body with a newline, so that a terminal's prompt stands where it should.
+pub(super) fn json<T: Serialize>(value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            ([(CONTENT_TYPE, "application/json")], body).into_response()
+        }
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, Json(e.to_string())).into_response(),
+    }
+}

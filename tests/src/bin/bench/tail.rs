@@ -1,0 +1,85 @@
+//! Frames a second while every one is a drop, with and without terminals that follow.
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use tests::{
+    frames::{Ethernet, V4, ether_type, udp},
+    harness::{
+        Daemon, Lab,
+        frames::{Sender, mac},
+        tail::Tail,
+        topology::{DEV1_MAC, DEV2_MAC, LAN0_MAC},
+        wait::pause,
+    },
+};
+
+/// Terminals that follow; the last one is stopped.
+const TAILS: usize = 10;
+/// Times that each is measured, in turn.
+const ROUNDS: usize = 10;
+/// How long.
+const TIME: Duration = Duration::from_secs(2);
+/// Before it, so that queues and caches are as they stay.
+const BEFORE: Duration = Duration::from_millis(500);
+/// Frames that go out at a time.
+const BATCH: u32 = 64;
+
+/// Measures and prints.
+pub(crate) fn run() {
+    let lab = Lab::gateway("bench-tail");
+    let policy = "schema = 1\n[unknown]\ndefault = \"drop\"\n";
+    let daemon = Daemon::start(&lab.gw, &["lan0"], policy);
+    let (mut none, mut ten) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        none.push(rate(&lab, &daemon));
+        let tails: Vec<Tail> = (0..TAILS).map(|_| daemon.tail(&[])).collect();
+        tails[TAILS - 1].process().signal(libc::SIGSTOP);
+        ten.push(rate(&lab, &daemon));
+    }
+    println!("frames dropped a second, two devices, every frame another destination");
+    let (none, ten) =
+        (report("without terminals", &mut none), report("with ten of them", &mut ten));
+    println!("  ratio of the medians: {:.3}", ten / none);
+}
+
+/// Drops a second, as the kernel counts them.
+fn rate(lab: &Lab, daemon: &Daemon<'_>) -> f64 {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for (netns, from) in [(&lab.dev1, DEV1_MAC), (&lab.dev2, DEV2_MAC)] {
+            let (sender, batches, over) = (Sender::open(netns, "eth0"), batches(from), &over);
+            scope.spawn(move || {
+                for batch in batches.iter().cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
+                    sender.send(batch);
+                }
+            });
+        }
+        let dropped = || daemon.reason("unknown-device", "frames");
+        pause(BEFORE);
+        let (begun, before) = (Instant::now(), dropped());
+        pause(TIME);
+        let rate = (dropped() - before) as f64 / begun.elapsed().as_secs_f64();
+        over.store(true, Ordering::Relaxed);
+        rate
+    })
+}
+
+fn batches(from: &str) -> Vec<Vec<Vec<u8>>> {
+    let ethernet = Ethernet::new(mac(from)).to(mac(LAN0_MAC));
+    let frame = |n: u32| {
+        let packet = V4::new(0x0a14_000b, 0xcb00_7100 + n, 17).packet(&udp(40_000, 9, b"bench"));
+        ethernet.frame(ether_type::IPV4, &packet)
+    };
+    (0..64).map(|batch| (0..BATCH).map(|n| frame(batch * BATCH + n)).collect()).collect()
+}
+
+/// Prints what was measured; the median.
+fn report(what: &str, rates: &mut [f64]) -> f64 {
+    rates.sort_unstable_by(f64::total_cmp);
+    let median = rates[rates.len() / 2];
+    let (least, most) = (rates[0], rates[rates.len() - 1]);
+    println!("  {what}: median {median:.0}, least {least:.0}, most {most:.0}");
+    median
+}

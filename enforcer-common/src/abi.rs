@@ -5,7 +5,7 @@ use crate::reason::Reason;
 
 /// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
 /// name, so that two versions never meet.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Section-independent names of the programs in the object.
 pub mod program {

@@ -119,6 +119,10 @@ impl Core {
             warn!("interface with index {index} is no longer protected: it is not in the settings");
         }
         core.confirm().await?;
+        if let Err(e) = core.dataplane.forget_other_versions() {
+            error!("{}", failure(&e.into()).error);
+            core.warnings.push("what another version left is still in the kernel".into());
+        }
         core.state.prepare(&apply::saved(&core.in_force))?.commit()?;
         core.state.prepare_live(&core.in_force.live)?.commit()?;
         core.state.forget_unconfirmed();

@@ -146,7 +146,9 @@ fn check_generation(dir: &Path) -> Result<(), Error> {
     }
 }
 
-fn check_link(path: &Path, index: u32, tables: &BTreeSet<u32>) -> Result<(), Error> {
+/// Refuses what is not the link of interface `index` with a dispatcher of ours, which uses one of
+/// `tables` if there are any.
+pub(super) fn check_link(path: &Path, index: u32, tables: &BTreeSet<u32>) -> Result<(), Error> {
     let Some(fd) = open(path, Kind::Link, "link")? else { return Ok(()) };
     let link = object::link(fd.as_fd()).map_err(|e| Error::io("look at", path, e))?;
     if link.kind != XDP_LINK {

@@ -118,14 +118,16 @@ pub fn load(pins: &Pins, image: &Image, number: u32) -> Result<Ebpf, Error> {
     let lines = u32::try_from(image.len()).map_err(|_| Error::TooLarge)?;
     let lines = lines.checked_add(image.spare).ok_or(Error::TooLarge)?;
     let layout = image.layout_bytes();
-    let mut ebpf = EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    loader
         .default_map_pin_directory(pins.dir())
         .map_max_entries(map::IMAGE, lines.max(1))
         .map_max_entries(map::RULES, image.rules.max(1))
         .override_global(abi::LAYOUT, layout.as_slice(), true)
-        .override_global(abi::GENERATION, &number, true)
-        .load(OBJECT)
-        .map_err(Error::load)?;
+        .override_global(abi::GENERATION, &number, true);
+    // Aya finds out what the kernel can do with programs that take CAP_PERFMON: without it, it would
+    // take the kernel for one that knows no names.
+    let mut ebpf = to_load(|| loader.load(OBJECT)).map_err(Error::load)?;
     let Some(Map::Array(data)) = ebpf.map_mut(map::IMAGE) else {
         return Err(Error::Object(map::IMAGE));
     };

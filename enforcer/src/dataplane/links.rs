@@ -1,5 +1,6 @@
 //! The links that attach the dispatcher to interfaces.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
@@ -9,7 +10,7 @@ use aya::programs::{ProgramError, XdpMode};
 use enforcer_common::abi::program;
 use log::{info, warn};
 
-use super::{Dataplane, Error, generation, object, offload};
+use super::{Dataplane, Error, foreign, generation, object, offload};
 
 /// How to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +51,9 @@ impl Dataplane {
             info!("{name}: {} is off now, so that XDP sees VLAN tags", stripped.join(", "));
         }
         let pin = self.pins.link(index);
+        if !pin.exists() {
+            self.take_over(index, &pin)?;
+        }
         if pin.exists() {
             match self.adopt_link(&pin, attached) {
                 Ok(true) => {
@@ -67,6 +71,30 @@ impl Dataplane {
             return Err(Error::Busy { interface: name.into(), id: Some(id), native });
         }
         self.attach(name, index, preference)
+    }
+
+    /// Pins the link that another version of this program has left on an interface. Its tables
+    /// have another layout and stay its own; the link gets our dispatcher in one store, like any
+    /// that is adopted.
+    fn take_over(&mut self, index: u32, pin: &Path) -> Result<(), Error> {
+        for dir in self.pins.of_other_versions() {
+            let Some(name) = pin.file_name() else { continue };
+            let old = dir.join(name);
+            if !old.exists() {
+                continue;
+            }
+            foreign::check_link(&old, index, &BTreeSet::new())?;
+            let link = FdLink::from(PinnedLink::from_pin(&old).map_err(Error::Link)?);
+            link.pin(pin).map_err(Error::Pin)?;
+            info!("{} is of another version: its link is taken over", dir.display());
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// Removes what another version of this program left, once every interface is protected.
+    pub fn forget_other_versions(&self) -> Result<(), Error> {
+        self.pins.forget_other_versions()
     }
 
     /// Makes a pinned link run our dispatcher; `false` when the link is dead.

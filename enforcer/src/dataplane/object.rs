@@ -152,9 +152,12 @@ pub(super) fn program_by_id(id: u32) -> io::Result<ProgramInfo> {
         id: u32,
         next: u32,
         flags: u32,
+        /// The kernel looks at every byte that it is given: there must be no padding.
+        reserved: u32,
     }
+    let attribute = Attribute { id, next: 0, flags: 0, reserved: 0 };
     // SAFETY: the attribute has the shape that the command asks for, and no pointers.
-    let fd = unsafe { descriptor(PROG_GET_FD_BY_ID, &Attribute { id, next: 0, flags: 0 }) }?;
+    let fd = unsafe { descriptor(PROG_GET_FD_BY_ID, &attribute) }?;
     program(fd.as_fd())
 }
 

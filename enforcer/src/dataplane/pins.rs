@@ -1,9 +1,9 @@
 //! What is pinned, and where: one directory for each ABI version on a BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/enforcer/v1/GENERATIONS …   maps that outlive a generation
-//! /sys/fs/bpf/enforcer/v1/link-7          the link of the interface with index 7
-//! /sys/fs/bpf/enforcer/v1/gen-42/         image, counters and program of a generation
+//! /sys/fs/bpf/enforcer/v2/GENERATIONS …   maps that outlive a generation
+//! /sys/fs/bpf/enforcer/v2/link-7          the link of the interface with index 7
+//! /sys/fs/bpf/enforcer/v2/gen-42/         image, counters and program of a generation
 //! ```
 
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -87,6 +87,24 @@ impl Pins {
         let pin = self.generation(number).join("program");
         let info = aya::programs::ProgramInfo::from_pin(pin).ok()?;
         Some(format!("{:016x}", info.tag()))
+    }
+
+    /// Directories of other ABI versions: what another version of this program left.
+    pub(super) fn of_other_versions(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        let is_version = |path: &PathBuf| {
+            let name = path.file_name().and_then(|name| name.to_str()?.strip_prefix('v'));
+            *path != self.dir && name.is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let mut found: Vec<PathBuf> =
+            entries.map(|entry| entry.path()).filter(is_version).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Removes what another version left. Links in it are cut, unless they are pinned here as well.
+    pub(super) fn forget_other_versions(&self) -> Result<(), Error> {
+        self.of_other_versions().iter().try_for_each(|dir| remove(dir))
     }
 
     /// Interface indices that have a pinned link.

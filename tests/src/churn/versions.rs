@@ -77,3 +77,25 @@ fn upgrades_and_downgrades_leave_no_gap() {
     assert_eq!(seen.len(), 2, "{seen:?}");
     println!("{:?}", timeline.judge());
 }
+
+/// What a version leaves whose tables have another layout: a directory with another number.
+#[test]
+fn a_version_with_other_tables_is_taken_over_without_a_gap() {
+    let lab = Lab::gateway("layouts");
+    let daemon = Daemon::prepare(&lab.gw, &["lan0"], "");
+    let (mut daemon, _, timeline) = begin(&lab, daemon);
+    let link = format!("link-{}", lab.gw.index("lan0"));
+    let own = daemon.pin(&link).parent().expect("it is in a directory").to_owned();
+    for round in 0..number("ENFORCER_CHURN_VERSIONS", VERSIONS) / 5 {
+        daemon.kill9();
+        let other = own.with_file_name(if round % 2 == 0 { "v1" } else { "v999" });
+        fs::rename(&own, &other).expect("bpffs renames");
+        daemon.run();
+        assert!(daemon.log().contains("is of another version"), "{}", daemon.log());
+        assert!(own.join(&link).exists() && !other.exists());
+        assert_eq!(daemon.status()["interfaces"][0]["enforcing"], true);
+        timeline.stream().go_on();
+    }
+    println!("{:?}", timeline.judge());
+    assert!(daemon.detach().success());
+}

@@ -8,6 +8,7 @@ use crate::harness::{
     Daemon, Lab, Sniffer, frames,
     frames::Flood,
     programs::Server,
+    skip,
     topology::{DEV1_MAC, LAN0_MAC},
 };
 
@@ -81,4 +82,35 @@ fn after_a_reboot_nothing_leaves_before_the_policy_of_the_disk_is_in_force() {
         assert_eq!(daemon.status()["policy"]["revision"], 2);
         daemon.kill9();
     }
+}
+
+/// The same of a machine that is reset without a warning, while the daemon runs: on the first start
+/// of a guest the test resets it, on the second it looks.
+#[test]
+fn after_a_reset_of_the_machine_the_policy_of_the_disk_is_in_force() {
+    let test = "after_a_reset_of_the_machine_the_policy_of_the_disk_is_in_force";
+    let Some(disk) = std::env::var_os("ENFORCER_DISK") else {
+        skip(test, "it resets the machine: `cargo xtask test vm 6.12 lifecycle::reboot`");
+        return;
+    };
+    let disk = Path::new(&disk);
+    let (state, was_reset) = (disk.join("state"), disk.join("was-reset"));
+    let lab = Lab::gateway("machine");
+    let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
+    if was_reset.exists() {
+        let daemon = boot(&lab, &state, [false, true]);
+        assert_eq!(daemon.status()["policy"]["revision"], 2);
+        return;
+    }
+    let daemon = boot(&lab, &state, [true, false]);
+    let other = daemon.write("other.toml", &POLICY.replace("tcp/80", "tcp/81"));
+    let mark = fs::File::create(&was_reset).expect("the disk can be written");
+    mark.sync_all().expect("the disk can be written");
+    fs::File::open(disk).and_then(|disk| disk.sync_all()).expect("the disk can be written");
+    let applied = daemon.cli(&["apply", &other.display().to_string()]);
+    assert!(applied.success(), "{applied:?}");
+    fs::write("/dev/console", "\nenforcer-vm: reset\n").expect("a guest has a console");
+    // What the kernel has not written to the disk by now, it never will.
+    fs::write("/proc/sysrq-trigger", "b").expect("the kernel can be reset");
+    unreachable!("the machine is reset");
 }

@@ -39,7 +39,7 @@ const TOOLS: [&str; 20] = [
 /// Files that the tests read; xdp-tools' dispatcher is another program's XDP program.
 const FILES: [&str; 1] = ["/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o"];
 /// Modules that the lab needs, with what they need themselves.
-const MODULES: [&str; 32] = [
+const MODULES: [&str; 36] = [
     "veth",
     "bridge",
     "8021q",
@@ -72,6 +72,10 @@ const MODULES: [&str; 32] = [
     "nf_log_syslog",
     "af_packet_diag",
     "virtio_net",
+    "virtio_pci",
+    "virtio_blk",
+    "crc32c_generic",
+    "ext4",
 ];
 
 /// Mounts what programs expect, runs the tests, says what came of it, and switches off.
@@ -91,6 +95,9 @@ while read -r module; do
 done < /modules/order
 rm -rf /modules
 . /test-environment
+if [ -b /dev/vda ]; then
+    mkdir /disk && mount -t ext4 /dev/vda /disk && export ENFORCER_DISK=/disk
+fi
 echo "@MARK@begin"
 echo "@MARK@Linux $(uname -r)"
 cd /tmp

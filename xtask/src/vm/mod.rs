@@ -35,6 +35,8 @@ const TESTS: [&str; 7] =
 const FRAMES: &str = "20000";
 /// For one kernel, from power on to power off.
 const SECONDS: &str = "2400";
+/// Times that a machine starts again.
+const MAX_RESETS: u32 = 2;
 const MEMORY: &str = "1536";
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
@@ -46,13 +48,15 @@ pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
     ebpf::build(paths)?;
     let programs = build(paths)?;
     let guest = guest::archive(paths, &programs, &filters)?;
+    // A machine that is reset does everything again: only where that is asked for.
+    let resets = filters.iter().any(|filter| filter.contains("reboot"));
     let mut sum = Outcome::default();
     let mut table = Vec::new();
     for (name, suite) in kernels {
         let started = Instant::now();
         let (ran, row) = match kernel::find(&dir(paths), name, suite) {
             Ok(kernel) => {
-                let report = boot(paths, &kernel, guest.clone())?;
+                let report = boot(paths, &kernel, guest.clone(), resets)?;
                 let ran = report.sum(name);
                 (ran, report.row(&kernel.release, ran, started.elapsed().as_secs()))
             }
@@ -149,27 +153,51 @@ fn build(paths: &Paths) -> Result<Programs> {
 }
 
 /// Starts the guest, shows what it prints, and adds it up.
-fn boot(paths: &Paths, kernel: &Kernel, mut archive: cpio::Archive) -> Result<Report> {
+fn boot(
+    paths: &Paths,
+    kernel: &Kernel,
+    mut archive: cpio::Archive,
+    resets: bool,
+) -> Result<Report> {
     guest::add_modules(&mut archive, kernel)?;
     let initramfs = dir(paths).join(kernel.name).join("initramfs");
     fs::write(&initramfs, archive.finish())?;
     println!("kernel {}: {} starts", kernel.name, kernel.release);
-    let mut child = machine(&kernel.image, &initramfs).stdout(Stdio::piped()).spawn()?;
-    let console = child.stdout.take().context("the machine has no console")?;
+    let disk = resets.then(|| disk(&dir(paths).join(kernel.name).join("disk"))).transpose()?;
     let mut report = Report::default();
-    for line in BufReader::new(console).split(b'\n') {
-        let line = line?;
-        if let Some(line) = report.read(String::from_utf8_lossy(&line).trim_end()) {
-            println!("{line}");
+    loop {
+        let known = report.resets;
+        let mut child = machine(&kernel.image, &initramfs, disk.as_deref());
+        let mut child = child.stdout(Stdio::piped()).spawn()?;
+        let console = child.stdout.take().context("the machine has no console")?;
+        for line in BufReader::new(console).split(b'\n') {
+            let line = line?;
+            if let Some(line) = report.read(String::from_utf8_lossy(&line).trim_end()) {
+                println!("{line}");
+            }
+        }
+        child.wait()?;
+        if report.resets == known || report.resets > MAX_RESETS {
+            break;
         }
     }
-    child.wait()?;
-    let _ = fs::remove_file(&initramfs);
+    for file in [Some(initramfs), disk].into_iter().flatten() {
+        let _ = fs::remove_file(file);
+    }
     Ok(report)
 }
 
-/// Without a network or a disk: all there is to it is memory and a serial line.
-fn machine(kernel: &Path, initramfs: &Path) -> Command {
+/// An empty disk with a file system.
+fn disk(path: &Path) -> Result<PathBuf> {
+    fs::File::create(path)?.set_len(64 << 20)?;
+    // Without checksums: those need a module that every kernel calls by another name.
+    sh::run(sh::clean("mkfs.ext4").args(["-q", "-F", "-O", "^metadata_csum"]).arg(path))?;
+    Ok(path.to_owned())
+}
+
+/// Without a network: all there is to it is memory, a serial line, and a disk for tests that reset
+/// the machine. What the guest has not written to it by then is lost.
+fn machine(kernel: &Path, initramfs: &Path, disk: Option<&Path>) -> Command {
     let mut machine = sh::clean("timeout");
     // In the foreground, so that it ends when the user interrupts this program.
     machine.args(["--foreground", "--kill-after=5", SECONDS, "qemu-system-x86_64"]);
@@ -180,6 +208,9 @@ fn machine(kernel: &Path, initramfs: &Path) -> Command {
     machine.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
     // A panic ends the machine: -1 reboots at once, and it may not reboot.
     machine.args(["-append", "console=ttyS0 loglevel=3 panic=-1 oops=panic"]);
+    if let Some(disk) = disk {
+        machine.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
+    }
     machine.stdin(Stdio::null());
     machine
 }

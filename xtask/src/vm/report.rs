@@ -21,6 +21,8 @@ pub(super) struct Report {
     replay: Option<String>,
     /// Instructions that the verifier walked.
     walked: Option<String>,
+    /// Times that a test has reset the machine.
+    pub(super) resets: u32,
 }
 
 impl Report {
@@ -33,6 +35,10 @@ impl Report {
             if said == "begin" {
                 self.began = true;
                 return None;
+            } else if said == "reset" {
+                // What the machine did not come to the end of, it does again.
+                *self = Self { resets: self.resets + 1, ..Self::default() };
+                return Some("the machine is reset".to_owned());
             } else if let Some(code) = said.strip_prefix("end ") {
                 self.ended = code.parse().ok();
                 return None;
@@ -107,6 +113,19 @@ mod tests {
         let hung = report(&[&begin, result]);
         assert_eq!(hung, Outcome { passed: 3, failed: 1, skipped: 1 });
         assert_eq!(report(&["Kernel panic"]).failed, 1);
+    }
+
+    #[test]
+    fn a_reset_begins_anew() {
+        let lines = ["begin", "reset", "begin", "end 0"].map(|line| format!("{MARK}{line}"));
+        let [first, reset, again, end] = &lines;
+        let result = "test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured";
+        let mut report = Report::default();
+        for line in [first, "test a ... ok", result, reset, "firmware", again, result, end] {
+            let _ = report.read(line);
+        }
+        assert_eq!(report.resets, 1);
+        assert_eq!(report.sum("test"), Outcome { passed: 3, failed: 0, skipped: 0 });
     }
 
     #[test]

@@ -90,8 +90,11 @@ fn normalised(mut policy: Policy) -> Policy {
         rule.id.clear();
         rule.live = false;
     }
+    // A document has no mode for a time: it has the one that is there for good.
+    if let Some(timed) = policy.unknown.timed.take() {
+        policy.unknown.mode = timed.afterwards;
+    }
     for group in &mut policy.groups {
-        // A document has no mode for a time: it has the one that is there for good.
         if let Some(timed) = group.timed.take() {
             group.mode = timed.afterwards;
         }

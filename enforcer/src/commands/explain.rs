@@ -34,7 +34,10 @@ pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
     let explanation = match &args.policy {
         Some(policy) => match Trial::read(policy, args.interface.as_deref())? {
             Some(trial) => {
-                on_host(&trial.policy, &trial.site, &trial.compiled, &request, trial.site.now)?
+                let Trial { policy, site, compiled, .. } = &trial;
+                let answer = on_host(policy, site, compiled, &request, site.now)?;
+                trial.note();
+                answer
             }
             None => return Ok(Exit::Problems),
         },
@@ -50,6 +53,7 @@ pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
 
 /// A policy that need not be in force, as if it were on a machine of which little is known.
 struct Trial {
+    file: String,
     policy: Policy,
     site: Site,
     compiled: Compiled,
@@ -74,12 +78,17 @@ impl Trial {
                 return Ok(None);
             }
         };
+        let file = bundle.file;
+        Ok(Some(Self { file, policy, site, compiled }))
+    }
+
+    /// Says on standard error what it could not know.
+    fn note(&self) {
         eprintln!(
             "note: {} decided on the host, without the daemon: `gateway` and `local` are unknown \
              here and hold no address",
-            clean(&bundle.file)
+            clean(&self.file)
         );
-        Ok(Some(Self { policy, site, compiled }))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Device, Group, Interface, Policy, Range, Rule, Service, Set, To};
+use super::{Device, Group, Interface, Mode, Policy, Range, Rule, Service, Set, Timed, To};
 
 const HEADER: &str =
     "# One whole policy, written by enforcer: set files are part of it, comments are not kept.\n";
@@ -37,8 +37,9 @@ pub fn write(policy: &Policy) -> String {
         write_interface(&mut out, interface);
     }
     let unknown = policy.unknown;
-    let (default, mode) = (unknown.default, unknown.mode);
-    out.push_str(&format!("\n[unknown]\ndefault = \"{default}\"\nmode = \"{mode}\"\n"));
+    let default = unknown.default;
+    out.push_str(&format!("\n[unknown]\ndefault = \"{default}\"\n"));
+    write_mode(&mut out, unknown.mode, unknown.timed);
     let on = &policy.essential;
     out.push_str("\n[essential]\n");
     for (name, on) in [
@@ -108,17 +109,22 @@ fn write_device(out: &mut String, device: &Device) {
     }
 }
 
+/// A mode for a time must not become one for good.
+fn write_mode(out: &mut String, mode: Mode, timed: Option<Timed>) {
+    if let Some(timed) = timed {
+        out.push_str(&format!("# {mode} until {}\n", time(timed.until)));
+    }
+    let mode = timed.map_or(mode, |timed| timed.afterwards);
+    out.push_str(&format!("mode = \"{mode}\"\n"));
+}
+
 fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
     out.push_str(&format!("\n[groups.{}]\n", key(&group_name(policy, index, group))));
-    if let Some(timed) = group.timed {
-        out.push_str(&format!("# {} until {}\n", group.mode, time(timed.until)));
-    }
     let members: Vec<String> =
         group.members.iter().map(|member| member.selector.text(policy)).collect();
     list(out, "members", &members);
-    // A mode for a time must not become one for good.
-    let mode = group.timed.map_or(group.mode, |timed| timed.afterwards);
-    out.push_str(&format!("mode = \"{mode}\"\ndefault = \"{}\"\n", group.default));
+    write_mode(out, group.mode, group.timed);
+    out.push_str(&format!("default = \"{}\"\n", group.default));
     for (name, rules) in [("allow", &group.allow), ("deny", &group.deny)] {
         if rules.is_empty() {
             continue;

@@ -73,8 +73,10 @@ fn on_host(trial: &Trial, frames: &[Frame], interface: Option<&str>) -> Result<V
         captured(&trial.site, number, frame.bytes.clone(), Some(frame.length), interface)
     });
     let described = described.collect::<Result<Vec<_>, _>>()?;
-    let Trial { policy, site, compiled } = trial;
-    Ok(frames_on_host(policy, site, compiled, &described, site.now))
+    let Trial { policy, site, compiled, .. } = trial;
+    let answers = frames_on_host(policy, site, compiled, &described, site.now);
+    trial.note();
+    Ok(answers)
 }
 
 async fn ask(

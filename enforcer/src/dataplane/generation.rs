@@ -1,7 +1,7 @@
 //! A generation: the classifier with an image of its own, built aside and put in force with one
 //! store into the program array.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::{ProgramError, SocketFilter, Xdp};
@@ -256,40 +256,9 @@ fn current_program(pins: &Pins) -> Result<Option<u32>, Error> {
         return Ok(None);
     }
     let array = MapData::from_pin(&path).map_err(Error::Map)?;
-    let key = abi::SLOT_CURRENT;
-    let mut id = 0u32;
-    // The part of `union bpf_attr` that BPF_MAP_LOOKUP_ELEM reads (include/uapi/linux/bpf.h).
-    #[repr(C, align(8))]
-    struct LookUp {
-        map: u32,
-        padding: u32,
-        key: u64,
-        value: u64,
-        flags: u64,
-    }
-    const MAP_LOOKUP_ELEM: libc::c_long = 1;
-    let attribute = LookUp {
-        map: array.fd().as_fd().as_raw_fd() as u32,
-        padding: 0,
-        key: (&raw const key) as u64,
-        value: (&raw mut id) as u64,
-        flags: 0,
-    };
-    // SAFETY: the attribute, key and value live through the call and have the sizes that a
-    // program array asks for.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            MAP_LOOKUP_ELEM,
-            &raw const attribute,
-            size_of::<LookUp>() as libc::c_long,
-        )
-    };
-    if result == 0 {
-        return Ok(Some(id));
-    }
-    match std::io::Error::last_os_error() {
-        e if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        e => Err(Error::io("read", &path, e)),
+    match super::object::entry(array.fd().as_fd(), abi::SLOT_CURRENT) {
+        Ok(id) => Ok(Some(id)),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(e) => Err(Error::io("read", &path, e)),
     }
 }

@@ -101,8 +101,7 @@ impl Dataplane {
         let reasons = ebpf.take_map(map::REASONS).ok_or(Error::Object(map::REASONS))?;
         let reasons = PerCpuArray::try_from(reasons).map_err(Error::Map)?;
         let budgets = ebpf.take_map(map::BUDGETS).ok_or(Error::Object(map::BUDGETS))?;
-        let budgets = PerCpuArray::try_from(budgets).map_err(Error::Map)?;
-        let withheld = withheld::Counters::new(budgets);
+        let withheld = withheld::Counters::new(budgets)?;
         let control = match ebpf.map(map::CONTROL) {
             Some(Map::Array(data)) => Memory::map(data.fd().as_fd(), size_of::<abi::Control>())
                 .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?,

@@ -1,6 +1,7 @@
 //! Objects behind pins, as bpf(2) tells them. Numbers and layouts are those of include/uapi/linux/bpf.h,
 //! in host byte order.
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -8,11 +9,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use aya::Pod;
+
 /// Commands of bpf(2).
+const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+const MAP_LOOKUP_BATCH: libc::c_long = 24;
 /// More maps than a program of ours uses.
 const MAPS: usize = 64;
 
@@ -159,6 +164,85 @@ pub(super) fn program_by_id(id: u32) -> io::Result<ProgramInfo> {
     // SAFETY: the attribute has the shape that the command asks for, and no pointers.
     let fd = unsafe { descriptor(PROG_GET_FD_BY_ID, &attribute) }?;
     program(fd.as_fd())
+}
+
+/// The value of an array's entry, of a map whose values have the size of `V`.
+///
+/// # Errors
+///
+/// `ENOENT` where the entry is empty.
+pub(super) fn entry<V: Pod + Default>(map: BorrowedFd<'_>, index: u32) -> io::Result<V> {
+    /// The part of `union bpf_attr` that the command reads.
+    #[repr(C, align(8))]
+    struct Attribute {
+        map: u32,
+        reserved: u32,
+        key: u64,
+        value: u64,
+        flags: u64,
+    }
+    let mut value = V::default();
+    let attribute = Attribute {
+        map: map.as_raw_fd() as u32,
+        reserved: 0,
+        key: (&raw const index) as u64,
+        value: (&raw mut value) as u64,
+        flags: 0,
+    };
+    // SAFETY: the attribute, key and value live through the call; the caller knows the value's size,
+    // and any bytes are a value of `V`.
+    unsafe { bpf(MAP_LOOKUP_ELEM, &attribute) }?;
+    Ok(value)
+}
+
+/// Fills `values` with entries of a per-CPU array from `first` on, `cpus` of each, in one call: Linux
+/// 5.13 (f008d732ab18, "bpf: Add batched ops support for percpu array"). `V` fills whole words.
+///
+/// # Errors
+///
+/// `ENOTSUPP` (524) before that.
+pub(super) fn entries<V: Pod>(
+    map: BorrowedFd<'_>,
+    first: u32,
+    cpus: usize,
+    values: &mut [V],
+) -> io::Result<()> {
+    /// The part of `union bpf_attr` that the command reads; the kernel writes how many there were.
+    #[repr(C, align(8))]
+    struct Attribute {
+        before: u64,
+        last: u64,
+        keys: u64,
+        values: u64,
+        count: Cell<u32>,
+        map: u32,
+        element_flags: u64,
+        flags: u64,
+    }
+    const { assert!(size_of::<V>().is_multiple_of(8)) }
+    let count = values.len() / cpus;
+    let before = first.checked_sub(1);
+    let (mut last, mut keys) = (0u32, vec![0u32; count]);
+    let attribute = Attribute {
+        before: before.as_ref().map_or(0, |before| (&raw const *before) as u64),
+        last: (&raw mut last) as u64,
+        keys: keys.as_mut_ptr() as u64,
+        values: values.as_mut_ptr() as u64,
+        count: Cell::new(count as u32),
+        map: map.as_raw_fd() as u32,
+        element_flags: 0,
+        flags: 0,
+    };
+    // SAFETY: the pointers lead to a key, a key, `count` keys and `count` times `cpus` values, which
+    // live through the call; any bytes are a value of `V`. The kernel writes to the attribute's cell.
+    match unsafe { bpf(MAP_LOOKUP_BATCH, &attribute) } {
+        // The array ended.
+        Err(e) if e.raw_os_error() != Some(libc::ENOENT) => return Err(e),
+        _ => {}
+    }
+    let is_whole =
+        attribute.count.get() as usize == count && (first..).zip(&keys).all(|(k, i)| k == *i);
+    if is_whole { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Asks for the beginning of an object's `struct bpf_…_info`.

@@ -31,7 +31,6 @@ fn a_live_change_that_ends_at_any_system_call() {
 #[test]
 fn a_restart_that_ends_at_any_system_call() {
     const NAME: &str = "killed-restart";
-    const FIRST: u32 = 150;
     if !lacking(&["strace"]).is_empty() {
         skip(NAME, "strace is not installed");
         return;
@@ -41,10 +40,7 @@ fn a_restart_that_ends_at_any_system_call() {
     let (mut daemon, _, timeline) = begin(&lab, daemon);
     let left = daemon.pinned();
     daemon.kill9();
-    // The first calls attach and adopt; behind them the counters of a thousand budgets are read, one
-    // call each: of those, every fortieth.
-    let calls = (1..FIRST).chain((FIRST..strace::MOST * 10).step_by(40));
-    let all = calls.into_iter().find(|call| {
+    let all = (1..strace::MOST).find(|call| {
         let survived = strace::start(&mut daemon, *call, Path::new("/dev/null"));
         if survived {
             daemon.kill9();

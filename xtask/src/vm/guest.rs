@@ -39,7 +39,7 @@ const TOOLS: [&str; 20] = [
 /// Files that the tests read; xdp-tools' dispatcher is another program's XDP program.
 const FILES: [&str; 1] = ["/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o"];
 /// Modules that the lab needs, with what they need themselves.
-const MODULES: [&str; 36] = [
+const MODULES: [&str; 37] = [
     "veth",
     "bridge",
     "8021q",
@@ -58,6 +58,7 @@ const MODULES: [&str; 36] = [
     "nf_tables_set",
     "nft_ct",
     "nft_counter",
+    "nft_objref",
     "nft_reject",
     "nft_reject_inet",
     "nft_reject_bridge",

@@ -18,6 +18,7 @@
 //! A part that cannot be set up panics with the command and its message: a test that goes on
 //! without its lab proves nothing.
 pub mod bpf;
+pub mod cpu;
 pub mod daemon;
 pub mod dhcp;
 pub mod frames;

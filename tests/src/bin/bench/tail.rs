@@ -1,4 +1,7 @@
 //! Frames a second while every one is a drop, with and without terminals that follow.
+//!
+//! What sends, and with it the XDP program, has CPU 0; the daemon and the terminals have the others, as
+//! on a gateway whose receive queues have CPUs of their own. On shared CPUs the scheduler is measured.
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -7,7 +10,7 @@ use std::{
 use tests::{
     frames::{Ethernet, V4, ether_type, udp},
     harness::{
-        Daemon, Lab,
+        Daemon, Lab, cpu,
         frames::{Sender, mac},
         tail::Tail,
         topology::{DEV1_MAC, DEV2_MAC, LAN0_MAC},
@@ -28,6 +31,12 @@ const BATCH: u32 = 64;
 
 /// Measures and prints.
 pub(crate) fn run() {
+    let cpus = crate::cpus();
+    if cpus < 2 {
+        println!("frames dropped a second: not measured, it takes two CPUs");
+        return;
+    }
+    cpu::keep_on(1..cpus);
     let lab = Lab::gateway("bench-tail");
     let policy = "schema = 1\n[unknown]\ndefault = \"drop\"\n";
     let daemon = Daemon::start(&lab.gw, &["lan0"], policy);
@@ -38,10 +47,11 @@ pub(crate) fn run() {
         tails[TAILS - 1].process().signal(libc::SIGSTOP);
         ten.push(rate(&lab, &daemon));
     }
-    println!("frames dropped a second, two devices, every frame another destination");
+    println!("frames dropped a second, two devices on CPU 0, every frame another destination");
     let (none, ten) =
         (report("without terminals", &mut none), report("with ten of them", &mut ten));
     println!("  ratio of the medians: {:.3}", ten / none);
+    cpu::keep_on(0..cpus);
 }
 
 /// Drops a second, as the kernel counts them.
@@ -51,6 +61,7 @@ fn rate(lab: &Lab, daemon: &Daemon<'_>) -> f64 {
         for (netns, from) in [(&lab.dev1, DEV1_MAC), (&lab.dev2, DEV2_MAC)] {
             let (sender, batches, over) = (Sender::open(netns, "eth0"), batches(from), &over);
             scope.spawn(move || {
+                cpu::keep_on(0..1);
                 for batch in batches.iter().cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
                     sender.send(batch);
                 }

@@ -37,15 +37,21 @@ pub mod map {
     /// Per-CPU array of [`super::RuleCounter`], by rule, of one generation.
     pub const RULES: &str = "RULES";
 
+    /// What the programs say about themselves: aya-log-ebpf gives it its name and size.
+    pub const LOGS: &str = "AYA_LOGS";
+
     /// Maps that outlive a generation: pinned by name, reused by the next one.
-    pub const LASTING: [&str; 7] =
-        [GENERATIONS, CONTROL, REASONS, EVENTS, BUDGETS, SEEN, FRAGMENTS];
+    pub const LASTING: [&str; 8] =
+        [GENERATIONS, CONTROL, REASONS, EVENTS, BUDGETS, SEEN, FRAGMENTS, LOGS];
 }
 
 /// Name of the read-only constant that holds the image's layout.
 pub const LAYOUT: &str = "LAYOUT";
 /// Name of the read-only constant that holds the generation's number.
 pub const GENERATION: &str = "GENERATION";
+
+/// Size of [`map::LOGS`] in bytes, as aya-log-ebpf 0.2 has it.
+pub const LOG_BYTES: u32 = 128 << 10;
 
 /// Slot of the generation in force.
 pub const SLOT_CURRENT: u32 = 0;

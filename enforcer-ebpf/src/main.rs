@@ -29,6 +29,7 @@ mod programs {
     use aya_ebpf::helpers::bpf_xdp_get_buff_len;
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
+    use aya_log_ebpf::warn;
     use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
     use enforcer_common::decide::{self, Case};
     use enforcer_common::packet::Packet;
@@ -76,7 +77,17 @@ mod programs {
                 GENERATIONS.tail_call(ctx, SLOT_CURRENT);
             }
         }
-        record::count(Reason::NoPolicy, 0);
+        if let Some(counter) = record::count(Reason::NoPolicy, 0)
+            && record::is_time(counter.frames)
+        {
+            let (interface, frames) = (ctx.ingress_ifindex() as u32, counter.frames);
+            warn!(
+                ctx,
+                "no generation is in force: frame {} of this CPU without one came from interface {}",
+                frames,
+                interface
+            );
+        }
         xdp_action::XDP_DROP
     }
 

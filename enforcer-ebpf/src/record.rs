@@ -29,6 +29,12 @@ pub(crate) fn count(reason: Reason, bytes: u32) -> Option<&'static mut ReasonCou
     Some(counter)
 }
 
+/// Whether a counter is at a power of two: what is wrong is said at once, and ever more rarely.
+#[inline(always)]
+pub(crate) fn is_time(counter: u64) -> bool {
+    counter & counter.wrapping_sub(1) == 0
+}
+
 /// Counts a judged frame and, if it is a drop, reports it within its device's budget.
 #[inline(always)]
 pub(crate) fn record<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decision) {

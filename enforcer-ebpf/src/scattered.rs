@@ -6,11 +6,13 @@
 
 use aya_ebpf::helpers::bpf_xdp_load_bytes;
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::warn;
 use enforcer_common::decide;
 use enforcer_common::packet::{Frame, HEADERS};
 use enforcer_common::reason::Reason;
 
-use crate::maps::{CASE, HEAD, HEADS};
+use crate::maps::{CASE, HEAD, HEADS, REASONS};
+use crate::record;
 
 /// The copied beginning of a frame.
 struct Head {
@@ -63,6 +65,10 @@ pub(crate) fn read(ctx: &XdpContext) {
     // SAFETY: the context is the one that the kernel passed, and `held` bytes fit: at most `HEAD`.
     let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held as u32) };
     if failed != 0 {
+        let counter = REASONS.get(u32::from(Reason::ReadFailed.number()));
+        if counter.is_some_and(|counter| record::is_time(counter.frames)) {
+            warn!(ctx, "the headers of a frame cannot be read: error {}", failed);
+        }
         return;
     }
     case.flow.fault = 0;

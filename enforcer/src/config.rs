@@ -42,6 +42,8 @@ pub struct Settings {
     pub audit_required: bool,
     /// Whether the packet filter drops what is forwarded from an unprotected interface.
     pub backstop: Backstop,
+    /// Whether the kernel programs write what is rare and wrong into the log.
+    pub kernel_log: bool,
     /// Where Prometheus may scrape; `None`: on the control socket alone.
     pub metrics: Option<SocketAddr>,
     /// Where events go, beside those who follow them.
@@ -62,6 +64,7 @@ impl Default for Settings {
             operator_group: None,
             audit_required: false,
             backstop: Backstop::Auto,
+            kernel_log: false,
             metrics: None,
             sinks: Vec::new(),
         }
@@ -153,6 +156,7 @@ struct Document {
     viewer_group: Option<String>,
     operator_group: Option<String>,
     audit_required: Option<bool>,
+    kernel_log: Option<bool>,
     backstop: Option<Backstop>,
     #[serde(default)]
     metrics: Metrics,
@@ -204,6 +208,7 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
         viewer_group: document.viewer_group,
         operator_group: document.operator_group,
         audit_required: document.audit_required.unwrap_or_default(),
+        kernel_log: document.kernel_log.unwrap_or_default(),
         backstop: document.backstop.unwrap_or_default(),
         metrics: metrics.transpose()?,
     })
@@ -259,6 +264,7 @@ mod tests {
             viewer_group = "ward"
             operator_group = "netops"
             audit_required = true
+            kernel_log = true
             backstop = "required"
             [metrics]
             listen = "[::1]:9750"
@@ -275,6 +281,7 @@ mod tests {
             viewer_group: Some("ward".into()),
             operator_group: Some("netops".into()),
             audit_required: true,
+            kernel_log: true,
             backstop: Backstop::Required,
             metrics: Some("[::1]:9750".parse().unwrap()),
             sinks: Vec::new(),

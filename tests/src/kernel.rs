@@ -56,11 +56,18 @@ impl Bench {
     /// Puts an image in force under a directory named after the test.
     #[track_caller]
     pub(crate) fn open(test: &str, image: &Image) -> Self {
+        Self::with(test, image, false)
+    }
+
+    /// [`Bench::open`] with programs that speak, or silent ones.
+    #[track_caller]
+    pub(crate) fn with(test: &str, image: &Image, talks: bool) -> Self {
         let pins = pins(test);
         let root = pins.dir().parent().unwrap().to_owned();
         // First the value that cleans up, then what may panic.
         let mut bench = Self { dataplane: None, root };
-        bench.dataplane = Some(Dataplane::open(pins, image).unwrap_or_else(|e| panic!("{e:#?}")));
+        bench.dataplane =
+            Some(Dataplane::open(pins, image, talks).unwrap_or_else(|e| panic!("{e:#?}")));
         bench
     }
 

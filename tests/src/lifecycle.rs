@@ -19,6 +19,7 @@ mod audit;
 mod backstop;
 mod branch;
 mod confirm;
+mod diagnostics;
 mod faults;
 mod forged;
 mod live;

@@ -88,7 +88,7 @@ impl Core {
         in_force.aside = saved.as_ref().and_then(|saved| saved.aside.clone());
 
         let reporter = Reporter::new(hub);
-        let dataplane = Dataplane::open(pins, &in_force.compiled.image)?;
+        let dataplane = Dataplane::open(pins, &in_force.compiled.image, settings.kernel_log)?;
         in_force.generation = dataplane.current().number;
         let in_force = Arc::new(in_force);
         reporter.announce(in_force.generation, Arc::clone(&in_force));
@@ -157,6 +157,7 @@ impl Core {
         self.audit.retry();
         self.fold();
         self.tell_withheld();
+        self.dataplane.tell_diagnostics();
         self.mend_or_say().await;
     }
 

@@ -96,7 +96,7 @@ impl Shape {
 }
 
 /// The maps that outlive a generation.
-fn lasting() -> [(&'static str, Shape); 7] {
+fn lasting() -> [(&'static str, Shape); 8] {
     let reasons = Reason::COUNT as u32;
     let (key, state) = (size_of::<FragmentKey>(), size_of::<FragmentState>());
     [
@@ -107,6 +107,7 @@ fn lasting() -> [(&'static str, Shape); 7] {
         (map::BUDGETS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Budget>(), abi::OTHERS + 1)),
         (map::SEEN, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Seen>(), abi::SEEN)),
         (map::FRAGMENTS, Shape::new(LRU_HASH, key, state, abi::FRAGMENTS)),
+        (map::LOGS, Shape::new(RINGBUF, 0, 0, abi::LOG_BYTES)),
     ]
 }
 

@@ -110,8 +110,9 @@ impl Generation {
     }
 }
 
-/// Loads the object with an image, reusing what is pinned.
-pub fn load(pins: &Pins, image: &Image, number: u32) -> Result<Ebpf, Error> {
+/// Loads the object with an image, reusing what is pinned. The programs say what has at most a level of
+/// [`aya_log::Level`].
+pub fn load(pins: &Pins, image: &Image, number: u32, level: u8) -> Result<Ebpf, Error> {
     if OBJECT.is_empty() {
         return Err(Error::NoObject);
     }
@@ -121,10 +122,12 @@ pub fn load(pins: &Pins, image: &Image, number: u32) -> Result<Ebpf, Error> {
     let mut loader = EbpfLoader::new();
     loader
         .default_map_pin_directory(pins.dir())
+        .map_pin_path(map::LOGS, pins.path(map::LOGS))
         .map_max_entries(map::IMAGE, lines.max(1))
         .map_max_entries(map::RULES, image.rules.max(1))
         .override_global(abi::LAYOUT, layout.as_slice(), true)
-        .override_global(abi::GENERATION, &number, true);
+        .override_global(abi::GENERATION, &number, true)
+        .override_global(aya_log::LEVEL, &level, true);
     // Aya finds out what the kernel can do with programs that take CAP_PERFMON: without it, it would
     // take the kernel for one that knows no names.
     let mut ebpf = to_load(|| loader.load(OBJECT)).map_err(Error::load)?;

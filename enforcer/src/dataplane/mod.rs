@@ -14,6 +14,7 @@
 //!
 //! It sees images, interface indices and numbers; what they mean is the policy's business.
 
+mod diagnostics;
 mod error;
 pub mod events;
 mod foreign;
@@ -42,6 +43,7 @@ use log::{info, warn};
 
 use crate::image::{Image, Patch};
 use crate::privilege::to_load;
+use diagnostics::Diagnostics;
 pub use error::Error;
 use generation::{Generation, Kind};
 use kept::Kept;
@@ -71,6 +73,7 @@ pub struct Dataplane {
     withheld: withheld::Counters,
     /// Suppressed and lost together, at the last look.
     unseen: u64,
+    diagnostics: Diagnostics,
     control: Memory,
     kept: Kept,
 }
@@ -80,14 +83,19 @@ impl Dataplane {
     ///
     /// Nothing is attached yet where nothing was; what is attached judges by the old generation
     /// until the new one is in force, and by the new one from then on.
-    pub fn open(pins: Pins, image: &Image) -> Result<Self, Error> {
+    ///
+    /// With `talks` the programs write what is rare and wrong into the log: nothing is adopted then,
+    /// since what was loaded may have been told to be silent.
+    pub fn open(pins: Pins, image: &Image, talks: bool) -> Result<Self, Error> {
+        let level = diagnostics::level(talks);
         let adopted = Generation::adopt(&pins)?;
         let number = pins.generations().last().copied().unwrap_or(0) + 1;
-        let mut ebpf = generation::load(&pins, image, number)?;
+        let mut ebpf = generation::load(&pins, image, number, level)?;
         let kind = generation::load_dispatcher(&mut ebpf)?;
         let current = match adopted {
             Some(generation)
-                if generation.holds(&pins, image)?
+                if !talks
+                    && generation.holds(&pins, image)?
                     && same_program(&pins, &generation, &mut ebpf, kind)? =>
             {
                 info!("adopted generation {}: it holds this policy", generation.number);
@@ -102,6 +110,7 @@ impl Dataplane {
         let reasons = PerCpuArray::try_from(reasons).map_err(Error::Map)?;
         let budgets = ebpf.take_map(map::BUDGETS).ok_or(Error::Object(map::BUDGETS))?;
         let withheld = withheld::Counters::new(budgets)?;
+        let diagnostics = Diagnostics::open(&mut ebpf, talks)?;
         let control = match ebpf.map(map::CONTROL) {
             Some(Map::Array(data)) => Memory::map(data.fd().as_fd(), size_of::<abi::Control>())
                 .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?,
@@ -118,6 +127,7 @@ impl Dataplane {
             reasons,
             withheld,
             unseen: 0,
+            diagnostics,
             control,
             kept,
         };
@@ -135,7 +145,7 @@ impl Dataplane {
         // Without its pins, a new program would get tables of its own, which nothing judges by.
         self.restore_pins().map_err(|(_, e)| e)?;
         let number = self.current.number + 1;
-        let mut ebpf = generation::load(&self.pins, image, number)?;
+        let mut ebpf = generation::load(&self.pins, image, number, self.diagnostics.level())?;
         let next = generation::put_in_force(&self.pins, &mut ebpf, self.kind, number)?;
         let old = std::mem::replace(&mut self.current, next);
         self.forget_others();
@@ -149,7 +159,7 @@ impl Dataplane {
         // As in `replace`.
         self.restore_pins().map_err(|(_, e)| e)?;
         let number = self.current.number + 1;
-        let mut ebpf = generation::load(&self.pins, image, number)?;
+        let mut ebpf = generation::load(&self.pins, image, number, self.diagnostics.level())?;
         generation::keep(&self.pins, self.current.number)?;
         // Armed first: should this process end here, the old generation decides in both slots.
         self.control.publish(DEADLINE, deadline);
@@ -308,6 +318,11 @@ impl Dataplane {
         }
         self.unseen = unseen;
         self.withheld.gained()
+    }
+
+    /// Writes into the log what the programs said since the last time, if they were to say anything.
+    pub fn tell_diagnostics(&mut self) {
+        self.diagnostics.tell();
     }
 
     fn count_unseen(&self) -> u64 {

@@ -6,8 +6,8 @@ use crate::{
     sh::{self, Paths},
 };
 
-/// Builds everything for release and measures.
-pub(crate) fn run(paths: &Paths) -> Result<()> {
+/// Builds everything for release and measures, everything or one thing alone.
+pub(crate) fn run(paths: &Paths, what: Option<&str>) -> Result<()> {
     ensure!(
         sh::is_root(),
         "the lab needs root for network namespaces and XDP: run `sudo -E env PATH=$PATH cargo xtask bench`"
@@ -16,5 +16,5 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     build(paths, true)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "--release", "-p", "tests", "--bins"]))?;
     let mut program = sh::clean(paths.target.join("release/bench"));
-    sh::run(program.current_dir(&paths.root).env("ENFORCER_BIN", paths.enforcer(true)))
+    sh::run(program.args(what).current_dir(&paths.root).env("ENFORCER_BIN", paths.enforcer(true)))
 }

@@ -8,6 +8,7 @@
 //! - [`dhcp`]: servers and clients that give hosts their addresses
 //! - [`screen`]: a terminal, by tmux
 //! - [`strace`]: the end of a daemon at one of its system calls
+//! - [`table`]: tables for a terminal and for a document
 //! - [`tail`]: its events as they come
 //! - [`bpf`]: programs and links of somebody else
 //! - [`kernel`]: what is attached and loaded, as ip and bpftool say
@@ -29,6 +30,7 @@ pub mod programs;
 pub mod report;
 pub mod screen;
 pub mod strace;
+pub mod table;
 pub mod tail;
 pub mod topology;
 pub mod wait;

@@ -5,6 +5,7 @@
 //! - frames a second while every one is a drop, with and without ten terminals: see `tail`
 //!
 //! `bench tail` or `bench allow` measures that alone.
+mod report;
 mod tail;
 
 use std::{
@@ -14,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use report::Report;
 use tests::{
     harness::{
         self, Daemon, Lab,
@@ -36,8 +38,8 @@ fn main() -> ExitCode {
         eprintln!("hint: run `cargo xtask bench` as root: it installs and builds everything");
         return ExitCode::FAILURE;
     }
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    println!("Linux {}, {} CPUs", release.trim(), cpus());
+    let mut report = Report::default();
+    report.line(&machine());
     let only = std::env::args().nth(1);
     let asked = |name: &str| only.as_deref().is_none_or(|only| only == name);
     if asked("allow") {
@@ -46,7 +48,34 @@ fn main() -> ExitCode {
     if asked("tail") {
         tail::run();
     }
+    report.close();
     ExitCode::SUCCESS
+}
+
+/// Processor, kernel, what it does against leaks of the processor, and the date.
+fn machine() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let info = read("/proc/cpuinfo");
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
+    let mut text = format!(
+        "{}, {} CPUs, Linux {}, {}",
+        model.trim_start_matches([' ', '\t', ':']),
+        cpus(),
+        read("/proc/sys/kernel/osrelease").trim(),
+        today()
+    );
+    for name in ["spec_rstack_overflow", "spectre_v2", "retbleed"] {
+        let state = read(&format!("/sys/devices/system/cpu/vulnerabilities/{name}"));
+        // A `String` takes everything.
+        let _ = write!(text, "; {name}: {}", state.trim());
+    }
+    text
+}
+
+/// The date, as RFC 3339 has it.
+fn today() -> String {
+    let date = std::process::Command::new("date").args(["-u", "+%F"]).output();
+    date.map(|date| String::from_utf8_lossy(&date.stdout).trim().to_owned()).unwrap_or_default()
 }
 
 fn cpus() -> usize {

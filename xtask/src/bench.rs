@@ -2,7 +2,7 @@
 use anyhow::{Result, ensure};
 
 use crate::{
-    build, setup,
+    build, ebpf, setup,
     sh::{self, Paths},
 };
 
@@ -16,5 +16,6 @@ pub(crate) fn run(paths: &Paths, what: Option<&str>) -> Result<()> {
     build(paths, true)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "--release", "-p", "tests", "--bins"]))?;
     let mut program = sh::clean(paths.target.join("release/bench"));
-    sh::run(program.args(what).current_dir(&paths.root).env("ENFORCER_BIN", paths.enforcer(true)))
+    program.args(what).current_dir(&paths.root).env("ENFORCER_BIN", paths.enforcer(true));
+    sh::run(program.env("ENFORCER_YARDSTICK", ebpf::yardstick(paths)))
 }

@@ -186,6 +186,11 @@ pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
     Ok(object)
 }
 
+/// The yardsticks of `cargo xtask bench`, built beside the kernel program.
+pub(crate) fn yardstick(paths: &Paths) -> PathBuf {
+    paths.bpf_target().join(TARGET).join("release/yardstick")
+}
+
 /// Lints the kernel program for its own target; the reason why not, where that is impossible.
 pub(crate) fn clippy(paths: &Paths) -> Result<Option<&'static str>> {
     let (compiler, linker) = toolchain()?;

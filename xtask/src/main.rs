@@ -71,8 +71,8 @@ enum Command {
     Screens,
     /// Measure on this machine
     Bench {
-        /// This alone: `allow`, what a live change costs; `tail`, what terminals that follow cost
-        #[arg(value_parser = ["allow", "tail"])]
+        /// This alone: `path`, what a frame costs; `allow`, what a live change costs; `tail`, what terminals that follow cost
+        #[arg(value_parser = ["path", "allow", "tail"])]
         what: Option<String>,
     },
     /// Run every fuzz target, or one of them, for a while; needs a C++ compiler

@@ -1,10 +1,12 @@
 //! What changes cost, measured on this machine; `cargo xtask bench` builds and runs it.
 //!
+//! - what a frame costs in the kernel, beside other programs: see `path`
 //! - a live `allow` under a million prefixes: from the start of the command to the first TCP
 //!   connection through it
 //! - frames a second while every one is a drop, with and without ten terminals: see `tail`
 //!
-//! `bench tail` or `bench allow` measures that alone.
+//! `bench path`, `bench allow` or `bench tail` measures that alone.
+mod path;
 mod report;
 mod tail;
 
@@ -42,6 +44,9 @@ fn main() -> ExitCode {
     report.line(&machine());
     let only = std::env::args().nth(1);
     let asked = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    if asked("path") {
+        path::run(&mut report);
+    }
     if asked("allow") {
         allow();
     }

@@ -2,6 +2,7 @@
 //!
 //! - [`read`](mod@read): TOML document to [`Policy`], with every problem found
 //! - [`address`], [`service`](Service::parse), `place`, `words`: its small words, to and from text
+//! - [`Problem`], in `problem`: what is wrong, and where
 //! - [`report`]: problems for people and for the API
 //! - [`diff`](mod@diff): what differs between two policies, in words
 //! - [`live`]: changes made by command, beside the policy file
@@ -23,6 +24,7 @@ pub mod diff;
 pub mod explain;
 pub mod live;
 mod place;
+mod problem;
 pub mod read;
 pub mod report;
 mod service;
@@ -31,6 +33,7 @@ pub mod write;
 
 pub use compile::{Compiled, CompiledRule, compile};
 pub use diff::diff;
+pub use problem::{Place, Problem, Severity};
 pub use read::read;
 pub use write::write;
 
@@ -47,39 +50,6 @@ pub struct Policy {
     pub unknown: Unknown,
     /// What is decided before any rule.
     pub essential: Essential,
-}
-
-/// Where something stands in the operator's files.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
-    /// File name as it was given to [`read`].
-    pub file: Arc<str>,
-    /// Line, from 1.
-    pub line: u32,
-    /// Column in characters, from 1.
-    pub column: u32,
-}
-
-/// How bad a [`Problem`] is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The policy is refused.
-    Error,
-    /// The policy is accepted; the operator should know.
-    Warning,
-}
-
-/// Something wrong in a policy document.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// How bad it is.
-    pub severity: Severity,
-    /// Where it is.
-    pub place: Place,
-    /// What is wrong, lower case, no full stop.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
 }
 
 /// A MAC address, as six bytes in transmission order.

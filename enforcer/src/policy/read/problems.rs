@@ -25,7 +25,7 @@ impl Problems {
         if self.is_full() {
             self.more_errors += 1;
         } else {
-            self.errors.push(Problem { severity: Severity::Error, place, message, hint });
+            self.errors.push(Problem::new(Severity::Error, place, &message, hint.as_deref()));
         }
     }
 
@@ -36,7 +36,7 @@ impl Problems {
         if self.warnings.len() >= MAX_PROBLEMS {
             self.more_warnings += 1;
         } else {
-            self.warnings.push(Problem { severity: Severity::Warning, place, message, hint });
+            self.warnings.push(Problem::new(Severity::Warning, place, &message, hint.as_deref()));
         }
     }
 

@@ -46,6 +46,13 @@ fn devices() {
             "10:17: warning: `b` is a member already (it is listed at p.toml:10:12)",
         ]
     );
+    let two = "[devices.\"a\\u001b\"]\nmac = \"00:1b:44:11:3a:b7\"\n[devices.b]\nmac = \"00:1b:44:11:3a:b7\"\n[groups.h]\nmembers = [\"b\"]\n";
+    let said = with(two);
+    assert!(
+        said.iter()
+            .any(|line| line.starts_with("8:7: error: `b` and `a\\u{1b}` have the same MAC")),
+        "{said:?}"
+    );
     let two = "[devices.a]\nip = \"10.0.0.1\"\n[devices.b]\nip = \"10.0.0.1\"\n[groups.h]\nmembers = [\"a\", \"b\"]\n";
     assert_eq!(
         with(two),

@@ -92,8 +92,10 @@ impl Yardstick {
             let mut trie: lpm_trie::LpmTrie<_, [u32; 5], u32> = map.try_into().unwrap();
             each(world, |group, (address, length), value| {
                 let words = address.to_be_bytes();
-                let word = |n: usize| u32::from_ne_bytes(words[4 * n..4 * n + 4].try_into().unwrap());
-                let key = lpm_trie::Key::new(32 + length, [group, word(0), word(1), word(2), word(3)]);
+                let word =
+                    |n: usize| u32::from_ne_bytes(words[4 * n..4 * n + 4].try_into().unwrap());
+                let key =
+                    lpm_trie::Key::new(32 + length, [group, word(0), word(1), word(2), word(3)]);
                 trie.insert(&key, value, 0).unwrap();
             });
         } else {
@@ -198,5 +200,8 @@ impl Drop for XdpFilter {
 /// Where a distribution has libxdp's objects: a directory with the machine's name in it.
 fn glob(name: &str) -> Option<PathBuf> {
     let machines = fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
-    machines.chain([PathBuf::from("/usr/lib")]).map(|dir| dir.join("bpf").join(name)).find(|f| f.is_file())
+    machines
+        .chain([PathBuf::from("/usr/lib")])
+        .map(|dir| dir.join("bpf").join(name))
+        .find(|f| f.is_file())
 }

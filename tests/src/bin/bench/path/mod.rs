@@ -24,10 +24,8 @@ const SIZES: [usize; 5] = [10, 1_000, 10_000, 100_000, 1_000_000];
 /// Rounds in which each program runs once.
 const ROUNDS: usize = 15;
 /// What xdp-filter's names are: all features, and MAC addresses alone.
-const XDP_FILTERS: [(&str, &str, u32); 2] = [
-    ("xdp-filter, all", "xdpfilt_alw_all", 500_000),
-    ("xdp-filter, MAC", "xdpfilt_dny_eth", 0),
-];
+const XDP_FILTERS: [(&str, &str, u32); 2] =
+    [("xdp-filter, all", "xdpfilt_alw_all", 500_000), ("xdp-filter, MAC", "xdpfilt_dny_eth", 0)];
 
 /// What is replayed.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -139,7 +139,8 @@ impl World {
     /// A frame of a device to somewhere else, most probably.
     pub(crate) fn stray(&self, device: u32, random: &mut Random) -> Vec<u8> {
         let wide = u128::from(random.next()) << 64 | u128::from(random.next());
-        let address = if self.v6 { 0x2 << 124 | wide >> 4 } else { 0x0100_0000 + wide % 0xdd00_0000 };
+        let address =
+            if self.v6 { 0x2 << 124 | wide >> 4 } else { 0x0100_0000 + wide % 0xdd00_0000 };
         // 127.0.0.0/8 is refused before any rule is looked at.
         let address = if !self.v6 && address >> 24 == 127 { address + (1 << 24) } else { address };
         self.segment(device, address, SINGLE)

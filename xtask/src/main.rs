@@ -71,8 +71,9 @@ enum Command {
     Screens,
     /// Measure on this machine
     Bench {
-        /// This alone: `allow`, what a live change costs; `tail`, what terminals that follow cost
-        #[arg(value_parser = ["allow", "tail"])]
+        /// This alone: `allow`, what a live change costs; `tail`, what terminals that follow cost;
+        /// `wire`, frames a second and latency on a wire
+        #[arg(value_parser = ["allow", "tail", "wire"])]
         what: Option<String>,
     },
     /// Run every fuzz target, or one of them, for a while; needs a C++ compiler

@@ -3,13 +3,16 @@
 //! - a live `allow` under a million prefixes: from the start of the command to the first TCP
 //!   connection through it
 //! - frames a second while every one is a drop, with and without ten terminals: see `tail`
+//! - frames a second over a veth, and latency through a gateway, against others: see `wire`
 //!
-//! `bench tail` or `bench allow` measures that alone.
+//! `bench tail`, `bench allow` or `bench wire` measures that alone.
 mod report;
 mod tail;
+mod wire;
 
 use std::{
     fmt::Write as _,
+    net::Ipv4Addr,
     path::Path,
     process::ExitCode,
     time::{Duration, Instant},
@@ -47,6 +50,9 @@ fn main() -> ExitCode {
     }
     if asked("tail") {
         tail::run();
+    }
+    if asked("wire") {
+        wire::run(&mut report);
     }
     report.close();
     ExitCode::SUCCESS
@@ -89,7 +95,7 @@ fn allow() {
     let policy = "schema = 1\n[sets]\nfeed = { file = \"feed.txt\" }\n[groups.beds]\n\
                   members = [\"00:1b:44/24\"]\nallow = [{ to = \"@feed\", service = \"tcp/443\" }]\n";
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], policy);
-    daemon.write("feed.txt", &feed());
+    daemon.write("feed.txt", &feed(&prefixes(PREFIXES)));
     daemon.run();
     let (mut command, mut whole) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -107,15 +113,23 @@ fn allow() {
     report("  to the first connection, nc's start included", &mut whole);
 }
 
-/// Random prefixes of a public look: a few short ones, most of them /24 and longer.
-fn feed() -> String {
+/// Random prefixes of a public look, address and length: a few short ones, most of them /24 and
+/// longer. Their first byte is odd.
+fn prefixes(count: u32) -> Vec<(u32, u32)> {
     let mut random = Random::new(1);
+    let mut prefix = || {
+        let length = 18 + random.below(15) as u32;
+        ((random.next() as u32 | 0x0100_0000) >> (32 - length) << (32 - length), length)
+    };
+    (0..count).map(|_| prefix()).collect()
+}
+
+/// Prefixes as a file of a set.
+fn feed(prefixes: &[(u32, u32)]) -> String {
     let mut text = String::new();
-    for _ in 0..PREFIXES {
-        let length = 18 + random.below(15);
-        let address = (random.next() as u32 | 0x0100_0000) >> (32 - length) << (32 - length);
+    for &(address, length) in prefixes {
         // A `String` takes everything.
-        let _ = writeln!(text, "{}/{length}", std::net::Ipv4Addr::from(address));
+        let _ = writeln!(text, "{}/{length}", Ipv4Addr::from(address));
     }
     text
 }

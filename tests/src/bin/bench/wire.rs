@@ -122,7 +122,7 @@ fn receiver(prefix: &str, source: &Netns, number: usize) -> Netns {
     policy::nft(
         &netns,
         "table netdev after { counter passed { }\n\
-         chain last { type filter hook ingress device \"lan0\" priority 500; counter name passed drop\n} }",
+         chain last { type filter hook ingress device \"lan0\" priority 500; counter name passed drop\n}\n}\n",
     );
     netns
 }

@@ -83,11 +83,11 @@ impl Policy {
             netns,
             &format!(
                 "table netdev bench {{\n\
-                 set devices {{ type ether_addr; elements = {{ {} }}; }}\n\
+                 set members {{ type ether_addr; elements = {{ {} }}; }}\n\
                  set feed {{ type ipv4_addr; flags interval; auto-merge; elements = {{ {prefixes} }}; }}\n\
                  chain ingress {{ type filter hook ingress device \"lan0\" priority 0; policy drop;\n\
                  ether type arp accept\n\
-                 ether saddr @devices ip daddr @feed tcp dport 443 accept\n}}\n}}\n",
+                 ether saddr @members ip daddr @feed tcp dport 443 accept\n}}\n}}\n",
                 self.macs.join(", ")
             ),
         );
@@ -119,7 +119,8 @@ pub(super) fn nft(netns: &Netns, rules: &str) {
     fs::write(&file, rules).expect("it can be written");
     let path = file.path().display().to_string();
     let ended = netns.run("nft", &["-f", &path], Duration::from_secs(60));
-    assert!(ended.success(), "nft: {}", ended.stderr);
+    let said: String = ended.stderr.chars().take(300).collect();
+    assert!(ended.success(), "nft: {said}");
 }
 
 /// A MAC of a number.

@@ -72,6 +72,7 @@ pub(crate) fn run(report: &mut Report) {
 fn frames(report: &mut Report) {
     let prefix = topology::prefix("wire");
     let source = Netns::create(&format!("{prefix}-source"));
+    source.sysctl("ipv6/conf/all/disable_ipv6", "1");
     let receivers: Vec<Netns> =
         (0..RECEIVERS.len()).map(|n| receiver(&prefix, &source, n)).collect();
     let policy = Policy::with("02:64:00:00:ff:ff", 0xc633_640a);
@@ -116,7 +117,6 @@ fn receiver(prefix: &str, source: &Netns, number: usize) -> Netns {
     let netns = Netns::create(&format!("{prefix}-{number}"));
     // No frames of its own.
     netns.sysctl("ipv6/conf/all/disable_ipv6", "1");
-    source.sysctl("ipv6/conf/all/disable_ipv6", "1");
     let near = format!("to{number}");
     source.veth((&near, "02:00:00:20:ff:01"), &netns, ("lan0", topology::LAN0_MAC));
     policy::nft(

@@ -22,7 +22,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 27] = [
+const TOOLS: [(&str, &str); 28] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -32,6 +32,7 @@ const TOOLS: [(&str, &str); 27] = [
     // it.
     ("tshark", "tshark"),
     ("iperf3", "iperf3"),
+    ("sockperf", "sockperf"),
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),
     ("python3", "python3"),

@@ -34,6 +34,21 @@ pub const ATTACH_XDP: u32 = 37;
 /// When the kernel refuses it.
 #[track_caller]
 pub fn load(kind: u32, name: &str, attach: u32) -> OwnedFd {
+    load_code(kind, name, attach, &returns(1))
+}
+
+/// A program that returns a number and does nothing else.
+pub fn returns(number: u32) -> [u64; 2] {
+    // `r0 = number; exit`.
+    [u64::from(number) << 32 | 0xb7, 0x95]
+}
+
+/// Loads a program of these instructions.
+///
+/// # Panics
+/// When the kernel refuses it.
+#[track_caller]
+pub fn load_code(kind: u32, name: &str, attach: u32, code: &[u64]) -> OwnedFd {
     #[repr(C, align(8))]
     struct Attribute {
         kind: u32,
@@ -45,14 +60,12 @@ pub fn load(kind: u32, name: &str, attach: u32) -> OwnedFd {
         interface: u32,
         attach: u32,
     }
-    // `r0 = 1; exit`.
-    let code: [u64; 2] = [0x0000_0001_0000_00b7, 0x95];
     let license = c"GPL";
     let mut short = [0; 16];
     short[..name.len()].copy_from_slice(name.as_bytes());
     let attribute = Attribute {
         kind,
-        count: 2,
+        count: u32::try_from(code.len()).expect("it is short"),
         code: code.as_ptr() as u64,
         license: license.as_ptr() as u64,
         log: [0; 3],
@@ -86,7 +99,7 @@ pub fn pin(object: &OwnedFd, path: &Path) {
 
 /// The descriptor that a command returns, if it returns one.
 #[track_caller]
-fn bpf<T>(what: &str, command: libc::c_long, attribute: &T) -> Option<OwnedFd> {
+pub(super) fn bpf<T>(what: &str, command: libc::c_long, attribute: &T) -> Option<OwnedFd> {
     let length = libc::c_long::try_from(size_of::<T>()).expect("it is small");
     // SAFETY: each caller's attribute has the shape that its command asks for, and pointers in it that
     // live through the call.

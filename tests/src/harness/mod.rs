@@ -12,6 +12,7 @@
 //! - [`tail`]: its events as they come
 //! - [`bpf`]: programs and links of somebody else
 //! - [`kernel`]: what is attached and loaded, as ip and bpftool say
+//! - [`live`]: frames by the million, made in the kernel
 //! - [`frames`]: frames that no program sends, and a sniffer that looks for a marker
 //! - [`wait`]: conditions with a deadline
 //! - [`report`]: the demo's steps on a terminal
@@ -24,6 +25,7 @@ pub mod daemon;
 pub mod dhcp;
 pub mod frames;
 pub mod kernel;
+pub mod live;
 pub mod netns;
 pub mod process;
 pub mod programs;

@@ -194,7 +194,7 @@ impl Lab {
 /// # Panics
 /// When something is missing that a lab needs.
 #[track_caller]
-pub(crate) fn prefix(name: &str) -> String {
+pub fn prefix(name: &str) -> String {
     let missing = super::missing();
     assert!(missing.is_empty(), "the lab needs: {}", missing.join(", "));
     sweep();

@@ -1,13 +1,25 @@
 //! What changes cost: the benchmark itself is a binary of the `tests` crate, which has the lab.
 use anyhow::{Result, ensure};
+use clap::Args;
 
 use crate::{
     build, setup,
     sh::{self, Paths},
 };
 
+/// What to measure.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// This alone: `allow`, what a live change costs; `tail`, what terminals that follow cost
+    #[arg(value_parser = ["allow", "tail"])]
+    what: Option<String>,
+    /// Write the results of all of it, with pictures, to docs/performance
+    #[arg(long, conflicts_with = "what")]
+    write: bool,
+}
+
 /// Builds everything for release and measures, everything or one thing alone.
-pub(crate) fn run(paths: &Paths, what: Option<&str>) -> Result<()> {
+pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     ensure!(
         sh::is_root(),
         "the lab needs root for network namespaces and XDP: run `sudo -E env PATH=$PATH cargo xtask bench`"
@@ -16,5 +28,9 @@ pub(crate) fn run(paths: &Paths, what: Option<&str>) -> Result<()> {
     build(paths, true)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "--release", "-p", "tests", "--bins"]))?;
     let mut program = sh::clean(paths.target.join("release/bench"));
-    sh::run(program.args(what).current_dir(&paths.root).env("ENFORCER_BIN", paths.enforcer(true)))
+    program.args(&options.what).current_dir(&paths.root);
+    if options.write {
+        program.env("ENFORCER_BENCH_DIR", paths.root.join("docs/performance"));
+    }
+    sh::run(program.env("ENFORCER_BIN", paths.enforcer(true)))
 }

@@ -4,7 +4,9 @@
 //!   connection through it
 //! - frames a second while every one is a drop, with and without ten terminals: see `tail`
 //!
-//! `bench tail` or `bench allow` measures that alone.
+//! `bench tail` or `bench allow` measures that alone. `ENFORCER_BENCH_DIR` names a directory for the
+//! results as a document, and for its pictures.
+mod picture;
 mod report;
 mod tail;
 
@@ -46,10 +48,17 @@ fn main() -> ExitCode {
         allow();
     }
     if asked("tail") {
-        tail::run();
+        tail::run(&mut report);
     }
     report.close();
-    ExitCode::SUCCESS
+    let Some(directory) = std::env::var_os("ENFORCER_BENCH_DIR") else { return ExitCode::SUCCESS };
+    match report.write(Path::new(&directory)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}: {error}", Path::new(&directory).display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Processor, kernel, what it does against leaks of the processor, and the date.

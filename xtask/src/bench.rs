@@ -10,8 +10,9 @@ use crate::{
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// This alone: `allow`, what a live change costs; `tail`, what terminals that follow cost
-    #[arg(value_parser = ["allow", "tail"])]
+    /// This alone: `control`, what policies cost; `allow`, what a live change costs; `tail`, what
+    /// terminals that follow cost
+    #[arg(value_parser = ["control", "allow", "tail"])]
     what: Option<String>,
     /// Write the results of all of it, with pictures, to docs/performance
     #[arg(long, conflicts_with = "what")]

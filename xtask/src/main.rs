@@ -70,11 +70,7 @@ enum Command {
     /// Capture the screens of docs/top.md from a lab
     Screens,
     /// Measure on this machine
-    Bench {
-        /// This alone: `path`, what a frame costs; `allow`, what a live change costs; `tail`, what terminals that follow cost
-        #[arg(value_parser = ["path", "allow", "tail"])]
-        what: Option<String>,
-    },
+    Bench(bench::Options),
     /// Run every fuzz target, or one of them, for a while; needs a C++ compiler
     Fuzz(fuzz::Options),
 }
@@ -104,7 +100,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Demo(options) => demo::run(&paths, &options)?,
         Command::Evasions(options) => evasions::run(&paths, &options)?,
         Command::Screens => sh::run(&mut demo::lab_program(&paths, "screens")?)?,
-        Command::Bench { what } => bench::run(&paths, what.as_deref())?,
+        Command::Bench(options) => bench::run(&paths, &options)?,
         Command::Fuzz(options) => return fuzz::run(&paths, &options),
     }
     Ok(true)

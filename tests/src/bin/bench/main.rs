@@ -1,36 +1,32 @@
 //! What changes cost, measured on this machine; `cargo xtask bench` builds and runs it.
 //!
-//! - what a frame costs in the kernel, beside other programs: see `path`
+//! - what a frame costs, by size of policy and by flows, beside others: see `path`
+//! - what policies of 10 to 1,000,000 prefixes cost to put in force, to start with and in memory, beside
+//!   nftables: see `control`
 //! - a live `allow` under a million prefixes: from the start of the command to the first TCP
 //!   connection through it
 //! - frames a second while every one is a drop, with and without ten terminals: see `tail`
+//! - frames a second over a veth, and latency through a gateway, against others: see `wire`
 //!
-//! `bench path`, `bench allow` or `bench tail` measures that alone.
+//! `bench path`, `control`, `allow`, `tail` or `wire` measures that alone. `ENFORCER_BENCH_DIR`
+//! names a directory for the results as a document, and for its pictures.
+mod allow;
+mod control;
+mod feed;
+mod measure;
 mod path;
+mod picture;
 mod report;
 mod tail;
+mod wire;
 
-use std::{
-    fmt::Write as _,
-    path::Path,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{fmt::Write as _, path::Path, process::ExitCode};
 
 use report::Report;
-use tests::{
-    harness::{
-        self, Daemon, Lab,
-        programs::{self, Server},
-        topology::UPDATES,
-    },
-    random::Random,
-};
+use tests::harness;
 
-/// Prefixes in the group's set.
-const PREFIXES: u32 = 1_000_000;
-/// Times that the change is made and taken back.
-const ROUNDS: usize = 51;
+/// Prefixes of the largest policy.
+const MILLION: usize = 1_000_000;
 
 fn main() -> ExitCode {
     let missing = harness::missing();
@@ -47,14 +43,27 @@ fn main() -> ExitCode {
     if asked("path") {
         path::run(&mut report);
     }
+    if asked("control") {
+        control::run(&mut report);
+    }
     if asked("allow") {
-        allow();
+        allow::run(&mut report);
     }
     if asked("tail") {
-        tail::run();
+        tail::run(&mut report);
+    }
+    if asked("wire") {
+        wire::run(&mut report);
     }
     report.close();
-    ExitCode::SUCCESS
+    let Some(directory) = std::env::var_os("ENFORCER_BENCH_DIR") else { return ExitCode::SUCCESS };
+    match report.write(Path::new(&directory)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}: {error}", Path::new(&directory).display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Processor, kernel, what it does against leaks of the processor, and the date.
@@ -85,54 +94,4 @@ fn today() -> String {
 
 fn cpus() -> usize {
     std::thread::available_parallelism().map_or(0, usize::from)
-}
-
-/// `enforcer allow`, then a connection that it lets through.
-fn allow() {
-    let lab = Lab::gateway("bench-allow");
-    let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
-    let policy = "schema = 1\n[sets]\nfeed = { file = \"feed.txt\" }\n[groups.beds]\n\
-                  members = [\"00:1b:44/24\"]\nallow = [{ to = \"@feed\", service = \"tcp/443\" }]\n";
-    let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], policy);
-    daemon.write("feed.txt", &feed());
-    daemon.run();
-    let (mut command, mut whole) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        assert!(!programs::connects(&lab.dev1, UPDATES, 81), "the rule is not there yet");
-        let begun = Instant::now();
-        let answer = daemon.json(&["allow", "beds", UPDATES, "tcp/81"]);
-        command.push(begun.elapsed());
-        assert!(programs::connects(&lab.dev1, UPDATES, 81), "it is in force on return");
-        whole.push(begun.elapsed());
-        let id = answer[0]["change"]["id"].as_str().expect("an id").to_owned();
-        daemon.json(&["revoke", &id]);
-    }
-    println!("allow under {PREFIXES} prefixes, {ROUNDS} rounds");
-    report("  the command, its start and end included", &mut command);
-    report("  to the first connection, nc's start included", &mut whole);
-}
-
-/// Random prefixes of a public look: a few short ones, most of them /24 and longer.
-fn feed() -> String {
-    let mut random = Random::new(1);
-    let mut text = String::new();
-    for _ in 0..PREFIXES {
-        let length = 18 + random.below(15);
-        let address = (random.next() as u32 | 0x0100_0000) >> (32 - length) << (32 - length);
-        // A `String` takes everything.
-        let _ = writeln!(text, "{}/{length}", std::net::Ipv4Addr::from(address));
-    }
-    text
-}
-
-fn report(what: &str, times: &mut [Duration]) {
-    times.sort_unstable();
-    let at = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1e3;
-    println!(
-        "{what}: median {:.1} ms, least {:.1}, 90 % {:.1}, most {:.1}",
-        at(50),
-        at(0),
-        at(90),
-        at(100)
-    );
 }

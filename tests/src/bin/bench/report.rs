@@ -1,7 +1,12 @@
 //! What a run has found: tables, targets and curves, on the terminal and for the documents.
-use std::fmt::Write as _;
+use std::{error::Error, fmt::Write as _, fs, path::Path};
 
-use tests::harness::table;
+use ::tests::harness::table;
+
+use crate::picture;
+
+/// What the document begins with.
+const HEAD: &str = "# Results\n\nMade by `cargo xtask bench --write`; do not edit.\n";
 
 /// A figure that has to be reached.
 struct Target {
@@ -85,11 +90,6 @@ impl Report {
         self.curves.push(curve);
     }
 
-    /// The pictures.
-    pub(crate) fn curves(&self) -> &[Curve] {
-        &self.curves
-    }
-
     /// Prints the figures that have bounds.
     pub(crate) fn close(&mut self) {
         let row = |target: &Target| {
@@ -103,8 +103,45 @@ impl Report {
         }
     }
 
-    /// All of it as a document.
-    pub(crate) fn markdown(&self) -> &str {
-        &self.markdown
+    /// Writes all of it into a directory: a document, and a picture for each curve.
+    pub(crate) fn write(&self, directory: &Path) -> Result<(), Box<dyn Error>> {
+        fs::create_dir_all(directory)?;
+        let mut text = format!("{HEAD}{}", self.markdown);
+        for curve in &self.curves {
+            let file = format!("{}.svg", curve.file);
+            fs::write(directory.join(&file), picture::svg(curve)?)?;
+            // A `String` takes everything.
+            let _ = writeln!(text, "\n![{}]({file})", curve.title);
+        }
+        fs::write(directory.join("results.md"), text)?;
+        println!("written: {}", directory.join("results.md").display());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_written_with_its_pictures() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut report = Report::default();
+        report.line("a machine");
+        report.target("speed", 2.0, Bound::AtMost(1.0), " s");
+        report.curve(Curve {
+            file: "sample",
+            title: "sample".to_owned(),
+            abscissa: "x",
+            ordinate: "y",
+            series: vec![("one".to_owned(), vec![(1.0, 1.0), (10.0, 2.0)])],
+        });
+        report.close();
+        report.write(directory.path()).unwrap();
+        let text = fs::read_to_string(directory.path().join("results.md")).unwrap();
+        assert!(text.starts_with("# Results\n\nMade by `cargo xtask bench --write`"), "{text}");
+        assert!(text.contains("\na machine\n") && text.contains("![sample](sample.svg)"), "{text}");
+        assert!(text.contains("| speed | ≤ 1 | 2.000 s | NO |"), "{text}");
+        assert!(directory.path().join("sample.svg").is_file());
     }
 }

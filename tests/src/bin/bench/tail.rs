@@ -18,6 +18,8 @@ use tests::{
     },
 };
 
+use crate::report::{Bound, Report};
+
 /// Terminals that follow; the last one is stopped.
 const TAILS: usize = 10;
 /// Times that each is measured, in turn.
@@ -30,10 +32,10 @@ const BEFORE: Duration = Duration::from_millis(500);
 const BATCH: u32 = 64;
 
 /// Measures and prints.
-pub(crate) fn run() {
+pub(crate) fn run(report: &mut Report) {
     let cpus = crate::cpus();
     if cpus < 2 {
-        println!("frames dropped a second: not measured, it takes two CPUs");
+        report.line("Frames dropped a second: not measured, it takes two CPUs.");
         return;
     }
     cpu::keep_on(1..cpus);
@@ -47,10 +49,12 @@ pub(crate) fn run() {
         tails[TAILS - 1].process().signal(libc::SIGSTOP);
         ten.push(rate(&lab, &daemon));
     }
-    println!("frames dropped a second, two devices on CPU 0, every frame another destination");
-    let (none, ten) =
-        (report("without terminals", &mut none), report("with ten of them", &mut ten));
-    println!("  ratio of the medians: {:.3}", ten / none);
+    let [(none, first), (ten, second)] = [("without terminals", none), ("with ten of them", ten)]
+        .map(|(what, rates)| row(what, rates));
+    let title = "Frames dropped a second, two devices on CPU 0, every frame to another destination";
+    report.table(title, &["frames a second", "median", "least", "most"], &[first, second]);
+    let what = "frames a second while every frame is a drop, ten terminals against none";
+    report.target(what, ten / none, Bound::AtLeast(0.9), " ×");
     cpu::keep_on(0..cpus);
 }
 
@@ -86,11 +90,10 @@ fn batches(from: &str) -> Vec<Vec<Vec<u8>>> {
     (0..64).map(|batch| (0..BATCH).map(|n| frame(batch * BATCH + n)).collect()).collect()
 }
 
-/// Prints what was measured; the median.
-fn report(what: &str, rates: &mut [f64]) -> f64 {
+/// The median, and a row with it.
+fn row(what: &str, mut rates: Vec<f64>) -> (f64, Vec<String>) {
     rates.sort_unstable_by(f64::total_cmp);
     let median = rates[rates.len() / 2];
-    let (least, most) = (rates[0], rates[rates.len() - 1]);
-    println!("  {what}: median {median:.0}, least {least:.0}, most {most:.0}");
-    median
+    let figures = [median, rates[0], rates[rates.len() - 1]].map(|rate| format!("{rate:.0}"));
+    (median, [vec![what.to_owned()], figures.to_vec()].concat())
 }

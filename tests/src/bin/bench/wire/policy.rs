@@ -7,10 +7,12 @@ use tests::{
     random::Random,
 };
 
+use crate::feed;
+
 /// MACs of devices.
 const MACS: u32 = 1_000;
 /// Prefixes that they may reach.
-const PREFIXES: u32 = 100_000;
+const PREFIXES: usize = 100_000;
 /// Frames of a load, each another flow.
 pub(super) const FLOWS: usize = 4_096;
 
@@ -35,7 +37,7 @@ impl Policy {
     /// Usual MACs and prefixes, and one more of each.
     pub(super) fn with(device: &str, address: u32) -> Self {
         let macs = (1..MACS).map(|number| text(number, 0x64));
-        let mut prefixes = crate::prefixes(PREFIXES - 1);
+        let mut prefixes = feed::prefixes(PREFIXES - 1, 1);
         prefixes.push((address, 32));
         Self { macs: macs.chain([device.to_owned()]).collect(), prefixes }
     }
@@ -71,14 +73,14 @@ impl Policy {
             self.macs
         );
         let mut daemon = Daemon::prepare(netns, &["lan0"], &text);
-        daemon.write("feed.txt", &crate::feed(&self.prefixes));
+        daemon.write("feed.txt", &feed::file(&self.prefixes));
         daemon.run();
         daemon
     }
 
     /// Gives it to nftables, in netdev ingress.
     pub(super) fn nftables(&self, netns: &Netns) {
-        let prefixes = crate::feed(&self.prefixes).trim_end().replace('\n', ", ");
+        let prefixes = feed::file(&self.prefixes).trim_end().replace('\n', ", ");
         nft(
             netns,
             &format!(

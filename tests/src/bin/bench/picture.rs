@@ -1,0 +1,160 @@
+//! Curves as SVG, on white.
+use std::error::Error;
+
+use plotters::{
+    coord::{
+        Shift,
+        ranged1d::{AsRangedCoord, ValueFormatter},
+    },
+    prelude::*,
+};
+
+use crate::report::Curve;
+
+/// Width and height in pixels.
+const SIZE: (u32, u32) = (800, 480);
+const FONT: &str = "sans-serif";
+/// Ordinates further apart than this factor are drawn on a logarithmic scale, too.
+const WIDE: f64 = 50.0;
+
+type Outcome = Result<(), Box<dyn Error>>;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+
+/// Draws a curve.
+///
+/// # Errors
+/// When it has no point.
+pub(crate) fn svg(curve: &Curve) -> Result<String, Box<dyn Error>> {
+    let mut text = String::new();
+    {
+        let area = SVGBackend::with_string(&mut text, SIZE).into_drawing_area();
+        area.fill(&WHITE)?;
+        let (least, most) = ends(curve, |point| point.1).ok_or("a curve without a point")?;
+        if least > 0.0 && most / least > WIDE {
+            draw(curve, (decade(least)..most * 1.5).log_scale(), &area)?;
+        } else {
+            draw(curve, 0.0..most * 1.1, &area)?;
+        }
+        area.present()?;
+    }
+    Ok(text)
+}
+
+/// The power of ten that is this or less.
+fn decade(number: f64) -> f64 {
+    10_f64.powf(number.log10().floor())
+}
+
+/// The least and the greatest of all points.
+fn ends(curve: &Curve, of: fn(&(f64, f64)) -> f64) -> Option<(f64, f64)> {
+    let numbers = || curve.series.iter().flat_map(|series| &series.1).map(of);
+    Some((numbers().reduce(f64::min)?, numbers().reduce(f64::max)?))
+}
+
+fn draw<Y>(curve: &Curve, ordinate: Y, area: &Area<'_>) -> Outcome
+where
+    Y: AsRangedCoord<Value = f64>,
+    Y::CoordDescType: ValueFormatter<f64>,
+{
+    let (first, last) = ends(curve, |point| point.0).ok_or("a curve without a point")?;
+    let mut chart = ChartBuilder::on(area)
+        .caption(&curve.title, (FONT, 20))
+        .margin(14)
+        .x_label_area_size(46)
+        .y_label_area_size(76)
+        .build_cartesian_2d((first..last.max(first * 1.1)).log_scale(), ordinate)?;
+    chart
+        .configure_mesh()
+        .x_desc(curve.abscissa)
+        .y_desc(curve.ordinate)
+        .x_label_formatter(&|number| short(*number))
+        .y_label_formatter(&|number| short(*number))
+        .light_line_style(WHITE)
+        .label_style((FONT, 14))
+        .axis_desc_style((FONT, 15))
+        .draw()?;
+    for (number, (name, points)) in curve.series.iter().enumerate() {
+        let colour = Palette99::pick(number).to_rgba();
+        let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
+        chart.draw_series(line)?.label(name).legend(move |(x, y)| {
+            PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2))
+        });
+        chart.draw_series(points.iter().map(|point| Circle::new(*point, 3, colour.filled())))?;
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.85))
+        .border_style(BLACK.mix(0.3))
+        .label_font((FONT, 14))
+        .draw()?;
+    Ok(())
+}
+
+/// A number for an axis, with at most three digits: `20 k`, `1 M`.
+fn short(number: f64) -> String {
+    let (number, unit) = match number.abs() {
+        size if size >= 1e9 => (number / 1e9, " G"),
+        size if size >= 1e6 => (number / 1e6, " M"),
+        size if size >= 1e3 => (number / 1e3, " k"),
+        _ => (number, ""),
+    };
+    let rounded = (number * 1e3).round() / 1e3;
+    format!("{rounded}{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Reads a document with Python's XML parser; all its text, and how many lines and points.
+    fn parsed(svg: &str) -> String {
+        let program = "import sys, xml.etree.ElementTree as tree\n\
+                       root = tree.fromstring(sys.argv[1])\n\
+                       for element in root.iter():\n\
+                       \x20   print(element.tag.rsplit('}')[-1], (element.text or '').strip())\n";
+        let output = Command::new("python3").args(["-c", program, svg]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn sample(factor: f64) -> Curve {
+        let points = |step: f64| [10.0, 1e3, 1e6].map(|x: f64| (x, step * x.powf(factor))).to_vec();
+        Curve {
+            file: "sample",
+            title: "from <file> & force".to_owned(),
+            abscissa: "prefixes",
+            ordinate: "ms",
+            series: vec![("enforcer".to_owned(), points(1.0)), ("nft".to_owned(), points(2.0))],
+        }
+    }
+
+    #[test]
+    fn a_picture_has_its_title_axes_and_each_series() {
+        for factor in [0.1, 1.0] {
+            let elements = parsed(&svg(&sample(factor)).unwrap());
+            for text in
+                ["from <file> & force", "prefixes", "ms", "enforcer", "nft", "1 k", "100 k", "1 M"]
+            {
+                assert!(elements.contains(&format!("text {text}\n")), "{text}: {elements}");
+            }
+            assert_eq!(elements.matches("circle ").count(), 6, "{elements}");
+            // Two lines, and two in the legend.
+            assert!(elements.matches("polyline ").count() >= 4, "{elements}");
+        }
+    }
+
+    #[test]
+    fn a_picture_without_points_is_refused() {
+        let empty = Curve { series: Vec::new(), ..sample(1.0) };
+        assert!(svg(&empty).is_err());
+    }
+
+    #[test]
+    fn numbers_of_an_axis_are_short() {
+        let shown = [0.25, 10.0, 1e3, 2.5e4, 1e6].map(short);
+        assert_eq!(shown, ["0.25", "10", "1 k", "25 k", "1 M"]);
+    }
+}

@@ -55,7 +55,7 @@ mod programs {
     pub(crate) fn replay(ctx: XdpContext) -> u32 {
         next(&ctx);
         // SAFETY: the context is the one that the kernel passed.
-        let _ = unsafe { TARGET.tail_call(&ctx, 0) };
+        unsafe { TARGET.tail_call(&ctx, 0) };
         XDP_PASS
     }
 
@@ -63,7 +63,7 @@ mod programs {
     pub(crate) fn replay_linear(ctx: XdpContext) -> u32 {
         next(&ctx);
         // SAFETY: as above.
-        let _ = unsafe { TARGET_LINEAR.tail_call(&ctx, 0) };
+        unsafe { TARGET_LINEAR.tail_call(&ctx, 0) };
         XDP_PASS
     }
 
@@ -136,7 +136,7 @@ mod programs {
         let [a, b, c, d, e, f]: [u8; 6] = at(ctx, 6)?;
         let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
         // SAFETY: values are plain numbers that nobody changes.
-        let group = *unsafe { DEVICES.get(&mac) }?;
+        let group = *unsafe { DEVICES.get(mac) }?;
         let (value, protocol, port) = match u16::from_be(at(ctx, 12)?) {
             0x0800 => {
                 let header = usize::from(at::<u8>(ctx, 14)? & 0xf) * 4;
@@ -156,7 +156,7 @@ mod programs {
         } else {
             let key = u64::from(value) << 32 | u64::from(service);
             // SAFETY: as above.
-            protocol == TCP && unsafe { SERVICES.get(&key) }.is_some()
+            protocol == TCP && unsafe { SERVICES.get(key) }.is_some()
         };
         is.then_some((ctx.data_end() - ctx.data()) as u64)
     }

@@ -169,11 +169,20 @@ struct Row {
     theirs: Option<Theirs>,
 }
 
+impl Row {
+    /// The size, figures of ours, and one of theirs.
+    fn cells(&self, ours: &[f64], of: fn(&Theirs) -> f64) -> Vec<String> {
+        let cell = |figure: f64| format!("{figure:.1}");
+        let theirs = self.theirs.as_ref().map_or_else(|| "–".to_owned(), |nft| cell(of(nft)));
+        let ours = ours.iter().copied().map(cell);
+        [self.prefixes.to_string()].into_iter().chain(ours).chain([theirs]).collect()
+    }
+}
+
 fn times(report: &mut Report, rows: &[Row]) {
     let cells = |row: &Row| {
-        let ours = [row.ours.apply, row.ours.allow, row.ours.start].map(cell);
-        let theirs = row.theirs.as_ref().map_or_else(absent, |theirs| cell(theirs.load));
-        [vec![row.prefixes.to_string()], ours.to_vec(), vec![theirs]].concat()
+        let Ours { apply, allow, start, .. } = row.ours;
+        row.cells(&[apply, allow, start], |theirs| theirs.load)
     };
     let header = ["prefixes", "`enforcer apply`", "`enforcer allow`", "start", "`nft -f`"];
     let cells: Vec<_> = rows.iter().map(cells).collect();
@@ -195,9 +204,8 @@ fn times(report: &mut Report, rows: &[Row]) {
 fn memory(report: &mut Report, rows: &[Row]) {
     let cells = |row: &Row| {
         let Ours { image, charged, objects, started, resident, peak, .. } = row.ours;
-        let ours = [image, charged, objects, started, resident, peak].map(cell);
-        let theirs = row.theirs.as_ref().map_or_else(absent, |theirs| cell(theirs.slabs));
-        [vec![row.prefixes.to_string()], ours.to_vec(), vec![theirs]].concat()
+        let ours = [image, charged, objects, started, resident, peak];
+        row.cells(&ours, |theirs| theirs.slabs)
     };
     let header = [
         "prefixes",
@@ -246,12 +254,4 @@ fn targets(report: &mut Report, rows: &[Row]) {
 fn series(name: &str, rows: &[Row], of: fn(&Row) -> Option<f64>) -> Series {
     let points = rows.iter().filter_map(|row| Some((row.prefixes as f64, of(row)?)));
     (name.to_owned(), points.collect())
-}
-
-fn cell(figure: f64) -> String {
-    format!("{figure:.1}")
-}
-
-fn absent() -> String {
-    "–".to_owned()
 }

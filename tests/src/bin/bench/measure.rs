@@ -27,9 +27,12 @@ pub(crate) fn timed(command: &mut Command) -> (f64, String) {
 pub(crate) struct Spread {
     /// As many are more as are less.
     pub(crate) median: f64,
-    least: f64,
-    most_of: f64,
-    most: f64,
+    /// None is less.
+    pub(crate) least: f64,
+    /// 90 % do not exceed it.
+    pub(crate) most_of: f64,
+    /// None is more.
+    pub(crate) most: f64,
 }
 
 impl Spread {
@@ -37,7 +40,8 @@ impl Spread {
     pub(crate) fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_unstable_by(f64::total_cmp);
         let at = |part: usize| figures[(figures.len() - 1) * part / 100];
-        Self { median: at(50), least: at(0), most_of: at(90), most: at(100) }
+        let median = figures[figures.len() / 2];
+        Self { median, least: at(0), most_of: at(90), most: at(100) }
     }
 
     /// Median, least, the one that 90 % do not exceed, most.

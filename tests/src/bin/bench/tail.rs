@@ -18,7 +18,10 @@ use tests::{
     },
 };
 
-use crate::report::{Bound, Report};
+use crate::{
+    measure::Spread,
+    report::{Bound, Report},
+};
 
 /// Terminals that follow; the last one is stopped.
 const TAILS: usize = 10;
@@ -91,9 +94,8 @@ fn batches(from: &str) -> Vec<Vec<Vec<u8>>> {
 }
 
 /// The median, and a row with it.
-fn row(what: &str, mut rates: Vec<f64>) -> (f64, Vec<String>) {
-    rates.sort_unstable_by(f64::total_cmp);
-    let median = rates[rates.len() / 2];
-    let figures = [median, rates[0], rates[rates.len() - 1]].map(|rate| format!("{rate:.0}"));
+fn row(what: &str, rates: Vec<f64>) -> (f64, Vec<String>) {
+    let Spread { median, least, most, .. } = Spread::of(rates);
+    let figures = [median, least, most].map(|rate| format!("{rate:.0}"));
     (median, [vec![what.to_owned()], figures.to_vec()].concat())
 }

@@ -13,7 +13,10 @@ use std::os::fd::OwnedFd;
 use tests::harness::{Netns, bpf, cpu, live::Generator, programs::settle, topology};
 
 use self::policy::{Frame, Policy};
-use crate::report::{Bound, Report};
+use crate::{
+    measure::Spread,
+    report::{Bound, Report},
+};
 
 /// Times that each is measured, in turn.
 const ROUNDS: usize = 11;
@@ -164,21 +167,20 @@ fn print(report: &mut Report, pairs: &[(usize, usize)], found: &[Found]) {
     let row = |(&(load, receiver), found): (&(usize, usize), &Found)| {
         // What drops everything ends as the program that drops, all others as the one that passes.
         let empty = if LOADS[load].2 == 0.0 { at(BY_DESTINATION, DROP) } else { at(0, PASS) };
-        let mut times = found.times.clone();
-        let middle = median(&mut times);
+        let Spread { median, least, most, .. } = Spread::of(found.times.clone());
         let above = match receiver {
             ENFORCER | XDP_FILTER | NFTABLES if LOADS[load].2 != 0.5 => {
-                format!("{:+.1}", times[0] - least(empty))
+                format!("{:+.1}", least - Spread::of(empty.times.clone()).least)
             }
             _ => String::new(),
         };
         let lost = 1.0 - found.arrived.iter().sum::<f64>() / found.arrived.len() as f64;
         vec![
             format!("{}: {}", LOADS[load].0, RECEIVERS[receiver].0),
-            format!("{:.1}", times[0]),
-            format!("{middle:.1}"),
-            format!("{:.0} %", (times[times.len() - 1] - times[0]) / middle * 100.0),
-            format!("{:.2}", 1e3 / middle),
+            format!("{least:.1}"),
+            format!("{median:.1}"),
+            format!("{:.0} %", (most - least) / median * 100.0),
+            format!("{:.2}", 1e3 / median),
             above,
             format!("{:.1} %", lost * 100.0),
         ]
@@ -206,17 +208,7 @@ fn print(report: &mut Report, pairs: &[(usize, usize)], found: &[Found]) {
     ] {
         let what = format!("frames a second over a native veth, all dropped, against {name}");
         let rounds = at(BY_DESTINATION, against).times.iter().zip(&enforcer.times);
-        let mut ratios: Vec<f64> = rounds.map(|(other, own)| other / own).collect();
-        report.target(&what, median(&mut ratios), Bound::AtLeast(bound), " ×");
+        let ratios = Spread::of(rounds.map(|(other, own)| other / own).collect());
+        report.target(&what, ratios.median, Bound::AtLeast(bound), " ×");
     }
-}
-
-fn least(found: &Found) -> f64 {
-    found.times.iter().copied().fold(f64::INFINITY, f64::min)
-}
-
-/// The middle one; sorts them.
-fn median(figures: &mut [f64]) -> f64 {
-    figures.sort_unstable_by(f64::total_cmp);
-    figures[figures.len() / 2]
 }

@@ -7,7 +7,6 @@ use aya::{
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
     util::nr_cpus,
 };
-use tests::harness::mount_bpffs;
 
 use super::world::{DEVICES, FEW, FRAME, SEVERAL, SINGLE, World, has_several, mac};
 
@@ -28,15 +27,12 @@ pub(crate) enum Kind {
 
 impl Yardstick {
     /// Loads them; the table has a power of two of frames, the plain program this world.
-    pub(crate) fn load(frames: &[Vec<u8>], world: Option<&World>) -> Self {
+    pub(crate) fn load(frames: &[Vec<u8>], world: &World) -> Self {
         let file = std::env::var_os("ENFORCER_YARDSTICK").expect("cargo xtask bench says where");
         let count = frames.len() as u32;
         assert!(count.is_power_of_two());
-        let prefixes = world.map_or(1, |world| world.groups.iter().map(Vec::len).sum::<usize>());
-        let (v4, v6) = match world {
-            Some(world) if world.v6 => (1, prefixes as u32),
-            _ => (prefixes as u32, 1),
-        };
+        let prefixes = world.groups.iter().map(Vec::len).sum::<usize>() as u32;
+        let (v4, v6) = if world.v6 { (1, prefixes) } else { (prefixes, 1) };
         let mask = count - 1;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries("FRAMES", count)
@@ -57,9 +53,7 @@ impl Yardstick {
         for name in ["replay", "replay_linear", "empty", "empty_linear", "plain"] {
             this.program(name).load().expect(name);
         }
-        if let Some(world) = world {
-            this.fill(world);
-        }
+        this.fill(world);
         this
     }
 
@@ -149,11 +143,10 @@ pub(crate) struct XdpFilter {
 const SOURCE: u64 = 1;
 
 impl XdpFilter {
-    /// Loads one of Debian's; `None` where xdp-tools are not installed. `listed` are the frames whose
-    /// sources it has entries for.
+    /// Loads one of Debian's, with entries for [`FEW`] devices from the `first` on; `None` where
+    /// xdp-tools are not installed.
     pub(crate) fn load(name: &str, first: u32) -> Option<Self> {
         let file = glob(&format!("{name}.o"))?;
-        mount_bpffs();
         let pins = PathBuf::from(format!("/sys/fs/bpf/enforcer-{name}-{}", std::process::id()));
         fs::create_dir(&pins).expect("a directory for pins");
         let ebpf = EbpfLoader::new().default_map_pin_directory(&pins).load_file(file);

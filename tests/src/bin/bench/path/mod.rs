@@ -17,10 +17,14 @@ use self::{
     candidates::{Kind, XdpFilter, Yardstick},
     world::{DEVICES, FEW, World},
 };
-use crate::report::{Bound, Curve, Report, Series};
+use crate::{
+    MILLION,
+    measure::Spread,
+    report::{Bound, Curve, Report, Series},
+};
 
 /// Prefixes in a policy.
-const SIZES: [usize; 5] = [10, 1_000, 10_000, 100_000, 1_000_000];
+const SIZES: [usize; 5] = [10, 1_000, 10_000, 100_000, MILLION];
 /// Rounds in which each program runs once.
 const ROUNDS: usize = 15;
 /// What xdp-filter's names are: all features, and MAC addresses alone.
@@ -85,11 +89,6 @@ impl Candidate {
     fn new(name: &'static str, kind: Kind, program: ProgramFd) -> Self {
         Self { name, kind, program, rounds: Vec::new() }
     }
-
-    fn at(&mut self, percent: usize) -> f64 {
-        self.rounds.sort_unstable_by(f64::total_cmp);
-        self.rounds[(self.rounds.len() - 1) * percent / 100]
-    }
 }
 
 /// A figure: family, size, flows, program, nanoseconds above an empty program.
@@ -136,7 +135,7 @@ fn measure(
     (size, flows): (usize, Flows),
     points: &mut Vec<Point>,
 ) {
-    let mut yardstick = Yardstick::load(&flows.frames(world), Some(world));
+    let mut yardstick = Yardstick::load(&flows.frames(world), world);
     let ours = dataplane.dispatcher().unwrap().fd().unwrap().try_clone().unwrap();
     let mut candidates = vec![
         Candidate::new("empty", Kind::Fragments, yardstick.descriptor("empty")),
@@ -164,14 +163,15 @@ fn measure(
             }
         }
     }
-    let empty: Vec<f64> = candidates.iter_mut().take(2).map(|empty| empty.at(0)).collect();
-    for candidate in &mut candidates[2..] {
+    let spread = |candidate: &Candidate| Spread::of(candidate.rounds.clone());
+    let empty = [&candidates[0], &candidates[1]].map(|empty| spread(empty).least);
+    for candidate in &candidates[2..] {
         let empty = empty[usize::from(candidate.kind == Kind::Linear)];
-        let [least, median, high] = [0, 50, 90].map(|percent| candidate.at(percent));
+        let Spread { least, median, most_of: high, .. } = spread(candidate);
         let net = least - empty;
         println!(
             "{} {size:>9} {:<30} {:<16} net {net:>5.0}, gross {least:>5.0}, median {median:>5.0}, 90 % {high:>5.0}",
-            if world.v6 { "IPv6" } else { "IPv4" },
+            family(world.v6),
             flows.name(),
             candidate.name,
         );
@@ -201,6 +201,10 @@ fn find(points: &[Point], v6: bool, size: usize, flows: Flows, program: &str) ->
     points.iter().find(is).map(|point| point.net)
 }
 
+fn family(v6: bool) -> &'static str {
+    if v6 { "IPv6" } else { "IPv4" }
+}
+
 const PROGRAMS: [&str; 4] = ["enforcer", "hash + LPM", XDP_FILTERS[0].0, XDP_FILTERS[1].0];
 
 fn tables(report: &mut Report, points: &[Point], sizes: &[usize]) {
@@ -216,7 +220,7 @@ fn tables(report: &mut Report, points: &[Point], sizes: &[usize]) {
                 rows.push(row);
             }
         }
-        let family = if v6 { "IPv6" } else { "IPv4" };
+        let family = family(v6);
         let title = format!("{family}: nanoseconds a frame above an empty program");
         let header: Vec<&str> = ["flows", "prefixes"].into_iter().chain(PROGRAMS).collect();
         report.table(&title, &header, &rows);
@@ -224,9 +228,8 @@ fn tables(report: &mut Report, points: &[Point], sizes: &[usize]) {
 }
 
 fn targets(report: &mut Report, points: &[Point]) {
-    const MILLION: usize = 1_000_000;
     for v6 in [false, true] {
-        let family = if v6 { "IPv6" } else { "IPv4" };
+        let family = family(v6);
         let mut ratio = |what: &str, (size, flows), other: (usize, &str), bound| {
             let ours = find(points, v6, size, flows, "enforcer");
             let theirs = find(points, v6, other.0, flows, other.1);
@@ -260,7 +263,7 @@ fn curves(report: &mut Report, points: &[Point], sizes: &[usize]) {
         };
         report.curve(Curve {
             file,
-            title: format!("{}, {}", if v6 { "IPv6" } else { "IPv4" }, flows.name()),
+            title: format!("{}, {}", family(v6), flows.name()),
             abscissa: "prefixes",
             ordinate: "ns a frame above an empty program",
             series: PROGRAMS.iter().filter_map(line).collect(),

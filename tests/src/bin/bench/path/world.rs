@@ -10,7 +10,7 @@ use std::{
 
 use enforcer::{
     image::Image,
-    policy::{Severity, compile, read},
+    policy::{Mac, Severity, compile, read},
 };
 use tests::{
     frames::{Ethernet, Tcp, V4, V6, ether_type},
@@ -78,12 +78,8 @@ impl World {
     pub(crate) fn image(&self) -> Image {
         let mut members = vec![String::new(); self.groups.len()];
         for device in 0..DEVICES {
-            let [a, b, c, d, e, f] = mac(device);
             // A `String` takes everything.
-            let _ = write!(
-                members[self.group(device)],
-                "\"{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}\","
-            );
+            let _ = write!(members[self.group(device)], "\"{}\",", Mac(mac(device)));
         }
         let (mut text, mut sets) = (String::from("schema = 1\n[sets]\n"), HashMap::new());
         for (number, prefixes) in self.groups.iter().enumerate() {
@@ -131,16 +127,14 @@ impl World {
         let (address, length) = prefixes[index];
         let bits = if self.v6 { 128 } else { 32 };
         let hosts = if length == 0 { u128::MAX } else { (1 << (bits - length)) - 1 };
-        let wide = u128::from(random.next()) << 64 | u128::from(random.next());
+        let wide = wide(random);
         let port = if has_several(index) { random.pick(&SEVERAL) } else { SINGLE };
         self.segment(device, address | wide & hosts, port)
     }
 
     /// A frame of a device to somewhere else, most probably.
     pub(crate) fn stray(&self, device: u32, random: &mut Random) -> Vec<u8> {
-        let wide = u128::from(random.next()) << 64 | u128::from(random.next());
-        let address =
-            if self.v6 { 0x2 << 124 | wide >> 4 } else { 0x0100_0000 + wide % 0xdd00_0000 };
+        let address = anywhere(self.v6, random);
         // 127.0.0.0/8 is refused before any rule is looked at.
         let address = if !self.v6 && address >> 24 == 127 { address + (1 << 24) } else { address };
         self.segment(device, address, SINGLE)
@@ -186,12 +180,18 @@ fn lists(v6: bool, count: usize, random: &mut Random) -> Vec<Prefix> {
 
 /// A random prefix of a length.
 fn shaped(v6: bool, length: u32, random: &mut Random) -> Prefix {
-    let wide = u128::from(random.next()) << 64 | u128::from(random.next());
-    let (bits, address) = match v6 {
-        true => (128, 0x2 << 124 | wide >> 4),
-        false => (32, 0x0100_0000 + wide % 0xdd00_0000),
-    };
+    let (bits, address) = (if v6 { 128 } else { 32 }, anywhere(v6, random));
     (if length == 0 { 0 } else { address >> (bits - length) << (bits - length) }, length)
+}
+
+/// A random unicast address, of IPv4 one of 1.0.0.0 to 221.255.255.255.
+fn anywhere(v6: bool, random: &mut Random) -> u128 {
+    let wide = wide(random);
+    if v6 { 0x2 << 124 | wide >> 4 } else { 0x0100_0000 + wide % 0xdd00_0000 }
+}
+
+fn wide(random: &mut Random) -> u128 {
+    u128::from(random.next()) << 64 | u128::from(random.next())
 }
 
 fn real(v6: bool) -> Vec<Prefix> {

@@ -7,8 +7,8 @@ use tests::harness::{
     wait_until,
 };
 
-use super::{median, policy::Policy};
-use crate::report::Report;
+use super::policy::Policy;
+use crate::{measure::Spread, report::Report};
 
 /// Times that each gateway is measured, in turn.
 const ROUNDS: usize = 7;
@@ -67,9 +67,9 @@ fn percentiles(ended: &Finished) -> [f64; 4] {
 
 fn row(name: &str, found: &[[f64; 4]]) -> Vec<String> {
     let cell = |column: usize| {
-        let mut figures: Vec<f64> = found.iter().map(|round| round[column]).collect();
-        let middle = median(&mut figures);
-        format!("{middle:.1} ({:.1}–{:.1})", figures[0], figures[figures.len() - 1])
+        let Spread { median, least, most, .. } =
+            Spread::of(found.iter().map(|round| round[column]).collect());
+        format!("{median:.1} ({least:.1}–{most:.1})")
     };
     [name.to_owned()].into_iter().chain((0..PERCENTILES.len()).map(cell)).collect()
 }

@@ -18,6 +18,9 @@ pub(crate) const NIGHTLY: &str = "nightly-2026-05-20";
 /// CPU v3 (32-bit jumps and ALU) is what kernels verify since 5.1.
 const FLAGS: [&str; 4] =
     ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3", "--cfg=enforcer_bpf"];
+/// Words of a frame are read as words and not byte by byte, which the verifier lets pass where the
+/// processor does; LLVM 22 and later can.
+const MISALIGNED: &str = "-Clink-arg=--cpu-features=+allows-misaligned-mem-access";
 
 /// What can be done with the kernel program.
 #[derive(Subcommand)]
@@ -89,7 +92,8 @@ impl Compiler {
     fn command(&self, program: &Path, linker: &Path) -> Process {
         let mut command = sh::clean(program);
         let mut flags = OsString::from(format!("-Clinker={}", linker.display()));
-        for flag in FLAGS {
+        let misaligned = self.llvm().is_ok_and(|version| version >= 22).then_some(MISALIGNED);
+        for flag in FLAGS.into_iter().chain(misaligned) {
             flags.push("\x1f");
             flags.push(flag);
         }

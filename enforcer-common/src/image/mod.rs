@@ -27,7 +27,7 @@ pub mod walk;
 
 pub use walk::{
     bucket_hashes, declares_vlan, destination_v6, group_entry, index_64, live_v4, live_v6,
-    look_up_32, look_up_64, look_up_128, look_up_exact, look_up_top,
+    look_up_32, look_up_64, look_up_128, look_up_exact, look_up_top, look_up_usual,
 };
 
 /// 64 bytes, one cache line: the unit of a policy image. Eight 64-bit numbers in host order.

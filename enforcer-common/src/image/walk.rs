@@ -156,7 +156,31 @@ pub const fn bucket_hashes(key: u64) -> (u32, u32) {
     ((mixed >> 40) as u32, (mixed >> 16) as u32)
 }
 
+/// Looks a 48-bit key up in a small table, where it is nearly always the same one: its value.
+#[inline(always)]
+pub fn look_up_usual<L: Lines + ?Sized>(
+    lines: &L,
+    first: u32,
+    mask: u32,
+    key: u64,
+) -> Result<Option<u16>, Corrupt> {
+    let (one, two) = bucket_hashes(key);
+    let line = fetch(lines, first.wrapping_add(one & mask))?;
+    let mut slot = 0;
+    while slot < 8 {
+        let entry = line.0.get(slot).copied().unwrap_or(0);
+        if entry >> 16 == key {
+            return Ok((entry != 0).then_some(entry as u16));
+        }
+        slot += 1;
+    }
+    let (entry, _) = in_bucket(fetch(lines, first.wrapping_add(two & mask))?, key);
+    Ok((entry != 0).then_some(entry as u16))
+}
+
 /// Looks a 48-bit key up in a table: its value and slot number.
+///
+/// A key is in its second line only if its first one is full.
 #[inline(always)]
 pub fn look_up_exact<L: Lines + ?Sized>(
     lines: &L,
@@ -165,30 +189,38 @@ pub fn look_up_exact<L: Lines + ?Sized>(
     key: u64,
 ) -> Result<Option<(u16, u32)>, Corrupt> {
     let (one, two) = bucket_hashes(key);
-    if let Some(found) = in_bucket(lines, first, one & mask, key)? {
-        return Ok(Some(found));
+    let mut bucket = one & mask;
+    let mut line = fetch(lines, first.wrapping_add(bucket))?;
+    let mut found = in_bucket(line, key);
+    let [.., last] = line.0;
+    if found.0 == 0 && last != 0 {
+        bucket = two & mask;
+        line = fetch(lines, first.wrapping_add(bucket))?;
+        found = in_bucket(line, key);
     }
-    in_bucket(lines, first, two & mask, key)
+    let (entry, slot) = found;
+    // An empty entry is 0: the all-zero key is not in any table.
+    Ok((entry != 0).then_some((entry as u16, bucket * 8 + slot)))
 }
 
+/// The entry of a key and its place; 0 if there is none.
+///
+/// Without branches: which entry it is cannot be foreseen, and is one path to the verifier.
 #[inline(always)]
-fn in_bucket<L: Lines + ?Sized>(
-    lines: &L,
-    first: u32,
-    bucket: u32,
-    key: u64,
-) -> Result<Option<(u16, u32)>, Corrupt> {
-    let line = fetch(lines, first.wrapping_add(bucket))?;
-    let mut slot = 0u32;
+fn in_bucket(line: &Line, key: u64) -> (u64, u32) {
+    let key = opaque(key);
+    let (mut found, mut place) = (0, 0);
+    let mut slot = 0;
     while slot < 8 {
         let entry = line.0.get(slot as usize).copied().unwrap_or(0);
-        // An empty entry is 0: the all-zero key is not in any table.
-        if entry >> 16 == key && entry != 0 {
-            return Ok(Some((entry as u16, bucket * 8 + slot)));
-        }
+        let differs = entry >> 16 ^ key;
+        // All ones where it does not: a key has 48 bits.
+        let is = (differs.wrapping_sub(1) as i64 >> 63) as u64;
+        found |= entry & is;
+        place |= slot & is as u32;
         slot += 1;
     }
-    Ok(None)
+    (found, place)
 }
 
 /// Looks a 32-bit key up in the tree whose [`top`] is line `number`.

@@ -280,7 +280,8 @@ fn fill_table(entries: &[(u64, u16)], buckets: usize) -> Option<Vec<Line>> {
             let (one, two) = bucket_hashes(homeless >> 16);
             let (one, two) = ((one & mask) as usize, (two & mask) as usize);
             let target = match bucket {
-                None if free(&lines, one) >= free(&lines, two) => one,
+                // The second line is for what the first has no room for: most frames read one.
+                None if free(&lines, one) > 0 => one,
                 None => two,
                 Some(last) if last == one => two,
                 Some(_) => one,

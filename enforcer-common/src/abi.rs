@@ -36,6 +36,8 @@ pub mod map {
     pub const IMAGE: &str = "IMAGE";
     /// Per-CPU array of [`super::RuleCounter`], by rule, of one generation.
     pub const RULES: &str = "RULES";
+    /// Array of lines: what each CPU remembers by one generation, see [`crate::decide::recall`].
+    pub const REMEMBERED: &str = "REMEMBERED";
 
     /// What the programs say about themselves: aya-log-ebpf gives it its name and size.
     pub const LOGS: &str = "AYA_LOGS";
@@ -49,6 +51,9 @@ pub mod map {
 pub const LAYOUT: &str = "LAYOUT";
 /// Name of the read-only constant that holds the generation's number.
 pub const GENERATION: &str = "GENERATION";
+
+/// Name of the read-only constant that says whether flows are remembered.
+pub const REMEMBERS: &str = "REMEMBERS";
 
 /// Size of [`map::LOGS`] in bytes, as aya-log-ebpf 0.2 has it.
 pub const LOG_BYTES: u32 = 128 << 10;

@@ -54,6 +54,43 @@ impl<'a> Packet<'a> {
             memory: PhantomData,
         }
     }
+
+    /// Bytes that lie in one piece from its start on.
+    #[inline(always)]
+    pub fn linear(&self) -> usize {
+        (self.end as usize).wrapping_sub(self.start as usize)
+    }
+
+    /// Its first `N` bytes, if they are there: one check for many readings.
+    #[inline(always)]
+    pub fn first<const N: usize>(&self) -> Option<First<'a, N>> {
+        if self.start.wrapping_add(N) > self.end {
+            return None;
+        }
+        Some(First { start: self.start, memory: PhantomData })
+    }
+}
+
+/// The first `N` bytes of a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct First<'a, const N: usize> {
+    start: *const u8,
+    memory: PhantomData<&'a [u8]>,
+}
+
+impl<const N: usize> First<'_, N> {
+    /// The bytes from `8 * INDEX` on as a number, the first one lowest.
+    ///
+    /// Whole words of a frame that begins on one: what a processor has just written word by word
+    /// cannot be read across two of them before both are in its cache.
+    #[inline(always)]
+    pub fn word<const INDEX: usize>(&self) -> u64 {
+        const { assert!(INDEX * 8 + 8 <= N) };
+        let word = self.start.wrapping_add(INDEX * 8).cast::<[u8; 8]>();
+        // SAFETY: the word lies in the first `N` bytes of the frame, which are there; `[u8; 8]` needs no
+        // alignment.
+        u64::from_le_bytes(unsafe { word.read_unaligned() })
+    }
 }
 
 impl Frame for Packet<'_> {

@@ -21,6 +21,8 @@ mod probe;
 #[cfg(target_arch = "bpf")]
 mod record;
 #[cfg(target_arch = "bpf")]
+mod remembered;
+#[cfg(target_arch = "bpf")]
 mod scattered;
 
 #[cfg(target_arch = "bpf")]
@@ -36,7 +38,7 @@ mod programs {
     use enforcer_common::reason::{Reason, Verdict};
 
     use crate::maps::{CASE, CONTROL, GENERATIONS, Maps, boot_time};
-    use crate::{probe, record, scattered};
+    use crate::{probe, record, remembered, scattered};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]
@@ -52,17 +54,27 @@ mod programs {
 
     /// A generation: judges frames.
     #[xdp(frags)]
+    #[inline(always)]
     pub(crate) fn classify(ctx: XdpContext) -> u32 {
-        // SAFETY: the helper takes the context that the kernel passed.
-        let length = unsafe { bpf_xdp_get_buff_len(ctx.ctx) } as u32;
-        judge::<true>(&ctx, length)
+        judge::<true>(&ctx)
     }
 
     /// [`classify`] for kernels without fragments.
     #[xdp]
+    #[inline(always)]
     pub(crate) fn classify_linear(ctx: XdpContext) -> u32 {
-        let length = ctx.data_end().wrapping_sub(ctx.data()) as u32;
-        judge::<false>(&ctx, length)
+        judge::<false>(&ctx)
+    }
+
+    /// Bytes of the whole frame.
+    #[inline(always)]
+    fn length<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
+        if FRAGMENTS {
+            // SAFETY: the helper takes the context that the kernel passed.
+            unsafe { bpf_xdp_get_buff_len(ctx.ctx) as u32 }
+        } else {
+            ctx.data_end().wrapping_sub(ctx.data()) as u32
+        }
     }
 
     #[inline(always)]
@@ -99,7 +111,19 @@ mod programs {
     }
 
     #[inline(always)]
-    fn judge<const FRAGMENTS: bool>(ctx: &XdpContext, length: u32) -> u32 {
+    fn judge<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
+        if remembered::passes(ctx) {
+            return xdp_action::XDP_PASS;
+        }
+        anew::<FRAGMENTS>(ctx)
+    }
+
+    /// Judges a frame by the policy.
+    ///
+    /// Not inlined: what was learnt of the frame before is forgotten, so that the verifier walks this once.
+    #[inline(never)]
+    fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
+        let length = length::<FRAGMENTS>(ctx);
         // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
         let packet =
             unsafe { Packet::new(ctx.data() as *const u8, ctx.data_end() as *const u8, length) };
@@ -118,6 +142,7 @@ mod programs {
             decide::read(&packet, case);
         }
         decide::judge(&Maps, case);
+        remembered::keep(ctx, case);
         if !probe::answer(ctx, &case.decision) {
             record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
         }

@@ -4,13 +4,19 @@ use aya_ebpf::programs::XdpContext;
 use enforcer_common::abi::{PROBE_BYTES, PROBE_MAGIC};
 use enforcer_common::decide::Decision;
 
+/// Whether a frame has as much metadata as a probe.
+#[inline(always)]
+pub(crate) fn may_be(ctx: &XdpContext) -> bool {
+    ctx.metadata() + PROBE_BYTES <= ctx.metadata_end()
+}
+
 /// Writes the decision over a probe's metadata; `false` when the frame is no probe.
 #[inline(always)]
 pub(crate) fn answer(ctx: &XdpContext, decision: &Decision) -> bool {
-    let metadata = ctx.metadata();
-    if metadata + PROBE_BYTES > ctx.metadata_end() {
+    if !may_be(ctx) {
         return false;
     }
+    let metadata = ctx.metadata();
     let magic = metadata as *mut u64;
     // SAFETY: `PROBE_BYTES` of metadata lie in front of the frame.
     if unsafe { magic.read_unaligned() } != PROBE_MAGIC {

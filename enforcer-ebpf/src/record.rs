@@ -5,11 +5,10 @@ use enforcer_common::abi::{self, Budget, ReasonCounter};
 use enforcer_common::decide::Decision;
 use enforcer_common::event::{self, Record, Untold};
 use enforcer_common::flow::Flow;
-use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::{Reason, Verdict};
 
 use crate::frame;
-use crate::maps::{BUDGETS, EVENTS, REASONS, RULES, SEEN, boot_time, generation};
+use crate::maps::{BUDGETS, EVENTS, REASONS, RULES, SEEN, boot_time, generation, tick_time};
 
 /// `BPF_RB_NO_WAKEUP`.
 const NO_WAKEUP: u64 = 1;
@@ -21,7 +20,12 @@ const AVAILABLE: u64 = 0;
 /// Counts a frame of `bytes` bytes and returns its reason's counters.
 #[inline(always)]
 pub(crate) fn count(reason: Reason, bytes: u32) -> Option<&'static mut ReasonCounter> {
-    let counter = REASONS.get_ptr_mut(u32::from(reason.number()))?;
+    count_number(reason.number(), bytes)
+}
+
+#[inline(always)]
+fn count_number(reason: u8, bytes: u32) -> Option<&'static mut ReasonCounter> {
+    let counter = REASONS.get_ptr_mut(u32::from(reason))?;
     // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile.
     let counter = unsafe { &mut *counter };
     counter.frames += 1;
@@ -35,17 +39,28 @@ pub(crate) fn is_time(counter: u64) -> bool {
     counter & counter.wrapping_sub(1) == 0
 }
 
+/// Counts a frame at the rule that decided; no rule, no counter.
+#[inline(always)]
+fn count_rule(rule: u32, bytes: u32) {
+    if let Some(counter) = RULES.get_ptr_mut(rule) {
+        // SAFETY: as in `count_number`.
+        let counter = unsafe { &mut *counter };
+        counter.frames += 1;
+        counter.bytes += u64::from(bytes);
+    }
+}
+
+/// Counts a frame that passes by a rule, if it is one, for the reason of this number.
+#[inline(always)]
+pub(crate) fn pass(rule: u32, reason: u8, bytes: u32) {
+    count_rule(rule, bytes);
+    count_number(reason, bytes);
+}
+
 /// Counts a judged frame and, if it is a drop, reports it within its device's budget.
 #[inline(always)]
 pub(crate) fn record<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decision) {
-    if decision.rule != NO_RULE
-        && let Some(counter) = RULES.get_ptr_mut(decision.rule)
-    {
-        // SAFETY: as in `count`.
-        let counter = unsafe { &mut *counter };
-        counter.frames += 1;
-        counter.bytes += u64::from(flow.length);
-    }
+    count_rule(decision.rule, flow.length);
     let Some(counter) = count(decision.reason, flow.length) else {
         return;
     };
@@ -72,20 +87,20 @@ enum Told {
 #[inline(always)]
 fn report<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decision) -> Told {
     let digest = event::digest(flow, decision);
-    let time = boot_time();
+    let time = tick_time();
     let holder = event::holder(flow.source_mac, decision.verdict);
     let Some(seen) = SEEN.get_ptr_mut(digest as u32 & (abi::SEEN - 1)) else {
         return Told::Suppressed;
     };
     let Some(budget) = budget(holder, time) else { return Told::Suppressed };
-    // SAFETY: as in `count`.
+    // SAFETY: as in `count_number`.
     let seen = unsafe { &mut *seen };
     let slot = usize::from(decision.reason.number().wrapping_sub(Reason::FIRST_REFUSAL));
     let told = if !event::may_tell(budget, seen, digest, time) {
         Told::Suppressed
     } else if let Some(mut entry) = EVENTS.reserve::<Record>(0) {
         let untold = event::tell(budget, seen, digest, time);
-        write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), time, flow, decision, untold);
+        write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), flow, decision, untold);
         let full = EVENTS.query(AVAILABLE) >= abi::WAKE_BYTES;
         entry.submit(if full { FORCE_WAKEUP } else { NO_WAKEUP });
         Told::Yes
@@ -105,12 +120,12 @@ fn report<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decis
 /// The entry of a holder: its own, or the one of all whose own is taken.
 #[inline(always)]
 fn budget(holder: u64, time: u64) -> Option<&'static mut Budget> {
-    // SAFETY: as in `count`.
+    // SAFETY: as in `count_number`.
     let own = unsafe { &mut *BUDGETS.get_ptr_mut(event::slot(holder))? };
     if event::hold(own, holder, time) {
         return Some(own);
     }
-    // SAFETY: as in `count`.
+    // SAFETY: as in `count_number`.
     let others = unsafe { &mut *BUDGETS.get_ptr_mut(abi::OTHERS)? };
     others.holder = event::NOBODY;
     Some(others)
@@ -121,14 +136,13 @@ fn budget(holder: u64, time: u64) -> Option<&'static mut Budget> {
 fn write<const FRAGMENTS: bool>(
     ctx: &XdpContext,
     record: *mut Record,
-    time: u64,
     flow: &Flow,
     decision: &Decision,
     untold: Untold,
 ) {
     // SAFETY: `record` is one entry of the ring, which nobody else sees yet.
     unsafe {
-        (&raw mut (*record).time).write(time);
+        (&raw mut (*record).time).write(boot_time());
         (&raw mut (*record).flow).write(*flow);
         (&raw mut (*record).decision).write(*decision);
         (&raw mut (*record).generation).write(generation());

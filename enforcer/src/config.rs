@@ -44,6 +44,8 @@ pub struct Settings {
     pub backstop: Backstop,
     /// Whether the kernel programs write what is rare and wrong into the log.
     pub kernel_log: bool,
+    /// Whether the kernel programs remember flows that pass.
+    pub flow_cache: bool,
     /// Where Prometheus may scrape; `None`: on the control socket alone.
     pub metrics: Option<SocketAddr>,
     /// Where events go, beside those who follow them.
@@ -65,6 +67,7 @@ impl Default for Settings {
             audit_required: false,
             backstop: Backstop::Auto,
             kernel_log: false,
+            flow_cache: true,
             metrics: None,
             sinks: Vec::new(),
         }
@@ -157,6 +160,7 @@ struct Document {
     operator_group: Option<String>,
     audit_required: Option<bool>,
     kernel_log: Option<bool>,
+    flow_cache: Option<bool>,
     backstop: Option<Backstop>,
     #[serde(default)]
     metrics: Metrics,
@@ -209,6 +213,7 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
         operator_group: document.operator_group,
         audit_required: document.audit_required.unwrap_or_default(),
         kernel_log: document.kernel_log.unwrap_or_default(),
+        flow_cache: document.flow_cache.unwrap_or(defaults.flow_cache),
         backstop: document.backstop.unwrap_or_default(),
         metrics: metrics.transpose()?,
     })
@@ -265,6 +270,7 @@ mod tests {
             operator_group = "netops"
             audit_required = true
             kernel_log = true
+            flow_cache = false
             backstop = "required"
             [metrics]
             listen = "[::1]:9750"
@@ -282,6 +288,7 @@ mod tests {
             operator_group: Some("netops".into()),
             audit_required: true,
             kernel_log: true,
+            flow_cache: false,
             backstop: Backstop::Required,
             metrics: Some("[::1]:9750".parse().unwrap()),
             sinks: Vec::new(),

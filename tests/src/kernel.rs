@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use aya::programs::{TestRun as _, TestRunOptions};
 use aya::util::KernelVersion;
 use enforcer::dataplane::Dataplane;
+use enforcer::dataplane::generation::Options;
 use enforcer::dataplane::pins::Pins;
 use enforcer::image::Image;
 use enforcer_common::abi::ReasonCounter;
@@ -56,18 +57,18 @@ impl Bench {
     /// Puts an image in force under a directory named after the test.
     #[track_caller]
     pub(crate) fn open(test: &str, image: &Image) -> Self {
-        Self::with(test, image, false)
+        Self::with(test, image, Options::default())
     }
 
-    /// [`Bench::open`] with programs that speak, or silent ones.
+    /// [`Bench::open`] with programs of these options.
     #[track_caller]
-    pub(crate) fn with(test: &str, image: &Image, talks: bool) -> Self {
+    pub(crate) fn with(test: &str, image: &Image, options: Options) -> Self {
         let pins = pins(test);
         let root = pins.dir().parent().unwrap().to_owned();
         // First the value that cleans up, then what may panic.
         let mut bench = Self { dataplane: None, root };
         bench.dataplane =
-            Some(Dataplane::open(pins, image, talks).unwrap_or_else(|e| panic!("{e:#?}")));
+            Some(Dataplane::open(pins, image, options).unwrap_or_else(|e| panic!("{e:#?}")));
         bench
     }
 

@@ -47,6 +47,8 @@ mod metrics;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod remembered;
+#[cfg(test)]
 mod scattered;
 #[cfg(test)]
 mod sinks;

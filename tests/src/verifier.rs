@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use aya::programs::ProgramError;
-use enforcer::dataplane::generation;
+use enforcer::dataplane::generation::{self, Options};
 use enforcer::image::Image;
 use enforcer::policy::{compile, read};
 use enforcer_common::abi::program;
@@ -42,11 +42,11 @@ fn instructions_walked_are_bounded() {
         return;
     } else if since(5, 16) {
         let with =
-            |talks| Bench::with("verifier", &image, talks).get().verified_instructions().unwrap();
-        let talking = with(true);
+            |options| Bench::with("verifier", &image, options).get().verified_instructions().unwrap();
+        let talking = with(Options { talks: true, ..Options::default() });
         println!("verified instructions, with what programs say: {talking}");
         assert!(talking <= LIMIT, "{talking} of {LIMIT}");
-        with(false)
+        with(Options::default())
     } else {
         assert_eq!(Bench::open("verifier", &image).get().verified_instructions().unwrap(), 0);
         aside()
@@ -75,7 +75,7 @@ fn aside() -> u32 {
 fn by_the_log(image: &Image) -> u32 {
     let pins = pins("verifier-log");
     let root = pins.dir().parent().unwrap().to_owned();
-    let mut ebpf = generation::load(&pins, image, 1, 0).unwrap();
+    let mut ebpf = generation::load(&pins, image, 1, Options::default()).unwrap();
     let kind = generation::load_dispatcher(&mut ebpf).unwrap();
     let classify = generation::program(&mut ebpf, &kind.name(program::CLASSIFY)).unwrap();
     let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

@@ -2,11 +2,13 @@
 //!
 //! - `essential`: what is decided before any rule
 //! - `rules`: deny, allow, default verdict, and fragments
+//! - [`recall`]: verdicts that are remembered
 //!
 //! The order is the contract of the policy language: malformed, essential, source binding,
 //! quarantine, deny, allow, default verdict.
 
 mod essential;
+pub mod recall;
 mod rules;
 
 use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow};
@@ -132,8 +134,8 @@ struct Identity {
     own_mac: u64,
     /// The receiving interface's number in the image.
     interface: u32,
-    /// Zero.
-    reserved: u32,
+    /// Whether time may change the verdict: 0 or 1.
+    ends: u32,
 }
 
 /// A frame on its way to a verdict. In map memory in the kernel, see `settle`.
@@ -146,6 +148,8 @@ pub struct Case {
     pub decision: Decision,
     identity: Identity,
     datagram: FragmentState,
+    /// The entry of the group by which it is judged, as it is in the image.
+    entry: u64,
 }
 
 impl Case {
@@ -167,9 +171,10 @@ impl Case {
             observes: 0,
             own_mac: 0,
             interface: 0,
-            reserved: 0,
+            ends: 0,
         },
         datagram: FragmentState { since: 0, service: 0, end: 0 },
+        entry: 0,
     };
 
     /// A flow that has been read, and nothing decided.
@@ -238,8 +243,8 @@ fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
         return Err(Reason::InterfaceUnknown);
     }
     let mask = image::constant(&layout.interfaces_mask);
-    let Some((number, _)) =
-        image::look_up_exact(policy, interfaces, mask, u64::from(flow.interface))?
+    let Some(number) =
+        image::look_up_usual(policy, interfaces, mask, u64::from(flow.interface))?
     else {
         return Err(Reason::InterfaceUnknown);
     };
@@ -317,6 +322,10 @@ fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> 
     let groups = image::constant(&layout.groups);
     let count = image::constant(&layout.group_count);
     let entry = image::group_entry(policy, groups, count, case.decision.group)?;
+    case.entry = entry.0;
+    if entry.is_timed() {
+        case.identity.ends = 1;
+    }
     let entry = in_time(policy, entry)?;
     // The mode counts for malformed frames, too.
     case.identity.observes = u8::from(entry.observes());

@@ -78,7 +78,7 @@ fn first_match<P: Policy>(
 ) -> Result<Reason, Reason> {
     let descriptor = entry.descriptor();
     if descriptor != image::ABSENT {
-        let Case { flow, decision, datagram, .. } = case;
+        let Case { flow, decision, datagram, identity, .. } = case;
         let destination = flow.destination;
         let word = if flow.family == FAMILY_V4 {
             image::look_up_top(policy, descriptor, destination.to_v4())?
@@ -88,7 +88,7 @@ fn first_match<P: Policy>(
         let word = image::look_up_32(policy, word, datagram.service)?;
         // A word of the image, until it is a rule's number below.
         decision.rule = if image::constant(&policy.layout().flags) & image::flag::EXPIRING != 0 {
-            unexpired(policy, word)?.0
+            unexpired(policy, word, &mut identity.ends)?.0
         } else {
             word.0
         };
@@ -133,7 +133,7 @@ fn beside<P: Policy>(policy: &P, case: &mut Case, live: u32) -> Result<(), Corru
     } else {
         image::live_v6(policy, live, (destination.high, destination.low), service)?
     };
-    let word = unexpired(policy, word)?;
+    let word = unexpired(policy, word, &mut case.identity.ends)?;
     let decided = Word(case.decision.rule).kind();
     if decided == kind::NONE || decided == kind::PASS && word.kind() == kind::DROP {
         case.decision.rule = word.0;
@@ -141,10 +141,13 @@ fn beside<P: Policy>(policy: &P, case: &mut Case, live: u32) -> Result<(), Corru
     Ok(())
 }
 
-/// What holds now of a word that may have an end.
+/// What holds now of a word that may have an end; notes in `ends` that it has.
 #[inline(always)]
-fn unexpired<P: Policy>(policy: &P, mut word: Word) -> Result<Word, Corrupt> {
+fn unexpired<P: Policy>(policy: &P, mut word: Word, ends: &mut u32) -> Result<Word, Corrupt> {
     let mut left = image::MAX_EXPIRING;
+    if word.kind() == kind::EXPIRES {
+        *ends = 1;
+    }
     while left > 0 && word.kind() == kind::EXPIRES {
         let line = policy.line(word.payload()).ok_or(Corrupt)?;
         word = image::expiry::at(line, policy.now())?;

@@ -81,7 +81,7 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
 /// to the verifier, so that it merges the paths that lead here instead of following each of
 /// them to the end of the program.
 #[inline(always)]
-pub(crate) fn settle() {
+pub fn settle() {
     core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
 }
 

@@ -21,7 +21,7 @@ use crate::audit::{Action, Audit, Who};
 use crate::config::{Settings, Xdp};
 use crate::control::hub::{Hub, timestamp};
 use crate::dataplane::events::Reader;
-use crate::dataplane::generation::Generation;
+use crate::dataplane::generation::{Generation, Options};
 use crate::dataplane::pins::Pins;
 use crate::dataplane::{Dataplane, Preference};
 use crate::sinks::Health;
@@ -88,7 +88,8 @@ impl Core {
         in_force.aside = saved.as_ref().and_then(|saved| saved.aside.clone());
 
         let reporter = Reporter::new(hub);
-        let dataplane = Dataplane::open(pins, &in_force.compiled.image, settings.kernel_log)?;
+        let options = Options { talks: settings.kernel_log, remembers: settings.flow_cache };
+        let dataplane = Dataplane::open(pins, &in_force.compiled.image, options)?;
         in_force.generation = dataplane.current().number;
         let in_force = Arc::new(in_force);
         reporter.announce(in_force.generation, Arc::clone(&in_force));

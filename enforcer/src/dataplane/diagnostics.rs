@@ -24,10 +24,6 @@ impl Diagnostics {
         logger.map(|logger| Self(Some(logger))).map_err(|_| Error::Object(map::LOGS))
     }
 
-    pub(super) fn level(&self) -> u8 {
-        level(self.0.is_some())
-    }
-
     /// It ends: the programs speak at powers of two of a counter only.
     pub(super) fn tell(&mut self) {
         if let Some(logger) = &mut self.0 {

@@ -7,12 +7,13 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::{ProgramError, SocketFilter, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use enforcer_common::abi::{self, RuleCounter, map, program};
+use enforcer_common::decide::recall;
 use enforcer_common::image::Line;
 use log::{debug, warn};
 
 use super::memory::Memory;
 use super::pins::Pins;
-use super::{Error, OBJECT};
+use super::{Error, OBJECT, diagnostics};
 use crate::image::{Image, Patch, line_bytes};
 use crate::privilege::to_load;
 
@@ -110,23 +111,48 @@ impl Generation {
     }
 }
 
-/// Loads the object with an image, reusing what is pinned. The programs say what has at most a level of
-/// [`aya_log::Level`].
-pub fn load(pins: &Pins, image: &Image, number: u32, level: u8) -> Result<Ebpf, Error> {
+/// How the programs are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Whether they write what is rare and wrong into the log.
+    pub talks: bool,
+    /// Whether they remember flows that pass, see [`recall`].
+    pub remembers: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { talks: false, remembers: true }
+    }
+}
+
+/// Lines of memory for flows that pass: as many for each CPU up to the last one that is there. One
+/// that comes later remembers nothing.
+fn remembered(options: Options) -> u32 {
+    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
+    let last = online.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
+    if options.remembers { last.map_or(1, |last| last + 1).saturating_mul(recall::LINES) } else { 1 }
+}
+
+/// Loads the object with an image, reusing what is pinned.
+pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result<Ebpf, Error> {
     if OBJECT.is_empty() {
         return Err(Error::NoObject);
     }
     let lines = u32::try_from(image.len()).map_err(|_| Error::TooLarge)?;
     let lines = lines.checked_add(image.spare).ok_or(Error::TooLarge)?;
     let layout = image.layout_bytes();
+    let (remembers, level) = (u32::from(options.remembers), diagnostics::level(options.talks));
     let mut loader = EbpfLoader::new();
     loader
         .default_map_pin_directory(pins.dir())
         .map_pin_path(map::LOGS, pins.path(map::LOGS))
         .map_max_entries(map::IMAGE, lines.max(1))
         .map_max_entries(map::RULES, image.rules.max(1))
+        .map_max_entries(map::REMEMBERED, remembered(options))
         .override_global(abi::LAYOUT, layout.as_slice(), true)
         .override_global(abi::GENERATION, &number, true)
+        .override_global(abi::REMEMBERS, &remembers, true)
         .override_global(aya_log::LEVEL, &level, true);
     // Aya finds out what the kernel can do with programs that take CAP_PERFMON: without it, it would
     // take the kernel for one that knows no names.

@@ -45,7 +45,7 @@ use crate::image::{Image, Patch};
 use crate::privilege::to_load;
 use diagnostics::Diagnostics;
 pub use error::Error;
-use generation::{Generation, Kind};
+use generation::{Generation, Kind, Options};
 use kept::Kept;
 pub use links::{Attached, Preference};
 use memory::Memory;
@@ -62,6 +62,7 @@ pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF
 /// Everything of ours in the kernel.
 pub struct Dataplane {
     pins: Pins,
+    options: Options,
     kind: Kind,
     /// Keeps the dispatcher's descriptor.
     ebpf: Ebpf,
@@ -84,17 +85,16 @@ impl Dataplane {
     /// Nothing is attached yet where nothing was; what is attached judges by the old generation
     /// until the new one is in force, and by the new one from then on.
     ///
-    /// With `talks` the programs write what is rare and wrong into the log: nothing is adopted then,
-    /// since what was loaded may have been told to be silent.
-    pub fn open(pins: Pins, image: &Image, talks: bool) -> Result<Self, Error> {
-        let level = diagnostics::level(talks);
+    /// With other than the usual options nothing is adopted, since what was loaded may have had
+    /// these.
+    pub fn open(pins: Pins, image: &Image, options: Options) -> Result<Self, Error> {
         let adopted = Generation::adopt(&pins)?;
         let number = pins.generations().last().copied().unwrap_or(0) + 1;
-        let mut ebpf = generation::load(&pins, image, number, level)?;
+        let mut ebpf = generation::load(&pins, image, number, options)?;
         let kind = generation::load_dispatcher(&mut ebpf)?;
         let current = match adopted {
             Some(generation)
-                if !talks
+                if options == Options::default()
                     && generation.holds(&pins, image)?
                     && same_program(&pins, &generation, &mut ebpf, kind)? =>
             {
@@ -110,7 +110,7 @@ impl Dataplane {
         let reasons = PerCpuArray::try_from(reasons).map_err(Error::Map)?;
         let budgets = ebpf.take_map(map::BUDGETS).ok_or(Error::Object(map::BUDGETS))?;
         let withheld = withheld::Counters::new(budgets)?;
-        let diagnostics = Diagnostics::open(&mut ebpf, talks)?;
+        let diagnostics = Diagnostics::open(&mut ebpf, options.talks)?;
         let control = match ebpf.map(map::CONTROL) {
             Some(Map::Array(data)) => Memory::map(data.fd().as_fd(), size_of::<abi::Control>())
                 .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?,
@@ -119,6 +119,7 @@ impl Dataplane {
         let (previous, kept) = (None, Kept::default());
         let mut dataplane = Self {
             pins,
+            options,
             kind,
             ebpf,
             dispatcher,
@@ -145,7 +146,7 @@ impl Dataplane {
         // Without its pins, a new program would get tables of its own, which nothing judges by.
         self.restore_pins().map_err(|(_, e)| e)?;
         let number = self.current.number + 1;
-        let mut ebpf = generation::load(&self.pins, image, number, self.diagnostics.level())?;
+        let mut ebpf = generation::load(&self.pins, image, number, self.options)?;
         let next = generation::put_in_force(&self.pins, &mut ebpf, self.kind, number)?;
         let old = std::mem::replace(&mut self.current, next);
         self.forget_others();
@@ -159,7 +160,7 @@ impl Dataplane {
         // As in `replace`.
         self.restore_pins().map_err(|(_, e)| e)?;
         let number = self.current.number + 1;
-        let mut ebpf = generation::load(&self.pins, image, number, self.diagnostics.level())?;
+        let mut ebpf = generation::load(&self.pins, image, number, self.options)?;
         generation::keep(&self.pins, self.current.number)?;
         // Armed first: should this process end here, the old generation decides in both slots.
         self.control.publish(DEADLINE, deadline);

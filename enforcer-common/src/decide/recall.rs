@@ -1,0 +1,315 @@
+//! Verdicts that are remembered, so that the next frame of a flow costs two looks.
+//!
+//! Only what passes is remembered, and only what has no end in time. What is remembered names the
+//! entry of the group that it was decided by: a change while an image is in force stores
+//! another entry, and all that was remembered by the old one counts no more.
+//!
+//! A frame is recalled by all that its verdict depends on. What makes a frame malformed is looked at in
+//! each frame; a frame of any but the plainest shape is judged anew.
+//!
+//! Flows share [`SETS`] sets of four. A set has a word of *tags*, 16 bits of each flow's hash; all
+//! tags together stay in a near cache. A flow leaves its tag with its first frame and is
+//! remembered with its second, so that flows which never come back, a scan or a flood, displace
+//! nothing and read no other memory than the tags.
+
+use super::{Case, Decision, Policy};
+use crate::flow::{FAMILY_NONE, FAMILY_V4, FAMILY_V6};
+use crate::image::{self, Line};
+use crate::packet::Packet;
+use crate::reason::{Reason, Verdict};
+use crate::wire::{self, ether_type, protocol};
+
+/// Sets that a CPU has; a power of two.
+pub const SETS: u32 = 1 << 12;
+/// Flows of a set: 16 bits of a word each.
+const WAYS: u32 = 4;
+/// Lines that tags take.
+const TAG_LINES: u32 = SETS / 8;
+/// Lines that a CPU has.
+pub const LINES: u32 = TAG_LINES + SETS * WAYS;
+
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// What a CPU remembers: [`LINES`] lines.
+pub trait Memory {
+    /// One of them.
+    fn line(&mut self, number: u32) -> Option<&mut Line>;
+}
+
+/// All that the verdict on a plain frame depends on, as it stands in the frame.
+///
+/// A frame is plain if it has no VLAN tag, no options or extension headers, is not a fragment, goes to
+/// one receiver, is TCP or UDP but not DHCP, lies in one piece, and none of its lengths is wrong.
+pub trait Key: Copy {
+    /// The frame's key, if it is plain, of this family and was received by `interface`.
+    fn read(frame: &Packet<'_>, interface: u32) -> Option<Self>;
+
+    /// The key as the first words of a line: source MAC and EtherType; interface, protocol and
+    /// destination port; addresses.
+    fn words(&self) -> [u64; 6];
+
+    /// Whether a line is one of this key.
+    fn is(&self, line: &Line) -> bool;
+
+    /// All of it in one number, whose upper bits depend on each of its bits.
+    fn mixed(&self) -> u64;
+}
+
+/// The address family that a frame names behind its Ethernet header without tags.
+#[inline(always)]
+pub fn family(frame: &Packet<'_>) -> u8 {
+    let kind = frame.first::<16>().map_or(0, |head| (head.word::<1>() >> 32) as u16);
+    match u16::from_be(kind) {
+        ether_type::IPV4 => FAMILY_V4,
+        ether_type::IPV6 => FAMILY_V6,
+        _ => FAMILY_NONE,
+    }
+}
+
+/// The key of an IPv4 frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V4 {
+    sender: u64,
+    place: u64,
+    /// Source and destination.
+    addresses: u64,
+}
+
+/// The key of an IPv6 frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct V6 {
+    sender: u64,
+    place: u64,
+    /// Source and destination.
+    addresses: [u64; 4],
+}
+
+impl Key for V4 {
+    #[inline(always)]
+    fn read(frame: &Packet<'_>, interface: u32) -> Option<Self> {
+        let head = frame.first::<{ wire::ETHERNET + wire::IPV4 + 20 }>()?;
+        let words = [head.word::<0>(), head.word::<1>(), head.word::<2>(), head.word::<3>()];
+        let [to, from, length, source] = words;
+        let (destination, behind) = (head.word::<4>(), head.word::<5>());
+        let total = network(length) as usize;
+        let plain = to & 1 == 0
+            && from >> 32 & 0xff_ffff == 0x45_0000 | ether_type::IPV4.to_be() as u64
+            && length >> 32 & 0xff3f == 0
+            && wire::ETHERNET + total <= frame.linear();
+        if !plain {
+            return None;
+        }
+        let (number, payload) = ((length >> 56) as u8, total.checked_sub(wire::IPV4)?);
+        let ports = destination >> 16;
+        check(number, ports, (behind >> 48) as u8, payload)?;
+        Some(Self {
+            sender: to >> 48 | from << 16,
+            place: place(interface, number, ports),
+            addresses: source >> 16 | destination << 48,
+        })
+    }
+
+    #[inline(always)]
+    fn words(&self) -> [u64; 6] {
+        [self.sender, self.place, self.addresses, 0, 0, 0]
+    }
+
+    #[inline(always)]
+    fn is(&self, line: &Line) -> bool {
+        // The EtherType is in the first word, so that the rest is zero.
+        let [sender, place, addresses, ..] = line.0;
+        addresses == self.addresses && sender == self.sender && place == self.place
+    }
+
+    #[inline(always)]
+    fn mixed(&self) -> u64 {
+        mix(self.addresses, self.sender, self.place)
+    }
+}
+
+impl Key for V6 {
+    #[inline(always)]
+    fn read(frame: &Packet<'_>, interface: u32) -> Option<Self> {
+        let head = frame.first::<{ wire::ETHERNET + wire::IPV6 + 20 }>()?;
+        let words = [head.word::<0>(), head.word::<1>(), head.word::<2>()];
+        let [to, from, length] = words;
+        let payload = network(length >> 16) as usize;
+        let plain = to & 1 == 0
+            && from >> 32 & 0xf0_ffff == 0x60_0000 | ether_type::IPV6.to_be() as u64
+            && wire::ETHERNET + wire::IPV6 + payload <= frame.linear();
+        if !plain {
+            return None;
+        }
+        let [a, b, c, d] = [head.word::<3>(), head.word::<4>(), head.word::<5>(), head.word::<6>()];
+        let (ports, behind) = (d >> 48 | head.word::<7>() << 16, head.word::<8>());
+        let number = (length >> 32) as u8;
+        check(number, ports, (behind >> 16) as u8, payload)?;
+        let addresses = [length >> 48 | a << 16, a >> 48 | b << 16, b >> 48 | c << 16, c >> 48 | d << 16];
+        let place = place(interface, number, ports);
+        Some(Self { sender: to >> 48 | from << 16, place, addresses })
+    }
+
+    #[inline(always)]
+    fn words(&self) -> [u64; 6] {
+        let [a, b, c, d] = self.addresses;
+        [self.sender, self.place, a, b, c, d]
+    }
+
+    #[inline(always)]
+    fn is(&self, line: &Line) -> bool {
+        let [sender, place, a, b, c, d, ..] = line.0;
+        let [own_a, own_b, own_c, own_d] = self.addresses;
+        let addresses = d == own_d && b == own_b && c == own_c && a == own_a;
+        addresses && sender == self.sender && place == self.place
+    }
+
+    #[inline(always)]
+    fn mixed(&self) -> u64 {
+        let [a, b, c, d] = self.addresses;
+        mix((a ^ c.rotate_left(24)).wrapping_mul(GOLDEN) ^ b ^ d, self.sender, self.place)
+    }
+}
+
+/// A number of 16 bits in network order, from the lowest of a word.
+#[inline(always)]
+fn network(word: u64) -> u16 {
+    (word as u16).swap_bytes()
+}
+
+/// Interface, protocol and destination port, of which `ports` has the second 16 bits.
+#[inline(always)]
+fn place(interface: u32, number: u8, ports: u64) -> u64 {
+    u64::from(interface) << 32 | u64::from(number) << 16 | ports >> 16 & 0xffff
+}
+
+#[inline(always)]
+fn mix(ends: u64, sender: u64, place: u64) -> u64 {
+    let sum = ends.wrapping_add(sender.rotate_left(21)).wrapping_add(place.rotate_left(43));
+    sum.wrapping_mul(GOLDEN)
+}
+
+/// A key's set and its tag.
+///
+/// Whoever finds flows that meet in one set makes them forget each other, and pays for it himself:
+/// each is judged anew.
+#[inline(always)]
+fn spot<K: Key>(key: &K) -> (u32, u64) {
+    let mixed = key.mixed();
+    ((mixed >> 52) as u32 & (SETS - 1), mixed >> 36 & 0xffff)
+}
+
+/// Whether `payload` bytes are TCP or UDP as it should be: `ports` is the first word, `data` the byte
+/// with the data offset of TCP.
+#[inline(always)]
+fn check(number: u8, ports: u64, data: u8, payload: usize) -> Option<()> {
+    let length = match number {
+        protocol::TCP => usize::from(data >> 4) * 4,
+        protocol::UDP if !is_dhcp(network(ports >> 16)) => usize::from(network(ports >> 32)),
+        _ => return None,
+    };
+    let least = if number == protocol::TCP { 20 } else { 8 };
+    (length >= least && length <= payload).then_some(())
+}
+
+/// Whether it is a port of DHCP, where the source port counts, too.
+#[inline(always)]
+fn is_dhcp(port: u16) -> bool {
+    port == 67 || port == 68 || port == 546 || port == 547
+}
+
+/// The tag in a place of a word.
+#[inline(always)]
+fn tag_at(tags: u64, way: u32) -> u64 {
+    tags >> (16 * way) & 0xffff
+}
+
+/// The first place of `tags` that holds `tag`.
+///
+/// With branches: where the tag is can be foreseen often enough, and the line is then on its way
+/// before the tags are there.
+#[inline(always)]
+fn way(tags: u64, tag: u64) -> Option<u32> {
+    let mut way = 0;
+    while way < WAYS {
+        if tag_at(tags, way) == tag {
+            return Some(way);
+        }
+        way += 1;
+    }
+    None
+}
+
+/// The tags with one more, in the first place or the second as long as they are free, then in any
+/// one, which is another one with each change.
+#[inline(always)]
+fn with_tag(tags: u64, tag: u64) -> u64 {
+    let way = match (tag_at(tags, 0), tag_at(tags, 1)) {
+        (0, _) => 0,
+        (_, 0) => 1,
+        _ => ((tags ^ tag).wrapping_mul(GOLDEN) >> 62) as u32,
+    };
+    tags ^ (tag_at(tags, way) ^ tag) << (16 * way)
+}
+
+/// A verdict that is remembered: the frame passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recalled {
+    /// Rule that decided, or [`image::NO_RULE`].
+    pub rule: u32,
+    /// Number of the [`Reason`].
+    pub reason: u8,
+}
+
+/// The verdict on earlier frames with this key, if it still holds.
+#[inline(always)]
+pub fn recall<K: Key, M: Memory, P: Policy>(
+    memory: &mut M,
+    policy: &P,
+    key: &K,
+) -> Option<Recalled> {
+    let (set, tag) = spot(key);
+    let tags = *memory.line(set >> 3)?.0.get((set & 7) as usize)?;
+    let number = TAG_LINES + set * WAYS + way(tags, tag)?;
+    let line = memory.line(number)?;
+    if !key.is(line) {
+        return None;
+    }
+    let [_, _, _, _, _, _, entry, packed] = line.0;
+    let groups = image::constant(&policy.layout().groups);
+    let count = image::constant(&policy.layout().group_count);
+    let group = packed as u32 & 0xffff;
+    if image::group_entry(policy, groups, count, group).ok()?.0 != entry {
+        return None;
+    }
+    Some(Recalled { rule: (packed >> 32) as u32, reason: (packed >> 16) as u8 })
+}
+
+/// Whether the next frame with the same key has the same verdict.
+#[inline(always)]
+pub fn may_be_kept(case: &Case) -> bool {
+    let Decision { reason, verdict, group, .. } = case.decision;
+    let rules = matches!(reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass);
+    rules && matches!(verdict, Verdict::Pass) && case.identity.ends == 0 && group <= 0xffff
+}
+
+/// Remembers the verdict on a frame with this key, or that the flow was there; [`may_be_kept`] must
+/// hold.
+#[inline(always)]
+pub fn remember<K: Key, M: Memory>(memory: &mut M, key: &K, case: &Case) -> Option<()> {
+    let decision = &case.decision;
+    let (set, tag) = spot(key);
+    let tags = memory.line(set >> 3)?.0.get_mut((set & 7) as usize)?;
+    let Some(way) = way(*tags, tag) else {
+        *tags = with_tag(*tags, tag);
+        return None;
+    };
+    let [sender, place, a, b, c, d] = key.words();
+    let why = u64::from(decision.reason.number()) << 16 | u64::from(decision.group);
+    let packed = u64::from(decision.rule) << 32 | why;
+    let number = TAG_LINES + set * WAYS + way;
+    *memory.line(number)? = Line([sender, place, a, b, c, d, case.entry, packed]);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! The short way: flows that this CPU remembers.
+
+use aya_ebpf::programs::XdpContext;
+use enforcer_common::decide::Case;
+use enforcer_common::decide::recall::{self, Key, V4, V6};
+use enforcer_common::flow::{FAMILY_V4, FAMILY_V6};
+use enforcer_common::packet::Packet;
+
+use crate::maps::{Maps, Remembered, remembers};
+use crate::{probe, record};
+
+/// Whether a frame passes because one like it has passed; if so it is counted.
+#[inline(always)]
+pub(crate) fn passes(ctx: &XdpContext) -> bool {
+    // A probe wants to know more.
+    if !remembers() || probe::may_be(ctx) {
+        return false;
+    }
+    let frame = frame(ctx);
+    let interface = ctx.ingress_ifindex() as u32;
+    match recall::family(&frame) {
+        FAMILY_V4 => V4::read(&frame, interface).is_some_and(|key| passes_by(&key, &frame)),
+        FAMILY_V6 => V6::read(&frame, interface).is_some_and(|key| passes_by(&key, &frame)),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn passes_by<K: Key>(key: &K, frame: &Packet<'_>) -> bool {
+    let recalled = recall::recall(&mut Remembered::here(), &Maps, key);
+    if let Some(recalled) = &recalled {
+        // A frame that is recalled lies in one piece, but for what may stand behind its packet.
+        record::pass(recalled.rule, recalled.reason, frame.linear() as u32);
+    }
+    recalled.is_some()
+}
+
+/// Remembers a case that has been judged, if the next one like it may be recalled.
+///
+/// Not inlined: what is learnt here of the frame is forgotten on return, so that the verifier walks
+/// what follows once.
+#[inline(never)]
+pub(crate) fn keep(ctx: &XdpContext, case: &Case) {
+    if !remembers() || !recall::may_be_kept(case) {
+        return;
+    }
+    let frame = frame(ctx);
+    let interface = ctx.ingress_ifindex() as u32;
+    if case.flow.family == FAMILY_V4
+        && let Some(key) = V4::read(&frame, interface)
+    {
+        recall::remember(&mut Remembered::here(), &key, case);
+    } else if case.flow.family == FAMILY_V6
+        && let Some(key) = V6::read(&frame, interface)
+    {
+        recall::remember(&mut Remembered::here(), &key, case);
+    }
+}
+
+#[inline(always)]
+fn frame(ctx: &XdpContext) -> Packet<'_> {
+    let (start, end) = (ctx.data(), ctx.data_end());
+    // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
+    unsafe { Packet::new(start as *const u8, end as *const u8, end.wrapping_sub(start) as u32) }
+}

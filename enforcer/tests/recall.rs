@@ -1,0 +1,96 @@
+//! What is remembered says what would be decided: random policies, frames of few flows that are
+//! changed at random, changes by command in between.
+
+use enforcer::image::HostImage;
+use enforcer::policy::compile;
+use enforcer::policy::compile::live;
+use enforcer_common::decide::recall::{
+    Key, LINES, Memory, V4, V6, may_be_kept, recall, remember,
+};
+use enforcer_common::image::Line;
+use enforcer_common::packet::Packet;
+use enforcer_common::reason::{Reason, Verdict};
+
+#[expect(unreachable_pub, reason = "shared with the kernel tests")]
+#[expect(dead_code, reason = "not all of it is needed here")]
+#[path = "../../tests/src/frames/mod.rs"]
+mod frames;
+#[expect(unreachable_pub, reason = "shared with the kernel tests")]
+#[path = "../../tests/src/random.rs"]
+mod random;
+
+/// The interface that the random policies know.
+const INTERFACE: u32 = 1;
+
+struct Lines(Vec<Line>);
+
+impl Memory for Lines {
+    fn line(&mut self, number: u32) -> Option<&mut Line> {
+        self.0.get_mut(number as usize)
+    }
+}
+
+/// A frame on a host that remembers; `true` if it was recalled.
+fn judge<K: Key>(memory: &mut Lines, host: &HostImage<'_>, frame: &[u8], hint: &str) -> bool {
+    let expected = host.decide(frame, INTERFACE);
+    let Some(key) = K::read(&Packet::from_slice(frame), INTERFACE) else { return false };
+    if let Some(recalled) = recall(memory, host, &key) {
+        let decision = expected.decision;
+        let found = (Verdict::Pass, Reason::from_number(recalled.reason), recalled.rule);
+        let expected = (decision.verdict, Some(decision.reason), decision.rule);
+        assert_eq!(found, expected, "{hint}: {decision:?} {frame:02x?}");
+        return true;
+    }
+    if may_be_kept(&expected) {
+        remember(memory, &key, &expected);
+    }
+    false
+}
+
+/// A byte or two of a frame are others, or it is shorter or longer.
+fn changed(frame: &[u8], random: &mut random::Random) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    match random.below(8) {
+        0 => frame.truncate(random.below(frame.len() as u64 + 1) as usize),
+        1 => frame.resize(frame.len() + random.below(8) as usize, 0),
+        2..5 => {
+            for _ in 0..=random.below(2) {
+                if let Some(byte) = frame.get_mut(random.below(80) as usize) {
+                    *byte = random.next() as u8;
+                }
+            }
+        }
+        _ => {}
+    }
+    frame
+}
+
+#[test]
+fn what_is_recalled_is_what_would_be_decided() {
+    let site = random::site();
+    let (mut recalled, mut frames) = (0_u32, 0_u32);
+    for seed in 0..400 {
+        let mut random = random::Random::new(seed);
+        let mut policy = random::policy(&mut random);
+        let mut compiled = compile(&policy, &site).unwrap();
+        let mut memory = Lines(vec![Line::default(); LINES as usize]);
+        let known: Vec<_> = (0..400).map(|_| frames::compose::frame(&mut random)).collect();
+        for round in 0..3 {
+            let host = HostImage::new(&compiled.image, random::NOW);
+            for frame in &known {
+                for _ in 0..4 {
+                    let frame = changed(frame, &mut random);
+                    let hint = format!("seed {seed}, round {round}");
+                    recalled += u32::from(judge::<V4>(&mut memory, &host, &frame, &hint));
+                    recalled += u32::from(judge::<V6>(&mut memory, &host, &frame, &hint));
+                    frames += 1;
+                }
+            }
+            let next = random::with_other_live(&mut random, &policy);
+            let Some((after, _)) = live::patch(&compiled, &policy, &next, &site) else { break };
+            (policy, compiled) = (next, after);
+        }
+    }
+    println!("{frames} frames, {recalled} of them recalled");
+    assert!(recalled > frames / 200, "{recalled} of {frames}");
+}

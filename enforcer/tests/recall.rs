@@ -4,9 +4,7 @@
 use enforcer::image::HostImage;
 use enforcer::policy::compile;
 use enforcer::policy::compile::live;
-use enforcer_common::decide::recall::{
-    Key, LINES, Memory, V4, V6, may_be_kept, recall, remember,
-};
+use enforcer_common::decide::recall::{Key, LINES, Memory, V4, V6, may_be_kept, recall, remember};
 use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
 use enforcer_common::reason::{Reason, Verdict};
@@ -15,7 +13,7 @@ use enforcer_common::reason::{Reason, Verdict};
 #[expect(dead_code, reason = "not all of it is needed here")]
 #[path = "../../tests/src/frames/mod.rs"]
 mod frames;
-#[expect(unreachable_pub, reason = "shared with the kernel tests")]
+#[expect(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
 #[path = "../../tests/src/random.rs"]
 mod random;
 

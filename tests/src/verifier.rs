@@ -41,8 +41,9 @@ fn instructions_walked_are_bounded() {
         println!("{SAYS}{}", by_the_log(&image));
         return;
     } else if since(5, 16) {
-        let with =
-            |options| Bench::with("verifier", &image, options).get().verified_instructions().unwrap();
+        let with = |options| {
+            Bench::with("verifier", &image, options).get().verified_instructions().unwrap()
+        };
         let talking = with(Options { talks: true, ..Options::default() });
         println!("verified instructions, with what programs say: {talking}");
         assert!(talking <= LIMIT, "{talking} of {LIMIT}");

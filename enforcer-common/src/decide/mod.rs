@@ -243,8 +243,7 @@ fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
         return Err(Reason::InterfaceUnknown);
     }
     let mask = image::constant(&layout.interfaces_mask);
-    let Some(number) =
-        image::look_up_usual(policy, interfaces, mask, u64::from(flow.interface))?
+    let Some(number) = image::look_up_usual(policy, interfaces, mask, u64::from(flow.interface))?
     else {
         return Err(Reason::InterfaceUnknown);
     };

@@ -93,7 +93,7 @@ impl Key for V4 {
         let (destination, behind) = (head.word::<4>(), head.word::<5>());
         let total = network(length) as usize;
         let plain = to & 1 == 0
-            && from >> 32 & 0xff_ffff == 0x45_0000 | ether_type::IPV4.to_be() as u64
+            && from >> 32 & 0xff_ffff == 0x45_0000 | u64::from(ether_type::IPV4.to_be())
             && length >> 32 & 0xff3f == 0
             && wire::ETHERNET + total <= frame.linear();
         if !plain {
@@ -135,7 +135,7 @@ impl Key for V6 {
         let [to, from, length] = words;
         let payload = network(length >> 16) as usize;
         let plain = to & 1 == 0
-            && from >> 32 & 0xf0_ffff == 0x60_0000 | ether_type::IPV6.to_be() as u64
+            && from >> 32 & 0xf0_ffff == 0x60_0000 | u64::from(ether_type::IPV6.to_be())
             && wire::ETHERNET + wire::IPV6 + payload <= frame.linear();
         if !plain {
             return None;
@@ -144,7 +144,8 @@ impl Key for V6 {
         let (ports, behind) = (d >> 48 | head.word::<7>() << 16, head.word::<8>());
         let number = (length >> 32) as u8;
         check(number, ports, (behind >> 16) as u8, payload)?;
-        let addresses = [length >> 48 | a << 16, a >> 48 | b << 16, b >> 48 | c << 16, c >> 48 | d << 16];
+        let addresses =
+            [length >> 48 | a << 16, a >> 48 | b << 16, b >> 48 | c << 16, c >> 48 | d << 16];
         let place = place(interface, number, ports);
         Some(Self { sender: to >> 48 | from << 16, place, addresses })
     }

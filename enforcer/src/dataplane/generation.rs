@@ -131,7 +131,11 @@ impl Default for Options {
 fn remembered(options: Options) -> u32 {
     let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
     let last = online.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
-    if options.remembers { last.map_or(1, |last| last + 1).saturating_mul(recall::LINES) } else { 1 }
+    if options.remembers {
+        last.map_or(1, |last| last + 1).saturating_mul(recall::LINES)
+    } else {
+        1
+    }
 }
 
 /// Loads the object with an image, reusing what is pinned.

@@ -115,7 +115,8 @@ pub(crate) fn run(report: &mut Report) {
         for &size in &sizes {
             let world = World::new(v6, size);
             let pins = Pins::open(root.as_ref()).expect("a directory for pins");
-            let mut dataplane = Dataplane::open(pins, &world.image(), Options::default()).expect("it loads");
+            let mut dataplane =
+                Dataplane::open(pins, &world.image(), Options::default()).expect("it loads");
             for flows in Flows::ALL {
                 measure(&mut dataplane, &world, (size, flows), &mut points);
             }

@@ -7,11 +7,13 @@
 //!   connection through it
 //! - frames a second while every one is a drop, with and without ten terminals: see `tail`
 //! - frames a second over a veth, and latency through a gateway, against others: see `wire`
+//! - a drop with its event and without: see `events`
 //!
-//! `bench path`, `control`, `allow`, `tail` or `wire` measures that alone. `ENFORCER_BENCH_DIR`
+//! `bench path`, `control`, `allow`, `tail`, `wire` or `events` measures that alone. `ENFORCER_BENCH_DIR`
 //! names a directory for the results as a document, and for its pictures.
 mod allow;
 mod control;
+mod events;
 mod feed;
 mod measure;
 mod path;
@@ -54,6 +56,9 @@ fn main() -> ExitCode {
     }
     if asked("wire") {
         wire::run(&mut report);
+    }
+    if asked("events") {
+        events::run(&mut report);
     }
     report.close();
     let Some(directory) = std::env::var_os("ENFORCER_BENCH_DIR") else { return ExitCode::SUCCESS };

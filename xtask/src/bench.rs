@@ -12,9 +12,9 @@ use crate::{
 pub(crate) struct Options {
     /// This alone: `path`, what a frame costs; `control`, what policies cost; `allow`, what a live
     /// change costs; `tail`, what terminals that follow cost; `wire`, frames a second and latency;
-    /// `events`, what a drop costs with its event and without; and apart from all of these `count`,
-    /// instructions against those on record
-    #[arg(value_parser = ["path", "control", "allow", "tail", "wire", "events", "count"])]
+    /// `events`, what a drop costs with its event and without; `limits`, the verifier's work and the
+    /// size of the binary; and apart from all of these `count`, instructions against those on record
+    #[arg(value_parser = ["path", "control", "allow", "tail", "wire", "events", "limits", "count"])]
     what: Option<String>,
     /// Write the results of all of it, with pictures, to docs/performance; of `count`, the record
     #[arg(long)]

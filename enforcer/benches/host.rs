@@ -10,6 +10,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use enforcer::image::HostImage;
 use enforcer::policy::compile;
 
+#[expect(dead_code, reason = "more shapes are counted than are timed")]
 mod fixture;
 #[expect(dead_code, unreachable_pub, reason = "shared with the kernel tests")]
 #[path = "../../tests/src/frames/mod.rs"]

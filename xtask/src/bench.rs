@@ -1,9 +1,9 @@
 //! What changes cost: the benchmark itself is a binary of the `tests` crate, which has the lab.
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::{
-    build, ebpf, setup,
+    build, count, ebpf, setup,
     sh::{self, Paths},
 };
 
@@ -11,16 +11,26 @@ use crate::{
 #[derive(Args)]
 pub(crate) struct Options {
     /// This alone: `path`, what a frame costs; `control`, what policies cost; `allow`, what a live
-    /// change costs; `tail`, what terminals that follow cost; `wire`, frames a second and latency
-    #[arg(value_parser = ["path", "control", "allow", "tail", "wire"])]
+    /// change costs; `tail`, what terminals that follow cost; `wire`, frames a second and latency;
+    /// `events`, what a drop costs with its event and without; `limits`, the verifier's work and the
+    /// size of the binary; and apart from all of these `count`, instructions against those on record
+    #[arg(value_parser = ["path", "control", "allow", "tail", "wire", "events", "limits", "count"])]
     what: Option<String>,
-    /// Write the results of all of it, with pictures, to docs/performance
-    #[arg(long, conflicts_with = "what")]
+    /// Write the results of all of it, with pictures, to docs/performance; of `count`, the record
+    #[arg(long)]
     write: bool,
 }
 
-/// Builds everything for release and measures, everything or one thing alone.
-pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
+/// Builds everything for release and measures, everything or one thing alone; whether the count, if
+/// asked for, is the one on record.
+pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
+    match options.what.as_deref() {
+        Some("count") => return count::run(paths, options.write),
+        Some(part) if options.write => {
+            bail!("--write is for all of it, or for `count`, not for `{part}`")
+        }
+        _ => {}
+    }
     ensure!(
         sh::is_root(),
         "the lab needs root for network namespaces and XDP: run `sudo -E env PATH=$PATH cargo xtask bench`"
@@ -34,5 +44,6 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
         program.env("ENFORCER_BENCH_DIR", paths.root.join("docs/performance"));
     }
     program.env("ENFORCER_YARDSTICK", ebpf::yardstick(paths));
-    sh::run(program.env("ENFORCER_BIN", paths.enforcer(true)))
+    sh::run(program.env("ENFORCER_BIN", paths.enforcer(true)))?;
+    Ok(true)
 }

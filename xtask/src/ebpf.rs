@@ -170,6 +170,13 @@ fn toolchain() -> Result<(Compiler, PathBuf)> {
     Ok((compiler, linker))
 }
 
+/// Compiler and linker in one line.
+pub(crate) fn compiler() -> Result<String> {
+    let (compiler, linker) = toolchain()?;
+    let version = sh::output(sh::clean(linker).arg("--version"))?;
+    Ok(format!("{}, {}", compiler.describe(), version.trim()))
+}
+
 /// Builds the kernel program and puts it where `enforcer/build.rs` finds it.
 pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
     let (compiler, linker) = toolchain()?;
@@ -230,6 +237,14 @@ fn arguments(cargo: &mut Process, compiler: &Compiler, paths: &Paths) {
 fn objdump() -> Option<PathBuf> {
     let versions = (15..=30).rev().map(|version| format!("llvm-objdump-{version}"));
     std::iter::once("llvm-objdump".to_owned()).chain(versions).find_map(|name| sh::which(&name))
+}
+
+/// Instructions of each section that has any; `None` without llvm-objdump.
+pub(crate) fn instructions(object: &Path) -> Result<Option<Vec<(String, u64)>>> {
+    let Some(objdump) = objdump() else { return Ok(None) };
+    let sections = sections(&sh::output(Process::new(objdump).arg("-h").arg(object))?);
+    let code = sections.into_iter().filter(|(.., text)| *text);
+    Ok(Some(code.map(|(name, size, _)| (name, size / 8)).collect()))
 }
 
 /// Sections as `llvm-objdump -h` prints them: index, name, size in hex, address, type.

@@ -5,12 +5,14 @@
 //! - `check`, `tidy`: what a program can say about the source
 //! - `test`: every test, and one line that sums them up
 //! - `vm`: tests on Debian's kernels, in virtual machines
+//! - `bench`: what things cost, measured; `count`: the same in instructions
 //! - `demo`: the main job, live, in a namespace lab
 //! - `evasions`: what a hostile device gets past the enforcer, measured
 //! - `fuzz`: the fuzz targets, for a while each
 //! - `sh`: how all of them run other programs
 mod bench;
 mod check;
+mod count;
 mod demo;
 mod ebpf;
 mod evasions;
@@ -100,7 +102,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Demo(options) => demo::run(&paths, &options)?,
         Command::Evasions(options) => evasions::run(&paths, &options)?,
         Command::Screens => sh::run(&mut demo::lab_program(&paths, "screens")?)?,
-        Command::Bench(options) => bench::run(&paths, &options)?,
+        Command::Bench(options) => return bench::run(&paths, &options),
         Command::Fuzz(options) => return fuzz::run(&paths, &options),
     }
     Ok(true)

@@ -22,7 +22,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 28] = [
+const TOOLS: [(&str, &str); 29] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -53,6 +53,7 @@ const TOOLS: [(&str, &str); 28] = [
     ("promtool", "prometheus"),
     ("rsyslogd", "rsyslog"),
     ("tmux", "tmux"),
+    ("valgrind", "valgrind"),
     ("/usr/lib/systemd/systemd-journald", "systemd"),
 ];
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    ebpf, setup,
+    count, ebpf, setup,
     sh::{self, Paths},
     vm,
 };
@@ -95,7 +95,11 @@ fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
     setup::run(paths, &setup::Options::test())?;
     ebpf::build(paths)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "-p", "enforcer"]))?;
-    cargo_test(paths, &["-p", "tests"], options, &["--test-threads=2"])
+    let mut sum = cargo_test(paths, &["-p", "tests"], options, &["--test-threads=2"])?;
+    if options.names.is_empty() {
+        sum += count::compare(paths)?;
+    }
+    Ok(sum)
 }
 
 /// Runs `cargo test`, shows its output as it comes, and adds up what it says.

@@ -27,15 +27,13 @@ mod programs {
     /// Sized by the loader.
     #[map]
     static FRAMES: Array<[u64; WORDS]> = Array::with_max_entries(1, MMAPABLE);
+    /// Number of the next frame; frames in use, less one, which are a power of two.
     #[map]
-    static CURSOR: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+    static CURSOR: PerCpuArray<[u32; 2]> = PerCpuArray::with_max_entries(1, 0);
     #[map]
     static TARGET: ProgramArray = ProgramArray::with_max_entries(1, 0);
     #[map]
     static TARGET_LINEAR: ProgramArray = ProgramArray::with_max_entries(1, 0);
-    /// Frames in the table, less one.
-    #[unsafe(no_mangle)]
-    static MASK: u32 = 0;
 
     /// MAC to group.
     #[map]
@@ -80,11 +78,10 @@ mod programs {
     #[inline(always)]
     fn next(ctx: &XdpContext) {
         let Some(cursor) = CURSOR.get_ptr_mut(0) else { return };
-        // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile. Volatile: the
-        // constant is set by the loader.
+        // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile.
         let number = unsafe {
-            let number = *cursor;
-            *cursor = number.wrapping_add(1) & core::ptr::read_volatile(&raw const MASK);
+            let [number, mask] = *cursor;
+            (*cursor)[0] = number.wrapping_add(1) & mask;
             number
         };
         let Some(frame) = FRAMES.get(number) else { return };

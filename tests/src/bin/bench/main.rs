@@ -7,12 +7,16 @@
 //!   connection through it
 //! - frames a second while every one is a drop, with and without ten terminals: see `tail`
 //! - frames a second over a veth, and latency through a gateway, against others: see `wire`
+//! - a drop with its event and without: see `events`
+//! - the verifier's work and the size of the program: see `limits`
 //!
-//! `bench path`, `control`, `allow`, `tail` or `wire` measures that alone. `ENFORCER_BENCH_DIR`
+//! `bench path`, `control`, `allow`, `tail`, `wire`, `events` or `limits` measures that alone. `ENFORCER_BENCH_DIR`
 //! names a directory for the results as a document, and for its pictures.
 mod allow;
 mod control;
+mod events;
 mod feed;
+mod limits;
 mod measure;
 mod path;
 mod picture;
@@ -54,6 +58,12 @@ fn main() -> ExitCode {
     }
     if asked("wire") {
         wire::run(&mut report);
+    }
+    if asked("events") {
+        events::run(&mut report);
+    }
+    if asked("limits") {
+        limits::run(&mut report);
     }
     report.close();
     let Some(directory) = std::env::var_os("ENFORCER_BENCH_DIR") else { return ExitCode::SUCCESS };

@@ -14,6 +14,15 @@ use crate::report::Curve;
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (800, 480);
 const FONT: &str = "sans-serif";
+/// Apart on white, on paper and for those who do not see every colour, after Okabe and Ito.
+const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+];
 /// Ordinates further apart than this factor are drawn on a logarithmic scale, too.
 const WIDE: f64 = 50.0;
 
@@ -60,6 +69,8 @@ where
     let mut chart = ChartBuilder::on(area)
         .caption(&curve.title, (FONT, 20))
         .margin(14)
+        // Half of the last number of the abscissa.
+        .margin_right(40)
         .x_label_area_size(46)
         .y_label_area_size(76)
         .build_cartesian_2d((first..last.max(first * 1.1)).log_scale(), ordinate)?;
@@ -67,14 +78,13 @@ where
         .configure_mesh()
         .x_desc(curve.abscissa)
         .y_desc(curve.ordinate)
-        .x_label_formatter(&|number| short(*number))
-        .y_label_formatter(&|number| short(*number))
+        .x_label_formatter(&|number| grouped(*number))
+        .y_label_formatter(&|number| grouped(*number))
         .light_line_style(WHITE)
         .label_style((FONT, 14))
         .axis_desc_style((FONT, 15))
         .draw()?;
-    for (number, (name, points)) in curve.series.iter().enumerate() {
-        let colour = Palette99::pick(number).to_rgba();
+    for ((name, points), colour) in curve.series.iter().zip(COLOURS.into_iter().cycle()) {
         let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
         chart.draw_series(line)?.label(name).legend(move |(x, y)| {
             PathElement::new(vec![(x, y), (x + 18, y)], colour.stroke_width(2))
@@ -91,16 +101,18 @@ where
     Ok(())
 }
 
-/// A number for an axis, with at most three digits: `20 k`, `1 M`.
-fn short(number: f64) -> String {
-    let (number, unit) = match number.abs() {
-        size if size >= 1e9 => (number / 1e9, " G"),
-        size if size >= 1e6 => (number / 1e6, " M"),
-        size if size >= 1e3 => (number / 1e3, " k"),
-        _ => (number, ""),
-    };
-    let rounded = (number * 1e3).round() / 1e3;
-    format!("{rounded}{unit}")
+/// A number for an axis, as the texts write it: `0.25`, `1,200`, `1,000,000`.
+fn grouped(number: f64) -> String {
+    let text = format!("{}", (number * 1e3).round() / 1e3);
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    let mut shown = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && (whole.len() - place) % 3 == 0 {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    if part.is_empty() { shown } else { format!("{shown}.{part}") }
 }
 
 #[cfg(test)]
@@ -135,9 +147,16 @@ mod tests {
     fn a_picture_has_its_title_axes_and_each_series() {
         for factor in [0.1, 1.0] {
             let elements = parsed(&svg(&sample(factor)).unwrap());
-            for text in
-                ["from <file> & force", "prefixes", "ms", "enforcer", "nft", "1 k", "100 k", "1 M"]
-            {
+            for text in [
+                "from <file> & force",
+                "prefixes",
+                "ms",
+                "enforcer",
+                "nft",
+                "1,000",
+                "100,000",
+                "1,000,000",
+            ] {
                 assert!(elements.contains(&format!("text {text}\n")), "{text}: {elements}");
             }
             assert_eq!(elements.matches("circle ").count(), 6, "{elements}");
@@ -153,8 +172,8 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_an_axis_are_short() {
-        let shown = [0.25, 10.0, 1e3, 2.5e4, 1e6].map(short);
-        assert_eq!(shown, ["0.25", "10", "1 k", "25 k", "1 M"]);
+    fn numbers_of_an_axis_are_grouped() {
+        let shown = [0.25, 10.0, 100.0, 1e3, 2.5e4, 1e6].map(grouped);
+        assert_eq!(shown, ["0.25", "10", "100", "1,000", "25,000", "1,000,000"]);
     }
 }

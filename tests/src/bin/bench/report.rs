@@ -11,9 +11,9 @@ const HEAD: &str = "# Results\n\nMade by `cargo xtask bench --write`; do not edi
 /// A figure that has to be reached.
 struct Target {
     what: String,
-    reached: f64,
     bound: Bound,
-    unit: &'static str,
+    reached: String,
+    met: String,
 }
 
 /// What is good enough.
@@ -82,7 +82,15 @@ impl Report {
 
     /// Keeps a figure that has a bound: all of them are printed at the end.
     pub(crate) fn target(&mut self, what: &str, reached: f64, bound: Bound, unit: &'static str) {
-        self.targets.push(Target { what: what.to_owned(), reached, bound, unit });
+        let met = if bound.holds(reached) { "yes" } else { "NO" }.to_owned();
+        let reached = format!("{reached:.3}{unit}");
+        self.targets.push(Target { what: what.to_owned(), bound, reached, met });
+    }
+
+    /// Keeps a bound that a test holds and this run has not measured.
+    pub(crate) fn held(&mut self, what: &str, bound: Bound, test: &str) {
+        let (reached, met) = ("not measured here".to_owned(), format!("test {test}"));
+        self.targets.push(Target { what: what.to_owned(), bound, reached, met });
     }
 
     /// Keeps a picture.
@@ -93,9 +101,8 @@ impl Report {
     /// Prints the figures that have bounds.
     pub(crate) fn close(&mut self) {
         let row = |target: &Target| {
-            let met = if target.bound.holds(target.reached) { "yes" } else { "NO" };
-            let reached = format!("{:.3}{}", target.reached, target.unit);
-            vec![target.what.clone(), target.bound.text(), reached, met.to_owned()]
+            let Target { what, bound, reached, met } = target;
+            vec![what.clone(), bound.text(), reached.clone(), met.clone()]
         };
         let rows: Vec<_> = self.targets.iter().map(row).collect();
         if !rows.is_empty() {
@@ -129,6 +136,7 @@ mod tests {
         let mut report = Report::default();
         report.line("a machine");
         report.target("speed", 2.0, Bound::AtMost(1.0), " s");
+        report.held("frames", Bound::AtMost(0.0), "a::b");
         report.curve(Curve {
             file: "sample",
             title: "sample".to_owned(),
@@ -142,6 +150,7 @@ mod tests {
         assert!(text.starts_with("# Results\n\nMade by `cargo xtask bench --write`"), "{text}");
         assert!(text.contains("\na machine\n") && text.contains("![sample](sample.svg)"), "{text}");
         assert!(text.contains("| speed | ≤ 1 | 2.000 s | NO |"), "{text}");
+        assert!(text.contains("| frames | ≤ 0 | not measured here | test a::b |"), "{text}");
         assert!(directory.path().join("sample.svg").is_file());
     }
 }

@@ -3,7 +3,9 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, PerCpuHashMap, PerCpuValues, ProgramArray, lpm_trie},
+    maps::{
+        Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, PerCpuValues, ProgramArray, lpm_trie,
+    },
     programs::{ProgramFd, TestRun as _, TestRunOptions, Xdp},
     util::nr_cpus,
 };
@@ -16,6 +18,8 @@ const SET: u32 = 1 << 24;
 /// The programs of `enforcer-ebpf/src/bin/yardstick.rs`, with a table of frames.
 pub(crate) struct Yardstick {
     ebpf: Ebpf,
+    /// In the table.
+    frames: u32,
 }
 
 /// Whether a program sees frames in fragments: it decides which one replays.
@@ -26,35 +30,49 @@ pub(crate) enum Kind {
 }
 
 impl Yardstick {
-    /// Loads them; the table has a power of two of frames, the plain program this world.
-    pub(crate) fn load(frames: &[Vec<u8>], world: &World) -> Self {
+    /// Loads them; the table has room for so many frames, the plain program has this world.
+    pub(crate) fn load(frames: u32, world: Option<&World>) -> Self {
         let file = std::env::var_os("ENFORCER_YARDSTICK").expect("cargo xtask bench says where");
-        let count = frames.len() as u32;
-        assert!(count.is_power_of_two());
-        let prefixes = world.groups.iter().map(Vec::len).sum::<usize>() as u32;
-        let (v4, v6) = if world.v6 { (1, prefixes) } else { (prefixes, 1) };
-        let mask = count - 1;
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries("FRAMES", count)
+        let prefixes = world.map_or(1, |world| world.groups.iter().map(Vec::len).sum()) as u32;
+        let (v4, v6) =
+            if world.is_some_and(|world| world.v6) { (1, prefixes) } else { (prefixes, 1) };
+        let ebpf = EbpfLoader::new()
+            .map_max_entries("FRAMES", frames)
             .map_max_entries("V4", v4)
             .map_max_entries("V6", v6)
-            .override_global("MASK", &mask, true)
             .load_file(file)
             .expect("the yardsticks load");
+        let mut this = Self { ebpf, frames: 0 };
+        for name in ["replay", "replay_linear", "empty", "empty_linear", "plain"] {
+            this.program(name).load().expect(name);
+        }
+        if let Some(world) = world {
+            this.fill(world);
+        }
+        this
+    }
+
+    /// Makes a power of two of frames the table.
+    pub(crate) fn lay(&mut self, frames: &[Vec<u8>]) {
+        assert!(frames.len().is_power_of_two());
         let mut table: Array<_, [u64; FRAME / 8]> =
-            ebpf.map_mut("FRAMES").unwrap().try_into().unwrap();
+            self.ebpf.map_mut("FRAMES").unwrap().try_into().unwrap();
         for (number, frame) in frames.iter().enumerate() {
             let word = |bytes: &[u8]| u64::from_ne_bytes(bytes.try_into().unwrap());
             let mut words = [0; FRAME / 8];
             words.iter_mut().zip(frame.chunks(8)).for_each(|(to, from)| *to = word(from));
             table.set(number as u32, words, 0).unwrap();
         }
-        let mut this = Self { ebpf };
-        for name in ["replay", "replay_linear", "empty", "empty_linear", "plain"] {
-            this.program(name).load().expect(name);
-        }
-        this.fill(world);
-        this
+        self.frames = frames.len() as u32;
+        self.seek(0);
+    }
+
+    /// Makes a frame of the table the next one.
+    pub(crate) fn seek(&mut self, number: u32) {
+        let mut cursor: PerCpuArray<_, [u32; 2]> =
+            self.ebpf.map_mut("CURSOR").unwrap().try_into().unwrap();
+        let value = vec![[number, self.frames - 1]; nr_cpus().unwrap()];
+        cursor.set(0, PerCpuValues::try_from(value).unwrap(), 0).unwrap();
     }
 
     /// One of the programs.

@@ -3,8 +3,8 @@
 //! Each frame comes out of a table: a small program copies it over the one of the test run and calls
 //! the program under test. All programs take turns; what is printed is the least of all rounds, above
 //! what an empty program costs in the same harness.
-mod candidates;
-mod world;
+pub(crate) mod candidates;
+pub(crate) mod world;
 
 use aya::programs::ProgramFd;
 use enforcer::dataplane::{Dataplane, generation::Options, pins::Pins};
@@ -25,6 +25,8 @@ use crate::{
 
 /// Prefixes in a policy.
 const SIZES: [usize; 5] = [10, 1_000, 10_000, 100_000, MILLION];
+/// Frames in the table, at most.
+const FRAMES: usize = 1 << 18;
 /// Rounds in which each program runs once.
 const ROUNDS: usize = 15;
 /// What xdp-filter's names are: all features, and MAC addresses alone.
@@ -57,7 +59,7 @@ impl Flows {
         let (count, devices) = match self {
             Self::One => (1, 1),
             Self::Few => (4_096, FEW),
-            Self::Even | Self::Stray => (1 << 18, DEVICES),
+            Self::Even | Self::Stray => (FRAMES, DEVICES),
         };
         let frame = |_| {
             let device = random.below(u64::from(devices)) as u32;
@@ -67,6 +69,11 @@ impl Flows {
             }
         };
         (0..count).map(frame).collect()
+    }
+
+    /// xdp-filter has an entry for each device, for few of them.
+    fn is_for_filters(self) -> bool {
+        matches!(self, Self::One | Self::Few)
     }
 
     fn repeat(self) -> u32 {
@@ -107,6 +114,8 @@ pub(crate) fn run(report: &mut Report) {
     mount_bpffs();
     let root = format!("/sys/fs/bpf/enforcer-bench-{}", std::process::id());
     let mut points = Vec::new();
+    let filter = |(name, object, first)| Some((name, XdpFilter::load(object, first)?));
+    let mut filters: Vec<_> = XDP_FILTERS.into_iter().filter_map(filter).collect();
     let sizes: Vec<usize> = match std::env::var("ENFORCER_BENCH_PREFIXES") {
         Ok(only) => vec![only.parse().expect("a number of prefixes")],
         Err(_) => SIZES.to_vec(),
@@ -117,8 +126,12 @@ pub(crate) fn run(report: &mut Report) {
             let pins = Pins::open(root.as_ref()).expect("a directory for pins");
             let mut dataplane =
                 Dataplane::open(pins, &world.image(), Options::default()).expect("it loads");
+            let mut yardstick = Yardstick::load(FRAMES as u32, Some(&world));
             for flows in Flows::ALL {
-                measure(&mut dataplane, &world, (size, flows), &mut points);
+                yardstick.lay(&flows.frames(&world));
+                let filters = if flows.is_for_filters() { filters.as_mut_slice() } else { &mut [] };
+                let at = (v6, size, flows);
+                measure(&mut dataplane, &mut yardstick, filters, at, &mut points);
             }
             dataplane.detach().expect("it goes");
         }
@@ -132,11 +145,11 @@ pub(crate) fn run(report: &mut Report) {
 
 fn measure(
     dataplane: &mut Dataplane,
-    world: &World,
-    (size, flows): (usize, Flows),
+    yardstick: &mut Yardstick,
+    filters: &mut [(&'static str, XdpFilter)],
+    (v6, size, flows): (bool, usize, Flows),
     points: &mut Vec<Point>,
 ) {
-    let mut yardstick = Yardstick::load(&flows.frames(world), world);
     let ours = dataplane.dispatcher().unwrap().fd().unwrap().try_clone().unwrap();
     let mut candidates = vec![
         Candidate::new("empty", Kind::Fragments, yardstick.descriptor("empty")),
@@ -144,14 +157,11 @@ fn measure(
         Candidate::new("enforcer", Kind::Fragments, ours),
         Candidate::new("hash + LPM", Kind::Fragments, yardstick.descriptor("plain")),
     ];
-    let mut others = Vec::new();
-    if matches!(flows, Flows::One | Flows::Few) {
-        for (name, object, first) in XDP_FILTERS {
-            let Some(mut filter) = XdpFilter::load(object, first) else { continue };
-            candidates.push(Candidate::new(name, Kind::Linear, filter.descriptor()));
-            others.push(filter);
-        }
-    }
+    candidates.extend(
+        filters
+            .iter_mut()
+            .map(|(name, filter)| Candidate::new(name, Kind::Linear, filter.descriptor())),
+    );
     for round in 0..=ROUNDS {
         for candidate in &mut candidates {
             yardstick.aim(candidate.kind, &candidate.program);
@@ -172,11 +182,11 @@ fn measure(
         let net = least - empty;
         println!(
             "{} {size:>9} {:<30} {:<16} net {net:>5.0}, gross {least:>5.0}, median {median:>5.0}, 90 % {high:>5.0}",
-            family(world.v6),
+            family(v6),
             flows.name(),
             candidate.name,
         );
-        points.push(Point { v6: world.v6, size, flows, program: candidate.name, net });
+        points.push(Point { v6, size, flows, program: candidate.name, net });
     }
 }
 
@@ -190,7 +200,7 @@ fn expect(name: &str, flows: Flows, action: u32) {
         _ => PASS,
     };
     // Of real prefixes, a longer one hides a shorter one from a trie; and a stray may hit.
-    if matches!(flows, Flows::One | Flows::Few) && name != "hash + LPM" {
+    if flows.is_for_filters() && name != "hash + LPM" {
         assert_eq!(action, expected, "{name}, {}", flows.name());
     }
 }

@@ -1,0 +1,48 @@
+//! What is bounded and takes no time: the verifier's work, and the size of the program.
+use enforcer::{
+    dataplane::{Dataplane, pins::Pins},
+    policy::{compile, read},
+};
+use tests::{
+    harness::{daemon::binary, mount_bpffs},
+    random,
+};
+
+use crate::report::{Bound, Report};
+
+/// A policy that needs every part of the kernel program.
+const EVERYTHING: &str = include_str!("../../everything.toml");
+/// What judges every frame of a stream while policies are replaced.
+const CHURN: &str = "churn::replace::every_frame_is_judged_by_exactly_one_policy";
+
+/// Reports them.
+pub(crate) fn run(report: &mut Report) {
+    let walked = f64::from(walked());
+    let at_most = |bound| Bound::AtMost(bound);
+    report.target(
+        "instructions that the verifier walks, on this kernel",
+        walked,
+        at_most(50_000.0),
+        "",
+    );
+    let bytes = std::fs::metadata(binary()).expect("it was started before").len();
+    let mib = bytes as f64 / f64::from(1 << 20);
+    report.target("binary, as built for this run", mib, at_most(10.0), " MiB");
+    report.held("frames misjudged during 1,000 replacements under load", at_most(0.0), CHURN);
+}
+
+/// Instructions that the verifier has walked for the generation, nothing of it specialised away.
+fn walked() -> u32 {
+    mount_bpffs();
+    let root = format!("/sys/fs/bpf/enforcer-limits-{}", std::process::id());
+    let (policy, problems) = read("everything.toml", EVERYTHING, &mut |_| unreachable!("no files"));
+    assert_eq!(problems, []);
+    let image = compile(&policy, &random::site()).expect("it compiles").image;
+    let pins = Pins::open(root.as_ref()).expect("a directory for pins");
+    let dataplane = Dataplane::open(pins, &image, false).expect("it loads");
+    let walked = dataplane.verified_instructions().expect("the program is there");
+    dataplane.detach().expect("it goes");
+    let _ = std::fs::remove_dir(&root);
+    assert!(walked > 0, "Linux counts them from 5.16 on");
+    walked
+}

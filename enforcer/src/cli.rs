@@ -48,6 +48,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Look after the daemon's settings
+    #[command(after_help = "Examples:\n  \
+        enforcer config check\n  \
+        enforcer config check --json ./enforcer.toml | jq -r .message")]
+    Config {
+        #[command(subcommand)]
+        command: Config,
+    },
     /// Apply a policy: show the difference and switch all interfaces at once
     #[command(after_help = "Examples:\n  \
         enforcer apply --dry-run policy.toml\n  \
@@ -389,6 +397,21 @@ pub(crate) enum Policy {
         /// Of this revision instead, if it is kept: see `enforcer history`
         #[arg(long, value_name = "REV")]
         revision: Option<u64>,
+    },
+}
+
+/// Subcommands of `config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Config {
+    /// Check the settings: needs no root and no daemon; exit with 1 if they have an error
+    #[command(after_help = "Examples:\n  \
+        enforcer config check\n  \
+        enforcer config check ./enforcer.toml")]
+    Check {
+        /// Settings to check, or - for standard input [default: /etc/enforcer/enforcer.toml]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        output: Output,
     },
 }
 

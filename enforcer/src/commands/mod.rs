@@ -21,6 +21,7 @@ mod apply;
 mod audit;
 mod backstop;
 mod check;
+mod config_check;
 mod confirm;
 mod detach;
 mod devices;
@@ -45,6 +46,9 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Run(args) => run::run(&args, socket),
         Command::Check { policy, output } => check::run(&policy, output.json),
+        Command::Config { command: cli::Config::Check { file, output } } => {
+            config_check::run(file.as_deref(), output.json)
+        }
         Command::Apply(args) => apply::run(&client, &args),
         Command::Confirm { output } => confirm::confirm(&client, output.json),
         Command::Rollback { revision, force, output } => {
@@ -110,7 +114,7 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
     } else if let Some(error) = error.downcast_ref::<backstop::Error>() {
         error.hint().map(Into::into)
     } else {
-        error.downcast_ref::<config::Error>().and_then(config::Error::hint).map(Into::into)
+        error.downcast_ref::<config::Error>().and_then(config::Error::hint)
     }
 }
 

@@ -8,8 +8,12 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+mod audit;
+mod setup;
 mod tail;
 
+pub(crate) use audit::{Audit, Trail};
+pub(crate) use setup::{Config, Init};
 pub(crate) use tail::Tail;
 
 /// Enforce what devices that cannot be patched may reach
@@ -48,6 +52,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Look at this machine and write a first configuration, which observes
+    ///
+    /// Asks which interfaces devices are behind, and writes enforcer.toml and policy.toml, with
+    /// the devices that were seen as comments. Never overwrites: a file that is there is kept.
+    #[command(after_help = "Examples:\n  \
+        enforcer init\n  \
+        enforcer init --dry-run\n  \
+        enforcer init --yes --interface lan0 --interface lan1")]
+    Init(Init),
     /// Look after the daemon's settings
     #[command(after_help = "Examples:\n  \
         enforcer config check\n  \
@@ -393,59 +406,14 @@ pub(crate) struct Explain {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Policy {
     /// Print the policy in force as one file that `apply` accepts
+    #[command(after_help = "Examples:\n  \
+        enforcer policy show > in-force.toml\n  \
+        enforcer policy show --revision 6")]
     Show {
         /// Of this revision instead, if it is kept: see `enforcer history`
         #[arg(long, value_name = "REV")]
         revision: Option<u64>,
     },
-}
-
-/// Subcommands of `config`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Config {
-    /// Check the settings: needs no root and no daemon; exit with 1 if they have an error
-    #[command(after_help = "Examples:\n  \
-        enforcer config check\n  \
-        enforcer config check ./enforcer.toml")]
-    Check {
-        /// Settings to check, or - for standard input [default: /etc/enforcer/enforcer.toml]
-        file: Option<PathBuf>,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-/// Subcommands of `audit`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Audit {
-    /// Check that no line was changed, cut or moved; exit with 1 if one was
-    Verify {
-        #[command(flatten)]
-        place: Trail,
-        /// Hash that has to be in the trail: the last one when it was written down
-        #[arg(long, value_name = "HASH")]
-        last: Option<String>,
-    },
-    /// Print the entries
-    Show {
-        #[command(flatten)]
-        place: Trail,
-        /// Only the last N entries
-        #[arg(short = 'n', value_name = "N")]
-        count: Option<usize>,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-/// Where the trail is.
-#[derive(Debug, Args)]
-pub(crate) struct Trail {
-    /// File or directory of the trail [default: the state directory of the settings]
-    pub(crate) path: Option<PathBuf>,
-    /// Read the daemon's settings from this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
 }
 
 /// Subcommands of `backstop`.

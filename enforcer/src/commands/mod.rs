@@ -28,7 +28,9 @@ mod devices;
 mod document;
 mod explain;
 mod history;
+mod init;
 mod live;
+mod names;
 mod policy;
 mod report;
 mod rules;
@@ -49,6 +51,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Config { command: cli::Config::Check { file, output } } => {
             config_check::run(file.as_deref(), output.json)
         }
+        Command::Init(args) => init::run(&args),
         Command::Apply(args) => apply::run(&client, &args),
         Command::Confirm { output } => confirm::confirm(&client, output.json),
         Command::Rollback { revision, force, output } => {
@@ -113,6 +116,8 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         error.hint().map(Into::into)
     } else if let Some(error) = error.downcast_ref::<backstop::Error>() {
         error.hint().map(Into::into)
+    } else if let Some(error) = error.downcast_ref::<init::Error>() {
+        error.hint()
     } else {
         error.downcast_ref::<config::Error>().and_then(config::Error::hint)
     }

@@ -456,15 +456,14 @@ pub(crate) fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> i
     out.write_all(&script)
 }
 
-/// Writes the manual page, or to a directory one page for each command.
-pub(crate) fn man(directory: Option<&std::path::Path>, out: &mut dyn Write) -> io::Result<()> {
-    match directory {
-        Some(directory) => {
-            std::fs::create_dir_all(directory)?;
-            clap_mangen::generate_to(Cli::command(), directory)
-        }
-        None => clap_mangen::Man::new(Cli::command()).render(out),
-    }
+/// Writes the manual page of the whole.
+pub(crate) fn man(out: &mut dyn Write) -> io::Result<()> {
+    clap_mangen::Man::new(Cli::command()).render(out)
+}
+
+/// Writes the page of each command to a directory.
+pub(crate) fn man_pages(directory: &std::path::Path) -> io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), directory)
 }
 
 #[cfg(test)]
@@ -522,14 +521,31 @@ mod tests {
 
     #[test]
     fn completions_and_pages_name_the_commands() {
-        let mut bash = Vec::new();
-        completions(clap_complete::Shell::Bash, &mut bash).unwrap();
-        assert!(String::from_utf8(bash).unwrap().contains("--dry-run"));
+        for shell in
+            [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish]
+        {
+            let mut script = Vec::new();
+            completions(shell, &mut script).unwrap();
+            let script = String::from_utf8(script).unwrap();
+            assert!(script.contains("dry-run") && script.contains("backstop"), "{shell}: {script}");
+        }
         let mut page = Vec::new();
-        man(None, &mut page).unwrap();
+        man(&mut page).unwrap();
         assert!(String::from_utf8(page).unwrap().contains("explain"));
         let dir = tempfile::tempdir().unwrap();
-        man(Some(dir.path()), &mut Vec::new()).unwrap();
-        assert!(dir.path().join("enforcer-tail.1").exists());
+        man_pages(dir.path()).unwrap();
+        let mut pages = 0;
+        let mut commands = vec![(String::new(), Cli::command())];
+        while let Some((above, command)) = commands.pop() {
+            let name = format!("{above}{}", command.get_name());
+            if command.is_hide_set() {
+                continue;
+            }
+            assert!(dir.path().join(format!("{name}.1")).exists(), "{name}");
+            pages += 1;
+            let below = command.get_subcommands().cloned();
+            commands.extend(below.map(|below| (format!("{name}-"), below)));
+        }
+        assert!(pages >= 28, "{pages} pages");
     }
 }

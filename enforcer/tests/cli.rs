@@ -255,7 +255,7 @@ fn interrupt(child: &Child) {
 fn a_page_for_each_command() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(output(&["man", dir.path().to_str().unwrap()]).0, Some(0));
-    for page in ["enforcer.1", "enforcer-apply.1", "enforcer-explain.1"] {
+    for page in ["enforcer.1", "enforcer-config-check.1", "enforcer.toml.5", "enforcer-policy.5"] {
         assert!(Path::new(dir.path()).join(page).exists(), "{page}");
     }
 }

@@ -30,6 +30,7 @@ mod explain;
 mod history;
 mod init;
 mod live;
+mod man;
 mod names;
 mod policy;
 mod report;
@@ -78,10 +79,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
             cli::completions(shell, &mut io::stdout().lock())?;
             Ok(Exit::Fine)
         }
-        Command::Man { directory } => {
-            cli::man(directory.as_deref(), &mut io::stdout().lock())?;
-            Ok(Exit::Fine)
-        }
+        Command::Man { directory } => man::run(directory.as_deref()),
     }
 }
 

@@ -467,6 +467,9 @@ pub(crate) fn man_pages(directory: &std::path::Path) -> io::Result<()> {
 }
 
 #[cfg(test)]
+mod examples;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

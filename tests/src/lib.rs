@@ -47,6 +47,8 @@ mod metrics;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod scattered;
 #[cfg(test)]
 mod setup;

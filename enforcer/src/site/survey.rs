@@ -6,8 +6,8 @@ use futures_util::TryStreamExt;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{
-    AfSpecBridge, BridgeVlanInfoFlags, LinkAttribute, LinkExtentMask, LinkFlags, LinkLayerType,
-    LinkMessage,
+    AfSpecBridge, BridgeVlanInfoFlags, InfoKind, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkLayerType, LinkMessage,
 };
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
@@ -35,7 +35,7 @@ pub struct Survey {
 pub struct Interface {
     /// What the kernel says of it.
     pub link: Link,
-    /// Whether Ethernet frames arrive on it; the loopback's do not count.
+    /// Whether Ethernet frames arrive on it from outside.
     pub ethernet: bool,
     /// Whether somebody has set it up.
     pub up: bool,
@@ -112,9 +112,12 @@ impl Kernel {
 }
 
 fn interface(message: &LinkMessage) -> Interface {
+    let link = link(message);
+    // They have the type, and no wire.
+    let inside = matches!(link.kind, Some(InfoKind::Dummy | InfoKind::Ifb | InfoKind::Vrf));
     Interface {
-        link: link(message),
-        ethernet: message.header.link_layer_type == LinkLayerType::Ether,
+        ethernet: message.header.link_layer_type == LinkLayerType::Ether && !inside,
+        link,
         up: message.header.flags.contains(LinkFlags::Up),
         addresses: Vec::new(),
     }
@@ -190,4 +193,47 @@ fn tags(message: &LinkMessage) -> Vec<u16> {
         }
     }
     vlans
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::LinkInfo;
+    use rtnetlink::packet_route::route::RouteNextHop;
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_wire_is_no_ethernet() {
+        let kinds = [None, Some(InfoKind::Veth), Some(InfoKind::Dummy), Some(InfoKind::Vrf)];
+        let ethernet = kinds.map(|kind| {
+            let mut message = LinkMessage::default();
+            message.header.link_layer_type = LinkLayerType::Ether;
+            let info = kind.map(|kind| LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
+            message.attributes.extend(info);
+            interface(&message).ethernet
+        });
+        assert_eq!(ethernet, [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_default_route_may_have_several_hops() {
+        let hops = |attributes: Vec<RouteAttribute>| {
+            let mut message = RouteMessage::default();
+            message.header.kind = RouteType::Unicast;
+            message.attributes = attributes;
+            default_routes(&message)
+        };
+        let router = RouteAddress::Inet(Ipv4Addr::new(192, 0, 2, 1));
+        let one = hops(vec![RouteAttribute::Oif(4), RouteAttribute::Gateway(router)]);
+        let gateway = Some("192.0.2.1".parse().unwrap());
+        assert_eq!(one, [Route { interface: 4, gateway }]);
+        let next = |index| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = index;
+            hop
+        };
+        let several = hops(vec![RouteAttribute::MultiPath(vec![next(5), next(6)])]);
+        assert_eq!(several.iter().map(|hop| hop.interface).collect::<Vec<_>>(), [5, 6]);
+        assert!(hops(Vec::new()).is_empty());
+    }
 }

@@ -8,8 +8,12 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+mod audit;
+mod setup;
 mod tail;
 
+pub(crate) use audit::{Audit, Trail};
+pub(crate) use setup::{Config, Init};
 pub(crate) use tail::Tail;
 
 /// Enforce what devices that cannot be patched may reach
@@ -47,6 +51,23 @@ pub(crate) enum Command {
         policy: PathBuf,
         #[command(flatten)]
         output: Output,
+    },
+    /// Look at this machine and write a first configuration, which observes
+    ///
+    /// Asks which interfaces devices are behind, and writes enforcer.toml and policy.toml, with
+    /// the devices that were seen as comments. Never overwrites: a file that is there is kept.
+    #[command(after_help = "Examples:\n  \
+        enforcer init\n  \
+        enforcer init --dry-run\n  \
+        enforcer init --yes --interface lan0 --interface lan1")]
+    Init(Init),
+    /// Look after the daemon's settings
+    #[command(after_help = "Examples:\n  \
+        enforcer config check\n  \
+        enforcer config check --json ./enforcer.toml | jq -r .message")]
+    Config {
+        #[command(subcommand)]
+        command: Config,
     },
     /// Apply a policy: show the difference and switch all interfaces at once
     #[command(after_help = "Examples:\n  \
@@ -385,44 +406,14 @@ pub(crate) struct Explain {
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum Policy {
     /// Print the policy in force as one file that `apply` accepts
+    #[command(after_help = "Examples:\n  \
+        enforcer policy show > in-force.toml\n  \
+        enforcer policy show --revision 6")]
     Show {
         /// Of this revision instead, if it is kept: see `enforcer history`
         #[arg(long, value_name = "REV")]
         revision: Option<u64>,
     },
-}
-
-/// Subcommands of `audit`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum Audit {
-    /// Check that no line was changed, cut or moved; exit with 1 if one was
-    Verify {
-        #[command(flatten)]
-        place: Trail,
-        /// Hash that has to be in the trail: the last one when it was written down
-        #[arg(long, value_name = "HASH")]
-        last: Option<String>,
-    },
-    /// Print the entries
-    Show {
-        #[command(flatten)]
-        place: Trail,
-        /// Only the last N entries
-        #[arg(short = 'n', value_name = "N")]
-        count: Option<usize>,
-        #[command(flatten)]
-        output: Output,
-    },
-}
-
-/// Where the trail is.
-#[derive(Debug, Args)]
-pub(crate) struct Trail {
-    /// File or directory of the trail [default: the state directory of the settings]
-    pub(crate) path: Option<PathBuf>,
-    /// Read the daemon's settings from this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
 }
 
 /// Subcommands of `backstop`.
@@ -465,16 +456,18 @@ pub(crate) fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> i
     out.write_all(&script)
 }
 
-/// Writes the manual page, or to a directory one page for each command.
-pub(crate) fn man(directory: Option<&std::path::Path>, out: &mut dyn Write) -> io::Result<()> {
-    match directory {
-        Some(directory) => {
-            std::fs::create_dir_all(directory)?;
-            clap_mangen::generate_to(Cli::command(), directory)
-        }
-        None => clap_mangen::Man::new(Cli::command()).render(out),
-    }
+/// Writes the manual page of the whole.
+pub(crate) fn man(out: &mut dyn Write) -> io::Result<()> {
+    clap_mangen::Man::new(Cli::command()).render(out)
 }
+
+/// Writes the page of each command to a directory.
+pub(crate) fn man_pages(directory: &std::path::Path) -> io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), directory)
+}
+
+#[cfg(test)]
+mod examples;
 
 #[cfg(test)]
 mod tests {
@@ -531,14 +524,31 @@ mod tests {
 
     #[test]
     fn completions_and_pages_name_the_commands() {
-        let mut bash = Vec::new();
-        completions(clap_complete::Shell::Bash, &mut bash).unwrap();
-        assert!(String::from_utf8(bash).unwrap().contains("--dry-run"));
+        for shell in
+            [clap_complete::Shell::Bash, clap_complete::Shell::Zsh, clap_complete::Shell::Fish]
+        {
+            let mut script = Vec::new();
+            completions(shell, &mut script).unwrap();
+            let script = String::from_utf8(script).unwrap();
+            assert!(script.contains("dry-run") && script.contains("backstop"), "{shell}: {script}");
+        }
         let mut page = Vec::new();
-        man(None, &mut page).unwrap();
+        man(&mut page).unwrap();
         assert!(String::from_utf8(page).unwrap().contains("explain"));
         let dir = tempfile::tempdir().unwrap();
-        man(Some(dir.path()), &mut Vec::new()).unwrap();
-        assert!(dir.path().join("enforcer-tail.1").exists());
+        man_pages(dir.path()).unwrap();
+        let mut pages = 0;
+        let mut commands = vec![(String::new(), Cli::command())];
+        while let Some((above, command)) = commands.pop() {
+            let name = format!("{above}{}", command.get_name());
+            if command.is_hide_set() {
+                continue;
+            }
+            assert!(dir.path().join(format!("{name}.1")).exists(), "{name}");
+            pages += 1;
+            let below = command.get_subcommands().cloned();
+            commands.extend(below.map(|below| (format!("{name}-"), below)));
+        }
+        assert!(pages >= 28, "{pages} pages");
     }
 }

@@ -1,12 +1,17 @@
 //! The daemon's settings: `/etc/enforcer/enforcer.toml`, overridden by the flags of `run`.
 
 pub mod sinks;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use crate::policy::address::quoted;
+use crate::policy::read::Sheet;
+use crate::policy::{Problem, Severity};
 
 /// Where the settings are unless told otherwise.
 pub const FILE: &str = "/etc/enforcer/enforcer.toml";
@@ -75,8 +80,7 @@ impl Default for Settings {
 }
 
 /// How to attach to an interface.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Xdp {
     /// In the driver; where it cannot, generic, and say so.
     #[default]
@@ -88,8 +92,7 @@ pub enum Xdp {
 }
 
 /// What to do about the backstop's tables.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Backstop {
     /// Look after the tables if they are installed.
     #[default]
@@ -112,17 +115,8 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The file says something that it cannot say.
-    #[error("{file}:{line}:{column}: {message}")]
-    Invalid {
-        /// File as the operator named it.
-        file: String,
-        /// Line, from 1.
-        line: usize,
-        /// Column in characters, from 1.
-        column: usize,
-        /// What is wrong.
-        message: String,
-    },
+    #[error("{}", summary(.0))]
+    Invalid(Vec<Problem>),
     /// A name given with `--interface` cannot be one.
     #[error("`{0}` cannot be the name of an interface")]
     Interface(String),
@@ -133,100 +127,165 @@ pub enum Error {
 
 impl Error {
     /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NoInterface => Some(
-                "name the interfaces that devices are behind: `interfaces = [\"lan0\"]` in \
-                 enforcer.toml, or --interface lan0",
-            ),
-            Self::Interface(_) => Some("`ip -brief link` lists the interfaces of this machine"),
-            Self::Read { .. } | Self::Invalid { .. } => None,
+            Self::NoInterface => Some(NO_INTERFACE.to_owned()),
+            Self::Interface(_) => {
+                Some("`ip -brief link` lists the interfaces of this machine".to_owned())
+            }
+            Self::Invalid(problems) => first_error(problems)?.hint.clone(),
+            Self::Read { .. } => None,
         }
     }
 }
 
-/// The file; converted by hand, so that its shape and the daemon's can change apart.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Document {
-    interfaces: Option<Vec<Spanned<String>>>,
-    policy: Option<PathBuf>,
-    socket: Option<PathBuf>,
-    socket_group: Option<String>,
-    state_dir: Option<PathBuf>,
-    bpffs: Option<PathBuf>,
-    xdp: Option<Xdp>,
-    viewer_group: Option<String>,
-    operator_group: Option<String>,
-    audit_required: Option<bool>,
-    kernel_log: Option<bool>,
-    flow_cache: Option<bool>,
-    backstop: Option<Backstop>,
-    #[serde(default)]
-    metrics: Metrics,
-    #[serde(default)]
-    sinks: sinks::Document,
+const NO_INTERFACE: &str = "name the interfaces that devices are behind: \
+     `interfaces = [\"lan0\"]` in enforcer.toml, or --interface lan0; `enforcer init` finds them";
+
+fn first_error(problems: &[Problem]) -> Option<&Problem> {
+    problems.iter().find(|problem| problem.severity == Severity::Error)
 }
 
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Metrics {
-    listen: Option<Spanned<String>>,
+/// The first error with its place, and how many more there are.
+fn summary(problems: &[Problem]) -> String {
+    let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
+    let Some(first) = first_error(problems) else { return String::new() };
+    let more = match errors {
+        0 | 1 => String::new(),
+        _ => format!(" ({} more: `enforcer config check {}`)", errors - 1, first.place.file),
+    };
+    format!("{}: {}{more}", first.place, first.message)
 }
+
+const KEYS: [&str; 15] = [
+    "interfaces",
+    "policy",
+    "socket",
+    "socket_group",
+    "state_dir",
+    "bpffs",
+    "xdp",
+    "viewer_group",
+    "operator_group",
+    "audit_required",
+    "kernel_log",
+    "flow_cache",
+    "backstop",
+    "metrics",
+    "sinks",
+];
 
 /// Reads a settings document; `file` is the name that errors carry.
 pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
-    let invalid = |offset: usize, message: String| {
-        let (line, column) = place(text, offset);
-        Error::Invalid { file: file.to_owned(), line, column, message }
-    };
-    let document: Document = toml::from_str(text)
-        .map_err(|e| invalid(e.span().map_or(0, |span| span.start), e.message().to_owned()))?;
-    let defaults = Settings::default();
-    let mut interfaces: Vec<String> = Vec::new();
-    for name in document.interfaces.unwrap_or_default() {
-        let start = name.span().start;
-        let name = name.into_inner();
-        if !is_interface(&name) {
-            return Err(invalid(start, format!("`{name}` cannot be the name of an interface")));
+    let (settings, problems) = check(file, text);
+    if first_error(&problems).is_some() { Err(Error::Invalid(problems)) } else { Ok(settings) }
+}
+
+/// Reads a settings document with every problem found: the settings are of use only if none of
+/// them is an error.
+pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
+    let (mut sheet, document) = Sheet::open(file, text);
+    let root = document.get_ref();
+    sheet.known_keys(root, &KEYS, "the settings");
+    let mut settings = Settings { interfaces: interfaces(&mut sheet, root), ..Settings::default() };
+    for (key, path) in [
+        ("policy", &mut settings.policy),
+        ("socket", &mut settings.socket),
+        ("state_dir", &mut settings.state_dir),
+        ("bpffs", &mut settings.bpffs),
+    ] {
+        let usual = path.display().to_string();
+        if let Some(other) = filled(&mut sheet, root, key, &usual) {
+            *path = other.into();
         }
-        if interfaces.contains(&name) {
-            return Err(invalid(start, format!("`{name}` is named twice")));
-        }
-        interfaces.push(name);
     }
-    let metrics = document.metrics.listen.map(|listen| {
-        let start = listen.span().start;
-        address(listen.get_ref()).map_err(|message| invalid(start, message))
-    });
-    let sinks = sinks::read(document.sinks).map_err(|(start, what)| invalid(start, what))?;
-    Ok(Settings {
-        sinks,
-        interfaces,
-        policy: document.policy.unwrap_or(defaults.policy),
-        socket: document.socket.unwrap_or(defaults.socket),
-        socket_group: document.socket_group,
-        state_dir: document.state_dir.unwrap_or(defaults.state_dir),
-        bpffs: document.bpffs.unwrap_or(defaults.bpffs),
-        xdp: document.xdp.unwrap_or_default(),
-        viewer_group: document.viewer_group,
-        operator_group: document.operator_group,
-        audit_required: document.audit_required.unwrap_or_default(),
-        kernel_log: document.kernel_log.unwrap_or_default(),
-        flow_cache: document.flow_cache.unwrap_or(defaults.flow_cache),
-        backstop: document.backstop.unwrap_or_default(),
-        metrics: metrics.transpose()?,
-    })
+    for (key, group) in [
+        ("socket_group", &mut settings.socket_group),
+        ("viewer_group", &mut settings.viewer_group),
+        ("operator_group", &mut settings.operator_group),
+    ] {
+        *group = filled(&mut sheet, root, key, "netops").map(str::to_owned);
+    }
+    for (key, switch) in [
+        ("audit_required", &mut settings.audit_required),
+        ("kernel_log", &mut settings.kernel_log),
+        ("flow_cache", &mut settings.flow_cache),
+    ] {
+        match root.get(key).map(|value| (value, value.get_ref())) {
+            Some((_, DeValue::Boolean(on))) => *switch = *on,
+            Some((value, _)) => {
+                sheet.wrong_type(key, value, "a boolean", &format!("{key} = true"));
+            }
+            None => {}
+        }
+    }
+    if let Some(at) = sheet.choice(root, "xdp", &["auto", "native", "generic"]) {
+        settings.xdp = [Xdp::Auto, Xdp::Native, Xdp::Generic][at];
+    }
+    if let Some(at) = sheet.choice(root, "backstop", &["auto", "required", "off"]) {
+        settings.backstop = [Backstop::Auto, Backstop::Required, Backstop::Off][at];
+    }
+    if let Some(metrics) = sheet.table(root, "metrics") {
+        sheet.known_keys(metrics, &["listen"], "`metrics`");
+        if let Some((text, offset)) = sheet.string(metrics, "listen", "127.0.0.1:9750") {
+            settings.metrics = address(&mut sheet, text, offset);
+        }
+    }
+    if let Some(sinks) = sheet.table(root, "sinks") {
+        settings.sinks = sinks::read(&mut sheet, sinks);
+    }
+    (settings, sheet.close(file))
+}
+
+fn interfaces(sheet: &mut Sheet<'_>, root: &DeTable<'_>) -> Vec<String> {
+    let mut interfaces: Vec<String> = Vec::new();
+    let items = sheet.items(root, "interfaces");
+    if items.is_empty() {
+        let offset = root.get("interfaces").map_or(0, |value| value.span().start);
+        sheet.warn_absent(offset, "no interface is named", Some(NO_INTERFACE));
+    }
+    for item in items {
+        let offset = item.span().start;
+        let DeValue::String(name) = item.get_ref() else {
+            sheet.wrong_type("interfaces", item, "a list of strings", "interfaces = [\"lan0\"]");
+            continue;
+        };
+        if !is_interface(name) {
+            let message = format!("{} cannot be the name of an interface", quoted(name));
+            sheet.error(offset, message, "`ip -brief link` lists the interfaces of this machine");
+        } else if interfaces.iter().any(|other| other == name) {
+            sheet.error(offset, format!("`{name}` is named twice"), "keep one");
+        } else {
+            interfaces.push(name.to_string());
+        }
+    }
+    interfaces
+}
+
+/// A text that has something in it.
+fn filled<'a>(
+    sheet: &mut Sheet<'_>,
+    table: &'a DeTable<'_>,
+    key: &str,
+    example: &str,
+) -> Option<&'a str> {
+    let (text, offset) = sheet.string(table, key, example)?;
+    if text.is_empty() {
+        let hint = format!("write `{key} = \"{example}\"`, or leave the line out");
+        sheet.error(offset, format!("`{key}` is empty"), hint);
+    }
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// An address and a port. Names are not looked up: that could hang, and fail at boot.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let address: Option<SocketAddr> = text.parse().ok().filter(|to: &SocketAddr| to.port() != 0);
-    address.ok_or_else(|| {
-        format!("`{text}` is not an address with a port, such as 127.0.0.1:9750 or [::1]:9750")
-    })
+fn address(sheet: &mut Sheet<'_>, text: &str, offset: usize) -> Option<SocketAddr> {
+    let address = text.parse().ok().filter(|to: &SocketAddr| to.port() != 0);
+    if address.is_none() {
+        let hint = "such as 127.0.0.1:9750 or [::1]:9750; names are not looked up";
+        sheet.error(offset, format!("{} is not an address with a port", quoted(text)), hint);
+    }
+    address
 }
-
 /// Whether the kernel would accept this name (`dev_valid_name` in net/core/dev.c).
 pub fn is_interface(name: &str) -> bool {
     !name.is_empty()
@@ -234,95 +293,4 @@ pub fn is_interface(name: &str) -> bool {
         && name != "."
         && name != ".."
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c == '\0')
-}
-
-fn place(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
-    (line, column)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn error(text: &str) -> String {
-        read("enforcer.toml", text).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn nothing_said_is_the_defaults() {
-        assert_eq!(read("enforcer.toml", "").unwrap(), Settings::default());
-    }
-
-    #[test]
-    fn everything_said() {
-        let text = r#"
-            interfaces = ["lan0", "eth1.20"]
-            policy = "/srv/policy.toml"
-            socket = "/run/e.sock"
-            socket_group = "biomed"
-            state_dir = "/srv/state"
-            bpffs = "/sys/fs/bpf/e"
-            xdp = "generic"
-            viewer_group = "ward"
-            operator_group = "netops"
-            audit_required = true
-            kernel_log = true
-            flow_cache = false
-            backstop = "required"
-            [metrics]
-            listen = "[::1]:9750"
-        "#;
-        let settings = read("enforcer.toml", text).unwrap();
-        let expected = Settings {
-            interfaces: vec!["lan0".into(), "eth1.20".into()],
-            policy: "/srv/policy.toml".into(),
-            socket: "/run/e.sock".into(),
-            socket_group: Some("biomed".into()),
-            state_dir: "/srv/state".into(),
-            bpffs: "/sys/fs/bpf/e".into(),
-            xdp: Xdp::Generic,
-            viewer_group: Some("ward".into()),
-            operator_group: Some("netops".into()),
-            audit_required: true,
-            kernel_log: true,
-            flow_cache: false,
-            backstop: Backstop::Required,
-            metrics: Some("[::1]:9750".parse().unwrap()),
-            sinks: Vec::new(),
-        };
-        assert_eq!(settings, expected);
-    }
-
-    #[test]
-    fn problems_have_a_place() {
-        assert!(error("interfaces = [\"lan0\"]\nsockte = 1\n").starts_with(
-            "enforcer.toml:2:1: unknown field `sockte`, expected one of `interfaces`, `policy`"
-        ));
-        assert!(error("xdp = \"fast\"").starts_with("enforcer.toml:1:7: unknown variant `fast`"));
-        assert!(error("policy = \n").starts_with("enforcer.toml:1:"));
-        assert_eq!(
-            error("interfaces = [\n  \"lan0\", \"lan 1\"]"),
-            "enforcer.toml:2:11: `lan 1` cannot be the name of an interface"
-        );
-        assert_eq!(
-            error("[metrics]\nlisten = \"localhost:9750\""),
-            "enforcer.toml:2:10: `localhost:9750` is not an address with a port, such as \
-             127.0.0.1:9750 or [::1]:9750"
-        );
-        assert!(error("[metrics]\nlisten = \"127.0.0.1:0\"").contains("not an address with"));
-        assert_eq!(error("interfaces = [\"a\", \"a\"]"), "enforcer.toml:1:20: `a` is named twice");
-    }
-
-    #[test]
-    fn interface_names() {
-        for name in ["lan0", "eth1.20", "enp3s0f1np1", "brücke"] {
-            assert!(is_interface(name), "{name}");
-        }
-        for name in ["", ".", "..", "a/b", "a b", "a:b", "sixteen-bytes-xx"] {
-            assert!(!is_interface(name), "{name}");
-        }
-    }
 }

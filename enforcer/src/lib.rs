@@ -12,6 +12,7 @@
 //! - [`metrics`]: counters and gauges as Prometheus reads them
 //! - [`line`]: an event as one line, and as flat fields
 //! - [`sinks`]: events to journald, syslog and files
+//! - [`setup`]: a first configuration, from what the machine looks like
 //! - [`site`]: what the machine looks like, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
 //! - [`exit`]: exit codes
@@ -28,5 +29,6 @@ pub mod line;
 pub mod metrics;
 pub mod policy;
 pub mod privilege;
+pub mod setup;
 pub mod sinks;
 pub mod site;

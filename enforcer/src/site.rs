@@ -1,11 +1,12 @@
 //! What the machine looks like, as the kernel says over rtnetlink.
 
+pub mod survey;
 pub mod way;
 
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
     InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
 };
@@ -110,16 +111,7 @@ impl Kernel {
             })
             .collect();
         for message in messages {
-            // Of a point-to-point interface, `Local` is ours and `Address` the peer's.
-            let mut address = None;
-            for attribute in &message.attributes {
-                if let AddressAttribute::Local(local) = attribute {
-                    address = Some(*local);
-                } else if let AddressAttribute::Address(other) = attribute {
-                    address = address.or(Some(*other));
-                }
-            }
-            let Some(address) = address else { continue };
+            let Some(address) = own_address(&message) else { continue };
             site.own.push(address);
             let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
             let index = message.header.index;
@@ -139,6 +131,19 @@ impl Kernel {
         }
         Ok(site)
     }
+}
+
+/// Of a point-to-point interface, `Local` is ours and `Address` the peer's.
+fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+    let mut address = None;
+    for attribute in &message.attributes {
+        if let AddressAttribute::Local(local) = attribute {
+            address = Some(*local);
+        } else if let AddressAttribute::Address(other) = attribute {
+            address = address.or(Some(*other));
+        }
+    }
+    address
 }
 
 fn link(message: &LinkMessage) -> Link {

@@ -108,7 +108,45 @@ fn exit_codes() {
     std::fs::write(&settings, "sockte = 1\n").unwrap();
     let (code, _, err) = output(&["run", "--config", settings.to_str().unwrap()]);
     assert_eq!(code, Some(3));
-    assert!(err.contains("enforcer.toml:1:1: unknown field `sockte`"), "{err}");
+    assert!(err.contains("enforcer.toml:1:1: unknown key `sockte` in the settings"), "{err}");
+}
+
+#[test]
+fn config_check_says_what_the_daemon_would_and_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("enforcer.toml");
+    let file = file.to_str().unwrap();
+    assert_eq!(output(&["config", "check", file]).0, Some(3), "there is none");
+
+    std::fs::write(file, "sockte = 1\ninterfaces = [\"lan0\", 7]\n").unwrap();
+    let (code, out, _) = output(&["config", "check", file]);
+    assert_eq!(code, Some(1));
+    let expected = format!(
+        "\
+{file}:1:1: error: unknown key `sockte` in the settings
+ 1 | sockte = 1
+   | ^^^^^^
+hint: did you mean `socket`?
+
+{file}:2:23: error: `interfaces` must be a list of strings, not an integer
+ 2 | interfaces = [\"lan0\", 7]
+   |                       ^
+hint: write `interfaces = [\"lan0\"]`
+
+2 errors
+"
+    );
+    // Long names of temporary directories break lines.
+    assert_eq!(out.replace("\n    ", " "), expected);
+    let (code, out, _) = output(&["config", "check", "--json", file]);
+    assert_eq!((code, out.lines().count()), (Some(1), 2));
+    let problem: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!((&problem["line"], &problem["severity"]), (&1.into(), &"error".into()));
+
+    std::fs::write(file, "interfaces = [\"lan0\"]\n").unwrap();
+    let (code, out, err) = output(&["config", "check", file]);
+    let fine = format!("{file}: fine: protects lan0 by /etc/enforcer/policy.toml\n");
+    assert_eq!((code, out, err), (Some(0), fine, String::new()));
 }
 
 #[test]
@@ -217,7 +255,7 @@ fn interrupt(child: &Child) {
 fn a_page_for_each_command() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(output(&["man", dir.path().to_str().unwrap()]).0, Some(0));
-    for page in ["enforcer.1", "enforcer-apply.1", "enforcer-explain.1"] {
+    for page in ["enforcer.1", "enforcer-config-check.1", "enforcer.toml.5", "enforcer-policy.5"] {
         assert!(Path::new(dir.path()).join(page).exists(), "{page}");
     }
 }

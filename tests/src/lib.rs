@@ -10,8 +10,8 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `sinks`,
-//! `top`, `wire` and `xdp_filter`.
+//! `oracle`, `verifier`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `readme`,
+//! `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -47,9 +47,13 @@ mod metrics;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod remembered;
 #[cfg(test)]
 mod scattered;
+#[cfg(test)]
+mod setup;
 #[cfg(test)]
 mod sinks;
 #[cfg(test)]

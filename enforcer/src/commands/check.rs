@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use enforcer::exit::Exit;
-use enforcer::policy::{Policy, report};
+use enforcer::policy::{Policy, Problem, report};
 
 use super::document::{self, Document, text_of};
 use super::text::count;
@@ -12,15 +12,25 @@ use super::{Screen, print, print_json};
 
 pub(super) fn run(policy: &Path, json: bool) -> Result<Exit> {
     let Document { bundle, policy, problems } = document::read(policy)?;
-    let refused = report::has_errors(&problems);
+    let fine = format!("{}: {}", bundle.file, contents(&policy));
+    tell(&problems, &|name| text_of(&bundle, name), &fine, json)
+}
+
+/// Prints the problems of a document, and `fine` if none of them is an error.
+pub(super) fn tell<'t>(
+    problems: &[Problem],
+    text_of: &dyn Fn(&str) -> Option<&'t str>,
+    fine: &str,
+    json: bool,
+) -> Result<Exit> {
+    let refused = report::has_errors(problems);
     if json {
         let reports: Vec<_> = problems.iter().map(enforcer::api::ProblemReport::from).collect();
         print_json(&reports)?;
     } else {
-        let colour = Screen::of_stdout().colour;
-        let mut text = report::render(&problems, &|name| text_of(&bundle, name), colour);
+        let mut text = report::render(problems, text_of, Screen::of_stdout().colour);
         if !refused {
-            text.push_str(&format!("{}: {}\n", bundle.file, contents(&policy)));
+            text.push_str(&format!("{fine}\n"));
         }
         print(&text)?;
     }

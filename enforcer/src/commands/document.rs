@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use enforcer::api::PolicyBundle;
@@ -21,15 +21,8 @@ pub(super) struct Document {
 
 /// Reads a policy, `-` being standard input. Files are looked for beside it.
 pub(super) fn read(path: &Path) -> Result<Document> {
-    let (file, text, beside) = if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        ("<stdin>".to_owned(), text, PathBuf::new())
-    } else {
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
-        (file, text, path.parent().map(Path::to_owned).unwrap_or_default())
-    };
+    let (file, text) = text_at(path)?;
+    let beside = path.parent().map(Path::to_owned).unwrap_or_default();
     let mut files = BTreeMap::new();
     let mut load = |name: &str| {
         let text = std::fs::read_to_string(beside.join(name))?;
@@ -39,6 +32,18 @@ pub(super) fn read(path: &Path) -> Result<Document> {
     let (policy, problems) = policy::read(&file, &text, &mut load);
     let bundle = PolicyBundle { file, text, files, ..PolicyBundle::default() };
     Ok(Document { bundle, policy, problems })
+}
+
+/// The name that places carry and the text of a file, `-` being standard input.
+pub(super) fn text_at(path: &Path) -> Result<(String, String)> {
+    if path == Path::new("-") {
+        let mut text = String::new();
+        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
+        return Ok(("<stdin>".to_owned(), text));
+    }
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
+    Ok((file, text))
 }
 
 /// The text of a file by the name that places carry.

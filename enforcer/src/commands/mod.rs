@@ -21,13 +21,17 @@ mod apply;
 mod audit;
 mod backstop;
 mod check;
+mod config_check;
 mod confirm;
 mod detach;
 mod devices;
 mod document;
 mod explain;
 mod history;
+mod init;
 mod live;
+mod man;
+mod names;
 mod policy;
 mod report;
 mod rules;
@@ -45,6 +49,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
     match cli.command {
         Command::Run(args) => run::run(&args, socket),
         Command::Check { policy, output } => check::run(&policy, output.json),
+        Command::Config { command: cli::Config::Check { file, output } } => {
+            config_check::run(file.as_deref(), output.json)
+        }
+        Command::Init(args) => init::run(&args),
         Command::Apply(args) => apply::run(&client, &args),
         Command::Confirm { output } => confirm::confirm(&client, output.json),
         Command::Rollback { revision, force, output } => {
@@ -71,10 +79,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
             cli::completions(shell, &mut io::stdout().lock())?;
             Ok(Exit::Fine)
         }
-        Command::Man { directory } => {
-            cli::man(directory.as_deref(), &mut io::stdout().lock())?;
-            Ok(Exit::Fine)
-        }
+        Command::Man { directory } => man::run(directory.as_deref()),
     }
 }
 
@@ -109,8 +114,10 @@ pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
         error.hint().map(Into::into)
     } else if let Some(error) = error.downcast_ref::<backstop::Error>() {
         error.hint().map(Into::into)
+    } else if let Some(error) = error.downcast_ref::<init::Error>() {
+        error.hint()
     } else {
-        error.downcast_ref::<config::Error>().and_then(config::Error::hint).map(Into::into)
+        error.downcast_ref::<config::Error>().and_then(config::Error::hint)
     }
 }
 

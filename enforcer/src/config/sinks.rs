@@ -4,10 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
-use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use super::address;
+use super::{Sheet, address, filled, quoted};
 
 /// Where events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,36 +55,6 @@ impl fmt::Display for To {
     }
 }
 
-/// The table `[sinks]`; a table in it switches that sink on.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Document {
-    journald: Option<Journald>,
-    syslog: Option<Syslog>,
-    file: Option<File>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Journald {
-    socket: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Syslog {
-    to: Spanned<String>,
-    facility: Option<Spanned<String>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    path: Spanned<PathBuf>,
-    max_bytes: Option<Spanned<u64>>,
-    keep: Option<u32>,
-}
-
 /// Names of the facilities, by their numbers.
 const FACILITIES: [&str; 12] = [
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
@@ -93,59 +62,114 @@ const FACILITIES: [&str; 12] = [
 ];
 /// The number of `local0`.
 const LOCAL0: u8 = 16;
+/// Keys of the tables of the sinks.
+const JOURNALD: [&str; 1] = ["socket"];
+const SYSLOG: [&str; 2] = ["to", "facility"];
+const FILE: [&str; 3] = ["path", "max_bytes", "keep"];
+/// All of them.
+#[cfg(test)]
+pub(super) const KEYS: [&str; 6] = [JOURNALD[0], SYSLOG[0], SYSLOG[1], FILE[0], FILE[1], FILE[2]];
 /// A file of one line is none.
 const MIN_BYTES: u64 = 64 << 10;
 
-/// The sinks that are asked for; else the place of the first mistake, in bytes, and what it is.
-pub(super) fn read(document: Document) -> Result<Vec<Sink>, (usize, String)> {
-    let mut sinks = Vec::new();
-    if let Some(Journald { socket }) = document.journald {
-        let socket = socket.unwrap_or_else(|| "/run/systemd/journal/socket".into());
-        sinks.push(Sink::Journald { socket });
-    }
-    if let Some(Syslog { to, facility }) = document.syslog {
-        let start = to.span().start;
-        let to = receiver(to.get_ref()).map_err(|message| (start, message))?;
-        let facility = facility.map_or(Ok(LOCAL0), |name| {
-            let number = facility_number(name.get_ref());
-            let message =
-                || format!("`{}` is no facility, such as local0 or daemon", name.get_ref());
-            number.ok_or_else(|| (name.span().start, message()))
-        });
-        sinks.push(Sink::Syslog { to, facility: facility? });
-    }
-    if let Some(File { path, max_bytes, keep }) = document.file {
-        let start = path.span().start;
-        let path = path.into_inner();
-        if !path.is_absolute() {
-            return Err((start, format!("`{}` does not begin with /", path.display())));
+/// The sinks that are asked for: a table in `[sinks]` switches that one on.
+pub(super) fn read(sheet: &mut Sheet<'_>, table: &DeTable<'_>) -> Vec<Sink> {
+    sheet.known_keys(table, &["journald", "syslog", "file"], "`sinks`");
+    let journald = sheet.table(table, "journald").and_then(|table| journald(sheet, table));
+    let place = |name| table.get_key_value(name).map_or(0, |(key, _)| key.span().start);
+    let syslog = sheet.table(table, "syslog").and_then(|t| syslog(sheet, t, place("syslog")));
+    let file = sheet.table(table, "file").and_then(|t| file(sheet, t, place("file")));
+    [journald, syslog, file].into_iter().flatten().collect()
+}
+
+fn journald(sheet: &mut Sheet<'_>, table: &DeTable<'_>) -> Option<Sink> {
+    const USUAL: &str = "/run/systemd/journal/socket";
+    sheet.known_keys(table, &JOURNALD, "`sinks.journald`");
+    let socket = filled(sheet, table, "socket", USUAL);
+    Some(Sink::Journald { socket: socket.unwrap_or(USUAL).into() })
+}
+
+fn syslog(sheet: &mut Sheet<'_>, table: &DeTable<'_>, start: usize) -> Option<Sink> {
+    sheet.known_keys(table, &SYSLOG, "`sinks.syslog`");
+    let facility = sheet.string(table, "facility", "local0").map_or(Some(LOCAL0), |(name, at)| {
+        let number = facility_number(name);
+        if number.is_none() {
+            let message = format!("{} is no facility", quoted(name));
+            sheet.error(at, message, "one of local0 to local7, daemon, user and so on");
         }
-        let max_bytes = max_bytes.map_or(Ok(16 << 20), |max| match *max.get_ref() {
-            bytes @ MIN_BYTES.. => Ok(bytes),
-            bytes => {
-                Err((max.span().start, format!("{bytes} bytes are too few: {MIN_BYTES} or more")))
+        number
+    });
+    let to = needed(sheet, table, start, "to", "unix:/dev/log").and_then(|(text, at)| {
+        match text.split_once(':') {
+            Some(("unix", path)) if path.starts_with('/') => Some(To::Unix(path.into())),
+            Some(("udp", to)) => address(sheet, to, at).map(To::Udp),
+            Some(("tcp", to)) => address(sheet, to, at).map(To::Tcp),
+            _ => {
+                let hint = "one of unix:/dev/log, udp:192.0.2.7:514 and tcp:192.0.2.7:601";
+                sheet.error(at, format!("{} is not a syslog receiver", quoted(text)), hint);
+                None
             }
-        });
-        sinks.push(Sink::File { path, max_bytes: max_bytes?, keep: keep.unwrap_or(8) });
+        }
+    });
+    Some(Sink::Syslog { to: to?, facility: facility? })
+}
+
+fn file(sheet: &mut Sheet<'_>, table: &DeTable<'_>, start: usize) -> Option<Sink> {
+    sheet.known_keys(table, &FILE, "`sinks.file`");
+    let max_bytes = number(sheet, table, "max_bytes", 16 << 20, MIN_BYTES, u64::MAX);
+    let keep = number(sheet, table, "keep", 8, 0, u32::MAX.into());
+    let (path, at) = needed(sheet, table, start, "path", "/var/log/enforcer/events.json")?;
+    if !path.starts_with('/') {
+        let hint = "the daemon's directory may be any: write the whole path";
+        sheet.error(at, format!("{} does not begin with /", quoted(path)), hint);
+        return None;
     }
-    Ok(sinks)
+    let keep = u32::try_from(keep?).ok()?;
+    Some(Sink::File { path: path.into(), max_bytes: max_bytes?, keep })
+}
+
+/// A text without which there is no such sink.
+fn needed<'a>(
+    sheet: &mut Sheet<'_>,
+    table: &'a DeTable<'_>,
+    start: usize,
+    key: &str,
+    example: &str,
+) -> Option<(&'a str, usize)> {
+    if table.get(key).is_none() {
+        let message = format!("this sink has no `{key}`");
+        sheet.absent(start, message, format!("write `{key} = \"{example}\"`"));
+    }
+    sheet.string(table, key, example)
+}
+
+/// A number between two others, both included; `None` if it is not.
+fn number(
+    sheet: &mut Sheet<'_>,
+    table: &DeTable<'_>,
+    key: &str,
+    usual: u64,
+    least: u64,
+    most: u64,
+) -> Option<u64> {
+    let Some(value) = table.get(key) else { return Some(usual) };
+    let DeValue::Integer(number) = value.get_ref() else {
+        sheet.wrong_type(key, value, "an integer", &format!("{key} = {usual}"));
+        return None;
+    };
+    let number = u64::from_str_radix(number.as_str(), number.radix()).ok();
+    let number = number.filter(|number| (least..=most).contains(number));
+    if number.is_none() {
+        let hint = format!("{least} or more; {usual} unless it is written");
+        sheet.error(value.span().start, format!("`{key}` is out of range"), hint);
+    }
+    number
 }
 
 fn facility_number(name: &str) -> Option<u8> {
     let known = (0..).zip(FACILITIES).find(|(_, known)| *known == name);
     let local = || name.strip_prefix("local")?.parse().ok().filter(|n: &u8| *n < 8);
     known.map(|(number, _)| number).or_else(|| Some(LOCAL0 + local()?))
-}
-
-fn receiver(text: &str) -> Result<To, String> {
-    match text.split_once(':') {
-        Some(("unix", path)) if path.starts_with('/') => Ok(To::Unix(path.into())),
-        Some(("udp", to)) => address(to).map(To::Udp),
-        Some(("tcp", to)) => address(to).map(To::Tcp),
-        _ => Err(format!(
-            "`{text}` is none of unix:/dev/log, udp:192.0.2.7:514 and tcp:192.0.2.7:601"
-        )),
-    }
 }
 
 #[cfg(test)]
@@ -185,7 +209,7 @@ mod tests {
     #[test]
     fn mistakes_have_a_place() {
         for (text, message) in [
-            ("[sinks.syslog]\nto = \"loghost\"", "e.toml:2:6: `loghost` is none of unix:/dev/log"),
+            ("[sinks.syslog]\nto = \"loghost\"", "e.toml:2:6: `loghost` is not a syslog receiver"),
             (
                 "[sinks.syslog]\nto = \"tcp:loghost:601\"",
                 "e.toml:2:6: `loghost:601` is not an address with a port",
@@ -195,9 +219,12 @@ mod tests {
                 "e.toml:3:12: `local8` is no facility",
             ),
             ("[sinks.file]\npath = \"events.json\"", "e.toml:2:8: `events.json` does not begin"),
-            ("[sinks.file]\npath = \"/e\"\nmax_bytes = 100", "e.toml:3:13: 100 bytes are too few"),
-            ("[sinks.file]\nkeep = 1", "e.toml:1:1: missing field `path`"),
-            ("[sinks.kafka]\n", "e.toml:1:8: unknown field `kafka`"),
+            (
+                "[sinks.file]\npath = \"/e\"\nmax_bytes = 100",
+                "e.toml:3:13: `max_bytes` is out of range",
+            ),
+            ("[sinks.file]\nkeep = 1", "e.toml:1:8: this sink has no `path`"),
+            ("[sinks.kafka]\n", "e.toml:1:8: unknown key `kafka` in `sinks`"),
         ] {
             let error = sinks(text).unwrap_err();
             assert!(error.starts_with(message), "{error}");

@@ -160,7 +160,7 @@ impl Error {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Settings(error) => error.hint().map(Into::into),
+            Self::Settings(error) => error.hint(),
             Self::Kernel(error) => error.hint(),
             Self::Backstop(error) => error.hint().map(Into::into),
             Self::Policy { file, .. } => Some(format!(

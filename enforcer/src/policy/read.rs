@@ -25,6 +25,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+pub(crate) use self::fields::Sheet;
 pub(super) use self::fields::nearest;
 use self::problems::Problems;
 use super::address::quoted;
@@ -64,34 +65,21 @@ pub fn read(
         );
         return (Policy::default(), problems.finish(file));
     }
-    let text = syntax::readable(text);
-    let (document, errors) = DeTable::parse_recoverable(text);
+    let (sheet, document) = Sheet::open(file, text);
     let mut reader = Reader {
-        lines: Lines::new(file, text),
-        problems: Problems::default(),
-        damaged: !errors.is_empty(),
+        sheet,
         policy: Policy::default(),
         sets: HashMap::new(),
         ranges: 0,
         device_index: HashMap::new(),
     };
-    // Beyond these, one is as good as another.
-    for error in errors.iter().take(syntax::MAX_ERRORS) {
-        let offset = error.span().map_or(0, |span| span.start);
-        let place = reader.lines.place(offset);
-        let (message, hint) = syntax::explain(error.message());
-        reader.problems.syntax_error(place, message, hint);
-    }
     reader.document(document.get_ref(), load);
-    (reader.policy, reader.problems.finish(file))
+    (reader.policy, reader.sheet.close(file))
 }
 
 /// What is known while a document is read.
 struct Reader<'t> {
-    lines: Lines<'t>,
-    problems: Problems,
-    /// The document has syntax errors, so that what is absent may only have been lost.
-    damaged: bool,
+    sheet: Sheet<'t>,
     policy: Policy,
     sets: HashMap<String, Arc<Set>>,
     /// Ranges in all sets so far.
@@ -106,69 +94,69 @@ impl Reader<'_> {
         root: &DeTable<'_>,
         load: &mut dyn FnMut(&str) -> std::io::Result<String>,
     ) {
-        self.known_keys(root, &KEYS, "a policy");
+        self.sheet.known_keys(root, &KEYS, "a policy");
         self.schema(root);
         // What is referred to comes first, wherever it stands in the document.
-        if let Some(sets) = self.table(root, "sets") {
+        if let Some(sets) = self.sheet.table(root, "sets") {
             self.read_sets(sets, load);
         }
-        if let Some(devices) = self.table(root, "devices") {
+        if let Some(devices) = self.sheet.table(root, "devices") {
             self.read_devices(devices);
         }
-        if let Some(interfaces) = self.table(root, "interfaces") {
+        if let Some(interfaces) = self.sheet.table(root, "interfaces") {
             self.read_interfaces(interfaces);
         }
-        if let Some(unknown) = self.table(root, "unknown") {
-            self.known_keys(unknown, &["default", "mode"], "`unknown`");
-            if let Some(verdict) = self.default_verdict(unknown) {
+        if let Some(unknown) = self.sheet.table(root, "unknown") {
+            self.sheet.known_keys(unknown, &["default", "mode"], "`unknown`");
+            if let Some(verdict) = self.sheet.default_verdict(unknown) {
                 self.policy.unknown.default = verdict;
             }
-            if let Some(mode) = self.mode(unknown) {
+            if let Some(mode) = self.sheet.mode(unknown) {
                 self.policy.unknown.mode = mode;
             }
         }
-        if let Some(essential) = self.table(root, "essential") {
+        if let Some(essential) = self.sheet.table(root, "essential") {
             self.read_essential(essential);
         }
-        match self.table(root, "groups") {
+        match self.sheet.table(root, "groups") {
             Some(groups) => self.read_groups(groups),
-            None => self.warn_absent(0, "the policy has no group, so no rule applies", None),
+            None => self.sheet.warn_absent(0, "the policy has no group, so no rule applies", None),
         }
-        claims::check(&self.policy, &mut self.problems);
-        if !self.damaged {
-            claims::check_devices(&self.policy, &mut self.problems);
+        claims::check(&self.policy, &mut self.sheet.problems);
+        if !self.sheet.damaged {
+            claims::check_devices(&self.policy, &mut self.sheet.problems);
         }
     }
 
     fn schema(&mut self, root: &DeTable<'_>) {
         let Some(value) = root.get("schema") else {
             let hint = "begin the document with `schema = 1`";
-            self.absent(0, "`schema` is missing", hint);
+            self.sheet.absent(0, "`schema` is missing", hint);
             return;
         };
         let DeValue::Integer(number) = value.get_ref() else {
-            self.wrong_type("schema", value, "an integer", "schema = 1");
+            self.sheet.wrong_type("schema", value, "an integer", "schema = 1");
             return;
         };
         if number.radix() != 10 || number.as_str() != "1" {
             let message = format!("schema {} is not known", quoted(&number.to_string()));
-            self.error(value.span().start, message, "this version reads `schema = 1`");
+            self.sheet.error(value.span().start, message, "this version reads `schema = 1`");
         }
     }
 
     fn read_interfaces(&mut self, interfaces: &DeTable<'_>) {
         for (key, value) in fields::entries(interfaces) {
-            let place = self.lines.place(key.span().start);
-            if !self.interface_name(key.get_ref(), key.span().start) {
+            let place = self.sheet.lines.place(key.span().start);
+            if !self.sheet.interface_name(key.get_ref(), key.span().start) {
                 continue;
             }
-            let Some(table) = self.as_table(key.get_ref(), value) else { continue };
-            self.known_keys(table, &["vlans"], "an interface");
+            let Some(table) = self.sheet.as_table(key.get_ref(), value) else { continue };
+            self.sheet.known_keys(table, &["vlans"], "an interface");
             let mut vlans = Vec::new();
-            for value in self.items(table, "vlans") {
-                let Some(id) = self.vlan_id("vlans", value) else { continue };
+            for value in self.sheet.items(table, "vlans") {
+                let Some(id) = self.sheet.vlan_id("vlans", value) else { continue };
                 if vlans.contains(&id) {
-                    self.warn(value.span().start, format!("VLAN {id} is listed twice"), None);
+                    self.sheet.warn(value.span().start, format!("VLAN {id} is listed twice"), None);
                 } else {
                     vlans.push(id);
                 }
@@ -183,11 +171,11 @@ impl Reader<'_> {
 
     fn read_essential(&mut self, table: &DeTable<'_>) {
         const NAMES: [&str; 6] = ["arp", "neighbour-discovery", "dhcp", "eapol", "lldp", "stp"];
-        self.known_keys(table, &NAMES, "`essential`");
+        self.sheet.known_keys(table, &NAMES, "`essential`");
         for name in NAMES {
             let Some(value) = table.get(name) else { continue };
             let DeValue::Boolean(on) = *value.get_ref() else {
-                self.wrong_type(name, value, "a boolean", &format!("{name} = true"));
+                self.sheet.wrong_type(name, value, "a boolean", &format!("{name} = true"));
                 continue;
             };
             let essential = &mut self.policy.essential;

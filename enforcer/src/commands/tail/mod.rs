@@ -1,7 +1,6 @@
 //! `enforcer tail`: events as they come, until Ctrl-C.
 //!
 //! - `render`: columns for people
-//! - `names`: of services, and of who made a device
 //! - `withheld`: drops that have no line of their own
 //! - `eve`: lines as Suricata would write them
 //! - `pcap`: a capture
@@ -21,15 +20,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::{Instant, interval};
 
-use self::names::Names;
 use self::pcap::Capture;
 use self::render::{Renderer, Words};
 use self::withheld::Withheld;
 use super::Screen;
+use super::names::Names;
 use crate::cli::Tail;
 
 mod eve;
-mod names;
+
 mod pcap;
 mod render;
 mod withheld;

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use enforcer::api::{Event, LOST, SUPPRESSED, TAMPER};
 use enforcer::control::hub::SLOW_READER;
 
+use super::super::names::Names;
 use super::super::text::{clean, number, pack};
 use super::super::{BOLD, RED, Screen, YELLOW};
-use super::names::Names;
 
 /// The reasons in words, by name.
 pub(super) type Words = HashMap<String, String>;

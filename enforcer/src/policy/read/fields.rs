@@ -4,8 +4,10 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::super::address::{cut, quoted};
-use super::super::{DefaultVerdict, Mode};
-use super::Reader;
+use super::super::place::Lines;
+use super::super::{DefaultVerdict, Mode, Problem};
+use super::problems::Problems;
+use super::syntax;
 
 pub(super) type Key<'i> = Spanned<DeString<'i>>;
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
@@ -65,8 +67,40 @@ fn distance(a: &str, b: &str, limit: usize) -> usize {
     above.last().copied().unwrap_or(0).min(limit + 1)
 }
 
-impl Reader<'_> {
-    pub(super) fn error(
+/// A document while it is read, and what was wrong in it so far.
+pub(crate) struct Sheet<'t> {
+    pub(super) lines: Lines<'t>,
+    pub(super) problems: Problems,
+    /// The document has syntax errors, so that what is absent may only have been lost.
+    pub(super) damaged: bool,
+}
+
+impl<'t> Sheet<'t> {
+    /// Parses a document as far as it can be understood. Problems carry `file` as their name.
+    pub(crate) fn open(file: &str, text: &'t str) -> (Self, Spanned<DeTable<'t>>) {
+        let text = syntax::readable(text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        let (lines, damaged) = (Lines::new(file, text), !errors.is_empty());
+        let mut sheet = Self { lines, problems: Problems::default(), damaged };
+        // Beyond these, one is as good as another.
+        for error in errors.iter().take(syntax::MAX_ERRORS) {
+            let offset = error.span().map_or(0, |span| span.start);
+            let place = sheet.lines.place(offset);
+            let (message, hint) = syntax::explain(error.message());
+            sheet.problems.syntax_error(place, message, hint);
+        }
+        (sheet, document)
+    }
+
+    /// Every problem, sorted by place.
+    pub(crate) fn close(self, file: &str) -> Vec<Problem> {
+        self.problems.finish(file)
+    }
+}
+
+impl Sheet<'_> {
+    /// What is wrong at an offset, and what to do about it.
+    pub(crate) fn error(
         &mut self,
         offset: usize,
         message: impl Into<String>,
@@ -82,7 +116,7 @@ impl Reader<'_> {
     }
 
     /// An error about something that is not there: kept back if a syntax error may have eaten it.
-    pub(super) fn absent(
+    pub(crate) fn absent(
         &mut self,
         offset: usize,
         message: impl Into<String>,
@@ -94,7 +128,7 @@ impl Reader<'_> {
     }
 
     /// The same as a warning.
-    pub(super) fn warn_absent(
+    pub(crate) fn warn_absent(
         &mut self,
         offset: usize,
         message: impl Into<String>,
@@ -105,7 +139,8 @@ impl Reader<'_> {
         }
     }
 
-    pub(super) fn known_keys(&mut self, table: &DeTable<'_>, known: &[&str], what: &str) {
+    /// Reports the keys that a table cannot have.
+    pub(crate) fn known_keys(&mut self, table: &DeTable<'_>, known: &[&str], what: &str) {
         for (key, _) in table {
             let name = key.get_ref().as_ref();
             if known.contains(&name) {
@@ -120,7 +155,7 @@ impl Reader<'_> {
     }
 
     /// `example` is a line that would be right.
-    pub(super) fn wrong_type(&mut self, key: &str, value: &Value<'_>, wanted: &str, example: &str) {
+    pub(crate) fn wrong_type(&mut self, key: &str, value: &Value<'_>, wanted: &str, example: &str) {
         // The parser puts a value without a span where it found none.
         if value.span().is_empty() {
             return;
@@ -138,7 +173,8 @@ impl Reader<'_> {
         self.error(value.span().start, message, format!("write `{example}`"));
     }
 
-    pub(super) fn table<'a, 'i>(
+    /// A table in a table, if it is there and is one.
+    pub(crate) fn table<'a, 'i>(
         &mut self,
         table: &'a DeTable<'i>,
         key: &str,
@@ -146,7 +182,8 @@ impl Reader<'_> {
         self.as_table(key, table.get(key)?)
     }
 
-    pub(super) fn as_table<'a, 'i>(
+    /// A value that has to be a table.
+    pub(crate) fn as_table<'a, 'i>(
         &mut self,
         key: &str,
         value: &'a Value<'i>,
@@ -158,7 +195,8 @@ impl Reader<'_> {
         Some(table)
     }
 
-    pub(super) fn string<'a>(
+    /// A text and its offset, if it is there and is one.
+    pub(crate) fn string<'a>(
         &mut self,
         table: &'a DeTable<'_>,
         key: &str,
@@ -173,7 +211,7 @@ impl Reader<'_> {
     }
 
     /// A list; nothing if the key is absent or not a list.
-    pub(super) fn items<'a, 'i>(&mut self, table: &'a DeTable<'i>, key: &str) -> &'a [Value<'i>] {
+    pub(crate) fn items<'a, 'i>(&mut self, table: &'a DeTable<'i>, key: &str) -> &'a [Value<'i>] {
         let Some(value) = table.get(key) else { return &[] };
         let Some(items) = value.get_ref().as_array() else {
             self.wrong_type(key, value, "an array", &format!("{key} = […]"));
@@ -184,7 +222,7 @@ impl Reader<'_> {
 
     /// The strings of a list, or one string alone, each with its offset. `None` if the key is
     /// absent or neither.
-    pub(super) fn strings<'a>(
+    pub(crate) fn strings<'a>(
         &mut self,
         key: &str,
         value: &'a Value<'_>,
@@ -220,7 +258,13 @@ impl Reader<'_> {
         DefaultVerdict::ALL.get(at).copied()
     }
 
-    fn choice(&mut self, table: &DeTable<'_>, key: &str, names: &[&str]) -> Option<usize> {
+    /// The place of the text among `names`.
+    pub(crate) fn choice(
+        &mut self,
+        table: &DeTable<'_>,
+        key: &str,
+        names: &[&str],
+    ) -> Option<usize> {
         let (text, offset) = self.string(table, key, names.first().copied().unwrap_or_default())?;
         let found = names.iter().position(|name| *name == text);
         if found.is_none() {

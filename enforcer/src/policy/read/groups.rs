@@ -15,7 +15,7 @@ const KEYS: [&str; 5] = ["members", "mode", "default", "allow", "deny"];
 impl Reader<'_> {
     pub(super) fn read_groups(&mut self, groups: &DeTable<'_>) {
         if groups.is_empty() {
-            self.warn_absent(0, "the policy has no group, so no rule applies", None);
+            self.sheet.warn_absent(0, "the policy has no group, so no rule applies", None);
         }
         let mut canonical = Vec::new();
         for (key, value) in entries(groups) {
@@ -24,19 +24,19 @@ impl Reader<'_> {
             if let Some(&device) = self.device_index.get(name) {
                 let place = &self.policy.devices[device].place;
                 let hint = format!("the device is at {place}; commands take either, so rename one");
-                self.error(offset, format!("a device is named `{name}` too"), hint);
+                self.sheet.error(offset, format!("a device is named `{name}` too"), hint);
             }
-            let Some(table) = self.as_table(name, value) else { continue };
-            self.known_keys(table, &KEYS, "a group");
+            let Some(table) = self.sheet.as_table(name, value) else { continue };
+            self.sheet.known_keys(table, &KEYS, "a group");
             let members = self.members(name, table, offset);
-            let mode = self.mode(table).unwrap_or_default();
-            let default = self.default_verdict(table).unwrap_or_default();
+            let mode = self.sheet.mode(table).unwrap_or_default();
+            let default = self.sheet.default_verdict(table).unwrap_or_default();
             let mut seen = Seen::default();
             // Deny first: it wins, so an equal allow rule is the one that is idle.
             let deny = self.rules(name, Action::Deny, table, &mut seen);
             let allow = self.rules(name, Action::Allow, table, &mut seen);
             canonical.push(seen.digests);
-            let (name, place) = (name.to_owned(), self.lines.place(offset));
+            let (name, place) = (name.to_owned(), self.sheet.lines.place(offset));
             self.policy.groups.push(Group {
                 name,
                 members,
@@ -56,20 +56,24 @@ impl Reader<'_> {
         let value = table.get("members");
         if value.is_none_or(is_empty_list) {
             let hint = Some("its rules apply to nobody");
-            self.warn_absent(offset, format!("the group {} has no members", quoted(name)), hint);
+            self.sheet.warn_absent(
+                offset,
+                format!("the group {} has no members", quoted(name)),
+                hint,
+            );
         }
-        let texts = value.and_then(|value| self.strings("members", value, "10.20.1.0/24"));
+        let texts = value.and_then(|value| self.sheet.strings("members", value, "10.20.1.0/24"));
         let texts = texts.unwrap_or_default();
         let mut members: Vec<Member> = Vec::with_capacity(texts.len());
         let mut first: HashMap<Selector, Place> = HashMap::new();
         for (text, offset) in texts {
             let Some(selector) = self.selector(text, offset) else { continue };
-            let place = self.lines.place(offset);
+            let place = self.sheet.lines.place(offset);
             let identity = self.identity(&selector);
             if let Some(place) = first.get(&identity) {
                 let message = format!("{} is a member already", quoted(text));
                 let hint = format!("it is listed at {place}");
-                self.warn(offset, message, Some(&hint));
+                self.sheet.warn(offset, message, Some(&hint));
                 continue;
             }
             first.insert(identity, place.clone());
@@ -96,13 +100,16 @@ impl Reader<'_> {
             let parsed = id.parse().ok().filter(|id| (1..=4094).contains(id));
             if parsed.is_none() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
                 let message = format!("{} is not a VLAN", quoted(text));
-                self.error(offset, message, "VLAN ids are 1 to 4094: `vlan:20`");
+                self.sheet.error(offset, message, "VLAN ids are 1 to 4094: `vlan:20`");
                 return None;
             }
             return parsed.map(Selector::Vlan);
         }
         if let Some(name) = text.strip_prefix("interface:") {
-            return self.interface_name(name, offset).then(|| Selector::Interface(name.to_owned()));
+            return self
+                .sheet
+                .interface_name(name, offset)
+                .then(|| Selector::Interface(name.to_owned()));
         }
         if text.split_once('/').is_some_and(|(address, _)| looks_like_mac(address)) {
             return match mac_prefix(text) {
@@ -127,7 +134,7 @@ impl Reader<'_> {
                     let bytes = text.split([':', '-']).count();
                     let message = format!("{} is not a MAC address", quoted(text));
                     let hint = format!("six bytes, or a prefix: `{text}/{}`", bytes * 8);
-                    self.error(offset, message, hint);
+                    self.sheet.error(offset, message, hint);
                     None
                 }
                 Err(complaint) => {
@@ -142,7 +149,7 @@ impl Reader<'_> {
 
     fn multicast(&mut self, text: &str, offset: usize) -> Option<Selector> {
         let hint = "a device sends from an address whose first byte is even";
-        self.error(offset, format!("{} is a multicast address", quoted(text)), hint);
+        self.sheet.error(offset, format!("{} is a multicast address", quoted(text)), hint);
         None
     }
 
@@ -150,10 +157,10 @@ impl Reader<'_> {
         if let Some(set) = text.strip_prefix('@') {
             let message = format!("{} is a set; a set cannot be a member", quoted(text));
             let hint = format!("write the addresses of {} here", quoted(set));
-            self.error(offset, message, hint);
+            self.sheet.error(offset, message, hint);
             return;
         }
-        let meant = if self.problems.is_full() {
+        let meant = if self.sheet.problems.is_full() {
             None
         } else {
             nearest(text, self.policy.devices.iter().map(|device| device.name.as_str()))
@@ -164,6 +171,6 @@ impl Reader<'_> {
                      `vlan:20` or `interface:lan0`"
                 .to_owned(),
         };
-        self.absent(offset, format!("there is no device {}", quoted(text)), hint);
+        self.sheet.absent(offset, format!("there is no device {}", quoted(text)), hint);
     }
 }

@@ -21,18 +21,18 @@ impl Reader<'_> {
             let (name, offset) = (key.get_ref().as_ref(), key.span().start);
             if matches!(name, "any" | "gateway" | "local") {
                 let hint = "rules name it without `@`; choose another name";
-                self.error(offset, format!("`{name}` is a reserved word"), hint);
+                self.sheet.error(offset, format!("`{name}` is a reserved word"), hint);
             } else {
-                self.name("set", name, offset);
+                self.sheet.name("set", name, offset);
             }
-            let before = self.problems.errors();
+            let before = self.sheet.problems.errors();
             let ranges = match value.get_ref().as_table() {
                 Some(table) => self.file_set(name, table, offset, load),
                 None => self.listed_set(name, value),
             };
-            if ranges.is_empty() && self.problems.errors() == before {
+            if ranges.is_empty() && self.sheet.problems.errors() == before {
                 let hint = Some("rules that name it match nothing");
-                self.warn_absent(offset, format!("the set `{name}` is empty"), hint);
+                self.sheet.warn_absent(offset, format!("the set `{name}` is empty"), hint);
             }
             // Even a set with problems is known, so that its rules are not reported too.
             self.sets.insert(name.to_owned(), Arc::new(Set { name: name.to_owned(), ranges }));
@@ -40,7 +40,9 @@ impl Reader<'_> {
     }
 
     fn listed_set(&mut self, name: &str, value: &Value<'_>) -> Vec<Range> {
-        let Some(texts) = self.strings(name, value, "10.20.0.0/24") else { return Vec::new() };
+        let Some(texts) = self.sheet.strings(name, value, "10.20.0.0/24") else {
+            return Vec::new();
+        };
         let mut ranges = Vec::with_capacity(texts.len());
         for (text, offset) in texts {
             match entry(text) {
@@ -59,24 +61,24 @@ impl Reader<'_> {
         offset: usize,
         load: Load<'_>,
     ) -> Vec<Range> {
-        self.known_keys(table, &["file"], "a set");
+        self.sheet.known_keys(table, &["file"], "a set");
         if table.get("file").is_none() {
             let hint = format!("write `{name} = {{ file = \"list.txt\" }}`");
-            self.absent(offset, format!("the set `{name}` names no file"), hint);
+            self.sheet.absent(offset, format!("the set `{name}` names no file"), hint);
             return Vec::new();
         }
-        let Some((file, offset)) = self.string(table, "file", "list.txt") else {
+        let Some((file, offset)) = self.sheet.string(table, "file", "list.txt") else {
             return Vec::new();
         };
         if file.is_empty() || file.contains(char::is_control) {
             let message = format!("{} is not a file name", quoted(file));
-            self.error(offset, message, "write `{ file = \"list.txt\" }`");
+            self.sheet.error(offset, message, "write `{ file = \"list.txt\" }`");
             return Vec::new();
         }
         match load(file) {
             Ok(text) if text.len() > MAX_SET_FILE => {
                 let message = format!("`{file}` is larger than {} MiB", MAX_SET_FILE >> 20);
-                self.error(offset, message, "split it, or leave out what is not needed");
+                self.sheet.error(offset, message, "split it, or leave out what is not needed");
                 Vec::new()
             }
             Ok(text) => self.set_file(file, &text, offset),
@@ -86,7 +88,7 @@ impl Reader<'_> {
                 } else {
                     "file names are relative to the policy's directory"
                 };
-                self.error(offset, format!("cannot read `{file}`: {error}"), hint);
+                self.sheet.error(offset, format!("cannot read `{file}`: {error}"), hint);
                 Vec::new()
             }
         }
@@ -123,7 +125,7 @@ impl Reader<'_> {
                     };
                     wrong += 1;
                     if wrong <= PROBLEMS_OF_A_FILE {
-                        self.problems.error(place.clone(), complaint.message, complaint.hint);
+                        self.sheet.problems.error(place.clone(), complaint.message, complaint.hint);
                         last = Some(place);
                     }
                 }
@@ -134,7 +136,7 @@ impl Reader<'_> {
             let s = if more == 1 { "" } else { "s" };
             let message = format!("and {more} more line{s} of `{file}` that cannot be read");
             let hint = "one address, CIDR or range a line; comments begin with `#`";
-            self.problems.error(place, message, Some(hint.to_owned()));
+            self.sheet.problems.error(place, message, Some(hint.to_owned()));
         }
         ranges
     }
@@ -144,14 +146,18 @@ impl Reader<'_> {
         self.ranges += 1;
         if self.ranges == MAX_RANGES + 1 {
             let message = format!("the sets have more than {MAX_RANGES} ranges");
-            self.error(offset, message, "merge what is adjacent, or leave out what is not needed");
+            self.sheet.error(
+                offset,
+                message,
+                "merge what is adjacent, or leave out what is not needed",
+            );
         }
         self.ranges <= MAX_RANGES
     }
 
     pub(super) fn complain(&mut self, offset: usize, complaint: Complaint) {
-        let place = self.lines.place(offset);
-        self.problems.error(place, complaint.message, complaint.hint);
+        let place = self.sheet.lines.place(offset);
+        self.sheet.problems.error(place, complaint.message, complaint.hint);
     }
 }
 

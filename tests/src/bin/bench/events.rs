@@ -140,7 +140,7 @@ pub(crate) fn run(report: &mut Report) {
     let pins = Pins::open(root.as_ref()).expect("a directory for pins");
     let mut bench = Bench {
         cpus,
-        dataplane: Dataplane::open(pins, &image, false).expect("it loads"),
+        dataplane: Dataplane::open(pins, &image, Options::default()).expect("it loads"),
         yardstick: Yardstick::load(4 * FLOWS, None),
     };
     let [beds, watched] = &macs;

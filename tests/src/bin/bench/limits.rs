@@ -1,6 +1,6 @@
 //! What is bounded and takes no time: the verifier's work, and the size of the program.
 use enforcer::{
-    dataplane::{Dataplane, pins::Pins},
+    dataplane::{Dataplane, generation::Options, pins::Pins},
     policy::{compile, read},
 };
 use tests::{
@@ -39,7 +39,7 @@ fn walked() -> u32 {
     assert_eq!(problems, []);
     let image = compile(&policy, &random::site()).expect("it compiles").image;
     let pins = Pins::open(root.as_ref()).expect("a directory for pins");
-    let dataplane = Dataplane::open(pins, &image, false).expect("it loads");
+    let dataplane = Dataplane::open(pins, &image, Options::default()).expect("it loads");
     let walked = dataplane.verified_instructions().expect("the program is there");
     dataplane.detach().expect("it goes");
     let _ = std::fs::remove_dir(&root);

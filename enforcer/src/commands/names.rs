@@ -7,7 +7,11 @@ use std::fs;
 /// `SERVICE PORT/PROTO ALIASES… # COMMENT`, see services(5).
 const SERVICES: &str = "/etc/services";
 /// `XX-XX-XX   (hex)  MAKER`, among other lines.
-const MAKERS: [&str; 2] = ["/usr/share/ieee-data/oui.txt", "/usr/share/hwdata/oui.txt"];
+///
+/// Not a table in the binary: those that are published as crates are 5 and 6 MiB of it, more than
+/// half of what all of enforcer may have, and they age with it.
+const MAKERS: [&str; 3] =
+    ["/usr/share/ieee-data/oui.txt", "/var/lib/ieee-data/oui.txt", "/usr/share/hwdata/oui.txt"];
 /// Characters of a maker's name that are shown.
 const LONGEST: usize = 24;
 

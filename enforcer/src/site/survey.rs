@@ -1,0 +1,239 @@
+//! Everything that a first configuration is made from, as the kernel says it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::TryStreamExt;
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::link::{
+    AfSpecBridge, BridgeVlanInfoFlags, InfoKind, LinkAttribute, LinkExtentMask, LinkFlags,
+    LinkLayerType, LinkMessage,
+};
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+
+use super::{Error, Kernel, Link, link, own_address};
+use crate::policy::Mac;
+
+/// The machine, in plain values.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Every interface, in the order of the kernel.
+    pub interfaces: Vec<Interface>,
+    /// The default routes.
+    pub routes: Vec<Route>,
+    /// Who is there.
+    pub neighbours: Vec<Neighbour>,
+    /// Tags that a port of a bridge lets in: index of the port, VLAN.
+    pub bridge_vlans: Vec<(u32, u16)>,
+}
+
+/// An interface, and what it is used for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// What the kernel says of it.
+    pub link: Link,
+    /// Whether Ethernet frames arrive on it from outside.
+    pub ethernet: bool,
+    /// Whether somebody has set it up.
+    pub up: bool,
+    /// Its addresses and the lengths of their prefixes.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// A default route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Index of the interface that it leaves by.
+    pub interface: u32,
+    /// The next router, if there is one.
+    pub gateway: Option<IpAddr>,
+}
+
+/// Somebody who was heard of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Index of the interface that reaches it: of a bridge's table, the port.
+    pub interface: u32,
+    /// Its MAC.
+    pub mac: Mac,
+    /// Its address; `None` if only a bridge has heard of it.
+    pub address: Option<IpAddr>,
+}
+
+impl Kernel {
+    /// Looks at the whole machine.
+    pub async fn survey(&self) -> Result<Survey, Error> {
+        let request = |what| move |e| Error::Request { what, source: Box::new(e) };
+        let mut survey = Survey::default();
+        let mut links = Box::pin(self.handle.link().get().execute());
+        while let Some(message) = links.try_next().await.map_err(request("interfaces"))? {
+            survey.interfaces.push(interface(&message));
+        }
+        let mut addresses = Box::pin(self.handle.address().get().execute());
+        while let Some(message) = addresses.try_next().await.map_err(request("addresses"))? {
+            let index = message.header.index;
+            let owner = survey.interfaces.iter_mut().find(|other| other.link.index == index);
+            if let (Some(owner), Some(address)) = (owner, own_address(&message)) {
+                owner.addresses.push((address, message.header.prefix_len));
+            }
+        }
+        let families = [
+            RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ];
+        for family in families {
+            // A router of the internet has a million routes: none of them is kept.
+            let mut routes = Box::pin(self.handle.route().get(family).execute());
+            while let Some(message) = routes.try_next().await.map_err(request("routes"))? {
+                survey.routes.extend(default_routes(&message));
+            }
+        }
+        let neighbours = self.handle.neighbours();
+        let requests =
+            [neighbours.get(), neighbours.get().set_address_family(AddressFamily::Bridge)];
+        for heard in requests {
+            let mut heard = Box::pin(heard.execute());
+            while let Some(message) = heard.try_next().await.map_err(request("neighbours"))? {
+                survey.neighbours.extend(neighbour(&message));
+            }
+        }
+        let ports = self.handle.link().get();
+        let ports = ports.set_filter_mask(AddressFamily::Bridge, vec![LinkExtentMask::Brvlan]);
+        let mut ports = Box::pin(ports.execute());
+        while let Some(message) = ports.try_next().await.map_err(request("ports of bridges"))? {
+            let index = message.header.index;
+            survey.bridge_vlans.extend(tags(&message).into_iter().map(|vlan| (index, vlan)));
+        }
+        Ok(survey)
+    }
+}
+
+fn interface(message: &LinkMessage) -> Interface {
+    let link = link(message);
+    // They have the type, and no wire.
+    let inside = matches!(link.kind, Some(InfoKind::Dummy | InfoKind::Ifb | InfoKind::Vrf));
+    Interface {
+        ethernet: message.header.link_layer_type == LinkLayerType::Ether && !inside,
+        link,
+        up: message.header.flags.contains(LinkFlags::Up),
+        addresses: Vec::new(),
+    }
+}
+
+/// The hops of a route, if it is a default route.
+fn default_routes(message: &RouteMessage) -> Vec<Route> {
+    if message.header.destination_prefix_length != 0 || message.header.kind != RouteType::Unicast {
+        return Vec::new();
+    }
+    let mut hops = vec![hop(None, &message.attributes)];
+    for attribute in &message.attributes {
+        if let RouteAttribute::MultiPath(more) = attribute {
+            hops.extend(more.iter().map(|more| hop(Some(more.interface_index), &more.attributes)));
+        }
+    }
+    hops.into_iter().flatten().collect()
+}
+
+fn hop(interface: Option<u32>, attributes: &[RouteAttribute]) -> Option<Route> {
+    let (mut interface, mut gateway) = (interface, None);
+    for attribute in attributes {
+        if let RouteAttribute::Oif(index) = attribute {
+            interface = Some(*index);
+        } else if let RouteAttribute::Gateway(address) = attribute {
+            if let RouteAddress::Inet(address) = address {
+                gateway = Some(IpAddr::V4(*address));
+            } else if let RouteAddress::Inet6(address) = address {
+                gateway = Some(IpAddr::V6(*address));
+            }
+        }
+    }
+    Some(Route { interface: interface?, gateway })
+}
+
+/// A neighbour that answered once, or that a bridge learned.
+fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
+    use NeighbourState::{Failed, Incomplete, Noarp, Permanent};
+    let bridge = message.header.family == AddressFamily::Bridge;
+    // A permanent entry of a bridge's table is the port's own.
+    let unheard = matches!(message.header.state, Failed | Incomplete)
+        || (bridge && matches!(message.header.state, Permanent | Noarp));
+    if unheard {
+        return None;
+    }
+    let (mut mac, mut address) = (None, None);
+    for attribute in &message.attributes {
+        if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
+            mac = <[u8; 6]>::try_from(bytes.as_slice()).ok().map(Mac);
+        } else if let NeighbourAttribute::Destination(destination) = attribute {
+            if let NeighbourAddress::Inet(known) = destination {
+                address = Some(IpAddr::V4(*known));
+            } else if let NeighbourAddress::Inet6(known) = destination {
+                address = Some(IpAddr::V6(*known));
+            }
+        }
+    }
+    let mac = mac.filter(|mac| !mac.is_multicast() && *mac != Mac::default())?;
+    Some(Neighbour { interface: message.header.ifindex, mac, address: address.filter(|_| !bridge) })
+}
+
+/// The VLANs whose frames arrive tagged on a port of a bridge that filters them.
+fn tags(message: &LinkMessage) -> Vec<u16> {
+    let mut vlans = Vec::new();
+    for attribute in &message.attributes {
+        let LinkAttribute::AfSpecBridge(parts) = attribute else { continue };
+        for part in parts {
+            if let AfSpecBridge::VlanInfo(info) = part
+                && !info.flags.contains(BridgeVlanInfoFlags::Untagged)
+            {
+                vlans.push(info.vid);
+            }
+        }
+    }
+    vlans
+}
+
+#[cfg(test)]
+mod tests {
+    use rtnetlink::packet_route::link::LinkInfo;
+    use rtnetlink::packet_route::route::RouteNextHop;
+
+    use super::*;
+
+    #[test]
+    fn what_has_no_wire_is_no_ethernet() {
+        let kinds = [None, Some(InfoKind::Veth), Some(InfoKind::Dummy), Some(InfoKind::Vrf)];
+        let ethernet = kinds.map(|kind| {
+            let mut message = LinkMessage::default();
+            message.header.link_layer_type = LinkLayerType::Ether;
+            let info = kind.map(|kind| LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
+            message.attributes.extend(info);
+            interface(&message).ethernet
+        });
+        assert_eq!(ethernet, [true, true, false, false]);
+    }
+
+    #[test]
+    fn a_default_route_may_have_several_hops() {
+        let hops = |attributes: Vec<RouteAttribute>| {
+            let mut message = RouteMessage::default();
+            message.header.kind = RouteType::Unicast;
+            message.attributes = attributes;
+            default_routes(&message)
+        };
+        let router = RouteAddress::Inet(Ipv4Addr::new(192, 0, 2, 1));
+        let one = hops(vec![RouteAttribute::Oif(4), RouteAttribute::Gateway(router)]);
+        let gateway = Some("192.0.2.1".parse().unwrap());
+        assert_eq!(one, [Route { interface: 4, gateway }]);
+        let next = |index| {
+            let mut hop = RouteNextHop::default();
+            hop.interface_index = index;
+            hop
+        };
+        let several = hops(vec![RouteAttribute::MultiPath(vec![next(5), next(6)])]);
+        assert_eq!(several.iter().map(|hop| hop.interface).collect::<Vec<_>>(), [5, 6]);
+        assert!(hops(Vec::new()).is_empty());
+    }
+}

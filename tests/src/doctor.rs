@@ -266,7 +266,7 @@ fn who_is_not_root_is_told_what_was_not_looked_at() {
     }
     // What anybody may see is seen.
     says(&all, "interface", "ok", "veth, up");
-    says(&all, "vlan-tags", "warning", "rx-vlan-stag-hw-parse hides them");
+    says(&all, "vlan-tags", "warning", "by rx-vlan-stag-hw-parse until");
     let text = lab.gw.run("setpriv", &[&words[..], &more[1..]].concat(), wait::DEADLINE).stdout;
     assert!(text.starts_with("NOT KNOWN TO BE FIT: "), "{text}");
 }

@@ -145,7 +145,7 @@ fn tags(interface: &Interface) -> Finding {
     if on.is_empty() {
         return Finding::ok(CHECK, "XDP sees them: no hardware takes them away");
     }
-    let text = format!("{} hides them from XDP until the daemon switches it off", names(&on));
+    let text = format!("hidden from XDP by {} until the daemon switches that off", names(&on));
     Finding::warning(CHECK, text, switch_off(interface, &on))
 }
 
@@ -156,8 +156,7 @@ fn merged(interface: &Interface) -> Finding {
     if on.is_empty() {
         return Finding::ok(CHECK, "no hardware merges frames in front of XDP");
     }
-    let text =
-        format!("{} merges frames in front of XDP, and most drivers refuse both", names(&on));
+    let text = format!("merged in front of XDP by {}: most drivers refuse both", names(&on));
     Finding::warning(CHECK, text, switch_off(interface, &on))
 }
 

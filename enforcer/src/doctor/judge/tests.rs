@@ -317,13 +317,13 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
         fresh(f);
         f.interfaces[0].native = None;
     }),
-    ("vlan-tags", State::Warning, "rxvlan hides them", "ethtool -K lan0 rxvlan off", |f| {
+    ("vlan-tags", State::Warning, "XDP by rxvlan until", "ethtool -K lan0 rxvlan off", |f| {
         on(f, "rx-vlan-hw-parse", false);
     }),
     ("vlan-tags", State::Fail, "cannot be switched off (rxvlan)", "another interface", |f| {
         on(f, "rx-vlan-hw-parse", true);
     }),
-    ("merged-frames", State::Warning, "lro and rx-gro-hw", "lan0 lro off rx-gro-hw off", |f| {
+    ("merged-frames", State::Warning, "by lro and rx-gro-hw:", "lan0 lro off rx-gro-hw off", |f| {
         on(f, "rx-lro", false);
         on(f, "rx-gro-hw", false);
     }),

@@ -49,11 +49,12 @@ impl Socket {
         }
     }
 
-    /// Numbers of the marked frames that come, until `all` of these have, and for a moment more, or
-    /// until `patience` is over.
+    /// Numbers of the marked frames that come, until `all` of these have and `is_done` says so, and for
+    /// a moment more, or until `patience` is over.
     pub(super) fn arrivals(
         &self,
         all: &BTreeSet<usize>,
+        is_done: impl Fn() -> bool,
         patience: Duration,
         more: Duration,
     ) -> io::Result<BTreeSet<usize>> {
@@ -61,7 +62,7 @@ impl Socket {
         let mut end = Instant::now() + patience;
         let mut is_over = false;
         loop {
-            if !is_over && all.is_subset(&seen) {
+            if !is_over && all.is_subset(&seen) && is_done() {
                 is_over = true;
                 end = Instant::now() + more;
             }
@@ -76,7 +77,8 @@ impl Socket {
     fn receive(&self, time: Duration) -> io::Result<Option<Vec<u8>>> {
         let fd = self.0.as_raw_fd();
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        let milliseconds = time.as_millis().clamp(1, 1000) as i32;
+        // Not longer: the one who waits has something else to look at, too.
+        let milliseconds = time.as_millis().clamp(1, 20) as i32;
         // SAFETY: one descriptor, which lives through the call.
         if unsafe { libc::poll(&raw mut poll, 1, milliseconds) } <= 0 {
             return Ok(None);

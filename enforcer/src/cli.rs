@@ -206,6 +206,16 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Backstop,
     },
+    /// Tell what on this machine helps or hinders enforcement, and try the program
+    ///
+    /// Needs no daemon and changes nothing. Sends frames that must die and frames that must
+    /// live through the program, in a network of its own. Exits with 1 if something is in the
+    /// way, or could not be looked at.
+    #[command(after_help = "Examples:\n  \
+        enforcer doctor --interface lan0\n  \
+        enforcer doctor --live\n  \
+        enforcer doctor --json | jq -r 'select(.state != \"ok\") | .remedy'")]
+    Doctor(Doctor),
     /// Remove every trace from the kernel: nothing is enforced any more
     ///
     /// Asks the daemon, which stops; without a daemon, cleans up itself. The backstop's tables
@@ -398,6 +408,22 @@ pub(crate) struct Explain {
     /// Ask this policy instead of the daemon: needs no root and no daemon
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Options of `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Read the daemon's settings from this file [default: /etc/enforcer/enforcer.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Look at this interface; may be given more than once [default: those of the settings]
+    #[arg(long, value_name = "IF")]
+    pub(crate) interface: Vec<String>,
+    /// Ask the program in force, too, about frames; nothing is counted or told for it
+    #[arg(long)]
+    pub(crate) live: bool,
     #[command(flatten)]
     pub(crate) output: Output,
 }

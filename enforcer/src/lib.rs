@@ -8,6 +8,7 @@
 //! - [`config`]: the daemon's settings
 //! - [`daemon`]: the core: one `Input`, one loop
 //! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
+//! - [`doctor`]: what on this machine helps or hinders enforcement
 //! - [`backstop`]: what the packet filter drops while an interface is not protected
 //! - [`metrics`]: counters and gauges as Prometheus reads them
 //! - [`line`]: an event as one line, and as flat fields
@@ -23,6 +24,7 @@ pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod dataplane;
+pub mod doctor;
 pub mod exit;
 pub mod image;
 pub mod line;

@@ -25,6 +25,17 @@ pub fn may_load() -> bool {
         && set.intersects(CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN))
 }
 
+/// What this thread lacks of what the daemon needs, by the kernel's names.
+pub fn lacking() -> Vec<&'static str> {
+    let (set, admin) = (effective(), CapabilitySet::SYS_ADMIN);
+    let needed = [
+        (CapabilitySet::NET_ADMIN, "CAP_NET_ADMIN"),
+        (CapabilitySet::BPF.union(admin), "CAP_BPF"),
+        (CapabilitySet::PERFMON.union(admin), "CAP_PERFMON"),
+    ];
+    needed.into_iter().filter(|(any, _)| !set.intersects(*any)).map(|(_, name)| name).collect()
+}
+
 /// The capabilities in force; all of them where the kernel does not tell: it will refuse then.
 fn effective() -> CapabilitySet {
     capabilities(None).map_or(CapabilitySet::all(), |sets| sets.effective)

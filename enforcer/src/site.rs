@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
+    XdpAttached,
 };
 use rtnetlink::{Handle, new_connection};
 
@@ -50,6 +51,32 @@ pub struct Link {
     pub lower: Option<u32>,
     /// The id that it adds and takes away, if it is a VLAN device.
     pub vlan: Option<u16>,
+    /// Whether it is switched on.
+    pub up: bool,
+    /// Whether it is the loopback.
+    pub loopback: bool,
+    /// Most bytes of payload in a frame.
+    pub mtu: u32,
+    /// Identity of the switch chip whose port it is.
+    pub switch: Option<Vec<u8>>,
+}
+
+/// An address of the gateway, and the prefix that is on its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnLink {
+    /// Index of the interface.
+    pub interface: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Length of the prefix, in bits.
+    pub length: u8,
+}
+
+impl OnLink {
+    /// Whether it is valid on one link alone.
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+    }
 }
 
 impl Link {
@@ -93,13 +120,22 @@ impl Kernel {
         Ok(messages.iter().map(link).collect())
     }
 
-    /// The site: `protected` interfaces, and the addresses of all of them.
-    pub async fn site(&self, protected: &[Link], now: i64) -> Result<Site, Error> {
+    /// Every address of every interface.
+    pub async fn addresses(&self) -> Result<Vec<OnLink>, Error> {
         let messages = self.handle.address().get().execute();
         let messages: Vec<_> = messages
             .try_collect()
             .await
             .map_err(|e| Error::Request { what: "addresses", source: Box::new(e) })?;
+        let on_link = |message: &AddressMessage| {
+            let (interface, length) = (message.header.index, message.header.prefix_len);
+            Some(OnLink { interface, address: own_address(message)?, length })
+        };
+        Ok(messages.iter().filter_map(on_link).collect())
+    }
+
+    /// The site: `protected` interfaces, and the addresses of all of them.
+    pub async fn site(&self, protected: &[Link], now: i64) -> Result<Site, Error> {
         let mut site = Site { now, ..Site::default() };
         site.interfaces = protected
             .iter()
@@ -110,16 +146,13 @@ impl Kernel {
                 prefixes: Vec::new(),
             })
             .collect();
-        for message in messages {
-            let Some(address) = own_address(&message) else { continue };
-            site.own.push(address);
-            let link_local = matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
-            let index = message.header.index;
-            let interface = site.interfaces.iter_mut().find(|other| other.index == index);
+        for found in self.addresses().await? {
+            site.own.push(found.address);
+            let interface = site.interfaces.iter_mut().find(|other| other.index == found.interface);
             if let Some(interface) = interface
-                && !link_local
+                && !found.is_link_local()
             {
-                interface.prefixes.push((address, message.header.prefix_len));
+                interface.prefixes.push((found.address, found.length));
             }
         }
         // The order of the kernel's answer is not the site's business.
@@ -147,7 +180,13 @@ fn own_address(message: &AddressMessage) -> Option<IpAddr> {
 }
 
 fn link(message: &LinkMessage) -> Link {
-    let mut link = Link { index: message.header.index, ..Link::default() };
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        up: flags.contains(LinkFlags::Up),
+        loopback: flags.contains(LinkFlags::Loopback),
+        ..Link::default()
+    };
     let mut elsewhere = false;
     for attribute in &message.attributes {
         if let LinkAttribute::IfName(name) = attribute {
@@ -156,6 +195,10 @@ fn link(message: &LinkMessage) -> Link {
             if let Ok(mac) = <[u8; 6]>::try_from(address.as_slice()) {
                 link.mac = Mac(mac);
             }
+        } else if let LinkAttribute::Mtu(mtu) = attribute {
+            link.mtu = *mtu;
+        } else if let LinkAttribute::PhysSwitchId(id) = attribute {
+            link.switch = id.id.get(..id.len).map(<[u8]>::to_vec);
         } else if let LinkAttribute::Xdp(xdp) = attribute {
             link.attached = attached(xdp);
         } else if let LinkAttribute::Link(lower) = attribute {

@@ -10,7 +10,7 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `readme`,
+//! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `readme`,
 //! `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
 
 pub mod composed;
@@ -30,6 +30,8 @@ mod captures;
 mod churn;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod doctor;
 #[cfg(test)]
 mod evasions;
 #[cfg(test)]

@@ -89,6 +89,11 @@ pub async fn look() -> Result<Tables, Error> {
     Ok(tables)
 }
 
+/// What nft says of flowtables, which forward past the tables (libnftables-json(5)).
+pub async fn flowtables() -> Result<serde_json::Value, Error> {
+    nft::flowtables().await
+}
+
 /// Installs the tables, or brings them into shape, in one transaction; returns the names that they
 /// protect. With `keep`, what is armed stays so; else all begins shut.
 pub async fn install(

@@ -33,6 +33,15 @@ pub(super) async fn list(family: Family) -> Result<Option<Table>, Error> {
     if why.contains("No such file or directory") { Ok(None) } else { Err(Error::Refused(why)) }
 }
 
+/// Every flowtable, as `nft -j list flowtables` says.
+pub(super) async fn flowtables() -> Result<Value, Error> {
+    let output = nft(&["-j", "list", "flowtables"], &[]).await?;
+    if output.status.success() {
+        return serde_json::from_slice(&output.stdout).map_err(Error::Answer);
+    }
+    Err(Error::Refused(reason(&output)))
+}
+
 async fn nft(words: &[&str], input: &[u8]) -> Result<Output, Error> {
     // The directories of root's programs are not in everybody's path.
     let path = std::env::var("PATH").unwrap_or_default();

@@ -25,6 +25,7 @@ mod config_check;
 mod confirm;
 mod detach;
 mod devices;
+mod doctor;
 mod document;
 mod explain;
 mod history;
@@ -74,6 +75,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::History { count, output } => history::run(&client, count, output.json),
         Command::Audit { command } => audit::run(&command),
         Command::Backstop { command } => backstop::run(&command),
+        Command::Doctor(args) => doctor::run(&args, socket),
         Command::Detach { config, output } => detach::run(socket, config.as_deref(), output.json),
         Command::Completions { shell } => {
             cli::completions(shell, &mut io::stdout().lock())?;

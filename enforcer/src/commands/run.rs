@@ -43,19 +43,28 @@ pub(super) fn settings(file: Option<&Path>) -> Result<Settings, config::Error> {
     }
 }
 
+/// Puts the interfaces of flags, if there are any, in the place of those of the file.
+pub(super) fn name_interfaces(
+    settings: &mut Settings,
+    names: &[String],
+) -> Result<(), config::Error> {
+    if let Some(name) = names.iter().find(|name| !config::is_interface(name)) {
+        return Err(config::Error::Interface(name.clone()));
+    }
+    if !names.is_empty() {
+        settings.interfaces = names.to_vec();
+        let mut seen = std::collections::BTreeSet::new();
+        settings.interfaces.retain(|name| seen.insert(name.clone()));
+    }
+    Ok(())
+}
+
 fn with_flags(
     mut settings: Settings,
     args: &cli::Run,
     socket: Option<&Path>,
 ) -> Result<Settings, config::Error> {
-    if let Some(name) = args.interface.iter().find(|name| !config::is_interface(name)) {
-        return Err(config::Error::Interface(name.clone()));
-    }
-    if !args.interface.is_empty() {
-        settings.interfaces.clone_from(&args.interface);
-        let mut seen = std::collections::BTreeSet::new();
-        settings.interfaces.retain(|name| seen.insert(name.clone()));
-    }
+    name_interfaces(&mut settings, &args.interface)?;
     if let Some(policy) = &args.policy {
         settings.policy.clone_from(policy);
     }

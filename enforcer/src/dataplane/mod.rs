@@ -4,11 +4,12 @@
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - [`events`]: the ring buffer
 //! - `foreign`: pins that are not what their names say
+//! - [`inspect`]: what is pinned, for who only looks
 //! - `kept`: descriptors of what is pinned
 //! - `links`: what attaches the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
 //! - `object`: what bpf(2) tells of an object behind a pin
-//! - [`offload`]: VLAN tags that hardware removes before XDP sees the frame
+//! - [`offload`]: what hardware does to frames before XDP sees them
 //! - `withheld`: refused frames that have no event
 //! - `probe`: runs of the program in force that leave no trace
 //!
@@ -19,6 +20,7 @@ mod error;
 pub mod events;
 mod foreign;
 pub mod generation;
+pub mod inspect;
 mod kept;
 mod links;
 mod memory;

@@ -1,4 +1,4 @@
-//! VLAN tags that hardware removes before XDP sees the frame.
+//! What hardware does to frames in front of XDP, and VLAN tags that it removes.
 //!
 //! With `rxvlan` a driver takes the tag out of the frame and hands it on beside it. The frame then
 //! looks untagged to XDP, native and generic alike, while the network stack still sees its VLAN.
@@ -7,16 +7,18 @@
 //! Features are read and set by name (`ETHTOOL_GFEATURES`, `ETHTOOL_SFEATURES`, include/uapi/linux/ethtool.h):
 //! the older flags know 802.1Q alone, and there is a second feature for 802.1ad tags.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::Error;
 
 /// Features that remove tags, by the kernel's names, and what `ethtool -K` calls them.
-const STRIP: [(&str, &str); 2] =
+pub const STRIP: [(&str, &str); 2] =
     [("rx-vlan-hw-parse", "rxvlan"), ("rx-vlan-stag-hw-parse", "rx-vlan-stag-hw-parse")];
 
 const SIOCETHTOOL: libc::Ioctl = 0x8946;
+const GDRVINFO: u32 = 0x03;
 const GSTRINGS: u32 = 0x1b;
 const GSSET_INFO: u32 = 0x37;
 const GFEATURES: u32 = 0x3a;
@@ -86,6 +88,60 @@ pub fn keep_tags(interface: &str) -> Result<Vec<&'static str>, Error> {
     }
 }
 
+/// A feature of an interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Feature {
+    /// Whether it is on.
+    pub on: bool,
+    /// Whether it stays as it is: `[fixed]`, as `ethtool -k` says.
+    pub fixed: bool,
+}
+
+/// Every feature of an interface, by the kernel's name.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` where there is nothing like hardware behind it.
+pub fn features(interface: &str) -> io::Result<BTreeMap<String, Feature>> {
+    let device = Device::open(interface)?;
+    let words = device.words()?;
+    let feature = |(bit, name): (usize, String)| {
+        let word = words.get(bit / 32).copied().unwrap_or_default();
+        let has = |set: u32| set >> (bit % 32) & 1 != 0;
+        let fixed = has(word.never_changed) || !has(word.available);
+        (name, Feature { on: has(word.active), fixed })
+    };
+    let names = device.names()?.into_iter().enumerate();
+    // Numbers that the kernel has given up have no name.
+    Ok(names.filter(|(_, name)| !name.is_empty()).map(feature).collect())
+}
+
+/// The driver of an interface, as `ethtool -i` says.
+///
+/// # Errors
+///
+/// `EOPNOTSUPP` where the driver says nothing about itself.
+pub fn driver(interface: &str) -> io::Result<String> {
+    /// `struct ethtool_drvinfo`, up to the driver's name.
+    #[repr(C)]
+    struct Info {
+        command: u32,
+        name: [u8; 32],
+        rest: [u8; 160],
+    }
+    let mut info = Info { command: GDRVINFO, name: [0; 32], rest: [0; 160] };
+    let device = Device::open(interface)?;
+    // SAFETY: the structure has the 196 bytes that the command writes.
+    unsafe { device.request((&raw mut info).cast()) }?;
+    Ok(text(&info.name))
+}
+
+/// What stands before the first zero.
+fn text(bytes: &[u8]) -> String {
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(text).into_owned()
+}
+
 /// An interface, as ethtool's requests see it.
 struct Device {
     socket: OwnedFd,
@@ -126,13 +182,19 @@ impl Device {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// The features that remove tags now: their numbers, and ethtool's names.
-    fn stripping(&self) -> io::Result<Vec<(usize, &'static str)>> {
+    /// All features, 32 a word.
+    fn words(&self) -> io::Result<[Word; WORDS]> {
         let mut get = Get { command: GFEATURES, size: WORDS as u32, ..Get::default() };
         // SAFETY: the request has room for as many words as it says.
         unsafe { self.request((&raw mut get).cast()) }?;
+        Ok(get.words)
+    }
+
+    /// The features that remove tags now: their numbers, and ethtool's names.
+    fn stripping(&self) -> io::Result<Vec<(usize, &'static str)>> {
+        let words = self.words()?;
         let is_on = |bit: usize| {
-            let word = get.words.get(bit / 32).copied().unwrap_or_default();
+            let word = words.get(bit / 32).copied().unwrap_or_default();
             word.active >> (bit % 32) & 1 != 0
         };
         let names = self.names()?;
@@ -192,11 +254,7 @@ impl Device {
         };
         // SAFETY: the kernel writes as many names as it has counted, for which there is room.
         unsafe { self.request((&raw mut strings).cast()) }?;
-        let text = |name: &[u8; NAME]| {
-            let end = name.iter().position(|byte| *byte == 0).unwrap_or(NAME);
-            String::from_utf8_lossy(name.get(..end).unwrap_or(name)).into_owned()
-        };
-        Ok(strings.names.iter().take(count).map(text).collect())
+        Ok(strings.names.iter().take(count).map(|name| text(name)).collect())
     }
 }
 
@@ -211,6 +269,10 @@ mod tests {
             assert!(names.iter().any(|other| other == name), "{name}: {names:?}");
         }
         assert_eq!(keep_tags("lo").unwrap(), Vec::<&str>::new());
+        let features = features("lo").unwrap();
+        assert!(names.iter().all(|name| name.is_empty() || features.contains_key(name)));
+        // The loopback cannot be without it (drivers/net/loopback.c).
+        assert_eq!(features["loopback"], Feature { on: true, fixed: true });
     }
 
     #[test]

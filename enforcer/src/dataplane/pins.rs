@@ -147,6 +147,20 @@ impl Pins {
     }
 }
 
+/// Whether a directory of pins could be made at `root`, or is there.
+///
+/// # Errors
+///
+/// When the kernel does not tell.
+pub fn may_hold(root: &Path) -> io::Result<bool> {
+    is_bpf_fs(nearest(root))
+}
+
+/// The directory above that is there.
+fn nearest(root: &Path) -> &Path {
+    root.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"))
+}
+
 fn is_bpf_fs(path: &Path) -> io::Result<bool> {
     let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: all zero is a value of `statfs`, which has numbers only.
@@ -160,7 +174,7 @@ fn is_bpf_fs(path: &Path) -> io::Result<bool> {
 
 /// Makes both directories and takes their lock.
 fn prepare(root: &Path, dir: &Path) -> Result<File, Error> {
-    let parent = root.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"));
+    let parent = nearest(root);
     if !is_bpf_fs(parent).map_err(|e| Error::io("stat", parent, e))? {
         return Err(Error::NoBpfFs(root.into()));
     }

@@ -16,6 +16,8 @@ pub(super) fn run(dispatcher: &mut Xdp, frame: &[u8], index: u32) -> Result<Deci
     }
     let mut input = vec![0u8; PROBE_BYTES];
     input.splice(..8, PROBE_MAGIC.to_ne_bytes());
+    // No decision: where no generation is in force, nobody writes over it.
+    input.get_mut(8..24).into_iter().for_each(|answer| answer.fill(0xff));
     input.extend_from_slice(frame);
     let mut output = vec![0u8; input.len()];
     // `struct xdp_md`: data and data_end as offsets, data_meta, ingress_ifindex, rx_queue_index

@@ -14,7 +14,7 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 
-use super::{Error, Kernel, Link, link, own_address};
+use super::{Error, Kernel, Link, link};
 use crate::policy::Mac;
 
 /// The machine, in plain values.
@@ -72,12 +72,10 @@ impl Kernel {
         while let Some(message) = links.try_next().await.map_err(request("interfaces"))? {
             survey.interfaces.push(interface(&message));
         }
-        let mut addresses = Box::pin(self.handle.address().get().execute());
-        while let Some(message) = addresses.try_next().await.map_err(request("addresses"))? {
-            let index = message.header.index;
-            let owner = survey.interfaces.iter_mut().find(|other| other.link.index == index);
-            if let (Some(owner), Some(address)) = (owner, own_address(&message)) {
-                owner.addresses.push((address, message.header.prefix_len));
+        for found in self.addresses().await? {
+            let owner = survey.interfaces.iter_mut().find(|o| o.link.index == found.interface);
+            if let Some(owner) = owner {
+                owner.addresses.push((found.address, found.length));
             }
         }
         let families = [

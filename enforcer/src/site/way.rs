@@ -1,11 +1,14 @@
 //! The way to a peer, as the kernel would send to it.
 
-use std::net::IpAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
+};
 
 use super::{Error, Kernel};
 use crate::policy::Mac;
@@ -20,6 +23,42 @@ pub struct Way {
 }
 
 impl Kernel {
+    /// Indices of the interfaces that default routes of the main table leave by.
+    pub async fn uplinks(&self) -> Result<BTreeSet<u32>, Error> {
+        let mut found = BTreeSet::new();
+        let families = [
+            RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ];
+        for family in families {
+            let routes: Vec<_> = self
+                .handle
+                .route()
+                .get(family)
+                .execute()
+                .try_collect()
+                .await
+                .map_err(|e| Error::Request { what: "routes", source: Box::new(e) })?;
+            let is_default = |route: &&RouteMessage| {
+                let header = &route.header;
+                // An IPv6 kernel without routes has an unreachable default one on the loopback.
+                header.destination_prefix_length == 0
+                    && header.table == RouteHeader::RT_TABLE_MAIN
+                    && header.kind == RouteType::Unicast
+            };
+            for route in routes.iter().filter(is_default) {
+                for attribute in &route.attributes {
+                    if let RouteAttribute::Oif(index) = attribute {
+                        found.insert(*index);
+                    } else if let RouteAttribute::MultiPath(hops) = attribute {
+                        found.extend(hops.iter().map(|hop| hop.interface_index));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// The way to `peer`; `None` if there is no route.
     pub async fn way_to(&self, peer: IpAddr) -> Result<Option<Way>, Error> {
         let length = if peer.is_ipv4() { 32 } else { 128 };

@@ -414,6 +414,12 @@ impl<'a> Daemon<'a> {
         self.configured(&["backstop", word])
     }
 
+    /// `enforcer doctor WORDS` with its settings.
+    #[track_caller]
+    pub fn doctor(&self, words: &[&str]) -> Finished {
+        self.configured(&[&["doctor"], words].concat())
+    }
+
     #[track_caller]
     fn configured(&self, words: &[&str]) -> Finished {
         let config = self.path("enforcer.toml").display().to_string();

@@ -39,7 +39,7 @@ const TOOLS: [&str; 20] = [
 /// Files that the tests read; xdp-tools' dispatcher is another program's XDP program.
 const FILES: [&str; 1] = ["/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o"];
 /// Modules that the lab needs, with what they need themselves.
-const MODULES: [&str; 37] = [
+const MODULES: [&str; 40] = [
     "veth",
     "bridge",
     "8021q",
@@ -70,6 +70,9 @@ const MODULES: [&str; 37] = [
     "nft_limit",
     "nft_log",
     "nf_conntrack",
+    "nf_flow_table",
+    "nf_flow_table_inet",
+    "nft_flow_offload",
     "nf_log_syslog",
     "af_packet_diag",
     "virtio_net",

@@ -18,7 +18,7 @@ use aya::{
     util::nr_cpus,
 };
 use enforcer::{
-    dataplane::{Dataplane, events::Reader, pins::Pins},
+    dataplane::{Dataplane, events::Reader, generation::Options, pins::Pins},
     policy::{Mac, compile, read},
 };
 use enforcer_common::{

@@ -1,0 +1,94 @@
+//! Gathers facts and changes nothing: rtnetlink, /proc, ethtool's requests, nft, the daemon's socket.
+//!
+//! Not /sys: it shows the interfaces of the network namespace in which it was mounted.
+//!
+//! - `machine`: kernel, rights, clock, disk
+//! - `netdev`: what drivers say about XDP, over generic netlink
+
+mod machine;
+mod netdev;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+
+use super::chain;
+use super::facts::{Enforcement, Facts, Flowtable, Interface, Known, Network, Unseen};
+use crate::backstop;
+use crate::config::Settings;
+use crate::control::client::{self, Client};
+use crate::dataplane::{inspect, offload};
+use crate::site::{self, Kernel, Link};
+
+/// Looks at everything. Without a name in the settings, the interfaces are those of the daemon.
+///
+/// # Errors
+///
+/// When the kernel does not tell its interfaces: nothing could be said then.
+pub async fn look(settings: &Settings) -> Result<Facts, site::Error> {
+    let kernel = Kernel::open()?;
+    let links = kernel.links().await?;
+    let daemon = match Client::new(&settings.socket).status().await {
+        Ok(status) => Ok(Some(status)),
+        Err(client::Error::NotRunning { .. }) => Ok(None),
+        Err(e) => {
+            let remedy = e.hint().unwrap_or("run it as root").to_owned();
+            Err(Unseen { why: chain(&e), remedy })
+        }
+    };
+    let mut names = settings.interfaces.clone();
+    if let (true, Ok(Some(status))) = (names.is_empty(), &daemon) {
+        names.extend(status.interfaces.iter().map(|row| row.name.clone()));
+    }
+    let interfaces = names.iter().map(|name| interface(name, &links)).collect();
+    let network = Network {
+        links,
+        addresses: kernel.addresses().await?,
+        uplinks: kernel.uplinks().await?,
+        forwards_v4: is_on("ipv4/ip_forward").unwrap_or(false),
+        forwards_v6: is_on("ipv6/conf/all/forwarding"),
+    };
+    let enforcement = Enforcement {
+        daemon,
+        pinned: inspect::pinned(&settings.bpffs).map_err(|e| Unseen::new(chain(&e))),
+        tables: backstop::look().await.map_err(unseen),
+        backstop: settings.backstop,
+        xdp: settings.xdp,
+        flowtables: flowtables().await,
+    };
+    Ok(Facts { machine: machine::look(settings), network, interfaces, enforcement })
+}
+
+fn interface(name: &str, links: &[Link]) -> Interface {
+    let link = links.iter().find(|link| link.name == name).cloned();
+    let features = match offload::features(name) {
+        // Nothing like hardware is behind it.
+        Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(BTreeMap::new()),
+        result => result.map_err(|e| Unseen::new(format!("features of {name}: {e}"))),
+    };
+    Interface {
+        name: name.to_owned(),
+        features,
+        driver: offload::driver(name).ok(),
+        native: link.as_ref().and_then(|link| netdev::native(link.index).ok()),
+        link,
+    }
+}
+
+/// A switch below /proc/sys/net; `None` where the kernel has none.
+fn is_on(name: &str) -> Option<bool> {
+    Some(fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim() != "0")
+}
+
+async fn flowtables() -> Known<Vec<Flowtable>> {
+    Ok(Flowtable::read(&backstop::flowtables().await.map_err(unseen)?))
+}
+
+fn unseen(error: backstop::Error) -> Unseen {
+    Unseen { why: chain(&error), remedy: error.hint().unwrap_or("run it as root").to_owned() }
+}
+
+/// The value of a system call that fails with -1.
+fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

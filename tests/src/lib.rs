@@ -10,8 +10,8 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `sinks`,
-//! `top`, `wire` and `xdp_filter`.
+//! `oracle`, `verifier`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`,
+//! `packaging`, `sinks`, `top`, `wire` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -46,6 +46,8 @@ mod lifecycle;
 mod metrics;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod packaging;
 #[cfg(test)]
 mod scattered;
 #[cfg(test)]

@@ -86,10 +86,11 @@ impl Compiler {
         format!("{} ({way})", version.trim())
     }
 
-    fn command(&self, program: &Path, linker: &Path) -> Process {
+    fn command(&self, paths: &Paths, program: &Path, linker: &Path) -> Process {
         let mut command = sh::clean(program);
         let mut flags = OsString::from(format!("-Clinker={}", linker.display()));
-        for flag in FLAGS {
+        // BTF names the source of each instruction.
+        for flag in FLAGS.map(str::to_owned).into_iter().chain(sh::remap(paths)) {
             flags.push("\x1f");
             flags.push(flag);
         }
@@ -140,17 +141,14 @@ fn packaged(package: &str, suffix: &str) -> Option<PathBuf> {
     Path::new(file).is_file().then(|| file.into())
 }
 
-/// The place of bpf-linker: cargo's install root first, then `PATH`.
+/// The place of bpf-linker.
 pub(crate) fn linker() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
-    [std::env::var_os("CARGO_INSTALL_ROOT"), std::env::var_os("CARGO_HOME")]
-        .into_iter()
-        .flatten()
-        .map(PathBuf::from)
-        .chain(home)
-        .map(|root| root.join("bin/bpf-linker"))
-        .find(|file| file.is_file())
-        .or_else(|| sh::which("bpf-linker"))
+    sh::cargo_installed("bpf-linker")
+}
+
+/// Debian's compiler, which knows other machines too: cargo and rustc.
+pub(crate) fn debian_compiler() -> Option<(PathBuf, PathBuf)> {
+    Some((packaged("cargo-web", "/bin/cargo")?, packaged("rustc-web", "/bin/rustc")?))
 }
 
 fn llvm_major(verbose: &str) -> Option<u32> {
@@ -169,7 +167,7 @@ fn toolchain() -> Result<(Compiler, PathBuf)> {
 /// Builds the kernel program and puts it where `enforcer/build.rs` finds it.
 pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
     let (compiler, linker) = toolchain()?;
-    let mut cargo = compiler.command(compiler.cargo(), &linker);
+    let mut cargo = compiler.command(paths, compiler.cargo(), &linker);
     cargo.current_dir(&paths.root).arg("build");
     arguments(&mut cargo, &compiler, paths);
     sh::run(&mut cargo).context("the kernel program does not build")?;
@@ -207,7 +205,7 @@ pub(crate) fn clippy(paths: &Paths) -> Result<Option<&'static str>> {
             driver
         }
     };
-    let mut cargo = compiler.command(&program, &linker);
+    let mut cargo = compiler.command(paths, &program, &linker);
     cargo.current_dir(&paths.root).arg("clippy");
     arguments(&mut cargo, &compiler, paths);
     cargo.args(["--", "-Dwarnings"]);

@@ -173,6 +173,13 @@ impl Error {
             Self::Problems { file, .. } => {
                 Some(format!("`enforcer check {file}` shows each with its place"))
             }
+            Self::Metrics { source, .. } if source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                Some(
+                    "its unit keeps the daemon from the network: `systemctl edit enforcer`, and below \
+                     [Service] RestrictAddressFamilies=AF_INET AF_INET6"
+                        .into(),
+                )
+            }
             Self::Metrics { .. } => {
                 Some("name another address: `listen` under [metrics] in enforcer.toml".into())
             }

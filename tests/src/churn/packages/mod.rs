@@ -119,6 +119,13 @@ fn life(suite: &str) {
     wait_until("systemd starts it again", || {
         room.run(&["enforcer", "status"]).success().then_some(())
     });
+    // The unit must see what is mounted next, or enforcement would end with the daemon.
+    room.ok(&["umount", "-l", "/sys/fs/bpf"]);
+    room.ok(&["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]);
+    wait_until("what enforces is pinned again", || {
+        room.path("/sys/fs/bpf/enforcer").is_dir().then_some(())
+    });
+    room.ok(&["systemctl", "restart", "enforcer"]);
     room.ok(&["systemctl", "stop", "enforcer"]);
     timeline.stream().go_on();
     println!("{suite}: {:?}", timeline.judge());

@@ -35,10 +35,14 @@ END
     mknod -m 666 "dev/$name" c "$major" "$minor"
 done
 mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=666 devpts dev/pts
+ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 pivot_root . mnt
 cd /
 umount -l /mnt
+# As systemd does where it is not in a container: what is mounted and unmounted reaches its units.
+mount --make-rshared /
 exec env -i container=other PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 "#;
 

@@ -69,14 +69,15 @@ struct Job<'a> {
 /// Builds everything that is asked for; prints what there is.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     setup::run(paths, &setup::Options::dist())?;
-    let out = make(paths, options)?;
+    let epoch = epoch(paths)?;
+    let out = make(paths, options, epoch.clone())?;
     let sums = sums(&out)?;
     for (file, sum) in &sums {
         println!("{sum}  {file}");
     }
     if options.verify {
         let other = elsewhere(paths)?;
-        let again = make(&other, options)?;
+        let again = make(&other, options, epoch)?;
         same(&sums, &self::sums(&again)?)?;
         println!(
             "built twice, in {} and {}: equal bytes",
@@ -90,7 +91,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
 }
 
 /// Builds into `dist` in the target directory, and returns its path.
-fn make(paths: &Paths, options: &Options) -> Result<PathBuf> {
+fn make(paths: &Paths, options: &Options, epoch: String) -> Result<PathBuf> {
     let machines = match options.machines.as_slice() {
         [] => Machine::ALL.to_vec(),
         asked => asked.to_vec(),
@@ -101,7 +102,7 @@ fn make(paths: &Paths, options: &Options) -> Result<PathBuf> {
         machines,
         version: version(paths)?,
         revision: options.revision,
-        epoch: epoch(paths)?,
+        epoch,
     };
     let _ = fs::remove_dir_all(&job.out);
     fs::create_dir_all(&job.out)?;
@@ -169,6 +170,10 @@ fn sums(out: &Path) -> Result<BTreeMap<String, String>> {
 fn elsewhere(paths: &Paths) -> Result<Paths> {
     let root = paths.target.join("dist-again/a directory/deeper");
     copy(paths, &root)?;
+    // Git is asked there, too, for what belongs to the sources.
+    for words in [&["init", "--quiet"][..], &["add", "--all"]] {
+        sh::output(sh::clean("git").current_dir(&root).args(words))?;
+    }
     let target = root.join("target");
     Ok(Paths { root, target })
 }

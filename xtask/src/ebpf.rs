@@ -222,8 +222,15 @@ fn arguments(cargo: &mut Process, compiler: &Compiler, paths: &Paths) {
 }
 
 fn objdump() -> Option<PathBuf> {
-    let versions = (15..=30).rev().map(|version| format!("llvm-objdump-{version}"));
-    std::iter::once("llvm-objdump".to_owned()).chain(versions).find_map(|name| sh::which(&name))
+    llvm("llvm-objdump")
+}
+
+/// One of LLVM's programs, of the newest version that is there; Debian keeps each in its own directory.
+pub(crate) fn llvm(name: &str) -> Option<PathBuf> {
+    let places =
+        |version: u32| [format!("{name}-{version}"), format!("/usr/lib/llvm-{version}/bin/{name}")];
+    let versions = (15..=30).rev().flat_map(places);
+    versions.chain([name.to_owned()]).find_map(|name| sh::which(&name))
 }
 
 /// Sections as `llvm-objdump -h` prints them: index, name, size in hex, address, type.

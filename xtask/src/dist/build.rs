@@ -74,7 +74,7 @@ impl Machine {
 
 /// Builds the kernel program and, for each machine, the program that carries it.
 pub(super) fn all(job: &Job<'_>) -> Result<Vec<(Machine, PathBuf)>> {
-    ebpf::build(job.paths)?;
+    strip(job.paths, &ebpf::build(job.paths)?)?;
     job.machines.iter().map(|machine| Ok((*machine, one(job, *machine)?))).collect()
 }
 
@@ -108,7 +108,8 @@ fn cargo(paths: &Paths, machine: Machine) -> Result<Command> {
     command
         .args(["--package", "enforcer", "--target", machine.target(), "--target-dir"])
         .arg(&target);
-    links(&mut command, paths, machine);
+    links(&mut command, machine);
+    command.env("ENFORCER_BPF_OBJECT", stripped(paths));
     let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
     flags.extend(sh::remap(paths));
     flags.push(format!("--remap-path-prefix={}=target", target.display()));
@@ -146,15 +147,34 @@ pub(crate) fn cross(paths: &Paths, machine: Machine) -> Result<(Command, PathBuf
     let place = target(paths);
     let mut command = sh::clean(cargo);
     command.current_dir(&paths.root).env("RUSTC", rustc).env("CARGO_TARGET_DIR", &place);
-    links(&mut command, paths, machine);
+    links(&mut command, machine);
+    command.env("ENFORCER_BPF_OBJECT", paths.object());
     Ok((command, place))
 }
 
-/// Tells cargo what links for a machine, and where the kernel program is.
-fn links(cargo: &mut Command, paths: &Paths, machine: Machine) {
+/// Tells cargo what links for a machine.
+fn links(cargo: &mut Command, machine: Machine) {
     let name = machine.target().to_uppercase().replace('-', "_");
     cargo.env(format!("CARGO_TARGET_{name}_LINKER"), machine.linker());
-    cargo.env("ENFORCER_BPF_OBJECT", paths.object());
+}
+
+/// Where the kernel program is without DWARF, which is three quarters of it; the verifier's log and the
+/// daemon need BTF alone.
+fn stripped(paths: &Paths) -> PathBuf {
+    target(paths).join("enforcer.bpf.o")
+}
+
+fn strip(paths: &Paths, object: &Path) -> Result<()> {
+    let objcopy = ebpf::llvm("llvm-objcopy");
+    let objcopy = objcopy.context("no llvm-objcopy found: install the package llvm")?;
+    let (to, partial) = (stripped(paths), stripped(paths).with_extension("partial"));
+    fs::create_dir_all(target(paths))?;
+    sh::output(sh::clean(objcopy).arg("--strip-debug").arg(object).arg(&partial))?;
+    // Written only when it differs: the program is rebuilt when this file is newer.
+    if fs::read(&to).ok() != Some(fs::read(&partial)?) {
+        fs::rename(partial, to)?;
+    }
+    Ok(())
 }
 
 /// The machines that nothing here can build for.

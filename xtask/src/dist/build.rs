@@ -110,7 +110,7 @@ fn cargo(paths: &Paths, machine: Machine) -> Result<Command> {
         .arg(&target);
     links(&mut command, machine);
     command.env("ENFORCER_BPF_OBJECT", stripped(paths));
-    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned()];
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Cstrip=symbols".to_owned()];
     flags.extend(sh::remap(paths));
     flags.push(format!("--remap-path-prefix={}=target", target.display()));
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));

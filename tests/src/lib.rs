@@ -10,8 +10,8 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`, `readme`,
-//! `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
+//! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`,
+//! `packaging`, `readme`, `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -48,6 +48,8 @@ mod lifecycle;
 mod metrics;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod packaging;
 #[cfg(test)]
 mod readme;
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! - `faults`: a full disk, no BTF, a daemon that hangs, tables that somebody writes to
 //! - `forged`: pins that are not what their names say, or that others may use
 //! - `live`: changes by command
+//! - `manager`: what systemd hears: ready, and signs of life
 //! - `start`: a start that is killed at any of its system calls
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `privilege`: what the daemon may do, whoever runs it
@@ -23,6 +24,7 @@ mod diagnostics;
 mod faults;
 mod forged;
 mod live;
+mod manager;
 mod privilege;
 mod reboot;
 mod refuse;

@@ -89,11 +89,13 @@ impl Compiler {
         format!("{} ({way})", version.trim())
     }
 
-    fn command(&self, program: &Path, linker: &Path) -> Process {
+    fn command(&self, paths: &Paths, program: &Path, linker: &Path) -> Process {
         let mut command = sh::clean(program);
         let mut flags = OsString::from(format!("-Clinker={}", linker.display()));
         let misaligned = self.llvm().is_ok_and(|version| version >= 22).then_some(MISALIGNED);
-        for flag in FLAGS.into_iter().chain(misaligned) {
+        let fixed = FLAGS.into_iter().chain(misaligned).map(str::to_owned);
+        // BTF names the source of each instruction.
+        for flag in fixed.chain(sh::remap(paths)) {
             flags.push("\x1f");
             flags.push(flag);
         }
@@ -144,17 +146,14 @@ fn packaged(package: &str, suffix: &str) -> Option<PathBuf> {
     Path::new(file).is_file().then(|| file.into())
 }
 
-/// The place of bpf-linker: cargo's install root first, then `PATH`.
+/// The place of bpf-linker.
 pub(crate) fn linker() -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
-    [std::env::var_os("CARGO_INSTALL_ROOT"), std::env::var_os("CARGO_HOME")]
-        .into_iter()
-        .flatten()
-        .map(PathBuf::from)
-        .chain(home)
-        .map(|root| root.join("bin/bpf-linker"))
-        .find(|file| file.is_file())
-        .or_else(|| sh::which("bpf-linker"))
+    sh::cargo_installed("bpf-linker")
+}
+
+/// Debian's compiler, which knows other machines too: cargo and rustc.
+pub(crate) fn debian_compiler() -> Option<(PathBuf, PathBuf)> {
+    Some((packaged("cargo-web", "/bin/cargo")?, packaged("rustc-web", "/bin/rustc")?))
 }
 
 fn llvm_major(verbose: &str) -> Option<u32> {
@@ -180,7 +179,7 @@ pub(crate) fn compiler() -> Result<String> {
 /// Builds the kernel program and puts it where `enforcer/build.rs` finds it.
 pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
     let (compiler, linker) = toolchain()?;
-    let mut cargo = compiler.command(compiler.cargo(), &linker);
+    let mut cargo = compiler.command(paths, compiler.cargo(), &linker);
     cargo.current_dir(&paths.root).arg("build");
     arguments(&mut cargo, &compiler, paths);
     sh::run(&mut cargo).context("the kernel program does not build")?;
@@ -218,7 +217,7 @@ pub(crate) fn clippy(paths: &Paths) -> Result<Option<&'static str>> {
             driver
         }
     };
-    let mut cargo = compiler.command(&program, &linker);
+    let mut cargo = compiler.command(paths, &program, &linker);
     cargo.current_dir(&paths.root).arg("clippy");
     arguments(&mut cargo, &compiler, paths);
     cargo.args(["--", "-Dwarnings"]);
@@ -235,8 +234,15 @@ fn arguments(cargo: &mut Process, compiler: &Compiler, paths: &Paths) {
 }
 
 fn objdump() -> Option<PathBuf> {
-    let versions = (15..=30).rev().map(|version| format!("llvm-objdump-{version}"));
-    std::iter::once("llvm-objdump".to_owned()).chain(versions).find_map(|name| sh::which(&name))
+    llvm("llvm-objdump")
+}
+
+/// One of LLVM's programs, of the newest version that is there; Debian keeps each in its own directory.
+pub(crate) fn llvm(name: &str) -> Option<PathBuf> {
+    let places =
+        |version: u32| [format!("{name}-{version}"), format!("/usr/lib/llvm-{version}/bin/{name}")];
+    let versions = (15..=30).rev().flat_map(places);
+    versions.chain([name.to_owned()]).find_map(|name| sh::which(&name))
 }
 
 /// Instructions of each section that has any; `None` without llvm-objdump.

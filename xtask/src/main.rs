@@ -7,6 +7,7 @@
 //! - `vm`: tests on Debian's kernels, in virtual machines
 //! - `bench`: what things cost, measured; `count`: the same in instructions
 //! - `demo`: the main job, live, in a namespace lab
+//! - `dist`: static programs and packages
 //! - `evasions`: what a hostile device gets past the enforcer, measured
 //! - `fuzz`: the fuzz targets, for a while each
 //! - `sh`: how all of them run other programs
@@ -14,6 +15,7 @@ mod bench;
 mod check;
 mod count;
 mod demo;
+mod dist;
 mod ebpf;
 mod evasions;
 mod fuzz;
@@ -67,6 +69,8 @@ enum Command {
     },
     /// Run the main job, live, in a namespace lab
     Demo(demo::Options),
+    /// Build static programs, packages, archives, and the list of what is in them
+    Dist(dist::Options),
     /// Send every known evasion through real gateways and print what came out
     Evasions(evasions::Options),
     /// Capture the screens of docs/top.md from a lab
@@ -100,6 +104,7 @@ fn run(command: Command) -> Result<bool> {
         Command::Test(options) => return test::run(&paths, &options),
         Command::Ci { fuzz_seconds } => return ci(&paths, fuzz_seconds),
         Command::Demo(options) => demo::run(&paths, &options)?,
+        Command::Dist(options) => dist::run(&paths, &options)?,
         Command::Evasions(options) => evasions::run(&paths, &options)?,
         Command::Screens => sh::run(&mut demo::lab_program(&paths, "screens")?)?,
         Command::Bench(options) => return bench::run(&paths, &options),

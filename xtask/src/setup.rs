@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use crate::{
+    dist::{Machine, tools},
     ebpf::{self, Compiler},
     sh::{self, Paths},
     vm,
@@ -22,7 +23,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 29] = [
+const TOOLS: [(&str, &str); 32] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -55,6 +56,9 @@ const TOOLS: [(&str, &str); 29] = [
     ("tmux", "tmux"),
     ("valgrind", "valgrind"),
     ("/usr/lib/systemd/systemd-journald", "systemd"),
+    ("systemd-analyze", "systemd"),
+    ("shellcheck", "shellcheck"),
+    ("make", "make"),
 ];
 
 /// What the virtual machines take.
@@ -64,6 +68,9 @@ const VM_TOOLS: [(&str, &str); 4] = [
     ("xz", "xz-utils"),
     ("dpkg-deb", "dpkg"),
 ];
+
+/// What a machine of another kind takes.
+const ARM_TOOLS: [(&str, &str); 1] = [("qemu-system-aarch64", "qemu-system-arm")];
 
 /// Services that come with a package.
 const SERVICES: [(&str, &[&str]); 3] = [
@@ -84,6 +91,12 @@ pub(crate) struct Options {
     /// Install what runs tests on other kernels, too, and fetch those kernels
     #[arg(long)]
     vm: bool,
+    /// Install what runs tests on a kernel for 64-bit Arm, too, and fetch that kernel
+    #[arg(long)]
+    arm: bool,
+    /// Install what `cargo xtask dist` needs, and what tries the packages, too
+    #[arg(long)]
+    dist: bool,
     /// Install cargo-deny and a C++ compiler, for fuzzing, too
     #[arg(long)]
     ci: bool,
@@ -101,6 +114,16 @@ impl Options {
     /// What the whole check of a change needs.
     pub(crate) fn ci() -> Self {
         Self { test: true, ci: true, ..Self::default() }
+    }
+
+    /// What building and trying packages needs.
+    pub(crate) fn dist() -> Self {
+        Self { dist: true, ..Self::default() }
+    }
+
+    /// What tests on a machine of another kind need: its compiler, too.
+    pub(crate) fn arm() -> Self {
+        Self { arm: true, dist: true, ..Self::default() }
     }
 
     /// What the tests on other kernels need.
@@ -138,7 +161,13 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
         missing.extend(set_up_deny(paths, options)?);
     }
     if options.vm {
-        missing.extend(vm::set_up(paths, options.check));
+        missing.extend(vm::set_up(paths, Machine::X86, options.check));
+    }
+    if options.arm {
+        missing.extend(vm::set_up(paths, Machine::Arm, options.check));
+    }
+    if options.dist {
+        missing.extend(tools::set_up(paths, options.check)?);
     }
     for thing in &missing {
         println!("missing: {thing}");
@@ -146,7 +175,13 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     let test = if options.test { " --test" } else { "" };
     let ci = if options.ci { " --ci" } else { "" };
     let vm = if options.vm { " --vm" } else { "" };
-    ensure!(missing.is_empty(), "{} missing: run `cargo xtask setup{test}{vm}{ci}`", missing.len());
+    let arm = if options.arm { " --arm" } else { "" };
+    let dist = if options.dist { " --dist" } else { "" };
+    ensure!(
+        missing.is_empty(),
+        "{} missing: run `cargo xtask setup{test}{vm}{arm}{dist}{ci}`",
+        missing.len()
+    );
     Ok(())
 }
 
@@ -186,6 +221,12 @@ fn missing_packages(options: &Options) -> Vec<&'static str> {
     if options.ci {
         packages.extend(CI_TOOLS.iter().filter(absent).map(|tool| tool.1));
     }
+    if options.dist {
+        packages.extend(tools::packages());
+    }
+    if options.arm {
+        packages.extend(ARM_TOOLS.iter().filter(absent).map(|tool| tool.1));
+    }
     if options.vm {
         packages.extend(VM_TOOLS.iter().filter(absent).map(|tool| tool.1));
     }
@@ -199,6 +240,9 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     ensure!(sh::which("apt-get").is_some(), "no apt-get here: install by hand: {list}");
     ensure!(sh::is_root(), "not root, and packages are missing: run `sudo {by_hand}`");
     println!("installing Debian packages: {list}");
+    if list.contains(":arm64") {
+        sh::output(sh::clean("dpkg").args(["--add-architecture", "arm64"]))?;
+    }
     let apt = || {
         let mut apt = sh::clean("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive");

@@ -114,6 +114,37 @@ pub(crate) fn which(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
+/// A program that `cargo install` brought: cargo's install root first, then `PATH`.
+pub(crate) fn cargo_installed(name: &str) -> Option<PathBuf> {
+    let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    [env::var_os("CARGO_INSTALL_ROOT"), env::var_os("CARGO_HOME")]
+        .into_iter()
+        .flatten()
+        .map(PathBuf::from)
+        .chain(home)
+        .map(|root| root.join("bin").join(name))
+        .find(|file| file.is_file())
+        .or_else(|| which(name))
+}
+
+/// What keeps the directories of this machine out of what is built: compilers write paths into
+/// panic messages and BTF.
+pub(crate) fn remap(paths: &Paths) -> Vec<String> {
+    let home = |name: &str, usual: &str| {
+        let usual = || Some(PathBuf::from(env::var_os("HOME")?).join(usual));
+        env::var_os(name).map(PathBuf::from).or_else(usual)
+    };
+    let places = [
+        (home("RUSTUP_HOME", ".rustup"), "rustup"),
+        (home("CARGO_HOME", ".cargo"), "cargo"),
+        (Some(paths.root.clone()), "enforcer"),
+    ];
+    let flag = |(place, name): (Option<PathBuf>, &str)| {
+        Some(format!("--remap-path-prefix={}={name}", place?.display()))
+    };
+    places.into_iter().filter_map(flag).collect()
+}
+
 /// Whether this process is root.
 pub(crate) fn is_root() -> bool {
     // The owner of /proc/self is the effective user; it saves a dependency on libc.

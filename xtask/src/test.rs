@@ -3,6 +3,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     ops::AddAssign,
+    path::PathBuf,
     process::Stdio,
 };
 
@@ -10,7 +11,9 @@ use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::{
-    count, ebpf, setup,
+    count,
+    dist::trial,
+    ebpf, setup,
     sh::{self, Paths},
     vm,
 };
@@ -33,6 +36,8 @@ pub(crate) enum Part {
     Local,
     /// What needs a kernel, on Debian's from 5.10 to 7.2; runs only when it is asked for
     Vm,
+    /// What `cargo xtask dist` makes, in Debian's own roots; runs only when it is asked for
+    Dist,
 }
 
 /// What came of some tests.
@@ -63,7 +68,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
 pub(crate) fn run_after(paths: &Paths, options: &Options, before: Result<Outcome>) -> Result<bool> {
     let runs = |part| options.part.is_none_or(|asked| asked == part);
     ensure!(
-        !runs(Part::Local) || sh::is_root(),
+        !(runs(Part::Local) || runs(Part::Dist)) || sh::is_root(),
         "the local tests need root for network namespaces and XDP: run them as root, or \
          `cargo xtask test host` for the rest"
     );
@@ -79,13 +84,16 @@ pub(crate) fn run_after(paths: &Paths, options: &Options, before: Result<Outcome
     part(before);
     if runs(Part::Host) {
         let packages = ["-p", "enforcer", "-p", "enforcer-common", "-p", "xtask"];
-        part(cargo_test(paths, &packages, options, &[]));
+        part(cargo_test(paths, &packages, options, &[], &[]));
     }
     if runs(Part::Local) {
         part(local(paths, options));
     }
     if options.part == Some(Part::Vm) {
         part(vm::run(paths, &options.names));
+    }
+    if options.part == Some(Part::Dist) {
+        part(trial::run(paths, &options.names));
     }
     println!("{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
     Ok(sum.failed == 0)
@@ -95,11 +103,23 @@ fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
     setup::run(paths, &setup::Options::test())?;
     ebpf::build(paths)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "-p", "enforcer"]))?;
-    let mut sum = cargo_test(paths, &["-p", "tests"], options, &["--test-threads=2"])?;
+    // What tries packages has a part of its own.
+    let harness = ["--test-threads=2", "--skip", "packages::"];
+    let mut sum = cargo_test(paths, &["-p", "tests"], options, &harness, &[])?;
     if options.names.is_empty() {
         sum += count::compare(paths)?;
     }
     Ok(sum)
+}
+
+/// The tests of packages, which find them and the roots through these variables.
+pub(crate) fn packages(
+    paths: &Paths,
+    names: &[String],
+    places: &[(&str, PathBuf)],
+) -> Result<Outcome> {
+    let options = Options { part: Some(Part::Dist), names: names.to_vec() };
+    cargo_test(paths, &["-p", "tests", "--lib"], &options, &["--test-threads=1"], places)
 }
 
 /// Runs `cargo test`, shows its output as it comes, and adds up what it says.
@@ -108,6 +128,7 @@ fn cargo_test(
     packages: &[&str],
     options: &Options,
     harness: &[&str],
+    environment: &[(&str, PathBuf)],
 ) -> Result<Outcome> {
     // A test that cannot run here says so in this file: the harness of Rust knows no skipping.
     let skips = paths.target.join("skipped-tests");
@@ -117,6 +138,7 @@ fn cargo_test(
     cargo.args(["test", "--no-fail-fast"]).args(packages).arg("--").args(harness);
     cargo.args(&options.names);
     cargo.env("ENFORCER_BIN", paths.enforcer(false)).env("ENFORCER_SKIPS", &skips);
+    cargo.envs(environment.iter().map(|(name, value)| (name, value)));
     let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
     let stdout = child.stdout.take().context("cargo test has no stdout")?;
     let mut ran = Outcome::default();

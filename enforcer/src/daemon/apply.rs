@@ -116,6 +116,12 @@ impl Core {
         next
     }
 
+    /// What was put in force, for the service manager: whether it still is, the kernel tells `status`.
+    pub(super) fn summary(&self) -> String {
+        let interfaces = self.settings.interfaces.join(", ");
+        format!("revision {} was put in force on {interfaces}", self.in_force.revision)
+    }
+
     pub(super) fn say_in_force(&self) {
         let (revision, generation) = (self.in_force.revision, self.in_force.generation);
         info!("revision {revision} is in force (generation {generation})");

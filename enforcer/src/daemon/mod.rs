@@ -14,6 +14,7 @@
 //! - `measure`: what is in force and what it did, as Prometheus reads it
 //! - `tally`: what was refused, in a table that devices cannot fill
 //! - `record`: what goes into the audit trail
+//! - `manager`: what the service manager hears
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
 //! - `lookout`: what the kernel tells by itself
@@ -31,6 +32,7 @@ mod in_force;
 mod interfaces;
 mod live;
 mod lookout;
+mod manager;
 mod measure;
 mod record;
 mod report;
@@ -53,6 +55,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::core::Core;
+use self::manager::Manager;
 use crate::api::{Detached, Failure};
 use crate::audit::Action;
 use crate::backstop;
@@ -170,6 +173,13 @@ impl Error {
             Self::Problems { file, .. } => {
                 Some(format!("`enforcer check {file}` shows each with its place"))
             }
+            Self::Metrics { source, .. } if source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
+                Some(
+                    "its unit keeps the daemon from the network: `systemctl edit enforcer`, and below \
+                     [Service] RestrictAddressFamilies=AF_INET AF_INET6"
+                        .into(),
+                )
+            }
             Self::Metrics { .. } => {
                 Some("name another address: `listen` under [metrics] in enforcer.toml".into())
             }
@@ -221,19 +231,18 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         tokio::spawn(scrape::serve(listener, sender.clone()));
     }
     let server = tokio::spawn(server::serve(socket, access, limits, sender, hub, stopped));
-    if let Err(e) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        log::warn!("cannot tell systemd that the daemon is ready: {e}");
-    }
+    let mut manager = Manager::ready(&core.summary());
     let mut watch = interval(WATCH);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut glance = interval(watch::GLANCE);
     glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        manager.alive();
         let input = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
-                core.reload().await;
+                manager.status(&core.reload().await);
                 continue;
             }
             _ = watch.tick() => {

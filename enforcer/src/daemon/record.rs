@@ -80,7 +80,7 @@ impl Core {
     }
 
     /// Applies the policy file again (SIGHUP).
-    pub(super) async fn reload(&mut self) {
+    pub(super) async fn reload(&mut self) -> String {
         let outcome = match load(&self.settings.policy) {
             Ok(bundle) => self.apply_for(&Who::Daemon, Action::Reload, bundle).await,
             Err(e) => {
@@ -96,15 +96,21 @@ impl Core {
                 if !answer.applied {
                     log::info!("the policy file says what is in force: revision {revision} stays");
                 }
+                self.summary()
             }
             Ok(answer) => {
                 for problem in answer.problems {
                     let (file, line) = (problem.file, problem.line);
                     log::error!("{file}:{line}:{}: {}", problem.column, problem.message);
                 }
-                log::error!("the policy file has errors: revision {revision} stays");
+                let text = format!("the policy file has errors: revision {revision} stays");
+                log::error!("{text}");
+                text
             }
-            Err(e) => log::error!("cannot reload: {}", e.error),
+            Err(e) => {
+                log::error!("cannot reload: {}", e.error);
+                format!("cannot reload: {}: revision {revision} stays", e.error)
+            }
         }
     }
 

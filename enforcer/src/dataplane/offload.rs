@@ -157,9 +157,10 @@ impl Device {
         for (to, from) in name.iter_mut().zip(interface.bytes()) {
             *to = from as libc::c_char;
         }
+        // Any family takes SIOCETHTOOL; this one a daemon without network sockets has as well.
         // SAFETY: it takes numbers only.
         let socket =
-            unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+            unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
         if socket < 0 {
             return Err(io::Error::last_os_error());
         }

@@ -11,10 +11,12 @@
 //! - `syscalls`: kill at every bpf(2) call of a change, and of a start that adopts
 //! - `unpinned`: pins, their file system and links that go
 //! - `versions`: upgrades and downgrades
+//! - `packages`: the same with packages, in Debian's own roots; `cargo xtask test dist`
 mod confirm;
 mod judge;
 mod killed;
 mod operator;
+mod packages;
 mod replace;
 mod stream;
 mod syscalls;

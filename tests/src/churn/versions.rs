@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{VERSIONS, begin};
 use crate::harness::daemon::binary;
@@ -20,11 +20,19 @@ const fn last(opcode: u8, verdict: u8) -> [u8; 16] {
 /// A 32-bit move of a constant, and a 64-bit one: for small numbers the same.
 const MOVES: [u8; 2] = [0xb4, 0xb7];
 
-/// A daemon with other kernel programs that do the same: the dispatcher and the classifier end with
-/// another instruction, and so have another tag.
+/// A daemon with other kernel programs that do the same.
 #[track_caller]
 fn other_build(daemon: &Daemon<'_>) -> PathBuf {
-    let mut code = fs::read(binary()).expect("the binary can be read");
+    let path = daemon.path("other-enforcer");
+    patched(Path::new(&binary()), &path);
+    path
+}
+
+/// Writes a program whose dispatcher and classifier end with another instruction, and so have another
+/// tag.
+#[track_caller]
+pub(super) fn patched(from: &Path, to: &Path) {
+    let mut code = fs::read(from).expect("the binary can be read");
     for verdict in [1, 2] {
         let [narrow, wide] = MOVES.map(|opcode| last(opcode, verdict));
         let windows = code.windows(narrow.len()).enumerate();
@@ -34,10 +42,8 @@ fn other_build(daemon: &Daemon<'_>) -> PathBuf {
             code[at..at + wide.len()].copy_from_slice(&wide);
         }
     }
-    let path = daemon.path("other-enforcer");
-    fs::write(&path, code).expect("the directory can be written");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    path
+    fs::write(to, code).expect("the directory can be written");
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("it is ours");
 }
 
 /// Tags of the dispatcher and the classifier in force.

@@ -116,9 +116,39 @@ poweroff -f
 
 /// Everything that is the same for all kernels.
 pub(super) fn archive(paths: &Paths, programs: &Programs, filters: &[String]) -> Result<Archive> {
-    let mut archive = Archive::default();
     let busybox = sh::which("busybox").context("busybox not found: busybox-static")?;
-    archive.copy("bin/busybox", &busybox)?;
+    let mut archive = base(programs, filters, &busybox)?;
+    let mut absent: Vec<&str> =
+        TOOLS.into_iter().filter(|tool| !tool_is_added(&mut archive, tool)).collect();
+    let mut file_is_added =
+        |file: &&str| archive.copy(file.trim_start_matches('/'), Path::new(file)).is_ok();
+    absent.extend(FILES.iter().filter(|file| !file_is_added(file)));
+    if !absent.is_empty() {
+        println!("not on this machine, so not in the guest: {}", absent.join(", "));
+    }
+    fuzzed(paths, &mut archive)?;
+    python(paths, &mut archive)?;
+    Ok(archive)
+}
+
+/// The same for another machine: this one's programs do not run there, and the lab needs them.
+pub(super) fn bare(
+    paths: &Paths,
+    programs: &Programs,
+    filters: &[String],
+    root: &Path,
+) -> Result<Archive> {
+    let places = ["bin/busybox", "usr/bin/busybox"].map(|place| root.join(place));
+    let busybox = places.iter().find(|file| file.is_file());
+    let mut archive = base(programs, filters, busybox.context("no busybox for that machine")?)?;
+    fuzzed(paths, &mut archive)?;
+    Ok(archive)
+}
+
+/// What every guest has: a shell, the two programs, and what they ask the file system for.
+fn base(programs: &Programs, filters: &[String], busybox: &Path) -> Result<Archive> {
+    let mut archive = Archive::default();
+    archive.copy("bin/busybox", busybox)?;
     archive.file("init", 0o755, INIT.replace("@MARK@", MARK).as_bytes());
     archive.copy("usr/bin/enforcer", &programs.enforcer)?;
     archive.copy("usr/bin/enforcer-tests", &programs.tests)?;
@@ -137,19 +167,15 @@ pub(super) fn archive(paths: &Paths, programs: &Programs, filters: &[String]) ->
     archive.file("etc/group", 0o644, b"root:x:0:\n");
     archive.file("etc/hosts", 0o644, b"127.0.0.1 localhost\n::1 localhost\n");
     archive.file("etc/protocols", 0o644, b"icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\n");
-    let mut absent: Vec<&str> =
-        TOOLS.into_iter().filter(|tool| !tool_is_added(&mut archive, tool)).collect();
-    let mut file_is_added =
-        |file: &&str| archive.copy(file.trim_start_matches('/'), Path::new(file)).is_ok();
-    absent.extend(FILES.iter().filter(|file| !file_is_added(file)));
-    if !absent.is_empty() {
-        println!("not on this machine, so not in the guest: {}", absent.join(", "));
-    }
-    for kind in ["seeds", "crashes"] {
-        inputs(&mut archive, &paths.root.join("tests/data").join(kind), &format!("data/{kind}"))?;
-    }
-    python(paths, &mut archive)?;
     Ok(archive)
+}
+
+/// What fuzzing found, and its seeds.
+fn fuzzed(paths: &Paths, archive: &mut Archive) -> Result<()> {
+    let kinds = ["seeds", "crashes"];
+    kinds.into_iter().try_for_each(|kind| {
+        inputs(archive, &paths.root.join("tests/data").join(kind), &format!("data/{kind}"))
+    })
 }
 
 /// A directory of directories of fuzzing's inputs.

@@ -7,14 +7,26 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::sh;
+use crate::{dist::Machine, sh};
 
 /// Each kernel, and Debian's suite that has it.
 pub(crate) const KERNELS: [(&str, &str); 4] =
     [("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie"), ("7.2", "forky")];
+/// The same for 64-bit Arm.
+pub(super) const ARM: [(&str, &str); 1] = [("6.1", "bookworm")];
 /// The smallest of Debian's kernels; what a container or a cloud machine runs.
-const PACKAGE: &str = "linux-image-cloud-amd64";
+const PACKAGE: &str = "linux-image-cloud-";
+/// What a guest of another machine needs of that machine's own.
+const BUSYBOX: &str = "busybox-static";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// The kernels for a machine.
+pub(super) fn of(machine: Machine) -> &'static [(&'static str, &'static str)] {
+    match machine {
+        Machine::X86 => &KERNELS,
+        Machine::Arm => &ARM,
+    }
+}
 
 /// A kernel that is there.
 pub(super) struct Kernel {
@@ -46,10 +58,13 @@ pub(super) fn find(vm: &Path, name: &'static str, suite: &str) -> Result<Kernel>
 }
 
 /// Fetches and unpacks the packages of a kernel.
-pub(super) fn fetch(vm: &Path, name: &str, suite: &str) -> Result<()> {
+pub(super) fn fetch(vm: &Path, machine: Machine, name: &str, suite: &str) -> Result<()> {
     let dir = vm.join(name);
-    let apt = Apt::new(&dir.join("apt"), suite)?;
-    let packages = apt.packages()?;
+    let apt = Apt::new(&dir.join("apt"), suite, machine)?;
+    let mut packages = apt.packages()?;
+    if machine == Machine::Arm {
+        packages.push(BUSYBOX.to_owned());
+    }
     let debs = dir.join("debs");
     let _ = fs::remove_dir_all(&debs);
     fs::create_dir_all(&debs)?;
@@ -69,10 +84,11 @@ pub(super) fn fetch(vm: &Path, name: &str, suite: &str) -> Result<()> {
 /// An apt with sources, lists and archives of its own; the machine's are not touched.
 struct Apt {
     dir: PathBuf,
+    machine: Machine,
 }
 
 impl Apt {
-    fn new(dir: &Path, suite: &str) -> Result<Self> {
+    fn new(dir: &Path, suite: &str, machine: Machine) -> Result<Self> {
         ensure!(Path::new(KEYRING).is_file(), "{KEYRING}: not found (debian-archive-keyring)");
         fs::create_dir_all(dir.join("lists/partial"))?;
         fs::create_dir_all(dir.join("cache/archives/partial"))?;
@@ -83,7 +99,7 @@ impl Apt {
             sources += &format!("deb [signed-by={KEYRING}] {security} {suite}-security main\n");
         }
         fs::write(dir.join("sources.list"), sources)?;
-        let apt = Self { dir: dir.to_owned() };
+        let apt = Self { dir: dir.to_owned(), machine };
         let updated = sh::output(apt.command("apt-get").arg("update"));
         // One of the two may have the kernel without the other; what matters is asked below.
         if let Err(error) = updated {
@@ -105,6 +121,8 @@ impl Apt {
         set("Dir::State::Lists", &path("lists"));
         set("Dir::Cache", &path("cache"));
         set("APT::Sandbox::User", "");
+        set("APT::Architecture", self.machine.debian());
+        set("APT::Architectures", self.machine.debian());
         set("APT::Get::List-Cleanup", "0");
         set("APT::Update::Post-Invoke", "");
         set("Acquire::Languages", "none");
@@ -115,15 +133,17 @@ impl Apt {
     /// The package with the kernel, and those that newer suites have split off.
     fn packages(&self) -> Result<Vec<String>> {
         let mut ask = self.command("apt-cache");
-        ask.args(["depends", "--recurse", "--important", PACKAGE]);
-        let packages = packages(&sh::output(&mut ask)?);
-        ensure!(!packages.is_empty(), "there is no {PACKAGE}");
+        let (debian, package) =
+            (self.machine.debian(), format!("{PACKAGE}{}", self.machine.debian()));
+        ask.args(["depends", "--recurse", "--important", &package]);
+        let packages = packages(&sh::output(&mut ask)?, debian);
+        ensure!(!packages.is_empty(), "there is no {package}");
         Ok(packages)
     }
 }
 
 /// Where this machine gets Debian from: its packages, and their security updates.
-fn mirrors() -> (Option<String>, Option<String>) {
+pub(super) fn mirrors() -> (Option<String>, Option<String>) {
     let mut ask = sh::clean("apt-get");
     ask.args(["indextargets", "--format", "$(LABEL)|$(REPO_URI)", "Identifier: Packages"]);
     let text = sh::output(&mut ask).unwrap_or_default();
@@ -135,12 +155,13 @@ fn mirrors() -> (Option<String>, Option<String>) {
 }
 
 /// Those of a list of dependencies that hold a kernel or its modules.
-fn packages(depends: &str) -> Vec<String> {
+fn packages(depends: &str, debian: &str) -> Vec<String> {
+    let cloud = format!("-cloud-{debian}");
     let parts = ["linux-image-", "linux-binary-", "linux-modules-"];
     let ours = |name: &&str| {
         let version = parts.iter().find_map(|part| name.strip_prefix(*part));
         let numbered = version.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        numbered && name.ends_with("-cloud-amd64")
+        numbered && name.ends_with(&cloud)
     };
     depends.lines().filter(ours).map(str::to_owned).collect()
 }
@@ -154,7 +175,7 @@ mod tests {
         let text = "linux-image-cloud-amd64\n  Depends: linux-image-7.2.12+deb14-cloud-amd64\n\
                     linux-image-7.2.12+deb14-cloud-amd64\n  Depends: kmod\nkmod\n\
                     linux-modules-7.2.12+deb14-cloud-amd64\nlinux-base-7.2.12+deb14-cloud-amd64\n";
-        let found = packages(text);
+        let found = packages(text, "amd64");
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.iter().all(|name| name.contains("7.2.12")), "{found:?}");
     }

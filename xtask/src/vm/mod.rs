@@ -5,7 +5,7 @@
 //! - [`cpio`]: the archive that a kernel unpacks into its memory
 //! - [`report`]: what the console says, and a line a kernel for the end
 //!
-//! A kernel that cannot be had is counted as skipped, by name.
+//! A kernel that cannot be had is counted as skipped, by name. `arm64` is a machine of another kind.
 mod cpio;
 mod guest;
 mod kernel;
@@ -23,6 +23,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use self::{kernel::Kernel, report::Report};
 use crate::{
+    dist::{self, Machine},
     ebpf, setup,
     sh::{self, Paths},
     test::Outcome,
@@ -38,25 +39,37 @@ const SECONDS: &str = "2400";
 /// Times that a machine starts again.
 const MAX_RESETS: u32 = 2;
 const MEMORY: &str = "1536";
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The word for a machine of the other kind, and what runs there when no test is named: emulated, and
+/// without the lab's programs.
+const ARM: &str = "arm64";
+const ARM_TESTS: [&str; 2] = ["verdict::", "agree::"];
 
 /// Runs tests on kernels; words that begin with a digit name kernels, the others name tests.
 pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
     ensure!(cfg!(target_arch = "x86_64"), "the guests run this machine's programs: x86-64 only");
-    let (kernels, filters) = chosen(words)?;
-    setup::run(paths, &setup::Options::vm())?;
+    let Chosen { machine, kernels, filters } = chosen(words)?;
+    match machine {
+        Machine::X86 => setup::run(paths, &setup::Options::vm())?,
+        Machine::Arm => setup::run(paths, &setup::Options::arm())?,
+    }
     ebpf::build(paths)?;
-    let programs = build(paths)?;
-    let guest = guest::archive(paths, &programs, &filters)?;
+    let programs = build(paths, machine)?;
+    let guest = match machine {
+        Machine::X86 => guest::archive(paths, &programs, &filters)?,
+        Machine::Arm => {
+            let root = dir(paths, machine).join(kernel::ARM[0].0).join("root");
+            guest::bare(paths, &programs, &filters, &root)?
+        }
+    };
     // A machine that is reset does everything again: only where that is asked for.
     let resets = filters.iter().any(|filter| filter.contains("reboot"));
     let mut sum = Outcome::default();
     let mut table = Vec::new();
     for (name, suite) in kernels {
         let started = Instant::now();
-        let (ran, row) = match kernel::find(&dir(paths), name, suite) {
+        let (ran, row) = match kernel::find(&dir(paths, machine), name, suite) {
             Ok(kernel) => {
-                let report = boot(paths, &kernel, guest.clone(), resets)?;
+                let report = boot(paths, machine, &kernel, guest.clone(), resets)?;
                 let ran = report.sum(name);
                 (ran, report.row(&kernel.release, ran, started.elapsed().as_secs()))
             }
@@ -74,14 +87,15 @@ pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
 }
 
 /// Fetches the kernels that are not there yet; those that cannot be had are named, and no error.
-pub(crate) fn set_up(paths: &Paths, check: bool) -> Vec<String> {
+pub(crate) fn set_up(paths: &Paths, machine: Machine, check: bool) -> Vec<String> {
     let mut missing = Vec::new();
-    for (name, suite) in kernel::KERNELS {
-        let mut found = kernel::find(&dir(paths), name, suite);
+    let dir = dir(paths, machine);
+    for (name, suite) in kernel::of(machine) {
+        let mut found = kernel::find(&dir, name, suite);
         if found.is_err() && !check {
             println!("fetching Linux {name} from Debian's {suite}");
-            found = kernel::fetch(&dir(paths), name, suite)
-                .and_then(|()| kernel::find(&dir(paths), name, suite));
+            found = kernel::fetch(&dir, machine, name, suite)
+                .and_then(|()| kernel::find(&dir, name, suite));
         }
         match found {
             Ok(kernel) => println!("kernel {name}: {}", kernel.release),
@@ -92,32 +106,46 @@ pub(crate) fn set_up(paths: &Paths, check: bool) -> Vec<String> {
     missing
 }
 
-fn dir(paths: &Paths) -> PathBuf {
-    paths.target.join("vm")
+/// Where this machine gets Debian from.
+pub(crate) fn mirror() -> Option<String> {
+    kernel::mirrors().0
 }
 
-type Chosen = (Vec<(&'static str, &'static str)>, Vec<String>);
+fn dir(paths: &Paths, machine: Machine) -> PathBuf {
+    let vm = paths.target.join("vm");
+    if machine == Machine::Arm { vm.join(ARM) } else { vm }
+}
+
+struct Chosen {
+    machine: Machine,
+    kernels: Vec<(&'static str, &'static str)>,
+    filters: Vec<String>,
+}
 
 fn chosen(words: &[String]) -> Result<Chosen> {
+    let is_arm = words.iter().any(|word| word == ARM);
+    let (machine, usual): (_, &[&str]) =
+        if is_arm { (Machine::Arm, &ARM_TESTS) } else { (Machine::X86, &TESTS) };
+    let all = kernel::of(machine);
     let mut kernels = Vec::new();
     let mut filters = Vec::new();
-    for word in words {
+    for word in words.iter().filter(|word| *word != ARM) {
         if !word.starts_with(|first: char| first.is_ascii_digit()) {
             filters.push(word.clone());
-        } else if let Some(kernel) = kernel::KERNELS.iter().find(|kernel| kernel.0 == word) {
+        } else if let Some(kernel) = all.iter().find(|kernel| kernel.0 == word) {
             kernels.push(*kernel);
         } else {
-            let names: Vec<&str> = kernel::KERNELS.iter().map(|kernel| kernel.0).collect();
+            let names: Vec<&str> = all.iter().map(|kernel| kernel.0).collect();
             bail!("no kernel {word}: there are {}", names.join(", "));
         }
     }
     if kernels.is_empty() {
-        kernels.extend(kernel::KERNELS);
+        kernels.extend(all);
     }
     if filters.is_empty() {
-        filters.extend(TESTS.map(str::to_owned));
+        filters.extend(usual.iter().map(|test| (*test).to_owned()));
     }
-    Ok((kernels, filters))
+    Ok(Chosen { machine, kernels, filters })
 }
 
 /// The two programs that a guest cannot link against its own libraries.
@@ -127,17 +155,19 @@ struct Programs {
 }
 
 /// Builds both without shared libraries, and with optimisations: emulation is slow enough.
-fn build(paths: &Paths) -> Result<Programs> {
-    let cargo = |words: &[&str]| {
-        let mut cargo = sh::cargo(paths);
-        cargo.args(words).args(["--quiet", "--target", TARGET]);
+fn build(paths: &Paths, machine: Machine) -> Result<Programs> {
+    let target = machine.target();
+    let (_, place) = dist::cross(paths, machine)?;
+    let cargo = |words: &[&str]| -> Result<Command> {
+        let (mut cargo, _) = dist::cross(paths, machine)?;
+        cargo.args(words).args(["--quiet", "--target", target]);
         let flags = "-Ctarget-feature=+crt-static\x1f-Cstrip=debuginfo";
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags).env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
         cargo.env("CARGO_PROFILE_DEV_DEBUG", "false");
-        cargo
+        Ok(cargo)
     };
-    sh::run(&mut cargo(&["build", "-p", "enforcer"]))?;
-    let mut tests = cargo(&["test", "-p", "tests", "--lib", "--no-run"]);
+    sh::run(&mut cargo(&["build", "-p", "enforcer"])?)?;
+    let mut tests = cargo(&["test", "-p", "tests", "--lib", "--no-run"])?;
     tests.args(["--message-format", "json-render-diagnostics"]);
     let output = tests.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(output.status.success(), "the tests do not build");
@@ -148,26 +178,28 @@ fn build(paths: &Paths) -> Result<Programs> {
     };
     let text = String::from_utf8_lossy(&output.stdout);
     let tests = text.lines().find_map(executable).context("cargo named no test binary")?;
-    let enforcer = paths.target.join(TARGET).join("debug/enforcer");
+    let enforcer = place.join(target).join("debug/enforcer");
     Ok(Programs { enforcer, tests })
 }
 
 /// Starts the guest, shows what it prints, and adds it up.
 fn boot(
     paths: &Paths,
+    machine: Machine,
     kernel: &Kernel,
     mut archive: cpio::Archive,
     resets: bool,
 ) -> Result<Report> {
     guest::add_modules(&mut archive, kernel)?;
-    let initramfs = dir(paths).join(kernel.name).join("initramfs");
+    let own = dir(paths, machine).join(kernel.name);
+    let initramfs = own.join("initramfs");
     fs::write(&initramfs, archive.finish())?;
     println!("kernel {}: {} starts", kernel.name, kernel.release);
-    let disk = resets.then(|| disk(&dir(paths).join(kernel.name).join("disk"))).transpose()?;
+    let disk = resets.then(|| disk(&own.join("disk"))).transpose()?;
     let mut report = Report::default();
     loop {
         let known = report.resets;
-        let mut child = machine(&kernel.image, &initramfs, disk.as_deref());
+        let mut child = emulator(machine, &kernel.image, &initramfs, disk.as_deref());
         let mut child = child.stdout(Stdio::piped()).spawn()?;
         let console = child.stdout.take().context("the machine has no console")?;
         for line in BufReader::new(console).split(b'\n') {
@@ -197,22 +229,33 @@ fn disk(path: &Path) -> Result<PathBuf> {
 
 /// Without a network: all there is to it is memory, a serial line, and a disk for tests that reset
 /// the machine. What the guest has not written to it by then is lost.
-fn machine(kernel: &Path, initramfs: &Path, disk: Option<&Path>) -> Command {
-    let mut machine = sh::clean("timeout");
+fn emulator(machine: Machine, kernel: &Path, initramfs: &Path, disk: Option<&Path>) -> Command {
+    let mut emulator = sh::clean("timeout");
     // In the foreground, so that it ends when the user interrupts this program.
-    machine.args(["--foreground", "--kill-after=5", SECONDS, "qemu-system-x86_64"]);
+    emulator.args(["--foreground", "--kill-after=5", SECONDS]);
     // Emulation, also where there is KVM: it is the same everywhere.
-    machine.args(["-accel", "tcg", "-cpu", "max"]);
-    machine.args(["-m", MEMORY, "-smp", "1", "-nodefaults", "-no-user-config"]);
-    machine.args(["-display", "none", "-serial", "stdio", "-no-reboot"]);
-    machine.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
+    let console = match machine {
+        Machine::X86 => {
+            emulator.args(["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"]);
+            "ttyS0"
+        }
+        Machine::Arm => {
+            // A simple CPU: signed pointers, which newer ones check, are slow to emulate.
+            emulator.args(["qemu-system-aarch64", "-machine", "virt", "-accel", "tcg"]);
+            emulator.args(["-cpu", "cortex-a72"]);
+            "ttyAMA0"
+        }
+    };
+    emulator.args(["-m", MEMORY, "-smp", "1", "-nodefaults", "-no-user-config"]);
+    emulator.args(["-display", "none", "-serial", "stdio", "-no-reboot"]);
+    emulator.arg("-kernel").arg(kernel).arg("-initrd").arg(initramfs);
     // A panic ends the machine: -1 reboots at once, and it may not reboot.
-    machine.args(["-append", "console=ttyS0 loglevel=3 panic=-1 oops=panic"]);
+    emulator.arg("-append").arg(format!("console={console} loglevel=3 panic=-1 oops=panic"));
     if let Some(disk) = disk {
-        machine.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
+        emulator.arg("-drive").arg(format!("file={},format=raw,if=virtio", disk.display()));
     }
-    machine.stdin(Stdio::null());
-    machine
+    emulator.stdin(Stdio::null());
+    emulator
 }
 
 #[cfg(test)]
@@ -225,9 +268,18 @@ mod tests {
 
     #[test]
     fn kernels_are_told_from_tests() {
-        let (kernels, filters) = words(&["6.1", "verdict"]).unwrap();
-        assert_eq!((kernels[0].0, kernels.len(), filters), ("6.1", 1, vec!["verdict".to_owned()]));
-        assert_eq!(words(&[]).unwrap().0.len(), kernel::KERNELS.len());
-        assert!(words(&["4.19"]).unwrap_err().to_string().contains("5.10"));
+        let Chosen { machine, kernels, filters } = words(&["6.1", "verdict"]).unwrap();
+        assert_eq!((machine, kernels[0].0, kernels.len()), (Machine::X86, "6.1", 1));
+        assert_eq!(filters, ["verdict"]);
+        assert_eq!(words(&[]).unwrap().kernels.len(), kernel::KERNELS.len());
+        assert!(words(&["4.19"]).err().unwrap().to_string().contains("5.10"));
+    }
+
+    #[test]
+    fn the_other_machine_has_kernels_and_tests_of_its_own() {
+        let Chosen { machine, kernels, filters } = words(&["arm64"]).unwrap();
+        assert_eq!((machine, kernels.as_slice()), (Machine::Arm, &kernel::ARM[..]));
+        assert_eq!(filters, ARM_TESTS);
+        assert!(words(&["arm64", "5.10"]).is_err());
     }
 }

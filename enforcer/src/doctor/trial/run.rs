@@ -13,7 +13,7 @@ use super::frames::{POLICY, cases};
 use super::place::{self, within};
 use super::wire::Socket;
 use super::{Case, Seen, first, judge};
-use crate::dataplane::generation::Kind;
+use crate::dataplane::generation::{Kind, Options};
 use crate::dataplane::pins::Pins;
 use crate::dataplane::{self, Dataplane, Preference};
 use crate::doctor::{Finding, chain};
@@ -144,7 +144,7 @@ async fn load(pairs: &[Pair]) -> Result<Dataplane, Error> {
     }
     let compiled = compile(&policy, &site).map_err(|e| Error::Policy(first(&e)))?;
     let root = Path::new(place::BPF.to_str().unwrap_or_default()).join("enforcer");
-    Ok(Dataplane::open(Pins::open(&root)?, &compiled.image, false)?)
+    Ok(Dataplane::open(Pins::open(&root)?, &compiled.image, Options::default())?)
 }
 
 /// What of the kernel the program runs on.

@@ -1,0 +1,43 @@
+//! What the service manager hears: that every interface is confirmed, that the loop turns, and what a
+//! reload came to.
+
+use std::time::{Duration, Instant};
+
+use log::warn;
+use sd_notify::NotifyState;
+
+/// The manager that started this process, if one did: systemd, or what speaks its protocol.
+pub(super) struct Manager {
+    /// How often it wants to hear that the loop turns; `None`: it does not ask.
+    every: Option<Duration>,
+    told: Instant,
+}
+
+impl Manager {
+    /// Says that all is in force, and begins with the signs of life that the manager asks for.
+    pub(super) fn ready(status: &str) -> Self {
+        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        // Half of the time is what sd_watchdog_enabled(3) asks for; a third leaves room for a policy.
+        let every = sd_notify::watchdog_enabled().map(|limit| limit / 3);
+        Self { every, told: Instant::now() }
+    }
+
+    /// Says that the loop turns, when it is time. Nothing but the loop itself may call this.
+    pub(super) fn alive(&mut self) {
+        if self.every.is_some_and(|every| self.told.elapsed() >= every) {
+            self.told = Instant::now();
+            tell(&[NotifyState::Watchdog]);
+        }
+    }
+
+    /// Replaces the line that `systemctl status` shows.
+    pub(super) fn status(&self, text: &str) {
+        tell(&[NotifyState::Status(text)]);
+    }
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(e) = sd_notify::notify(states) {
+        warn!("cannot tell the service manager: {e}");
+    }
+}

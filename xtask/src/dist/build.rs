@@ -1,0 +1,188 @@
+//! Static programs, the same bytes wherever they are built.
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::ValueEnum;
+
+use super::Job;
+use crate::{
+    ebpf,
+    sh::{self, Paths},
+};
+
+/// What a gateway may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Machine {
+    /// 64-bit Intel and AMD
+    #[value(name = "x86_64")]
+    X86,
+    /// 64-bit Arm
+    #[value(name = "aarch64")]
+    Arm,
+}
+
+impl Machine {
+    pub(crate) const ALL: [Self; 2] = [Self::X86, Self::Arm];
+
+    /// As the kernel names it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64",
+            Self::Arm => "aarch64",
+        }
+    }
+
+    /// As Debian names it.
+    pub(crate) const fn debian(self) -> &'static str {
+        match self {
+            Self::X86 => "amd64",
+            Self::Arm => "arm64",
+        }
+    }
+
+    /// As rustc names it.
+    pub(crate) const fn target(self) -> &'static str {
+        match self {
+            Self::X86 => "x86_64-unknown-linux-gnu",
+            Self::Arm => "aarch64-unknown-linux-gnu",
+        }
+    }
+
+    /// The machine that builds.
+    pub(super) fn host() -> Result<Self> {
+        let host = Self::ALL.into_iter().find(|machine| machine.is_host());
+        host.with_context(|| format!("this machine is {}: build elsewhere", env::consts::ARCH))
+    }
+
+    pub(super) fn is_host(self) -> bool {
+        env::consts::ARCH == self.name()
+    }
+
+    /// The C compiler that links for it.
+    fn linker(self) -> &'static str {
+        match (self, self.is_host()) {
+            (_, true) => "cc",
+            (Self::X86, false) => "x86_64-linux-gnu-gcc",
+            (Self::Arm, false) => "aarch64-linux-gnu-gcc",
+        }
+    }
+}
+
+/// Builds the kernel program and, for each machine, the program that carries it.
+pub(super) fn all(job: &Job<'_>) -> Result<Vec<(Machine, PathBuf)>> {
+    strip(job.paths, &ebpf::build(job.paths)?)?;
+    job.machines.iter().map(|machine| Ok((*machine, one(job, *machine)?))).collect()
+}
+
+/// Builds for one machine; the path of the program.
+pub(super) fn one(job: &Job<'_>, machine: Machine) -> Result<PathBuf> {
+    let mut cargo = cargo(job.paths, machine)?;
+    cargo.env("SOURCE_DATE_EPOCH", &job.epoch);
+    sh::run(&mut cargo)?;
+    let program = target(job.paths).join(machine.target()).join("dist/enforcer");
+    ensure!(has_section(&program, ".dep-v0")?, "{} does not list its crates", program.display());
+    ensure!(!has_section(&program, ".interp")?, "{} is not static", program.display());
+    ensure!(!has_section(&program, ".symtab")?, "{} is not stripped", program.display());
+    Ok(program)
+}
+
+/// A target directory of its own: another compiler than the developer's would spoil his.
+fn target(paths: &Paths) -> PathBuf {
+    paths.target.join("dist-build")
+}
+
+/// The build itself, with the list of crates inside (cargo-auditable).
+fn cargo(paths: &Paths, machine: Machine) -> Result<Command> {
+    let (cargo, rustc) = compiler(machine)?;
+    let auditable = sh::cargo_installed("cargo-auditable");
+    let auditable =
+        auditable.context("cargo-auditable not found: run `cargo xtask setup --dist`")?;
+    let target = target(paths);
+    let mut command = sh::clean(auditable);
+    command.current_dir(&paths.root).env("CARGO", cargo).env("RUSTC", rustc);
+    command.args(["auditable", "build", "--quiet", "--locked", "--profile", "dist"]);
+    command
+        .args(["--package", "enforcer", "--target", machine.target(), "--target-dir"])
+        .arg(&target);
+    links(&mut command, machine);
+    command.env("ENFORCER_BPF_OBJECT", stripped(paths));
+    let mut flags = vec!["-Ctarget-feature=+crt-static".to_owned(), "-Cstrip=symbols".to_owned()];
+    flags.extend(sh::remap(paths));
+    flags.push(format!("--remap-path-prefix={}=target", target.display()));
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+    Ok(command)
+}
+
+/// Debian's compiler where it has the machine's standard library, else the one at hand: cargo, rustc.
+fn compiler(machine: Machine) -> Result<(PathBuf, PathBuf)> {
+    let at_hand = || Some((sh::which("cargo")?, sh::which("rustc")?));
+    let found = [ebpf::debian_compiler(), at_hand()].into_iter().flatten();
+    let mut able = found.filter(|(_, rustc)| knows(rustc, machine));
+    able.next().with_context(|| {
+        format!(
+            "no standard library for {}: run `cargo xtask setup --dist`, or `rustup target add {}`",
+            machine.name(),
+            machine.target()
+        )
+    })
+}
+
+fn knows(rustc: &Path, machine: Machine) -> bool {
+    let args = ["--print", "target-libdir", "--target", machine.target()];
+    let libdir = sh::output(sh::clean(rustc).args(args)).unwrap_or_default();
+    let files = fs::read_dir(libdir.trim()).into_iter().flatten().flatten();
+    files.into_iter().any(|file| file.file_name().to_string_lossy().starts_with("libstd-"))
+}
+
+/// A cargo that builds for a machine, and its target directory: for this machine, the usual one.
+pub(crate) fn cross(paths: &Paths, machine: Machine) -> Result<(Command, PathBuf)> {
+    if machine.is_host() {
+        return Ok((sh::cargo(paths), paths.target.clone()));
+    }
+    let (cargo, rustc) = compiler(machine)?;
+    let place = target(paths);
+    let mut command = sh::clean(cargo);
+    command.current_dir(&paths.root).env("RUSTC", rustc).env("CARGO_TARGET_DIR", &place);
+    links(&mut command, machine);
+    command.env("ENFORCER_BPF_OBJECT", paths.object());
+    Ok((command, place))
+}
+
+/// Tells cargo what links for a machine.
+fn links(cargo: &mut Command, machine: Machine) {
+    let name = machine.target().to_uppercase().replace('-', "_");
+    cargo.env(format!("CARGO_TARGET_{name}_LINKER"), machine.linker());
+}
+
+/// Where the kernel program is without DWARF, which is three quarters of it; the verifier's log and the
+/// daemon need BTF alone.
+fn stripped(paths: &Paths) -> PathBuf {
+    target(paths).join("enforcer.bpf.o")
+}
+
+fn strip(paths: &Paths, object: &Path) -> Result<()> {
+    let objcopy = ebpf::llvm("llvm-objcopy");
+    let objcopy = objcopy.context("no llvm-objcopy found: install the package llvm")?;
+    let (to, partial) = (stripped(paths), stripped(paths).with_extension("partial"));
+    fs::create_dir_all(target(paths))?;
+    sh::output(sh::clean(objcopy).arg("--strip-debug").arg(object).arg(&partial))?;
+    // Written only when it differs: the program is rebuilt when this file is newer.
+    if fs::read(&to).ok() != Some(fs::read(&partial)?) {
+        fs::rename(partial, to)?;
+    }
+    Ok(())
+}
+
+/// The machines that nothing here can build for.
+pub(super) fn missing() -> Vec<Machine> {
+    Machine::ALL.into_iter().filter(|machine| compiler(*machine).is_err()).collect()
+}
+
+fn has_section(program: &Path, name: &str) -> Result<bool> {
+    let text = sh::output(sh::clean("readelf").args(["--sections", "--wide"]).arg(program))?;
+    Ok(text.split_whitespace().any(|word| word == name))
+}

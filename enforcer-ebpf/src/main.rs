@@ -6,12 +6,18 @@
 //! - `probe`: frames that only ask
 //! - `record`: counters and events
 //! - `frame`: the first bytes of a frame, for its event
+//! - `remembered`: flows that pass without being judged anew
+//! - `clock`: the boot clock
 //! - `scattered`: frames whose headers are not in the linear part
 //!
 //! Each program exists twice: for frames that may be spread over fragments (Linux 5.18 and
 //! later), and `_linear` for kernels without them. A program array takes one kind only.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
+#[cfg(target_arch = "bpf")]
+mod clock;
+#[cfg(target_arch = "bpf")]
+mod dispatch;
 #[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
@@ -31,13 +37,12 @@ mod programs {
     use aya_ebpf::helpers::bpf_xdp_get_buff_len;
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
-    use aya_log_ebpf::warn;
-    use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
     use enforcer_common::decide::{self, Case};
     use enforcer_common::packet::Packet;
-    use enforcer_common::reason::{Reason, Verdict};
+    use enforcer_common::reason::Verdict;
 
-    use crate::maps::{CASE, CONTROL, GENERATIONS, Maps, boot_time};
+    use crate::dispatch::tail_call;
+    use crate::maps::{CASE, Maps};
     use crate::{probe, record, remembered, scattered};
 
     /// Attached to interfaces: finds the generation in force.
@@ -75,39 +80,6 @@ mod programs {
         } else {
             ctx.data_end().wrapping_sub(ctx.data()) as u32
         }
-    }
-
-    #[inline(always)]
-    fn tail_call(ctx: &XdpContext) -> u32 {
-        // Both slots are constants, so that the kernel makes direct jumps of them.
-        // SAFETY: the context is the one that the kernel passed. It returns only when the slot is
-        // empty.
-        unsafe {
-            if is_overdue() {
-                GENERATIONS.tail_call(ctx, SLOT_PREVIOUS);
-            } else {
-                GENERATIONS.tail_call(ctx, SLOT_CURRENT);
-            }
-        }
-        if let Some(counter) = record::count(Reason::NoPolicy, 0)
-            && record::is_time(counter.frames)
-        {
-            let (interface, frames) = (ctx.ingress_ifindex() as u32, counter.frames);
-            warn!(
-                ctx,
-                "no generation is in force: frame {} of this CPU without one came from interface {}",
-                frames,
-                interface
-            );
-        }
-        xdp_action::XDP_DROP
-    }
-
-    /// Whether a generation that waits to be confirmed was not. The clock is read only then.
-    #[inline(always)]
-    fn is_overdue() -> bool {
-        let deadline = CONTROL.get(0).map_or(0, |control| control.deadline);
-        deadline != 0 && boot_time() >= deadline
     }
 
     #[inline(always)]

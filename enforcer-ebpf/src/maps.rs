@@ -1,18 +1,17 @@
 //! What is shared with user space; names, sizes and layouts are in `enforcer_common::abi`.
 
-use aya_ebpf::helpers::generated::bpf_jiffies64;
-use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_boot_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, Seen};
-use enforcer_common::decide::recall::{self, Memory};
 use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy};
 use enforcer_common::image::{Layout, Line, Lines};
 use enforcer_common::packet::HEADERS;
 use enforcer_common::reason::Reason;
 
+use crate::clock::boot_time;
+
 /// `BPF_F_MMAPABLE`, Linux 5.5: user space fills the image through memory.
-const MMAPABLE: u32 = 1 << 10;
+pub(crate) const MMAPABLE: u32 = 1 << 10;
 
 #[map]
 pub(crate) static GENERATIONS: ProgramArray = ProgramArray::pinned(abi::SLOTS, 0);
@@ -36,10 +35,6 @@ pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
 /// Sized by the loader for its policy.
 #[map]
 pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
-/// What is remembered, [`recall::LINES`] a CPU; sized by the loader. Memory that is mapped begins on
-/// a page, so that a line is a line of the cache.
-#[map]
-pub(crate) static REMEMBERED: Array<Line> = Array::with_max_entries(1, MMAPABLE);
 /// The frame that this CPU is judging: too large for the stack, and see `settle`.
 #[map]
 pub(crate) static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
@@ -56,70 +51,10 @@ static LAYOUT: Layout = Layout::EMPTY;
 #[unsafe(no_mangle)]
 static GENERATION: u32 = 0;
 
-/// Set by the loader: 1 if flows are remembered.
-#[unsafe(no_mangle)]
-static REMEMBERS: u32 = 0;
-
 /// The generation's number.
 #[inline(always)]
 pub(crate) fn generation() -> u32 {
     enforcer_common::image::constant(&GENERATION)
-}
-
-/// Whether flows are remembered.
-#[inline(always)]
-pub(crate) fn remembers() -> bool {
-    enforcer_common::image::constant(&REMEMBERS) != 0
-}
-
-/// What this CPU remembers.
-pub(crate) struct Remembered {
-    first: u32,
-}
-
-impl Remembered {
-    /// Of the CPU on which the program runs.
-    #[inline(always)]
-    pub(crate) fn here() -> Self {
-        // SAFETY: the helper has no arguments and cannot fail.
-        let cpu = unsafe { bpf_get_smp_processor_id() };
-        Self { first: cpu.wrapping_mul(recall::LINES) }
-    }
-}
-
-impl Memory for Remembered {
-    #[inline(always)]
-    fn line(&mut self, number: u32) -> Option<&mut Line> {
-        let line = REMEMBERED.get_ptr_mut(self.first.wrapping_add(number))?;
-        // SAFETY: this CPU's line, and no other program runs on this CPU meanwhile.
-        Some(unsafe { &mut *line })
-    }
-}
-
-/// When this CPU last read the clock: jiffies, and nanoseconds since boot.
-#[map]
-static CLOCK: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
-
-/// [`boot_time`], read once a timer tick and CPU: a flood of refused frames would spend a tenth of
-/// its time with the clock.
-#[inline(always)]
-pub(crate) fn tick_time() -> u64 {
-    // SAFETY: the helper has no arguments and cannot fail; Linux 5.6 (5576b991e9c1).
-    let tick = unsafe { bpf_jiffies64() };
-    let Some(clock) = CLOCK.get_ptr_mut(0) else { return boot_time() };
-    // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile.
-    let [known, time] = unsafe { &mut *clock };
-    if *known != tick {
-        (*known, *time) = (tick, boot_time());
-    }
-    *time
-}
-
-/// Nanoseconds since boot, time asleep included.
-#[inline(always)]
-pub(crate) fn boot_time() -> u64 {
-    // SAFETY: the helper has no arguments and cannot fail.
-    unsafe { bpf_ktime_get_boot_ns() }
 }
 
 /// The policy, as this generation's maps hold it.

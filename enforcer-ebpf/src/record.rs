@@ -7,8 +7,9 @@ use enforcer_common::event::{self, Record, Untold};
 use enforcer_common::flow::Flow;
 use enforcer_common::reason::{Reason, Verdict};
 
+use crate::clock::{boot_time, tick_time};
 use crate::frame;
-use crate::maps::{BUDGETS, EVENTS, REASONS, RULES, SEEN, boot_time, generation, tick_time};
+use crate::maps::{BUDGETS, EVENTS, REASONS, RULES, SEEN, generation};
 
 /// `BPF_RB_NO_WAKEUP`.
 const NO_WAKEUP: u64 = 1;

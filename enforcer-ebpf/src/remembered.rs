@@ -1,13 +1,56 @@
 //! The short way: flows that this CPU remembers.
 
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::decide::Case;
-use enforcer_common::decide::recall::{self, Key, V4, V6};
+use enforcer_common::decide::recall::{self, Key, Memory, V4, V6};
 use enforcer_common::flow::{FAMILY_V4, FAMILY_V6};
+use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
 
-use crate::maps::{Maps, Remembered, remembers};
+use crate::maps::{MMAPABLE, Maps};
 use crate::{probe, record};
+
+/// What is remembered, [`recall::LINES`] a CPU; sized by the loader. Memory that is mapped begins on
+/// a page, so that a line is a line of the cache.
+#[map]
+static REMEMBERED: Array<Line> = Array::with_max_entries(1, MMAPABLE);
+
+/// Set by the loader: 1 if flows are remembered.
+#[unsafe(no_mangle)]
+static REMEMBERS: u32 = 0;
+
+/// Whether flows are remembered.
+#[inline(always)]
+fn remembers() -> bool {
+    enforcer_common::image::constant(&REMEMBERS) != 0
+}
+
+/// What this CPU remembers.
+struct Remembered {
+    first: u32,
+}
+
+impl Remembered {
+    /// Of the CPU on which the program runs.
+    #[inline(always)]
+    fn here() -> Self {
+        // SAFETY: the helper has no arguments and cannot fail.
+        let cpu = unsafe { bpf_get_smp_processor_id() };
+        Self { first: cpu.wrapping_mul(recall::LINES) }
+    }
+}
+
+impl Memory for Remembered {
+    #[inline(always)]
+    fn line(&mut self, number: u32) -> Option<&mut Line> {
+        let line = REMEMBERED.get_ptr_mut(self.first.wrapping_add(number))?;
+        // SAFETY: this CPU's line, and no other program runs on this CPU meanwhile.
+        Some(unsafe { &mut *line })
+    }
+}
 
 /// Whether a frame passes because one like it has passed; if so it is counted.
 #[inline(always)]

@@ -1,0 +1,45 @@
+//! From the interface to the generation in force.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::warn;
+use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
+use enforcer_common::reason::Reason;
+
+use crate::clock::boot_time;
+use crate::maps::{CONTROL, GENERATIONS};
+use crate::record;
+
+/// Finds the generation in force.
+#[inline(always)]
+pub(crate) fn tail_call(ctx: &XdpContext) -> u32 {
+    // Both slots are constants, so that the kernel makes direct jumps of them.
+    // SAFETY: the context is the one that the kernel passed. It returns only when the slot is
+    // empty.
+    unsafe {
+        if is_overdue() {
+            GENERATIONS.tail_call(ctx, SLOT_PREVIOUS);
+        } else {
+            GENERATIONS.tail_call(ctx, SLOT_CURRENT);
+        }
+    }
+    if let Some(counter) = record::count(Reason::NoPolicy, 0)
+        && record::is_time(counter.frames)
+    {
+        let (interface, frames) = (ctx.ingress_ifindex() as u32, counter.frames);
+        warn!(
+            ctx,
+            "no generation is in force: frame {} of this CPU without one came from interface {}",
+            frames,
+            interface
+        );
+    }
+    xdp_action::XDP_DROP
+}
+
+/// Whether a generation that waits to be confirmed was not. The clock is read only then.
+#[inline(always)]
+fn is_overdue() -> bool {
+    let deadline = CONTROL.get(0).map_or(0, |control| control.deadline);
+    deadline != 0 && boot_time() >= deadline
+}

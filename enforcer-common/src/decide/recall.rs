@@ -93,7 +93,7 @@ impl Key for V4 {
         let (destination, behind) = (head.word::<4>(), head.word::<5>());
         let total = network(length) as usize;
         let plain = to & 1 == 0
-            && from >> 32 & 0xff_ffff == 0x45_0000 | u64::from(ether_type::IPV4.to_be())
+            && from >> 32 & 0xff_ffff == 0x45_0000 | u64::from(ether_type::IPV4.swap_bytes())
             && length >> 32 & 0xff3f == 0
             && wire::ETHERNET + total <= frame.linear();
         if !plain {
@@ -135,7 +135,7 @@ impl Key for V6 {
         let [to, from, length] = words;
         let payload = network(length >> 16) as usize;
         let plain = to & 1 == 0
-            && from >> 32 & 0xf0_ffff == 0x60_0000 | u64::from(ether_type::IPV6.to_be())
+            && from >> 32 & 0xf0_ffff == 0x60_0000 | u64::from(ether_type::IPV6.swap_bytes())
             && wire::ETHERNET + wire::IPV6 + payload <= frame.linear();
         if !plain {
             return None;
@@ -307,8 +307,13 @@ pub fn remember<K: Key, M: Memory>(memory: &mut M, key: &K, case: &Case) -> Opti
     let [sender, place, a, b, c, d] = key.words();
     let why = u64::from(decision.reason.number()) << 16 | u64::from(decision.group);
     let packed = u64::from(decision.rule) << 32 | why;
-    let number = TAG_LINES + set * WAYS + way;
-    *memory.line(number)? = Line([sender, place, a, b, c, d, case.entry, packed]);
+    // In the first place, where it is looked for first; what was there goes to where the tag was.
+    *tags ^= (tag_at(*tags, 0) ^ tag) | (tag_at(*tags, 0) ^ tag) << (16 * way);
+    let first = TAG_LINES + set * WAYS;
+    // Word by word: LLVM 22's BPF target ends with a signal over a copy of 64 bytes.
+    let before = memory.line(first)?.0.map(core::hint::black_box);
+    *memory.line(first + way)? = Line(before);
+    *memory.line(first)? = Line([sender, place, a, b, c, d, case.entry, packed]);
     Some(())
 }
 

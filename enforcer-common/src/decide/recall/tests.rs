@@ -8,7 +8,8 @@ fn tags_are_found_where_they_were_put() {
         tags = with_tag(tags, tag);
         assert_eq!(tag_at(tags, way(tags, tag).unwrap()), tag);
     }
-    assert_eq!((way(tags, 7), way(tags, 9)), (Some(0), Some(1)), "{tags:x}");
+    let two = with_tag(with_tag(0, 7), 9);
+    assert_eq!((way(two, 7), way(two, 9)), (Some(0), Some(1)), "{two:x}");
 }
 
 #[test]
@@ -30,4 +31,35 @@ fn flows_that_differ_little_are_spread() {
     }
     let crowded: u32 = sets.values().filter(|flows| **flows > WAYS).sum();
     assert!(crowded < 200, "{crowded} flows share a set with more than three others");
+}
+
+struct Lines(Vec<Line>);
+
+impl Memory for Lines {
+    fn line(&mut self, number: u32) -> Option<&mut Line> {
+        self.0.get_mut(number as usize)
+    }
+}
+
+#[test]
+fn flows_of_one_set_stand_side_by_side_the_last_one_first() {
+    let key = |n: u64| V4 { sender: 2, place: 0x2_0006_bb01, addresses: n };
+    let set = spot(&key(0)).0;
+    let keys: Vec<_> = (0..100_000).map(key).filter(|key| spot(key).0 == set).take(3).collect();
+    let mut memory = Lines(vec![Line::default(); LINES as usize]);
+    let mut case = Case::NEW;
+    case.decision.reason = Reason::Allow;
+    case.decision.verdict = Verdict::Pass;
+    assert!(may_be_kept(&case));
+    for key in &keys {
+        assert_eq!(remember(&mut memory, key, &case), None, "the first time it leaves its tag");
+        assert_eq!(remember(&mut memory, key, &case), Some(()));
+        let first = memory.line(TAG_LINES + set * WAYS).unwrap();
+        assert!(key.is(first));
+    }
+    for key in &keys {
+        let tags = memory.line(set >> 3).unwrap().0[(set & 7) as usize];
+        let place = way(tags, spot(key).1).unwrap();
+        assert!(key.is(memory.line(TAG_LINES + set * WAYS + place).unwrap()), "{tags:x}");
+    }
 }

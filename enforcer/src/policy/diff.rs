@@ -99,8 +99,7 @@ impl Changes {
             if old.ranges == new.ranges {
                 continue;
             }
-            let (removed, added) =
-                (missing(&old.ranges, &new.ranges), missing(&new.ranges, &old.ranges));
+            let (removed, added) = differing(&old.ranges, &new.ranges);
             if removed + added > 0 {
                 let text = format!(
                     "@{name}: {added} added, {removed} removed, {} now",
@@ -259,11 +258,30 @@ fn used_sets(policy: &Policy) -> BTreeMap<&str, &Set> {
     sets.collect()
 }
 
-/// How many different ranges of `these` are not among `those`.
-fn missing(these: &[Range], those: &[Range]) -> usize {
-    let known: HashSet<&Range> = those.iter().collect();
-    let mut counted = HashSet::new();
-    these.iter().filter(|range| !known.contains(range) && counted.insert(**range)).count()
+/// How many different ranges are in the first list alone, and in the second alone. Sorted: of a million,
+/// a set of hashes takes a second.
+fn differing(before: &[Range], after: &[Range]) -> (usize, usize) {
+    let sorted = |ranges: &[Range]| {
+        let mut ranges = ranges.to_vec();
+        ranges.sort_unstable();
+        ranges.dedup();
+        ranges
+    };
+    let (before, after) = (sorted(before), sorted(after));
+    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
+    let (mut removed, mut added) = (0, 0);
+    while let (Some(one), Some(other)) = (old.peek(), new.peek()) {
+        let order = one.cmp(other);
+        removed += usize::from(order.is_lt());
+        added += usize::from(order.is_gt());
+        if order.is_le() {
+            old.next();
+        }
+        if order.is_ge() {
+            new.next();
+        }
+    }
+    (removed + old.count(), added + new.count())
 }
 
 /// A group of that name, before it has members and rules.

@@ -118,7 +118,8 @@ pub(super) fn all_rules(
     events.sort_unstable_by_key(|event| event.0);
 
     let mut intervals = Vec::new();
-    let mut depth: HashMap<u32, u32> = HashMap::new();
+    // How many ranges of each rule cover the key.
+    let mut depth = vec![0u32; rules.len()];
     let mut active: BTreeSet<u32> = BTreeSet::new();
     // Sets of rules by the sum of their members' random-looking numbers: the same set comes
     // again and again, and comparing it costs as much as it has members.
@@ -134,7 +135,8 @@ pub(super) fn all_rules(
         while let Some(&(other, rank, begins)) = events.get(at)
             && other == key
         {
-            let open = depth.entry(rank).or_insert(0);
+            at += 1;
+            let Some(open) = depth.get_mut(rank as usize) else { continue };
             if begins {
                 *open += 1;
                 if *open == 1 {
@@ -148,7 +150,6 @@ pub(super) fn all_rules(
                     sum = sum.wrapping_sub(mixed(rank));
                 }
             }
-            at += 1;
         }
         word = match known.get(&sum) {
             Some(&word) => word,

@@ -108,8 +108,8 @@ fn map(line: &str) {
     assert!(ended.status.success(), "{line}: {ended:?}");
 }
 
-/// What is written to, how, and what device 1 reaches then.
-type Scribble<'a> = (&'a str, &'a dyn Fn(), [bool; 2]);
+/// What is written to, how, and what device 1 may reach then.
+type Scribble<'a> = (&'a str, &'a dyn Fn(), &'a [[bool; 2]]);
 
 #[test]
 fn what_somebody_writes_into_the_tables_is_seen_and_undone() {
@@ -141,16 +141,18 @@ fn what_somebody_writes_into_the_tables_is_seen_and_undone() {
                     map(&format!("update pinned {pin} key {key} value {value}"))
                 });
             },
-            [false, true],
+            // A flow that its CPU remembers passes without a look at the image.
+            &[[false, true], [true, true]],
         ),
-        ("slot", &|| map(&format!("delete pinned {slots} key 0 0 0 0")), [false, false]),
-        ("deadline", &|| map(&overdue), [false, false]),
+        ("slot", &|| map(&format!("delete pinned {slots} key 0 0 0 0")), &[[false, false]]),
+        ("deadline", &|| map(&overdue), &[[false, false]]),
     ];
     for (number, (what, scribble, until_then)) in (1..).zip(scribbles) {
         assert_eq!(reaches(&lab.dev1), [true, false]);
         daemon.process().signal(libc::SIGSTOP);
         scribble();
-        assert_eq!(reaches(&lab.dev1), until_then, "{what}");
+        let then = reaches(&lab.dev1);
+        assert!(until_then.contains(&then), "{what}: {then:?}");
         daemon.process().signal(libc::SIGCONT);
         let count = format!("\nenforcer_tamper_total{{reason=\"image\"}} {number}\n");
         let seen = || daemon.curl("/v1/metrics", &[]).1.contains(&count).then_some(());

@@ -8,7 +8,7 @@ use core::mem::offset_of;
 
 use crate::abi::{BURST, Budget, FOLD, HEAD, HOLD, RATE, RESERVE, Seen};
 use crate::decide::Decision;
-use crate::flow::{Class, Flow, Fragment};
+use crate::flow::{Address, Class, Flow, Fragment};
 use crate::reason::{Reason, Verdict};
 
 /// One event in the ring. Host order; made and read on one machine.
@@ -143,13 +143,12 @@ fn refill(budget: &mut Budget, now: u64) {
 /// time.
 #[inline(always)]
 pub fn may_tell(budget: &mut Budget, seen: &mut Seen, digest: u64, now: u64) -> bool {
-    let known = seen.digest == digest;
-    if known && milliseconds(now).wrapping_sub(seen.told) < FOLD {
-        seen.repeats = seen.repeats.saturating_add(1);
-        budget.suppressed = budget.suppressed.saturating_add(1);
+    if repeats(seen, digest, now) {
+        fold(budget, seen);
         return false;
     }
     refill(budget, now);
+    let known = seen.digest == digest;
     let floor = if known { RESERVE } else { 0 };
     if budget.tokens > floor {
         return true;
@@ -160,6 +159,37 @@ pub fn may_tell(budget: &mut Budget, seen: &mut Seen, digest: u64, now: u64) -> 
     }
     budget.suppressed = budget.suppressed.saturating_add(1);
     false
+}
+
+/// Whether a refused frame of the flow `digest` only repeats what was reported less than [`FOLD`] ago.
+#[inline(always)]
+pub fn repeats(seen: &Seen, digest: u64, now: u64) -> bool {
+    seen.digest == digest && milliseconds(now).wrapping_sub(seen.told) < FOLD
+}
+
+/// Counts a frame that [`repeats`] what was reported.
+#[inline(always)]
+fn fold(budget: &mut Budget, seen: &mut Seen) {
+    seen.repeats = seen.repeats.saturating_add(1);
+    budget.suppressed = budget.suppressed.saturating_add(1);
+}
+
+/// [`hold`] and [`may_tell`] in one for the frame that only [`repeats`] what was reported, of a holder that
+/// has the entry already: `true` when all is counted; otherwise nothing is.
+#[inline(always)]
+pub fn fold_again(
+    budget: &mut Budget,
+    seen: &mut Seen,
+    holder: u64,
+    digest: u64,
+    now: u64,
+) -> bool {
+    if budget.holder != holder || budget.used == 0 || !repeats(seen, digest, now) {
+        return false;
+    }
+    budget.used = now;
+    fold(budget, seen);
+    true
 }
 
 /// Spends the token of an event that is told.
@@ -184,20 +214,60 @@ fn milliseconds(nanoseconds: u64) -> u32 {
     (nanoseconds / 1_000_000) as u32
 }
 
-/// A digest of what makes a refused flow new: device, destination, service, the interface and VLANs
-/// that it came by, and why it was refused.
-#[inline(always)]
-pub fn digest(flow: &Flow, decision: &Decision) -> u64 {
-    const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut digest = flow.source_mac.wrapping_mul(ODD);
-    digest = (digest ^ digest >> 29 ^ flow.destination.high).wrapping_mul(ODD);
-    digest = (digest ^ digest >> 29 ^ flow.destination.low).wrapping_mul(ODD);
-    let [outer, inner] = flow.vlans;
-    let way = u64::from(flow.interface) << 32 | u64::from(outer) << 16 | u64::from(inner);
-    digest = (digest ^ digest >> 29 ^ way).wrapping_mul(ODD);
-    let why = (decision.verdict as u64) << 40 | u64::from(decision.reason.number()) << 32;
-    digest = (digest ^ digest >> 29 ^ why ^ u64::from(flow.service())).wrapping_mul(ODD);
-    digest ^ digest >> 32
+/// What makes a refused flow new: device, destination, service, the interface and VLANs that it came by, and
+/// why it was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Source MAC as a number.
+    pub source_mac: u64,
+    /// Destination address.
+    pub destination: Address,
+    /// Index of the interface that received it.
+    pub interface: u32,
+    /// VLAN ids, outermost first.
+    pub vlans: [u16; 2],
+    /// [`Flow::service`].
+    pub service: u32,
+    /// Number of the [`Reason`].
+    pub reason: u8,
+    /// Drop, or would drop.
+    pub verdict: Verdict,
+}
+
+impl Refused {
+    /// What makes this flow new.
+    #[inline(always)]
+    pub fn new(flow: &Flow, decision: &Decision) -> Self {
+        Self {
+            source_mac: flow.source_mac,
+            destination: flow.destination,
+            interface: flow.interface,
+            vlans: flow.vlans,
+            service: flow.service(),
+            reason: decision.reason.number(),
+            verdict: decision.verdict,
+        }
+    }
+
+    /// All of it in one number.
+    ///
+    /// No secret is in it: who looks for two flows with one digest finds them, and what he gains is that
+    /// the second one is counted as a repetition of the first.
+    #[inline(always)]
+    pub fn digest(&self) -> u64 {
+        let [outer, inner] = self.vlans;
+        let way = u64::from(self.interface) << 32 | u64::from(outer) << 16 | u64::from(inner);
+        let why = (self.verdict as u64) << 40 | u64::from(self.reason) << 32;
+        // Odd numbers without a pattern; the products do not wait for each other.
+        let digest = self
+            .source_mac
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(self.destination.high.wrapping_mul(0xbf58_476d_1ce4_e5b9))
+            .wrapping_add(self.destination.low.wrapping_mul(0x94d0_49bb_1331_11eb))
+            .wrapping_add(way.wrapping_mul(0xd6e8_feb8_6659_fd93))
+            .wrapping_add((why | u64::from(self.service)).wrapping_mul(0xa076_1d64_78bd_642f));
+        (digest ^ digest >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
+    }
 }
 
 #[cfg(test)]
@@ -303,10 +373,11 @@ mod tests {
     #[test]
     fn what_makes_a_flow_new() {
         let decision = crate::decide::Case::NEW.decision;
+        let digest = |flow: &Flow, decision: &Decision| Refused::new(flow, decision).digest();
         let one = Flow { source_mac: 1, destination_port: 9, protocol: 17, ..Flow::NEW };
         let same = Flow { source_port: 7, length: 60, ..one };
         assert_eq!(digest(&one, &decision), digest(&same, &decision));
-        let other = crate::flow::Address::v4(8);
+        let other = Address::v4(8);
         for flow in [
             Flow { source_mac: 2, ..one },
             Flow { destination: other, ..one },
@@ -327,6 +398,32 @@ mod tests {
             assert_eq!(digests[0], digests[1]);
             assert_ne!(digests[0], digest(&one, &crate::decide::Case::NEW.decision));
         }
+    }
+
+    #[test]
+    fn what_repeats_itself_is_counted_alike_by_the_short_way() {
+        let mut cpus = [Cpu::new(), Cpu::new()];
+        let mut short = 0;
+        for n in 0..20_000_u64 {
+            let now = SECOND + n * SECOND / 1000;
+            let (flow, holder) = (n % 3 + 1, 1 + n / 12_000);
+            let fates = [false, true].map(|tries| {
+                let Cpu { budget, seen, .. } = &mut cpus[usize::from(tries)];
+                let seen = &mut seen[flow as usize];
+                if tries && fold_again(budget, seen, holder, flow, now) {
+                    short += 1;
+                    return None;
+                }
+                if !hold(budget, holder, now) {
+                    return None;
+                }
+                may_tell(budget, seen, flow, now).then(|| tell(budget, seen, flow, now))
+            });
+            let [one, other] = &cpus;
+            assert_eq!(fates[0], fates[1], "{n}");
+            assert_eq!((one.budget, &one.seen), (other.budget, &other.seen), "{n}");
+        }
+        assert!(short > 10_000, "{short}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! - `probe`: frames that only ask
 //! - `record`: counters and events
 //! - `frame`: the first bytes of a frame, for its event
-//! - `remembered`: flows that pass without being judged anew
+//! - `remembered`: flows that are not judged anew
 //! - `clock`: the boot clock
 //! - `scattered`: frames whose headers are not in the linear part
 //!
@@ -84,10 +84,18 @@ mod programs {
 
     #[inline(always)]
     fn judge<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
-        if remembered::passes(ctx) {
-            return xdp_action::XDP_PASS;
+        match remembered::verdict(ctx) {
+            Some(verdict) => action(verdict),
+            None => anew::<FRAGMENTS>(ctx),
         }
-        anew::<FRAGMENTS>(ctx)
+    }
+
+    #[inline(always)]
+    fn action(verdict: Verdict) -> u32 {
+        match verdict {
+            Verdict::Pass | Verdict::WouldDrop => xdp_action::XDP_PASS,
+            Verdict::Drop => xdp_action::XDP_DROP,
+        }
     }
 
     /// Judges a frame by the policy.
@@ -114,14 +122,12 @@ mod programs {
             decide::read(&packet, case);
         }
         decide::judge(&Maps, case);
-        remembered::keep(ctx, case);
         if !probe::answer(ctx, &case.decision) {
-            record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
+            let alike = record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
+            case.is_counted_alike(alike);
+            remembered::keep(ctx, case);
         }
-        match case.decision.verdict {
-            Verdict::Pass | Verdict::WouldDrop => xdp_action::XDP_PASS,
-            Verdict::Drop => xdp_action::XDP_DROP,
-        }
+        action(case.decision.verdict)
     }
 
     /// A program that could reach this loops, and the verifier refuses it.

@@ -1,9 +1,9 @@
 //! Counters and events.
 
 use aya_ebpf::programs::XdpContext;
-use enforcer_common::abi::{self, Budget, ReasonCounter};
+use enforcer_common::abi::{self, Budget, ReasonCounter, Seen};
 use enforcer_common::decide::Decision;
-use enforcer_common::event::{self, Record, Untold};
+use enforcer_common::event::{self, Record, Refused, Untold};
 use enforcer_common::flow::Flow;
 use enforcer_common::reason::{Reason, Verdict};
 
@@ -58,47 +58,54 @@ pub(crate) fn pass(rule: u32, reason: u8, bytes: u32) {
     count_number(reason, bytes);
 }
 
-/// Counts a judged frame and, if it is a drop, reports it within its device's budget.
+/// Counts a judged frame and, if it is a drop, reports it within its device's budget. Whether the
+/// next frame like it is only counted.
 #[inline(always)]
-pub(crate) fn record<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decision) {
+pub(crate) fn record<const FRAGMENTS: bool>(
+    ctx: &XdpContext,
+    flow: &Flow,
+    decision: &Decision,
+) -> bool {
     count_rule(decision.rule, flow.length);
     let Some(counter) = count(decision.reason, flow.length) else {
-        return;
+        return false;
     };
     match decision.verdict {
-        Verdict::Pass => return,
+        Verdict::Pass => return true,
         Verdict::WouldDrop => counter.would_drop += 1,
         Verdict::Drop => {}
     }
-    match report::<FRAGMENTS>(ctx, flow, decision) {
+    let told = report::<FRAGMENTS>(ctx, flow, decision);
+    match told {
         Told::Yes => {}
-        Told::Suppressed => counter.suppressed += 1,
+        Told::Suppressed | Told::Repeated => counter.suppressed += 1,
         Told::Lost => counter.lost += 1,
     }
+    matches!(told, Told::Repeated)
 }
 
 /// What became of a refused frame's event.
+#[derive(Clone, Copy)]
 enum Told {
     Yes,
     Suppressed,
+    /// Suppressed, and so will be what follows for a while.
+    Repeated,
     Lost,
 }
 
 /// Writes an event, or counts what became of it at its device's entry.
 #[inline(always)]
 fn report<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decision) -> Told {
-    let digest = event::digest(flow, decision);
+    let digest = Refused::new(flow, decision).digest();
     let time = tick_time();
     let holder = event::holder(flow.source_mac, decision.verdict);
-    let Some(seen) = SEEN.get_ptr_mut(digest as u32 & (abi::SEEN - 1)) else {
-        return Told::Suppressed;
-    };
+    let Some(seen) = seen(digest) else { return Told::Suppressed };
     let Some(budget) = budget(holder, time) else { return Told::Suppressed };
-    // SAFETY: as in `count_number`.
-    let seen = unsafe { &mut *seen };
-    let slot = usize::from(decision.reason.number().wrapping_sub(Reason::FIRST_REFUSAL));
+    let slot = slot(decision.reason.number());
+    let repeats = event::repeats(seen, digest, time);
     let told = if !event::may_tell(budget, seen, digest, time) {
-        Told::Suppressed
+        if repeats { Told::Repeated } else { Told::Suppressed }
     } else if let Some(mut entry) = EVENTS.reserve::<Record>(0) {
         let untold = event::tell(budget, seen, digest, time);
         write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), flow, decision, untold);
@@ -111,11 +118,53 @@ fn report<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decis
     if let Some(withheld) = budget.withheld.get_mut(slot) {
         match told {
             Told::Yes => {}
-            Told::Suppressed => withheld.suppressed = withheld.suppressed.wrapping_add(1),
+            Told::Suppressed | Told::Repeated => {
+                withheld.suppressed = withheld.suppressed.wrapping_add(1);
+            }
             Told::Lost => withheld.lost = withheld.lost.wrapping_add(1),
         }
     }
     told
+}
+
+/// Counts a refused frame of a remembered flow, by its rule and reason and as one without an event.
+///
+/// `None`, and nothing is counted, if an event may be due, or its device has no entry of its own.
+#[inline(always)]
+pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
+    let digest = refused.digest();
+    let holder = event::holder(refused.source_mac, refused.verdict);
+    let slot = slot(refused.reason);
+    let seen = seen(digest)?;
+    // SAFETY: as in `count_number`.
+    let budget = unsafe { &mut *BUDGETS.get_ptr_mut(event::slot(holder))? };
+    if !event::fold_again(budget, seen, holder, digest, tick_time()) {
+        return None;
+    }
+    count_rule(rule, bytes);
+    // What was remembered has a number that both tables have.
+    if let Some(withheld) = budget.withheld.get_mut(slot)
+        && let Some(counter) = count_number(refused.reason, bytes)
+    {
+        withheld.suppressed = withheld.suppressed.wrapping_add(1);
+        counter.suppressed += 1;
+        counter.would_drop += u64::from(matches!(refused.verdict, Verdict::WouldDrop));
+    }
+    Some(())
+}
+
+/// What was reported last of the flows that share a place.
+#[inline(always)]
+fn seen(digest: u64) -> Option<&'static mut Seen> {
+    let seen = SEEN.get_ptr_mut(digest as u32 & (abi::SEEN - 1))?;
+    // SAFETY: as in `count_number`.
+    Some(unsafe { &mut *seen })
+}
+
+/// Where a device's counters of a reason are.
+#[inline(always)]
+fn slot(reason: u8) -> usize {
+    usize::from(reason).wrapping_sub(usize::from(Reason::FIRST_REFUSAL))
 }
 
 /// The entry of a holder: its own, or the one of all whose own is taken.

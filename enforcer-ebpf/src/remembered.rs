@@ -9,6 +9,7 @@ use enforcer_common::decide::recall::{self, Key, Memory, V4, V6};
 use enforcer_common::flow::{FAMILY_V4, FAMILY_V6};
 use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
+use enforcer_common::reason::Verdict;
 
 use crate::maps::{MMAPABLE, Maps};
 use crate::{probe, record};
@@ -52,30 +53,33 @@ impl Memory for Remembered {
     }
 }
 
-/// Whether a frame passes because one like it has passed; if so it is counted.
+/// The verdict on a frame because one like it had it before; if there is one, the frame is counted.
 #[inline(always)]
-pub(crate) fn passes(ctx: &XdpContext) -> bool {
+pub(crate) fn verdict(ctx: &XdpContext) -> Option<Verdict> {
     // A probe wants to know more.
     if !remembers() || probe::may_be(ctx) {
-        return false;
+        return None;
     }
     let frame = frame(ctx);
     let interface = ctx.ingress_ifindex() as u32;
     match recall::family(&frame) {
-        FAMILY_V4 => V4::read(&frame, interface).is_some_and(|key| passes_by(&key, &frame)),
-        FAMILY_V6 => V6::read(&frame, interface).is_some_and(|key| passes_by(&key, &frame)),
-        _ => false,
+        FAMILY_V4 => verdict_by(&V4::read(&frame, interface)?, &frame),
+        FAMILY_V6 => verdict_by(&V6::read(&frame, interface)?, &frame),
+        _ => None,
     }
 }
 
 #[inline(always)]
-fn passes_by<K: Key>(key: &K, frame: &Packet<'_>) -> bool {
-    let recalled = recall::recall(&mut Remembered::here(), &Maps, key);
-    if let Some(recalled) = &recalled {
-        // A frame that is recalled lies in one piece, but for what may stand behind its packet.
-        record::pass(recalled.rule, recalled.reason, frame.linear() as u32);
+fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>) -> Option<Verdict> {
+    let recalled = recall::recall(&mut Remembered::here(), &Maps, key)?;
+    // A frame that is recalled lies in one piece, but for what may stand behind its packet.
+    let bytes = frame.linear() as u32;
+    if matches!(recalled.verdict, Verdict::Pass) {
+        record::pass(recalled.rule, recalled.reason, bytes);
+    } else {
+        record::again(&key.refused(&recalled), recalled.rule, bytes)?;
     }
-    recalled.is_some()
+    Some(recalled.verdict)
 }
 
 /// Remembers a case that has been judged, if the next one like it may be recalled.

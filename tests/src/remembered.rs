@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use aya::maps::{Array, Map, MapData};
+use aya::programs::ProgramInfo;
 use enforcer::image::HostImage;
 use enforcer::policy::compile;
 use enforcer::policy::compile::live;
+use enforcer_common::abi::map;
 use enforcer_common::decide::Decision;
 use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::{Reason, Verdict};
@@ -18,13 +21,17 @@ const FRAMES: usize = 400;
 /// How often each frame is sent: the third one is recalled.
 const TIMES: u32 = 5;
 
-/// Frames by reason, and by rule of the generation in force.
-type Counted = (BTreeMap<Reason, u64>, BTreeMap<u32, u64>);
+/// Frames by reason, and those that would have been dropped; frames by rule of the generation in force.
+type Counted = (BTreeMap<Reason, [u64; 2]>, BTreeMap<u32, u64>);
+/// Frames by reason that have an event, that the budgets withheld, and that the ring could not take.
+type Accounts = BTreeMap<Reason, [u64; 3]>;
 
 /// What the kernel has counted; the image has this many rules.
 fn counted(bench: &mut Bench, rules: u32) -> Counted {
     let reasons = bench.get().reasons();
-    let reasons = reasons.iter().map(|(reason, counter)| (*reason, counter.frames)).collect();
+    let reasons = reasons.iter();
+    let reasons =
+        reasons.map(|(reason, counter)| (*reason, [counter.frames, counter.would_drop])).collect();
     let generation = bench.get().current();
     (reasons, (0..rules).map(|rule| (rule, generation.counter(rule).frames)).collect())
 }
@@ -47,11 +54,44 @@ fn send(
             let passes = bench.run(frame, 1);
             assert_eq!(passes, decision.verdict != Verdict::Drop, "{decision:?} {frame:02x?}");
         }
-        *reasons.entry(decision.reason).or_default() += u64::from(TIMES);
+        let [frames, would_drop] = reasons.entry(decision.reason).or_default();
+        *frames += u64::from(TIMES);
+        *would_drop += u64::from(TIMES) * u64::from(decision.verdict == Verdict::WouldDrop);
         if decision.rule != NO_RULE {
             *rules.entry(decision.rule).or_default() += u64::from(TIMES);
         }
     }
+}
+
+/// Adds what became of refused frames since the last time, and compares it with the counters.
+fn account(bench: &mut Bench, accounts: &mut Accounts) {
+    for event in bench.get().drain_events().unwrap() {
+        accounts.entry(event.decision.reason).or_default()[0] += 1;
+    }
+    for share in bench.get().withheld() {
+        let [_, suppressed, lost] = accounts.entry(share.reason).or_default();
+        (*suppressed, *lost) = (*suppressed + share.suppressed, *lost + share.lost);
+    }
+    for (reason, counter) in bench.get().reasons().iter().filter(|(reason, _)| !reason.passes()) {
+        let account = accounts.get(reason).copied().unwrap_or_default();
+        assert_eq!(account.iter().sum::<u64>(), counter.frames, "{reason:?}: {account:?}");
+        assert_eq!(account[1..], [counter.suppressed, counter.lost], "{reason:?}");
+    }
+}
+
+/// Refusals that the generation in force remembers.
+fn refusals(bench: &mut Bench) -> usize {
+    let number = bench.get().current().number;
+    let pin = bench.get().pins().generation(number).join("program");
+    let ids = ProgramInfo::from_pin(pin).unwrap().map_ids().unwrap().unwrap();
+    let mut maps = ids.into_iter().map(|id| MapData::from_id(id).unwrap());
+    let memory = maps.find(|data| data.info().unwrap().name_as_str() == Some(map::REMEMBERED));
+    let memory = Map::from_map_data(memory.expect("the program has it")).unwrap();
+    let memory: Array<_, [u64; 8]> = memory.try_into().unwrap();
+    // A line that was never written has no sender; a line of tags, which has no verdict, is one.
+    let verdict = |line: &[u64; 8]| (line[7] >> 24) as u8;
+    let lines = memory.iter().map(Result::unwrap);
+    lines.filter(|line| line[0] != 0 && line[6] != 0 && verdict(line) == Verdict::Drop as u8).count()
 }
 
 /// Sends frames of random policies again and again, patches each policy by a random command, and
@@ -61,7 +101,7 @@ fn remembered_flows_are_judged_and_counted_alike() {
     let site = random::site();
     let first = compile(&random::policy(&mut random::Random::new(0)), &site).unwrap().image;
     let mut bench = Bench::open("remembered", &first);
-    let mut passed = 0;
+    let (mut passed, mut refused, mut accounts) = (0, 0, Accounts::new());
     for number in 0..POLICIES {
         let mut random = random::Random::new(0x4ec0 + number);
         let mut policy = random::policy(&mut random);
@@ -78,11 +118,13 @@ fn remembered_flows_are_judged_and_counted_alike() {
                 HostImage::new(&compiled.image, now).decide(frame, INTERFACE).decision
             };
             let mut expected = counted(&mut bench, compiled.image.rules);
-            let before = expected.0.get(&Reason::Allow).copied().unwrap_or_default();
+            let before = expected.0.get(&Reason::Allow).copied().unwrap_or_default()[0];
             send(&mut bench, &host, &frames, &mut expected);
             let found = counted(&mut bench, compiled.image.rules);
             assert_eq!(found, expected, "policy {number}, round {round}");
-            passed += expected.0.get(&Reason::Allow).copied().unwrap_or_default() - before;
+            passed += expected.0.get(&Reason::Allow).copied().unwrap_or_default()[0] - before;
+            account(&mut bench, &mut accounts);
+            refused += refusals(&mut bench);
             let next = random::with_other_live(&mut random, &policy);
             let Some((changed, patch)) = live::patch(&compiled, &policy, &next, &site) else {
                 break;
@@ -91,6 +133,6 @@ fn remembered_flows_are_judged_and_counted_alike() {
             (policy, compiled) = (next, changed);
         }
     }
-    println!("{passed} frames passed by a rule, each of them {TIMES} times");
-    assert!(passed > 500, "{passed}");
+    println!("{passed} frames passed by a rule; {refused} refusals were remembered; {accounts:?}");
+    assert!(passed > 500 && refused > 100, "{passed} and {refused}");
 }

@@ -134,7 +134,7 @@ struct Identity {
     own_mac: u64,
     /// The receiving interface's number in the image.
     interface: u32,
-    /// Whether time may change the verdict: 0 or 1.
+    /// Whether the next frame like it may end otherwise, by time or with an event: 0 or 1.
     ends: u32,
 }
 
@@ -176,6 +176,15 @@ impl Case {
         datagram: FragmentState { since: 0, service: 0, end: 0 },
         entry: 0,
     };
+
+    /// Notes whether the next frame like it is counted as this one was.
+    ///
+    /// In map memory for the verifier, which forgets there by which of the ways it came.
+    #[inline(always)]
+    pub fn is_counted_alike(&mut self, alike: bool) {
+        self.identity.ends |= u32::from(!alike);
+        settle();
+    }
 
     /// A flow that has been read, and nothing decided.
     pub fn of(flow: Flow) -> Self {

@@ -1,8 +1,11 @@
 //! Verdicts that are remembered, so that the next frame of a flow costs two looks.
 //!
-//! Only what passes is remembered, and only what has no end in time. What is remembered names the
-//! entry of the group that it was decided by: a change while an image is in force stores
-//! another entry, and all that was remembered by the old one counts no more.
+//! Only what a rule or a default decides is remembered, and only what has no end in time. What is
+//! remembered names the entry of the group that it was decided by: a change while an image is in
+//! force stores another entry, and all that was remembered by the old one counts no more.
+//!
+//! A refusal is remembered only while its flow is one of those that were reported last, of which a
+//! device has no more than its budget of events: what is refused cannot displace what passes.
 //!
 //! A frame is recalled by all that its verdict depends on. What makes a frame malformed is looked at in
 //! each frame; a frame of any but the plainest shape is judged anew.
@@ -13,7 +16,8 @@
 //! nothing and read no other memory than the tags.
 
 use super::{Case, Decision, Policy};
-use crate::flow::{FAMILY_NONE, FAMILY_V4, FAMILY_V6};
+use crate::event::Refused;
+use crate::flow::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6};
 use crate::image::{self, Line};
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
@@ -53,6 +57,24 @@ pub trait Key: Copy {
 
     /// All of it in one number, whose upper bits depend on each of its bits.
     fn mixed(&self) -> u64;
+
+    /// The destination address.
+    fn destination(&self) -> Address;
+
+    /// What an event on a frame with this key would be about.
+    #[inline(always)]
+    fn refused(&self, recalled: &Recalled) -> Refused {
+        let [sender, place, ..] = self.words();
+        Refused {
+            source_mac: sender.swap_bytes() >> 16,
+            destination: self.destination(),
+            interface: (place >> 32) as u32,
+            vlans: [0, 0],
+            service: place as u32 & 0xff_0000 | u32::from(network(place)),
+            reason: recalled.reason,
+            verdict: recalled.verdict,
+        }
+    }
 }
 
 /// The address family that a frame names behind its Ethernet header without tags.
@@ -125,6 +147,11 @@ impl Key for V4 {
     fn mixed(&self) -> u64 {
         mix(self.addresses, self.sender, self.place)
     }
+
+    #[inline(always)]
+    fn destination(&self) -> Address {
+        Address::v4(((self.addresses >> 32) as u32).swap_bytes())
+    }
 }
 
 impl Key for V6 {
@@ -168,6 +195,12 @@ impl Key for V6 {
     fn mixed(&self) -> u64 {
         let [a, b, c, d] = self.addresses;
         mix((a ^ c.rotate_left(24)).wrapping_mul(GOLDEN) ^ b ^ d, self.sender, self.place)
+    }
+
+    #[inline(always)]
+    fn destination(&self) -> Address {
+        let [_, _, high, low] = self.addresses;
+        Address { high: high.swap_bytes(), low: low.swap_bytes() }
     }
 }
 
@@ -252,13 +285,15 @@ fn with_tag(tags: u64, tag: u64) -> u64 {
     tags ^ (tag_at(tags, way) ^ tag) << (16 * way)
 }
 
-/// A verdict that is remembered: the frame passes.
+/// A verdict that is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recalled {
     /// Rule that decided, or [`image::NO_RULE`].
     pub rule: u32,
     /// Number of the [`Reason`].
     pub reason: u8,
+    /// What.
+    pub verdict: Verdict,
 }
 
 /// The verdict on earlier frames with this key, if it still holds.
@@ -282,15 +317,24 @@ pub fn recall<K: Key, M: Memory, P: Policy>(
     if image::group_entry(policy, groups, count, group).ok()?.0 != entry {
         return None;
     }
-    Some(Recalled { rule: (packed >> 32) as u32, reason: (packed >> 16) as u8 })
+    let verdict = match (packed >> 24) as u8 {
+        0 => Verdict::Pass,
+        1 => Verdict::Drop,
+        _ => Verdict::WouldDrop,
+    };
+    Some(Recalled { rule: (packed >> 32) as u32, reason: (packed >> 16) as u8, verdict })
 }
 
 /// Whether the next frame with the same key has the same verdict.
 #[inline(always)]
 pub fn may_be_kept(case: &Case) -> bool {
-    let Decision { reason, verdict, group, .. } = case.decision;
-    let rules = matches!(reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass);
-    rules && matches!(verdict, Verdict::Pass) && case.identity.ends == 0 && group <= 0xffff
+    let Decision { reason, group, .. } = case.decision;
+    let passes = matches!(reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass);
+    let refused = matches!(
+        reason,
+        Reason::Deny | Reason::Default | Reason::Unknown | Reason::Quarantine
+    );
+    (passes || refused) && case.identity.ends == 0 && group <= 0xffff
 }
 
 /// Remembers the verdict on a frame with this key, or that the flow was there; [`may_be_kept`] must
@@ -305,8 +349,8 @@ pub fn remember<K: Key, M: Memory>(memory: &mut M, key: &K, case: &Case) -> Opti
         return None;
     };
     let [sender, place, a, b, c, d] = key.words();
-    let why = u64::from(decision.reason.number()) << 16 | u64::from(decision.group);
-    let packed = u64::from(decision.rule) << 32 | why;
+    let why = (decision.verdict as u64) << 24 | u64::from(decision.reason.number()) << 16;
+    let packed = u64::from(decision.rule) << 32 | why | u64::from(decision.group);
     // In the first place, where it is looked for first; what was there goes to where the tag was.
     *tags ^= (tag_at(*tags, 0) ^ tag) | (tag_at(*tags, 0) ^ tag) << (16 * way);
     let first = TAG_LINES + set * WAYS;

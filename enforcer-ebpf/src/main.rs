@@ -123,8 +123,8 @@ mod programs {
         }
         decide::judge(&Maps, case);
         if !probe::answer(ctx, &case.decision) {
-            let alike = record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
-            case.is_counted_alike(alike);
+            let may = record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
+            case.may_be_remembered(may);
             remembered::keep(ctx, case);
         }
         action(case.decision.verdict)

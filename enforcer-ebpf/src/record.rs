@@ -59,7 +59,7 @@ pub(crate) fn pass(rule: u32, reason: u8, bytes: u32) {
 }
 
 /// Counts a judged frame and, if it is a drop, reports it within its device's budget. Whether the
-/// next frame like it is only counted.
+/// frame may be remembered: one that passes, and one that was reported shortly before.
 #[inline(always)]
 pub(crate) fn record<const FRAGMENTS: bool>(
     ctx: &XdpContext,
@@ -89,7 +89,7 @@ pub(crate) fn record<const FRAGMENTS: bool>(
 enum Told {
     Yes,
     Suppressed,
-    /// Suppressed, and so will be what follows for a while.
+    /// Suppressed, as its flow was reported shortly before.
     Repeated,
     Lost,
 }
@@ -129,7 +129,7 @@ fn report<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decis
 
 /// Counts a refused frame of a remembered flow, by its rule and reason and as one without an event.
 ///
-/// `None`, and nothing is counted, if an event may be due, or its device has no entry of its own.
+/// `None`, and nothing is counted, if an event is due, or its device has no entry of its own.
 #[inline(always)]
 pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     let digest = refused.digest();
@@ -138,7 +138,7 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     let seen = seen(digest)?;
     // SAFETY: as in `count_number`.
     let budget = unsafe { &mut *BUDGETS.get_ptr_mut(event::slot(holder))? };
-    if !event::fold_again(budget, seen, holder, digest, tick_time()) {
+    if !event::withhold(budget, seen, holder, digest, tick_time()) {
         return None;
     }
     count_rule(rule, bytes);

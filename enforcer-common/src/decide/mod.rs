@@ -134,7 +134,7 @@ struct Identity {
     own_mac: u64,
     /// The receiving interface's number in the image.
     interface: u32,
-    /// Whether the next frame like it may end otherwise, by time or with an event: 0 or 1.
+    /// Whether the next frame like it has to be judged anew: 0 or 1.
     ends: u32,
 }
 
@@ -177,12 +177,12 @@ impl Case {
         entry: 0,
     };
 
-    /// Notes whether the next frame like it is counted as this one was.
+    /// Notes whether this may be remembered, as far as its event is concerned.
     ///
     /// In map memory for the verifier, which forgets there by which of the ways it came.
     #[inline(always)]
-    pub fn is_counted_alike(&mut self, alike: bool) {
-        self.identity.ends |= u32::from(!alike);
+    pub fn may_be_remembered(&mut self, may: bool) {
+        self.identity.ends |= u32::from(!may);
         settle();
     }
 

@@ -4,8 +4,8 @@
 //! remembered names the entry of the group that it was decided by: a change while an image is in
 //! force stores another entry, and all that was remembered by the old one counts no more.
 //!
-//! A refusal is remembered only while its flow is one of those that were reported last, of which a
-//! device has no more than its budget of events: what is refused cannot displace what passes.
+//! A refusal is remembered only if its flow was reported shortly before, for which a device has no
+//! more than its budget of events: what is refused hardly displaces what passes.
 //!
 //! A frame is recalled by all that its verdict depends on. What makes a frame malformed is looked at in
 //! each frame; a frame of any but the plainest shape is judged anew.

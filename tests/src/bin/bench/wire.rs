@@ -10,7 +10,9 @@ mod policy;
 
 use std::os::fd::OwnedFd;
 
-use tests::harness::{Netns, bpf, cpu, live::Generator, programs::settle, topology};
+use tests::harness::{
+    Daemon, Netns, Process, bpf, cpu, live::Generator, programs::settle, topology,
+};
 
 use self::policy::{Frame, Policy};
 use crate::{
@@ -76,32 +78,29 @@ fn frames(report: &mut Report) {
     let prefix = topology::prefix("wire");
     let source = Netns::create(&format!("{prefix}-source"));
     source.sysctl("ipv6/conf/all/disable_ipv6", "1");
-    let receivers: Vec<Netns> =
-        (0..RECEIVERS.len()).map(|n| receiver(&prefix, &source, n)).collect();
-    let policy = Policy::with("02:64:00:00:ff:ff", 0xc633_640a);
-    let _empty = [(PASS, 2), (DROP, 1)].map(|(n, verdict)| empty(&receivers[n], verdict));
-    let _daemon = policy.enforcer(&receivers[ENFORCER]);
-    let _filter = policy.xdp_filter(&receivers[XDP_FILTER]);
-    policy.nftables(&receivers[NFTABLES]);
-    // Without XDP, a veth takes frames only while it has GRO; XDP switches it on by itself.
-    receivers[NFTABLES].run_ok("ethtool", &["-K", "lan0", "gro", "on"]);
-
     let pairs: Vec<(usize, usize)> = (0..LOADS.len())
         .flat_map(|load| (0..RECEIVERS.len()).map(move |receiver| (load, receiver)))
         .filter(|&(load, receiver)| RECEIVERS[receiver].1[load])
         .collect();
-    let generators = pairs.iter().map(|&(load, receiver)| {
-        let index = (receiver != NONE).then(|| source.index(&format!("to{receiver}")));
+    // Each load has its own gateways: what is remembered and budgeted of another one is not in its way.
+    let receivers: Vec<Netns> =
+        (0..pairs.len()).map(|n| receiver(&prefix, &source, n)).collect();
+    let policy = Policy::with("02:64:00:00:ff:ff", 0xc633_640a);
+    let places = pairs.iter().zip(&receivers);
+    let _judges: Vec<_> =
+        places.map(|(&(_, receiver), netns)| Judge::start(&policy, netns, receiver)).collect();
+    let generators = pairs.iter().enumerate().map(|(n, &(load, receiver))| {
+        let index = (receiver != NONE).then(|| source.index(&format!("to{n}")));
         Generator::load(&policy.frames(LOADS[load].1), index)
     });
     let generators: Vec<_> = generators.collect();
     let mut found = vec![Found::default(); pairs.len()];
     for _ in 0..ROUNDS {
-        for ((&(load, receiver), generator), found) in pairs.iter().zip(&generators).zip(&mut found)
-        {
-            let before = counted(&receivers[receiver]);
+        let places = pairs.iter().zip(&receivers).zip(&generators);
+        for (((&(load, receiver), netns), generator), found) in places.zip(&mut found) {
+            let before = counted(netns);
             let seconds = send(&source, generator);
-            let after = counted(&receivers[receiver]);
+            let after = counted(netns);
             let [arrived, passed] = [0, 1].map(|n| after[n] - before[n]);
             let (name, share) = (RECEIVERS[receiver].0, LOADS[load].2);
             let right = receiver == NONE || (passed / arrived - share).abs() < STRAY;
@@ -112,6 +111,32 @@ fn frames(report: &mut Report) {
         }
     }
     print(report, &pairs, &found);
+}
+
+/// What judges the frames of one gateway, as long as it lives.
+enum Judge<'a> {
+    Nobody,
+    Empty { _link: OwnedFd },
+    Enforcer { _daemon: Daemon<'a> },
+    XdpFilter { _process: Process },
+}
+
+impl<'a> Judge<'a> {
+    fn start(policy: &Policy, netns: &'a Netns, receiver: usize) -> Self {
+        match receiver {
+            PASS => Self::Empty { _link: empty(netns, 2) },
+            DROP => Self::Empty { _link: empty(netns, 1) },
+            ENFORCER => Self::Enforcer { _daemon: policy.enforcer(netns) },
+            XDP_FILTER => Self::XdpFilter { _process: policy.xdp_filter(netns) },
+            NFTABLES => {
+                policy.nftables(netns);
+                // Without XDP, a veth takes frames only while it has GRO; XDP switches it on by itself.
+                netns.run_ok("ethtool", &["-K", "lan0", "gro", "on"]);
+                Self::Nobody
+            }
+            _ => Self::Nobody,
+        }
+    }
 }
 
 /// A namespace with an interface `lan0`, and `to…` of the source at its other end. What XDP lets through is

@@ -5,7 +5,7 @@ use crate::reason::Reason;
 
 /// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
 /// name, so that two versions never meet.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Section-independent names of the programs in the object.
 pub mod program {
@@ -28,7 +28,7 @@ pub mod map {
     /// Per-CPU array of [`super::Budget`], by hash of the source MAC; the last one is
     /// [`super::OTHERS`].
     pub const BUDGETS: &str = "BUDGETS";
-    /// Per-CPU array of [`super::Seen`], by digest.
+    /// Per-CPU array of [`super::SeenSet`], by digest.
     pub const SEEN: &str = "SEEN";
     /// LRU hash of fragment keys and states.
     pub const FRAGMENTS: &str = "FRAGMENTS";
@@ -69,8 +69,10 @@ pub const SLOTS: u32 = 2;
 pub const BUDGETS: u32 = 1024;
 /// The entry behind them, for all devices whose own entry another one holds.
 pub const OTHERS: u32 = BUDGETS;
-/// Entries of the per-CPU table of refused flows; a power of two.
-pub const SEEN: u32 = 16384;
+/// Entries of the per-CPU table of refused flows, of [`SEEN_WAYS`] flows each; a power of two.
+pub const SEEN: u32 = 4096;
+/// Flows of an entry: together they are a line of the cache.
+pub const SEEN_WAYS: usize = 4;
 /// Bytes of the ring buffer; a power of two.
 pub const RING_BYTES: u32 = 4 << 20;
 /// Datagrams whose first fragment is remembered.
@@ -199,7 +201,10 @@ pub struct Seen {
     pub repeats: u32,
 }
 
-const _: () = assert!(size_of::<Seen>() == 16);
+/// Flows whose digests name the same entry.
+pub type SeenSet = [Seen; SEEN_WAYS];
+
+const _: () = assert!(size_of::<SeenSet>() == 64);
 const _: () = assert!(size_of::<Budget>() == 32 + 8 * Reason::REFUSALS);
 const _: () = assert!(size_of::<Record>() == 144 + HEAD);
 

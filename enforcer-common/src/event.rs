@@ -6,9 +6,10 @@
 
 use core::mem::offset_of;
 
-use crate::abi::{BURST, Budget, FOLD, HEAD, HOLD, RATE, RESERVE, Seen};
+use crate::abi::{BURST, Budget, FOLD, HEAD, HOLD, RATE, RESERVE, SEEN_WAYS, Seen, SeenSet};
 use crate::decide::Decision;
 use crate::flow::{Address, Class, Flow, Fragment};
+use crate::image::walk::opaque;
 use crate::reason::{Reason, Verdict};
 
 /// One event in the ring. Host order; made and read on one machine.
@@ -135,70 +136,130 @@ fn refill(budget: &mut Budget, now: u64) {
     }
 }
 
-/// Whether a refused frame of the flow `digest` may have an event at `now` (boot clock,
-/// nanoseconds); if not, it is counted as a repeat of its flow, where that was reported.
+/// Whether a refused frame has an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// It has.
+    Yes,
+    /// No: it repeats what was reported less than [`FOLD`] ago.
+    Repeats,
+    /// No: its device's budget is spent.
+    No,
+}
+
+/// Where a flow is in its entry, if it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    known: bool,
+    way: usize,
+}
+
+/// Whether a refused frame of a flow has an event at `now` (boot clock, nanoseconds); if
+/// not, it is counted as a repeat of its flow, where that was reported.
 ///
 /// A new flow may use the whole budget. One that was reported waits for [`FOLD`] and leaves
 /// [`RESERVE`] tokens, so that a device that repeats itself cannot hide what it does for the first
 /// time.
 #[inline(always)]
-pub fn may_tell(budget: &mut Budget, seen: &mut Seen, digest: u64, now: u64) -> bool {
-    if repeats(seen, digest, now) {
-        seen.repeats = seen.repeats.saturating_add(1);
+pub fn due(budget: &mut Budget, seen: &mut SeenSet, place: Place, now: u64) -> Due {
+    let Place { known, way } = place;
+    let Some(flow) = seen.get_mut(way % SEEN_WAYS) else { return Due::No };
+    let due = if known && milliseconds(now).wrapping_sub(flow.told) < FOLD {
+        Due::Repeats
+    } else {
+        refill(budget, now);
+        if budget.tokens > if known { RESERVE } else { 0 } { Due::Yes } else { Due::No }
+    };
+    if !matches!(due, Due::Yes) {
+        // A new flow is not taken note of, and so is still new when there are tokens again.
+        if known {
+            flow.repeats = flow.repeats.saturating_add(1);
+        }
         budget.suppressed = budget.suppressed.saturating_add(1);
-        return false;
     }
-    refill(budget, now);
-    let known = seen.digest == digest;
-    let floor = if known { RESERVE } else { 0 };
-    if budget.tokens > floor {
-        return true;
-    }
-    // A new flow is not taken note of, and so is still new when there are tokens again.
-    if known {
-        seen.repeats = seen.repeats.saturating_add(1);
-    }
-    budget.suppressed = budget.suppressed.saturating_add(1);
-    false
+    due
 }
 
-/// Whether a refused frame of the flow `digest` only repeats what was reported less than [`FOLD`] ago.
-#[inline(always)]
-pub fn repeats(seen: &Seen, digest: u64, now: u64) -> bool {
-    seen.digest == digest && milliseconds(now).wrapping_sub(seen.told) < FOLD
-}
-
-/// [`hold`] and [`may_tell`] in one for a holder that has the entry already: `true` when the frame has no event
-/// and is counted. Otherwise it is not, and asking them again gives the same answers.
+/// [`hold`] and [`due`] in one for a holder that has the entry already: `true` when the frame has no event and
+/// is counted. Otherwise it is not, and asking them again gives the same answers.
 #[inline(always)]
 pub fn withhold(
     budget: &mut Budget,
-    seen: &mut Seen,
+    seen: &mut SeenSet,
     holder: u64,
-    digest: u64,
+    place: Place,
     now: u64,
 ) -> bool {
     if budget.holder != holder || budget.used == 0 {
         return false;
     }
     budget.used = now;
-    !may_tell(budget, seen, digest, now)
+    !matches!(due(budget, seen, place, now), Due::Yes)
 }
 
-/// Spends the token of an event that is told.
+/// Spends the token of an event that is told; of the flows of the entry the one that was told first makes
+/// room.
 #[inline(always)]
-pub fn tell(budget: &mut Budget, seen: &mut Seen, digest: u64, now: u64) -> Untold {
+pub fn tell(
+    budget: &mut Budget,
+    seen: &mut SeenSet,
+    place: Place,
+    digest: u64,
+    now: u64,
+) -> Untold {
     let time = milliseconds(now);
-    let known = seen.digest == digest;
-    let untold = Untold {
-        suppressed: budget.suppressed,
-        repeats: if known { seen.repeats } else { 0 },
-        since: if known { time.wrapping_sub(seen.told) } else { 0 },
-    };
+    let Place { known, mut way } = place;
+    if !known {
+        way = oldest(seen, time);
+    }
+    let mut untold = Untold { suppressed: budget.suppressed, repeats: 0, since: 0 };
     budget.tokens = budget.tokens.saturating_sub(1);
     budget.suppressed = 0;
-    *seen = Seen { digest, told: time, repeats: 0 };
+    if let Some(flow) = seen.get_mut(way % SEEN_WAYS) {
+        if known {
+            untold.repeats = flow.repeats;
+            untold.since = time.wrapping_sub(flow.told);
+        }
+        *flow = Seen { digest, told: time, repeats: 0 };
+    }
     untold
+}
+
+/// Looks for a flow in its entry.
+///
+/// Without branches: it is one path to the verifier.
+#[inline(always)]
+pub fn find(seen: &SeenSet, digest: u64) -> Place {
+    let digest = opaque(digest);
+    let (mut known, mut place) = (0, 0);
+    let mut way = 0;
+    while way < seen.len() {
+        let differs = seen.get(way).map_or(0, |flow| flow.digest) ^ digest;
+        // All ones where it does not: a digest has 63 bits.
+        let is = (differs.wrapping_sub(1) as i64 >> 63) as usize;
+        known |= is;
+        place |= way & is;
+        way += 1;
+    }
+    Place { known: known != 0, way: place }
+}
+
+/// The flow of an entry that was told first, or a place that is free.
+#[inline(always)]
+fn oldest(seen: &SeenSet, time: u32) -> usize {
+    let (mut place, mut most) = (0, 0);
+    let mut way = 0;
+    while way < seen.len() {
+        let flow = seen.get(way).copied().unwrap_or_default();
+        // Nobody was told anything at the beginning of time.
+        let free = u64::from(flow.digest == 0 && flow.told == 0);
+        let age = u64::from(time.wrapping_sub(flow.told)) + (free << 32);
+        let older = (most as i64).wrapping_sub(age as i64) >> 63;
+        (place, most) =
+            (way & older as usize | place & !older as usize, age & older as u64 | most & !older as u64);
+        way += 1;
+    }
+    place
 }
 
 /// Boot clock in milliseconds; wraps after 49 days.
@@ -242,7 +303,7 @@ impl Refused {
         }
     }
 
-    /// All of it in one number.
+    /// All of it in one number of 63 bits.
     ///
     /// No secret is in it: who looks for two flows with one digest finds them, and what he gains is that
     /// the second one is counted as a repetition of the first.
@@ -259,7 +320,8 @@ impl Refused {
             .wrapping_add(self.destination.low.wrapping_mul(0x94d0_49bb_1331_11eb))
             .wrapping_add(way.wrapping_mul(0xd6e8_feb8_6659_fd93))
             .wrapping_add((why | u64::from(self.service)).wrapping_mul(0xa076_1d64_78bd_642f));
-        (digest ^ digest >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
+        let mixed = (digest ^ digest >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed.rotate_left(32) & u64::MAX >> 1
     }
 }
 
@@ -305,20 +367,21 @@ mod tests {
     /// One device's entry and table of flows on one CPU, as the program uses them.
     struct Cpu {
         budget: Budget,
-        seen: Vec<Seen>,
+        seen: Vec<SeenSet>,
         suppressed: u64,
     }
 
     impl Cpu {
         fn new() -> Self {
-            Self { budget: Budget::FREE, seen: vec![Seen::default(); 16], suppressed: 0 }
+            Self { budget: Budget::FREE, seen: vec![SeenSet::default(); 16], suppressed: 0 }
         }
 
         /// A refused frame of a flow; what its event says, if it has one.
         fn refuse(&mut self, digest: u64, now: u64) -> Option<Untold> {
             let seen = &mut self.seen[digest as usize % 16];
-            if may_tell(&mut self.budget, seen, digest, now) {
-                return Some(tell(&mut self.budget, seen, digest, now));
+            let place = find(seen, digest);
+            if due(&mut self.budget, seen, place, now) == Due::Yes {
+                return Some(tell(&mut self.budget, seen, place, digest, now));
             }
             self.suppressed += 1;
             None
@@ -352,6 +415,23 @@ mod tests {
         let later = now + TOKEN;
         assert_eq!(cpu.refuse(999, now), None);
         assert!(cpu.refuse(999, later).is_some());
+    }
+
+    #[test]
+    fn flows_of_one_entry_are_told_apart_and_the_oldest_makes_room() {
+        let mut cpu = Cpu::new();
+        let flow = |n: u64| 1 + 16 * n;
+        for n in 0..4 {
+            assert!(cpu.refuse(flow(n), SECOND + n * 1_000_000).is_some());
+        }
+        assert!((0..4).all(|n| cpu.refuse(flow(n), SECOND + 10_000_000).is_none()));
+        assert_eq!(cpu.seen[1].map(|seen| seen.repeats), [1; 4]);
+        // Told again, the first one is the youngest.
+        let later = SECOND + u64::from(FOLD) * 1_000_000;
+        assert_eq!(cpu.refuse(flow(0), later).unwrap().repeats, 1);
+        assert!(cpu.refuse(flow(4), later + 1_000_000).is_some());
+        let there = |n| cpu.seen[1].iter().any(|seen| seen.digest == flow(n));
+        assert_eq!([0, 1, 2, 3, 4].map(there), [true, false, true, true, true]);
     }
 
     #[test]
@@ -404,14 +484,16 @@ mod tests {
             let fates = [false, true].map(|tries| {
                 let Cpu { budget, seen, .. } = &mut cpus[usize::from(tries)];
                 let seen = &mut seen[flow as usize % 16];
-                if tries && withhold(budget, seen, holder, flow, now) {
+                let place = find(seen, flow);
+                if tries && withhold(budget, seen, holder, place, now) {
                     short += 1;
                     return None;
                 }
                 if !hold(budget, holder, now) {
                     return None;
                 }
-                may_tell(budget, seen, flow, now).then(|| tell(budget, seen, flow, now))
+                (due(budget, seen, place, now) == Due::Yes)
+                    .then(|| tell(budget, seen, place, flow, now))
             });
             let [one, other] = &cpus;
             assert_eq!(fates[0], fates[1], "{n}");

@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, Seen};
+use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, SeenSet};
 use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy};
 use enforcer_common::image::{Layout, Line, Lines};
 use enforcer_common::packet::HEADERS;
@@ -25,7 +25,7 @@ pub(crate) static EVENTS: RingBuf = RingBuf::pinned(abi::RING_BYTES, 0);
 #[map]
 pub(crate) static BUDGETS: PerCpuArray<Budget> = PerCpuArray::pinned(abi::OTHERS + 1, 0);
 #[map]
-pub(crate) static SEEN: PerCpuArray<Seen> = PerCpuArray::pinned(abi::SEEN, 0);
+pub(crate) static SEEN: PerCpuArray<SeenSet> = PerCpuArray::pinned(abi::SEEN, 0);
 #[map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentState> =
     LruHashMap::pinned(abi::FRAGMENTS, 0);

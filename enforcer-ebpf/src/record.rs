@@ -1,9 +1,9 @@
 //! Counters and events.
 
 use aya_ebpf::programs::XdpContext;
-use enforcer_common::abi::{self, Budget, ReasonCounter, Seen};
+use enforcer_common::abi::{self, Budget, ReasonCounter, SeenSet};
 use enforcer_common::decide::Decision;
-use enforcer_common::event::{self, Record, Refused, Untold};
+use enforcer_common::event::{self, Due, Place, Record, Refused, Untold};
 use enforcer_common::flow::Flow;
 use enforcer_common::reason::{Reason, Verdict};
 
@@ -66,16 +66,20 @@ pub(crate) fn record<const FRAGMENTS: bool>(
     flow: &Flow,
     decision: &Decision,
 ) -> bool {
-    count_rule(decision.rule, flow.length);
-    let Some(counter) = count(decision.reason, flow.length) else {
-        return false;
-    };
-    match decision.verdict {
-        Verdict::Pass => return true,
-        Verdict::WouldDrop => counter.would_drop += 1,
-        Verdict::Drop => {}
+    if matches!(decision.verdict, Verdict::Pass) {
+        pass(decision.rule, decision.reason.number(), flow.length);
+        return true;
     }
-    let told = report::<FRAGMENTS>(ctx, flow, decision);
+    // First, while there is one path that leads here for the verifier.
+    let known = known(Refused::new(flow, decision).digest());
+    count_rule(decision.rule, flow.length);
+    let Some(counter) = count(decision.reason, flow.length) else { return false };
+    if matches!(decision.verdict, Verdict::WouldDrop) {
+        counter.would_drop += 1;
+    }
+    let told = known.map_or(Told::Suppressed, |known| {
+        report::<FRAGMENTS>(ctx, flow, decision, known)
+    });
     match told {
         Told::Yes => {}
         Told::Suppressed | Told::Repeated => counter.suppressed += 1,
@@ -96,24 +100,31 @@ enum Told {
 
 /// Writes an event, or counts what became of it at its device's entry.
 #[inline(always)]
-fn report<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decision) -> Told {
-    let digest = Refused::new(flow, decision).digest();
+fn report<const FRAGMENTS: bool>(
+    ctx: &XdpContext,
+    flow: &Flow,
+    decision: &Decision,
+    known: Known,
+) -> Told {
     let time = tick_time();
     let holder = event::holder(flow.source_mac, decision.verdict);
-    let Some(seen) = seen(digest) else { return Told::Suppressed };
+    let Known { seen, place, digest } = known;
     let Some(budget) = budget(holder, time) else { return Told::Suppressed };
     let slot = slot(decision.reason.number());
-    let repeats = event::repeats(seen, digest, time);
-    let told = if !event::may_tell(budget, seen, digest, time) {
-        if repeats { Told::Repeated } else { Told::Suppressed }
-    } else if let Some(mut entry) = EVENTS.reserve::<Record>(0) {
-        let untold = event::tell(budget, seen, digest, time);
-        write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), flow, decision, untold);
-        let full = EVENTS.query(AVAILABLE) >= abi::WAKE_BYTES;
-        entry.submit(if full { FORCE_WAKEUP } else { NO_WAKEUP });
-        Told::Yes
-    } else {
-        Told::Lost
+    let told = match event::due(budget, seen, place, time) {
+        Due::Repeats => Told::Repeated,
+        Due::No => Told::Suppressed,
+        Due::Yes => {
+            if let Some(mut entry) = EVENTS.reserve::<Record>(0) {
+                let untold = event::tell(budget, seen, place, digest, time);
+                write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), flow, decision, untold);
+                let full = EVENTS.query(AVAILABLE) >= abi::WAKE_BYTES;
+                entry.submit(if full { FORCE_WAKEUP } else { NO_WAKEUP });
+                Told::Yes
+            } else {
+                Told::Lost
+            }
+        }
     };
     if let Some(withheld) = budget.withheld.get_mut(slot) {
         match told {
@@ -132,13 +143,12 @@ fn report<const FRAGMENTS: bool>(ctx: &XdpContext, flow: &Flow, decision: &Decis
 /// `None`, and nothing is counted, if an event is due, or its device has no entry of its own.
 #[inline(always)]
 pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
-    let digest = refused.digest();
+    let Known { seen, place, .. } = known(refused.digest())?;
     let holder = event::holder(refused.source_mac, refused.verdict);
     let slot = slot(refused.reason);
-    let seen = seen(digest)?;
     // SAFETY: as in `count_number`.
     let budget = unsafe { &mut *BUDGETS.get_ptr_mut(event::slot(holder))? };
-    if !event::withhold(budget, seen, holder, digest, tick_time()) {
+    if !event::withhold(budget, seen, holder, place, tick_time()) {
         return None;
     }
     count_rule(rule, bytes);
@@ -153,12 +163,20 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     Some(())
 }
 
-/// What was reported last of the flows that share a place.
+/// What was reported last of the flows that share an entry with one.
+struct Known {
+    seen: &'static mut SeenSet,
+    place: Place,
+    digest: u64,
+}
+
 #[inline(always)]
-fn seen(digest: u64) -> Option<&'static mut Seen> {
+fn known(digest: u64) -> Option<Known> {
     let seen = SEEN.get_ptr_mut(digest as u32 & (abi::SEEN - 1))?;
     // SAFETY: as in `count_number`.
-    Some(unsafe { &mut *seen })
+    let seen = unsafe { &mut *seen };
+    let place = event::find(seen, digest);
+    Some(Known { seen, place, digest })
 }
 
 /// Where a device's counters of a reason are.

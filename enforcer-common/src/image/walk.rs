@@ -21,7 +21,7 @@ fn below_32(end: u32, key: u64) -> u32 {
 
 /// The same number, of which the compiler knows nothing.
 #[inline(always)]
-fn opaque(number: u64) -> u64 {
+pub(crate) fn opaque(number: u64) -> u64 {
     core::hint::black_box(number)
 }
 

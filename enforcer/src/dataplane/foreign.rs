@@ -105,7 +105,7 @@ fn lasting() -> [(&'static str, Shape); 8] {
         (map::REASONS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::ReasonCounter>(), reasons)),
         (map::EVENTS, Shape::new(RINGBUF, 0, 0, abi::RING_BYTES)),
         (map::BUDGETS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Budget>(), abi::OTHERS + 1)),
-        (map::SEEN, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Seen>(), abi::SEEN)),
+        (map::SEEN, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::SeenSet>(), abi::SEEN)),
         (map::FRAGMENTS, Shape::new(LRU_HASH, key, state, abi::FRAGMENTS)),
         (map::LOGS, Shape::new(RINGBUF, 0, 0, abi::LOG_BYTES)),
     ]

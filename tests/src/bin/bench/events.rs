@@ -286,10 +286,10 @@ impl Bench {
             let free = PerCpuValues::try_from(vec![Budget::FREE; cpus]).unwrap();
             budgets.set(entry, free, 0).expect("an entry");
         }
-        // An entry is two numbers: `abi::Seen`.
-        let mut seen: PerCpuArray<_, [u64; 2]> = self.open(map::SEEN);
+        // An entry is eight numbers: `abi::SeenSet`.
+        let mut seen: PerCpuArray<_, [u64; 8]> = self.open(map::SEEN);
         for entry in 0..abi::SEEN {
-            let none = PerCpuValues::try_from(vec![[0; 2]; cpus]).unwrap();
+            let none = PerCpuValues::try_from(vec![[0; 8]; cpus]).unwrap();
             seen.set(entry, none, 0).expect("an entry");
         }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use super::POLICY;
 use super::watch::reaches;
-use crate::harness::{Daemon, Lab, bpf, programs::Server, run};
+use crate::harness::{Daemon, Lab, bpf, programs::Server, run, wait_until};
 
 /// Gid and uid of `nobody`.
 const NOBODY: u32 = 65534;
@@ -151,6 +151,9 @@ fn links_that_are_not_ours_are_refused_by_name() {
             bpf::pin(&lab.gw.enter(|| bpf::link(&program, cen0, bpf::ATTACH_XDP)), pin);
         };
         left.forge(&other, attach, says);
+        // The kernel takes a link that nobody holds away a moment later.
+        let gone = || left.daemon.attached("cen0").is_none().then_some(());
+        wait_until("the link is gone", gone);
     }
     let lookup = |pin: &Path| {
         let program = bpf::load(bpf::SK_LOOKUP, "lookup", bpf::ATTACH_SK_LOOKUP);

@@ -49,7 +49,7 @@ pub struct Settings {
     pub backstop: Backstop,
     /// Whether the kernel programs write what is rare and wrong into the log.
     pub kernel_log: bool,
-    /// Whether the kernel programs remember flows that pass.
+    /// Whether the kernel programs remember flows.
     pub flow_cache: bool,
     /// Where Prometheus may scrape; `None`: on the control socket alone.
     pub metrics: Option<SocketAddr>,

@@ -116,7 +116,7 @@ impl Generation {
 pub struct Options {
     /// Whether they write what is rare and wrong into the log.
     pub talks: bool,
-    /// Whether they remember flows that pass, see [`recall`].
+    /// Whether they remember flows, see [`recall`].
     pub remembers: bool,
 }
 
@@ -126,7 +126,7 @@ impl Default for Options {
     }
 }
 
-/// Lines of memory for flows that pass: as many for each CPU up to the last one that is there. One
+/// Lines of memory for flows: as many for each CPU up to the last one that is there. One
 /// that comes later remembers nothing.
 fn remembered(options: Options) -> u32 {
     let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();

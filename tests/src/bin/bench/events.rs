@@ -74,8 +74,8 @@ enum Fate {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     Nothing,
-    /// These frames come first.
-    Frames(u32),
+    /// These frames come first, so many times.
+    Frames(u32, u32),
     /// A thread on another CPU reads, as the daemon does.
     Reader,
     /// The ring is filled.
@@ -94,19 +94,25 @@ const fn case(name: &'static str, block: Block, before: Before, fate: Fate) -> C
     Case { name, empty: false, block, before, fate }
 }
 
-const CASES: [Case; 9] = [
+const CASES: [Case; 10] = [
     Case { empty: true, ..case("empty program", Block::Refused, Before::Nothing, Fate::None) },
     case("passes by a rule", Block::Allowed, Before::Nothing, Fate::None),
     case(
         "drop, its flow told before",
         Block::Refused,
-        Before::Frames(Block::Refused as u32),
+        Before::Frames(Block::Refused as u32, 1),
+        Fate::Suppressed,
+    ),
+    case(
+        "drop, its flow told before and remembered",
+        Block::Refused,
+        Before::Frames(Block::Refused as u32, 4),
         Fate::Suppressed,
     ),
     case(
         "drop, budget spent",
         Block::Refused,
-        Before::Frames(Block::Others as u32),
+        Before::Frames(Block::Others as u32, 1),
         Fate::Suppressed,
     ),
     case("drop, event written, nobody reads", Block::Refused, Before::Nothing, Fate::Told),
@@ -115,7 +121,7 @@ const CASES: [Case; 9] = [
     case(
         "would drop, its flow told before",
         Block::Observed,
-        Before::Frames(Block::Observed as u32),
+        Before::Frames(Block::Observed as u32, 1),
         Fate::Suppressed,
     ),
     case("would drop, event written, nobody reads", Block::Observed, Before::Nothing, Fate::Told),
@@ -193,7 +199,11 @@ impl Bench {
         self.yardstick.aim(Kind::Fragments, &ours);
         match case.before {
             Before::Nothing | Before::Reader => {}
-            Before::Frames(block) => drop(self.replay(block)),
+            Before::Frames(block, times) => {
+                for _ in 0..times {
+                    self.replay(block);
+                }
+            }
             Before::Fill => {
                 for _ in 0..abi::RING_BYTES / size_of::<event::Record>() as u32 / FLOWS + 1 {
                     self.replay(Block::Refused as u32);
@@ -212,7 +222,7 @@ impl Bench {
         let block = case.block as u32;
         let time = match case.before {
             Before::Reader => self.replay_to_reader(block),
-            Before::Nothing | Before::Frames(_) | Before::Fill => self.replay(block),
+            Before::Nothing | Before::Frames(..) | Before::Fill => self.replay(block),
         };
         let after = self.counted();
         let [frames, suppressed, lost] =

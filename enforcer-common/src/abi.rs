@@ -28,7 +28,8 @@ pub mod map {
     /// Per-CPU array of [`super::Budget`], by hash of the source MAC; the last one is
     /// [`super::OTHERS`].
     pub const BUDGETS: &str = "BUDGETS";
-    /// Per-CPU array of [`super::SeenSet`], by digest.
+    /// Array of [`super::SeenSet`], [`super::SEEN`] for each possible CPU, by digest. No per-CPU array: its entries
+    /// need not begin on a line of the cache.
     pub const SEEN: &str = "SEEN";
     /// LRU hash of fragment keys and states.
     pub const FRAGMENTS: &str = "FRAGMENTS";
@@ -69,7 +70,7 @@ pub const SLOTS: u32 = 2;
 pub const BUDGETS: u32 = 1024;
 /// The entry behind them, for all devices whose own entry another one holds.
 pub const OTHERS: u32 = BUDGETS;
-/// Entries of the per-CPU table of refused flows, of [`SEEN_WAYS`] flows each; a power of two.
+/// Entries of a CPU's table of refused flows, of [`SEEN_WAYS`] flows each; a power of two.
 pub const SEEN: u32 = 4096;
 /// Flows of an entry: together they are a line of the cache.
 pub const SEEN_WAYS: usize = 4;

@@ -24,8 +24,9 @@ pub(crate) static REASONS: PerCpuArray<ReasonCounter> =
 pub(crate) static EVENTS: RingBuf = RingBuf::pinned(abi::RING_BYTES, 0);
 #[map]
 pub(crate) static BUDGETS: PerCpuArray<Budget> = PerCpuArray::pinned(abi::OTHERS + 1, 0);
+/// Sized by the loader for all CPUs that there may be.
 #[map]
-pub(crate) static SEEN: PerCpuArray<SeenSet> = PerCpuArray::pinned(abi::SEEN, 0);
+pub(crate) static SEEN: Array<SeenSet> = Array::pinned(abi::SEEN, MMAPABLE);
 #[map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentState> =
     LruHashMap::pinned(abi::FRAGMENTS, 0);

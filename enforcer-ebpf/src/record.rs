@@ -1,5 +1,6 @@
 //! Counters and events.
 
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::abi::{self, Budget, ReasonCounter, SeenSet};
 use enforcer_common::decide::Decision;
@@ -172,7 +173,9 @@ struct Known {
 
 #[inline(always)]
 fn known(digest: u64) -> Option<Known> {
-    let seen = SEEN.get_ptr_mut(digest as u32 & (abi::SEEN - 1))?;
+    // SAFETY: the helper has no arguments and cannot fail.
+    let first = unsafe { bpf_get_smp_processor_id() }.wrapping_mul(abi::SEEN);
+    let seen = SEEN.get_ptr_mut(first.wrapping_add(digest as u32 & (abi::SEEN - 1)))?;
     // SAFETY: as in `count_number`.
     let seen = unsafe { &mut *seen };
     let place = event::find(seen, digest);

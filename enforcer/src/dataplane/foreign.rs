@@ -13,7 +13,7 @@ use enforcer_common::image::{Line, Word};
 use enforcer_common::reason::Reason;
 
 use super::Error;
-use super::generation::Kind as Programs;
+use super::generation::{self, Kind as Programs};
 use super::object::{self, Kind, MapInfo, ProgramInfo};
 use super::pins::Pins;
 
@@ -97,7 +97,7 @@ impl Shape {
 
 /// The maps that outlive a generation.
 fn lasting() -> [(&'static str, Shape); 8] {
-    let reasons = Reason::COUNT as u32;
+    let (reasons, seen) = (Reason::COUNT as u32, generation::seen());
     let (key, state) = (size_of::<FragmentKey>(), size_of::<FragmentState>());
     [
         (map::GENERATIONS, Shape::new(PROG_ARRAY, 4, 4, abi::SLOTS)),
@@ -105,7 +105,7 @@ fn lasting() -> [(&'static str, Shape); 8] {
         (map::REASONS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::ReasonCounter>(), reasons)),
         (map::EVENTS, Shape::new(RINGBUF, 0, 0, abi::RING_BYTES)),
         (map::BUDGETS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Budget>(), abi::OTHERS + 1)),
-        (map::SEEN, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::SeenSet>(), abi::SEEN)),
+        (map::SEEN, Shape::new(ARRAY, 4, size_of::<abi::SeenSet>(), seen).mmapable()),
         (map::FRAGMENTS, Shape::new(LRU_HASH, key, state, abi::FRAGMENTS)),
         (map::LOGS, Shape::new(RINGBUF, 0, 0, abi::LOG_BYTES)),
     ]

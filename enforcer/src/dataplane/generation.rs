@@ -129,13 +129,20 @@ impl Default for Options {
 /// Lines of memory for flows: as many for each CPU up to the last one that is there. One
 /// that comes later remembers nothing.
 fn remembered(options: Options) -> u32 {
-    let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();
-    let last = online.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
-    if options.remembers {
-        last.map_or(1, |last| last + 1).saturating_mul(recall::LINES)
-    } else {
-        1
-    }
+    if options.remembers { cpus("online").saturating_mul(recall::LINES) } else { 1 }
+}
+
+/// Entries of [`map::SEEN`], for each CPU that may ever be there.
+pub(super) fn seen() -> u32 {
+    cpus("possible").saturating_mul(abi::SEEN)
+}
+
+/// CPUs up to the last one of a list of the kernel's.
+fn cpus(list: &str) -> u32 {
+    let path = format!("/sys/devices/system/cpu/{list}");
+    let list = std::fs::read_to_string(path).unwrap_or_default();
+    let last = list.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
+    last.map_or(1, |last| last + 1)
 }
 
 /// Loads the object with an image, reusing what is pinned.
@@ -154,6 +161,7 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
         .map_max_entries(map::IMAGE, lines.max(1))
         .map_max_entries(map::RULES, image.rules.max(1))
         .map_max_entries(map::REMEMBERED, remembered(options))
+        .map_max_entries(map::SEEN, seen())
         .override_global(abi::LAYOUT, layout.as_slice(), true)
         .override_global(abi::GENERATION, &number, true)
         .override_global(abi::REMEMBERS, &remembers, true)

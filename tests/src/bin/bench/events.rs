@@ -14,7 +14,7 @@ use std::{
 };
 
 use aya::{
-    maps::{Map, MapData, PerCpuArray, PerCpuValues},
+    maps::{Array, Map, MapData, PerCpuArray, PerCpuValues},
     util::nr_cpus,
 };
 use enforcer::{
@@ -291,22 +291,22 @@ impl Bench {
     /// Every device has its whole budget, and no flow was told.
     fn empty_tables(&self) {
         let cpus = nr_cpus().unwrap();
-        let mut budgets: PerCpuArray<_, Budget> = self.open(map::BUDGETS);
+        let mut budgets: PerCpuArray<_, Budget> =
+            self.open(map::BUDGETS).try_into().expect("an array for each CPU");
         for entry in 0..=abi::OTHERS {
             let free = PerCpuValues::try_from(vec![Budget::FREE; cpus]).unwrap();
             budgets.set(entry, free, 0).expect("an entry");
         }
         // An entry is eight numbers: `abi::SeenSet`.
-        let mut seen: PerCpuArray<_, [u64; 8]> = self.open(map::SEEN);
-        for entry in 0..abi::SEEN {
-            let none = PerCpuValues::try_from(vec![[0; 8]; cpus]).unwrap();
-            seen.set(entry, none, 0).expect("an entry");
+        let mut seen: Array<_, [u64; 8]> = self.open(map::SEEN).try_into().expect("an array");
+        for entry in 0..seen.len() {
+            seen.set(entry, [0; 8], 0).expect("an entry");
         }
     }
 
-    fn open<V: aya::Pod>(&self, name: &str) -> PerCpuArray<MapData, V> {
+    fn open(&self, name: &str) -> Map {
         let data = MapData::from_pin(self.dataplane.pins().path(name)).expect("it is pinned");
-        Map::from_map_data(data).expect("a map").try_into().expect("an array for each CPU")
+        Map::from_map_data(data).expect("a map")
     }
 }
 

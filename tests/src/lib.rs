@@ -10,8 +10,8 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `metrics`,
-//! `packaging`, `readme`, `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
+//! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `completions`,
+//! `metrics`, `packaging`, `readme`, `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
 
 pub mod composed;
 pub mod corpus;
@@ -30,6 +30,8 @@ mod captures;
 mod churn;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+mod completions;
 #[cfg(test)]
 mod doctor;
 #[cfg(test)]

@@ -21,17 +21,26 @@ fn scripts_are_sound() {
         skip("scripts", "shellcheck is not installed");
         return;
     }
-    let scripts = paths(&[
-        "install.sh",
-        "init.d/enforcer",
-        "debian/postinst",
-        "debian/prerm",
-        "debian/postrm",
-        "openwrt/enforcer/files/enforcer.init",
-    ]);
+    let mut scripts = Vec::new();
+    for place in ["dist", "contrib"] {
+        find_scripts(&dist().with_file_name(place), &mut scripts);
+    }
+    assert!(scripts.len() >= 6, "{scripts:?}");
     let mut words = vec!["--shell=sh"];
     words.extend(scripts.iter().map(String::as_str));
     run("shellcheck", &words);
+}
+
+/// Every file that a shell runs, whatever it is called.
+fn find_scripts(dir: &Path, scripts: &mut Vec<String>) {
+    for entry in fs::read_dir(dir).expect("it is there") {
+        let path = entry.expect("it can be read").path();
+        if path.is_dir() {
+            find_scripts(&path, scripts);
+        } else if fs::read(&path).expect("it can be read").starts_with(b"#!/bin/sh") {
+            scripts.push(path.to_str().expect("plain").to_owned());
+        }
+    }
 }
 
 #[test]

@@ -9,21 +9,31 @@ use crate::{
     tidy,
 };
 
-/// Runs every check, so that one run shows all that is wrong.
+/// What became of a check that could be asked for.
+enum Ran {
+    Whole,
+    /// Not, or in part; why.
+    Short(&'static str),
+}
+
+/// Runs every check, so that one run shows all that is wrong. What did not run is no "ok".
 pub(crate) fn run(paths: &Paths) -> Result<()> {
     let mut failed = Vec::new();
-    let mut check = |name: &'static str, result: Result<()>| match result {
-        Ok(()) => println!("check {name}: ok"),
+    let mut check = |name: &'static str, result: Result<Ran>| match result {
+        Ok(Ran::Whole) => println!("check {name}: ok"),
+        Ok(Ran::Short(why)) => println!("check {name}: NOT RUN: {why}"),
         Err(error) => {
             println!("check {name}: {error:#}");
             failed.push(name);
         }
     };
-    check("fmt", sh::run(sh::cargo(paths).args(["fmt", "--all", "--check"])));
-    check("clippy", clippy(paths));
+    let whole = |result: Result<()>| result.map(|()| Ran::Whole);
+    check("fmt", whole(sh::run(sh::cargo(paths).args(["fmt", "--all", "--check"]))));
+    check("clippy", whole(clippy(paths)));
     check("clippy for bpf", clippy_bpf(paths));
-    check("deny", deny(paths));
-    check("tidy", tidy::run(paths));
+    check("licences", licences(paths));
+    check("advisories", advisories(paths));
+    check("tidy", whole(tidy::run(paths)));
     ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
 }
@@ -33,32 +43,31 @@ fn clippy(paths: &Paths) -> Result<()> {
     sh::run(sh::cargo(paths).args(args))
 }
 
-fn clippy_bpf(paths: &Paths) -> Result<()> {
-    if let Some(reason) = ebpf::clippy(paths)? {
-        println!("clippy for bpf: not run: {reason}");
-    }
-    Ok(())
+fn clippy_bpf(paths: &Paths) -> Result<Ran> {
+    Ok(ebpf::clippy(paths)?.map_or(Ran::Whole, Ran::Short))
 }
 
-/// Licences, bans and sources always; advisories where their database can be fetched.
-fn deny(paths: &Paths) -> Result<()> {
+/// Licences, bans and sources need nothing but cargo-deny, which `ci` installs.
+fn licences(paths: &Paths) -> Result<Ran> {
+    deny(paths, &["bans", "licenses", "sources"])
+}
+
+/// Advisories are in a database that has to be fetched.
+fn advisories(paths: &Paths) -> Result<Ran> {
+    if !reachable("https://github.com/rustsec/advisory-db") {
+        return Ok(Ran::Short("their database (github.com) cannot be reached"));
+    }
+    deny(paths, &["advisories"])
+}
+
+fn deny(paths: &Paths, checks: &[&str]) -> Result<Ran> {
     if setup::deny().is_none() {
-        println!("deny: not run: cargo-deny is not installed (`cargo xtask setup --ci`)");
-        return Ok(());
+        return Ok(Ran::Short("cargo-deny is not installed (`cargo xtask setup --ci`)"));
     }
-    let deny = |checks: &[&str]| {
-        let mut cargo = sh::cargo(paths);
-        cargo
-            .args(["deny", "--log-level", "error", "check", "--hide-inclusion-graph"])
-            .args(checks);
-        cargo
-    };
-    sh::run(&mut deny(&["bans", "licenses", "sources"]))?;
-    if reachable("https://github.com/rustsec/advisory-db") {
-        return sh::run(&mut deny(&["advisories"]));
-    }
-    println!("deny: advisories were not checked: their database (github.com) cannot be reached");
-    Ok(())
+    let mut cargo = sh::cargo(paths);
+    cargo.args(["deny", "--log-level", "error", "check", "--hide-inclusion-graph"]).args(checks);
+    sh::run(&mut cargo)?;
+    Ok(Ran::Whole)
 }
 
 fn reachable(url: &str) -> bool {

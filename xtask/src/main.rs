@@ -55,7 +55,7 @@ enum Command {
         #[command(subcommand)]
         command: ebpf::Command,
     },
-    /// Run fmt, clippy for host and BPF, deny and tidy
+    /// Run fmt, clippy for host and BPF, cargo-deny and tidy
     Check,
     /// Check the rules of the style guide that a program can check
     Tidy,

@@ -23,7 +23,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that brings it.
-const TOOLS: [(&str, &str); 32] = [
+const TOOLS: [(&str, &str); 34] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -59,6 +59,8 @@ const TOOLS: [(&str, &str); 32] = [
     ("systemd-analyze", "systemd"),
     ("shellcheck", "shellcheck"),
     ("make", "make"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
 ];
 
 /// What the virtual machines take.

@@ -119,7 +119,9 @@ pub(crate) fn packages(
     places: &[(&str, PathBuf)],
 ) -> Result<Outcome> {
     let options = Options { part: Some(Part::Dist), names: names.to_vec() };
-    cargo_test(paths, &["-p", "tests", "--lib"], &options, &["--test-threads=1"], places)
+    // What they measure is what this is run for.
+    let harness = ["--test-threads=1", "--show-output"];
+    cargo_test(paths, &["-p", "tests", "--lib"], &options, &harness, places)
 }
 
 /// Runs `cargo test`, shows its output as it comes, and adds up what it says.

@@ -13,7 +13,7 @@ const LONG: &str = "// tidy: long because ";
 const TEXT: [&str; 10] = ["rs", "toml", "md", "py", "sh", "yml", "service", "nft", "txt", "conf"];
 
 /// Who may not use what, by the beginning of the path in the repository and of the path in the code.
-const EDGES: [(&str, &[&str], &str); 7] = [
+const EDGES: [(&str, &[&str], &str); 6] = [
     ("enforcer-common/src/", &["std", "alloc", "aya_ebpf", "libc"], "it is `core` only"),
     ("enforcer-ebpf/src/", &["std", "aya"], "it is aya-ebpf and enforcer-common only"),
     ("enforcer/src/policy/", PURE, "no clock, no files, no kernel: pass it in"),
@@ -31,7 +31,6 @@ const EDGES: [(&str, &[&str], &str); 7] = [
         ],
         "facts to findings: no clock, no files, no kernel",
     ),
-    ("enforcer/src/bindings.rs", PURE, "no clock, no files, no kernel: pass it in"),
     (
         "enforcer/src/dataplane/",
         &["crate::policy", "crate::config", "crate::cli"],

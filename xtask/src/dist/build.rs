@@ -62,12 +62,11 @@ impl Machine {
         env::consts::ARCH == self.name()
     }
 
-    /// The C compiler that links for it.
+    /// The C compiler that links for it on a machine of another kind.
     fn linker(self) -> &'static str {
-        match (self, self.is_host()) {
-            (_, true) => "cc",
-            (Self::X86, false) => "x86_64-linux-gnu-gcc",
-            (Self::Arm, false) => "aarch64-linux-gnu-gcc",
+        match self {
+            Self::X86 => "x86_64-linux-gnu-gcc",
+            Self::Arm => "aarch64-linux-gnu-gcc",
         }
     }
 }
@@ -152,8 +151,12 @@ pub(crate) fn cross(paths: &Paths, machine: Machine) -> Result<(Command, PathBuf
     Ok((command, place))
 }
 
-/// Tells cargo what links for a machine.
+/// Tells cargo what links for a machine of another kind. For this one it knows, and told so it would
+/// build all macros and build scripts, and with them everything, anew whenever machines alternate.
 fn links(cargo: &mut Command, machine: Machine) {
+    if machine.is_host() {
+        return;
+    }
     let name = machine.target().to_uppercase().replace('-', "_");
     cargo.env(format!("CARGO_TARGET_{name}_LINKER"), machine.linker());
 }

@@ -11,6 +11,9 @@ use crate::sh;
 const PACKAGES: [(&str, &str); 2] =
     [("enforcer", "x86_64-unknown-linux-gnu"), ("enforcer-ebpf", "bpfel-unknown-none")];
 
+/// What a name that is a path begins with.
+const SCHEME: &str = "path+file://";
+
 /// Writes one document for each; the same bytes wherever this is.
 pub(super) fn write(job: &Job<'_>) -> Result<Vec<PathBuf>> {
     let tool = sh::cargo_installed("cargo-cyclonedx");
@@ -27,12 +30,40 @@ pub(super) fn write(job: &Job<'_>) -> Result<Vec<PathBuf>> {
         sh::output(&mut cargo)?;
         let from = there.join(package).join("sbom.json");
         let text = fs::read_to_string(&from).with_context(|| format!("no {}", from.display()))?;
-        // Names of crates of this workspace are paths.
-        let text = text.replace(&there.display().to_string(), "");
+        let text = without_place(&text, package).with_context(|| format!("{}", from.display()))?;
         let to = job.out.join(format!("{package}-{}.cdx.json", job.version));
         fs::write(&to, text)?;
         written.push(to);
     }
     fs::remove_dir_all(&there)?;
     Ok(written)
+}
+
+/// Names of crates of this workspace are addresses of where it is, with `%20` for a space: how the
+/// document writes that place is read from the name of the package that it is about.
+fn without_place(text: &str, package: &str) -> Result<String> {
+    let bom: serde_json::Value = serde_json::from_str(text)?;
+    let name = bom["metadata"]["component"]["bom-ref"].as_str().context("it names no package")?;
+    let place = name.strip_prefix(SCHEME).and_then(|name| name.split_once(&format!("/{package}#")));
+    let (place, _) = place.with_context(|| format!("{name}: not a path to {package}"))?;
+    Ok(text.replace(&format!("{SCHEME}{place}/"), &format!("{SCHEME}/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_crates_are_the_same_everywhere() {
+        let bom = |place: &str| {
+            format!(
+                "{{\"metadata\": {{\"component\": {{\"bom-ref\": \"path+file://{place}/enforcer#0.1.0\"}}}}, \
+                 \"components\": [{{\"bom-ref\": \"path+file://{place}/enforcer-common#0.1.0\"}}]}}"
+            )
+        };
+        for place in ["", "/src", "/a%20directory/deeper"] {
+            assert_eq!(without_place(&bom(place), "enforcer").unwrap(), bom(""), "{place}");
+        }
+        assert!(without_place(&bom("/src"), "another").is_err());
+    }
 }

@@ -33,8 +33,8 @@ const SHELLS: [(&str, &str); 3] = [
     ("zsh", "usr/share/zsh/vendor-completions/_enforcer"),
     ("fish", "usr/share/fish/vendor_completions.d/enforcer.fish"),
 ];
-/// Where the manual pages go.
-const PAGES: &str = "usr/share/man/man1";
+/// Where the manual pages go, each section in a directory of its own.
+const PAGES: &str = "usr/share/man";
 
 /// Makes the tree; `own` is the same program for the machine that builds.
 pub(super) fn make(
@@ -66,20 +66,27 @@ pub(super) fn make(
     }
     let doc = tree.join("usr/share/doc/enforcer");
     zip(&root.join("CHANGELOG.md"), &doc.join("changelog.gz"))?;
-    fs::create_dir_all(tree.join(PAGES))?;
-    sh::output(sh::clean(own).arg("man").arg(tree.join(PAGES)))?;
-    for entry in fs::read_dir(tree.join(PAGES))? {
-        let page = entry?.path();
-        let mut zipped = page.clone().into_os_string();
-        zipped.push(".gz");
-        zip(&page, Path::new(&zipped))?;
-        fs::remove_file(page)?;
-    }
+    pages(own, &tree.join(PAGES))?;
     for (shell, to) in SHELLS {
         let script = sh::output(sh::clean(own).args(["completions", shell]))?;
         write(&tree.join(to), script.as_bytes(), 0o644)?;
     }
     Ok(tree)
+}
+
+/// Puts the manual pages where man looks for their section: `enforcer.1` into `man1`.
+fn pages(own: &Path, man: &Path) -> Result<()> {
+    let all = man.join("all");
+    fs::create_dir_all(&all)?;
+    sh::output(sh::clean(own).arg("man").arg(&all))?;
+    for entry in fs::read_dir(&all)? {
+        let page = entry?.path();
+        let name = page.file_name().context("a page has a name")?.to_string_lossy();
+        let section = name.rsplit('.').next().unwrap_or_default();
+        zip(&page, &man.join(format!("man{section}")).join(format!("{name}.gz")))?;
+    }
+    fs::remove_dir_all(all)?;
+    Ok(())
 }
 
 /// Copies a file to a place whose directory may be missing.

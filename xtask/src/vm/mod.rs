@@ -42,7 +42,7 @@ const MEMORY: &str = "1536";
 /// The word for a machine of the other kind, and what runs there when no test is named: emulated, and
 /// without the lab's programs.
 const ARM: &str = "arm64";
-const ARM_TESTS: [&str; 2] = ["verdict::", "agree::"];
+const ARM_TESTS: [&str; 4] = ["verdict::", "agree::", "verifier::", "remembered::"];
 
 /// Runs tests on kernels; words that begin with a digit name kernels, the others name tests.
 pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {

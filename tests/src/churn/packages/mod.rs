@@ -6,6 +6,7 @@ mod room;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use room::{Room, place};
 use serde_json::Value;
@@ -14,6 +15,7 @@ use super::judge::Timeline;
 use super::stream::Stream;
 use super::versions::patched;
 use super::world::State;
+use crate::harness::topology::{DEV1_MAC, UPDATES};
 use crate::harness::{Lab, kernel::attached, run, wait_until};
 
 /// A small daemon: resident, and from exec until the kernel enforces (design, section 9).
@@ -96,11 +98,14 @@ fn life(suite: &str) {
     let before = traces(&room);
     let packages = Packages::put(&room);
 
+    let began = Instant::now();
     let said = room.ok(&["dpkg", "-i", &packages.first]);
     assert!(said.contains("Run `enforcer init`"), "{said}");
     assert_eq!(attached(&lab.gw, "lan0"), None, "an installation alone enforces nothing");
+    first_drop(&room, &lab);
+    println!("{suite}: from dpkg to the first drop: {:.1} s", began.elapsed().as_secs_f64());
     units_are_sound(&room);
-    first_start(&room, &lab);
+    starts(&room);
 
     let first = State::default();
     let mut timeline = Timeline::begin(Stream::start(&lab), first);
@@ -164,16 +169,19 @@ fn units_are_sound(room: &Room) {
     }
 }
 
-/// Settings and a policy, and the first start; what it took.
+/// As the manual says: `init` writes what observes, the service is ready when the kernel has confirmed
+/// it, what would be dropped is told, and the interface's group goes to enforce.
 #[track_caller]
-fn first_start(room: &Room, lab: &Lab) {
-    let settings = fs::read_to_string(room.path(SETTINGS)).expect("it is installed");
-    assert!(settings.contains("interfaces = ["), "{settings}");
-    room.write(SETTINGS, &format!("interfaces = [\"lan0\"]\n{settings}"));
+fn first_drop(room: &Room, lab: &Lab) {
     let refused = room.run(&["systemctl", "start", "enforcer"]);
-    assert!(!refused.success(), "without a policy nothing starts");
-    room.write(POLICY, &State::default().document());
+    assert!(!refused.success(), "without an interface and a policy nothing starts");
     room.ok(&["systemctl", "stop", "enforcer"]);
+    assert!(reaches(lab), "the lab lets it through");
+
+    init(room);
+    let policy = fs::read_to_string(room.path(POLICY)).expect("it was written");
+    assert!(policy.contains(&format!("{{ mac = \"{DEV1_MAC}\" }}")), "{policy}");
+    assert_eq!(attached(&lab.gw, "lan0"), None, "init changes nothing in the kernel");
     room.ok(&["systemctl", "enable", "--now", "enforcer-backstop", "enforcer"]);
     // READY=1 is what systemctl waited for: no look may be too early.
     assert!(attached(&lab.gw, "lan0").is_some(), "ready, and nothing is attached");
@@ -181,7 +189,47 @@ fn first_start(room: &Room, lab: &Lab) {
     assert_eq!((&interface["enforcing"], &interface["backstop"]), (&true.into(), &"armed".into()));
     let socket = room.ok(&["stat", "-c", "%a %U:%G", "/run/enforcer/enforcer.sock"]);
     assert_eq!(socket.trim(), "660 root:enforcer");
+    assert!(reaches(lab), "what init wrote only observes");
+    assert_eq!(told(room, "would-drop")["enforcer"]["group"], "behind-lan0");
 
+    edit(&room.path(POLICY), |text| {
+        text.replacen("\"observe\"\ndefault", "\"enforce\"\ndefault", 1)
+    });
+    room.ok(&["enforcer", "apply", "--reason", "CHG-4711", POLICY]);
+    assert!(!reaches(lab), "what enforces drops");
+    assert_eq!(told(room, "drop")["enforcer"]["group"], "behind-lan0");
+}
+
+/// Writes a first configuration with flags, and has it checked; a second attempt changes nothing.
+#[track_caller]
+fn init(room: &Room) {
+    let said = room.ok(&["enforcer", "init", "--yes", "--interface", "lan0"]);
+    assert!(said.contains("protects lan0; every group observes"), "{said}");
+    for words in [&["config", "check"][..], &["check", POLICY]] {
+        room.ok(&[&["enforcer"], words].concat());
+    }
+    assert!(!room.run(&["enforcer", "init", "--yes"]).success(), "init never overwrites");
+}
+
+/// Whether a device reaches what no rule names.
+#[track_caller]
+fn reaches(lab: &Lab) -> bool {
+    lab.dev1.run("ping", &["-c", "1", "-W", "2", UPDATES], Duration::from_secs(20)).success()
+}
+
+/// An event with this verdict about the device's ping.
+#[track_caller]
+fn told(room: &Room, verdict: &str) -> Value {
+    let filters = ["--verdict", verdict, "--to", UPDATES, "--since", "1m", "-n", "1"];
+    let text = room.ok(&[&["enforcer", "tail", "--json"], &filters[..]].concat());
+    serde_json::from_str(text.lines().next().expect("a line")).expect("JSON")
+}
+
+/// What a start takes, with a small policy.
+#[track_caller]
+fn starts(room: &Room) {
+    room.write(POLICY, &State::default().document());
+    room.ok(&["systemctl", "restart", "enforcer"]);
     let mut took = start_time(room);
     // What others do on this machine takes its time, too: the least counts.
     for _ in 0..4 {
@@ -215,7 +263,7 @@ fn upgrade(room: &Room, packages: &Packages, timeline: &Timeline) {
     assert_eq!(shown(room, "MainPID"), pid, "nothing stops while a question is open");
     room.ok(&["dpkg", "--force-confold", "--configure", "enforcer"]);
     let settings = fs::read_to_string(room.path(SETTINGS)).expect("it is there");
-    assert!(settings.starts_with("interfaces = [\"lan0\"]"), "{settings}");
+    assert!(settings.contains("\ninterfaces = [\"lan0\"]\n"), "{settings}");
     let version = room.ok(&["dpkg-query", "-W", "-f", "${Version}", "enforcer"]);
     assert!(version.ends_with("-2"), "{version}");
     assert_ne!(shown(room, "MainPID"), pid, "the new program runs");
@@ -227,18 +275,19 @@ fn upgrade(room: &Room, packages: &Packages, timeline: &Timeline) {
 /// `systemctl reload` applies the policy file, and says what it thinks of a wrong one.
 #[track_caller]
 fn reload(room: &Room, timeline: &mut Timeline) {
+    let revision = status(room)["policy"]["revision"].as_u64().expect("a number");
     room.write(POLICY, "schema = 1\n[groups");
     room.ok(&["systemctl", "reload", "enforcer"]);
     wait_until("the refusal is told", || {
         let said = room.run(&["systemctl", "status", "--no-pager", "enforcer"]).stdout;
-        said.contains("has errors: revision 1 stays").then_some(())
+        said.contains(&format!("has errors: revision {revision} stays")).then_some(())
     });
     let next = timeline.state().other();
     timeline.change(next.clone(), || {
         room.write(POLICY, &next.document());
         room.ok(&["systemctl", "reload", "enforcer"]);
         wait_until("the policy file is in force", || {
-            (status(room)["policy"]["revision"] == 2).then_some(())
+            (status(room)["policy"]["revision"] == revision + 1).then_some(())
         });
     });
 }
@@ -259,8 +308,7 @@ fn archive() {
 
     room.ok(&[&script]);
     assert_eq!(attached(&lab.gw, "lan0"), None);
-    let settings = fs::read_to_string(room.path(SETTINGS)).expect("it is installed");
-    room.write(SETTINGS, &format!("interfaces = [\"lan0\"]\n{settings}"));
+    init(&room);
     room.write(POLICY, &State::default().document());
     room.write("/etc/enforcer/backstop", "");
     room.ok(&["/etc/init.d/enforcer", "start"]);

@@ -25,11 +25,12 @@ pub mod map {
     pub const REASONS: &str = "REASONS";
     /// Ring buffer of [`super::Record`].
     pub const EVENTS: &str = "EVENTS";
-    /// Per-CPU array of [`super::Budget`], by hash of the source MAC; the last one is
-    /// [`super::OTHERS`].
+    /// Array of [`super::Budget`], [`super::BUDGETS_A_CPU`] for each possible CPU, by hash of the source
+    /// MAC; the last one of a CPU is [`super::OTHERS`]. No per-CPU array: its entries need not begin on
+    /// a line of the cache.
     pub const BUDGETS: &str = "BUDGETS";
-    /// Array of [`super::SeenSet`], [`super::SEEN`] for each possible CPU, by digest. No per-CPU array: its entries
-    /// need not begin on a line of the cache.
+    /// Array of [`super::SeenSet`], [`super::SEEN`] for each possible CPU, by digest; like
+    /// [`BUDGETS`].
     pub const SEEN: &str = "SEEN";
     /// LRU hash of fragment keys and states.
     pub const FRAGMENTS: &str = "FRAGMENTS";
@@ -66,10 +67,12 @@ pub const SLOT_PREVIOUS: u32 = 1;
 /// Slots of the program array.
 pub const SLOTS: u32 = 2;
 
-/// Entries of the per-CPU budget table for one device each; a power of two.
+/// Entries of a CPU's budget table for one device each; a power of two.
 pub const BUDGETS: u32 = 1024;
 /// The entry behind them, for all devices whose own entry another one holds.
 pub const OTHERS: u32 = BUDGETS;
+/// All of them.
+pub const BUDGETS_A_CPU: u32 = OTHERS + 1;
 /// Entries of a CPU's table of refused flows, of [`SEEN_WAYS`] flows each; a power of two.
 pub const SEEN: u32 = 4096;
 /// Flows of an entry: together they are a line of the cache.

@@ -1,5 +1,6 @@
 //! What is shared with user space; names, sizes and layouts are in `enforcer_common::abi`.
 
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, SeenSet};
@@ -22,8 +23,9 @@ pub(crate) static REASONS: PerCpuArray<ReasonCounter> =
     PerCpuArray::pinned(Reason::COUNT as u32, 0);
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::pinned(abi::RING_BYTES, 0);
+/// Sized by the loader for all CPUs that there may be.
 #[map]
-pub(crate) static BUDGETS: PerCpuArray<Budget> = PerCpuArray::pinned(abi::OTHERS + 1, 0);
+pub(crate) static BUDGETS: Array<Budget> = Array::pinned(abi::BUDGETS_A_CPU, MMAPABLE);
 /// Sized by the loader for all CPUs that there may be.
 #[map]
 pub(crate) static SEEN: Array<SeenSet> = Array::pinned(abi::SEEN, MMAPABLE);
@@ -56,6 +58,13 @@ static GENERATION: u32 = 0;
 #[inline(always)]
 pub(crate) fn generation() -> u32 {
     enforcer_common::image::constant(&GENERATION)
+}
+
+/// The number of the CPU on which the program runs.
+#[inline(always)]
+pub(crate) fn cpu() -> u32 {
+    // SAFETY: the helper has no arguments and cannot fail.
+    unsafe { bpf_get_smp_processor_id() }
 }
 
 /// The policy, as this generation's maps hold it.

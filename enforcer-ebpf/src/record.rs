@@ -1,6 +1,5 @@
 //! Counters and events.
 
-use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::abi::{self, Budget, ReasonCounter, SeenSet};
 use enforcer_common::decide::Decision;
@@ -10,7 +9,7 @@ use enforcer_common::reason::{Reason, Verdict};
 
 use crate::clock::{boot_time, tick_time};
 use crate::frame;
-use crate::maps::{BUDGETS, EVENTS, REASONS, RULES, SEEN, generation};
+use crate::maps::{BUDGETS, EVENTS, REASONS, RULES, SEEN, cpu, generation};
 
 /// `BPF_RB_NO_WAKEUP`.
 const NO_WAKEUP: u64 = 1;
@@ -147,8 +146,7 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     let Known { seen, place, .. } = known(refused.digest())?;
     let holder = event::holder(refused.source_mac, refused.verdict);
     let slot = slot(refused.reason);
-    // SAFETY: as in `count_number`.
-    let budget = unsafe { &mut *BUDGETS.get_ptr_mut(event::slot(holder))? };
+    let budget = entry(event::slot(holder))?;
     if !event::withhold(budget, seen, holder, place, tick_time()) {
         return None;
     }
@@ -173,8 +171,7 @@ struct Known {
 
 #[inline(always)]
 fn known(digest: u64) -> Option<Known> {
-    // SAFETY: the helper has no arguments and cannot fail.
-    let first = unsafe { bpf_get_smp_processor_id() }.wrapping_mul(abi::SEEN);
+    let first = cpu().wrapping_mul(abi::SEEN);
     let seen = SEEN.get_ptr_mut(first.wrapping_add(digest as u32 & (abi::SEEN - 1)))?;
     // SAFETY: as in `count_number`.
     let seen = unsafe { &mut *seen };
@@ -191,15 +188,21 @@ fn slot(reason: u8) -> usize {
 /// The entry of a holder: its own, or the one of all whose own is taken.
 #[inline(always)]
 fn budget(holder: u64, time: u64) -> Option<&'static mut Budget> {
-    // SAFETY: as in `count_number`.
-    let own = unsafe { &mut *BUDGETS.get_ptr_mut(event::slot(holder))? };
+    let own = entry(event::slot(holder))?;
     if event::hold(own, holder, time) {
         return Some(own);
     }
-    // SAFETY: as in `count_number`.
-    let others = unsafe { &mut *BUDGETS.get_ptr_mut(abi::OTHERS)? };
+    let others = entry(abi::OTHERS)?;
     others.holder = event::NOBODY;
     Some(others)
+}
+
+/// An entry of this CPU's budgets.
+#[inline(always)]
+fn entry(number: u32) -> Option<&'static mut Budget> {
+    let budget = BUDGETS.get_ptr_mut(cpu().wrapping_mul(abi::BUDGETS_A_CPU).wrapping_add(number))?;
+    // SAFETY: as in `count_number`.
+    Some(unsafe { &mut *budget })
 }
 
 /// Fills an event. Field by field: it is too large for the stack.

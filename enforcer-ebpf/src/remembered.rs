@@ -1,6 +1,5 @@
 //! The short way: flows that this CPU remembers.
 
-use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
@@ -11,7 +10,7 @@ use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
 use enforcer_common::reason::Verdict;
 
-use crate::maps::{MMAPABLE, Maps};
+use crate::maps::{MMAPABLE, Maps, cpu};
 use crate::{probe, record};
 
 /// What is remembered, [`recall::LINES`] a CPU; sized by the loader. Memory that is mapped begins on
@@ -38,9 +37,7 @@ impl Remembered {
     /// Of the CPU on which the program runs.
     #[inline(always)]
     fn here() -> Self {
-        // SAFETY: the helper has no arguments and cannot fail.
-        let cpu = unsafe { bpf_get_smp_processor_id() };
-        Self { first: cpu.wrapping_mul(recall::LINES) }
+        Self { first: cpu().wrapping_mul(recall::LINES) }
     }
 }
 

@@ -97,14 +97,15 @@ impl Shape {
 
 /// The maps that outlive a generation.
 fn lasting() -> [(&'static str, Shape); 8] {
-    let (reasons, seen) = (Reason::COUNT as u32, generation::seen());
+    let reasons = Reason::COUNT as u32;
+    let [budgets, seen] = generation::of_all_cpus();
     let (key, state) = (size_of::<FragmentKey>(), size_of::<FragmentState>());
     [
         (map::GENERATIONS, Shape::new(PROG_ARRAY, 4, 4, abi::SLOTS)),
         (map::CONTROL, Shape::new(ARRAY, 4, size_of::<abi::Control>(), 1).mmapable()),
         (map::REASONS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::ReasonCounter>(), reasons)),
         (map::EVENTS, Shape::new(RINGBUF, 0, 0, abi::RING_BYTES)),
-        (map::BUDGETS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::Budget>(), abi::OTHERS + 1)),
+        (map::BUDGETS, Shape::new(ARRAY, 4, size_of::<abi::Budget>(), budgets).mmapable()),
         (map::SEEN, Shape::new(ARRAY, 4, size_of::<abi::SeenSet>(), seen).mmapable()),
         (map::FRAGMENTS, Shape::new(LRU_HASH, key, state, abi::FRAGMENTS)),
         (map::LOGS, Shape::new(RINGBUF, 0, 0, abi::LOG_BYTES)),

@@ -132,9 +132,9 @@ fn remembered(options: Options) -> u32 {
     if options.remembers { cpus("online").saturating_mul(recall::LINES) } else { 1 }
 }
 
-/// Entries of [`map::SEEN`], for each CPU that may ever be there.
-pub(super) fn seen() -> u32 {
-    cpus("possible").saturating_mul(abi::SEEN)
+/// Entries of [`map::BUDGETS`] and [`map::SEEN`], for all CPUs that may ever be there.
+pub(super) fn of_all_cpus() -> [u32; 2] {
+    [abi::BUDGETS_A_CPU, abi::SEEN].map(|entries| cpus("possible").saturating_mul(entries))
 }
 
 /// CPUs up to the last one of a list of the kernel's.
@@ -154,6 +154,7 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
     let lines = lines.checked_add(image.spare).ok_or(Error::TooLarge)?;
     let layout = image.layout_bytes();
     let (remembers, level) = (u32::from(options.remembers), diagnostics::level(options.talks));
+    let [budgets, seen] = of_all_cpus();
     let mut loader = EbpfLoader::new();
     loader
         .default_map_pin_directory(pins.dir())
@@ -161,7 +162,8 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
         .map_max_entries(map::IMAGE, lines.max(1))
         .map_max_entries(map::RULES, image.rules.max(1))
         .map_max_entries(map::REMEMBERED, remembered(options))
-        .map_max_entries(map::SEEN, seen())
+        .map_max_entries(map::BUDGETS, budgets)
+        .map_max_entries(map::SEEN, seen)
         .override_global(abi::LAYOUT, layout.as_slice(), true)
         .override_global(abi::GENERATION, &number, true)
         .override_global(abi::REMEMBERS, &remembers, true)

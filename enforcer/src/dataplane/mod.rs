@@ -319,8 +319,18 @@ impl Dataplane {
             // The entries are many, and most seconds have none.
             return Vec::new();
         }
-        self.unseen = unseen;
-        self.withheld.gained()
+        let gained = self.withheld.gained();
+        match gained {
+            Ok(shares) => {
+                self.unseen = unseen;
+                shares
+            }
+            // The counters only grow: the next look has all of it.
+            Err(error) => {
+                warn!("what budgets withhold cannot be read: {error}");
+                Vec::new()
+            }
+        }
     }
 
     /// Writes into the log what the programs said since the last time, if they were to say anything.

@@ -1,7 +1,6 @@
 //! Objects behind pins, as bpf(2) tells them. Numbers and layouts are those of include/uapi/linux/bpf.h,
 //! in host byte order.
 
-use std::cell::Cell;
 use std::ffi::CString;
 use std::fs;
 use std::io;
@@ -17,7 +16,6 @@ const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
-const MAP_LOOKUP_BATCH: libc::c_long = 24;
 /// More maps than a program of ours uses.
 const MAPS: usize = 64;
 
@@ -193,56 +191,6 @@ pub(super) fn entry<V: Pod + Default>(map: BorrowedFd<'_>, index: u32) -> io::Re
     // and any bytes are a value of `V`.
     unsafe { bpf(MAP_LOOKUP_ELEM, &attribute) }?;
     Ok(value)
-}
-
-/// Fills `values` with entries of a per-CPU array from `first` on, `cpus` of each, in one call: Linux
-/// 5.13 (f008d732ab18, "bpf: Add batched ops support for percpu array"). `V` fills whole words.
-///
-/// # Errors
-///
-/// `ENOTSUPP` (524) before that.
-pub(super) fn entries<V: Pod>(
-    map: BorrowedFd<'_>,
-    first: u32,
-    cpus: usize,
-    values: &mut [V],
-) -> io::Result<()> {
-    /// The part of `union bpf_attr` that the command reads; the kernel writes how many there were.
-    #[repr(C, align(8))]
-    struct Attribute {
-        before: u64,
-        last: u64,
-        keys: u64,
-        values: u64,
-        count: Cell<u32>,
-        map: u32,
-        element_flags: u64,
-        flags: u64,
-    }
-    const { assert!(size_of::<V>().is_multiple_of(8)) }
-    let count = values.len() / cpus;
-    let before = first.checked_sub(1);
-    let (mut last, mut keys) = (0u32, vec![0u32; count]);
-    let attribute = Attribute {
-        before: before.as_ref().map_or(0, |before| (&raw const *before) as u64),
-        last: (&raw mut last) as u64,
-        keys: keys.as_mut_ptr() as u64,
-        values: values.as_mut_ptr() as u64,
-        count: Cell::new(count as u32),
-        map: map.as_raw_fd() as u32,
-        element_flags: 0,
-        flags: 0,
-    };
-    // SAFETY: the pointers lead to a key, a key, `count` keys and `count` times `cpus` values, which
-    // live through the call; any bytes are a value of `V`. The kernel writes to the attribute's cell.
-    match unsafe { bpf(MAP_LOOKUP_BATCH, &attribute) } {
-        // The array ended.
-        Err(e) if e.raw_os_error() != Some(libc::ENOENT) => return Err(e),
-        _ => {}
-    }
-    let is_whole =
-        attribute.count.get() as usize == count && (first..).zip(&keys).all(|(k, i)| k == *i);
-    if is_whole { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Asks for the beginning of an object's `struct bpf_…_info`.

@@ -1,20 +1,17 @@
 //! Refused frames that have no event: the counters of each device's budget, and what they gained.
 
 use std::collections::{BTreeMap, HashMap};
-use std::os::fd::{AsFd, OwnedFd};
+use std::mem::offset_of;
+use std::os::fd::AsFd;
+use std::path::Path;
 
-use aya::maps::{Map, MapData, PerCpuArray};
-use aya::util::nr_cpus;
-use enforcer_common::abi::{self, Budget, Withheld, map};
+use aya::maps::Map;
+use enforcer_common::abi::{Budget, Withheld, map};
 use enforcer_common::event::held_by;
 use enforcer_common::reason::{Reason, Verdict};
-use log::debug;
 
 use super::error::Error;
-use super::object;
-
-/// Entries read by one call.
-const BATCH: u32 = 64;
+use super::memory::Memory;
 
 /// Refused frames of a device and a reason that had no event, since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,45 +30,48 @@ pub struct Share {
 
 /// Reads the counters, and knows what they were.
 pub(super) struct Counters {
-    budgets: PerCpuArray<MapData, Budget>,
-    /// The same map; `None` once the kernel refused to read many entries by one call.
-    many: Option<OwnedFd>,
-    cpus: usize,
-    /// Those that are not zero, by entry, CPU and slot of the reason.
-    last: HashMap<(u32, usize, usize), Withheld>,
+    budgets: Map,
+    /// Those that are not zero, by number of the entry and slot of the reason.
+    last: HashMap<(usize, usize), Withheld>,
 }
+
+/// 64-bit words of an entry.
+const WORDS: usize = size_of::<Budget>() / 8;
+/// The first of those with counters: one a reason.
+const FIRST: usize = offset_of!(Budget, withheld) / 8;
 
 impl Counters {
     /// Begins with what was counted so far.
     pub(super) fn new(budgets: Map) -> Result<Self, Error> {
-        let Map::PerCpuArray(data) = &budgets else { return Err(Error::Object(map::BUDGETS)) };
-        let many = data.fd().as_fd().try_clone_to_owned().ok();
-        let budgets = PerCpuArray::try_from(budgets).map_err(Error::Map)?;
-        let cpus = nr_cpus().map_err(|(path, e)| Error::io("read", path.as_ref(), e))?;
-        let mut counters = Self { budgets, many, cpus, last: HashMap::new() };
-        counters.gained();
+        let mut counters = Self { budgets, last: HashMap::new() };
+        counters.gained()?;
         Ok(counters)
     }
 
     /// What they gained since the last look. Whoever holds an entry is who gained it: the one before
-    /// was silent for [`abi::HOLD`], many looks long.
-    pub(super) fn gained(&mut self) -> Vec<Share> {
+    /// was silent for [`enforcer_common::abi::HOLD`], many looks long.
+    ///
+    /// The memory is mapped for the look alone: it would count as the daemon's own all the time.
+    pub(super) fn gained(&mut self) -> Result<Vec<Share>, Error> {
+        let Map::Array(data) = &self.budgets else { return Err(Error::Object(map::BUDGETS)) };
+        let entries = data.info().map_err(Error::Map)?.max_entries() as usize;
+        let memory = Memory::map(data.fd().as_fd(), entries * size_of::<Budget>())
+            .map_err(|e| Error::io("map the memory of", Path::new(map::BUDGETS), e))?;
         let mut shares = BTreeMap::new();
-        let mut read = vec![Budget::FREE; BATCH as usize * self.cpus];
-        for first in (0..=abi::OTHERS).step_by(BATCH as usize) {
-            let entries = BATCH.min(abi::OTHERS + 1 - first);
-            let read = &mut read[..entries as usize * self.cpus];
-            let read = self.read(first, read);
-            for (entry, cpus) in (first..).zip(read.chunks(self.cpus)) {
-                for (cpu, budget) in cpus.iter().enumerate() {
-                    for (slot, now) in budget.withheld.iter().enumerate() {
-                        if let Some(gained) = self.step((entry, cpu, slot), *now) {
-                            let (suppressed, lost): &mut (u64, u64) =
-                                shares.entry((budget.holder, slot)).or_default();
-                            *suppressed += u64::from(gained.suppressed);
-                            *lost += u64::from(gained.lost);
-                        }
-                    }
+        for entry in 0..entries {
+            let holder = memory.read(entry * WORDS + offset_of!(Budget, holder) / 8);
+            for slot in 0..Reason::REFUSALS {
+                let [s0, s1, s2, s3, l0, l1, l2, l3] =
+                    memory.read(entry * WORDS + FIRST + slot).to_ne_bytes();
+                let now = Withheld {
+                    suppressed: u32::from_ne_bytes([s0, s1, s2, s3]),
+                    lost: u32::from_ne_bytes([l0, l1, l2, l3]),
+                };
+                if let Some(gained) = step(&mut self.last, (entry, slot), now) {
+                    let (suppressed, lost): &mut (u64, u64) =
+                        shares.entry((holder, slot)).or_default();
+                    *suppressed += u64::from(gained.suppressed);
+                    *lost += u64::from(gained.lost);
                 }
             }
         }
@@ -80,36 +80,25 @@ impl Counters {
             let (mac, verdict) = held_by(holder);
             Some(Share { mac, reason: Reason::from_number(number)?, verdict, suppressed, lost })
         };
-        shares.into_iter().filter_map(share).collect()
-    }
-
-    /// Reads entries from `first` on, as many as can be read.
-    fn read<'a>(&mut self, first: u32, into: &'a mut [Budget]) -> &'a [Budget] {
-        if let Some(map) = &self.many {
-            match object::entries(map.as_fd(), first, self.cpus, into) {
-                Ok(()) => return into,
-                Err(e) => debug!("the budgets are read one by one: {e}"),
-            }
-            self.many = None;
-        }
-        let mut whole = 0;
-        for (entry, cpus) in (first..).zip(into.chunks_mut(self.cpus)) {
-            let Ok(values) = self.budgets.get(&entry, 0) else { break };
-            cpus.copy_from_slice(&values);
-            whole += cpus.len();
-        }
-        &into[..whole]
-    }
-
-    fn step(&mut self, at: (u32, usize, usize), now: Withheld) -> Option<Withheld> {
-        if now == Withheld::default() && !self.last.contains_key(&at) {
-            return None;
-        }
-        let before = self.last.insert(at, now).unwrap_or_default();
-        let gained = Withheld {
-            suppressed: now.suppressed.wrapping_sub(before.suppressed),
-            lost: now.lost.wrapping_sub(before.lost),
-        };
-        (gained != Withheld::default()).then_some(gained)
+        Ok(shares.into_iter().filter_map(share).collect())
     }
 }
+
+/// What a counter gained since it was looked at last.
+fn step(
+    last: &mut HashMap<(usize, usize), Withheld>,
+    at: (usize, usize),
+    now: Withheld,
+) -> Option<Withheld> {
+    if now == Withheld::default() && !last.contains_key(&at) {
+        return None;
+    }
+    let before = last.insert(at, now).unwrap_or_default();
+    let gained = Withheld {
+        suppressed: now.suppressed.wrapping_sub(before.suppressed),
+        lost: now.lost.wrapping_sub(before.lost),
+    };
+    (gained != Withheld::default()).then_some(gained)
+}
+
+const _: () = assert!(size_of::<Withheld>() == 8 && size_of::<Budget>().is_multiple_of(8));

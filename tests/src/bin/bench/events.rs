@@ -14,8 +14,7 @@ use std::{
 };
 
 use aya::{
-    maps::{Array, Map, MapData, PerCpuArray, PerCpuValues},
-    util::nr_cpus,
+    maps::{Array, Map, MapData},
 };
 use enforcer::{
     dataplane::{Dataplane, events::Reader, generation::Options, pins::Pins},
@@ -290,14 +289,10 @@ impl Bench {
 
     /// Every device has its whole budget, and no flow was told.
     fn empty_tables(&self) {
-        let cpus = nr_cpus().unwrap();
-        let mut budgets: PerCpuArray<_, Budget> =
-            self.open(map::BUDGETS).try_into().expect("an array for each CPU");
-        for entry in 0..=abi::OTHERS {
-            let free = PerCpuValues::try_from(vec![Budget::FREE; cpus]).unwrap();
-            budgets.set(entry, free, 0).expect("an entry");
+        let mut budgets: Array<_, Budget> = self.open(map::BUDGETS).try_into().expect("an array");
+        for entry in 0..budgets.len() {
+            budgets.set(entry, Budget::FREE, 0).expect("an entry");
         }
-        // An entry is eight numbers: `abi::SeenSet`.
         let mut seen: Array<_, [u64; 8]> = self.open(map::SEEN).try_into().expect("an array");
         for entry in 0..seen.len() {
             seen.set(entry, [0; 8], 0).expect("an entry");

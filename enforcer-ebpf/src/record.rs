@@ -77,9 +77,8 @@ pub(crate) fn record<const FRAGMENTS: bool>(
     if matches!(decision.verdict, Verdict::WouldDrop) {
         counter.would_drop += 1;
     }
-    let told = known.map_or(Told::Suppressed, |known| {
-        report::<FRAGMENTS>(ctx, flow, decision, known)
-    });
+    let told =
+        known.map_or(Told::Suppressed, |known| report::<FRAGMENTS>(ctx, flow, decision, known));
     match told {
         Told::Yes => {}
         Told::Suppressed | Told::Repeated => counter.suppressed += 1,
@@ -200,7 +199,8 @@ fn budget(holder: u64, time: u64) -> Option<&'static mut Budget> {
 /// An entry of this CPU's budgets.
 #[inline(always)]
 fn entry(number: u32) -> Option<&'static mut Budget> {
-    let budget = BUDGETS.get_ptr_mut(cpu().wrapping_mul(abi::BUDGETS_A_CPU).wrapping_add(number))?;
+    let budget =
+        BUDGETS.get_ptr_mut(cpu().wrapping_mul(abi::BUDGETS_A_CPU).wrapping_add(number))?;
     // SAFETY: as in `count_number`.
     Some(unsafe { &mut *budget })
 }

@@ -91,7 +91,9 @@ fn refusals(bench: &mut Bench) -> usize {
     // A line that was never written has no sender; a line of tags, which has no verdict, is one.
     let verdict = |line: &[u64; 8]| (line[7] >> 24) as u8;
     let lines = memory.iter().map(Result::unwrap);
-    lines.filter(|line| line[0] != 0 && line[6] != 0 && verdict(line) == Verdict::Drop as u8).count()
+    lines
+        .filter(|line| line[0] != 0 && line[6] != 0 && verdict(line) == Verdict::Drop as u8)
+        .count()
 }
 
 /// Sends frames of random policies again and again, patches each policy by a random command, and

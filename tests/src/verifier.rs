@@ -65,11 +65,16 @@ fn by_the_log(image: &Image) -> u32 {
     let mut ebpf = generation::load(&pins, image, 1, Options::default()).unwrap();
     let kind = generation::load_dispatcher(&mut ebpf).unwrap();
     let classify = generation::program(&mut ebpf, &kind.name(program::CLASSIFY)).unwrap();
-    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the limit lives through the call.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
+    let none = libc::rlimit { rlim_cur: 0, ..limit };
+    // SAFETY: the limit lives through the call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
+    let refused = classify.load().unwrap_err();
     // SAFETY: the limit lives through the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
-    let refused = classify.load().unwrap_err();
-    let _ = std::fs::remove_dir_all(root);
+    std::fs::remove_dir_all(root).unwrap();
     let ProgramError::LoadError { io_error, verifier_log } = refused else { panic!("{refused}") };
     assert_eq!(io_error.raw_os_error(), Some(libc::EMFILE), "{io_error}");
     // processed 33954 insns (limit 1000000) max_states_per_insn 14 …

@@ -3,7 +3,7 @@ use anyhow::{Result, bail, ensure};
 use clap::Args;
 
 use crate::{
-    build, count, ebpf, setup,
+    count, dist, ebpf, setup,
     sh::{self, Paths},
 };
 
@@ -21,7 +21,7 @@ pub(crate) struct Options {
     write: bool,
 }
 
-/// Builds everything for release and measures, everything or one thing alone; whether the count, if
+/// Builds the program that is given away and measures, everything or one thing alone; whether the count, if
 /// asked for, is the one on record.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
     match options.what.as_deref() {
@@ -36,7 +36,8 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
         "the lab needs root for network namespaces and XDP: run `sudo -E env PATH=$PATH cargo xtask bench`"
     );
     setup::run(paths, &setup::Options::test())?;
-    build(paths, true)?;
+    setup::run(paths, &setup::Options::dist())?;
+    let enforcer = dist::own(paths)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "--release", "-p", "tests", "--bins"]))?;
     let mut program = sh::clean(paths.target.join("release/bench"));
     program.args(&options.what).current_dir(&paths.root);
@@ -44,6 +45,6 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
         program.env("ENFORCER_BENCH_DIR", paths.root.join("docs/performance"));
     }
     program.env("ENFORCER_YARDSTICK", ebpf::yardstick(paths));
-    sh::run(program.env("ENFORCER_BIN", paths.enforcer(true)))?;
+    sh::run(program.env("ENFORCER_BIN", enforcer))?;
     Ok(true)
 }

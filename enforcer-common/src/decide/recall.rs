@@ -330,10 +330,8 @@ pub fn recall<K: Key, M: Memory, P: Policy>(
 pub fn may_be_kept(case: &Case) -> bool {
     let Decision { reason, group, .. } = case.decision;
     let passes = matches!(reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass);
-    let refused = matches!(
-        reason,
-        Reason::Deny | Reason::Default | Reason::Unknown | Reason::Quarantine
-    );
+    let refused =
+        matches!(reason, Reason::Deny | Reason::Default | Reason::Unknown | Reason::Quarantine);
     (passes || refused) && case.identity.ends == 0 && group <= 0xffff
 }
 

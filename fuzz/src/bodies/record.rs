@@ -28,7 +28,11 @@ pub fn run(bytes: &[u8]) {
     assert!(record.head.starts_with(record.frame()));
     assert!(!format!("{record:?}").is_empty());
     // What is made of it in user space.
-    let _ = (event::Refused::new(&record.flow, &record.decision).digest(), record.flow.vlan(), record.flow.tags());
+    let _ = (
+        event::Refused::new(&record.flow, &record.decision).digest(),
+        record.flow.vlan(),
+        record.flow.tags(),
+    );
     let _ = (record.flow.service(), record.decision.reason.words());
 }
 

@@ -74,15 +74,22 @@ impl Machine {
 /// Builds the kernel program and, for each machine, the program that carries it.
 pub(super) fn all(job: &Job<'_>) -> Result<Vec<(Machine, PathBuf)>> {
     strip(job.paths, &ebpf::build(job.paths)?)?;
-    job.machines.iter().map(|machine| Ok((*machine, one(job, *machine)?))).collect()
+    let one = |machine: &Machine| Ok((*machine, one(job.paths, &job.epoch, *machine)?));
+    job.machines.iter().map(one).collect()
+}
+
+/// Builds what this machine is given; the path of the program.
+pub(crate) fn own(paths: &Paths) -> Result<PathBuf> {
+    strip(paths, &ebpf::build(paths)?)?;
+    one(paths, &super::epoch(paths)?, Machine::host()?)
 }
 
 /// Builds for one machine; the path of the program.
-pub(super) fn one(job: &Job<'_>, machine: Machine) -> Result<PathBuf> {
-    let mut cargo = cargo(job.paths, machine)?;
-    cargo.env("SOURCE_DATE_EPOCH", &job.epoch);
+pub(super) fn one(paths: &Paths, epoch: &str, machine: Machine) -> Result<PathBuf> {
+    let mut cargo = cargo(paths, machine)?;
+    cargo.env("SOURCE_DATE_EPOCH", epoch);
     sh::run(&mut cargo)?;
-    let program = target(job.paths).join(machine.target()).join("dist/enforcer");
+    let program = target(paths).join(machine.target()).join("dist/enforcer");
     ensure!(has_section(&program, ".dep-v0")?, "{} does not list its crates", program.display());
     ensure!(!has_section(&program, ".interp")?, "{} is not static", program.display());
     ensure!(!has_section(&program, ".symtab")?, "{} is not stripped", program.display());

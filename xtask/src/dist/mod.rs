@@ -24,7 +24,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
-pub(crate) use self::build::{Machine, cross};
+pub(crate) use self::build::{Machine, cross, own};
 use crate::{
     setup,
     sh::{self, Paths},
@@ -116,7 +116,7 @@ fn make(paths: &Paths, options: &Options, epoch: String) -> Result<PathBuf> {
     // Pages and completions come from the program of the machine that builds.
     let own = match programs.iter().find(|(machine, _)| machine.is_host()) {
         Some((_, program)) => program.clone(),
-        None => build::one(&job, Machine::host()?)?,
+        None => build::one(paths, &job.epoch, Machine::host()?)?,
     };
     for (machine, program) in &programs {
         let tree = tree::make(&job, *machine, program, &own, &boms)?;

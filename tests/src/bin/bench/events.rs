@@ -13,9 +13,7 @@ use std::{
     time::Duration,
 };
 
-use aya::{
-    maps::{Array, Map, MapData},
-};
+use aya::maps::{Array, Map, MapData};
 use enforcer::{
     dataplane::{Dataplane, events::Reader, generation::Options, pins::Pins},
     policy::{Mac, compile, read},

@@ -27,7 +27,7 @@ pub(crate) fn run(report: &mut Report) {
     );
     let bytes = std::fs::metadata(binary()).expect("it was started before").len();
     let mib = bytes as f64 / f64::from(1 << 20);
-    report.target("binary, as built for this run", mib, at_most(10.0), " MiB");
+    report.target("static binary", mib, at_most(10.0), " MiB");
     report.held("frames misjudged during 1,000 replacements under load", at_most(0.0), CHURN);
 }
 

@@ -83,8 +83,7 @@ fn frames(report: &mut Report) {
         .filter(|&(load, receiver)| RECEIVERS[receiver].1[load])
         .collect();
     // Each load has its own gateways: what is remembered and budgeted of another one is not in its way.
-    let receivers: Vec<Netns> =
-        (0..pairs.len()).map(|n| receiver(&prefix, &source, n)).collect();
+    let receivers: Vec<Netns> = (0..pairs.len()).map(|n| receiver(&prefix, &source, n)).collect();
     let policy = Policy::with("02:64:00:00:ff:ff", 0xc633_640a);
     let places = pairs.iter().zip(&receivers);
     let _judges: Vec<_> =

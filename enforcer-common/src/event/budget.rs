@@ -1,0 +1,211 @@
+//! When a device may tell of a refused frame, and what is counted when it may not.
+
+use crate::abi::{BURST, Budget, FOLD, HOLD, RATE, RESERVE, SEEN_WAYS, Seen, SeenSet};
+use crate::image::walk::opaque;
+use crate::reason::Verdict;
+
+/// What an event says about those that have none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Untold {
+    /// Events of this device withheld since its last one.
+    pub suppressed: u32,
+    /// Frames of this flow withheld since it was last reported.
+    pub repeats: u32,
+    /// Milliseconds since then; 0 for a flow that is new.
+    pub since: u32,
+}
+
+/// Set in a holder whose frames pass, because its group is observed.
+const OBSERVED: u64 = 1 << 63;
+/// Who holds [`crate::abi::OTHERS`]; not a MAC address.
+pub const NOBODY: u64 = 1 << 62;
+
+/// What holds an entry of the budgets: a source MAC and a verdict, so that the counters of the entry
+/// are those of one verdict.
+#[inline(always)]
+pub fn holder(mac: u64, verdict: Verdict) -> u64 {
+    if matches!(verdict, Verdict::WouldDrop) { mac | OBSERVED } else { mac }
+}
+
+/// MAC and verdict of a holder; no MAC for [`NOBODY`].
+pub fn held_by(holder: u64) -> (Option<u64>, Verdict) {
+    let verdict = if holder & OBSERVED != 0 { Verdict::WouldDrop } else { Verdict::Drop };
+    let mac = holder & !OBSERVED;
+    ((mac != NOBODY).then_some(mac), verdict)
+}
+
+/// The entry of the budgets that a holder may have.
+#[inline(always)]
+pub fn slot(holder: u64) -> u32 {
+    // The bit of the verdict moves the place, too.
+    (holder ^ holder >> 10 ^ holder >> 56) as u32 & (crate::abi::BUDGETS - 1)
+}
+
+/// Takes an entry for a holder, or keeps it; `false` while another one has it.
+///
+/// The tokens change hands as they are: who invents source addresses gains no events by it.
+#[inline(always)]
+pub fn hold(budget: &mut Budget, holder: u64, now: u64) -> bool {
+    if budget.holder != holder || budget.used == 0 {
+        if budget.used != 0 && now.saturating_sub(budget.used) < HOLD {
+            return false;
+        }
+        budget.holder = holder;
+        budget.suppressed = 0;
+    }
+    budget.used = now;
+    true
+}
+
+/// Nanoseconds that one token takes to come back.
+pub(super) const TOKEN: u64 = 1_000_000_000 / RATE as u64;
+
+#[inline(always)]
+fn refill(budget: &mut Budget, now: u64) {
+    if budget.refilled == 0 {
+        budget.refilled = now;
+        budget.tokens = BURST;
+        return;
+    }
+    let earned = now.saturating_sub(budget.refilled) / TOKEN;
+    if earned > 0 {
+        let tokens = u64::from(budget.tokens) + earned;
+        let full = tokens >= u64::from(BURST);
+        budget.tokens = if full { BURST } else { tokens as u32 };
+        budget.refilled = if full { now } else { budget.refilled + earned * TOKEN };
+    }
+}
+
+/// Whether a refused frame has an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// It has.
+    Yes,
+    /// No: it repeats what was reported less than [`FOLD`] ago.
+    Repeats,
+    /// No: its device's budget is spent.
+    No,
+}
+
+/// Where a flow is in its entry, if it is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    known: bool,
+    way: usize,
+}
+
+/// Whether a refused frame of a flow has an event at `now` (boot clock, nanoseconds); if
+/// not, it is counted as a repeat of its flow, where that was reported.
+///
+/// A new flow may use the whole budget. One that was reported waits for [`FOLD`] and leaves
+/// [`RESERVE`] tokens, so that a device that repeats itself cannot hide what it does for the first
+/// time.
+#[inline(always)]
+pub fn due(budget: &mut Budget, seen: &mut SeenSet, place: Place, now: u64) -> Due {
+    let Place { known, way } = place;
+    let Some(flow) = seen.get_mut(way % SEEN_WAYS) else { return Due::No };
+    let due = if known && milliseconds(now).wrapping_sub(flow.told) < FOLD {
+        Due::Repeats
+    } else {
+        refill(budget, now);
+        if budget.tokens > if known { RESERVE } else { 0 } { Due::Yes } else { Due::No }
+    };
+    if !matches!(due, Due::Yes) {
+        // A new flow is not taken note of, and so is still new when there are tokens again.
+        if known {
+            flow.repeats = flow.repeats.saturating_add(1);
+        }
+        budget.suppressed = budget.suppressed.saturating_add(1);
+    }
+    due
+}
+
+/// [`hold`] and [`due`] in one for a holder that has the entry already: `true` when the frame has no event and
+/// is counted. Otherwise it is not, and asking them again gives the same answers.
+#[inline(always)]
+pub fn withhold(
+    budget: &mut Budget,
+    seen: &mut SeenSet,
+    holder: u64,
+    place: Place,
+    now: u64,
+) -> bool {
+    if budget.holder != holder || budget.used == 0 {
+        return false;
+    }
+    budget.used = now;
+    !matches!(due(budget, seen, place, now), Due::Yes)
+}
+
+/// Spends the token of an event that is told; of the flows of the entry the one that was told first makes
+/// room.
+#[inline(always)]
+pub fn tell(
+    budget: &mut Budget,
+    seen: &mut SeenSet,
+    place: Place,
+    digest: u64,
+    now: u64,
+) -> Untold {
+    let time = milliseconds(now);
+    let Place { known, mut way } = place;
+    if !known {
+        way = oldest(seen, time);
+    }
+    let mut untold = Untold { suppressed: budget.suppressed, repeats: 0, since: 0 };
+    budget.tokens = budget.tokens.saturating_sub(1);
+    budget.suppressed = 0;
+    if let Some(flow) = seen.get_mut(way % SEEN_WAYS) {
+        if known {
+            untold.repeats = flow.repeats;
+            untold.since = time.wrapping_sub(flow.told);
+        }
+        *flow = Seen { digest, told: time, repeats: 0 };
+    }
+    untold
+}
+
+/// Looks for a flow in its entry.
+///
+/// Without branches: it is one path to the verifier.
+#[inline(always)]
+pub fn find(seen: &SeenSet, digest: u64) -> Place {
+    let digest = opaque(digest);
+    let (mut known, mut place) = (0, 0);
+    let mut way = 0;
+    while way < seen.len() {
+        let differs = seen.get(way).map_or(0, |flow| flow.digest) ^ digest;
+        // All ones where it does not: a digest has 63 bits.
+        let is = (differs.wrapping_sub(1) as i64 >> 63) as usize;
+        known |= is;
+        place |= way & is;
+        way += 1;
+    }
+    Place { known: known != 0, way: place }
+}
+
+/// The flow of an entry that was told first, or a place that is free.
+#[inline(always)]
+fn oldest(seen: &SeenSet, time: u32) -> usize {
+    let (mut place, mut most) = (0, 0);
+    let mut way = 0;
+    while way < seen.len() {
+        let flow = seen.get(way).copied().unwrap_or_default();
+        // Nobody was told anything at the beginning of time.
+        let free = u64::from(flow.digest == 0 && flow.told == 0);
+        let age = u64::from(time.wrapping_sub(flow.told)) + (free << 32);
+        let older = (most as i64).wrapping_sub(age as i64) >> 63;
+        (place, most) = (
+            way & older as usize | place & !older as usize,
+            age & older as u64 | most & !older as u64,
+        );
+        way += 1;
+    }
+    place
+}
+
+/// Boot clock in milliseconds; wraps after 49 days.
+#[inline(always)]
+fn milliseconds(nanoseconds: u64) -> u32 {
+    (nanoseconds / 1_000_000) as u32
+}

@@ -7,8 +7,8 @@ use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
 use enforcer_common::reason::Reason;
 
 use crate::clock::boot_time;
+use crate::counters;
 use crate::maps::{CONTROL, GENERATIONS};
-use crate::record;
 
 /// Finds the generation in force.
 #[inline(always)]
@@ -23,8 +23,8 @@ pub(crate) fn tail_call(ctx: &XdpContext) -> u32 {
             GENERATIONS.tail_call(ctx, SLOT_CURRENT);
         }
     }
-    if let Some(counter) = record::count(Reason::NoPolicy, 0)
-        && record::is_time(counter.frames)
+    if let Some(counter) = counters::count(Reason::NoPolicy, 0)
+        && counters::is_time(counter.frames)
     {
         let (interface, frames) = (ctx.ingress_ifindex() as u32, counter.frames);
         warn!(

@@ -4,7 +4,9 @@
 //! - `classify`: a generation; judges a frame
 //! - `maps`: what is shared with user space
 //! - `probe`: frames that only ask
-//! - `record`: counters and events
+//! - `record`: what is done about a verdict
+//! - `counters`: counters of reasons and rules
+//! - `budgets`: budgets of events, and flows that were reported
 //! - `frame`: the first bytes of a frame, for its event
 //! - `remembered`: flows that are not judged anew
 //! - `clock`: the boot clock
@@ -15,7 +17,11 @@
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(target_arch = "bpf")]
+mod budgets;
+#[cfg(target_arch = "bpf")]
 mod clock;
+#[cfg(target_arch = "bpf")]
+mod counters;
 #[cfg(target_arch = "bpf")]
 mod dispatch;
 #[cfg(target_arch = "bpf")]

@@ -1,15 +1,17 @@
-//! Counters and events.
+//! What is done about a verdict: counters and events.
 
 use aya_ebpf::programs::XdpContext;
-use enforcer_common::abi::{self, Budget, ReasonCounter, SeenSet};
+use enforcer_common::abi;
 use enforcer_common::decide::Decision;
-use enforcer_common::event::{self, Due, Place, Record, Refused, Untold};
+use enforcer_common::event::{self, Due, Record, Refused, Untold};
 use enforcer_common::flow::Flow;
-use enforcer_common::reason::{Reason, Verdict};
+use enforcer_common::reason::Verdict;
 
+use crate::budgets::{self, Known, budget, known, slot};
 use crate::clock::{boot_time, tick_time};
+use crate::counters::{count, count_number, count_rule, pass};
 use crate::frame;
-use crate::maps::{BUDGETS, EVENTS, REASONS, RULES, SEEN, cpu, generation};
+use crate::maps::{EVENTS, generation};
 
 /// `BPF_RB_NO_WAKEUP`.
 const NO_WAKEUP: u64 = 1;
@@ -17,46 +19,6 @@ const NO_WAKEUP: u64 = 1;
 const FORCE_WAKEUP: u64 = 2;
 /// `BPF_RB_AVAIL_DATA`.
 const AVAILABLE: u64 = 0;
-
-/// Counts a frame of `bytes` bytes and returns its reason's counters.
-#[inline(always)]
-pub(crate) fn count(reason: Reason, bytes: u32) -> Option<&'static mut ReasonCounter> {
-    count_number(reason.number(), bytes)
-}
-
-#[inline(always)]
-fn count_number(reason: u8, bytes: u32) -> Option<&'static mut ReasonCounter> {
-    let counter = REASONS.get_ptr_mut(u32::from(reason))?;
-    // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile.
-    let counter = unsafe { &mut *counter };
-    counter.frames += 1;
-    counter.bytes += u64::from(bytes);
-    Some(counter)
-}
-
-/// Whether a counter is at a power of two: what is wrong is said at once, and ever more rarely.
-#[inline(always)]
-pub(crate) fn is_time(counter: u64) -> bool {
-    counter & counter.wrapping_sub(1) == 0
-}
-
-/// Counts a frame at the rule that decided; no rule, no counter.
-#[inline(always)]
-fn count_rule(rule: u32, bytes: u32) {
-    if let Some(counter) = RULES.get_ptr_mut(rule) {
-        // SAFETY: as in `count_number`.
-        let counter = unsafe { &mut *counter };
-        counter.frames += 1;
-        counter.bytes += u64::from(bytes);
-    }
-}
-
-/// Counts a frame that passes by a rule, if it is one, for the reason of this number.
-#[inline(always)]
-pub(crate) fn pass(rule: u32, reason: u8, bytes: u32) {
-    count_rule(rule, bytes);
-    count_number(reason, bytes);
-}
 
 /// Counts a judged frame and, if it is a drop, reports it within its device's budget. Whether the
 /// frame may be remembered: one that passes, and one that was reported shortly before.
@@ -145,7 +107,7 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     let Known { seen, place, .. } = known(refused.digest())?;
     let holder = event::holder(refused.source_mac, refused.verdict);
     let slot = slot(refused.reason);
-    let budget = entry(event::slot(holder))?;
+    let budget = budgets::entry(event::slot(holder))?;
     if !event::withhold(budget, seen, holder, place, tick_time()) {
         return None;
     }
@@ -159,50 +121,6 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
         counter.would_drop += u64::from(matches!(refused.verdict, Verdict::WouldDrop));
     }
     Some(())
-}
-
-/// What was reported last of the flows that share an entry with one.
-struct Known {
-    seen: &'static mut SeenSet,
-    place: Place,
-    digest: u64,
-}
-
-#[inline(always)]
-fn known(digest: u64) -> Option<Known> {
-    let first = cpu().wrapping_mul(abi::SEEN);
-    let seen = SEEN.get_ptr_mut(first.wrapping_add(digest as u32 & (abi::SEEN - 1)))?;
-    // SAFETY: as in `count_number`.
-    let seen = unsafe { &mut *seen };
-    let place = event::find(seen, digest);
-    Some(Known { seen, place, digest })
-}
-
-/// Where a device's counters of a reason are.
-#[inline(always)]
-fn slot(reason: u8) -> usize {
-    usize::from(reason).wrapping_sub(usize::from(Reason::FIRST_REFUSAL))
-}
-
-/// The entry of a holder: its own, or the one of all whose own is taken.
-#[inline(always)]
-fn budget(holder: u64, time: u64) -> Option<&'static mut Budget> {
-    let own = entry(event::slot(holder))?;
-    if event::hold(own, holder, time) {
-        return Some(own);
-    }
-    let others = entry(abi::OTHERS)?;
-    others.holder = event::NOBODY;
-    Some(others)
-}
-
-/// An entry of this CPU's budgets.
-#[inline(always)]
-fn entry(number: u32) -> Option<&'static mut Budget> {
-    let budget =
-        BUDGETS.get_ptr_mut(cpu().wrapping_mul(abi::BUDGETS_A_CPU).wrapping_add(number))?;
-    // SAFETY: as in `count_number`.
-    Some(unsafe { &mut *budget })
 }
 
 /// Fills an event. Field by field: it is too large for the stack.

@@ -11,7 +11,7 @@ use enforcer_common::packet::Packet;
 use enforcer_common::reason::Verdict;
 
 use crate::maps::{MMAPABLE, Maps, cpu};
-use crate::{probe, record};
+use crate::{counters, probe, record};
 
 /// What is remembered, [`recall::LINES`] a CPU; sized by the loader. Memory that is mapped begins on
 /// a page, so that a line is a line of the cache.
@@ -72,7 +72,7 @@ fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>) -> Option<Verdict> {
     // A frame that is recalled lies in one piece, but for what may stand behind its packet.
     let bytes = frame.linear() as u32;
     if matches!(recalled.verdict, Verdict::Pass) {
-        record::pass(recalled.rule, recalled.reason, bytes);
+        counters::pass(recalled.rule, recalled.reason, bytes);
     } else {
         record::again(&key.refused(&recalled), recalled.rule, bytes)?;
     }

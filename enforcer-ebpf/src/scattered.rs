@@ -11,8 +11,8 @@ use enforcer_common::decide;
 use enforcer_common::packet::{Frame, HEADERS};
 use enforcer_common::reason::Reason;
 
+use crate::counters;
 use crate::maps::{CASE, HEAD, HEADS, REASONS};
-use crate::record;
 
 /// The copied beginning of a frame.
 struct Head {
@@ -66,7 +66,7 @@ pub(crate) fn read(ctx: &XdpContext) {
     let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held as u32) };
     if failed != 0 {
         let counter = REASONS.get(u32::from(Reason::ReadFailed.number()));
-        if counter.is_some_and(|counter| record::is_time(counter.frames)) {
+        if counter.is_some_and(|counter| counters::is_time(counter.frames)) {
             warn!(ctx, "the headers of a frame cannot be read: error {}", failed);
         }
         return;

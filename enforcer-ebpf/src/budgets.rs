@@ -1,0 +1,52 @@
+//! Budgets of events, and flows that were reported.
+
+use enforcer_common::abi::{self, Budget, SeenSet};
+use enforcer_common::event::{self, Place};
+use enforcer_common::reason::Reason;
+
+use crate::maps::{BUDGETS, SEEN, cpu};
+
+/// What was reported last of the flows that share an entry with one.
+pub(crate) struct Known {
+    pub(crate) seen: &'static mut SeenSet,
+    pub(crate) place: Place,
+    pub(crate) digest: u64,
+}
+
+/// Looks for a flow by its digest.
+#[inline(always)]
+pub(crate) fn known(digest: u64) -> Option<Known> {
+    let first = cpu().wrapping_mul(abi::SEEN);
+    let seen = SEEN.get_ptr_mut(first.wrapping_add(digest as u32 & (abi::SEEN - 1)))?;
+    // SAFETY: this CPU's entry, and no other program runs on this CPU meanwhile.
+    let seen = unsafe { &mut *seen };
+    let place = event::find(seen, digest);
+    Some(Known { seen, place, digest })
+}
+
+/// Where a device's counters of a reason are.
+#[inline(always)]
+pub(crate) fn slot(reason: u8) -> usize {
+    usize::from(reason).wrapping_sub(usize::from(Reason::FIRST_REFUSAL))
+}
+
+/// The entry of a holder: its own, or the one of all whose own is taken.
+#[inline(always)]
+pub(crate) fn budget(holder: u64, time: u64) -> Option<&'static mut Budget> {
+    let own = entry(event::slot(holder))?;
+    if event::hold(own, holder, time) {
+        return Some(own);
+    }
+    let others = entry(abi::OTHERS)?;
+    others.holder = event::NOBODY;
+    Some(others)
+}
+
+/// An entry of this CPU's budgets.
+#[inline(always)]
+pub(crate) fn entry(number: u32) -> Option<&'static mut Budget> {
+    let budget =
+        BUDGETS.get_ptr_mut(cpu().wrapping_mul(abi::BUDGETS_A_CPU).wrapping_add(number))?;
+    // SAFETY: this CPU's entry, and no other program runs on this CPU meanwhile.
+    Some(unsafe { &mut *budget })
+}

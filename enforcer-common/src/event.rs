@@ -11,6 +11,7 @@ use core::mem::offset_of;
 use crate::abi::HEAD;
 use crate::decide::Decision;
 use crate::flow::{Address, Class, Flow, Fragment};
+use crate::image::walk::GOLDEN;
 use crate::reason::{Reason, Verdict};
 
 pub use budget::{
@@ -116,12 +117,12 @@ impl Refused {
         // Odd numbers without a pattern; the products do not wait for each other.
         let digest = self
             .source_mac
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_mul(GOLDEN)
             .wrapping_add(self.destination.high.wrapping_mul(0xbf58_476d_1ce4_e5b9))
             .wrapping_add(self.destination.low.wrapping_mul(0x94d0_49bb_1331_11eb))
             .wrapping_add(way.wrapping_mul(0xd6e8_feb8_6659_fd93))
             .wrapping_add((why | u64::from(self.service)).wrapping_mul(0xa076_1d64_78bd_642f));
-        let mixed = (digest ^ digest >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (digest ^ digest >> 32).wrapping_mul(GOLDEN);
         mixed.rotate_left(32) & u64::MAX >> 1
     }
 }

@@ -18,6 +18,7 @@
 use super::{Case, Decision, Policy};
 use crate::event::Refused;
 use crate::flow::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6};
+use crate::image::walk::GOLDEN;
 use crate::image::{self, Line};
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
@@ -31,8 +32,6 @@ const WAYS: u32 = 4;
 const TAG_LINES: u32 = SETS / 8;
 /// Lines that a CPU has.
 pub const LINES: u32 = TAG_LINES + SETS * WAYS;
-
-const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What a CPU remembers: [`LINES`] lines.
 pub trait Memory {

@@ -19,6 +19,9 @@ fn below_32(end: u32, key: u64) -> u32 {
     (u64::from(end).wrapping_sub(key) >> 63) as u32
 }
 
+/// 2^64 over the golden ratio, odd: multiplied by it, numbers that differ little are far apart.
+pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// The same number, of which the compiler knows nothing.
 #[inline(always)]
 pub(crate) fn opaque(number: u64) -> u64 {
@@ -152,7 +155,7 @@ pub fn look_up_128<L: Lines + ?Sized>(
 #[inline(always)]
 pub const fn bucket_hashes(key: u64) -> (u32, u32) {
     // Fibonacci hashing; packets never insert, so that the constant needs no secret.
-    let mixed = (key ^ key >> 23).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (key ^ key >> 23).wrapping_mul(GOLDEN);
     ((mixed >> 40) as u32, (mixed >> 16) as u32)
 }
 

@@ -134,7 +134,8 @@ fn remembered(options: Options) -> u32 {
 
 /// Entries of [`map::BUDGETS`] and [`map::SEEN`], for all CPUs that may ever be there.
 pub(super) fn of_all_cpus() -> [u32; 2] {
-    [abi::BUDGETS_A_CPU, abi::SEEN].map(|entries| cpus("possible").saturating_mul(entries))
+    let cpus = cpus("possible");
+    [abi::BUDGETS_A_CPU, abi::SEEN].map(|entries| cpus.saturating_mul(entries))
 }
 
 /// CPUs up to the last one of a list of the kernel's.

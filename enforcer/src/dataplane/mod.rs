@@ -319,8 +319,7 @@ impl Dataplane {
             // The entries are many, and most seconds have none.
             return Vec::new();
         }
-        let gained = self.withheld.gained();
-        match gained {
+        match self.withheld.gained() {
             Ok(shares) => {
                 self.unseen = unseen;
                 shares

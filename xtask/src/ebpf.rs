@@ -1,4 +1,7 @@
 //! The kernel program: the toolchain that can build it, the build, and its numbers.
+
+mod tail_calls;
+
 use std::{
     ffi::OsString,
     fs,
@@ -187,6 +190,7 @@ pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
     let built = paths.bpf_target().join(TARGET).join("release").join(PACKAGE);
     let object = paths.object();
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    tail_calls::check(&bytes)?;
     // Written only when it differs: the daemon is rebuilt when this file is newer.
     if fs::read(&object).ok().as_deref() != Some(&bytes) {
         let partial = object.with_extension("partial");

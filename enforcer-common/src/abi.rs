@@ -5,7 +5,7 @@ use crate::reason::Reason;
 
 /// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
 /// name, so that two versions never meet.
-pub const ABI_VERSION: u32 = 3;
+pub const ABI_VERSION: u32 = 4;
 
 /// Section-independent names of the programs in the object.
 pub mod program {
@@ -32,6 +32,9 @@ pub mod map {
     /// Array of [`super::SeenSet`], [`super::SEEN`] for each possible CPU, by digest; like
     /// [`BUDGETS`].
     pub const SEEN: &str = "SEEN";
+    /// Array of 64-bit counters, [`super::RUNS_A_CPU`] for each possible CPU: frames that the driver gave
+    /// to the program, by interface; see [`super::run_entry`].
+    pub const RUNS: &str = "RUNS";
     /// LRU hash of fragment keys and states.
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Array of lines: the policy image of one generation.
@@ -45,8 +48,8 @@ pub mod map {
     pub const LOGS: &str = "AYA_LOGS";
 
     /// Maps that outlive a generation: pinned by name, reused by the next one.
-    pub const LASTING: [&str; 8] =
-        [GENERATIONS, CONTROL, REASONS, EVENTS, BUDGETS, SEEN, FRAGMENTS, LOGS];
+    pub const LASTING: [&str; 9] =
+        [GENERATIONS, CONTROL, REASONS, EVENTS, BUDGETS, SEEN, RUNS, FRAGMENTS, LOGS];
 }
 
 /// Name of the read-only constant that holds the image's layout.
@@ -77,6 +80,16 @@ pub const BUDGETS_A_CPU: u32 = OTHERS + 1;
 pub const SEEN: u32 = 4096;
 /// Flows of an entry: together they are a line of the cache.
 pub const SEEN_WAYS: usize = 4;
+/// Entries of a CPU's table of [`map::RUNS`]; a power of two, and whole lines of the cache.
+pub const RUNS_A_CPU: u32 = 1024;
+
+/// The entry of [`map::RUNS`] in which a CPU counts the frames of an interface. Two interfaces share one
+/// if their indices are equal modulo [`RUNS_A_CPU`].
+#[inline(always)]
+pub const fn run_entry(interface: u32, cpu: u32) -> u32 {
+    cpu.wrapping_mul(RUNS_A_CPU).wrapping_add(interface & (RUNS_A_CPU - 1))
+}
+
 /// Bytes of the ring buffer; a power of two.
 pub const RING_BYTES: u32 = 4 << 20;
 /// Datagrams whose first fragment is remembered.

@@ -9,8 +9,8 @@ use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
 use enforcer_common::reason::Reason;
 
 use crate::clock::boot_time;
-use crate::counters;
-use crate::maps::{CONTROL, GENERATIONS};
+use crate::maps::{CONTROL, GENERATIONS, cpu};
+use crate::{counters, runs};
 
 /// Finds the generation in force.
 #[inline(always)]
@@ -28,6 +28,7 @@ pub(crate) fn tail_call(ctx: &XdpContext) -> u32 {
             GENERATIONS.tail_call(ctx, SLOT_CURRENT);
         }
     }
+    runs::count(ctx.ingress_ifindex() as u32, cpu());
     if let Some(counter) = counters::count(Reason::NoPolicy, 0)
         && counters::is_time(counter.frames)
     {

@@ -10,6 +10,7 @@
 //! - `frame`: the first bytes of a frame, for its event
 //! - `remembered`: flows that are not judged anew
 //! - `clock`: the boot clock
+//! - `runs`: proof that the driver runs the program
 //! - `scattered`: frames whose headers are not in the linear part
 //!
 //! Each program exists twice: for frames that may be spread over fragments (Linux 5.18 and
@@ -35,6 +36,8 @@ mod record;
 #[cfg(target_arch = "bpf")]
 mod remembered;
 #[cfg(target_arch = "bpf")]
+mod runs;
+#[cfg(target_arch = "bpf")]
 mod scattered;
 
 #[cfg(target_arch = "bpf")]
@@ -48,8 +51,8 @@ mod programs {
     use enforcer_common::reason::Verdict;
 
     use crate::dispatch::tail_call;
-    use crate::maps::{CASE, Maps};
-    use crate::{probe, record, remembered, scattered};
+    use crate::maps::{CASE, Maps, cpu};
+    use crate::{probe, record, remembered, runs, scattered};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]
@@ -90,8 +93,12 @@ mod programs {
 
     #[inline(always)]
     fn judge<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
-        match remembered::verdict(ctx) {
-            Some(verdict) => action(verdict),
+        let (interface, cpu) = (ctx.ingress_ifindex() as u32, cpu());
+        match remembered::verdict(ctx, interface, cpu) {
+            Some(verdict) => {
+                runs::count(interface, cpu);
+                action(verdict)
+            }
             None => anew::<FRAGMENTS>(ctx),
         }
     }
@@ -129,6 +136,7 @@ mod programs {
         }
         decide::judge(&Maps, case);
         if !probe::answer(ctx, &case.decision) {
+            runs::count(case.flow.interface, cpu());
             let may = record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
             case.may_be_remembered(may);
             remembered::keep(ctx, case);

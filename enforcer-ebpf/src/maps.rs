@@ -29,6 +29,9 @@ pub(crate) static BUDGETS: Array<Budget> = Array::pinned(abi::BUDGETS_A_CPU, MMA
 /// Sized by the loader for all CPUs that there may be.
 #[map]
 pub(crate) static SEEN: Array<SeenSet> = Array::pinned(abi::SEEN, MMAPABLE);
+/// Sized by the loader for all CPUs that there may be.
+#[map]
+pub(crate) static RUNS: Array<u64> = Array::pinned(abi::RUNS_A_CPU, MMAPABLE);
 #[map]
 pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentState> =
     LruHashMap::pinned(abi::FRAGMENTS, 0);

@@ -34,10 +34,10 @@ struct Remembered {
 }
 
 impl Remembered {
-    /// Of the CPU on which the program runs.
+    /// Of a CPU: the one on which the program runs.
     #[inline(always)]
-    fn here() -> Self {
-        Self { first: cpu().wrapping_mul(recall::LINES) }
+    fn of(cpu: u32) -> Self {
+        Self { first: cpu.wrapping_mul(recall::LINES) }
     }
 }
 
@@ -52,23 +52,22 @@ impl Memory for Remembered {
 
 /// The verdict on a frame because one like it had it before; if there is one, the frame is counted.
 #[inline(always)]
-pub(crate) fn verdict(ctx: &XdpContext) -> Option<Verdict> {
+pub(crate) fn verdict(ctx: &XdpContext, interface: u32, cpu: u32) -> Option<Verdict> {
     // A probe wants to know more.
     if !remembers() || probe::may_be(ctx) {
         return None;
     }
     let frame = frame(ctx);
-    let interface = ctx.ingress_ifindex() as u32;
     match recall::family(&frame) {
-        FAMILY_V4 => verdict_by(&V4::read(&frame, interface)?, &frame),
-        FAMILY_V6 => verdict_by(&V6::read(&frame, interface)?, &frame),
+        FAMILY_V4 => verdict_by(&V4::read(&frame, interface)?, &frame, cpu),
+        FAMILY_V6 => verdict_by(&V6::read(&frame, interface)?, &frame, cpu),
         _ => None,
     }
 }
 
 #[inline(always)]
-fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>) -> Option<Verdict> {
-    let recalled = recall::recall(&mut Remembered::here(), &Maps, key)?;
+fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>, cpu: u32) -> Option<Verdict> {
+    let recalled = recall::recall(&mut Remembered::of(cpu), &Maps, key)?;
     // A frame that is recalled lies in one piece, but for what may stand behind its packet.
     let bytes = frame.linear() as u32;
     if matches!(recalled.verdict, Verdict::Pass) {
@@ -93,11 +92,11 @@ pub(crate) fn keep(ctx: &XdpContext, case: &Case) {
     if case.flow.family == FAMILY_V4
         && let Some(key) = V4::read(&frame, interface)
     {
-        recall::remember(&mut Remembered::here(), &key, case);
+        recall::remember(&mut Remembered::of(cpu()), &key, case);
     } else if case.flow.family == FAMILY_V6
         && let Some(key) = V6::read(&frame, interface)
     {
-        recall::remember(&mut Remembered::here(), &key, case);
+        recall::remember(&mut Remembered::of(cpu()), &key, case);
     }
 }
 

@@ -326,12 +326,23 @@ pub struct InterfaceStatus {
     pub index: u32,
     /// `native`, `generic` or `none`, as the kernel says.
     pub mode: String,
-    /// Whether the attached program is ours, as the kernel says.
+    /// Whether what arrives is judged: the attached program is ours, as the kernel says, and nothing speaks
+    /// against it that the driver runs it (see `proof`).
     pub enforcing: bool,
     /// What the backstop does with what is forwarded from it, as the kernel says: `armed` lets it
     /// through, `shut` drops it, `absent` does not look.
     #[serde(default)]
     pub backstop: String,
+    /// Whether the driver runs the program: `seen`; `idle` while nothing has arrived; `doubted` and
+    /// `refuted` if frames arrive without a run; `none` without a program.
+    #[serde(default)]
+    pub proof: String,
+    /// Frames that the interface has received, by the driver's statistics, at the last look.
+    #[serde(default)]
+    pub received: u64,
+    /// Runs of the program for frames of the interface since the pins were made.
+    #[serde(default)]
+    pub runs: u64,
     /// Why not, or what to know (generic mode, say).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -1,5 +1,6 @@
 //! What the machine looks like, as the kernel says over rtnetlink.
 
+pub mod neighbours;
 pub mod survey;
 pub mod way;
 
@@ -8,12 +9,12 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp,
-    XdpAttached,
+    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+    LinkXdp, XdpAttached,
 };
 use rtnetlink::{Handle, new_connection};
 
-use crate::dataplane::Attached;
+use crate::dataplane::{Attached, Interface};
 use crate::policy::{Mac, Site, SiteInterface};
 
 /// Why the machine cannot be looked at.
@@ -59,6 +60,10 @@ pub struct Link {
     pub mtu: u32,
     /// Identity of the switch chip whose port it is.
     pub switch: Option<Vec<u8>>,
+    /// What its frames begin with, if not with an Ethernet header: `none`, `ppp`.
+    pub no_ethernet: Option<String>,
+    /// Frames that it has received, by the driver's own statistics.
+    pub received: u64,
 }
 
 /// An address of the gateway, and the prefix that is on its link.
@@ -80,16 +85,24 @@ impl OnLink {
 }
 
 impl Link {
+    /// The interface, by the name that it has now, as the data plane takes it.
+    pub fn interface<'a>(&self, name: &'a str) -> Interface<'a> {
+        Interface { name, index: self.index, attached: self.attached, mtu: self.mtu }
+    }
+
     /// The names of the interfaces below, if the program cannot do its work on this one.
     ///
     /// A frame reaches such an interface from another one in `__netif_receive_skb_core`
     /// (net/core/dev.c), which has put the VLAN tag beside the frame by then: generic XDP does not see it.
     /// What a bridge forwards does not come to it at all. The native program of a bond (Linux 5.15)
-    /// runs in the drivers of its ports, under their indices.
+    /// runs in the drivers of its ports, under their indices. A VRF is only named as the interface of a packet
+    /// that is past XDP already (drivers/net/vrf.c).
     pub fn hides_frames(&self, links: &[Self]) -> Option<Vec<String>> {
-        use InfoKind::{Bond, Bridge, IpVlan, IpVtap, MacVlan, MacVtap, Team};
-        let above =
-            matches!(self.kind, Some(Bond | Bridge | IpVlan | IpVtap | MacVlan | MacVtap | Team));
+        use InfoKind::{Bond, Bridge, Hsr, IpVlan, IpVtap, MacVlan, MacVtap, Team, Vrf};
+        let above = matches!(
+            self.kind,
+            Some(Bond | Bridge | Hsr | IpVlan | IpVtap | MacVlan | MacVtap | Team | Vrf)
+        );
         let is_below =
             |link: &&Self| link.controller == Some(self.index) || self.lower == Some(link.index);
         above.then(|| links.iter().filter(is_below).map(|link| link.name.clone()).collect())
@@ -166,6 +179,20 @@ impl Kernel {
     }
 }
 
+/// The type of the frames of an interface of this machine, as sysfs has it, if they are not Ethernet (ARPHRD_…,
+/// include/uapi/linux/if_arp.h). `None` where there is no such interface.
+pub fn link_type_other_than_ethernet(interface: &str) -> Option<u16> {
+    let path = std::path::Path::new("/sys/class/net").join(interface).join("type");
+    let number: u16 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
+    other_than_ethernet(number.into()).map(|_| number)
+}
+
+/// The kernel's number of the present boot (random(4)); empty where it does not tell.
+pub fn boot_id() -> String {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    text.trim().to_owned()
+}
+
 /// Of a point-to-point interface, `Local` is ours and `Address` the peer's.
 fn own_address(message: &AddressMessage) -> Option<IpAddr> {
     let mut address = None;
@@ -185,6 +212,7 @@ fn link(message: &LinkMessage) -> Link {
         index: message.header.index,
         up: flags.contains(LinkFlags::Up),
         loopback: flags.contains(LinkFlags::Loopback),
+        no_ethernet: other_than_ethernet(message.header.link_layer_type),
         ..Link::default()
     };
     let mut elsewhere = false;
@@ -197,6 +225,8 @@ fn link(message: &LinkMessage) -> Link {
             }
         } else if let LinkAttribute::Mtu(mtu) = attribute {
             link.mtu = *mtu;
+        } else if let LinkAttribute::Stats64(statistics) = attribute {
+            link.received = statistics.rx_packets;
         } else if let LinkAttribute::PhysSwitchId(id) = attribute {
             link.switch = id.id.get(..id.len).map(<[u8]>::to_vec);
         } else if let LinkAttribute::Xdp(xdp) = attribute {
@@ -216,6 +246,13 @@ fn link(message: &LinkMessage) -> Link {
     let is_pair = matches!(link.kind, Some(InfoKind::Veth));
     link.lower = link.lower.filter(|_| !elsewhere && !is_pair);
     link
+}
+
+/// The type of an interface (ARPHRD_…, include/uapi/linux/if_arp.h), if its frames have no Ethernet header.
+/// Those of the loopback have one.
+fn other_than_ethernet(kind: LinkLayerType) -> Option<String> {
+    let is_ethernet = matches!(kind, LinkLayerType::Ether | LinkLayerType::Loopback);
+    (!is_ethernet).then(|| format!("{kind:?}").to_lowercase())
 }
 
 fn kind(info: &LinkInfo) -> Option<InfoKind> {

@@ -1,5 +1,5 @@
-//! What has to be known before the daemon runs: names that were found above protected interfaces, and
-//! whether the operator wants the tables.
+//! What has to be known before the daemon runs: names that were found above protected interfaces,
+//! whether the tables were installed, and whether the operator removed them.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::stack::Stack;
+use crate::site::boot_id;
 
 /// Files in the state directory.
 #[derive(Debug)]
@@ -56,6 +57,7 @@ impl Memory {
     pub(super) fn set_removed(&self, removed: bool) -> Result<(), Error> {
         let mark = self.mark();
         let result = if removed {
+            self.forget_installed();
             self.make_dir().and_then(|()| fs::write(&mark, ""))
         } else {
             match fs::remove_file(&mark) {
@@ -64,6 +66,37 @@ impl Memory {
             }
         };
         result.map_err(|source| Error::Memory { path: mark, source })
+    }
+
+    /// The boot in which a daemon or `enforcer backstop install` last saw the tables, if nothing of ours has
+    /// removed them since.
+    pub(super) fn installed_in(&self) -> Option<String> {
+        fs::read_to_string(self.installed()).ok()
+    }
+
+    /// Keeps that the tables are there. Without it a loss while no daemon runs would not be noticed, which is
+    /// said and stops nothing.
+    pub(super) fn set_installed(&self) {
+        let boot = boot_id();
+        if self.installed_in().as_ref() != Some(&boot)
+            && let Err(e) = self.make_dir().and_then(|()| fs::write(self.installed(), boot))
+        {
+            log::warn!("cannot write {}: {e}", self.installed().display());
+        }
+    }
+
+    /// Nothing of ours has to be there any more.
+    pub(super) fn forget_installed(&self) {
+        match fs::remove_file(self.installed()) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                log::warn!("cannot remove {}: {e}", self.installed().display());
+            }
+            _ => {}
+        }
+    }
+
+    fn installed(&self) -> PathBuf {
+        self.dir.join("backstop-installed")
     }
 
     fn mark(&self) -> PathBuf {

@@ -15,7 +15,7 @@ pub mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::site::Link;
+use crate::site::{Link, boot_id};
 use memory::Memory;
 use stack::{Root, Stack, armed, follow};
 use table::{Family, Sets, Table};
@@ -109,6 +109,7 @@ pub async fn install(
     let protected: BTreeSet<String> = stack.into_keys().collect();
     memory.set_removed(false)?;
     put(&Sets { protected: protected.clone(), armed: BTreeSet::new() }, keep).await?;
+    memory.set_installed();
     Ok(protected)
 }
 
@@ -118,8 +119,14 @@ pub async fn remove(state_dir: &Path) -> Result<Vec<String>, Error> {
     delete().await
 }
 
+/// Removes the tables, which a later start shall not miss, and returns what was removed.
+pub async fn detach(state_dir: &Path) -> Result<Vec<String>, Error> {
+    Memory::open(state_dir).forget_installed();
+    delete().await
+}
+
 /// Removes the tables and returns what was removed.
-pub async fn delete() -> Result<Vec<String>, Error> {
+async fn delete() -> Result<Vec<String>, Error> {
     let families: Vec<Family> = look().await?.into_keys().collect();
     if families.is_empty() {
         return Ok(Vec::new());
@@ -153,12 +160,15 @@ fn is_plain(name: &str) -> bool {
 }
 
 /// What became of the tables since the last look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change {
     /// They are what they were.
+    #[default]
     None,
     /// Somebody changed or removed them; they are whole again.
     Restored,
+    /// They are there again after a reboot.
+    Rebooted,
     /// The operator installed them.
     Installed,
     /// The operator removed them.
@@ -178,8 +188,10 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// Looks whether the tables are there, and brings them into shape if they are.
-    pub async fn open(state_dir: &Path) -> Result<Self, Error> {
+    /// Looks whether the tables are there, and brings them into shape if they are. If they were installed and are
+    /// gone, and the operator did not remove them, they are installed again: [`Change::Restored`], or
+    /// [`Change::Rebooted`] where a reboot took them.
+    pub async fn open(state_dir: &Path) -> Result<(Self, Change), Error> {
         let memory = Memory::open(state_dir);
         let stack = memory.stack();
         let mut guard = Self {
@@ -189,11 +201,18 @@ impl Guard {
             whole: Tables::new(),
             sets: Sets::default(),
         };
-        if guard.is_installed() {
+        let is_whole = Family::ALL.iter().all(|family| guard.tables.contains_key(family));
+        let change = match guard.memory.installed_in() {
+            Some(_) if is_whole || guard.memory.is_removed() => Change::None,
+            Some(boot) if boot == boot_id() => Change::Restored,
+            Some(_) => Change::Rebooted,
+            None => Change::None,
+        };
+        if guard.is_installed() || change != Change::None {
             guard.take_over();
             guard.restore(true).await?;
         }
-        Ok(guard)
+        Ok((guard, change))
     }
 
     /// Names in tables that somebody else made stay protected until the stack is known.
@@ -210,6 +229,7 @@ impl Guard {
 
     async fn restore(&mut self, keep: bool) -> Result<(), Error> {
         put(&self.sets, keep).await?;
+        self.memory.set_installed();
         self.tables = look().await?;
         self.whole = self.tables.clone();
         Ok(())

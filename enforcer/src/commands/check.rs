@@ -4,16 +4,27 @@ use std::path::Path;
 
 use anyhow::Result;
 use enforcer::exit::Exit;
-use enforcer::policy::{Policy, Problem, report};
+use enforcer::policy::{Interface, Policy, Problem, Severity, report};
+use enforcer::{dataplane, site};
 
 use super::document::{self, Document, text_of};
 use super::text::count;
 use super::{Screen, print, print_json};
 
 pub(super) fn run(policy: &Path, json: bool) -> Result<Exit> {
-    let Document { bundle, policy, problems } = document::read(policy)?;
+    let Document { bundle, policy, mut problems } = document::read(policy)?;
+    problems.extend(policy.interfaces.iter().filter_map(no_ethernet));
     let fine = format!("{}: {}", bundle.file, contents(&policy));
     tell(&problems, &|name| text_of(&bundle, name), &fine, json)
+}
+
+/// An interface of this machine whose frames the program cannot judge. The policy may be for another machine, so
+/// it is a warning.
+fn no_ethernet(interface: &Interface) -> Option<Problem> {
+    let kind = site::link_type_other_than_ethernet(&interface.name)?.to_string();
+    let error = dataplane::Error::NoEthernet { interface: interface.name.clone(), kind };
+    let (message, hint) = (error.to_string(), error.hint());
+    Some(Problem { severity: Severity::Warning, place: interface.place.clone(), message, hint })
 }
 
 /// Prints the problems of a document, and `fine` if none of them is an error.

@@ -71,8 +71,12 @@ fn interfaces(status: &Status, screen: Screen) -> String {
         return String::new();
     }
     let mut rows = vec![head(&["INTERFACE", "STATE", "XDP", "BACKSTOP", "NOTE"])];
-    for InterfaceStatus { name, mode, enforcing, backstop, note, .. } in &status.interfaces {
-        let state = if *enforcing { "enforcing" } else { "NOT ENFORCING" };
+    for InterfaceStatus { name, mode, enforcing, proof, backstop, note, .. } in &status.interfaces {
+        let state = match (enforcing, proof.as_str()) {
+            (false, _) => "NOT ENFORCING",
+            (true, "idle") => "attached",
+            (true, _) => "enforcing",
+        };
         let note = note.clone().unwrap_or_default();
         rows.push(vec![name.clone(), state.to_owned(), mode.clone(), backstop.clone(), note]);
     }
@@ -177,6 +181,9 @@ mod tests {
                 mode: "generic".into(),
                 enforcing: true,
                 backstop: "armed".into(),
+                proof: "seen".into(),
+                received: 90,
+                runs: 90,
                 note: Some("the driver has no XDP".into()),
             }],
             reasons: vec![

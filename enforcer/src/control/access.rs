@@ -33,6 +33,9 @@ pub struct Access {
 }
 
 impl Access {
+    /// Root and no other user: no group has this number (`(gid_t)-1`, setgid(2)).
+    pub const ROOT_ALONE: Self = Self { viewers: Some(u32::MAX), operators: Some(u32::MAX) };
+
     /// The groups with these names.
     ///
     /// # Errors

@@ -98,9 +98,14 @@ impl Socket {
             .map_err(fail("set the mode of", &draft))?;
         let wanted = group.unwrap_or(SOCKET_GROUP);
         match (gid(wanted), group) {
-            (Some(gid), _) => {
-                chown(&draft, None, Some(gid)).map_err(fail("set the group of", &draft))?;
-            }
+            (Some(gid), _) => match chown(&draft, None, Some(gid)) {
+                // A daemon that opens it late has given CAP_CHOWN up.
+                Err(e) if e.kind() == io::ErrorKind::PermissionDenied => log::warn!(
+                    "only root can connect to {}: its group cannot be set ({e}); start the daemon again",
+                    path.display()
+                ),
+                result => result.map_err(fail("set the group of", &draft))?,
+            },
             (None, Some(name)) => return Err(Error::NoGroup(name.to_owned())),
             (None, None) => {}
         }

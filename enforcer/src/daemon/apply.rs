@@ -118,8 +118,16 @@ impl Core {
 
     /// What was put in force, for the service manager: whether it still is, the kernel tells `status`.
     pub(super) fn summary(&self) -> String {
-        let interfaces = self.settings.interfaces.join(", ");
-        format!("revision {} was put in force on {interfaces}", self.in_force.revision)
+        let is_guarded = |name: &&String| self.guarded.iter().any(|it| it.name == **name);
+        let (on, not_on): (Vec<&String>, Vec<_>) =
+            self.settings.interfaces.iter().partition(is_guarded);
+        let names = |list: Vec<&String>| {
+            list.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+        };
+        let revision = self.in_force.revision;
+        let on = if on.is_empty() { "no interface yet".to_owned() } else { names(on) };
+        let text = format!("revision {revision} was put in force on {on}");
+        if not_on.is_empty() { text } else { format!("{text}; NOT on {}", names(not_on)) }
     }
 
     pub(super) fn say_in_force(&self) {

@@ -8,16 +8,19 @@ use log::{error, info, warn};
 use tokio::task::JoinHandle;
 
 use super::apply;
+use super::before::Before;
 use super::confirm::Unconfirmed;
 use super::history::History;
 use super::in_force::InForce;
+use super::protect::Guarded;
 use super::report::Reporter;
-use super::source::choose;
+use super::source::{choose, last_good};
 use super::state::{Counters, Saved, State};
-use super::watch::{Guarded, Watch};
+use super::watch::Watch;
 use super::{Error, failure, record, wall_offset};
 use crate::api::Detached;
-use crate::audit::{Action, Audit, Who};
+use crate::audit::{Audit, Who};
+use crate::backstop::Change;
 use crate::config::{Settings, Xdp};
 use crate::control::hub::{Hub, timestamp};
 use crate::dataplane::events::Reader;
@@ -36,6 +39,10 @@ pub(super) struct Core {
     pub(super) in_force: Arc<InForce>,
     pub(super) guarded: Vec<Guarded>,
     pub(super) watch: Watch,
+    /// Links that were attached at the last look of this daemon or the one before.
+    pub(super) protected_before: Before,
+    /// How each interface came to be protected at the start, for the audit trail.
+    pub(super) starts: Vec<String>,
     /// Counters of rules from generations that are gone.
     pub(super) counters: Counters,
     /// Generations that frames may still be leaving.
@@ -54,18 +61,15 @@ pub(super) struct Core {
 impl Core {
     /// Puts the policy in force on every interface before it returns.
     pub(super) async fn start(settings: Settings, pins: Pins, hub: Hub) -> Result<Self, Error> {
-        let state = State::open(&settings.state_dir)?;
+        let (state, made) = State::open(&settings.state_dir);
         let audit = Audit::open(&settings.state_dir);
         let history = History::open(&settings.state_dir);
         let watch = Watch::open(&settings).await?;
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
-        let mut protected = Vec::new();
-        for name in &settings.interfaces {
-            let link = links.iter().find(|link| link.name == *name);
-            let link = link.ok_or_else(|| crate::dataplane::Error::NoInterface(name.clone()))?;
-            protected.push(link.clone());
-        }
+        // What is there is protected first; what is not there yet is for the watch.
+        let named = |name: &String| links.iter().find(|link| link.name == *name).cloned();
+        let protected: Vec<_> = settings.interfaces.iter().filter_map(named).collect();
         let site = kernel.site(&protected, Timestamp::now().as_second()).await?;
 
         let mut warnings = Vec::new();
@@ -76,7 +80,27 @@ impl Core {
             warnings.push(text);
         }
         let saved = without_unconfirmed(&state, saved, &mut warnings);
-        let mut in_force = choose(&settings, saved.as_ref(), &live, &site, &mut warnings)?;
+        let mut in_force = choose(&settings, &state, saved.as_ref(), &live, &site, &mut warnings)?;
+
+        let reporter = Reporter::new(hub);
+        let options = Options { talks: settings.kernel_log, remembers: settings.flow_cache };
+        let other = saved.as_ref().filter(|saved| saved.digest != in_force.digest);
+        let dataplane = match (Dataplane::open(pins, &in_force.compiled.image, options), other) {
+            (Ok(dataplane), _) => dataplane,
+            (Err(e), None) => return Err(e.into()),
+            (Err(e), Some(saved)) => {
+                let why = failure(&e.into()).error;
+                let text = format!(
+                    "{} cannot be put in force: {why}; revision {} stays in force",
+                    in_force.bundle.file, saved.revision
+                );
+                error!("{text}");
+                warnings.push(text);
+                in_force = last_good(saved, &live, &site)?;
+                let pins = Pins::open(&settings.bpffs)?;
+                Dataplane::open(pins, &in_force.compiled.image, options)?
+            }
+        };
         let same = saved.as_ref().filter(|saved| saved.digest == in_force.digest);
         in_force.revision = match (same, &saved) {
             (Some(same), _) => same.revision,
@@ -86,10 +110,6 @@ impl Core {
         let same_as_before = same.map(|same| same.revision);
         in_force.since = same.map_or_else(now, |same| same.since.clone());
         in_force.aside = saved.as_ref().and_then(|saved| saved.aside.clone());
-
-        let reporter = Reporter::new(hub);
-        let options = Options { talks: settings.kernel_log, remembers: settings.flow_cache };
-        let dataplane = Dataplane::open(pins, &in_force.compiled.image, options)?;
         in_force.generation = dataplane.current().number;
         let in_force = Arc::new(in_force);
         reporter.announce(in_force.generation, Arc::clone(&in_force));
@@ -102,6 +122,8 @@ impl Core {
             in_force,
             guarded: Vec::new(),
             watch,
+            protected_before: state.protected(),
+            starts: Vec::new(),
             counters: state.counters(),
             retired: Vec::new(),
             warnings,
@@ -112,9 +134,8 @@ impl Core {
             state,
             sinks: Vec::new(),
         };
-        for link in protected {
-            core.protect(&link, &links)?;
-        }
+        core.say_backstop();
+        core.protect_all(&links)?;
         let indices: Vec<u32> = core.guarded.iter().map(|guarded| guarded.index).collect();
         for index in core.dataplane.release_others(&indices)? {
             warn!("interface with index {index} is no longer protected: it is not in the settings");
@@ -124,20 +145,58 @@ impl Core {
             error!("{}", failure(&e.into()).error);
             core.warnings.push("what another version left is still in the kernel".into());
         }
-        core.state.prepare(&apply::saved(&core.in_force))?.commit()?;
-        core.state.prepare_live(&core.in_force.live)?.commit()?;
-        core.state.forget_unconfirmed();
-        info!(
-            "enforcing revision {} (generation {}) on {}",
-            core.in_force.revision,
-            core.in_force.generation,
-            core.settings.interfaces.join(", ")
-        );
-        core.record(Action::Start);
+        core.keep_state(made);
+        core.state.end_of_start();
+        let on: Vec<&str> = core.guarded.iter().map(|guarded| &*guarded.name).collect();
+        let (revision, generation) = (core.in_force.revision, core.in_force.generation);
+        if on.is_empty() {
+            error!("revision {revision} is NOT enforced on any interface yet");
+        } else {
+            info!("enforcing revision {revision} (generation {generation}) on {}", on.join(", "));
+        }
+        core.record_start();
         if same_as_before.is_none_or(|revision| !core.history.has(revision)) {
             core.keep(&Who::Daemon, None, &[]);
         }
         Ok(core)
+    }
+
+    /// Says what had become of the backstop while no daemon ran.
+    fn say_backstop(&mut self) {
+        let text = match self.watch.at_start {
+            Change::Restored => {
+                "the backstop's tables were removed while no daemon ran; they are installed again"
+            }
+            Change::Rebooted => {
+                "the backstop's tables were not there after the reboot; they are installed now: until then \
+                 all was forwarded (enable enforcer-backstop.service)"
+            }
+            Change::None | Change::Installed | Change::Removed => return,
+        };
+        self.starts.push(text.into());
+        self.remember(text.into());
+        self.tamper("backstop", None, text.into());
+    }
+
+    /// Writes what the next start needs. What cannot be written stops nothing: it is in force, and the operator
+    /// hears that it will not outlive a reboot.
+    fn keep_state(&mut self, made: Result<(), super::state::Error>) {
+        let write = || -> Result<(), super::state::Error> {
+            made?;
+            self.state.prepare(&apply::saved(&self.in_force))?.commit()?;
+            self.state.prepare_live(&self.in_force.live)?.commit()
+        };
+        match write() {
+            Ok(()) => self.state.forget_unconfirmed(),
+            Err(e) => {
+                let text = format!(
+                    "the active policy could not be saved: {}; a reboot would load what was saved before",
+                    failure(&e.into()).error
+                );
+                error!("{text}");
+                self.warnings.push(text);
+            }
+        }
     }
 
     /// Reads the ring buffer in a task of its own.
@@ -196,8 +255,8 @@ impl Core {
 
     /// Removes every trace from the kernel.
     pub(super) async fn detach(self, who: Who) -> Result<Detached, Error> {
-        let Self { dataplane, mut audit, .. } = self;
-        let detached = super::remove_all(dataplane.detach()).await;
+        let Self { dataplane, mut audit, settings, .. } = self;
+        let detached = super::remove_all(dataplane.detach(), &settings.state_dir).await;
         record::detached(&mut audit, who, &detached);
         detached
     }

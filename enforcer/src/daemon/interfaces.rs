@@ -2,6 +2,7 @@
 
 use super::core::Core;
 use super::failure;
+use super::protect::Guarded;
 use crate::api::InterfaceStatus;
 use crate::backstop::{self, Tables};
 use crate::config::Backstop;
@@ -49,28 +50,38 @@ impl Core {
         let guarded = self.guarded.iter().find(|guarded| guarded.index == link.index);
         let present = links.iter().find(|other| other.index == link.index);
         let present = present.map_or(link.name.as_str(), |link| &link.name);
-        let enforcing = self.dataplane.guards(link.attached);
+        let attached = self.dataplane.guards(link.attached);
+        let enforcing = self.enforces(link);
         let mode = match (link.attached.program, link.attached.native) {
             (None, _) => "none",
             (Some(_), true) => "native",
             (Some(_), false) => "generic",
         };
         let note = guarded.and_then(|guarded| guarded.note.clone());
-        let note = match (enforcing, link.attached.program) {
+        let doubt = guarded.and_then(Guarded::doubt);
+        let note = match (attached, link.attached.program) {
+            _ if link.no_ethernet.is_some() => {
+                Some("its frames are not Ethernet: they cannot be judged".to_owned())
+            }
             (false, None) => Some("no program is attached".to_owned()),
             (false, Some(id)) => Some(format!("another program (id {id}) is attached")),
+            (true, _) if !enforcing => doubt,
             (true, _) if present != link.name => Some(format!("its name is {present} now")),
             (true, _) if mode == "generic" => {
                 Some(note.unwrap_or_else(|| "generic mode: slower than native".to_owned()))
             }
-            (true, _) => note,
+            (true, _) => note.or(doubt),
         };
+        let counters = guarded.map(|guarded| guarded.prover.counters()).unwrap_or_default();
         InterfaceStatus {
             name: link.name.clone(),
             index: link.index,
             mode: mode.into(),
             enforcing,
             backstop: backstop::state(tables, present, link.index, links).into(),
+            proof: guarded.map_or("none", |guarded| guarded.prover.proof().name()).into(),
+            received: counters.received,
+            runs: self.dataplane.runs(link.index),
             note,
         }
     }
@@ -83,6 +94,9 @@ fn gone(name: &str, note: &str, tables: &Tables, links: &[Link]) -> InterfaceSta
         mode: "none".into(),
         enforcing: false,
         backstop: backstop::state(tables, name, 0, links).into(),
+        proof: "none".into(),
+        received: 0,
+        runs: 0,
         note: Some(note.into()),
     }
 }

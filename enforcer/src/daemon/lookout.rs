@@ -20,7 +20,10 @@ pub(super) enum Notice {
 }
 
 /// Listens in tasks of its own. Few notices wait: what comes meanwhile is part of them.
-pub(super) fn listen() -> io::Result<mpsc::Receiver<Notice>> {
+///
+/// With `tables`, changes of packet filter tables are told as well. A kernel that cannot tell them (without
+/// the module nfnetlink, say) is no reason not to enforce: the tables are looked at from time to time.
+pub(super) fn listen(tables: bool) -> io::Result<mpsc::Receiver<Notice>> {
     let (sender, notices) = mpsc::channel(2);
     let (connection, _, mut messages) = new_multicast_connection(&[MulticastGroup::Link])?;
     tokio::spawn(connection);
@@ -33,6 +36,16 @@ pub(super) fn listen() -> io::Result<mpsc::Receiver<Notice>> {
             }
         }
     });
+    if tables && let Err(e) = listen_to_tables(sender) {
+        log::warn!(
+            "the kernel does not say when packet filter tables change ({e}): is the module nfnetlink \
+             missing? the backstop is looked at every few seconds"
+        );
+    }
+    Ok(notices)
+}
+
+fn listen_to_tables(sender: mpsc::Sender<Notice>) -> io::Result<()> {
     let mut socket = TokioSocket::new(libc::NETLINK_NETFILTER as isize)?;
     socket.socket_mut().bind_auto()?;
     socket.socket_mut().add_membership(NFTABLES)?;
@@ -45,5 +58,5 @@ pub(super) fn listen() -> io::Result<mpsc::Receiver<Notice>> {
             }
         }
     });
-    Ok(notices)
+    Ok(())
 }

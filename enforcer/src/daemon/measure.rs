@@ -169,14 +169,23 @@ impl Core {
 
 fn measure_interfaces(families: &mut Families, interfaces: &[InterfaceStatus]) {
     let all = interfaces.iter().all(|row| row.enforcing);
-    let help = "Whether the kernel says that every protected interface is enforced on.";
+    let help = "Whether every protected interface is enforced on.";
     families.one(Gauge, "enforcer_enforcing", help, u64::from(all));
     let enforcing = interfaces.iter().map(|row| {
         let labels = vec![("interface", row.name.as_str()), ("mode", &row.mode)];
         (labels, u64::from(row.enforcing))
     });
-    let help = "Whether the kernel says that the interface is protected.";
+    let help = "Whether the program is attached, as the kernel says, and seen to run.";
     families.add(Gauge, "enforcer_interface_enforcing", help, enforcing);
+    let samples = |value: fn(&InterfaceStatus) -> u64| {
+        interfaces.iter().map(move |row| (vec![("interface", &*row.name)], value(row)))
+    };
+    let help = "Frames that the interface received, by the driver's statistics.";
+    let received = samples(|row| row.received);
+    families.add(Counter, "enforcer_interface_received_frames_total", help, received);
+    let help = "Runs of the program for frames of the interface: proof that the driver runs it.";
+    let runs = samples(|row| row.runs);
+    families.add(Counter, "enforcer_interface_runs_total", help, runs);
 }
 
 /// Seconds since 1970-01-01 UTC of an RFC 3339 time; 0 of anything else.

@@ -2,6 +2,8 @@
 //!
 //! - `core`: start, and what is looked after once a second
 //! - `apply`: the way of a policy into force
+//! - `before`: links that were attached before
+//! - `doors`: the control socket and the port for metrics
 //! - `confirm`: policies that must be confirmed, and the way back
 //! - `live`: changes by command, beside the policy file
 //! - `session`: the branch that the operator sits on
@@ -13,6 +15,9 @@
 //! - `answers`: what is in force, as the socket tells it
 //! - `measure`: what is in force and what it did, as Prometheus reads it
 //! - `tally`: what was refused, in a table that devices cannot fill
+//! - `proof`: whether a driver runs the program, by two counters; pure
+//! - `protect`: which interfaces are protected, and how
+//! - `runs`: the same for all interfaces, and what is done where one does not
 //! - `record`: what goes into the audit trail
 //! - `manager`: what the service manager hears
 //! - `source`: where the policy comes from at the start
@@ -23,8 +28,10 @@
 
 mod answers;
 mod apply;
+mod before;
 mod confirm;
 mod core;
+mod doors;
 mod explain;
 mod history;
 mod image;
@@ -34,8 +41,11 @@ mod live;
 mod lookout;
 mod manager;
 mod measure;
+mod proof;
+mod protect;
 mod record;
 mod report;
+mod runs;
 mod session;
 mod source;
 mod state;
@@ -45,25 +55,24 @@ mod watch;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::core::Core;
+use self::doors::Doors;
 use self::manager::Manager;
 use crate::api::{Detached, Failure};
 use crate::audit::Action;
 use crate::backstop;
-use crate::config::{self, Settings};
-use crate::control::access::Access;
+use crate::config::{self, Backstop, Settings};
+use crate::control::Input;
 use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
-use crate::control::{Input, scrape, server};
 use crate::dataplane;
 use crate::dataplane::pins::Pins;
 use crate::exit::Exit;
@@ -205,33 +214,25 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let hub = Hub::new();
     // The pins first: of two daemons the second learns who holds them.
     let pins = Pins::open(&settings.bpffs)?;
-    let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref())?;
-    let scraped = match settings.metrics {
-        Some(address) => Some(open_port(address).await?),
-        None => None,
-    };
+    // While its group can be set. Where it cannot be opened, that is for later: enforcement comes first.
+    let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref());
     // The socket has its group. What is left to do needs two capabilities, or three.
     privilege::lift_memory_lock();
     privilege::drop_unneeded().map_err(Error::Privilege)?;
-    let (viewers, operators) = (&settings.viewer_group, &settings.operator_group);
-    let access = Access::new(viewers.as_deref(), operators.as_deref())?;
     // Before the first look, so that nothing falls between.
-    let mut notices = lookout::listen().map_err(Error::Lookout)?;
+    let listens = settings.backstop != Backstop::Off;
+    let mut notices = lookout::listen(listens).map_err(Error::Lookout)?;
+    let (sender, mut inputs) = mpsc::channel(QUEUE);
+    let mut doors = Doors::new(&settings, sender, hub.clone());
     let mut core = Core::start(settings, pins, hub.clone()).await?;
     let sinks = start_sinks(&mut core, &hub);
     let events = core.follow_ring()?;
 
-    let (sender, mut inputs) = mpsc::channel(QUEUE);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let stopped = async {
-        let _ = stopped.await;
-    };
-    let limits = server::Limits::default();
-    if let Some(listener) = scraped {
-        tokio::spawn(scrape::serve(listener, sender.clone()));
+    if let Ok(socket) = socket {
+        doors.serve(socket);
     }
-    let server = tokio::spawn(server::serve(socket, access, limits, sender, hub, stopped));
     let mut manager = Manager::ready(&core.summary());
+    core.open(&mut doors, &manager).await;
     let mut watch = interval(WATCH);
     watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut glance = interval(watch::GLANCE);
@@ -247,6 +248,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
             }
             _ = watch.tick() => {
                 core.watch().await;
+                core.open(&mut doors, &manager).await;
                 continue;
             }
             Some(notice) = notices.recv() => {
@@ -271,8 +273,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 events.abort();
                 let detached = core.detach(who).await;
                 let _ = reply.send(detached.map_err(|e| failure(&e)));
-                let _ = stop.send(());
-                let _ = server.await;
+                doors.close().await;
                 finish(sinks).await;
                 return Ok(());
             }
@@ -284,10 +285,22 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     core.record(Action::Stop);
     events.abort();
     core.tell_withheld();
-    let _ = stop.send(());
-    let _ = server.await;
+    doors.close().await;
     finish(sinks).await;
     Ok(())
+}
+
+impl Core {
+    /// Opens what is not open yet, and says what is in the way.
+    async fn open(&mut self, doors: &mut Doors, manager: &Manager) {
+        if doors.are_open() {
+            return;
+        }
+        if let Some(trouble) = doors.open().await {
+            manager.status(&format!("{} {trouble}", self.summary()));
+            self.warnings.extend(Some(trouble).filter(|trouble| !trouble.is_empty()));
+        }
+    }
 }
 
 /// Starts the sinks of the settings.
@@ -313,26 +326,18 @@ async fn finish(sinks: JoinSet<()>) {
     }
 }
 
-/// Opens the port for Prometheus.
-async fn open_port(address: SocketAddr) -> Result<TcpListener, Error> {
-    let listener = scrape::bind(address).await;
-    let listener = listener.map_err(|source| Error::Metrics { address, source })?;
-    log::info!("metrics are served on http://{address}/metrics");
-    Ok(listener)
-}
-
 /// Removes every trace from the kernel while no daemon runs.
 pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
     let removed = if settings.bpffs.exists() {
         let pins = Pins::open(&settings.bpffs)?;
         let audit = record::without_daemon(settings);
-        let detached = remove_all(pins.remove_all()).await;
+        let detached = remove_all(pins.remove_all(), &settings.state_dir).await;
         if let Some((mut audit, who)) = audit {
             record::detached(&mut audit, who, &detached);
         }
         detached?.removed
     } else {
-        remove_tables().await?
+        remove_tables(&settings.state_dir).await?
     };
     listen::remove_stale(&settings.socket)?;
     Ok(Detached { removed })
@@ -356,16 +361,19 @@ fn clock(clock: libc::clockid_t) -> i64 {
 }
 
 /// What was removed from the kernel, the backstop's tables included.
-async fn remove_all(removed: Result<Vec<String>, dataplane::Error>) -> Result<Detached, Error> {
+async fn remove_all(
+    removed: Result<Vec<String>, dataplane::Error>,
+    state_dir: &Path,
+) -> Result<Detached, Error> {
     let mut removed = removed?;
-    removed.extend(remove_tables().await?);
+    removed.extend(remove_tables(state_dir).await?);
     Ok(Detached { removed })
 }
 
 /// Removes the backstop's tables: without a program behind it, an open one is no protection, and a
 /// shut one is in the way.
-async fn remove_tables() -> Result<Vec<String>, Error> {
-    match backstop::delete().await {
+async fn remove_tables(state_dir: &Path) -> Result<Vec<String>, Error> {
+    match backstop::detach(state_dir).await {
         // Where nft never was, no table of ours can be.
         Err(backstop::Error::NoNft) => Ok(Vec::new()),
         result => Ok(result?),

@@ -141,7 +141,16 @@ impl Core {
         self.audit.record(Entry { result, ..entry });
     }
 
-    /// The daemon starts to enforce, or ends.
+    /// The daemon starts to enforce: how each interface came to be protected is part of it, so that a gap is
+    /// in the trail.
+    pub(super) fn record_start(&mut self) {
+        let entry = self.entry(&Who::Daemon, Action::Start);
+        let entry = entry.about(self.in_force.bundle.file.clone());
+        let difference = std::mem::take(&mut self.starts);
+        self.audit.record(Entry { difference, ..entry });
+    }
+
+    /// The daemon ends.
     pub(super) fn record(&mut self, action: Action) {
         let entry = self.entry(&Who::Daemon, action).about(self.in_force.bundle.file.clone());
         self.audit.record(entry);

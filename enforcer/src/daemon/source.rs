@@ -6,18 +6,24 @@ use std::path::Path;
 use log::error;
 
 use super::in_force::{InForce, digest, read_bundle};
-use super::state::Saved;
+use super::state::{Saved, State};
 use super::{Error, failure};
 use crate::api::PolicyBundle;
 use crate::config::Settings;
 use crate::policy::live::Change;
 use crate::policy::{Policy, Problem, Site, read, report};
 
+/// Starts that may end before their end with a new policy until the one before is taken instead. One is an
+/// accident: a power cut, a `kill -9`.
+const MAX_DEATHS: u32 = 2;
+
 /// The policy to start with: the policy file, unless another policy was applied since.
 ///
-/// A policy file with errors does not take an earlier policy out of force.
+/// A policy file with errors does not take an earlier policy out of force; nor does one that has ended the
+/// daemon at its last starts.
 pub(super) fn choose(
     settings: &Settings,
+    state: &State,
     saved: Option<&Saved>,
     live: &[Change],
     site: &Site,
@@ -31,7 +37,22 @@ pub(super) fn choose(
         ));
         return last_good(saved, live, site);
     }
-    let fresh = load(&settings.policy).and_then(|bundle| {
+    let loaded = load(&settings.policy);
+    if let (Ok(bundle), Some(saved)) = (&loaded, saved) {
+        let digest = digest(bundle);
+        let is_new = digest != saved.digest && saved.aside.as_ref() != Some(&digest);
+        if is_new && state.begin(&digest) >= MAX_DEATHS {
+            let text = format!(
+                "the daemon ended at its last {MAX_DEATHS} starts while it put {file} in force (too little \
+                 memory?): revision {} stays in force; `enforcer apply {file}` tries it again",
+                saved.revision
+            );
+            error!("{text}");
+            warnings.push(text);
+            return last_good(saved, live, site);
+        }
+    }
+    let fresh = loaded.and_then(|bundle| {
         let (policy, problems) = read_bundle(&bundle);
         compiled(bundle, policy, problems, live, site)
     });
@@ -61,7 +82,8 @@ fn absolute(file: &Path) -> String {
     std::fs::canonicalize(file).as_deref().unwrap_or(file).display().to_string()
 }
 
-fn last_good(saved: &Saved, live: &[Change], site: &Site) -> Result<InForce, Error> {
+/// The policy that was in force last.
+pub(super) fn last_good(saved: &Saved, live: &[Change], site: &Site) -> Result<InForce, Error> {
     let (policy, problems) = read_bundle(&saved.bundle);
     compiled(saved.bundle.clone(), policy, problems, live, site)
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::before::Before;
 use crate::api::PolicyBundle;
 use crate::audit::seal::sha256;
 use crate::policy::live::Change;
@@ -32,6 +33,16 @@ pub(super) struct Saved {
 const LIVE: &str = "live.json";
 /// The live changes before the last one.
 const LIVE_BEFORE: &str = "live-before.json";
+
+/// The policy with which a start has begun.
+const BEGUN: &str = "starting.json";
+
+/// A policy that is being put in force by a start.
+#[derive(Serialize, Deserialize)]
+struct Begun {
+    digest: String,
+    starts: u32,
+}
 
 /// The live changes, and a digest of them.
 #[derive(Serialize, Deserialize)]
@@ -59,14 +70,45 @@ pub struct Error {
 }
 
 impl State {
-    /// Opens the directory, and makes it if need be.
-    pub(super) fn open(dir: &Path) -> Result<Self, Error> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| Error {
-            step: "make",
-            path: dir.into(),
-            source,
-        })?;
-        Ok(Self { dir: dir.into() })
+    /// Opens the directory, and makes it if need be. Where that fails nothing can be kept, and nothing is known
+    /// of before: what to do about it is for the caller.
+    pub(super) fn open(dir: &Path) -> (Self, Result<(), Error>) {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+        let made = made.map_err(|source| Error { step: "make", path: dir.into(), source });
+        (Self { dir: dir.into() }, made)
+    }
+
+    /// Says that a policy is about to be put in force at a start, and returns how many starts have begun with it
+    /// and did not come to their end: killed for lack of memory, say.
+    pub(super) fn begin(&self, digest: &str) -> u32 {
+        let begun: Option<Begun> = self.read(&self.dir.join(BEGUN));
+        let before = begun.filter(|begun| begun.digest == digest).map_or(0, |begun| begun.starts);
+        let begun = Begun { digest: digest.to_owned(), starts: before.saturating_add(1) };
+        if let Err(e) = self.write(BEGUN, &begun).and_then(Pending::commit) {
+            log::warn!("{e}: a policy that ends the daemon at each start would not be noticed");
+        }
+        before
+    }
+
+    /// The start came to its end.
+    pub(super) fn end_of_start(&self) {
+        let path = self.dir.join(BEGUN);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                log::warn!("cannot remove {}: {e}", path.display());
+            }
+            _ => {}
+        }
+    }
+
+    /// The links that were attached when a daemon last looked.
+    pub(super) fn protected(&self) -> Before {
+        Before::of_this_boot(self.read(&self.dir.join("protected.json")))
+    }
+
+    /// Replaces them.
+    pub(super) fn save_protected(&self, before: &Before) -> Result<(), Error> {
+        self.write("protected.json", before)?.commit()
     }
 
     /// The policy that was in force last; `None` if there is none or it is damaged, which is
@@ -247,7 +289,7 @@ mod tests {
     #[test]
     fn a_policy_comes_back() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::open(dir.path()).unwrap();
+        let state = State::open(dir.path()).0;
         assert_eq!(state.policy(), None);
         state.prepare(&saved()).unwrap().commit().unwrap();
         assert_eq!(state.policy(), Some(saved()));
@@ -270,7 +312,7 @@ mod tests {
             by: "root".into(),
         };
         let dir = tempfile::tempdir().unwrap();
-        let state = State::open(dir.path()).unwrap();
+        let state = State::open(dir.path()).0;
         assert_eq!(state.live(), (Vec::new(), None));
         let (one, two) = (vec![change("a")], vec![change("a"), change("b")]);
         for changes in [&one, &two] {
@@ -299,7 +341,7 @@ mod tests {
     #[test]
     fn a_file_that_was_cut_or_flipped_is_no_policy() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::open(dir.path()).unwrap();
+        let state = State::open(dir.path()).0;
         state.prepare(&saved()).unwrap().commit().unwrap();
         let path = dir.path().join("policy.json");
         let good = fs::read(&path).unwrap();

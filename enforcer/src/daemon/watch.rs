@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 
-use super::core::{Core, preference};
+use super::core::Core;
 use super::lookout::Notice;
 use super::{Error, failure};
 use crate::backstop::stack::Root;
 use crate::backstop::{self, Change, Guard};
 use crate::config::{Backstop, Settings};
-use crate::dataplane::Attached;
 use crate::site::Link;
 
 /// How often the links are asked whether they are attached: one system call for each.
@@ -22,26 +21,13 @@ pub(super) const GLANCE: Duration = Duration::from_millis(20);
 /// Seconds between two looks at the backstop that nothing gave occasion to.
 const TABLES: u32 = 10;
 
-/// A protected interface.
-#[derive(Clone, Debug)]
-pub(super) struct Guarded {
-    /// Its name in the settings, if it has one there.
-    pub(super) name: String,
-    /// Its name now.
-    pub(super) present: String,
-    pub(super) index: u32,
-    pub(super) native: bool,
-    /// Whether it was there at the last look.
-    pub(super) there: bool,
-    /// What there is to know about it.
-    pub(super) note: Option<String>,
-}
-
 /// What the watch knows.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     /// The backstop, unless the settings or a missing `nft` switch it off.
     pub(super) guard: Option<Guard>,
+    /// What had become of the backstop's tables when the daemon started.
+    pub(super) at_start: Change,
     /// The backstop's tables may have changed.
     pub(super) tables_changed: bool,
     /// Looks so far.
@@ -50,6 +36,10 @@ pub(super) struct Watch {
     pub(super) reattached: u64,
     /// What somebody did to us, by reason.
     pub(super) tampered: BTreeMap<&'static str, u64>,
+    /// Until when, on the boot clock, runs of the program are looked at often.
+    pub(super) often_until: Duration,
+    /// When runs of the program were last looked at, on the boot clock.
+    pub(super) runs_looked_at: Duration,
 }
 
 impl Watch {
@@ -60,11 +50,15 @@ impl Watch {
             Backstop::Auto | Backstop::Required => Guard::open(&settings.state_dir).await,
         };
         let required = settings.backstop == Backstop::Required;
+        let mut at_start = Change::None;
         let guard = match opened {
-            Ok(guard) if required && !guard.is_installed() => {
+            Ok((guard, _)) if required && !guard.is_installed() => {
                 return Err(backstop::Error::Absent.into());
             }
-            Ok(guard) => Some(guard),
+            Ok((guard, change)) => {
+                at_start = change;
+                Some(guard)
+            }
             Err(e) if required => return Err(e.into()),
             Err(backstop::Error::NoNft) => None,
             Err(e) => {
@@ -72,86 +66,11 @@ impl Watch {
                 None
             }
         };
-        Ok(Self { guard, ..Self::default() })
+        Ok(Self { guard, at_start, ..Self::default() })
     }
 }
 
 impl Core {
-    /// The interfaces to protect, under the names by which the policy knows them: what was renamed is
-    /// still what it was.
-    pub(super) fn chosen(&self, links: &[Link]) -> Vec<Link> {
-        let mut chosen: Vec<Link> = Vec::new();
-        for name in &self.settings.interfaces {
-            let named = links.iter().find(|link| link.name == *name).cloned();
-            let renamed = || {
-                let guarded = self.guarded.iter().find(|guarded| guarded.name == *name)?;
-                let link = links.iter().find(|link| link.index == guarded.index)?;
-                Some(Link { name: name.clone(), ..link.clone() })
-            };
-            chosen.extend(named.or_else(renamed));
-        }
-        for guarded in &self.guarded {
-            let link = links.iter().find(|link| link.index == guarded.index);
-            if let Some(link) = link
-                && !chosen.iter().any(|other| other.index == link.index)
-            {
-                chosen.push(link.clone());
-            }
-        }
-        chosen
-    }
-
-    /// Attaches to an interface, or adopts it.
-    pub(super) fn protect(&mut self, link: &Link, links: &[Link]) -> Result<(), Error> {
-        if let Some(below) = link.hides_frames(links) {
-            let kind = link.kind.as_ref().map(ToString::to_string).unwrap_or_default();
-            let interface = link.name.clone();
-            return Err(crate::dataplane::Error::Hidden { interface, kind, below }.into());
-        }
-        let present = links.iter().find(|other| other.index == link.index);
-        let present = present.map_or(&link.name, |link| &link.name).clone();
-        let preference = preference(self.settings.xdp);
-        let note = self.dataplane.protect(&present, link.index, link.attached, preference)?;
-        let same =
-            |guarded: &&mut Guarded| guarded.name == link.name && guarded.index != link.index;
-        if let Some(other) = self.guarded.iter_mut().find(same) {
-            // One that was renamed stays protected beside the one that has its name now.
-            other.name.clone_from(&other.present);
-            let index = other.index;
-            if !links.iter().any(|link| link.index == index) {
-                self.dataplane.release(index)?;
-                self.guarded.retain(|guarded| guarded.index != index);
-            }
-        }
-        self.guarded.retain(|guarded| guarded.index != link.index);
-        self.guarded.push(Guarded {
-            name: link.name.clone(),
-            present,
-            index: link.index,
-            native: link.attached.native,
-            there: true,
-            note,
-        });
-        Ok(())
-    }
-
-    /// Asks the kernel whether every interface is guarded: its word counts, not ours.
-    pub(super) async fn confirm(&mut self) -> Result<(), Error> {
-        let links = self.kernel.links().await?;
-        for link in &links {
-            let ours = self.guarded.iter_mut().find(|guarded| guarded.index == link.index);
-            let Some(ours) = ours else { continue };
-            ours.native = link.attached.native;
-            if !self.dataplane.guards(link.attached) {
-                let Attached { program: id, native } = link.attached;
-                let interface = link.name.clone();
-                return Err(crate::dataplane::Error::Busy { interface, id, native }.into());
-            }
-        }
-        self.follow_stack(&links).await;
-        Ok(())
-    }
-
     /// Whether a link is no longer attached to anything, as far as a glance tells.
     fn is_detached(&self) -> bool {
         let there = self.guarded.iter().filter(|guarded| guarded.there);
@@ -161,12 +80,15 @@ impl Core {
     /// Looks at once at what the kernel says has changed.
     pub(super) async fn hear(&mut self, notice: Notice) {
         self.watch.tables_changed |= notice == Notice::Tables;
+        if notice == Notice::Interfaces {
+            self.renew_proofs();
+        }
         self.mend_or_say().await;
     }
 
-    /// Looks at the links alone.
+    /// Looks at the links alone, and after an event at what the programs do.
     pub(super) async fn glance(&mut self) {
-        if self.is_detached() {
+        if self.is_detached() || self.proofs_changed().await {
             self.mend_or_say().await;
         }
     }
@@ -185,10 +107,13 @@ impl Core {
         self.mend_image();
         let mut links = self.kernel.links().await?;
         self.notice(&links);
+        self.prove(&links);
         self.follow_stack(&links).await;
         for link in self.chosen(&links) {
-            if !self.dataplane.guards(link.attached) {
+            if link.no_ethernet.is_some() || !self.dataplane.guards(link.attached) {
                 self.attach_again(&link, &links);
+            } else if self.repair(&link) {
+                // Its program is another one now.
             } else if self.dataplane.link_interface(link.index).is_none() {
                 // It was in another network namespace.
                 if let Err(e) = self.dataplane.renumber(link.index) {
@@ -244,7 +169,7 @@ impl Core {
                 self.remember(text.into());
                 self.tamper("backstop", None, text.into());
             }
-            Ok(Change::Installed) => info!("the backstop is installed"),
+            Ok(Change::Installed | Change::Rebooted) => info!("the backstop is installed"),
             Ok(Change::Removed) => {
                 warn!("the backstop was removed: nothing holds what gets past XDP")
             }
@@ -281,12 +206,11 @@ impl Core {
                 let text = format!("was renamed to {}; it stays protected", link.name);
                 events.push(("interface-renamed", old, text));
             }
-            let ours = self.dataplane.guards(link.attached);
-            if ours
-                && std::mem::replace(&mut guarded.native, link.attached.native)
-                    != link.attached.native
+            let native = link.attached.native;
+            if self.dataplane.guards(link.attached)
+                && guarded.native.replace(native).is_some_and(|was| was != native)
             {
-                let mode = if link.attached.native { "native" } else { "generic" };
+                let mode = if native { "native" } else { "generic" };
                 events.push(("xdp-mode", link.name.clone(), format!("is in {mode} mode now")));
             }
         }
@@ -297,35 +221,6 @@ impl Core {
             }
             self.tamper(reason, Some(&interface), text);
         }
-    }
-
-    fn attach_again(&mut self, link: &Link, links: &[Link]) {
-        let was = self.guarded.iter().find(|guarded| guarded.index == link.index);
-        let (reason, what) = match (was, link.attached.program) {
-            (_, Some(id)) => ("replaced", format!("program {id} is in the place of ours")),
-            (Some(_), None) => ("detached", "somebody detached the program".to_owned()),
-            (None, None) => ("interface-new", "the interface is new".to_owned()),
-        };
-        let name = link.name.clone();
-        error!("{name} is not protected: attaching again");
-        // One that cannot be protected must not keep the others from it.
-        let text = match self.protect(link, links) {
-            Ok(()) => {
-                self.watch.reattached += 1;
-                format!("{name} was not protected: {what}; attached again")
-            }
-            Err(e) => {
-                let why = failure(&e).error;
-                error!("{why}");
-                let text = format!("{name} is not protected: {what}, and {why}");
-                // Once a second would be too much of it.
-                if !self.remember(text.clone()) {
-                    return;
-                }
-                text
-            }
-        };
-        self.tamper(reason, Some(&name), text);
     }
 
     /// Compiles the policy again when addresses or interfaces changed.
@@ -363,7 +258,7 @@ impl Core {
         for link in links {
             let known = self.guarded.iter().any(|guarded| guarded.index == link.index);
             if known || self.settings.interfaces.contains(&link.name) {
-                let guarded = known && self.dataplane.guards(link.attached);
+                let guarded = known && self.enforces(link);
                 roots.push(Root { name: link.name.clone(), guarded });
             }
         }

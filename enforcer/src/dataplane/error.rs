@@ -73,6 +73,14 @@ pub enum Error {
         /// The interfaces below it.
         below: Vec<String>,
     },
+    /// Frames there have no Ethernet header, which is what the program reads.
+    #[error("cannot enforce on {interface}: its frames are not Ethernet (link type {kind})")]
+    NoEthernet {
+        /// The interface.
+        interface: String,
+        /// Its link type, as the kernel calls it.
+        kind: String,
+    },
     /// The driver cannot do what was asked.
     #[error("cannot attach to {interface} in {mode} mode")]
     Attach {
@@ -189,6 +197,10 @@ impl Error {
             Self::Hidden { below, .. } => {
                 format!("protect what is below it: interfaces = {below:?} in enforcer.toml")
             }
+            Self::NoEthernet { interface, .. } => format!(
+                "protect the Ethernet interface that devices are behind, not {interface}; tunnels and \
+                 modems carry what has passed there already"
+            ),
             Self::Attach { mode: "native", .. } => {
                 "allow the slower generic mode: xdp = \"auto\" in enforcer.toml".into()
             }

@@ -96,9 +96,9 @@ impl Shape {
 }
 
 /// The maps that outlive a generation.
-fn lasting() -> [(&'static str, Shape); 8] {
+fn lasting() -> [(&'static str, Shape); 9] {
     let reasons = Reason::COUNT as u32;
-    let [budgets, seen] = generation::of_all_cpus();
+    let [budgets, seen, runs] = generation::of_all_cpus();
     let (key, state) = (size_of::<FragmentKey>(), size_of::<FragmentState>());
     [
         (map::GENERATIONS, Shape::new(PROG_ARRAY, 4, 4, abi::SLOTS)),
@@ -107,6 +107,7 @@ fn lasting() -> [(&'static str, Shape); 8] {
         (map::EVENTS, Shape::new(RINGBUF, 0, 0, abi::RING_BYTES)),
         (map::BUDGETS, Shape::new(ARRAY, 4, size_of::<abi::Budget>(), budgets).mmapable()),
         (map::SEEN, Shape::new(ARRAY, 4, size_of::<abi::SeenSet>(), seen).mmapable()),
+        (map::RUNS, Shape::new(ARRAY, 4, size_of::<u64>(), runs).mmapable()),
         (map::FRAGMENTS, Shape::new(LRU_HASH, key, state, abi::FRAGMENTS)),
         (map::LOGS, Shape::new(RINGBUF, 0, 0, abi::LOG_BYTES)),
     ]

@@ -132,10 +132,10 @@ fn remembered(options: Options) -> u32 {
     if options.remembers { cpus("online").saturating_mul(recall::LINES) } else { 1 }
 }
 
-/// Entries of [`map::BUDGETS`] and [`map::SEEN`], for all CPUs that may ever be there.
-pub(super) fn of_all_cpus() -> [u32; 2] {
+/// Entries of [`map::BUDGETS`], [`map::SEEN`] and [`map::RUNS`], for all CPUs that may ever be there.
+pub(super) fn of_all_cpus() -> [u32; 3] {
     let cpus = cpus("possible");
-    [abi::BUDGETS_A_CPU, abi::SEEN].map(|entries| cpus.saturating_mul(entries))
+    [abi::BUDGETS_A_CPU, abi::SEEN, abi::RUNS_A_CPU].map(|entries| cpus.saturating_mul(entries))
 }
 
 /// CPUs up to the last one of a list of the kernel's.
@@ -155,7 +155,7 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
     let lines = lines.checked_add(image.spare).ok_or(Error::TooLarge)?;
     let layout = image.layout_bytes();
     let (remembers, level) = (u32::from(options.remembers), diagnostics::level(options.talks));
-    let [budgets, seen] = of_all_cpus();
+    let [budgets, seen, runs] = of_all_cpus();
     let mut loader = EbpfLoader::new();
     loader
         .default_map_pin_directory(pins.dir())
@@ -165,6 +165,7 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
         .map_max_entries(map::REMEMBERED, remembered(options))
         .map_max_entries(map::BUDGETS, budgets)
         .map_max_entries(map::SEEN, seen)
+        .map_max_entries(map::RUNS, runs)
         .override_global(abi::LAYOUT, layout.as_slice(), true)
         .override_global(abi::GENERATION, &number, true)
         .override_global(abi::REMEMBERS, &remembers, true)

@@ -2,15 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
-use aya::programs::{ProgramError, XdpMode};
 use enforcer_common::abi::program;
 use log::{info, warn};
 
-use super::{Dataplane, Error, foreign, generation, object, offload};
+use super::{Dataplane, Error, foreign, generation, object, offload, virtio};
+use crate::privilege::to_load;
+
+/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`, include/uapi/linux/if_link.h.
+const SKB_MODE: u32 = 1 << 1;
+const DRV_MODE: u32 = 1 << 2;
 
 /// How to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,35 +38,71 @@ pub struct Attached {
     pub native: bool,
 }
 
+/// An interface that is to be protected.
+#[derive(Clone, Copy, Debug)]
+pub struct Interface<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its index.
+    pub index: u32,
+    /// What the kernel says is attached to it now.
+    pub attached: Attached,
+    /// Its MTU, in bytes.
+    pub mtu: u32,
+}
+
+/// How an interface came to be protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Its link was there, attached: it has been protected since some earlier start.
+    Adopted,
+    /// Its link had died: for some time nothing was enforced there.
+    Anew {
+        /// The id of the link that was found dead.
+        link: u32,
+    },
+    /// There was no link.
+    First,
+}
+
+/// What came of [`Dataplane::protect`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protected {
+    /// How.
+    pub how: How,
+    /// Why the program does not run in the driver, if it does not and that is known.
+    pub note: Option<String>,
+}
+
 impl Dataplane {
     /// Protects an interface: adopts its pinned link, or attaches and pins before it returns.
     /// Hardware that removes VLAN tags is told not to, first.
-    ///
-    /// `attached` is what the kernel says of the interface now. Returns whether the program
-    /// runs in the driver, and why not if it does not.
     pub fn protect(
         &mut self,
-        name: &str,
-        index: u32,
-        attached: Attached,
+        interface: Interface<'_>,
         preference: Preference,
-    ) -> Result<Option<String>, Error> {
+    ) -> Result<Protected, Error> {
+        let Interface { name, index, attached, .. } = interface;
         let stripped = offload::keep_tags(name)?;
         if !stripped.is_empty() {
-            info!("{name}: {} is off now, so that XDP sees VLAN tags", stripped.join(", "));
+            info!("{name}: turned off {} so that XDP sees VLAN tags", stripped.join(" and "));
         }
         let pin = self.pins.link(index);
         if !pin.exists() {
             self.take_over(index, &pin)?;
         }
+        let mut how = How::First;
         if pin.exists() {
             match self.adopt_link(&pin, attached) {
-                Ok(true) => {
+                Ok(None) => {
                     self.kept.refresh(&self.pins);
                     info!("adopted {name}: it was protected all the time");
-                    return Ok(None);
+                    return Ok(Protected { how: How::Adopted, note: None });
                 }
-                Ok(false) => info!("the pinned link of {name} is dead, making a new one"),
+                Ok(Some(link)) => {
+                    info!("the pinned link {link} of {name} is dead, making a new one");
+                    how = How::Anew { link };
+                }
                 Err(e) => return Err(e),
             }
             self.kept.forget(&pin);
@@ -70,7 +111,36 @@ impl Dataplane {
             let native = attached.native;
             return Err(Error::Busy { interface: name.into(), id: Some(id), native });
         }
-        self.attach(name, index, preference)
+        let note = self.attach(interface, preference)?;
+        Ok(Protected { how, note })
+    }
+
+    /// The id of an interface's link; it stays the same as long as the link is attached, whatever
+    /// becomes of the daemon.
+    pub fn link_id(&self, index: u32) -> Option<u32> {
+        object::link(self.kept.get(&self.pins.link(index))?).ok().map(|link| link.id)
+    }
+
+    /// Gives the link of an interface a new object of the dispatcher, in one store.
+    ///
+    /// Some drivers forget their program when they set up their queues again (vmxnet3, Linux 6.12), and
+    /// take no notice when they get the very same object.
+    pub fn renew(&mut self, index: u32) -> Result<(), Error> {
+        let name = self.kind.name(program::DISPATCH);
+        let dispatcher = generation::program(&mut self.ebpf, &name)?;
+        // Where the old object is attached it goes on.
+        dispatcher.unload().map_err(Error::Program)?;
+        to_load(|| dispatcher.load()).map_err(Error::Program)?;
+        self.dispatchers.push(dispatcher.info().map_err(Error::Program)?.id());
+        let link = PinnedLink::from_pin(self.pins.link(index)).map_err(Error::Link)?;
+        self.update_link(FdLink::from(link))
+    }
+
+    /// Attaches to an interface in generic mode, where native mode never runs the program. Nothing is
+    /// attached for a moment: the backstop has to be shut.
+    pub fn fall_back(&mut self, interface: Interface<'_>) -> Result<(), Error> {
+        self.release(interface.index)?;
+        self.attach(interface, Preference::Generic).map(drop)
     }
 
     /// Pins the link that another version of this program has left on an interface. Its tables
@@ -97,15 +167,20 @@ impl Dataplane {
         self.pins.forget_other_versions()
     }
 
-    /// Makes a pinned link run our dispatcher; `false` when the link is dead.
-    fn adopt_link(&mut self, pin: &Path, attached: Attached) -> Result<bool, Error> {
+    /// Makes a pinned link run our dispatcher; returns the id of a link that is dead.
+    fn adopt_link(&mut self, pin: &Path, attached: Attached) -> Result<Option<u32>, Error> {
         let link = PinnedLink::from_pin(pin).map_err(Error::Link)?;
         let link = FdLink::from(link);
-        let program = link.info().map_err(Error::Link)?.program_id();
+        let info = link.info().map_err(Error::Link)?;
         // A link whose interface is gone, or that was detached, keeps its program.
-        if attached.program != Some(program) {
-            return Ok(false);
+        if attached.program != Some(info.program_id()) {
+            return Ok(Some(info.id()));
         }
+        self.update_link(link).map(|()| None)
+    }
+
+    /// Makes a link run our dispatcher.
+    fn update_link(&mut self, link: FdLink) -> Result<(), Error> {
         let link = XdpLink::try_from(link).map_err(Error::Link)?;
         let name = self.kind.name(program::DISPATCH);
         let dispatcher = generation::program(&mut self.ebpf, &name)?;
@@ -113,58 +188,71 @@ impl Dataplane {
         let link = dispatcher.attach_to_link(link).map_err(Error::Program)?;
         // The pin keeps the link; this descriptor may go.
         drop(dispatcher.take_link(link).map_err(Error::Program)?);
-        Ok(true)
+        Ok(())
     }
 
+    /// Attaches in the first mode that works, and pins; why not in native mode, if it was tried.
     fn attach(
+        &mut self,
+        interface: Interface<'_>,
+        preference: Preference,
+    ) -> Result<Option<String>, Error> {
+        let Interface { name, index, mtu, .. } = interface;
+        let pin = self.pins.link(index);
+        let mut note = None;
+        if preference != Preference::Generic {
+            let refused = match virtio::hindrance(name, mtu) {
+                // Not even tried: the driver would take the program, and everything would pass.
+                Some(why) => io::Error::new(io::ErrorKind::Unsupported, why),
+                None => match self.create_link(name, index, DRV_MODE, &pin)? {
+                    Ok(()) => return Ok(None),
+                    Err(refused) => refused,
+                },
+            };
+            if preference == Preference::Native {
+                return Err(Error::Attach {
+                    interface: name.into(),
+                    mode: "native",
+                    source: refused,
+                });
+            }
+            warn!("{name}: no native XDP ({refused}), trying generic mode");
+            note = Some(why_not_native(&refused));
+        }
+        match self.create_link(name, index, SKB_MODE, &pin)? {
+            Ok(()) => Ok(note),
+            Err(source) => Err(Error::Attach { interface: name.into(), mode: "generic", source }),
+        }
+    }
+
+    /// Makes a link in one mode, and pins it. The inner error is the driver's refusal; the outer one would
+    /// be the same in any other mode.
+    fn create_link(
         &mut self,
         name: &str,
         index: u32,
-        preference: Preference,
-    ) -> Result<Option<String>, Error> {
-        let pin = self.pins.link(index);
-        let modes: &[(XdpMode, &'static str)] = match preference {
-            Preference::Auto => &[(XdpMode::Driver, "native"), (XdpMode::Skb, "generic")],
-            Preference::Native => &[(XdpMode::Driver, "native")],
-            Preference::Generic => &[(XdpMode::Skb, "generic")],
-        };
-        let mut why_not = None;
-        for (at, &(mode, mode_name)) in modes.iter().enumerate() {
-            let program = self.kind.name(program::DISPATCH);
-            let dispatcher = generation::program(&mut self.ebpf, &program)?;
-            match dispatcher.attach_to_if_index(index, mode) {
-                Ok(id) => {
-                    let link = dispatcher.take_link(id).map_err(Error::Program)?;
-                    // Aya falls back to netlink on EINVAL; such an attachment cannot be pinned
-                    // and anybody's `ip link set … xdp off` removes it.
-                    let link = FdLink::try_from(link).map_err(Error::Link)?;
-                    link.pin(&pin).map_err(Error::Pin)?;
-                    self.kept.refresh(&self.pins);
-                    return Ok(why_not);
-                }
-                Err(ProgramError::SyscallError(e)) => {
-                    let error = e.io_error;
-                    if matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST)) {
-                        let native = mode == XdpMode::Driver;
-                        return Err(Error::Busy { interface: name.into(), id: None, native });
-                    }
-                    if error.raw_os_error() == Some(libc::EPERM) {
-                        return Err(Error::NotPermitted("attach a program"));
-                    }
-                    if error.raw_os_error() == Some(libc::ENODEV) {
-                        return Err(Error::NoInterface(name.into()));
-                    }
-                    if at + 1 == modes.len() {
-                        let interface = name.into();
-                        return Err(Error::Attach { interface, mode: mode_name, source: error });
-                    }
-                    warn!("{name}: no {mode_name} XDP ({error}), trying generic");
-                    why_not = Some(format!("the driver has no native XDP for it: {error}"));
-                }
-                Err(e) => return Err(Error::Program(e)),
+        mode: u32,
+        pin: &Path,
+    ) -> Result<io::Result<()>, Error> {
+        let program = self.kind.name(program::DISPATCH);
+        let dispatcher = generation::program(&mut self.ebpf, &program)?;
+        let dispatcher = dispatcher.fd().map_err(Error::Program)?;
+        match object::attach(dispatcher.as_fd(), index, mode) {
+            Ok(link) => {
+                object::pin(link.as_fd(), pin).map_err(|e| Error::io("pin", pin, e))?;
+                self.kept.refresh(&self.pins);
+                Ok(Ok(()))
             }
+            Err(e) => match e.raw_os_error() {
+                Some(libc::EBUSY | libc::EEXIST) => {
+                    let native = mode == DRV_MODE;
+                    Err(Error::Busy { interface: name.into(), id: None, native })
+                }
+                Some(libc::EPERM) => Err(Error::NotPermitted("attach a program")),
+                Some(libc::ENODEV) => Err(Error::NoInterface(name.into())),
+                _ => Ok(Err(e)),
+            },
         }
-        Ok(why_not)
     }
 
     /// Removes the link of an interface that is gone.
@@ -207,5 +295,19 @@ impl Dataplane {
             self.kept.rename(&from, to);
         }
         Ok(())
+    }
+}
+
+/// The reason for generic mode, in words.
+fn why_not_native(refused: &io::Error) -> String {
+    match refused.raw_os_error() {
+        None => refused.to_string(),
+        Some(libc::EOPNOTSUPP) => format!("the driver has no native XDP: {refused}"),
+        // ERANGE and EINVAL: an MTU without room for it; too few queues, or offloads in the way.
+        Some(_) => {
+            format!(
+                "the driver refuses native XDP with this MTU, these queues or offloads: {refused}"
+            )
+        }
     }
 }

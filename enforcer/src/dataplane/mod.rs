@@ -28,6 +28,8 @@ mod object;
 pub mod offload;
 pub mod pins;
 mod probe;
+mod runs;
+mod virtio;
 mod withheld;
 
 use std::mem::offset_of;
@@ -49,9 +51,10 @@ use diagnostics::Diagnostics;
 pub use error::Error;
 use generation::{Generation, Kind, Options};
 use kept::Kept;
-pub use links::{Attached, Preference};
+pub use links::{Attached, How, Interface, Preference, Protected};
 use memory::Memory;
 use pins::Pins;
+pub use virtio::hindrance as native_hindrance;
 pub use withheld::Share;
 
 /// 64-bit words of [`abi::Control`].
@@ -68,7 +71,8 @@ pub struct Dataplane {
     kind: Kind,
     /// Keeps the dispatcher's descriptor.
     ebpf: Ebpf,
-    dispatcher: u32,
+    /// Ids of the dispatchers that this process has loaded: each is the same program.
+    dispatchers: Vec<u32>,
     current: Generation,
     /// Decides again unless the current one is confirmed in time.
     previous: Option<Generation>,
@@ -78,6 +82,7 @@ pub struct Dataplane {
     unseen: u64,
     diagnostics: Diagnostics,
     control: Memory,
+    runs: runs::Runs,
     kept: Kept,
 }
 
@@ -118,13 +123,14 @@ impl Dataplane {
                 .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?,
             _ => return Err(Error::Object(map::CONTROL)),
         };
+        let runs = runs::Runs::open(&ebpf, &pins)?;
         let (previous, kept) = (None, Kept::default());
         let mut dataplane = Self {
             pins,
             options,
             kind,
             ebpf,
-            dispatcher,
+            dispatchers: vec![dispatcher],
             current,
             previous,
             reasons,
@@ -132,6 +138,7 @@ impl Dataplane {
             unseen: 0,
             diagnostics,
             control,
+            runs,
             kept,
         };
         dataplane.unseen = dataplane.count_unseen();
@@ -285,7 +292,14 @@ impl Dataplane {
 
     /// Whether the kernel says that our dispatcher runs on an interface.
     pub fn guards(&self, attached: Attached) -> bool {
-        attached.program == Some(self.dispatcher)
+        attached.program.is_some_and(|program| self.dispatchers.contains(&program))
+    }
+
+    /// Frames of an interface that its driver has given to the program since the pins were made. Wraps.
+    ///
+    /// Of two interfaces whose indices are equal modulo [`abi::RUNS_A_CPU`] it is the sum.
+    pub fn runs(&self, index: u32) -> u64 {
+        self.runs.of(index)
     }
 
     /// Sets what turns the boot clock into the wall clock, in nanoseconds.

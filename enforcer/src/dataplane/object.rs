@@ -15,7 +15,10 @@ const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
+const LINK_CREATE: libc::c_long = 28;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+/// `BPF_XDP`, an attach type.
+const XDP: u32 = 37;
 /// More maps than a program of ours uses.
 const MAPS: usize = 64;
 
@@ -92,6 +95,26 @@ pub(super) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let place = Place { path: path.as_ptr() as u64, fd: fd.as_raw_fd() as u32, flags: 0 };
     // SAFETY: as above.
     unsafe { bpf(OBJ_PIN, &place) }.map(drop)
+}
+
+/// Attaches a program to an interface, in the modes of `flags` (`XDP_FLAGS_…`).
+///
+/// Aya would attach over netlink where the kernel says EINVAL. Such an attachment has no link to pin, and any
+/// `ip link set … xdp off` removes it; and the driver's own reason is lost.
+pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io::Result<OwnedFd> {
+    /// The part of `union bpf_attr` that the command reads.
+    #[repr(C, align(8))]
+    struct Attribute {
+        program: u32,
+        interface: u32,
+        kind: u32,
+        flags: u32,
+        rest: [u64; 6],
+    }
+    let program = program.as_raw_fd() as u32;
+    let attribute = Attribute { program, interface, kind: XDP, flags, rest: [0; 6] };
+    // SAFETY: the attribute has the shape that the command asks for, and no pointers.
+    unsafe { descriptor(LINK_CREATE, &attribute) }
 }
 
 /// What a descriptor leads to, by the name that the kernel gives it.

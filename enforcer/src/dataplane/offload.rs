@@ -116,24 +116,36 @@ pub fn features(interface: &str) -> io::Result<BTreeMap<String, Feature>> {
     Ok(names.filter(|(_, name)| !name.is_empty()).map(feature).collect())
 }
 
-/// The driver of an interface, as `ethtool -i` says.
+/// What a driver says about itself and its device, as `ethtool -i` shows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriverInfo {
+    /// The driver's name.
+    pub driver: String,
+    /// The device's place on its bus, such as `0000:00:03.0`.
+    pub bus: String,
+}
+
+/// The driver of an interface.
 ///
 /// # Errors
 ///
 /// `EOPNOTSUPP` where the driver says nothing about itself.
-pub fn driver(interface: &str) -> io::Result<String> {
-    /// `struct ethtool_drvinfo`, up to the driver's name.
+pub fn driver_info(interface: &str) -> io::Result<DriverInfo> {
+    /// `struct ethtool_drvinfo`.
     #[repr(C)]
     struct Info {
         command: u32,
-        name: [u8; 32],
-        rest: [u8; 160],
+        driver: [u8; 32],
+        versions: [u8; 64],
+        bus: [u8; 32],
+        rest: [u8; 64],
     }
-    let mut info = Info { command: GDRVINFO, name: [0; 32], rest: [0; 160] };
+    let (driver, bus) = ([0; 32], [0; 32]);
+    let mut info = Info { command: GDRVINFO, driver, versions: [0; 64], bus, rest: [0; 64] };
     let device = Device::open(interface)?;
     // SAFETY: the structure has the 196 bytes that the command writes.
     unsafe { device.request((&raw mut info).cast()) }?;
-    Ok(text(&info.name))
+    Ok(DriverInfo { driver: text(&info.driver), bus: text(&info.bus) })
 }
 
 /// What stands before the first zero.

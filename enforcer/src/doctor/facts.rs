@@ -106,6 +106,9 @@ pub struct Interface {
     pub features: Known<BTreeMap<String, Feature>>,
     /// Its driver, if it has one.
     pub driver: Option<String>,
+    /// Why native XDP would not run here, although the driver has it; see
+    /// [`crate::dataplane::native_hindrance`].
+    pub hindrance: Option<String>,
     /// What its driver can do natively; `None` where the kernel does not tell (before 6.3).
     pub native: Option<Native>,
 }

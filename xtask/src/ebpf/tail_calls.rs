@@ -99,7 +99,8 @@ fn may_write_slot(it: &Instruction) -> bool {
 /// Where jumps land.
 fn targets(code: &[Instruction]) -> Vec<usize> {
     let target = |(at, it): (usize, &Instruction)| {
-        let is_jump = matches!(it.opcode & CLASS, JMP | JMP32) && ![CALL, EXIT].contains(&it.opcode);
+        let is_jump =
+            matches!(it.opcode & CLASS, JMP | JMP32) && ![CALL, EXIT].contains(&it.opcode);
         let distance =
             if it.opcode == JUMP_LONG { it.immediate as isize } else { it.offset.into() };
         is_jump.then(|| (at + 1).checked_add_signed(distance)).flatten()

@@ -26,6 +26,9 @@ fn status(drops: u64) -> Status {
         mode: "native".into(),
         enforcing: true,
         backstop: "armed".into(),
+        proof: "seen".into(),
+        received: 1,
+        runs: 1,
         note: None,
     };
     let reason = ReasonCount {

@@ -40,6 +40,10 @@ fn kind(facts: &Facts, link: &Link) -> Finding {
     const CHECK: &str = "interface";
     let links = &facts.network.links;
     let word = link.kind.as_ref().map_or("ethernet".into(), ToString::to_string);
+    if let Some(kind) = link.no_ethernet.clone() {
+        let error = Error::NoEthernet { interface: link.name.clone(), kind };
+        return Finding::fail(CHECK, error.to_string(), error.hint().unwrap_or_default());
+    }
     if let Some(below) = link.hides_frames(links) {
         let error = Error::Hidden { interface: link.name.clone(), kind: word, below };
         return Finding::fail(CHECK, error.to_string(), error.hint().unwrap_or_default());
@@ -78,6 +82,9 @@ fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
         }
         let why = match (note(facts, link), interface.native) {
             (Some(note), _) => note,
+            (None, _) if interface.hindrance.is_some() => {
+                interface.hindrance.clone().unwrap_or_default()
+            }
             (None, Some(native)) if native.basic => "MTU, queues or offloads are in the way".into(),
             (None, Some(_)) => "its driver has no native XDP".into(),
             (None, None) => "the driver took no native program".into(),
@@ -91,9 +98,17 @@ fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
         };
         return Finding::warning(CHECK, text, remedy);
     }
+    if let Some(why) = &interface.hindrance {
+        let text = format!("it will be generic ({driver}): {why}");
+        let remedy = "change the virtual network card on the host, or leave it: slower";
+        return Finding::warning(CHECK, text, remedy);
+    }
     match interface.native {
         Some(native) if native.basic => {
-            Finding::ok(CHECK, format!("the driver has native XDP ({driver})"))
+            let text = format!(
+                "the driver has native XDP ({driver}); whether it runs shows when frames arrive"
+            );
+            Finding::ok(CHECK, text)
         }
         Some(_) => {
             Finding::warning(CHECK, format!("the driver has no native XDP ({driver})"), slower)
@@ -155,6 +170,12 @@ fn merged(interface: &Interface) -> Finding {
     let on = on(interface, &MERGE);
     if on.is_empty() {
         return Finding::ok(CHECK, "no hardware merges frames in front of XDP");
+    }
+    if interface.driver.as_deref() == Some("virtio_net") {
+        // `virtnet_xdp_set` asks the host to stop it. In generic mode what was merged is judged as one frame.
+        let text =
+            format!("{}: virtio switches it off while a native program is attached", names(&on));
+        return Finding::ok(CHECK, text);
     }
     let text = format!("merged in front of XDP by {}: most drivers refuse both", names(&on));
     Finding::warning(CHECK, text, switch_off(interface, &on))

@@ -43,6 +43,9 @@ fn status() -> Status {
         mode: "native".into(),
         enforcing: true,
         backstop: "armed".into(),
+        proof: "seen".into(),
+        received: 1,
+        runs: 1,
         note: None,
     };
     Status {
@@ -102,6 +105,7 @@ fn well() -> Facts {
             link: Some(lan0),
             features: Ok(features.map(|name| (name.to_owned(), off)).into()),
             driver: Some("igb".into()),
+            hindrance: None,
             native: Some(Native { basic: true, fragments: false }),
         }],
         enforcement: Enforcement {

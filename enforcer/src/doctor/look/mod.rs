@@ -17,6 +17,7 @@ use super::facts::{Enforcement, Facts, Flowtable, Interface, Known, Network, Uns
 use crate::backstop;
 use crate::config::Settings;
 use crate::control::client::{self, Client};
+use crate::dataplane::native_hindrance;
 use crate::dataplane::{inspect, offload};
 use crate::site::{self, Kernel, Link};
 
@@ -69,7 +70,8 @@ fn interface(name: &str, links: &[Link]) -> Interface {
     Interface {
         name: name.to_owned(),
         features,
-        driver: offload::driver(name).ok(),
+        driver: offload::driver_info(name).ok().map(|info| info.driver),
+        hindrance: link.as_ref().and_then(|link| native_hindrance(name, link.mtu)),
         native: link.as_ref().and_then(|link| netdev::native(link.index).ok()),
         link,
     }

@@ -8,7 +8,7 @@ use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::ether_type;
 
 use super::frames;
-use super::{Case, first, named};
+use super::{Case, arrival, first, named};
 use crate::api::{
     CapturedFrame, ExplainFrames, ExplainRequest, Explanation, InterfaceStatus, Status,
 };
@@ -27,7 +27,7 @@ const RULES: usize = 1000;
 
 /// Why nothing was asked.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error(transparent)]
     Daemon(#[from] client::Error),
     #[error(transparent)]
@@ -65,8 +65,8 @@ async fn ask_all(client: &Client) -> Result<Vec<Finding>, Error> {
         return Err(Error::Policy(first(&errors)));
     }
     let site = site(&status).await?;
+    let mut findings = arrival::arrive(client, &policy, &site).await?;
     let compiled = compile(&policy, &site).map_err(|e| Error::Policy(first(&e)))?;
-    let mut findings = Vec::new();
     for row in status.interfaces.iter().filter(|row| row.index != 0) {
         let own = site.interfaces.iter().find(|known| known.index == row.index);
         let mut questions = must_die(own.map_or(Mac([0; 6]), |own| own.mac), vlan(&policy));
@@ -344,6 +344,9 @@ mod tests {
             mode: "native".into(),
             enforcing: true,
             backstop: "armed".into(),
+            proof: "seen".into(),
+            received: 90,
+            runs: 90,
             note: None,
         };
         let question = own_destination(&policy, &site, &compiled, &row).unwrap();

@@ -1,11 +1,13 @@
 //! Frames that must die and frames that must live.
 //!
+//! - `arrival`: frames that really arrive
 //! - `frames`: the frames
 //! - `place`: a network namespace and a BPF file system of one thread's own, gone when it ends
 //! - `run`: the program on pairs of interfaces there
 //! - `live`: the program in force, asked by probes that leave no trace
 //! - `wire`: raw sockets
 
+mod arrival;
 mod frames;
 mod live;
 mod place;

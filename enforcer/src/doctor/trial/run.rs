@@ -172,7 +172,7 @@ fn try_pair(dataplane: &mut Dataplane, pair: &Pair) -> Result<Finding, Error> {
     }
     let mut seen = Seen { before: send(pair, &cases, |_| true, || true)?, ..Seen::default() };
     let preference = pair.preference.unwrap_or(Preference::Native);
-    match dataplane.protect(&gateway.name, gateway.index, gateway.attached, preference) {
+    match dataplane.protect(gateway.interface(&gateway.name), preference) {
         Ok(_) => {}
         // A kernel may be built without generic XDP, say: the other mode is tried all the same.
         Err(e @ dataplane::Error::Attach { .. }) => {

@@ -1,0 +1,51 @@
+//! Which links were attached when a daemon last looked: what the next start finds is held against it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::site::boot_id;
+
+/// Links by interface index, of one boot.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct Before {
+    boot: String,
+    links: BTreeMap<u32, u32>,
+}
+
+impl Before {
+    /// What is known, as far as it is of the present boot: no link outlives one.
+    pub(super) fn of_this_boot(saved: Option<Self>) -> Self {
+        Self::of_boot(saved, &boot_id())
+    }
+
+    fn of_boot(saved: Option<Self>, boot: &str) -> Self {
+        let links = saved.filter(|saved| saved.boot == boot).map(|saved| saved.links);
+        Self { boot: boot.to_owned(), links: links.unwrap_or_default() }
+    }
+
+    /// The id of the link that an interface had.
+    pub(super) fn known(&self, index: u32) -> Option<u32> {
+        self.links.get(&index).copied()
+    }
+
+    /// Replaces the links.
+    pub(super) fn set(&mut self, links: BTreeMap<u32, u32>) {
+        self.links = links;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_of_another_boot_are_forgotten() {
+        let mut before = Before::of_boot(None, "a");
+        assert_eq!(before.known(3), None);
+        before.set(BTreeMap::from([(3, 3260)]));
+        let again = |boot| Before::of_boot(Some(before.clone()), boot);
+        assert_eq!(again("a").known(3), Some(3260));
+        assert_eq!(again("b").known(3), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! The protected interfaces: which ones they are, and how a program comes to be on them.
+
+use log::{error, info, warn};
+
+use super::core::{Core, preference};
+use super::proof::{Counters, Prover};
+use super::{Error, failure};
+use crate::dataplane::{self, Attached, How};
+use crate::site::Link;
+
+/// A protected interface.
+#[derive(Clone, Debug)]
+pub(super) struct Guarded {
+    /// Its name in the settings, if it has one there.
+    pub(super) name: String,
+    /// Its name now.
+    pub(super) present: String,
+    pub(super) index: u32,
+    /// Whether its program runs in the driver, at the last look; `None` before the first one.
+    pub(super) native: Option<bool>,
+    /// Whether it was there at the last look.
+    pub(super) there: bool,
+    /// What there is to know about it.
+    pub(super) note: Option<String>,
+    /// Whether its driver runs the program.
+    pub(super) prover: Prover,
+    /// What was done because it does not.
+    pub(super) repairs: u32,
+}
+
+impl Core {
+    /// The interfaces to protect, under the names by which the policy knows them: what was renamed is
+    /// still what it was.
+    pub(super) fn chosen(&self, links: &[Link]) -> Vec<Link> {
+        let mut chosen: Vec<Link> = Vec::new();
+        for name in &self.settings.interfaces {
+            let named = links.iter().find(|link| link.name == *name).cloned();
+            let renamed = || {
+                let guarded = self.guarded.iter().find(|guarded| guarded.name == *name)?;
+                let link = links.iter().find(|link| link.index == guarded.index)?;
+                Some(Link { name: name.clone(), ..link.clone() })
+            };
+            chosen.extend(named.or_else(renamed));
+        }
+        for guarded in &self.guarded {
+            let link = links.iter().find(|link| link.index == guarded.index);
+            if let Some(link) = link
+                && !chosen.iter().any(|other| other.index == link.index)
+            {
+                chosen.push(link.clone());
+            }
+        }
+        chosen
+    }
+
+    /// Protects every interface of the settings that can be protected. The others are in the log and the
+    /// status, and are tried again with each look.
+    ///
+    /// # Errors
+    ///
+    /// When every interface is there and none can be protected: the first one's reason.
+    pub(super) fn protect_all(&mut self, links: &[Link]) -> Result<(), Error> {
+        let mut first = None;
+        let mut is_missing = false;
+        for name in self.settings.interfaces.clone() {
+            let Some(link) = links.iter().find(|link| link.name == name) else {
+                is_missing = true;
+                let error = Error::from(dataplane::Error::NoInterface(name.clone()));
+                self.unprotected(&name, "interface-missing", &error);
+                continue;
+            };
+            let known = self.protected_before.known(link.index);
+            match self.protect(link, links) {
+                Ok(how) => self.say_how(link, how, known),
+                Err(e) => {
+                    self.unprotected(&name, "not-protected", &e);
+                    first = first.or(Some(e));
+                }
+            }
+        }
+        match first {
+            Some(e) if self.guarded.is_empty() && !is_missing => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn unprotected(&mut self, name: &str, reason: &'static str, error: &Error) {
+        let failure = failure(error);
+        error!("{name} is NOT protected: {}; it is tried again each second", failure.error);
+        if let Some(hint) = failure.hint {
+            error!("hint: {hint}");
+        }
+        self.starts.push(format!("{name}: not protected: {}", failure.error));
+        self.tamper(reason, Some(name), format!("{name} is not protected: {}", failure.error));
+    }
+
+    /// Says how an interface came to be protected at the start, and whether there was a gap before.
+    fn say_how(&mut self, link: &Link, how: How, known: Option<u32>) {
+        let name = &link.name;
+        let number = self.dataplane.link_id(link.index).unwrap_or(0);
+        let lost = match (how, known) {
+            (How::Adopted, _) => {
+                self.starts.push(format!("{name}: adopted, link {number}"));
+                return;
+            }
+            (How::First, None) => {
+                self.starts.push(format!("{name}: first, link {number}"));
+                return;
+            }
+            (How::Anew { link }, _) => format!("link {link} was dead"),
+            (How::First, Some(link)) => format!("link {link} was gone"),
+        };
+        self.starts.push(format!("{name}: attached anew, link {number}: {lost}"));
+        let text = format!(
+            "{name} was not protected for a time before this start: {lost} ({}); it is protected now",
+            "detached or unpinned while no daemon ran"
+        );
+        self.remember(text.clone());
+        self.tamper("detached", Some(&link.name), text);
+    }
+
+    /// Attaches to an interface, or adopts it.
+    pub(super) fn protect(&mut self, link: &Link, links: &[Link]) -> Result<How, Error> {
+        let interface = link.name.clone();
+        if let Some(kind) = link.no_ethernet.clone() {
+            return Err(dataplane::Error::NoEthernet { interface, kind }.into());
+        }
+        if let Some(below) = link.hides_frames(links) {
+            let kind = link.kind.as_ref().map(ToString::to_string).unwrap_or_default();
+            return Err(dataplane::Error::Hidden { interface, kind, below }.into());
+        }
+        let present = links.iter().find(|other| other.index == link.index);
+        let present = present.map_or(&link.name, |link| &link.name).clone();
+        let preference = preference(self.settings.xdp);
+        let done = self.dataplane.protect(link.interface(&present), preference)?;
+        let same =
+            |guarded: &&mut Guarded| guarded.name == link.name && guarded.index != link.index;
+        if let Some(other) = self.guarded.iter_mut().find(same) {
+            // One that was renamed stays protected beside the one that has its name now.
+            other.name.clone_from(&other.present);
+            let index = other.index;
+            if !links.iter().any(|link| link.index == index) {
+                self.dataplane.release(index)?;
+                self.guarded.retain(|guarded| guarded.index != index);
+            }
+        }
+        self.guarded.retain(|guarded| guarded.index != link.index);
+        let runs = self.dataplane.runs(link.index);
+        self.guarded.push(Guarded {
+            name: link.name.clone(),
+            present,
+            index: link.index,
+            native: None,
+            there: true,
+            note: done.note,
+            prover: Prover::new(Counters { received: link.received, runs }),
+            repairs: 0,
+        });
+        self.look_often();
+        self.remember_links();
+        Ok(done.how)
+    }
+
+    /// Asks the kernel whether every interface that was attached to is guarded: its word counts, not ours.
+    pub(super) async fn confirm(&mut self) -> Result<(), Error> {
+        let links = self.kernel.links().await?;
+        let mut others = Vec::new();
+        for link in &links {
+            let ours = self.guarded.iter_mut().find(|guarded| guarded.index == link.index);
+            let Some(ours) = ours else { continue };
+            ours.native = Some(link.attached.native);
+            if !self.dataplane.guards(link.attached) {
+                let Attached { program: id, native } = link.attached;
+                let interface = link.name.clone();
+                others.push(dataplane::Error::Busy { interface, id, native });
+            }
+        }
+        for error in others {
+            error!("{}", failure(&error.into()).error);
+        }
+        self.follow_stack(&links).await;
+        Ok(())
+    }
+
+    pub(super) fn attach_again(&mut self, link: &Link, links: &[Link]) {
+        let was = self.guarded.iter().find(|guarded| guarded.index == link.index);
+        let (reason, what) = match (was, link.attached.program) {
+            (_, Some(id)) => ("replaced", format!("program {id} is in the place of ours")),
+            (Some(_), None) => ("detached", "the program was detached".to_owned()),
+            (None, None) => ("interface-new", "the interface is new".to_owned()),
+        };
+        let name = link.name.clone();
+        // One that cannot be protected must not keep the others from it.
+        let text = match self.protect(link, links) {
+            Ok(_) => {
+                self.watch.reattached += 1;
+                info!("{name} is protected again");
+                format!("{name} was not protected: {what}; attached again")
+            }
+            Err(e) => {
+                let why = failure(&e).error;
+                let text = format!("{name} is not protected: {what}, and {why}");
+                // Log once, not every second.
+                if !self.remember(text.clone()) {
+                    return;
+                }
+                warn!("{name} is tried again each second");
+                text
+            }
+        };
+        self.tamper(reason, Some(&name), text);
+    }
+
+    /// Keeps which links are attached, so that the next start knows if one was lost meanwhile.
+    fn remember_links(&mut self) {
+        let ids = self
+            .guarded
+            .iter()
+            .filter_map(|guarded| Some((guarded.index, self.dataplane.link_id(guarded.index)?)));
+        self.protected_before.set(ids.collect());
+        if let Err(e) = self.state.save_protected(&self.protected_before) {
+            warn!("{}", failure(&e.into()).error);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Whether drivers run the program that is attached, and what is done where they do not.
+
+use std::time::Duration;
+
+use log::{error, info};
+
+use super::core::Core;
+use super::proof::{Counters, Proof};
+use super::protect::Guarded;
+use super::{boot_clock, failure};
+use crate::config::Xdp;
+use crate::site::Link;
+
+/// How long runs are looked at often after an event.
+const OFTEN: Duration = Duration::from_secs(5);
+/// How often that is.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Looks between two repairs of an interface on which none has helped.
+const REPAIR_EVERY: u32 = 30;
+
+impl Core {
+    /// Whether what arrives on an interface is judged: our program is attached, as the kernel says, and
+    /// nothing speaks against it that the driver runs it.
+    pub(super) fn enforces(&self, link: &Link) -> bool {
+        let guarded = self.guarded.iter().find(|guarded| guarded.index == link.index);
+        guarded.is_some_and(|guarded| guarded.prover.proof().holds())
+            && link.no_ethernet.is_none()
+            && self.dataplane.guards(link.attached)
+    }
+
+    /// An interface has changed: each driver has to show again that it runs the program.
+    pub(super) fn renew_proofs(&mut self) {
+        self.guarded.iter_mut().for_each(|guarded| guarded.prover.renew());
+        self.look_often();
+    }
+
+    /// Has runs looked at often, for a while.
+    pub(super) fn look_often(&mut self) {
+        self.watch.often_until = now() + OFTEN;
+    }
+
+    /// Looks at runs, where that was asked for and it is time; whether what is known of one has changed.
+    pub(super) async fn proofs_changed(&mut self) -> bool {
+        let (now, watch) = (now(), &self.watch);
+        let is_due = now < watch.often_until && now >= watch.runs_looked_at + PAUSE;
+        if !is_due || !self.guarded.iter().any(|guarded| guarded.prover.is_fresh()) {
+            return false;
+        }
+        match self.kernel.links().await {
+            Ok(links) => self.prove(&links),
+            // The next look tells.
+            Err(_) => false,
+        }
+    }
+
+    /// Holds the frames that interfaces received against the runs of the program, and says what that
+    /// proves; whether anything has changed.
+    pub(super) fn prove(&mut self, links: &[Link]) -> bool {
+        let time = now();
+        self.watch.runs_looked_at = time;
+        let mut said = Vec::new();
+        for guarded in &mut self.guarded {
+            let link = links.iter().find(|link| link.index == guarded.index);
+            let Some(link) = link.filter(|link| self.dataplane.guards(link.attached)) else {
+                continue;
+            };
+            // In this order: what was received before is judged by now.
+            let received = link.received;
+            let counters = Counters { received, runs: self.dataplane.runs(guarded.index) };
+            let was = guarded.prover.proof();
+            let is = guarded.prover.look(counters, time);
+            if was != is {
+                said.push((guarded.present.clone(), was, is, counters));
+            }
+        }
+        let changed = said.iter().any(|(_, was, is, _)| was.holds() != is.holds());
+        for (name, was, is, counters) in said {
+            let Counters { received, runs } = counters;
+            match is {
+                Proof::Doubted => {
+                    error!("{name}: frames arrive and the program has not run yet");
+                }
+                Proof::Refuted => {
+                    let text = format!(
+                        "{name} is NOT enforced: its program is attached and the driver does not run it \
+                         (frames received: {received}, runs: {runs})"
+                    );
+                    self.remember(text.clone());
+                    self.tamper("program-not-run", Some(&name), text);
+                }
+                Proof::Seen if !was.holds() => info!("{name}: the program is seen to run"),
+                Proof::Seen | Proof::Idle => {}
+            }
+        }
+        changed
+    }
+
+    /// Mends an interface whose driver does not run the program: first by a new object of it, then by the
+    /// generic mode, if the settings allow that. Returns whether something was done.
+    pub(super) fn repair(&mut self, link: &Link) -> bool {
+        let index = link.index;
+        let Some(guarded) = self.guarded.iter_mut().find(|guarded| guarded.index == index) else {
+            return false;
+        };
+        if !guarded.prover.fails() {
+            return false;
+        }
+        let tries = guarded.repairs;
+        guarded.repairs = tries.saturating_add(1);
+        let name = guarded.present.clone();
+        let may_fall_back = link.attached.native && self.settings.xdp == Xdp::Auto;
+        let (what, outcome) = match tries {
+            0 => ("gave it a new program object", self.dataplane.renew(index)),
+            1 if may_fall_back => {
+                ("changed to generic mode", self.dataplane.fall_back(link.interface(&name)))
+            }
+            _ if tries.is_multiple_of(REPAIR_EVERY) => {
+                ("gave it a new program object", self.dataplane.renew(index))
+            }
+            _ => return false,
+        };
+        let text = match outcome {
+            Ok(()) => format!("{name}: the driver did not run the program; {what}"),
+            Err(e) => format!(
+                "{name}: the driver does not run the program, and it could not be mended: {}",
+                failure(&e.into()).error
+            ),
+        };
+        error!("{text}");
+        self.reporter.tamper("program-not-run", Some(&name), text, &self.in_force);
+        self.watch.reattached += 1;
+        let runs = self.dataplane.runs(index);
+        if let Some(guarded) = self.guarded.iter_mut().find(|guarded| guarded.index == index) {
+            guarded.prover.mended(Counters { received: link.received, runs });
+            if tries == 1 && may_fall_back {
+                guarded.native = None;
+                guarded.note = Some("in native mode the driver did not run the program".to_owned());
+            }
+        }
+        self.look_often();
+        true
+    }
+}
+
+impl Guarded {
+    /// What a person should know of the proof, if it is not simply there.
+    pub(super) fn doubt(&self) -> Option<String> {
+        let Counters { received, runs } = self.prover.counters();
+        match self.prover.proof() {
+            Proof::Seen => None,
+            Proof::Idle => Some("no frame has arrived since the program was attached".into()),
+            Proof::Doubted => Some("frames arrive, and the program has not run yet".into()),
+            Proof::Refuted => Some(format!(
+                "the driver does not run the program: {received} frames received, {runs} runs"
+            )),
+        }
+    }
+}
+
+/// The boot clock.
+fn now() -> Duration {
+    Duration::from_nanos(boot_clock())
+}

@@ -1,0 +1,111 @@
+//! virtio-net, where native XDP depends on what host and guest have agreed on.
+//!
+//! Bits are those of include/uapi/linux/virtio_net.h; what follows from them is in
+//! drivers/net/virtio_net.c.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::offload;
+
+/// Feature bits, by number.
+const GUEST_CSUM: usize = 1;
+const CTRL_GUEST_OFFLOADS: usize = 2;
+const GUEST_TSO4: usize = 7;
+const GUEST_TSO6: usize = 8;
+const GUEST_ECN: usize = 9;
+const GUEST_UFO: usize = 10;
+const MRG_RXBUF: usize = 15;
+const GUEST_USO4: usize = 54;
+const GUEST_USO6: usize = 55;
+/// Those with which the driver gives frames large buffers (`virtnet_set_big_packets`).
+const MERGES: [usize; 6] = [GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO, GUEST_USO4, GUEST_USO6];
+
+/// Why native XDP must not be tried on an interface: the driver would take the program and never run
+/// it, or is known to refuse it. `None` for any other driver.
+pub fn hindrance(interface: &str, mtu: u32) -> Option<String> {
+    let info = offload::driver_info(interface).ok()?;
+    (info.driver == "virtio_net").then_some(())?;
+    let device = device(Path::new("/sys/bus"), &info.bus)?;
+    judge(&fs::read_to_string(device.join("features")).ok()?, mtu)
+}
+
+/// The virtio device behind a place on a bus, as the driver names it: a PCI address, or `virtio0`.
+///
+/// By bus and not by interface: /sys/class/net shows one network namespace alone.
+fn device(buses: &Path, place: &str) -> Option<PathBuf> {
+    let direct = buses.join("virtio/devices").join(place);
+    if direct.exists() {
+        return Some(direct);
+    }
+    let bus = ["pci", "platform", "ccw"].map(|bus| buses.join(bus).join("devices").join(place));
+    let entries = bus.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+    let is_virtio = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("virtio"))
+    };
+    entries.map(|entry| entry.path()).find(is_virtio)
+}
+
+/// `features` is a digit a bit, the lowest first, as sysfs has it.
+fn judge(features: &str, mtu: u32) -> Option<String> {
+    let has = |bit: usize| features.as_bytes().get(bit) == Some(&b'1');
+    let merges = MERGES.into_iter().any(has);
+    // `virtnet_xdp_set` refuses it: the host would go on to merge frames, or to leave checksums out.
+    if !has(CTRL_GUEST_OFFLOADS) && (merges || has(GUEST_CSUM)) {
+        return Some(
+            "the host merges frames or leaves out checksums and lets nobody switch that off \
+             (virtio feature ctrl_guest_offloads)"
+                .into(),
+        );
+    }
+    // `receive_buf` gives frames to `receive_big`, which runs no program; `virtnet_xdp_set` does not mind.
+    if !has(MRG_RXBUF) && (merges || mtu > 1500) {
+        return Some(
+            "the driver takes a native program and never runs it without mergeable buffers \
+             (virtio feature mrg_rxbuf)"
+                .into(),
+        );
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features(on: &[usize]) -> String {
+        (0..64).map(|bit| if on.contains(&bit) { '1' } else { '0' }).collect()
+    }
+
+    #[test]
+    fn what_never_runs_native_is_known() {
+        let all = [GUEST_CSUM, CTRL_GUEST_OFFLOADS, GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO];
+        let with = |more: &[usize]| features(&[&all[..], more].concat());
+        // As QEMU has them by default.
+        assert_eq!(judge(&with(&[MRG_RXBUF]), 1500), None);
+        assert_eq!(judge(&with(&[MRG_RXBUF]), 9000), None);
+        assert!(judge(&with(&[]), 1500).unwrap().contains("mrg_rxbuf"));
+        // Off by hand; one kind of merging that is younger stays on (Linux 6.2, QEMU 8.2).
+        assert_eq!(judge(&features(&[CTRL_GUEST_OFFLOADS]), 1500), None);
+        let uso = features(&[CTRL_GUEST_OFFLOADS, GUEST_USO4]);
+        assert!(judge(&uso, 1500).unwrap().contains("never runs"));
+        assert!(judge(&features(&[CTRL_GUEST_OFFLOADS]), 9000).unwrap().contains("never runs"));
+        let fixed = features(&[GUEST_CSUM, MRG_RXBUF]);
+        assert!(judge(&fixed, 1500).unwrap().contains("ctrl_guest_offloads"));
+        assert_eq!(judge(&features(&[MRG_RXBUF]), 1500), None);
+        assert_eq!(judge("", 1500), None);
+    }
+
+    #[test]
+    fn a_device_is_found_by_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let pci = dir.path().join("pci/devices/0000:00:03.0/virtio0");
+        let plain = dir.path().join("virtio/devices/virtio1");
+        for made in [&pci, &plain] {
+            fs::create_dir_all(made).unwrap();
+        }
+        assert_eq!(device(dir.path(), "0000:00:03.0"), Some(pci));
+        assert_eq!(device(dir.path(), "virtio1"), Some(plain));
+        assert_eq!(device(dir.path(), "0000:00:04.0"), None);
+    }
+}

@@ -9,6 +9,7 @@
 //! - `forged`: pins that are not what their names say, or that others may use
 //! - `live`: changes by command
 //! - `manager`: what systemd hears: ready, and signs of life
+//! - `missing`: starts on a bad day: parts that are missing, full disks, what was lost meanwhile
 //! - `start`: a start that is killed at any of its system calls
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `privilege`: what the daemon may do, whoever runs it
@@ -25,6 +26,7 @@ mod faults;
 mod forged;
 mod live;
 mod manager;
+mod missing;
 mod privilege;
 mod reboot;
 mod refuse;

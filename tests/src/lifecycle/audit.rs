@@ -19,7 +19,7 @@ fn audit(daemon: &Daemon<'_>, words: &[&str]) -> Finished {
 }
 
 #[track_caller]
-fn entries(daemon: &Daemon<'_>) -> Vec<Value> {
+pub(super) fn entries(daemon: &Daemon<'_>) -> Vec<Value> {
     let shown = audit(daemon, &["show", "--json"]);
     assert!(shown.success(), "{shown:?}");
     shown.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()

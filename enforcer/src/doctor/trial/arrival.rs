@@ -1,0 +1,145 @@
+//! Frames that really arrive: whether drivers run the program, which no test run can tell.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::live::Error;
+use crate::api::InterfaceStatus;
+use crate::control::client::Client;
+use crate::doctor::Finding;
+use crate::policy::{Policy, Range, Site};
+use crate::site::Kernel;
+use crate::site::neighbours::at_and_above;
+
+const CHECK: &str = "live-frames";
+/// Time for the answers of neighbours: the kernel asks three times, a second apart.
+const TIME: Duration = Duration::from_millis(3500);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Makes neighbours behind each interface answer, and looks whether the program runs for what arrives.
+pub(super) async fn arrive(
+    client: &Client,
+    policy: &Policy,
+    site: &Site,
+) -> Result<Vec<Finding>, Error> {
+    let before = client.status().await?.interfaces;
+    let kernel = Kernel::open()?;
+    let links = kernel.links().await?;
+    let received = |links: &[crate::site::Link], index: u32| {
+        links.iter().find(|link| link.index == index).map_or(0, |link| link.received)
+    };
+    for row in before.iter().filter(|row| row.index != 0) {
+        let addresses = addresses(policy, site, row.index);
+        kernel.ask_neighbours(&at_and_above(row.index, &links), &addresses).await?;
+    }
+    let end = Instant::now() + TIME;
+    loop {
+        let now = client.status().await?.interfaces;
+        let links_now = kernel.links().await?;
+        let rows = before.iter().filter(|row| row.index != 0).map(|row| {
+            let after = now.iter().find(|after| after.index == row.index);
+            let runs = after.map_or(0, |after| after.runs.wrapping_sub(row.runs));
+            let arrived = received(&links_now, row.index);
+            (row, runs, arrived.wrapping_sub(received(&links, row.index)))
+        });
+        let rows: Vec<_> = rows.collect();
+        if rows.iter().all(|(_, runs, _)| *runs > 0) || Instant::now() >= end {
+            return Ok(rows.into_iter().map(|(row, runs, new)| judge(row, runs, new)).collect());
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Addresses of named devices that an interface reaches by itself.
+fn addresses(policy: &Policy, site: &Site, index: u32) -> Vec<(u32, IpAddr)> {
+    let own = site.interfaces.iter().find(|own| own.index == index);
+    let prefixes = own.map(|own| own.prefixes.as_slice()).unwrap_or_default();
+    let single = |range: &Range| match *range {
+        Range::V4(first, last) if first == last => Some(IpAddr::V4(first.into())),
+        Range::V6(first, last) if first == last => Some(IpAddr::V6(first.into())),
+        _ => None,
+    };
+    let all = policy.devices.iter().flat_map(|device| &device.addresses).filter_map(single);
+    let is_near = |address: &IpAddr| {
+        prefixes.iter().any(|(near, length)| match (near, address) {
+            (IpAddr::V4(near), IpAddr::V4(far)) => {
+                (near.to_bits() ^ far.to_bits()).leading_zeros() >= u32::from(*length)
+            }
+            (IpAddr::V6(near), IpAddr::V6(far)) => {
+                (near.to_bits() ^ far.to_bits()).leading_zeros() >= u32::from(*length)
+            }
+            _ => false,
+        })
+    };
+    all.filter(is_near).map(|address| (index, address)).collect()
+}
+
+/// What runs of the program and received frames say.
+fn judge(row: &InterfaceStatus, runs: u64, arrived: u64) -> Finding {
+    let finding = match (runs, arrived) {
+        (0, 0) => Finding::unknown(
+            CHECK,
+            "nothing arrived within 3.5 s, so it is not proven that the driver runs the program",
+            "have a device behind it send something (switch it on, ping it), and try again",
+        ),
+        (0, arrived) => Finding::fail(
+            CHECK,
+            format!("{arrived} frames arrived, and the driver ran the program for none of them"),
+            "enforcer status says what the daemon does about it; `xdp = \"generic\"` in enforcer.toml \
+             does without the driver",
+        ),
+        (runs, _) => {
+            Finding::ok(CHECK, format!("the driver ran the program for {runs} frames that arrived"))
+        }
+    };
+    finding.on(&row.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::State;
+    use crate::policy::{Mac, SiteInterface, read};
+
+    #[test]
+    fn what_arrives_and_is_not_judged_is_a_failure() {
+        let row = InterfaceStatus {
+            name: "lan0".into(),
+            index: 3,
+            mode: "native".into(),
+            enforcing: true,
+            backstop: "armed".into(),
+            proof: "idle".into(),
+            received: 0,
+            runs: 0,
+            note: None,
+        };
+        for (runs, arrived, state) in
+            [(0, 0, State::Unknown), (0, 2, State::Fail), (2, 2, State::Ok), (2, 0, State::Ok)]
+        {
+            assert_eq!(judge(&row, runs, arrived).state, state, "{runs} of {arrived}");
+        }
+    }
+
+    #[test]
+    fn devices_are_asked_where_they_are_near() {
+        let text = "schema = 1\n[devices.a]\nip = [\"10.20.0.12\", \"2001:db8:20::5\"]\n\
+                    [devices.b]\nip = [\"10.21.0.12\", \"10.20.0.0/28\"]\n";
+        let (policy, _) = read("p", text, &mut |_| unreachable!());
+        let interface = SiteInterface {
+            name: "lan0".into(),
+            index: 3,
+            mac: Mac([2, 0, 0, 0, 0, 9]),
+            prefixes: vec![
+                ("10.20.0.1".parse().unwrap(), 24),
+                ("2001:db8:20::1".parse().unwrap(), 64),
+            ],
+        };
+        let site = Site { interfaces: vec![interface], ..Site::default() };
+        let near = ["10.20.0.12", "2001:db8:20::5"].map(|near| (3, near.parse().unwrap()));
+        assert_eq!(addresses(&policy, &site, 3), near);
+        assert!(addresses(&policy, &site, 4).is_empty());
+    }
+}

@@ -103,14 +103,26 @@ fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
     setup::run(paths, &setup::Options::test())?;
     ebpf::build(paths)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "-p", "enforcer"]))?;
-    // What tries packages has a part of its own.
-    let harness = ["--test-threads=2", "--skip", "packages::"];
-    let mut sum = cargo_test(paths, &["-p", "tests"], options, &harness, &[])?;
-    if options.names.is_empty() {
-        sum += count::compare(paths)?;
+    if !options.names.is_empty() {
+        // What tries packages has a part of its own.
+        let harness = ["--test-threads=2", "--skip", "packages::"];
+        return cargo_test(paths, &["-p", "tests"], options, &harness, &[]);
     }
+    // Most tests wait for daemons and frames. Those that compute, or whose load would disturb the others, come
+    // after them, by themselves.
+    let skipped = HEAVY.iter().chain(&["packages::"]).flat_map(|name| ["--skip", name]);
+    let harness: Vec<&str> = ["--test-threads=4"].into_iter().chain(skipped).collect();
+    let mut sum = cargo_test(paths, &["-p", "tests"], options, &harness, &[])?;
+    let heavy = Options { part: options.part, names: HEAVY.map(str::to_owned).to_vec() };
+    let harness = ["--test-threads=2", "--skip", "packages::"];
+    sum += cargo_test(paths, &["-p", "tests", "--lib"], &heavy, &harness, &[])?;
+    sum += count::compare(paths)?;
     Ok(sum)
 }
+
+/// Tests that keep both CPUs of a small machine busy, by parts of their names.
+const HEAVY: [&str; 6] =
+    ["agree::", "churn::", "composed::", "events::flood", "evasions::", "oracle::"];
 
 /// The tests of packages, which find them and the roots through these variables.
 pub(crate) fn packages(

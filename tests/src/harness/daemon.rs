@@ -382,6 +382,11 @@ impl<'a> Daemon<'a> {
         ended
     }
 
+    /// Whether its process has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(Process::is_running)
+    }
+
     /// Its process.
     ///
     /// # Panics

@@ -37,7 +37,7 @@ fn interface(status: &Value, name: &str) -> Value {
 fn begin(daemon: &mut Daemon<'_>) {
     daemon.begin();
     wait_until("it has started", || {
-        assert!(daemon.process().is_running(), "{}", daemon.log());
+        assert!(daemon.is_running(), "{}", daemon.log());
         daemon.path("enforcer.sock").exists().then_some(())
     });
 }
@@ -162,7 +162,7 @@ fn a_full_run_directory_keeps_only_the_commands_out() {
     wait_until("it is said", || {
         daemon.log().contains("cannot open the control socket").then_some(())
     });
-    assert!(daemon.process().is_running());
+    assert!(daemon.is_running());
     assert!(!other.exists());
     for entry in fs::read_dir(&run).expect("it is mounted").flatten() {
         fs::remove_file(entry.path()).expect("it is ours");

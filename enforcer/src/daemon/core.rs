@@ -146,7 +146,7 @@ impl Core {
             core.warnings.push("what another version left is still in the kernel".into());
         }
         core.keep_state(made);
-        core.state.end_of_start();
+        core.state.end_of_start(&core.in_force.digest);
         let on: Vec<&str> = core.guarded.iter().map(|guarded| &*guarded.name).collect();
         let (revision, generation) = (core.in_force.revision, core.in_force.generation);
         if on.is_empty() {

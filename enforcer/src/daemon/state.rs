@@ -90,9 +90,14 @@ impl State {
         before
     }
 
-    /// The start came to its end.
-    pub(super) fn end_of_start(&self) {
+    /// The start came to its end with the policy of this digest. One that was left out because it ended the daemon
+    /// stays known.
+    pub(super) fn end_of_start(&self, digest: &str) {
         let path = self.dir.join(BEGUN);
+        let begun: Option<Begun> = self.read(&path);
+        if begun.is_some_and(|begun| begun.digest != digest) {
+            return;
+        }
         match fs::remove_file(&path) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {
                 log::warn!("cannot remove {}: {e}", path.display());

@@ -37,7 +37,7 @@ impl Disk {
     pub(super) fn mount(path: &Path) -> Self {
         fs::create_dir(path).expect("it is ours");
         let path = path.display().to_string();
-        mount(&["-t", "tmpfs", "-o", "size=128k", "enforcer-lab", &path]);
+        mount(&["-t", "tmpfs", "-o", "size=128k,nr_inodes=500", "enforcer-lab", &path]);
         Self(path)
     }
 

@@ -83,12 +83,14 @@ fn a_loop_that_hangs_gives_no_sign_of_life() {
 }
 
 #[test]
-fn a_daemon_that_cannot_protect_one_interface_is_never_ready() {
+fn a_daemon_that_cannot_protect_one_interface_is_ready_and_names_it() {
     let lab = Lab::gateway("notready");
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0", "no-such"], POLICY);
     let manager = Manager::of(&daemon);
     daemon.begin_by(&manager.words());
-    let ended = daemon.wait();
-    assert_eq!(ended.code, Some(4), "{ended:?}");
-    assert_eq!(manager.hear(Duration::from_millis(100)), None);
+    let heard = manager.hear(DEADLINE).expect("it is ready");
+    assert!(heard.contains("READY=1"), "{heard}");
+    assert!(heard.contains("was put in force on lan0; NOT on no-such"), "{heard}");
+    assert!(daemon.attached("lan0").is_some());
+    assert_eq!(daemon.cli(&["status"]).code, Some(1));
 }

@@ -38,7 +38,8 @@ fn begin(daemon: &mut Daemon<'_>) {
     daemon.begin();
     wait_until("it has started", || {
         assert!(daemon.is_running(), "{}", daemon.log());
-        daemon.path("enforcer.sock").exists().then_some(())
+        let log = daemon.last_log();
+        ["enforcing revision", "is NOT enforced"].iter().any(|it| log.contains(it)).then_some(())
     });
 }
 

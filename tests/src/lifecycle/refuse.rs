@@ -114,14 +114,8 @@ fn who_is_not_root_is_told_so() {
 }
 
 #[test]
-fn a_place_without_bpffs_or_without_the_interface_is_refused() {
+fn a_place_without_bpffs_is_refused() {
     let lab = Lab::gateway("nowhere");
-    let daemon = Daemon::prepare(&lab.gw, &["lan9"], POLICY);
-    let ended = daemon.run_to_end();
-    assert_eq!(ended.code, Some(4), "{ended:?}");
-    assert!(ended.stderr.contains("no interface `lan9`"), "{ended:?}");
-    assert!(ended.stderr.contains("hint: "), "{ended:?}");
-
     let daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     let settings = std::fs::read_to_string(daemon.path("enforcer.toml")).expect("it was written");
     let elsewhere = daemon.path("pins").display().to_string();

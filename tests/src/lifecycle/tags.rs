@@ -28,7 +28,7 @@ fn what_removes_vlan_tags_is_switched_off_at_the_start() {
     let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
     assert!(FEATURES.iter().all(|(_, feature)| !is_on(&lab.gw, feature)));
     let log = daemon.log();
-    assert!(log.contains("lan0: rxvlan, rx-vlan-stag-hw-parse is off now"), "{log}");
+    assert!(log.contains("lan0: turned off rxvlan and rx-vlan-stag-hw-parse"), "{log}");
     assert!(!daemon.status()["warnings"].to_string().contains("rxvlan"), "it is no surprise");
 }
 

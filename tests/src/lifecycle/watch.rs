@@ -116,7 +116,7 @@ fn a_link_that_was_detached_is_made_again() {
     run("bpftool", &["link", "detach", "pinned", &pin.display().to_string()]);
     let line = tail.wait_for("detached", |line| tampered(line, "detached"));
     assert_eq!(line["in_iface"], "lan0");
-    let text = "lan0 was not protected: somebody detached the program; attached again";
+    let text = "lan0 was not protected: the program was detached; attached again";
     assert_eq!(line["enforcer"]["message"], text);
     assert!(daemon.attached("lan0").is_some());
     wait_until("it is armed", || {

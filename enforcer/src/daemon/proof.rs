@@ -56,7 +56,8 @@ pub(super) struct Counters {
 #[derive(Clone, Debug)]
 pub(super) struct Prover {
     proof: Proof,
-    last: Counters,
+    /// `None` before the first look after an attachment: what had arrived before nothing judged.
+    last: Option<Counters>,
     /// Frames received when the program was last seen to run, or was attached.
     answered: u64,
     /// Frames received since then, when it is proven that they were not judged.
@@ -67,13 +68,15 @@ pub(super) struct Prover {
     fresh: bool,
 }
 
-impl Prover {
-    /// Begins with a program that was just attached, or adopted.
-    pub(super) fn new(now: Counters) -> Self {
-        let (proof, answered) = (Proof::Idle, now.received);
-        Self { proof, last: now, answered, unanswered: 0, since: None, fresh: true }
+/// A program that was just attached, or adopted.
+impl Default for Prover {
+    fn default() -> Self {
+        let proof = Proof::Idle;
+        Self { proof, last: None, answered: 0, unanswered: 0, since: None, fresh: true }
     }
+}
 
+impl Prover {
     /// What is known.
     pub(super) fn proof(&self) -> Proof {
         self.proof
@@ -81,7 +84,7 @@ impl Prover {
 
     /// The counters at the last look.
     pub(super) fn counters(&self) -> Counters {
-        self.last
+        self.last.unwrap_or_default()
     }
 
     /// The interface has changed: a driver may have lost its program. One frame without a run is enough for a
@@ -97,9 +100,8 @@ impl Prover {
     }
 
     /// Begins to count again after a repair. What was refuted stays so until the program is seen to run.
-    pub(super) fn mended(&mut self, now: Counters) {
-        (self.last, self.answered, self.unanswered, self.since) = (now, now.received, 0, None);
-        self.fresh = true;
+    pub(super) fn mended(&mut self) {
+        *self = Self { proof: self.proof, ..Self::default() };
     }
 
     /// Whether a look soon may tell more than one in a second.
@@ -109,9 +111,12 @@ impl Prover {
 
     /// Takes a look; `time` is of a clock that does not step.
     pub(super) fn look(&mut self, now: Counters, time: Duration) -> Proof {
-        let ran = now.runs != self.last.runs;
-        let restarted = now.received < self.last.received;
-        self.last = now;
+        let Some(last) = self.last.replace(now) else {
+            self.answered = now.received;
+            return self.proof;
+        };
+        let ran = now.runs != last.runs;
+        let restarted = now.received < last.received;
         if ran {
             (self.proof, self.since, self.fresh) = (Proof::Seen, None, false);
             (self.answered, self.unanswered) = (now.received, 0);
@@ -150,8 +155,11 @@ mod tests {
         (from..).zip(counters).map(look).collect()
     }
 
+    /// A prover that has looked once.
     fn at(received: u64, runs: u64) -> Prover {
-        Prover::new(Counters { received, runs })
+        let mut prover = Prover::default();
+        prover.look(Counters { received, runs }, Duration::ZERO);
+        prover
     }
 
     #[test]
@@ -161,6 +169,13 @@ mod tests {
         assert_eq!(looks(&mut prover, 0, &[(100, 7), (101, 8)]), [Proof::Idle, Proof::Seen]);
         // Silence proves nothing either way, and neither does a driver that does not count what is dropped.
         assert_eq!(looks(&mut prover, 2, &[(101, 8), (101, 900)]), [Proof::Seen; 2]);
+    }
+
+    #[test]
+    fn what_arrived_before_it_was_attached_is_not_held_against_it() {
+        let mut prover = Prover::default();
+        let found = looks(&mut prover, 0, &[(5000, 0), (5000, 0), (5000, 0), (5000, 0)]);
+        assert_eq!(found, [Proof::Idle; 4]);
     }
 
     #[test]
@@ -206,7 +221,7 @@ mod tests {
         let mut prover = at(0, 0);
         looks(&mut prover, 0, &[(20, 0), (20, 0), (20, 0)]);
         assert!(prover.fails());
-        prover.mended(Counters { received: 20, runs: 0 });
+        prover.mended();
         assert!(!prover.fails());
         // Silence is no proof: what was refuted once stays so.
         let found = looks(&mut prover, 10, &[(20, 0), (30, 0), (30, 0), (30, 0)]);

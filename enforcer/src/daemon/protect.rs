@@ -3,7 +3,7 @@
 use log::{error, info, warn};
 
 use super::core::{Core, preference};
-use super::proof::{Counters, Prover};
+use super::proof::Prover;
 use super::{Error, failure};
 use crate::dataplane::{self, Attached, How};
 use crate::site::Link;
@@ -145,7 +145,6 @@ impl Core {
             }
         }
         self.guarded.retain(|guarded| guarded.index != link.index);
-        let runs = self.dataplane.runs(link.index);
         self.guarded.push(Guarded {
             name: link.name.clone(),
             present,
@@ -153,7 +152,7 @@ impl Core {
             native: None,
             there: true,
             note: done.note,
-            prover: Prover::new(Counters { received: link.received, runs }),
+            prover: Prover::default(),
             repairs: 0,
         });
         self.look_often();

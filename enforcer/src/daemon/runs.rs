@@ -129,9 +129,8 @@ impl Core {
         error!("{text}");
         self.reporter.tamper("program-not-run", Some(&name), text, &self.in_force);
         self.watch.reattached += 1;
-        let runs = self.dataplane.runs(index);
         if let Some(guarded) = self.guarded.iter_mut().find(|guarded| guarded.index == index) {
-            guarded.prover.mended(Counters { received: link.received, runs });
+            guarded.prover.mended();
             if tries == 1 && may_fall_back {
                 guarded.native = None;
                 guarded.note = Some("in native mode the driver did not run the program".to_owned());

@@ -169,6 +169,13 @@ fn list(answers: &[Explanation], first: usize, screen: Screen) -> String {
         out.push_str(&format!(", {} are not judged", number(unjudged as u64)));
     }
     out.push('\n');
+    // What was put in the place of what is missing, `--frame` says of each.
+    let assumed = answers.iter().flat_map(|answer| &answer.assumed);
+    let lacks = assumed.filter(|text| text.starts_with("the capture has no "));
+    let lacks: BTreeSet<&str> = lacks.filter_map(|text| text.split(':').next()).collect();
+    for lack in lacks {
+        out.push_str(&format!("note: {}: --frame N says what is taken instead\n", clean(lack)));
+    }
     let notes: BTreeSet<&String> = answers.iter().flat_map(|answer| &answer.notes).collect();
     for note in notes {
         out.push_str(&format!("note: {}\n", clean(note)));
@@ -231,6 +238,7 @@ mod tests {
     6 -     10.20.0.10 to 10.20.0.12 tcp/40000 on lan0
             not judged: the gateway sent it
 3 frames: 0 pass, 1 are dropped, 1 would be, 1 are not judged
+note: the capture has no source MAC: --frame N says what is taken instead
 note: another tool drops it
 ";
         let outgoing = Explanation {
@@ -240,7 +248,8 @@ note: another tool drops it
             frame: "10.20.0.10 to 10.20.0.12 tcp/40000 on lan0".into(),
             ..Explanation::default()
         };
-        let would = Explanation { notes: vec!["another tool drops it".into()], ..would };
+        let assumed = vec!["the capture has no source MAC".into(), "VLAN 20".into()];
+        let would = Explanation { notes: vec!["another tool drops it".into()], assumed, ..would };
         assert_eq!(list(&[answer, would, outgoing], 4, Screen::default()), expected);
     }
 }

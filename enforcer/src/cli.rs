@@ -390,7 +390,7 @@ pub(crate) struct Explain {
     /// Destination: ADDR, ADDR:PORT or [ADDR]:PORT
     #[arg(long, value_name = "ADDR[:PORT]", required_unless_present = "pcap")]
     pub(crate) to: Option<String>,
-    /// Ask about the frames of this capture instead, pcap or pcapng
+    /// Ask about the frames of this capture instead: pcap or pcapng, gzip or not
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "proto", "vlan"])]
     pub(crate) pcap: Option<PathBuf>,
     /// Only about frame N of the capture, and at length
@@ -399,10 +399,10 @@ pub(crate) struct Explain {
     /// Protocol: tcp, udp, sctp, icmp, icmpv6 or a number
     #[arg(long, default_value = "tcp")]
     pub(crate) proto: String,
-    /// Interface that receives the frame [default: the device's own, or the first]
+    /// Interface that receives the frame [default: where it was heard, the device's own, or the first]
     #[arg(long, value_name = "IF")]
     pub(crate) interface: Option<String>,
-    /// VLAN that the frame is tagged with, 0 for none [default: the device's own]
+    /// VLAN that the frame is tagged with, 0 for none [default: where it was heard, or the device's own]
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(..4095))]
     pub(crate) vlan: Option<u16>,
     /// Ask this policy instead of the daemon: needs no root and no daemon

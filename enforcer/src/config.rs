@@ -7,6 +7,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use jiff::SignedDuration;
 use toml::de::{DeTable, DeValue};
 
 use crate::policy::address::quoted;
@@ -21,6 +22,10 @@ pub const POLICY: &str = "/etc/enforcer/policy.toml";
 pub const SOCKET: &str = "/run/enforcer/enforcer.sock";
 /// The group that may talk to the daemon, if it exists.
 pub const SOCKET_GROUP: &str = "enforcer";
+
+/// How long the audit trail is kept unless told otherwise: the six years of 45 CFR
+/// 164.316(b)(2)(i), one of them a leap year.
+pub const AUDIT_KEEP: SignedDuration = SignedDuration::from_hours((6 * 365 + 1) * 24);
 
 /// What the daemon needs to know before it reads a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,8 @@ pub struct Settings {
     pub operator_group: Option<String>,
     /// Refuse changes while the audit trail cannot be written.
     pub audit_required: bool,
+    /// How long the entries of the audit trail are kept.
+    pub audit_keep: SignedDuration,
     /// Whether the packet filter drops what is forwarded from an unprotected interface.
     pub backstop: Backstop,
     /// Whether the kernel programs write what is rare and wrong into the log.
@@ -70,6 +77,7 @@ impl Default for Settings {
             viewer_group: None,
             operator_group: None,
             audit_required: false,
+            audit_keep: AUDIT_KEEP,
             backstop: Backstop::Auto,
             kernel_log: false,
             flow_cache: true,
@@ -157,7 +165,7 @@ fn summary(problems: &[Problem]) -> String {
     format!("{}: {}{more}", first.place, first.message)
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "interfaces",
     "policy",
     "socket",
@@ -168,6 +176,7 @@ const KEYS: [&str; 15] = [
     "viewer_group",
     "operator_group",
     "audit_required",
+    "audit_keep",
     "kernel_log",
     "flow_cache",
     "backstop",
@@ -225,6 +234,11 @@ pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
     if let Some(at) = sheet.choice(root, "backstop", &["auto", "required", "off"]) {
         settings.backstop = [Backstop::Auto, Backstop::Required, Backstop::Off][at];
     }
+    if let Some((text, offset)) = sheet.string(root, "audit_keep", "6y")
+        && let Some(keep) = keep(&mut sheet, text, offset)
+    {
+        settings.audit_keep = keep;
+    }
     if let Some(metrics) = sheet.table(root, "metrics") {
         sheet.known_keys(metrics, &["listen"], "`metrics`");
         if let Some((text, offset)) = sheet.string(metrics, "listen", "127.0.0.1:9750") {
@@ -275,6 +289,19 @@ fn filled<'a>(
         sheet.error(offset, format!("`{key}` is empty"), hint);
     }
     Some(text).filter(|text| !text.is_empty())
+}
+
+/// A time of days to years.
+fn keep(sheet: &mut Sheet<'_>, text: &str, offset: usize) -> Option<SignedDuration> {
+    // Years and months are counted from a date that has leap years as usual.
+    let from = jiff::civil::date(2001, 1, 1);
+    let span = text.parse::<jiff::Span>().ok().and_then(|span| span.to_duration(from).ok());
+    let keep = span.filter(|keep| *keep >= SignedDuration::from_hours(24));
+    if keep.is_none() {
+        let message = format!("{} is not a time of a day or more", quoted(text));
+        sheet.error(offset, message, "such as 90d, 18mo or 6y");
+    }
+    keep
 }
 
 /// An address and a port. Names are not looked up: that could hang, and fail at boot.

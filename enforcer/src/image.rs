@@ -1,14 +1,14 @@
 //! A policy image: the plain value in which policy and data plane meet.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy, decide, judge};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::{Layout, Line, Lines};
-use enforcer_common::packet::Packet;
+use enforcer_common::packet::{Frame, Packet};
 
 /// What a generation is made of. Copies share the lines: a live change costs what it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,11 +141,41 @@ impl<'a> HostImage<'a> {
         case
     }
 
+    /// The same of a frame of which only the first `known` bytes are; `None` if the decision looks
+    /// at one behind them.
+    pub fn decide_from(&self, frame: &[u8], known: usize, interface: u32) -> Option<Case> {
+        let mut case = Case::NEW;
+        let frame = Partly { whole: Packet::from_slice(frame), known, beyond: Cell::new(false) };
+        decide(&frame, interface, self, &mut case);
+        (!frame.beyond.get()).then_some(case)
+    }
+
     /// Judges a flow without a frame.
     pub fn judge(&self, flow: Flow) -> Case {
         let mut case = Case::of(flow);
         judge(self, &mut case);
         case
+    }
+}
+
+/// A frame of which the first bytes are known; notices when others are read.
+struct Partly<'a> {
+    whole: Packet<'a>,
+    known: usize,
+    beyond: Cell<bool>,
+}
+
+impl Frame for Partly<'_> {
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let read = self.whole.read(offset);
+        if read.is_some() && offset + N > self.known {
+            self.beyond.set(true);
+        }
+        read
+    }
+
+    fn length(&self) -> u32 {
+        self.whole.length()
     }
 }
 

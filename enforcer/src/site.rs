@@ -1,5 +1,6 @@
 //! What the machine looks like, as the kernel says over rtnetlink.
 
+mod heard;
 pub mod neighbours;
 pub mod survey;
 pub mod way;

@@ -1,4 +1,10 @@
 //! `enforcer explain` against the wire: what it says of a frame is what becomes of it.
+//!
+//! - `behind`: routers, neighbours, both directions, chains of other tools
+//! - `odd`: captures of other machines
+mod behind;
+mod odd;
+
 use std::{
     collections::BTreeMap,
     fmt::Write as _,

@@ -37,6 +37,8 @@ pub enum Fault {
     Previous,
     /// The file ends within it.
     Torn,
+    /// The file cannot be unpacked from here on.
+    Packed(String),
     /// The trail begins later than it should.
     Begins(u64),
     /// An entry that was there is not there.
@@ -52,6 +54,7 @@ impl fmt::Display for Fault {
             }
             Self::Previous => f.write_str("this line does not follow the one before it"),
             Self::Torn => f.write_str("this line is cut off"),
+            Self::Packed(why) => write!(f, "the file cannot be unpacked from here on: {why}"),
             Self::Begins(found) => {
                 write!(f, "the trail begins with entry {found}: what was before it is missing")
             }
@@ -62,9 +65,9 @@ impl fmt::Display for Fault {
 
 /// What the chain needs of an entry.
 #[derive(Deserialize)]
-struct Link {
-    sequence: u64,
-    previous: String,
+pub(super) struct Link {
+    pub(super) sequence: u64,
+    pub(super) previous: String,
 }
 
 /// What a walk over the lines of one file came to.

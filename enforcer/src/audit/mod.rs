@@ -6,7 +6,10 @@
 //!
 //! - [`chain`]: what makes lines a chain; pure
 //! - [`seal`]: a line that carries its own digest
-//! - [`trail`]: the file: appending, rotation, what a power cut leaves
+//! - [`trail`]: the file: appending, rotation, what a power cut leaves, what is kept how long
+//! - [`files`]: names, packed files
+//! - `forgot`: what was removed
+//! - `refusals`: refused requests, a line each up to a number a day
 //! - [`verify`]: whether a trail is whole
 //!
 //! A disk that is full stops nothing: entries wait in memory, and what does not fit there is
@@ -15,19 +18,25 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::path::Path;
+use std::time::Instant;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 use serde::{Deserialize, Serialize};
 
 pub mod chain;
+pub mod files;
+mod forgot;
+mod refusals;
 pub mod seal;
 #[cfg(test)]
 mod tests;
 pub mod trail;
 pub mod verify;
 
-use trail::{Limits, Trail};
+pub use forgot::Forgot;
+use refusals::Refusals;
+use trail::{Limits, Opened, Trail};
 
 /// Entries that wait in memory while they cannot be written.
 const MAX_WAITING: usize = 256;
@@ -107,6 +116,8 @@ pub enum Action {
     Recovered,
     /// Entries could not be kept.
     Lost,
+    /// Entries that are older than the settings ask for were removed.
+    Forgot,
 }
 
 impl fmt::Display for Action {
@@ -145,6 +156,9 @@ pub struct Entry {
     /// Tag of the program that decides, hexadecimal, as the kernel computes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
+    /// Which entries were removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgot: Option<Forgot>,
 }
 
 impl Entry {
@@ -161,6 +175,7 @@ impl Entry {
             result: "ok".into(),
             generation: None,
             program: None,
+            forgot: None,
         }
     }
 
@@ -216,12 +231,14 @@ pub struct Audit {
     trouble: Option<String>,
     /// What was found wrong with the trail.
     found: Vec<String>,
+    refusals: Refusals,
 }
 
 impl Audit {
-    /// The trail in this directory. One that cannot be opened is tried again with the next entry.
-    pub fn open(dir: &Path) -> Self {
-        Self::with(dir, Limits::default())
+    /// The trail in this directory, whose entries are kept for some time. One that cannot be opened
+    /// is tried again with the next entry.
+    pub fn open(dir: &Path, keep: SignedDuration) -> Self {
+        Self::with(dir, Limits::keep(keep))
     }
 
     fn with(dir: &Path, limits: Limits) -> Self {
@@ -234,6 +251,7 @@ impl Audit {
             unsaid: 0,
             trouble: None,
             found: Vec::new(),
+            refusals: Refusals::default(),
         };
         audit.retry();
         audit
@@ -241,13 +259,30 @@ impl Audit {
 
     /// Writes an entry to the disk, or keeps it until that is possible.
     pub fn record(&mut self, entry: Entry) {
+        if matches!(entry.action, Action::Stop | Action::Detach) {
+            let sum = self.refusals.sum(Instant::now(), true);
+            self.push(sum);
+        }
+        self.push(Some(entry));
+        self.retry();
+    }
+
+    /// The same about a request that was refused, `count` of them: of those that come all day, most
+    /// are counted and told in one entry a day.
+    pub fn refused(&mut self, entry: Entry, count: u64) {
+        let entry = self.refusals.take(entry, count, Instant::now());
+        self.push(entry);
+        self.retry();
+    }
+
+    fn push(&mut self, entry: Option<Entry>) {
+        let Some(entry) = entry else { return };
         self.waiting.push_back((now(), entry.bounded()));
         if self.waiting.len() > MAX_WAITING {
             self.waiting.pop_front();
             self.lost += 1;
             self.unsaid += 1;
         }
-        self.retry();
     }
 
     /// Writes what has to be there before something is done; nothing waits if that fails.
@@ -267,8 +302,10 @@ impl Audit {
         self.trouble.clone().map_or(Ok(()), Err)
     }
 
-    /// Tries to write what waits.
+    /// Tries to write what waits. Has to be called now and then.
     pub fn retry(&mut self) {
+        let sum = self.refusals.sum(Instant::now(), false);
+        self.push(sum);
         match self.flush() {
             Ok(()) => {
                 if self.trouble.take().is_some() {
@@ -293,8 +330,10 @@ impl Audit {
         let changed = !between && self.trail.as_ref().is_some_and(|trail| !trail.is_ours());
         if between || changed || self.trail.is_none() {
             let known = self.trail.as_ref().map(|trail| trail.tail().clone());
-            let (trail, found) = Trail::open(&self.dir, self.limits, known.as_ref())?;
+            let Opened { trail, found, forgot } =
+                Trail::open(&self.dir, self.limits, known.as_ref())?;
             self.trail = Some(trail);
+            self.waiting.extend(forgot.map(|forgot| (now(), Entry::forgot(forgot))));
             let mut notes = Vec::new();
             if changed {
                 let text = "audit.jsonl was removed, replaced or written by somebody else";
@@ -313,6 +352,7 @@ impl Audit {
             trail.append(time, entry.clone())?;
             self.waiting.pop_front();
         }
+        trail.pack();
         Ok(())
     }
 

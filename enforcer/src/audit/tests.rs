@@ -1,4 +1,5 @@
 //! A trail on a real file system: bent, cut, filled up.
+// tidy: long because one table of what may happen to a trail stands in one place.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +7,12 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::chain::{Fault, Tail};
-use super::trail::{FILE, Limits};
+use super::trail::{FILE, FILES_BEFORE, Limits, Opened, Trail};
 use super::verify::{Report, verify};
 use super::*;
+
+/// As the settings have it without a word.
+const KEEP: SignedDuration = crate::config::AUDIT_KEEP;
 
 fn entry(n: u64) -> Entry {
     let who = Who::Peer { uid: 0, gid: 0, pid: Some(7), user: Some("root".into()) };
@@ -20,7 +24,7 @@ fn entry(n: u64) -> Entry {
 /// A directory with a trail of this many entries.
 fn trail(entries: u64) -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
-    let mut audit = Audit::open(dir.path());
+    let mut audit = Audit::open(dir.path(), KEEP);
     (1..=entries).for_each(|n| audit.record(entry(n)));
     assert_eq!(audit.warnings(), Vec::<String>::new());
     let file = dir.path().join(FILE);
@@ -54,7 +58,7 @@ fn entries_come_back_as_they_were_said() {
     assert!(text.contains("\"who\":{\"peer\":{\"uid\":0,"), "{text}");
 
     // And go on after a restart.
-    Audit::open(dir.path()).record(Entry::new(Who::Daemon, Action::Start));
+    Audit::open(dir.path(), KEEP).record(Entry::new(Who::Daemon, Action::Start));
     assert_eq!(fine(dir.path()).tail.sequence, 4);
 }
 
@@ -111,7 +115,7 @@ fn a_torn_line_is_set_aside_and_said() {
     for cut in [second + 1, second + 40, good.len() - 1] {
         fs::write(&file, &good[..cut]).unwrap();
         let _ = fs::remove_file(dir.path().join("audit.torn"));
-        let audit = Audit::open(dir.path());
+        let audit = Audit::open(dir.path(), KEEP);
         assert!(audit.warnings()[0].contains("audit.jsonl:2: this line is cut off"));
         let torn = fs::read(dir.path().join("audit.torn")).unwrap();
         assert_eq!(torn, [&good[second..cut], b"\n"].concat());
@@ -119,7 +123,7 @@ fn a_torn_line_is_set_aside_and_said() {
         let lines = lines(&file);
         assert_eq!(lines[1].entry.action, Action::Recovered);
         assert!(lines[2].entry.subject.as_deref().unwrap().contains("audit.torn"));
-        assert_eq!(Audit::open(dir.path()).warnings(), Vec::<String>::new());
+        assert_eq!(Audit::open(dir.path(), KEEP).warnings(), Vec::<String>::new());
     }
 }
 
@@ -129,7 +133,7 @@ fn a_damaged_trail_goes_on_and_stays_damaged() {
     let mut text = fs::read(&file).unwrap();
     text[30] ^= 1;
     fs::write(&file, &text).unwrap();
-    let mut audit = Audit::open(dir.path());
+    let mut audit = Audit::open(dir.path(), KEEP);
     let warnings = audit.warnings();
     assert!(warnings[0].contains("audit.jsonl:1: this line was changed"), "{warnings:?}");
     audit.record(entry(9));
@@ -142,7 +146,7 @@ fn a_damaged_trail_goes_on_and_stays_damaged() {
 #[test]
 fn a_trail_that_is_taken_away_while_it_is_written_is_said() {
     let (dir, file) = trail(2);
-    let mut audit = Audit::open(dir.path());
+    let mut audit = Audit::open(dir.path(), KEEP);
     let hash = fine(&file).tail.hash;
     fs::remove_file(&file).unwrap();
     audit.record(entry(3));
@@ -160,37 +164,179 @@ fn a_trail_that_is_taken_away_while_it_is_written_is_said() {
     assert!(audit.warnings().iter().any(|w| w.contains("somebody else")));
 }
 
+/// Files of the size of a few entries.
+const SMALL: Limits = Limits { file: 2_000, keep: KEEP };
+
 #[test]
-fn the_chain_goes_on_over_files_and_the_oldest_go() {
+fn the_chain_goes_on_over_packed_files_and_nothing_goes() {
     let dir = tempfile::tempdir().unwrap();
-    let limits = Limits { file: 2_000, files: 3 };
-    let mut audit = Audit::with(dir.path(), limits);
-    for n in 1..=6 {
-        audit.record(entry(n));
-    }
+    let mut audit = Audit::with(dir.path(), SMALL);
+    (1..=60).for_each(|n| audit.record(entry(n)));
+    audit.trail.as_mut().unwrap().settle();
     let files = verify::files(dir.path()).unwrap();
-    assert!((2..=3).contains(&files.len()), "{files:?}");
-    assert_eq!(fine(dir.path()).entries, 6);
-    // Without one in the middle it is no chain.
-    fs::rename(&files[0], dir.path().join("kept")).unwrap();
-    assert_ne!(verify(dir.path(), None).unwrap().faults, []);
-    fs::rename(dir.path().join("kept"), &files[0]).unwrap();
-    for n in 7..=60 {
-        audit.record(entry(n));
+    assert!(files.len() > FILES_BEFORE + 2, "{files:?}");
+    let (newest, old) = files.split_last().unwrap();
+    assert!(newest.ends_with(FILE) && old.iter().all(|file| files::is_packed(file)), "{files:?}");
+    let report = fine(dir.path());
+    assert_eq!((report.entries, report.first, report.forgot), (60, Some(1), None));
+    // One alone, too, and as `zcat` writes it.
+    assert_eq!(fine(&old[0]).first, Some(1));
+    // Without the first one, or one in the middle, it is no chain.
+    for missing in [&old[0], &old[4]] {
+        fs::rename(missing, dir.path().join("kept")).unwrap();
+        assert_ne!(verify(dir.path(), None).unwrap().faults, []);
+        fs::rename(dir.path().join("kept"), missing).unwrap();
     }
-    let files = verify::files(dir.path()).unwrap();
-    assert_eq!(files.len(), 4);
-    assert!(files.iter().all(|file| fs::metadata(file).unwrap().len() <= 2_000));
-    let report = verify(dir.path(), None).unwrap();
-    assert_eq!(report.tail.sequence, 60);
-    assert!(matches!(report.faults[..], [(_, 1, Fault::Begins(_))]), "{report:?}");
     // A crash between the two steps of a rotation.
     let rotated = dir.path().join("audit-000000000060.jsonl");
     fs::rename(dir.path().join(FILE), rotated).unwrap();
-    let mut audit = Audit::with(dir.path(), limits);
+    let mut audit = Audit::with(dir.path(), SMALL);
     audit.record(entry(61));
-    assert_eq!(verify(dir.path(), None).unwrap().tail.sequence, 61);
+    audit.trail.as_mut().unwrap().settle();
+    assert_eq!((fine(dir.path()).tail.sequence, audit.warnings()), (61, Vec::new()));
+    // All but the current file is packed now: the chain goes on from the last packed one.
+    fs::remove_file(dir.path().join(FILE)).unwrap();
+    Audit::with(dir.path(), SMALL).record(entry(61));
+    assert_eq!(fine(dir.path()).tail.sequence, 61);
+}
+
+#[test]
+fn a_packed_file_that_was_bent_or_cut_is_found_and_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut audit = Audit::with(dir.path(), SMALL);
+    (1..=9).for_each(|n| audit.record(entry(n)));
+    audit.trail.as_mut().unwrap().settle();
+    let packed = verify::files(dir.path()).unwrap().remove(0);
+    let (good, text) = (fs::read(&packed).unwrap(), files::read(&packed).unwrap().text);
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1 << (at % 8);
+        for bad in [&bad[..], &good[..at]] {
+            fs::write(&packed, bad).unwrap();
+            let faults = verify(dir.path(), None).unwrap().faults;
+            // Time and system are in the header of gzip; no entry depends on them.
+            let content = files::read(&packed).unwrap();
+            let same = content.damage.is_none() && content.text == text;
+            assert_eq!(faults.is_empty(), same, "at {at}");
+            assert!(faults.iter().all(|(file, ..)| file.starts_with(dir.path())), "at {at}");
+            assert!(!same || (4..10).contains(&at), "at {at}");
+        }
+    }
+}
+
+/// Entries at these times, written without packing.
+fn at_times(dir: &Path, limits: Limits, times: impl IntoIterator<Item = Timestamp>) -> Trail {
+    let Opened { mut trail, found, .. } = Trail::open(dir, limits, None).unwrap();
+    assert_eq!(found, Vec::<String>::new());
+    for (n, time) in (1..).zip(times) {
+        trail.append(&format!("{time:.6}"), entry(n)).unwrap();
+    }
+    trail
+}
+
+fn day(number: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + number * 86_400).unwrap()
+}
+
+#[test]
+fn what_is_older_than_the_settings_ask_for_goes_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    // An entry each five days, for eight years.
+    let limits = Limits { file: 5_000, ..SMALL };
+    drop(at_times(dir.path(), limits, (0..8 * 73).map(|n| day(n * 5))));
+    let report = fine(dir.path());
+    let forgot = report.forgot.clone().expect("it says what went");
+    assert_eq!((forgot.first > 1, Some(forgot.last + 1)), (true, report.first), "{forgot:?}");
+    let files = verify::files(dir.path()).unwrap();
+    let mut entries = Vec::new();
+    verify::lines(&files, &mut |_, _, line, _| {
+        entries.push(serde_json::from_slice::<Line>(line).unwrap());
+    })
+    .unwrap();
+    // What six years are, is there; of more, not even what two files span.
+    let first: Timestamp = entries[0].time.parse().unwrap();
+    let six_years = day(8 * 365).checked_sub(KEEP).unwrap();
+    assert!(first < six_years, "{first}");
+    assert!(first > six_years - SignedDuration::from_hours(24 * 5 * 50), "{first}");
+    let told: Vec<&Line> =
+        entries.iter().filter(|line| line.entry.action == Action::Forgot).collect();
+    assert!(told.len() > 1, "{told:?}");
+    // What goes follows on what went before, without a hole.
+    let ranges: Vec<_> = told.iter().filter_map(|line| line.entry.forgot.clone()).collect();
+    assert!(ranges.windows(2).all(|pair| pair[0].last + 1 == pair[1].first), "{ranges:?}");
+    // One more file less is one too many.
+    fs::remove_file(&files[0]).unwrap();
+    let faults = verify(dir.path(), None).unwrap().faults;
+    assert!(matches!(faults[..], [(_, 1, Fault::Begins(_))]), "{faults:?}");
+}
+
+#[test]
+fn a_clock_that_is_wrong_removes_nothing() {
+    let now = |n: i64| day(n / 20);
+    for wrong in [-20_000, 40_000] {
+        let dir = tempfile::tempdir().unwrap();
+        // For a while, over the change of a file.
+        let times = (0..60).map(|n| if (10..14).contains(&n) { day(wrong) } else { now(n) });
+        drop(at_times(dir.path(), SMALL, times));
+        let report = fine(dir.path());
+        assert_eq!((report.first, report.entries), (Some(1), 60), "{wrong}");
+    }
+}
+
+/// Lines as the version before `audit_keep` wrote them.
+const BEFORE: &str = include_str!("../../tests/data/audit/before-audit-keep.jsonl");
+
+#[test]
+fn trails_of_the_version_before_verify_after_the_upgrade() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(FILE), BEFORE).unwrap();
+    assert_eq!(fine(dir.path()).entries, 3);
+    let mut audit = Audit::with(dir.path(), SMALL);
     assert_eq!(audit.warnings(), Vec::<String>::new());
+    (4..=9).for_each(|n| audit.record(entry(n)));
+    audit.trail.as_mut().unwrap().settle();
+    assert_eq!(fine(dir.path()).entries, 9);
+}
+
+#[test]
+fn what_the_version_before_removed_is_said_once_and_then_nothing_may_be_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(at_times(dir.path(), SMALL, (0..60).map(day)));
+    let files = verify::files(dir.path()).unwrap();
+    // As that version left it: eight files beside the current one, the oldest gone without a word.
+    let gone = files.len() - 1 - FILES_BEFORE;
+    assert!(gone > 0, "{files:?}");
+    files[..gone].iter().for_each(|file| fs::remove_file(file).unwrap());
+    let before = fine(dir.path());
+    assert!(before.first > Some(1));
+
+    let mut audit = Audit::with(dir.path(), SMALL);
+    audit.record(entry(61));
+    audit.trail.as_mut().unwrap().settle();
+    let report = fine(dir.path());
+    let forgot = report.forgot.expect("the upgrade says what is missing");
+    assert_eq!((forgot.first, Some(forgot.last + 1)), (1, before.first));
+    assert_eq!(report.entries, before.entries + 2);
+    // A later start has nothing to add.
+    Audit::with(dir.path(), SMALL).record(entry(62));
+    assert_eq!(fine(dir.path()).entries, before.entries + 3);
+    fs::remove_file(verify::files(dir.path()).unwrap().remove(0)).unwrap();
+    let faults = verify(dir.path(), None).unwrap().faults;
+    assert!(matches!(faults[..], [(_, 1, Fault::Begins(_))]), "{faults:?}");
+}
+
+#[test]
+fn refusals_of_a_day_are_told_at_the_end_of_the_daemon() {
+    let (dir, file) = trail(0);
+    let mut audit = Audit::open(dir.path(), KEEP);
+    let who = Who::Peer { uid: 7, gid: 7, pid: None, user: None };
+    let refused = Entry::new(who, Action::Refused).about("PUT /v1/policy");
+    (0..500).for_each(|_| audit.refused(refused.clone(), 1));
+    assert_eq!(fine(&file).entries, 10);
+    audit.record(Entry::new(Who::Daemon, Action::Stop));
+    let written = lines(&file);
+    assert_eq!(written.len(), 12);
+    assert!(written[10].entry.result.starts_with("refused, 490 more"), "{:?}", written[10]);
 }
 
 #[test]
@@ -199,7 +345,7 @@ fn what_cannot_be_written_waits_and_what_does_not_fit_is_counted() {
     // A directory where the file should be: works for root too.
     let file = dir.path().join(FILE);
     fs::create_dir(&file).unwrap();
-    let mut audit = Audit::open(dir.path());
+    let mut audit = Audit::open(dir.path(), KEEP);
     let total = MAX_WAITING as u64 + 5;
     (1..=total).for_each(|n| audit.record(entry(n)));
     assert_eq!((audit.waiting(), audit.lost()), (MAX_WAITING, 5));
@@ -222,7 +368,7 @@ fn what_cannot_be_written_waits_and_what_does_not_fit_is_counted() {
 #[test]
 fn an_entry_has_a_size() {
     let (dir, file) = trail(0);
-    let mut audit = Audit::open(dir.path());
+    let mut audit = Audit::open(dir.path(), KEEP);
     let huge = "ü".repeat(100_000);
     let difference = vec![huge.clone(); 10_000];
     audit.record(Entry { difference, reason: Some(huge.clone()), result: huge, ..entry(1) });
@@ -249,7 +395,7 @@ proptest! {
         fs::write(&file, &bad).unwrap();
         prop_assert!(!verify(&file, Some(&hash)).unwrap().faults.is_empty());
         // Opening it never fails, and what is written then is read again.
-        let mut audit = Audit::open(file.parent().unwrap());
+        let mut audit = Audit::open(file.parent().unwrap(), KEEP);
         audit.record(entry(9));
         let text = fs::read_to_string(&file).map_err(|_| ()).unwrap_or_default();
         if let Some(last) = text.lines().last() {

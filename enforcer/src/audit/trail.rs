@@ -4,10 +4,15 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 
-use super::chain::{Tail, walk};
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use super::chain::{Link, Tail, walk};
+use super::files::{self, rotated};
 use super::seal::seal;
-use super::{Entry, Line};
+use super::{Entry, Forgot, Line};
 
 /// The file that entries are appended to.
 pub const FILE: &str = "audit.jsonl";
@@ -19,18 +24,20 @@ const TORN: &str = "audit.torn";
 pub(super) struct Limits {
     /// Bytes of a file, from which on a new one is begun.
     pub(super) file: u64,
-    /// Files that are kept beside the one that is written.
-    pub(super) files: usize,
+    /// How long entries are kept.
+    pub(super) keep: SignedDuration,
 }
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self { file: 8 << 20, files: FILES }
+impl Limits {
+    /// As the settings ask for.
+    pub(super) fn keep(keep: SignedDuration) -> Self {
+        Self { file: 8 << 20, keep }
     }
 }
 
-/// Files that are kept beside the one that is written.
-pub(super) const FILES: usize = 8;
+/// Plain files that versions before `audit_keep` kept beside the one that is written. They removed
+/// older ones without an entry.
+pub(super) const FILES_BEFORE: usize = 8;
 
 /// A step on a file of the trail that failed.
 #[derive(Debug, thiserror::Error)]
@@ -55,16 +62,25 @@ pub(super) struct Trail {
     tail: Tail,
     /// The file was renamed, and the next one could not be made.
     renamed: bool,
+    /// Files may be there that are not written any more and not packed yet.
+    unpacked: bool,
+    /// Packs them.
+    packer: Option<JoinHandle<()>>,
+}
+
+/// A trail that was opened, and what it found.
+pub(super) struct Opened {
+    pub(super) trail: Trail,
+    /// What is wrong with it.
+    pub(super) found: Vec<String>,
+    /// What a version before this one removed without an entry.
+    pub(super) forgot: Option<Forgot>,
 }
 
 impl Trail {
     /// Opens the trail, cuts off a line that a power cut left half, and says what it found.
     /// `known` is where the trail ended when it was ours last.
-    pub(super) fn open(
-        dir: &Path,
-        limits: Limits,
-        known: Option<&Tail>,
-    ) -> Result<(Self, Vec<String>), Error> {
+    pub(super) fn open(dir: &Path, limits: Limits, known: Option<&Tail>) -> Result<Opened, Error> {
         let path = dir.join(FILE);
         let mut options = File::options();
         options.read(true).append(true).create(true).mode(0o600);
@@ -93,8 +109,11 @@ impl Trail {
             found.push(format!("and {more} more faults: see `enforcer audit verify`"));
         }
         let length = walk.whole as u64;
+        let forgot = before_keep(dir)?;
         let dir = dir.into();
-        Ok((Self { dir, limits, file, length, tail, renamed: false }, found))
+        let (renamed, unpacked, packer) = (false, true, None);
+        let trail = Self { dir, limits, file, length, tail, renamed, unpacked, packer };
+        Ok(Opened { trail, found, forgot })
     }
 
     /// Where the trail ends.
@@ -118,33 +137,55 @@ impl Trail {
 
     /// Appends an entry and flushes it to the disk. When that fails, the file is as it was.
     pub(super) fn append(&mut self, time: &str, entry: Entry) -> Result<(), Error> {
-        let path = self.dir.join(FILE);
+        let line = self.line(time, &entry)?;
+        if self.length == 0 || self.length + line.len() as u64 <= self.limits.file {
+            return self.write(&line);
+        }
+        let old = self.rotate()?;
+        if let Some((forgot, files)) = self.overdue(&old)? {
+            let line = self.line(time, &Entry::forgot(forgot))?;
+            self.write(&line)?;
+            for file in files {
+                if let Err(e) = fs::remove_file(&file) {
+                    log::warn!("cannot remove {}, which is forgotten: {e}", file.display());
+                }
+            }
+            sync_dir(&self.dir)?;
+        }
+        let line = self.line(time, &entry)?;
+        self.write(&line)
+    }
+
+    /// The next line, with its newline.
+    fn line(&self, time: &str, entry: &Entry) -> Result<String, Error> {
         let line = Line {
             sequence: self.tail.sequence + 1,
             time: time.into(),
-            entry,
+            entry: entry.clone(),
             previous: self.tail.hash.clone(),
         };
+        let path = self.dir.join(FILE);
         let mut line = seal(&line).map_err(io::Error::from).map_err(fail("write", &path))?;
-        let hash = super::seal::sha256(line.as_bytes());
         line.push('\n');
-        if self.length > 0 && self.length + line.len() as u64 > self.limits.file {
-            self.rotate()?;
-        }
+        Ok(line)
+    }
+
+    fn write(&mut self, line: &str) -> Result<(), Error> {
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         if let Err(e) = written {
             // Should this fail too, the length tells it with the next entry.
             let _ = self.file.set_len(self.length);
-            return Err(fail("write", &path)(e));
+            return Err(fail("write", &self.dir.join(FILE))(e));
         }
         self.length += line.len() as u64;
+        let hash = super::seal::sha256(line.trim_end_matches('\n').as_bytes());
         self.tail = Tail { sequence: self.tail.sequence + 1, hash };
         Ok(())
     }
 
-    /// Begins a new file. The old one is named after its last entry, so that names sort as they
-    /// follow each other.
-    fn rotate(&mut self) -> Result<(), Error> {
+    /// Begins a new file, and returns the old one, which is named after its last entry: names sort
+    /// as files follow each other.
+    fn rotate(&mut self) -> Result<PathBuf, Error> {
         let path = self.dir.join(FILE);
         let old = self.dir.join(format!("audit-{:012}.jsonl", self.tail.sequence));
         fs::rename(&path, &old).map_err(fail("rename", &path))?;
@@ -153,34 +194,143 @@ impl Trail {
         options.read(true).append(true).create_new(true).mode(0o600);
         self.file = options.open(&path).map_err(fail("create", &path))?;
         self.length = 0;
-        self.renamed = false;
+        (self.renamed, self.unpacked) = (false, true);
         sync_dir(&self.dir)?;
-        let rotated = rotated(&self.dir)?;
-        for old in rotated.iter().take(rotated.len().saturating_sub(self.limits.files)) {
-            fs::remove_file(old).map_err(fail("remove", old))?;
+        Ok(old)
+    }
+
+    /// What is older than the trail has to keep, and the files that hold it.
+    ///
+    /// A file is old if all of it was written that long before all of the file that was filled just
+    /// now. So neither a clock that is wrong by years at this moment removes anything, nor one that
+    /// was wrong for some of the entries.
+    fn overdue(&self, filled: &Path) -> Result<Option<(Forgot, Vec<PathBuf>)>, Error> {
+        let span = |path: &Path| Span::of(path).map_err(fail("read", path));
+        let Some(newest) = span(filled)? else { return Ok(None) };
+        let Ok(limit) = newest.earliest.checked_sub(self.limits.keep) else { return Ok(None) };
+        let mut overdue: Option<(Forgot, Vec<PathBuf>)> = None;
+        for file in rotated(&self.dir).map_err(fail("read", &self.dir))? {
+            if file == filled {
+                break;
+            }
+            // One that cannot be read is for `audit verify` to tell: it stays.
+            let Some(span) = span(&file)?.filter(|span| span.latest < limit) else { break };
+            let (forgot, files) = overdue.get_or_insert_with(|| {
+                let Stamp { sequence, time } = span.first;
+                (Forgot { first: sequence, from: Some(time), ..Forgot::default() }, Vec::new())
+            });
+            (forgot.last, forgot.to) = (span.last.sequence, Some(span.last.time));
+            forgot.hash = span.hash;
+            files.push(file);
         }
-        Ok(())
+        Ok(overdue)
+    }
+
+    /// Packs the files that are not written any more, in a thread of its own.
+    pub(super) fn pack(&mut self) {
+        let busy = self.packer.as_ref().is_some_and(|packer| !packer.is_finished());
+        if busy || !self.unpacked {
+            return;
+        }
+        self.unpacked = false;
+        let plain = |file: &PathBuf| !files::is_packed(file);
+        if !rotated(&self.dir).is_ok_and(|files| files.iter().any(plain)) {
+            return;
+        }
+        let dir = self.dir.clone();
+        let work = move || {
+            if let Err(e) = files::pack_all(&dir) {
+                log::warn!("the audit trail: old files in {} stay unpacked: {e}", dir.display());
+            }
+        };
+        let packer = std::thread::Builder::new().name("audit-pack".into()).spawn(work);
+        self.packer = packer.inspect_err(|e| log::warn!("cannot pack the audit trail: {e}")).ok();
+    }
+
+    /// Waits until everything is packed that can be.
+    #[cfg(test)]
+    pub(super) fn settle(&mut self) {
+        for _ in 0..2 {
+            self.packer.take().map(JoinHandle::join);
+            self.unpacked = true;
+            self.pack();
+        }
+        self.packer.take().map(JoinHandle::join);
     }
 }
 
-/// The files of a trail that are not written any more, oldest first.
-pub(super) fn rotated(dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir).map_err(fail("read", dir))? {
-        let path = entry.map_err(fail("read", dir))?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let number = name.strip_prefix("audit-").and_then(|rest| rest.strip_suffix(".jsonl"));
-        if number.is_some_and(|n| n.len() >= 12 && n.bytes().all(|b| b.is_ascii_digit())) {
-            files.push(path);
+/// Number and time of an entry.
+#[derive(Deserialize)]
+struct Stamp {
+    sequence: u64,
+    time: String,
+}
+
+/// What a file holds, from when to when.
+struct Span {
+    first: Stamp,
+    last: Stamp,
+    /// Of the last line.
+    hash: String,
+    earliest: Timestamp,
+    latest: Timestamp,
+}
+
+impl Span {
+    /// `None` if not every line can be read.
+    fn of(path: &Path) -> io::Result<Option<Self>> {
+        let files::Content { text, damage } = files::read(path)?;
+        if damage.is_some() {
+            return Ok(None);
         }
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let mut span: Option<Self> = None;
+        for line in lines {
+            let stamp = || -> Option<(Stamp, Timestamp)> {
+                let stamp: Stamp = serde_json::from_slice(line).ok()?;
+                let time = stamp.time.parse().ok()?;
+                Some((stamp, time))
+            };
+            let Some((stamp, time)) = stamp() else { return Ok(None) };
+            let hash = String::new();
+            span = Some(match span {
+                None => {
+                    let first = Stamp { sequence: stamp.sequence, time: stamp.time.clone() };
+                    Self { first, last: stamp, hash, earliest: time, latest: time }
+                }
+                Some(Self { first, earliest, latest, .. }) => {
+                    let (earliest, latest) = (earliest.min(time), latest.max(time));
+                    Self { first, last: stamp, hash, earliest, latest }
+                }
+            });
+        }
+        let last = text.strip_suffix(b"\n").unwrap_or(&text);
+        let last = last.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+        Ok(span.map(|span| Self { hash: super::seal::sha256(last), ..span }))
     }
-    files.sort();
-    Ok(files)
+}
+
+/// What a version before `audit_keep` has removed: its files are all plain, and there are as many
+/// as it kept. Once one is packed, what is missing in front has an entry, or should not be missing.
+fn before_keep(dir: &Path) -> Result<Option<Forgot>, Error> {
+    let files = rotated(dir).map_err(fail("read", dir))?;
+    let [oldest, ..] = files.as_slice() else { return Ok(None) };
+    if files.len() < FILES_BEFORE || files.iter().any(|file| files::is_packed(file)) {
+        return Ok(None);
+    }
+    let text = files::read(oldest).map_err(fail("read", oldest))?.text;
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let Ok(Link { sequence, previous }) = serde_json::from_slice(line) else { return Ok(None) };
+    let forgot =
+        Forgot { first: 1, last: sequence.saturating_sub(1), hash: previous, ..Forgot::default() };
+    Ok((sequence > 1).then_some(forgot))
 }
 
 fn last_of_rotated(dir: &Path) -> Result<Tail, Error> {
-    let Some(path) = rotated(dir)?.pop() else { return Ok(Tail::default()) };
-    let text = fs::read(&path).map_err(fail("read", &path))?;
+    let Some(path) = rotated(dir).map_err(fail("read", dir))?.pop() else {
+        return Ok(Tail::default());
+    };
+    let text = files::read(&path).map_err(fail("read", &path))?.text;
     Ok(walk(&text, None, &mut |_, _, _| ()).tail)
 }
 

@@ -4,9 +4,11 @@
 //!
 //! - [`table`]: the tables, as nftables is told and as it tells them
 //! - [`stack`]: which interfaces are above which
+//! - [`forward`]: chains of other tools that drop what is forwarded
 //! - `nft`: the program that changes them
 //! - `memory`: names that were found, for the next boot
 
+pub mod forward;
 mod memory;
 mod nft;
 pub mod stack;
@@ -91,7 +93,7 @@ pub async fn look() -> Result<Tables, Error> {
 
 /// What nft says of flowtables, which forward past the tables (libnftables-json(5)).
 pub async fn flowtables() -> Result<serde_json::Value, Error> {
-    nft::flowtables().await
+    nft::ask(&["list", "flowtables"]).await
 }
 
 /// Installs the tables, or brings them into shape, in one transaction; returns the names that they

@@ -33,9 +33,9 @@ pub(super) async fn list(family: Family) -> Result<Option<Table>, Error> {
     if why.contains("No such file or directory") { Ok(None) } else { Err(Error::Refused(why)) }
 }
 
-/// Every flowtable, as `nft -j list flowtables` says.
-pub(super) async fn flowtables() -> Result<Value, Error> {
-    let output = nft(&["-j", "list", "flowtables"], &[]).await?;
+/// What `nft -j WORDS` says.
+pub(super) async fn ask(words: &[&str]) -> Result<Value, Error> {
+    let output = nft(&[&["-j"], words].concat(), &[]).await?;
     if output.status.success() {
         return serde_json::from_slice(&output.stdout).map_err(Error::Answer);
     }

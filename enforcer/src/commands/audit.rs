@@ -1,11 +1,11 @@
 //! `enforcer audit`: whether the trail is whole, and what it says. Needs no daemon.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use enforcer::audit::chain::walk;
 use enforcer::audit::verify::{self, Report};
-use enforcer::audit::{Entry, Line};
+use enforcer::audit::{Entry, Forgot, Line};
 use enforcer::exit::Exit;
 
 use super::run::settings;
@@ -52,25 +52,34 @@ fn render(report: &Report, path: &Path, screen: Screen) -> String {
     };
     let path = clean(&path.display().to_string());
     out.push_str(&format!("{path}: {verdict}: {entries}{numbers}\n"));
+    if let Some(Forgot { first, last, to, .. }) = &report.forgot {
+        let when = to.as_deref().map(|to| format!(", the last of {}", time(to)));
+        let when = when.unwrap_or_default();
+        out.push_str(&format!("removed    entries {first} to {last}{when}, as an entry says\n"));
+    }
     out.push_str(&format!("last hash  {}\n", report.tail.hash));
     out
 }
 
 fn show(path: &Path, last: Option<usize>, json: bool) -> Result<Exit> {
-    let mut lines: Vec<String> = Vec::new();
+    let most = last.unwrap_or(usize::MAX);
+    let mut lines: VecDeque<String> = VecDeque::new();
     let mut faults = 0;
-    let mut tail = None;
-    for file in verify::files(path)? {
-        let text =
-            verify::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        let walked = walk(&text, tail.as_ref(), &mut |_, line, fault| {
+    let files = verify::files(path);
+    let walked = files.and_then(|files| {
+        verify::lines(&files, &mut |_, _, line, fault| {
             faults += usize::from(fault.is_some());
-            lines.push(String::from_utf8_lossy(line).into_owned());
-        });
-        tail = Some(walked.tail);
-    }
-    let skip = last.map_or(0, |last| lines.len().saturating_sub(last));
-    let lines = lines.split_off(skip);
+            // Six years of them are more than the last few that are asked for.
+            if !line.is_empty() {
+                lines.push_back(String::from_utf8_lossy(line).into_owned());
+            }
+            if lines.len() > most {
+                lines.pop_front();
+            }
+        })
+    });
+    walked.with_context(|| format!("cannot read the trail {}", path.display()))?;
+    let lines = Vec::from(lines);
     if json {
         print(&lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     } else {
@@ -127,6 +136,7 @@ mod tests {
         let mut report = Report {
             entries: 3,
             first: Some(1),
+            forgot: None,
             tail: Tail { sequence: 3, hash: "ab".repeat(32) },
             faults: Vec::new(),
         };
@@ -137,6 +147,14 @@ mod tests {
         let text = render(&report, path, Screen::default());
         let expected = "fault: /var/lib/enforcer/audit.jsonl:2: this line was changed";
         assert!(text.starts_with(expected) && text.contains(": DAMAGED: "), "{text}");
+
+        report.faults.clear();
+        report.first = Some(3);
+        let to = Some("2020-11-23T12:03:04.123456Z".to_owned());
+        report.forgot = Some(Forgot { first: 1, last: 2, to, ..Forgot::default() });
+        let text = render(&report, path, Screen::default());
+        let expected = "\nremoved    entries 1 to 2, the last of 2020-11-23 12:03:04, as an entry";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

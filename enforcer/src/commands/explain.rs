@@ -1,8 +1,10 @@
 //! `enforcer explain`: the verdict first, then why, then what nearly decided.
 //!
 //! - `capture`: the frames of a capture
+//! - `read`: captures as tcpdump reads them
 
 mod capture;
+mod read;
 
 use std::path::Path;
 
@@ -86,7 +88,7 @@ impl Trial {
     fn note(&self) {
         eprintln!(
             "note: {} decided on the host, without the daemon: `gateway` and `local` are unknown \
-             here and hold no address",
+             here and hold no address, and what the gateway sent itself is judged like the rest",
             clean(&self.file)
         );
     }
@@ -143,7 +145,9 @@ fn render(explanation: &Explanation, screen: Screen) -> String {
     if let Some(device) = &explanation.device {
         line("device", device);
     }
-    line("group", &format!("{}, {}", explanation.group, explanation.mode));
+    if explanation.verdict != "not-judged" {
+        line("group", &format!("{}, {}", explanation.group, explanation.mode));
+    }
     line("reason", &explanation.reason);
     if let Some(rule) = &explanation.rule {
         line("rule", &format!("{} {} {} {}", rule.id, rule.action, rule.to, rule.service));
@@ -163,7 +167,12 @@ fn render(explanation: &Explanation, screen: Screen) -> String {
         "host" => "the same code, outside the kernel",
         other => other,
     };
-    line("decided", &format!("by {by}"));
+    if by != "none" {
+        line("decided", &format!("by {by}"));
+    }
+    for note in &explanation.notes {
+        line("note", note);
+    }
     if !explanation.near_misses.is_empty() {
         out.push_str("\nrules that nearly matched:\n");
         for miss in &explanation.near_misses {
@@ -203,6 +212,7 @@ mod tests {
                 why: "right destination, but it allows tcp/515-520, not tcp/443".into(),
             }],
             suggestion: Some("{ to = \"202.114.4.119\", service = \"tcp/443\" },".into()),
+            notes: Vec::new(),
         }
     }
 
@@ -236,6 +246,7 @@ to allow no more than this, add to the rules of patient-monitors:
             decided_by: "host".into(),
             near_misses: Vec::new(),
             suggestion: None,
+            notes: vec!["another tool drops it".into()],
             rule: Some(RuleRow {
                 id: "r-1a2b3c4d".into(),
                 group: "patient-monitors".into(),
@@ -264,6 +275,7 @@ rule     r-1a2b3c4d deny 202.114.4.0/24 any
          at policy.toml:14
          because: ICSMA-25-030-01
 decided  by the same code, outside the kernel
+note     another tool drops it
 ";
         assert_eq!(render(&explanation, Screen::default()), expected);
     }

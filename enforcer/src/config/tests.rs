@@ -23,6 +23,7 @@ fn everything_said() {
         viewer_group = "ward"
         operator_group = "netops"
         audit_required = true
+        audit_keep = "18mo"
         kernel_log = true
         flow_cache = false
         backstop = "required"
@@ -41,6 +42,7 @@ fn everything_said() {
         viewer_group: Some("ward".into()),
         operator_group: Some("netops".into()),
         audit_required: true,
+        audit_keep: SignedDuration::from_hours(546 * 24),
         kernel_log: true,
         flow_cache: false,
         backstop: Backstop::Required,
@@ -95,6 +97,8 @@ fn problems_have_a_place() {
         ("policy = \"\"", "1:10: `policy` is empty"),
         ("socket = 1", "1:10: `socket` must be a string, not an integer"),
         ("kernel_log = \"yes\"", "1:14: `kernel_log` must be a boolean, not a string"),
+        ("audit_keep = \"6h\"", "1:14: `6h` is not a time of a day or more"),
+        ("audit_keep = \"long\"", "1:14: `long` is not a time of a day or more"),
         ("metrics = 9750", "1:11: `metrics` must be a table, not an integer"),
         ("[metrics]\nlisten = \"localhost:9750\"", "2:10: `localhost:9750` is not an address"),
         ("[metrics]\nlisten = \"127.0.0.1:0\"", "2:10: `127.0.0.1:0` is not an address with"),

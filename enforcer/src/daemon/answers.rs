@@ -55,7 +55,7 @@ impl Core {
             }
             Input::Explain { request, reply } => drop(reply.send(self.explain(request).await)),
             Input::ExplainFrames { request, reply } => {
-                drop(reply.send(self.explain_frames(&request)));
+                drop(reply.send(self.explain_frames(&request).await));
             }
             Input::Revision { revision, reply } => {
                 let document = self.history.load(revision).map(|(_, bundle)| document(&bundle));

@@ -62,7 +62,7 @@ impl Core {
     /// Puts the policy in force on every interface before it returns.
     pub(super) async fn start(settings: Settings, pins: Pins, hub: Hub) -> Result<Self, Error> {
         let (state, made) = State::open(&settings.state_dir);
-        let audit = Audit::open(&settings.state_dir);
+        let audit = Audit::open(&settings.state_dir, settings.audit_keep);
         let history = History::open(&settings.state_dir);
         let watch = Watch::open(&settings).await?;
         let kernel = Kernel::open()?;

@@ -1,42 +1,57 @@
 //! What would become of a frame: the program in the kernel is asked.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use enforcer_common::decide::Case;
-use enforcer_common::flow::Fragment;
+use enforcer_common::flow::{Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
+use enforcer_common::reason::Verdict;
+use enforcer_common::wire::mac;
 use jiff::Timestamp;
+use rtnetlink::packet_route::link::InfoKind;
 
 use super::core::Core;
+use super::failure;
 use crate::api::{CapturedFrame, ExplainFrames, ExplainRequest, Explanation, Failure};
+use crate::backstop::forward::{self, Chain};
+use crate::doctor::look::bridge_calls_ip;
 use crate::exit::Exit;
 use crate::image::HostImage;
-use crate::policy::explain::{self, Described};
+use crate::policy::Site;
+use crate::policy::explain::heard::Heard;
+use crate::policy::explain::{self, Captured, Described};
+use crate::site::Link;
 
 /// Most frames in one request: the core does nothing else meanwhile.
 const MAX_FRAMES: usize = 1000;
+/// Most sources of captured packets that the kernel is asked a way to.
+const MAX_WAYS: usize = 64;
+/// How long a look at the chains of other tools holds.
+const FILTERS_HOLD: Duration = Duration::from_secs(5);
 
 impl Core {
     /// Explains a described frame.
     pub(super) async fn explain(
         &mut self,
-        mut request: ExplainRequest,
+        request: ExplainRequest,
     ) -> Result<Explanation, Failure> {
-        if request.mac.is_none()
-            && let Ok(address) = request.from.parse()
-            && let Ok(Some(way)) = self.kernel.way_to(address).await
-        {
-            request.mac = way.mac.map(|mac| mac.to_string());
-        }
         let names = Arc::clone(&self.in_force);
-        let described = explain::frame(&names.policy, &names.site, &request).map_err(usage)?;
-        let mut answers = self.explain_all(vec![described]);
-        Ok(answers.swap_remove(0))
+        let (policy, site) = (&names.policy, &names.site);
+        let mut heard = self.heard().await;
+        if let Some(source) = explain::asked_source(policy, site, &heard, &request) {
+            self.kernel.hear_way(site, &mut heard, source).await;
+        }
+        let described = explain::frame_heard(policy, site, &heard, &request).map_err(usage)?;
+        let filters = self.filters().await;
+        Ok(self.explain_all(vec![described], &filters).swap_remove(0))
     }
 
     /// Explains captured frames, in their order.
-    pub(super) fn explain_frames(
+    pub(super) async fn explain_frames(
         &mut self,
         request: &ExplainFrames,
     ) -> Result<Vec<Explanation>, Failure> {
@@ -48,17 +63,72 @@ impl Core {
             });
         }
         let names = Arc::clone(&self.in_force);
-        let described = (1..).zip(&request.frames).map(|(number, frame)| {
-            let CapturedFrame { packet, length, interface } = frame;
+        let (policy, site) = (&names.policy, &names.site);
+        let mut heard = self.heard().await;
+        let mut captured = Vec::new();
+        for (number, frame) in (1..).zip(&request.frames) {
+            let CapturedFrame { packet, length, interface, link, arrived } = frame;
             let bytes = BASE64_STANDARD.decode(packet);
-            let bytes = bytes
-                .map_err(|e| explain::Error::Captured { number, why: format!("packet: {e}") })?;
-            explain::captured(&names.site, number, bytes, *length, interface.as_deref())
-        });
-        Ok(self.explain_all(described.collect::<Result<_, _>>().map_err(usage)?))
+            let bytes = bytes.map_err(|e| {
+                usage(explain::Error::Captured { number, why: format!("packet: {e}") })
+            })?;
+            let (length, interface, arrived) = (*length, interface.as_deref(), *arrived);
+            let link = link.unwrap_or(explain::link::ETHERNET);
+            captured.push(Captured { bytes, length, interface, link, arrived });
+        }
+        let sources =
+            captured.iter().filter_map(|frame| explain::source_of(frame.link, &frame.bytes));
+        for source in sources.collect::<BTreeSet<_>>().into_iter().take(MAX_WAYS) {
+            self.kernel.hear_way(site, &mut heard, source).await;
+        }
+        let described = (1..)
+            .zip(captured)
+            .map(|(number, frame)| explain::captured(policy, site, &heard, number, frame));
+        let described = described.collect::<Result<_, _>>().map_err(usage)?;
+        let filters = self.filters().await;
+        Ok(self.explain_all(described, &filters))
     }
 
-    fn explain_all(&mut self, frames: Vec<Described>) -> Vec<Explanation> {
+    /// What the kernel has heard of who is where; nothing, if it does not tell.
+    async fn heard(&self) -> Heard {
+        let heard = self.kernel.heard(&self.in_force.site).await;
+        heard.unwrap_or_else(|e| {
+            log::warn!("{}", failure(&e.into()).error);
+            Heard::default()
+        })
+    }
+
+    /// What drops behind us. A look costs two runs of nft or more: one holds for a moment.
+    async fn filters(&self) -> Filters {
+        static LAST: Mutex<Option<(Instant, Vec<Chain>)>> = Mutex::new(None);
+        let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let chains = match last {
+            Some((at, chains)) if at.elapsed() < FILTERS_HOLD => chains,
+            _ => {
+                let chains = forward::look().await.unwrap_or_else(|e| {
+                    log::debug!("chains of others are not looked at: {e}");
+                    Vec::new()
+                });
+                let new = Some((Instant::now(), chains.clone()));
+                *LAST.lock().unwrap_or_else(PoisonError::into_inner) = new;
+                chains
+            }
+        };
+        if chains.is_empty() {
+            return Filters::default();
+        }
+        let links = self.kernel.links().await.unwrap_or_default();
+        let bridge = |index: u32| {
+            let mut above = links.iter().filter(|link| link.index == index);
+            above.any(|link| link.kind == Some(InfoKind::Bridge))
+        };
+        let is_port = |link: &&Link| link.controller.is_some_and(bridge);
+        let ports = links.iter().filter(is_port).map(|link| link.index).collect();
+        let own = links.iter().map(|link| mac(link.mac.0)).collect();
+        Filters { chains, ports, own, bridge_calls_ip: bridge_calls_ip() }
+    }
+
+    fn explain_all(&mut self, frames: Vec<Described>, filters: &Filters) -> Vec<Explanation> {
         let names = Arc::clone(&self.in_force);
         let (policy, site, compiled) = (&names.policy, &names.site, &names.compiled);
         let now = Timestamp::now().as_second();
@@ -66,12 +136,18 @@ impl Core {
         let host = HostImage::new(&compiled.image, now);
         let counters = self.rule_counters();
         let explained = frames.into_iter().map(|mut described| {
-            let mut case = host.decide(&described.frame, described.interface);
+            let mut case = match explain::judge(&host, &described) {
+                Ok(case) => case,
+                Err(unjudged) => return explain::not_judged(site, &described, &unjudged),
+            };
             let decided_by = self.ask_kernel(&mut described, &mut case);
             let mut answer =
                 explain::explain(policy, site, compiled, &described, &case, now, decided_by);
             if answer.rule.is_some() {
                 answer.rule = self.rule_row(case.decision.rule, &counters);
+            }
+            if case.decision.verdict != Verdict::Drop {
+                answer.notes.extend(filters.notes(site, &case.flow));
             }
             answer
         });
@@ -100,6 +176,46 @@ impl Core {
                 "host"
             }
         }
+    }
+}
+
+/// Chains of other tools that drop what is forwarded.
+#[derive(Default)]
+struct Filters {
+    chains: Vec<Chain>,
+    /// Indices of the ports of bridges.
+    ports: BTreeSet<u32>,
+    /// The gateway's own MACs.
+    own: BTreeSet<u64>,
+    bridge_calls_ip: bool,
+}
+
+impl Filters {
+    /// What the chains may do to a frame that we let pass.
+    fn notes(&self, site: &Site, flow: &Flow) -> Option<String> {
+        let (destination, own): (IpAddr, _) = match flow.family {
+            FAMILY_V4 => (Ipv4Addr::from_bits(flow.destination.to_v4()).into(), "ip"),
+            FAMILY_V6 => (Ipv6Addr::from_bits(flow.destination.to_v6()).into(), "ip6"),
+            _ => return None,
+        };
+        let arrived = site.interfaces.iter().find(|known| known.index == flow.interface)?;
+        if site.own.contains(&destination) || flow.class != Class::Ip {
+            return None;
+        }
+        let by_bridge =
+            self.ports.contains(&flow.interface) && !self.own.contains(&flow.destination_mac);
+        let meets = |chain: &&Chain| {
+            let family = chain.family.as_str();
+            let by_ip = !by_bridge || self.bridge_calls_ip;
+            (family == "bridge" && by_bridge) || (by_ip && (family == own || family == "inet"))
+        };
+        let chains = self.chains.iter().filter(meets);
+        let chains = chains.filter(|chain| !chain.accepts.contains(&arrived.name));
+        let chains: Vec<String> = chains.map(Chain::to_string).collect();
+        (!chains.is_empty()).then(|| {
+            let chains = chains.join(", ");
+            format!("another tool drops what its rules do not accept, behind enforcer: {chains}")
+        })
     }
 }
 

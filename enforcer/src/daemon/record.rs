@@ -138,7 +138,7 @@ impl Core {
     pub(super) fn refused(&mut self, who: &Who, request: String, count: u64) {
         let result = format!("refused, {count} since the last entry of this kind");
         let entry = self.entry(who, Action::Refused).about(request);
-        self.audit.record(Entry { result, ..entry });
+        self.audit.refused(Entry { result, ..entry }, count);
     }
 
     /// The daemon starts to enforce: how each interface came to be protected is part of it, so that a gap is
@@ -178,7 +178,8 @@ pub(super) fn without_daemon(settings: &Settings) -> Option<(Audit, Who)> {
     // SAFETY: neither call has preconditions, and neither can fail.
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
     let pid = Some(std::process::id().cast_signed());
-    Some((Audit::open(&settings.state_dir), crate::control::Peer { uid, gid, pid }.who()))
+    let audit = Audit::open(&settings.state_dir, settings.audit_keep);
+    Some((audit, crate::control::Peer { uid, gid, pid }.who()))
 }
 
 /// A difference as lines of an entry.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::api::Status;
 use crate::backstop::Tables;
+use crate::backstop::forward::Chain;
 use crate::config::{Backstop, Xdp};
 use crate::dataplane::inspect::Pinned;
 use crate::dataplane::offload::Feature;
@@ -93,6 +94,10 @@ pub struct Network {
     pub forwards_v4: bool,
     /// Whether IPv6 is; `None` on a kernel without it.
     pub forwards_v6: Option<bool>,
+    /// Whether what is bridged is shown to the chains of IP, too (br_netfilter).
+    pub bridge_calls_ip: bool,
+    /// Programs whose tables in the kernel `nft` does not show: iptables-legacy.
+    pub legacy: Vec<&'static str>,
 }
 
 /// An interface that is or should be protected.
@@ -137,6 +142,8 @@ pub struct Enforcement {
     pub xdp: Xdp,
     /// Tables of flows that go past the packet filter.
     pub flowtables: Known<Vec<Flowtable>>,
+    /// Chains of other tools that drop what is forwarded.
+    pub forward: Known<Vec<Chain>>,
 }
 
 /// A table of flows that nftables forwards by itself.

@@ -2,8 +2,11 @@
 //!
 //! - `endpoint`: the words of a request to numbers
 //! - `sender`: who sends the frame, and what had to be assumed about it
+//! - `invent`: what nothing says, made up so that it fits
+//! - [`heard`]: what the gateway has heard of who is where
 //! - [`frame`](frame()): the described frame, byte by byte
 //! - [`captured`](captured()): a captured frame in the place of a described one
+//! - [`link`]: captures that are not of Ethernet
 //! - `near`: rules that nearly decided
 //!
 //! The frame is a real one: the same bytes can be judged by the shared code on the host and run
@@ -13,6 +16,9 @@
 mod captured;
 mod endpoint;
 mod frame;
+pub mod heard;
+mod invent;
+pub mod link;
 mod near;
 mod sender;
 #[cfg(test)]
@@ -25,8 +31,9 @@ use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::image::{NO_DEVICE, NO_RULE};
 use enforcer_common::reason::{Reason, Verdict};
 
-pub use self::captured::captured;
-pub use self::frame::{Described, frame};
+pub use self::captured::{Captured, captured, source_of};
+pub use self::frame::{Described, Unjudged, frame, frame_heard};
+pub use self::sender::{asked_source, protected};
 use super::{Compiled, CompiledRule, Device, Group, Place, Policy, Range, Rule, Service, Site, To};
 use crate::api::{ExplainRequest, Explanation, RuleRow};
 use crate::image::HostImage;
@@ -140,9 +147,7 @@ pub fn on_host(
     now: i64,
 ) -> Result<Explanation, Error> {
     let described = frame(policy, site, request)?;
-    let host = HostImage::new(&compiled.image, now);
-    let case = host.decide(&described.frame, described.interface);
-    Ok(explain(policy, site, compiled, &described, &case, now, "host"))
+    Ok(frames_on_host(policy, site, compiled, &[described], now).swap_remove(0))
 }
 
 /// Answers for captured frames in their order, with the host's copy of the decision.
@@ -154,11 +159,39 @@ pub fn frames_on_host(
     now: i64,
 ) -> Vec<Explanation> {
     let host = HostImage::new(&compiled.image, now);
-    let explained = frames.iter().map(|described| {
-        let case = host.decide(&described.frame, described.interface);
-        explain(policy, site, compiled, described, &case, now, "host")
+    let explained = frames.iter().map(|described| match judge(&host, described) {
+        Ok(case) => explain(policy, site, compiled, described, &case, now, "host"),
+        Err(unjudged) => not_judged(site, described, &unjudged),
     });
     explained.collect()
+}
+
+/// Judges a frame with the host's copy of the decision.
+///
+/// # Errors
+///
+/// Why it is not judged: it is none of a device's, or the capture has too little of it.
+pub fn judge(host: &HostImage<'_>, described: &Described) -> Result<Case, Unjudged> {
+    if let Some(unjudged) = &described.unjudged {
+        return Err(unjudged.clone());
+    }
+    let Described { frame, known, interface, .. } = described;
+    host.decide_from(frame, *known, *interface).ok_or_else(|| link::cut(*known, frame.len()))
+}
+
+/// Says of a frame that it is not judged.
+pub fn not_judged(site: &Site, described: &Described, unjudged: &Unjudged) -> Explanation {
+    Explanation {
+        verdict: "not-judged".to_owned(),
+        reason: unjudged.reason.to_owned(),
+        text: unjudged.text.clone(),
+        decided_by: "none".to_owned(),
+        frame: match described.words.as_str() {
+            "" => captured::spoken(site, described),
+            words => words.to_owned(),
+        },
+        ..Explanation::default()
+    }
 }
 
 /// Puts a decision into words. `case` is what was decided about the described frame, `compiled`
@@ -201,6 +234,7 @@ pub fn explain(
         rule: rule.and_then(|rule| row(policy, rule)),
         near_misses: near.misses(),
         suggestion: group.and_then(|group| suggestion(group, case)),
+        notes: Vec::new(),
     }
 }
 

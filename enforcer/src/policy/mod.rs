@@ -342,7 +342,7 @@ pub struct Site {
 }
 
 /// One protected interface.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SiteInterface {
     /// Its name.
     pub name: String,

@@ -66,7 +66,6 @@ pub struct Neighbour {
 impl Kernel {
     /// Looks at the whole machine.
     pub async fn survey(&self) -> Result<Survey, Error> {
-        let request = |what| move |e| Error::Request { what, source: Box::new(e) };
         let mut survey = Survey::default();
         let mut links = Box::pin(self.handle.link().get().execute());
         while let Some(message) = links.try_next().await.map_err(request("interfaces"))? {
@@ -89,24 +88,52 @@ impl Kernel {
                 survey.routes.extend(default_routes(&message));
             }
         }
+        survey.neighbours = self.neighbours().await?;
+        let tagged = self.bridge_vlans().await?.into_iter().filter(|vlan| !vlan.untagged);
+        survey.bridge_vlans = tagged.map(|vlan| (vlan.port, vlan.id)).collect();
+        Ok(survey)
+    }
+
+    /// Who answered once, and whom a bridge has learned.
+    pub(super) async fn neighbours(&self) -> Result<Vec<Neighbour>, Error> {
         let neighbours = self.handle.neighbours();
         let requests =
             [neighbours.get(), neighbours.get().set_address_family(AddressFamily::Bridge)];
+        let mut found = Vec::new();
         for heard in requests {
             let mut heard = Box::pin(heard.execute());
             while let Some(message) = heard.try_next().await.map_err(request("neighbours"))? {
-                survey.neighbours.extend(neighbour(&message));
+                found.extend(neighbour(&message));
             }
         }
+        Ok(found)
+    }
+
+    /// The VLANs of every port of a bridge.
+    pub(super) async fn bridge_vlans(&self) -> Result<Vec<PortVlan>, Error> {
         let ports = self.handle.link().get();
         let ports = ports.set_filter_mask(AddressFamily::Bridge, vec![LinkExtentMask::Brvlan]);
         let mut ports = Box::pin(ports.execute());
+        let mut found = Vec::new();
         while let Some(message) = ports.try_next().await.map_err(request("ports of bridges"))? {
-            let index = message.header.index;
-            survey.bridge_vlans.extend(tags(&message).into_iter().map(|vlan| (index, vlan)));
+            found.extend(vlans(&message));
         }
-        Ok(survey)
+        Ok(found)
     }
+}
+
+/// A VLAN of a port of a bridge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct PortVlan {
+    /// Index of the port.
+    pub(super) port: u32,
+    pub(super) id: u16,
+    /// Whether its frames have no tag there.
+    pub(super) untagged: bool,
+}
+
+fn request(what: &'static str) -> impl FnOnce(rtnetlink::Error) -> Error + Copy {
+    move |e| Error::Request { what, source: Box::new(e) }
 }
 
 fn interface(message: &LinkMessage) -> Interface {
@@ -177,16 +204,16 @@ fn neighbour(message: &NeighbourMessage) -> Option<Neighbour> {
     Some(Neighbour { interface: message.header.ifindex, mac, address: address.filter(|_| !bridge) })
 }
 
-/// The VLANs whose frames arrive tagged on a port of a bridge that filters them.
-fn tags(message: &LinkMessage) -> Vec<u16> {
+/// The VLANs that a port of a bridge is in.
+fn vlans(message: &LinkMessage) -> Vec<PortVlan> {
+    let port = message.header.index;
     let mut vlans = Vec::new();
     for attribute in &message.attributes {
         let LinkAttribute::AfSpecBridge(parts) = attribute else { continue };
         for part in parts {
-            if let AfSpecBridge::VlanInfo(info) = part
-                && !info.flags.contains(BridgeVlanInfoFlags::Untagged)
-            {
-                vlans.push(info.vid);
+            if let AfSpecBridge::VlanInfo(info) = part {
+                let untagged = info.flags.contains(BridgeVlanInfoFlags::Untagged);
+                vlans.push(PortVlan { port, id: info.vid, untagged });
             }
         }
     }

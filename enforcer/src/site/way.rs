@@ -7,7 +7,7 @@ use futures_util::TryStreamExt;
 use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType, RouteVia,
 };
 
 use super::{Error, Kernel};
@@ -61,29 +61,9 @@ impl Kernel {
 
     /// The way to `peer`; `None` if there is no route.
     pub async fn way_to(&self, peer: IpAddr) -> Result<Option<Way>, Error> {
-        let length = if peer.is_ipv4() { 32 } else { 128 };
-        let Ok(route) = RouteMessageBuilder::<IpAddr>::new().destination_prefix(peer, length)
-        else {
-            return Ok(None);
-        };
-        // An unreachable peer is an error of the kernel's: there is no way.
-        let Ok(Some(route)) = self.handle.route().get(route.build()).execute().try_next().await
-        else {
-            return Ok(None);
-        };
-        let mut way = Way::default();
-        let mut hop = peer;
-        for attribute in &route.attributes {
-            if let RouteAttribute::Oif(index) = attribute {
-                way.interface = *index;
-            } else if let RouteAttribute::Gateway(gateway) = attribute {
-                if let RouteAddress::Inet(gateway) = gateway {
-                    hop = (*gateway).into();
-                } else if let RouteAddress::Inet6(gateway) = gateway {
-                    hop = (*gateway).into();
-                }
-            }
-        }
+        let Some((interface, router)) = self.hop_to(peer).await else { return Ok(None) };
+        let mut way = Way { interface, mac: None };
+        let hop = router.unwrap_or(peer);
         let neighbours: Vec<_> = self
             .handle
             .neighbours()
@@ -95,6 +75,30 @@ impl Kernel {
         let known = neighbours.iter().filter(|n| n.header.ifindex == way.interface);
         way.mac = known.into_iter().find_map(|neighbour| mac_of(neighbour, hop));
         Ok(Some(way))
+    }
+
+    /// Index of the interface that frames to `peer` leave by, and the router that they go to if it is
+    /// not on the link; `None` if there is no route.
+    pub async fn hop_to(&self, peer: IpAddr) -> Option<(u32, Option<IpAddr>)> {
+        let length = if peer.is_ipv4() { 32 } else { 128 };
+        let route = RouteMessageBuilder::<IpAddr>::new().destination_prefix(peer, length).ok()?;
+        // An unreachable peer is an error of the kernel's: there is no way.
+        let route = self.handle.route().get(route.build()).execute().try_next().await.ok()??;
+        let (mut interface, mut router) = (0, None);
+        for attribute in &route.attributes {
+            if let RouteAttribute::Oif(index) = attribute {
+                interface = *index;
+            } else if let RouteAttribute::Gateway(gateway) = attribute {
+                if let RouteAddress::Inet(gateway) = gateway {
+                    router = Some((*gateway).into());
+                } else if let RouteAddress::Inet6(gateway) = gateway {
+                    router = Some((*gateway).into());
+                }
+            } else if let RouteAttribute::Via(RouteVia::Inet6(gateway)) = attribute {
+                router = Some((*gateway).into());
+            }
+        }
+        Some((interface, router))
     }
 }
 

@@ -1,58 +1,42 @@
 //! `enforcer explain --pcap`: what becomes of captured frames.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use enforcer::api::{CapturedFrame, ExplainFrames, Explanation};
 use enforcer::control::client::Client;
 use enforcer::exit::Exit;
-use enforcer::policy::explain::{captured, frames_on_host};
-use pcap_parser::pcapng::Block;
-use pcap_parser::{Linktype, PcapCapture, PcapError, PcapNGCapture};
+use enforcer::policy::explain::heard::Heard;
+use enforcer::policy::explain::{Captured, captured, frames_on_host, link, protected};
 
 use super::super::text::{clean, number};
 use super::super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json};
+use super::read::{Capture, Frame, read};
 use super::{Trial, render};
 use crate::cli::Explain;
 
-/// Most frames that are read from a capture.
-const MAX_FRAMES: usize = 10_000;
-/// Bytes of a frame that are asked about: no header reaches further.
-const HEADERS: usize = 512;
 /// Base64 in one request: whoever may only look may send 64 KiB.
 const REQUEST: usize = 48 << 10;
-
-/// A frame of a capture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Frame {
-    /// Its first bytes.
-    bytes: Vec<u8>,
-    /// Its length in bytes, without FCS.
-    length: u32,
-    /// The interface that the capture names.
-    interface: Option<String>,
-}
+/// Most frames in one request that a daemon takes.
+const AT_ONCE: usize = 1000;
 
 pub(super) fn run(client: &Client, args: &Explain, path: &Path) -> Result<Exit> {
-    let mut frames = read(path)?;
-    let count = frames.len();
-    let first = match args.frame {
-        Some(number) => {
-            let frame = number.checked_sub(1).and_then(|index| frames.get(index));
-            frames = match frame {
-                Some(frame) => vec![frame.clone()],
-                None => bail!("{} has {count} frames, and no frame {number}", path.display()),
-            };
-            number
+    let Capture { mut frames, count, .. } =
+        read(path, args.frame.map_or(0, |n| n.saturating_sub(1)))?;
+    if let Some(number) = args.frame {
+        frames.truncate(1);
+        if frames.is_empty() || number == 0 {
+            bail!("{} has {count} frames, and no frame {number}", path.display());
         }
-        None => 1,
-    };
+    }
+    let first = args.frame.unwrap_or(1);
     let interface = args.interface.as_deref();
     let answers = match &args.policy {
         Some(policy) => match Trial::read(policy, interface)? {
-            Some(trial) => on_host(&trial, &frames, interface)?,
+            Some(trial) => on_host(&trial, frames, interface)?,
             None => return Ok(Exit::Problems),
         },
         None => block_on(ask(client, frames, interface))?,
@@ -66,17 +50,47 @@ pub(super) fn run(client: &Client, args: &Explain, path: &Path) -> Result<Exit> 
     Ok(Exit::Fine)
 }
 
-fn on_host(trial: &Trial, frames: &[Frame], interface: Option<&str>) -> Result<Vec<Explanation>> {
-    let known = |name: &&str| trial.site.interfaces.iter().any(|known| known.name == **name);
+fn on_host(trial: &Trial, frames: Vec<Frame>, interface: Option<&str>) -> Result<Vec<Explanation>> {
+    let Trial { policy, site, compiled, .. } = trial;
+    let names: Vec<String> = site.interfaces.iter().map(|known| known.name.clone()).collect();
+    let frames = placed(frames, &names, &[], interface);
     let described = (1..).zip(frames).map(|(number, frame)| {
-        let interface = interface.or(frame.interface.as_deref().filter(known));
-        captured(&trial.site, number, frame.bytes.clone(), Some(frame.length), interface)
+        let Frame { bytes, length, link, interface, arrived } = frame;
+        let (length, interface) = (Some(length), interface.as_deref());
+        let frame = Captured { bytes, length, interface, link, arrived };
+        captured(policy, site, &Heard::default(), number, frame)
     });
     let described = described.collect::<Result<Vec<_>, _>>()?;
-    let Trial { policy, site, compiled, .. } = trial;
     let answers = frames_on_host(policy, site, compiled, &described, site.now);
     trial.note();
     Ok(answers)
+}
+
+/// The frames with the interface that each of them arrived on, if that is known. `indices` are those
+/// of the protected interfaces, if the capture may be of this machine.
+///
+/// A capture of another machine names other interfaces: they count if one of them is protected here.
+fn placed(
+    mut frames: Vec<Frame>,
+    names: &[String],
+    indices: &[u32],
+    asked: Option<&str>,
+) -> Vec<Frame> {
+    let index = |frame: &Frame| link::index(frame.link, &frame.bytes);
+    let at = |index: u32| indices.iter().position(|known| *known == index);
+    let is_named =
+        frames.iter().any(|frame| frame.interface.as_ref().is_some_and(|n| names.contains(n)));
+    let is_numbered = frames.iter().any(|frame| index(frame).is_some_and(|n| at(n).is_some()));
+    for frame in &mut frames {
+        let named = frame.interface.take().filter(|_| is_named);
+        let numbered = index(frame).filter(|_| is_numbered).map(|number| {
+            at(number)
+                .and_then(|at| names.get(at).cloned())
+                .unwrap_or_else(|| format!("the interface with index {number}"))
+        });
+        frame.interface = asked.map(str::to_owned).or(named).or(numbered);
+    }
+    frames
 }
 
 async fn ask(
@@ -84,24 +98,29 @@ async fn ask(
     frames: Vec<Frame>,
     interface: Option<&str>,
 ) -> Result<Vec<Explanation>> {
-    // The capture may come from another machine: its interface counts where it is protected here.
-    let known: Vec<String> =
-        client.status().await?.interfaces.into_iter().map(|i| i.name).collect();
+    let status = client.status().await?;
+    let (names, indices): (Vec<String>, Vec<u32>) =
+        status.interfaces.into_iter().map(|known| (known.name, known.index)).unzip();
+    if let Some(name) = interface {
+        protected(&names.iter().map(String::as_str).collect::<Vec<_>>(), name)?;
+    }
+    let frames = placed(frames, &names, &indices, interface);
     let mut frames = frames.into_iter().map(|frame| CapturedFrame {
         packet: BASE64_STANDARD.encode(&frame.bytes),
         length: Some(frame.length),
-        interface: interface
-            .map(Into::into)
-            .or_else(|| frame.interface.filter(|name| known.contains(name))),
+        interface: frame.interface,
+        link: Some(frame.link).filter(|link| *link != link::ETHERNET),
+        arrived: frame.arrived,
     });
     let mut answers = Vec::new();
     loop {
         let mut request = ExplainFrames::default();
         let mut room = REQUEST;
         for frame in frames.by_ref() {
-            room = room.saturating_sub(frame.packet.len() + 64);
+            let named = frame.interface.as_ref().map_or(0, String::len);
+            room = room.saturating_sub(frame.packet.len() + named + 96);
             request.frames.push(frame);
-            if room == 0 {
+            if room == 0 || request.frames.len() == AT_ONCE {
                 break;
             }
         }
@@ -119,6 +138,7 @@ fn list(answers: &[Explanation], first: usize, screen: Screen) -> String {
         let (style, verdict) = match answer.verdict.as_str() {
             "pass" => (GREEN, "pass "),
             "drop" => (RED, "DROP "),
+            "not-judged" => (YELLOW, "-    "),
             _ => (YELLOW, "would"),
         };
         let verdict = screen.paint(style, verdict);
@@ -127,8 +147,10 @@ fn list(answers: &[Explanation], first: usize, screen: Screen) -> String {
             Some(rule) => format!("{} {} at {}", rule.action, rule.id, rule.place),
             None => answer.text.clone(),
         };
-        let who = answer.device.as_ref().unwrap_or(&answer.group);
-        why.push_str(&format!("; {who}"));
+        match answer.device.as_ref().unwrap_or(&answer.group).as_str() {
+            "" => why = format!("not judged: {why}"),
+            who => why.push_str(&format!("; {who}")),
+        }
         if answer.decided_by == "host" {
             why.push_str("; decided on the host");
         }
@@ -136,130 +158,60 @@ fn list(answers: &[Explanation], first: usize, screen: Screen) -> String {
     }
     let passed = answers.iter().filter(|answer| answer.verdict == "pass").count();
     let would = answers.iter().filter(|answer| answer.verdict == "would-drop").count();
-    let dropped = answers.len() - passed - would;
+    let unjudged = answers.iter().filter(|answer| answer.verdict == "not-judged").count();
+    let dropped = answers.len() - passed - would - unjudged;
     let [all, passed, dropped] = [answers.len(), passed, dropped].map(|n| number(n as u64));
     out.push_str(&format!("{all} frames: {passed} pass, {dropped} are dropped"));
     if would > 0 {
         out.push_str(&format!(", {} would be", number(would as u64)));
     }
+    if unjudged > 0 {
+        out.push_str(&format!(", {} are not judged", number(unjudged as u64)));
+    }
     out.push('\n');
+    // What was put in the place of what is missing, `--frame` says of each.
+    let assumed = answers.iter().flat_map(|answer| &answer.assumed);
+    let lacks = assumed.filter(|text| text.starts_with("the capture has no "));
+    let lacks: BTreeSet<&str> = lacks.filter_map(|text| text.split(':').next()).collect();
+    for lack in lacks {
+        out.push_str(&format!("note: {}: --frame N says what is taken instead\n", clean(lack)));
+    }
+    let notes: BTreeSet<&String> = answers.iter().flat_map(|answer| &answer.notes).collect();
+    for note in notes {
+        out.push_str(&format!("note: {}\n", clean(note)));
+    }
     out
-}
-
-/// Reads a capture of either format.
-///
-/// # Errors
-///
-/// What is no capture of Ethernet frames, or has none. A last frame that was cut off is left out.
-fn read(path: &Path) -> Result<Vec<Frame>> {
-    let name = clean(&path.display().to_string());
-    let bytes = std::fs::read(path).with_context(|| format!("cannot read {name}"))?;
-    let frames =
-        if bytes.starts_with(&[0x0a, 0x0d, 0x0d, 0x0a]) { pcapng(&bytes) } else { pcap(&bytes) };
-    let mut frames = frames.with_context(|| format!("cannot read {name} as pcap or pcapng"))?;
-    if frames.is_empty() {
-        bail!("{name} has no Ethernet frame");
-    }
-    if frames.len() > MAX_FRAMES {
-        let (all, most) = (number(frames.len() as u64), number(MAX_FRAMES as u64));
-        eprintln!("note: {name} has {all} frames; only the first {most} are asked about");
-        frames.truncate(MAX_FRAMES);
-    }
-    Ok(frames)
-}
-
-fn pcap(bytes: &[u8]) -> Result<Vec<Frame>> {
-    let capture = PcapCapture::from_file(bytes).map_err(refused)?;
-    let link = capture.header.network;
-    if link != Linktype::ETHERNET {
-        bail!("its frames are of type {}, not Ethernet (1)", link.0);
-    }
-    let frames = capture.blocks.iter().map(|block| frame(block.data, block.origlen, None));
-    Ok(frames.collect())
-}
-
-fn pcapng(bytes: &[u8]) -> Result<Vec<Frame>> {
-    let capture = PcapNGCapture::from_file(bytes).map_err(refused)?;
-    let (mut frames, mut others) = (Vec::new(), 0);
-    for section in &capture.sections {
-        let mut interfaces: Vec<(Linktype, Option<String>)> = Vec::new();
-        for block in &section.blocks {
-            if let Block::InterfaceDescription(interface) = block {
-                let name = interface.if_name().and_then(Result::ok).map(Into::into);
-                interfaces.push((interface.linktype, name));
-            } else if let Block::EnhancedPacket(packet) = block {
-                let data = packet.data.get(..packet.caplen as usize).unwrap_or(packet.data);
-                match interfaces.get(packet.if_id as usize) {
-                    Some((Linktype::ETHERNET, name)) => {
-                        frames.push(frame(data, packet.origlen, name.clone()));
-                    }
-                    _ => others += 1,
-                }
-            }
-        }
-    }
-    if others > 0 {
-        eprintln!("note: {} frames are not of Ethernet and left out", number(others));
-    }
-    Ok(frames)
-}
-
-/// The parser's errors hold the rest of the file, which nobody wants to read.
-fn refused(error: PcapError<&[u8]>) -> anyhow::Error {
-    let why = match error {
-        PcapError::HeaderNotRecognized => "it is neither",
-        PcapError::Incomplete(_) | PcapError::UnexpectedEof | PcapError::Eof => "it is cut off",
-        PcapError::BufferTooSmall
-        | PcapError::ReadError
-        | PcapError::NomError(..)
-        | PcapError::OwnedNomError(..) => "it is damaged",
-    };
-    anyhow::anyhow!(why)
-}
-
-fn frame(data: &[u8], length: u32, interface: Option<String>) -> Frame {
-    let bytes = data.get(..HEADERS.min(data.len())).unwrap_or(data).to_vec();
-    Frame { length: length.max(bytes.len() as u32), bytes, interface }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn written(bytes: &[u8]) -> Result<Vec<Frame>> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), bytes).unwrap();
-        read(file.path())
-    }
-
-    /// A capture of one frame of 1,000 bytes, of which 20 were captured; the frame's type is `link`.
-    fn capture(link: u32) -> Vec<u8> {
-        let words = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 96, link, 1, 1, 20, 1000];
-        let mut bytes: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_le_bytes()).collect();
-        bytes.extend([7; 20]);
-        bytes
-    }
-
     #[test]
-    fn a_capture_with_short_frames() {
-        let frame = Frame { bytes: vec![7; 20], length: 1000, interface: None };
-        assert_eq!(written(&capture(1)).unwrap(), [frame]);
-    }
-
-    #[test]
-    fn what_is_no_capture_of_ethernet() {
-        for (bytes, why) in [
-            (capture(101), "type 101, not Ethernet (1)"),
-            (
-                b"schema = 1, which is no capture at all".to_vec(),
-                "as pcap or pcapng: it is neither",
-            ),
-            (Vec::new(), "as pcap or pcapng: it is cut off"),
-            (capture(1)[..24].to_vec(), "has no Ethernet frame"),
-        ] {
-            let error = format!("{:#}", written(&bytes).unwrap_err());
-            assert!(error.contains(why), "{error}");
-        }
+    fn frames_are_where_the_capture_says_if_that_is_here() {
+        let names = ["lan0".to_owned(), "lan1".to_owned()];
+        let frame = |link, index: u32, interface: Option<&str>| {
+            let mut bytes = vec![0; 40];
+            bytes[4..8].copy_from_slice(&index.to_be_bytes());
+            let interface = interface.map(str::to_owned);
+            Frame { bytes, length: 40, link, interface, arrived: None }
+        };
+        let places = |frames: Vec<Frame>, asked| -> Vec<Option<String>> {
+            let placed = placed(frames, &names, &[3, 4], asked);
+            placed.into_iter().map(|frame| frame.interface).collect()
+        };
+        let of = |names: [Option<&str>; 2]| names.map(|name| name.map(str::to_owned)).to_vec();
+        // Of this machine, of another one, and of one that was asked about.
+        let here = || vec![frame(1, 0, Some("lan1")), frame(1, 0, Some("wan0"))];
+        assert_eq!(places(here(), None), of([Some("lan1"), Some("wan0")]));
+        let there = vec![frame(1, 0, Some("eth0")), frame(1, 0, Some("eth1"))];
+        assert_eq!(places(there, None), of([None, None]));
+        assert_eq!(places(here(), Some("lan0")), of([Some("lan0"), Some("lan0")]));
+        // By the index that is in each frame.
+        let cooked = vec![frame(276, 4, None), frame(276, 9, None)];
+        let expected = of([Some("lan1"), Some("the interface with index 9")]);
+        assert_eq!(places(cooked, None), expected);
+        assert_eq!(places(vec![frame(276, 8, None), frame(276, 9, None)], None), of([None, None]));
     }
 
     #[test]
@@ -283,8 +235,21 @@ mod tests {
             no rule allows it; bed-12
     5 would 10.20.0.12 to 202.114.4.119 tcp/515 on lan0
             no rule allows it; beds; decided on the host
-2 frames: 0 pass, 1 are dropped, 1 would be
+    6 -     10.20.0.10 to 10.20.0.12 tcp/40000 on lan0
+            not judged: the gateway sent it
+3 frames: 0 pass, 1 are dropped, 1 would be, 1 are not judged
+note: the capture has no source MAC: --frame N says what is taken instead
+note: another tool drops it
 ";
-        assert_eq!(list(&[answer, would], 4, Screen::default()), expected);
+        let outgoing = Explanation {
+            verdict: "not-judged".into(),
+            text: "the gateway sent it".into(),
+            decided_by: "none".into(),
+            frame: "10.20.0.10 to 10.20.0.12 tcp/40000 on lan0".into(),
+            ..Explanation::default()
+        };
+        let assumed = vec!["the capture has no source MAC".into(), "VLAN 20".into()];
+        let would = Explanation { notes: vec!["another tool drops it".into()], assumed, ..would };
+        assert_eq!(list(&[answer, would, outgoing], 4, Screen::default()), expected);
     }
 }

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use rtnetlink::packet_route::link::InfoKind;
 
-use super::super::Finding;
 use super::super::facts::{Facts, Network};
+use super::super::{Finding, State};
 use super::unknown;
+use crate::backstop::forward::Chain;
 use crate::backstop::stack::{Root, Stack, follow};
 use crate::site::{Link, OnLink};
 
@@ -31,7 +32,60 @@ fn is_protected(facts: &Facts, link: &Link) -> bool {
     facts.interfaces.iter().any(|interface| interface.name == link.name)
 }
 
+/// What is forwarded, and which chains of other tools drop it then.
 fn forwarding(facts: &Facts) -> Finding {
+    let finding = switches(facts);
+    if finding.state != State::Ok {
+        return finding;
+    }
+    let text = &finding.text;
+    let chains = match &facts.enforcement.forward {
+        Ok(chains) => drops(facts, chains),
+        Err(unseen) => {
+            let text = format!("{text}; the packet filter was not looked at: {}", unseen.why);
+            return Finding::ok(finding.check, text);
+        }
+    };
+    let [first, ..] = chains.as_slice() else {
+        if facts.network.legacy.is_empty() {
+            return finding;
+        }
+        let legacy = facts.network.legacy.join(", ");
+        return Finding::ok(finding.check, format!("{text}; {legacy} has rules, not looked at"));
+    };
+    let names = chains.iter().map(|chain| chain.to_string()).collect::<Vec<_>>().join(", ");
+    let text = format!("{text}; another tool drops what its rules do not accept: {names}");
+    let judged: Vec<String> = judged(facts).into_iter().collect();
+    let lan = judged.first().map_or("lan0", String::as_str);
+    let Chain { family, table, name, .. } = first;
+    let remedy = format!(
+        "nft insert rule {family} {table} {name} iifname {lan} accept, the same with oifname, and \
+         where that tool is configured, if devices do not reach what enforcer lets pass"
+    );
+    Finding::warning(finding.check, text, remedy)
+}
+
+/// Chains that frames from a protected interface meet, and that do not accept all of them.
+fn drops<'a>(facts: &Facts, chains: &'a [Chain]) -> Vec<&'a Chain> {
+    let Network { links, forwards_v4, forwards_v6, bridge_calls_ip, .. } = &facts.network;
+    let judged = judged(facts);
+    let bridges = || links.iter().filter(|link| link.kind == Some(InfoKind::Bridge));
+    let is_bridged = |link: &Link| bridges().any(|bridge| Some(bridge.index) == link.controller);
+    let protected = facts.interfaces.iter().filter_map(|interface| interface.link.as_ref());
+    let bridged = protected.into_iter().any(is_bridged);
+    let (v4, v6) = (*forwards_v4, *forwards_v6 == Some(true));
+    let by_bridge = bridged && *bridge_calls_ip;
+    let meets = |chain: &&Chain| match chain.family.as_str() {
+        "ip" => v4 || by_bridge,
+        "ip6" => v6 || by_bridge,
+        "inet" => v4 || v6 || by_bridge,
+        "bridge" => bridged,
+        _ => false,
+    };
+    chains.iter().filter(meets).filter(|chain| !judged.is_subset(&chain.accepts)).collect()
+}
+
+fn switches(facts: &Facts) -> Finding {
     const CHECK: &str = "forwarding";
     let network = &facts.network;
     let links = facts.interfaces.iter().filter_map(|interface| interface.link.as_ref());

@@ -12,6 +12,7 @@ use super::super::{State, is_fit};
 use super::judge;
 use crate::api::{InterfaceStatus, PolicyStatus, Status};
 use crate::backstop::Tables;
+use crate::backstop::forward::Chain;
 use crate::backstop::table::{Family, Table};
 use crate::config::{Backstop, Xdp};
 use crate::dataplane::Attached;
@@ -99,6 +100,8 @@ fn well() -> Facts {
             uplinks: [3].into(),
             forwards_v4: true,
             forwards_v6: Some(false),
+            bridge_calls_ip: false,
+            legacy: Vec::new(),
         },
         interfaces: vec![Interface {
             name: "lan0".into(),
@@ -115,14 +118,30 @@ fn well() -> Facts {
             backstop: Backstop::Auto,
             xdp: Xdp::Auto,
             flowtables: Ok(Vec::new()),
+            forward: Ok(Vec::new()),
         },
     }
+}
+
+/// A chain of another tool that drops what is forwarded.
+fn chain(facts: &mut Facts, family: &str, accepts: &[&str]) {
+    let accepts = accepts.iter().map(|name| (*name).to_owned()).collect();
+    let (table, name) = ("filter".to_owned(), "FORWARD".to_owned());
+    let chain = Chain { family: family.into(), table, name, accepts, ..Chain::default() };
+    facts.enforcement.forward.as_mut().expect("known").push(chain);
 }
 
 /// Changes lan0, where rtnetlink and the list of interfaces tell of it.
 fn lan0(facts: &mut Facts, change: impl Fn(&mut Link)) {
     facts.interfaces[0].link.iter_mut().for_each(&change);
     facts.network.links.iter_mut().filter(|link| link.index == 2).for_each(change);
+}
+
+/// Nothing is routed, and lan0 is a port of a bridge.
+fn bridged(facts: &mut Facts) {
+    facts.network.forwards_v4 = false;
+    facts.network.links.push(Link { kind: Some(InfoKind::Bridge), ..link("br0", 9) });
+    lan0(facts, |link| link.controller = Some(9));
 }
 
 /// Another interface that is up, with an address.
@@ -247,6 +266,23 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
     }),
     ("forwarding", State::Warning, "nothing is routed", "ip_forward=1", |f| {
         f.network.forwards_v4 = false;
+    }),
+    (
+        "forwarding",
+        State::Warning,
+        "IPv4 is routed, IPv6 is not; another tool drops what its rules do not accept: chain \
+         FORWARD of table ip filter (policy drop)",
+        "nft insert rule ip filter FORWARD iifname lan0 accept",
+        |f| chain(f, "ip", &["lan1"]),
+    ),
+    ("forwarding", State::Warning, "FORWARD of table bridge filter", "nft insert rule", |f| {
+        bridged(f);
+        chain(f, "bridge", &[]);
+    }),
+    ("forwarding", State::Warning, "FORWARD of table ip filter", "nft insert rule", |f| {
+        bridged(f);
+        f.network.bridge_calls_ip = true;
+        chain(f, "ip", &[]);
     }),
     ("forwarding", State::Warning, "IPv4 alone", "ipv6.conf.all.forwarding=1", |f| {
         f.network.addresses.push(address(2, "2001:db8:20::1/64"));
@@ -388,12 +424,23 @@ fn what_is_in_the_way_is_named_with_its_remedy() {
 
 #[test]
 fn what_is_only_different_is_fine() {
-    let changes: [(&str, &str, Change); 7] = [
-        ("forwarding", "frames are bridged", |f| {
-            f.network.forwards_v4 = false;
-            f.network.links.push(Link { kind: Some(InfoKind::Bridge), ..link("br0", 9) });
-            lan0(f, |link| link.controller = Some(9));
+    let changes: [(&str, &str, Change); 11] = [
+        // Chains that no frame of a device meets, or that accept all of them.
+        ("forwarding", "IPv4 is routed, IPv6 is not", |f| {
+            ["ip6", "bridge"].into_iter().for_each(|family| chain(f, family, &[]));
+            chain(f, "ip", &["lan0"]);
         }),
+        ("forwarding", "frames are bridged", |f| {
+            bridged(f);
+            chain(f, "ip", &[]);
+        }),
+        ("forwarding", "iptables-legacy has rules, not looked at", |f| {
+            f.network.legacy.push("iptables-legacy");
+        }),
+        ("forwarding", "the packet filter was not looked at: no nft", |f| {
+            f.enforcement.forward = Err(Unseen::new("no nft"));
+        }),
+        ("forwarding", "frames are bridged", bridged),
         ("bridge", "every port of it is protected", |f| {
             f.network.links.push(Link { kind: Some(InfoKind::Bridge), ..link("br0", 9) });
             lan0(f, |link| link.controller = Some(9));

@@ -48,6 +48,8 @@ pub async fn look(settings: &Settings) -> Result<Facts, site::Error> {
         uplinks: kernel.uplinks().await?,
         forwards_v4: is_on("ipv4/ip_forward").unwrap_or(false),
         forwards_v6: is_on("ipv6/conf/all/forwarding"),
+        bridge_calls_ip: bridge_calls_ip(),
+        legacy: legacy(),
     };
     let enforcement = Enforcement {
         daemon,
@@ -56,6 +58,7 @@ pub async fn look(settings: &Settings) -> Result<Facts, site::Error> {
         backstop: settings.backstop,
         xdp: settings.xdp,
         flowtables: flowtables().await,
+        forward: backstop::forward::look().await.map_err(unseen),
     };
     Ok(Facts { machine: machine::look(settings), network, interfaces, enforcement })
 }
@@ -80,6 +83,23 @@ fn interface(name: &str, links: &[Link]) -> Interface {
 /// A switch below /proc/sys/net; `None` where the kernel has none.
 fn is_on(name: &str) -> Option<bool> {
     Some(fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim() != "0")
+}
+
+/// Whether what is bridged is shown to the chains of IP; without the module br_netfilter, never.
+pub fn bridge_calls_ip() -> bool {
+    ["iptables", "ip6tables"]
+        .iter()
+        .any(|name| is_on(&format!("bridge/bridge-nf-call-{name}")).unwrap_or(false))
+}
+
+/// Old kinds of packet filters that have a table `filter`.
+fn legacy() -> Vec<&'static str> {
+    let kinds = [("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")];
+    let has_filter = |file: &str| {
+        let names = fs::read_to_string(format!("/proc/net/{file}")).unwrap_or_default();
+        names.lines().any(|name| name == "filter")
+    };
+    kinds.iter().filter(|(file, _)| has_filter(file)).map(|(_, program)| *program).collect()
 }
 
 async fn flowtables() -> Known<Vec<Flowtable>> {

@@ -114,8 +114,9 @@ async fn ask(
 ) -> Result<Vec<Explanation>, client::Error> {
     let frames = questions.iter().map(|question| CapturedFrame {
         packet: BASE64_STANDARD.encode(&question.frame),
-        length: None,
         interface: Some(interface.to_owned()),
+        arrived: Some(true),
+        ..CapturedFrame::default()
     });
     client.explain_frames(&ExplainFrames { frames: frames.collect() }).await
 }

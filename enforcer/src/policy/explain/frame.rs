@@ -6,6 +6,7 @@ use enforcer_common::wire::{ether_type, protocol};
 
 use super::Error;
 use super::endpoint::Endpoint;
+use super::heard::Heard;
 use super::sender::Sender;
 use crate::api::ExplainRequest;
 use crate::policy::{Policy, Site};
@@ -22,6 +23,8 @@ const PAYLOAD: [u8; 16] = [0; 16];
 pub struct Described {
     /// The whole frame, without FCS. Lengths are right, checksums are zero.
     pub frame: Vec<u8>,
+    /// As many of its first bytes are known; the rest is zeros.
+    pub known: usize,
     /// Index of the interface that receives it, host order.
     pub interface: u32,
     /// `10.20.0.12 to 202.114.4.119 tcp/443 on lan0`.
@@ -29,6 +32,17 @@ pub struct Described {
     /// What the request did not say, in words: `source address 10.20.0.12 taken from device
     /// bed-12`.
     pub assumed: Vec<String>,
+    /// Why there is nothing to judge, if so.
+    pub unjudged: Option<Unjudged>,
+}
+
+/// Why a captured frame is not judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unjudged {
+    /// A stable name.
+    pub reason: &'static str,
+    /// In words.
+    pub text: String,
 }
 
 /// The frame that a request describes: a TCP SYN, a UDP datagram, an echo request, or a few zeros
@@ -38,8 +52,22 @@ pub struct Described {
 ///
 /// What the request asks for and does not exist, or is no single frame.
 pub fn frame(policy: &Policy, site: &Site, request: &ExplainRequest) -> Result<Described, Error> {
+    frame_heard(policy, site, &Heard::default(), request)
+}
+
+/// The same, with what the gateway has heard of the sender.
+///
+/// # Errors
+///
+/// As [`frame`].
+pub fn frame_heard(
+    policy: &Policy,
+    site: &Site,
+    heard: &Heard,
+    request: &ExplainRequest,
+) -> Result<Described, Error> {
     let endpoint = Endpoint::parse(&request.to, &request.proto)?;
-    let mut sender = Sender::find(policy, site, request, endpoint.address)?;
+    let mut sender = Sender::find(policy, site, heard, request, endpoint.address)?;
     let source_port = match dhcp_client(&endpoint) {
         Some(port) => {
             sender.assumed.push(format!("source port {port}, as of a DHCP client"));
@@ -88,7 +116,8 @@ pub fn frame(policy: &Policy, site: &Site, request: &ExplainRequest) -> Result<D
     if let Some(vlan) = sender.vlan {
         words.push_str(&format!(", VLAN {vlan}"));
     }
-    Ok(Described { frame, interface: interface.index, words, assumed: sender.assumed })
+    let (known, interface, assumed) = (frame.len(), interface.index, sender.assumed);
+    Ok(Described { frame, known, interface, words, assumed, unjudged: None })
 }
 
 /// What stands behind the network header.

@@ -1,12 +1,15 @@
 //! Who sends the frame, and what had to be assumed about it.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::Error;
+use super::endpoint::Endpoint;
+use super::heard::{Heard, Neighbour, Way};
+use super::invent::{size, source, unclaimed_mac};
 use crate::api::ExplainRequest;
 use crate::policy::address::cut;
 use crate::policy::read::nearest;
-use crate::policy::{Device, Mac, Policy, Range, Selector, Site, SiteInterface};
+use crate::policy::{Device, Mac, Policy, Site, SiteInterface};
 
 /// Who sends the frame.
 pub(super) struct Sender<'s> {
@@ -19,10 +22,12 @@ pub(super) struct Sender<'s> {
 }
 
 impl<'s> Sender<'s> {
-    /// Finds out who sends, to a destination of the family of `to`.
+    /// Finds out who sends, to a destination of the family of `to`. What the gateway has heard
+    /// comes before what the policy says: that is how frames arrive.
     pub(super) fn find(
         policy: &Policy,
         site: &'s Site,
+        heard: &Heard,
         request: &ExplainRequest,
         to: IpAddr,
     ) -> Result<Self, Error> {
@@ -35,34 +40,153 @@ impl<'s> Sender<'s> {
             return Err(Error::Family { from: address.to_string(), to: to.to_string(), hint });
         }
         let device = from.device();
-        let interface = interface(site, request, device, &mut assumed)?;
+        let asked = Asked { policy, site, heard, request };
         let address = match from {
             From::Address(address, _) => address,
-            From::Device(_) | From::Mac(..) => {
-                source(policy, site, interface, &from, to, &mut assumed)?
-            }
+            From::Device(_) | From::Mac(..) => asked.source(&from, to, &mut assumed)?,
         };
-        let known = request.mac.as_deref().and_then(Mac::parse);
-        let mac = match (&from, device.and_then(|device| device.mac)) {
-            (From::Mac(mac, _), _) => *mac,
-            (From::Device(_), Some(mac)) => mac,
-            (From::Address(..), Some(mac)) => {
-                let name = device.map_or("", |device| &device.name);
-                assumed.push(format!("MAC {mac} taken from device {name}"));
-                mac
-            }
-            (From::Address(..), None) if let Some(mac) = known => {
-                assumed.push(format!("MAC {mac} taken from the gateway's neighbours"));
-                mac
-            }
-            (From::Device(_) | From::Address(..), None) => {
-                let mac = unclaimed_mac(policy, site);
-                assumed.push(format!("MAC {mac} made up: the policy knows none for {address}"));
-                mac
-            }
-        };
-        let vlan = vlan(request, device, &mut assumed)?;
+        let told = heard.sender(address);
+        let mac = asked.mac(&from, address, told, &mut assumed);
+        let seen = told.map(|(entry, _)| entry).filter(|entry| entry.mac == mac);
+        let seen = seen.or_else(|| heard.of(mac));
+        let interface = interface(site, request, device, seen, &mut assumed)?;
+        if let (None, Some(name)) = (seen, heard.past(address)) {
+            assumed.push(format!(
+                "the gateway reaches {address} by {name}, which is not protected: nothing judges \
+                 what comes from there"
+            ));
+        }
+        let vlan = vlan(request, device, seen, &mut assumed)?;
         Ok(Self { mac, address, interface, vlan, assumed })
+    }
+}
+
+/// The address that the frame of a request comes from, if it describes one: the one to ask the
+/// kernel for a way to.
+pub fn asked_source(
+    policy: &Policy,
+    site: &Site,
+    heard: &Heard,
+    request: &ExplainRequest,
+) -> Option<IpAddr> {
+    let to = Endpoint::parse(&request.to, &request.proto).ok()?.address;
+    let from = From::parse(policy, &request.from).ok()?;
+    let asked = Asked { policy, site, heard, request };
+    match from {
+        From::Address(address, _) => Some(address),
+        From::Device(_) | From::Mac(..) => asked.source(&from, to, &mut Vec::new()).ok(),
+    }
+}
+
+/// What a request is judged by.
+struct Asked<'s> {
+    policy: &'s Policy,
+    site: &'s Site,
+    heard: &'s Heard,
+    request: &'s ExplainRequest,
+}
+
+impl Asked<'_> {
+    /// The MAC that the frame comes from.
+    fn mac(
+        &self,
+        from: &From<'_>,
+        address: IpAddr,
+        told: Option<(&Neighbour, Option<IpAddr>)>,
+        assumed: &mut Vec<String>,
+    ) -> Mac {
+        if let From::Mac(mac, _) = from {
+            return *mac;
+        }
+        let device = from.device();
+        let own = device.and_then(|device| device.mac);
+        let name = device.map_or("", |device| &device.name);
+        if let Some(mac) = self.request.mac.as_deref().and_then(Mac::parse) {
+            return mac;
+        }
+        if let Some((&Neighbour { mac, .. }, router)) = told {
+            let mut said = format!("MAC {mac} taken from the gateway's neighbours");
+            if let Some(router) = router {
+                said.push_str(&format!(": {address} is behind the router {router}"));
+            }
+            match own {
+                Some(own) if own != mac => {
+                    assumed.push(format!("{said}, though {own} is the MAC of {name}"));
+                }
+                Some(_) if matches!(from, From::Device(_)) => {}
+                _ => assumed.push(said),
+            }
+            return mac;
+        }
+        let router = match self.heard.ways.get(&address) {
+            Some(Way::Router(router, None)) => Some(router),
+            _ => None,
+        };
+        let mac = match own {
+            Some(mac) => {
+                if matches!(from, From::Address(..)) {
+                    assumed.push(format!("MAC {mac} taken from device {name}"));
+                }
+                mac
+            }
+            None => {
+                let mac = unclaimed_mac(self.policy, self.site);
+                let unknown = "neither the policy nor the gateway's neighbours know one for";
+                assumed.push(format!("MAC {mac} made up: {unknown} {address}"));
+                mac
+            }
+        };
+        if let Some(router) = router {
+            assumed.push(format!(
+                "{address} is behind the router {router}, and its frames have the MAC of that \
+                 one, which the gateway does not know now"
+            ));
+        }
+        mac
+    }
+
+    /// A source address of a device: one that the gateway has heard, one of the policy's, or one
+    /// that it could have on the interface.
+    fn source(
+        &self,
+        from: &From<'_>,
+        to: IpAddr,
+        assumed: &mut Vec<String>,
+    ) -> Result<IpAddr, Error> {
+        let Self { policy, site, heard, request } = *self;
+        let device = from.device();
+        let mac = match from {
+            From::Mac(mac, _) => Some(*mac),
+            From::Device(device) => device.mac,
+            From::Address(..) => None,
+        };
+        let bound = device.map_or(&[][..], |device| &device.addresses);
+        let is_bound = |address: IpAddr| bound.iter().any(|range| range.contains(address));
+        // What is valid on one link alone is the source of nothing that goes further.
+        let on_link = is_link_local(to);
+        let fits = |address: &IpAddr| {
+            address.is_ipv4() == to.is_ipv4() && is_link_local(*address) == on_link
+        };
+        let known = heard.behind.iter().filter(|entry| match mac {
+            Some(mac) => entry.mac == mac,
+            None => entry.address.is_some_and(is_bound),
+        });
+        let mut known: Vec<IpAddr> = known.filter_map(|entry| entry.address).filter(fits).collect();
+        known.sort_by_key(|address| (!is_bound(*address), *address));
+        if let Some(address) = known.first().copied() {
+            let mut said = format!("source address {address} taken from the gateway's neighbours");
+            let taken = device.filter(|_| is_bound(address));
+            if let Some(device) = taken {
+                said = format!("source address {address} taken from device {}", device.name);
+            } else if let Some(device) = device.filter(|_| !bound.is_empty()) {
+                said.push_str(&format!(", though {} has another in the policy", device.name));
+            }
+            assumed.push(said);
+            return Ok(address);
+        }
+        let seen = mac.and_then(|mac| heard.of(mac));
+        let interface = interface(site, request, device, seen, &mut Vec::new())?;
+        source(policy, site, interface, device, to, assumed)
     }
 }
 
@@ -116,10 +240,20 @@ impl<'p> From<'p> {
 }
 
 /// The interface of this name.
-pub(super) fn named<'s>(site: &'s Site, name: &str) -> Result<&'s SiteInterface, Error> {
-    site.interfaces.iter().find(|known| known.name == *name).ok_or_else(|| {
-        let known = site.interfaces.iter().take(20).map(|known| known.name.as_str());
-        let known: Vec<&str> = known.collect();
+fn named<'s>(site: &'s Site, name: &str) -> Result<&'s SiteInterface, Error> {
+    let names: Vec<&str> = site.interfaces.iter().map(|known| known.name.as_str()).collect();
+    let at = protected(&names, name)?;
+    site.interfaces.get(at).ok_or(Error::NoInterface)
+}
+
+/// The place of an interface among those that are protected.
+///
+/// # Errors
+///
+/// It is none of them.
+pub fn protected(names: &[&str], name: &str) -> Result<usize, Error> {
+    names.iter().position(|known| *known == name).ok_or_else(|| {
+        let known: Vec<&str> = names.iter().take(20).copied().collect();
         let hint = match nearest(name, known.iter().copied()) {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("protected: {}", known.join(", ")),
@@ -141,15 +275,26 @@ pub(super) fn first_interface<'s>(
     Ok(first)
 }
 
-/// The interface that was asked for, else the device's own, else the first.
+/// The interface that was asked for, else the one that it was heard on, else the device's own, else
+/// the first.
 fn interface<'s>(
     site: &'s Site,
     request: &ExplainRequest,
     device: Option<&Device>,
+    seen: Option<&Neighbour>,
     assumed: &mut Vec<String>,
 ) -> Result<&'s SiteInterface, Error> {
     if let Some(name) = &request.interface {
         return named(site, name);
+    }
+    let index = seen.and_then(|seen| seen.interface);
+    let heard = site.interfaces.iter().find(|known| Some(known.index) == index);
+    if let Some(interface) = heard {
+        if site.interfaces.len() > 1 {
+            let name = &interface.name;
+            assumed.push(format!("interface {name} taken from the gateway's neighbours"));
+        }
+        return Ok(interface);
     }
     let find = |name: &str| site.interfaces.iter().find(|known| known.name == *name);
     let own = device.and_then(|device| Some((device, find(device.interface.as_deref()?)?)));
@@ -163,16 +308,27 @@ fn interface<'s>(
     first_interface(site, assumed)
 }
 
-/// The VLAN that was asked for, 0 being none, else the device's own.
+/// The VLAN that was asked for, 0 being none, else the one that it was heard in, else the device's
+/// own.
 fn vlan(
     request: &ExplainRequest,
     device: Option<&Device>,
+    seen: Option<&Neighbour>,
     assumed: &mut Vec<String>,
 ) -> Result<Option<u16>, Error> {
+    // An interface that was asked for is not the one where it was heard.
+    let heard = seen.filter(|_| request.interface.is_none()).and_then(|seen| seen.vlan);
+    let own = device.and_then(|device| device.vlan);
     match (request.vlan, device) {
         (Some(0), _) => Ok(None),
         (Some(id), _) if id > 4094 => Err(Error::Vlan { id }),
         (Some(id), _) => Ok(Some(id)),
+        (None, _) if heard.is_some_and(|id| id != own.unwrap_or(0)) => {
+            let id = heard.filter(|id| *id != 0);
+            let words = id.map_or_else(|| "no VLAN,".to_owned(), |id| format!("VLAN {id}"));
+            assumed.push(format!("{words} taken from the gateway's neighbours"));
+            Ok(id)
+        }
         (None, Some(Device { name, vlan: Some(id), .. })) => {
             assumed.push(format!("VLAN {id} taken from device {name}"));
             Ok(Some(*id))
@@ -181,124 +337,9 @@ fn vlan(
     }
 }
 
-/// A source address of a device, or one that it could have on the interface.
-fn source(
-    policy: &Policy,
-    site: &Site,
-    interface: &SiteInterface,
-    from: &From<'_>,
-    to: IpAddr,
-    assumed: &mut Vec<String>,
-) -> Result<IpAddr, Error> {
-    let foreign = |address: IpAddr, device: Option<&Device>| {
-        site.own.contains(&address)
-            || owner(policy, address)
-                .is_some_and(|owner| device.is_none_or(|device| device.name != owner.name))
-    };
-    if let Some(device) = from.device()
-        && !device.addresses.is_empty()
-    {
-        let mut ranges = device.addresses.iter().copied();
-        let Some(range) = ranges.find(|range| first(*range).is_ipv4() == to.is_ipv4()) else {
-            let hint = format!("write an address of the family of {}", first(device.addresses[0]));
-            return Err(Error::Family { from: device.name.clone(), to: to.to_string(), hint });
-        };
-        let address = pick(range, |address| foreign(address, Some(device)));
-        assumed.push(format!("source address {address} taken from device {}", device.name));
-        return Ok(address);
-    }
-    let prefix = interface.prefixes.iter().find(|(address, _)| address.is_ipv4() == to.is_ipv4());
-    let (range, origin) = match prefix {
-        Some(&(address, length)) => {
-            let range = network(address, length);
-            (range, format!("taken from {range}, the network of {}", interface.name))
-        }
-        None => {
-            // RFC 5737 and RFC 3849: addresses for documentation.
-            let (address, length, family): (IpAddr, u8, _) = if to.is_ipv4() {
-                (Ipv4Addr::new(192, 0, 2, 0).into(), 24, "IPv4")
-            } else {
-                (Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0).into(), 64, "IPv6")
-            };
-            let origin = format!("made up: no {family} network of {} is known", interface.name);
-            (network(address, length), origin)
-        }
-    };
-    let address = pick(range, |address| foreign(address, None));
-    assumed.push(format!("source address {address} {origin}"));
-    Ok(address)
-}
-
-/// An address of a range: not the network's own, and no foreign one if it can be helped.
-fn pick(range: Range, foreign: impl Fn(IpAddr) -> bool) -> IpAddr {
-    const TRIES: u128 = 64;
-    let most = size(range);
-    let from = u128::from(most >= 3);
-    let mut candidates = (from..=most.min(TRIES)).map(|offset| nth(range, offset));
-    candidates.find(|address| !foreign(*address)).unwrap_or_else(|| nth(range, from))
-}
-
-/// Addresses in a range less one.
-fn size(range: Range) -> u128 {
-    match range {
-        Range::V4(first, last) => u128::from(last - first),
-        Range::V6(first, last) => last - first,
-    }
-}
-
-fn first(range: Range) -> IpAddr {
-    nth(range, 0)
-}
-
-/// `offset` must lie in the range.
-fn nth(range: Range, offset: u128) -> IpAddr {
-    match range {
-        Range::V4(first, _) => {
-            Ipv4Addr::from_bits(first + u32::try_from(offset).unwrap_or(0)).into()
-        }
-        Range::V6(first, _) => Ipv6Addr::from_bits(first + offset).into(),
-    }
-}
-
-fn network(address: IpAddr, length: u8) -> Range {
+fn is_link_local(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => {
-            let host = u32::MAX.checked_shr(length.into()).unwrap_or(0);
-            Range::V4(address.to_bits() & !host, address.to_bits() | host)
-        }
-        IpAddr::V6(address) => {
-            let host = u128::MAX.checked_shr(length.into()).unwrap_or(0);
-            Range::V6(address.to_bits() & !host, address.to_bits() | host)
-        }
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || (v6.is_multicast() && v6.octets()[1] == 2),
     }
-}
-
-/// A locally administered MAC that neither the policy nor the gateway knows.
-fn unclaimed_mac(policy: &Policy, site: &Site) -> Mac {
-    // IEEE 802 clause 8.4: bit 1 of the first byte says that nobody assigned the address.
-    const LOCAL: [u8; 8] = [0x02, 0x06, 0x0a, 0x0e, 0x12, 0x16, 0x1a, 0x1e];
-    let candidates =
-        || LOCAL.iter().flat_map(|&byte| (1..=8).map(move |last| Mac([byte, 0, 0x5e, 0, 0, last])));
-    let claimed = |mac: Mac| {
-        site.interfaces.iter().any(|interface| interface.mac == mac)
-            || policy.devices.iter().any(|device| device.mac == Some(mac))
-            || policy.groups.iter().flat_map(|group| &group.members).any(|member| {
-                match member.selector {
-                    Selector::Mac(other) => other == mac,
-                    Selector::MacPrefix(prefix, length) => {
-                        let shift = 48 - u32::from(length.min(48));
-                        number(mac) >> shift == number(prefix) >> shift
-                    }
-                    Selector::Device(_)
-                    | Selector::Addresses(_)
-                    | Selector::Vlan(_)
-                    | Selector::Interface(_) => false,
-                }
-            })
-    };
-    candidates().find(|mac| !claimed(*mac)).unwrap_or(Mac([0x02, 0, 0x5e, 0, 0, 1]))
-}
-
-fn number(mac: Mac) -> u64 {
-    enforcer_common::wire::mac(mac.0)
 }

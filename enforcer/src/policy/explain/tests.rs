@@ -1,3 +1,4 @@
+use super::heard::{Heard, Neighbour, Way};
 use super::*;
 use crate::policy::{Mac, SiteInterface, compile, read};
 
@@ -114,7 +115,8 @@ fn another_group_and_a_device_without_mac() {
         said.assumed,
         [
             "source address 10.20.0.65 taken from device pump-7",
-            "MAC 02:00:5e:00:00:01 made up: the policy knows none for 10.20.0.65",
+            "MAC 02:00:5e:00:00:01 made up: neither the policy nor the gateway's neighbours know one \
+             for 10.20.0.65",
         ]
     );
     let expected = "{ to = \"8.8.8.8\", service = \"icmp\" },";
@@ -251,4 +253,95 @@ fn frames_are_long_enough_and_tagged() {
     request.interface = Some("lan1".into());
     let error = frame(&policy, &site(), &request).expect_err("interface");
     assert_eq!(error.hint(), Some("did you mean `lan0`?"));
+}
+
+fn entry(mac: &str, address: &str) -> Neighbour {
+    let (mac, address) = (Mac::parse(mac).expect("a MAC"), address.parse().ok());
+    Neighbour { mac, address, interface: Some(3), vlan: Some(0) }
+}
+
+/// The same with what the gateway has heard, on lan0 and lan1.
+fn ask_heard(heard: &Heard, from: &str, to: &str) -> Explanation {
+    let (policy, _) = read("p", POLICY, &mut |_| unreachable!("no files"));
+    let mut site = site();
+    site.interfaces.push(SiteInterface {
+        name: "lan1".into(),
+        index: 4,
+        ..SiteInterface::default()
+    });
+    let compiled = compile(&policy, &site).expect("policy");
+    let request = ExplainRequest {
+        mac: None,
+        from: from.into(),
+        to: to.into(),
+        proto: "tcp".into(),
+        interface: None,
+        vlan: None,
+    };
+    let described = frame_heard(&policy, &site, heard, &request).expect("a frame");
+    frames_on_host(&policy, &site, &compiled, &[described], NOW).swap_remove(0)
+}
+
+#[test]
+fn a_device_behind_a_router_has_the_routers_mac() {
+    let source: IpAddr = "10.20.0.65".parse().expect("an address");
+    let router = "10.20.0.254".parse().expect("an address");
+    let known = entry("00:1b:44:00:00:01", "10.20.0.254");
+    let way = |known| Heard {
+        behind: vec![entry("00:1b:44:00:00:01", "10.20.0.254")],
+        ways: [(source, Way::Router(router, known))].into(),
+        ..Heard::default()
+    };
+    // By name and by address: the MAC decides, and it is that of a group in quarantine.
+    for from in ["pump-7", "10.20.0.65"] {
+        let said = ask_heard(&way(Some(known)), from, "10.20.0.99:80");
+        assert_eq!((&*said.verdict, &*said.reason), ("drop", "quarantine"), "{said:?}");
+        let taken = "MAC 00:1b:44:00:00:01 taken from the gateway's neighbours: 10.20.0.65 is \
+                     behind the router 10.20.0.254";
+        assert!(said.assumed.iter().any(|text| text == taken), "{said:?}");
+    }
+    // What is not known is said.
+    let said = ask_heard(&way(None), "pump-7", "10.20.0.99:80");
+    assert!(said.assumed.iter().any(|text| text.contains("does not know now")), "{said:?}");
+}
+
+#[test]
+fn addresses_and_places_are_those_that_were_heard() {
+    let heard = |entry| Heard { behind: vec![entry], ..Heard::default() };
+    // A MAC alone.
+    let said =
+        ask_heard(&heard(entry("00:1b:44:00:00:01", "10.20.0.77")), "001b.4400.0001", "8.8.8.8:53");
+    assert!(said.frame.starts_with("10.20.0.77 to 8.8.8.8"), "{said:?}");
+    let other = entry("00:1b:44:00:00:01", "2001:db8::7");
+    let said = ask_heard(&heard(other), "00:1b:44:00:00:01", "8.8.8.8:53");
+    assert!(said.frame.starts_with("10.20.0.2 to 8.8.8.8"), "{said:?}");
+    // A device that has another address than the policy says: its frames die.
+    let said =
+        ask_heard(&heard(entry("00:1b:44:11:3a:b7", "10.20.0.99")), "bed-12", "10.20.0.10:515");
+    assert_eq!((&*said.verdict, &*said.reason), ("drop", "source-binding"), "{said:?}");
+    assert!(said.assumed[0].ends_with("though bed-12 has another in the policy"), "{said:?}");
+    // And one whose address answers with another MAC.
+    for from in ["bed-12", "10.20.0.12"] {
+        let said =
+            ask_heard(&heard(entry("02:00:00:00:00:09", "10.20.0.12")), from, "10.20.0.10:515");
+        assert_eq!(&*said.verdict, "drop", "{said:?}");
+        let taken = "MAC 02:00:00:00:00:09 taken from the gateway's neighbours, though \
+                     00:1b:44:11:3a:b7 is the MAC of bed-12";
+        assert!(said.assumed.iter().any(|text| text == taken), "{said:?}");
+    }
+    // Interface and VLAN.
+    let place =
+        Neighbour { interface: Some(4), vlan: Some(0), ..entry("00:1b:44:11:3a:b8", "10.20.0.13") };
+    let said = ask_heard(&heard(place), "bed-13", "10.20.0.10:515");
+    assert_eq!(said.frame, "10.20.0.13 to 10.20.0.10 tcp/515 on lan1");
+    assert_eq!((&*said.verdict, &*said.reason), ("drop", "vlan-binding"), "{said:?}");
+    assert!(said.assumed.contains(&"no VLAN, taken from the gateway's neighbours".to_owned()));
+}
+
+#[test]
+fn what_comes_from_elsewhere_is_said() {
+    let elsewhere = vec![(entry("02:00:00:00:00:09", "10.20.0.65"), "wan0".to_owned())];
+    let said = ask_heard(&Heard { elsewhere, ..Heard::default() }, "pump-7", "8.8.8.8:53");
+    let text = "the gateway reaches 10.20.0.65 by wan0, which is not protected";
+    assert!(said.assumed.iter().any(|assumed| assumed.starts_with(text)), "{said:?}");
 }

@@ -45,6 +45,8 @@ pub struct Settings {
     pub operator_group: Option<String>,
     /// Refuse changes while the audit trail cannot be written.
     pub audit_required: bool,
+    /// Whether the wall clock is believed without being synchronised.
+    pub clock: Clock,
     /// Whether the packet filter drops what is forwarded from an unprotected interface.
     pub backstop: Backstop,
     /// Whether the kernel programs write what is rare and wrong into the log.
@@ -70,6 +72,7 @@ impl Default for Settings {
             viewer_group: None,
             operator_group: None,
             audit_required: false,
+            clock: Clock::Auto,
             backstop: Backstop::Auto,
             kernel_log: false,
             flow_cache: true,
@@ -89,6 +92,16 @@ pub enum Xdp {
     Native,
     /// In the network stack, slower, on any interface.
     Generic,
+}
+
+/// When the wall clock is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// While the kernel calls it synchronised.
+    #[default]
+    Auto,
+    /// Always, unless it is behind a time that has been.
+    Trusted,
 }
 
 /// What to do about the backstop's tables.
@@ -157,7 +170,7 @@ fn summary(problems: &[Problem]) -> String {
     format!("{}: {}{more}", first.place, first.message)
 }
 
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "interfaces",
     "policy",
     "socket",
@@ -171,6 +184,7 @@ const KEYS: [&str; 15] = [
     "kernel_log",
     "flow_cache",
     "backstop",
+    "clock",
     "metrics",
     "sinks",
 ];
@@ -224,6 +238,9 @@ pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
     }
     if let Some(at) = sheet.choice(root, "backstop", &["auto", "required", "off"]) {
         settings.backstop = [Backstop::Auto, Backstop::Required, Backstop::Off][at];
+    }
+    if let Some(at) = sheet.choice(root, "clock", &["auto", "trusted"]) {
+        settings.clock = [Clock::Auto, Clock::Trusted][at];
     }
     if let Some(metrics) = sheet.table(root, "metrics") {
         sheet.known_keys(metrics, &["listen"], "`metrics`");

@@ -26,6 +26,7 @@ fn everything_said() {
         kernel_log = true
         flow_cache = false
         backstop = "required"
+        clock = "trusted"
         [metrics]
         listen = "[::1]:9750"
     "#;
@@ -43,6 +44,7 @@ fn everything_said() {
         audit_required: true,
         kernel_log: true,
         flow_cache: false,
+        clock: Clock::Trusted,
         backstop: Backstop::Required,
         metrics: Some("[::1]:9750".parse().unwrap()),
         sinks: Vec::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::{Timestamp, ZonedDateTime};
+use jiff::ZonedDateTime;
 use log::{error, info, warn};
 use tokio::task::JoinHandle;
 
@@ -14,8 +14,9 @@ use super::in_force::InForce;
 use super::report::Reporter;
 use super::source::choose;
 use super::state::{Counters, Saved, State};
+use super::time::Clock;
 use super::watch::{Guarded, Watch};
-use super::{Error, failure, record, wall_offset};
+use super::{Error, failure, record};
 use crate::api::Detached;
 use crate::audit::{Action, Audit, Who};
 use crate::config::{Settings, Xdp};
@@ -47,6 +48,7 @@ pub(super) struct Core {
     pub(super) audit: Audit,
     pub(super) history: History,
     pub(super) state: State,
+    pub(super) clock: Clock,
     /// How each sink of the settings does.
     pub(super) sinks: Vec<Arc<Health>>,
 }
@@ -66,11 +68,13 @@ impl Core {
             let link = link.ok_or_else(|| crate::dataplane::Error::NoInterface(name.clone()))?;
             protected.push(link.clone());
         }
-        let site = kernel.site(&protected, Timestamp::now().as_second()).await?;
+        let clock = Clock::open(&state, settings.clock);
+        let site = kernel.site(&protected, clock.now().earliest).await?;
 
         let mut warnings = Vec::new();
         let saved = state.policy();
         let (live, damaged) = state.live();
+        let live = clock.resume(live);
         if let Some(text) = damaged {
             error!("{text}");
             warnings.push(text);
@@ -93,7 +97,8 @@ impl Core {
         in_force.generation = dataplane.current().number;
         let in_force = Arc::new(in_force);
         reporter.announce(in_force.generation, Arc::clone(&in_force));
-        dataplane.set_wall_offset(wall_offset());
+        let (latest, earliest) = clock.offsets();
+        dataplane.set_clock(latest, earliest);
         let mut core = Self {
             settings,
             kernel,
@@ -110,6 +115,7 @@ impl Core {
             audit,
             history,
             state,
+            clock,
             sinks: Vec::new(),
         };
         for link in protected {
@@ -125,7 +131,8 @@ impl Core {
             core.warnings.push("what another version left is still in the kernel".into());
         }
         core.state.prepare(&apply::saved(&core.in_force))?.commit()?;
-        core.state.prepare_live(&core.in_force.live)?.commit()?;
+        core.keep_time();
+        core.state.prepare_live(&core.in_force.live, &core.clock.stamp())?.commit()?;
         core.state.forget_unconfirmed();
         info!(
             "enforcing revision {} (generation {}) on {}",
@@ -152,7 +159,7 @@ impl Core {
 
     /// Looks after everything that can change without us, once a second.
     pub(super) async fn watch(&mut self) {
-        self.dataplane.set_wall_offset(wall_offset());
+        self.look_at_clock();
         self.return_if_overdue();
         self.end_changes();
         self.audit.retry();
@@ -177,7 +184,9 @@ impl Core {
         for (generation, names) in std::mem::take(&mut self.retired) {
             add(&mut self.counters, &generation, &names);
         }
-        let known: BTreeMap<_, _> = rules(&self.in_force).map(|(_, id)| (id, ())).collect();
+        let previous = self.pending.as_ref().map(|pending| &*pending.previous);
+        let known = previous.into_iter().chain([&*self.in_force]).flat_map(rules);
+        let known: BTreeMap<_, _> = known.map(|(_, id)| (id, ())).collect();
         self.counters.retain(|id, _| known.contains_key(id.as_str()));
         if let Err(e) = self.state.save_counters(&self.counters) {
             warn!("{}", failure(&e.into()).error);

@@ -6,7 +6,6 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use enforcer_common::decide::Case;
 use enforcer_common::flow::Fragment;
-use jiff::Timestamp;
 
 use super::core::Core;
 use crate::api::{CapturedFrame, ExplainFrames, ExplainRequest, Explanation, Failure};
@@ -61,9 +60,9 @@ impl Core {
     fn explain_all(&mut self, frames: Vec<Described>) -> Vec<Explanation> {
         let names = Arc::clone(&self.in_force);
         let (policy, site, compiled) = (&names.policy, &names.site, &names.compiled);
-        let now = Timestamp::now().as_second();
+        let now = self.clock.now();
         // One for all: what it keeps of a first fragment holds for those that follow.
-        let host = HostImage::new(&compiled.image, now);
+        let host = HostImage::at(&compiled.image, now);
         let counters = self.rule_counters();
         let explained = frames.into_iter().map(|mut described| {
             let mut case = host.decide(&described.frame, described.interface);

@@ -27,9 +27,11 @@ use enforcer_common::reason::{Reason, Verdict};
 
 pub use self::captured::captured;
 pub use self::frame::{Described, frame};
-use super::{Compiled, CompiledRule, Device, Group, Place, Policy, Range, Rule, Service, Site, To};
+use super::{
+    Compiled, CompiledRule, Device, End, Group, Place, Policy, Range, Rule, Service, Site, To,
+};
 use crate::api::{ExplainRequest, Explanation, RuleRow};
-use crate::image::HostImage;
+use crate::image::{HostImage, Time};
 
 /// Why a request cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -142,7 +144,7 @@ pub fn on_host(
     let described = frame(policy, site, request)?;
     let host = HostImage::new(&compiled.image, now);
     let case = host.decide(&described.frame, described.interface);
-    Ok(explain(policy, site, compiled, &described, &case, now, "host"))
+    Ok(explain(policy, site, compiled, &described, &case, Time::wall(now), "host"))
 }
 
 /// Answers for captured frames in their order, with the host's copy of the decision.
@@ -156,21 +158,20 @@ pub fn frames_on_host(
     let host = HostImage::new(&compiled.image, now);
     let explained = frames.iter().map(|described| {
         let case = host.decide(&described.frame, described.interface);
-        explain(policy, site, compiled, described, &case, now, "host")
+        explain(policy, site, compiled, described, &case, Time::wall(now), "host")
     });
     explained.collect()
 }
 
 /// Puts a decision into words. `case` is what was decided about the described frame, `compiled`
-/// the image that decided, `now` the time in seconds since 1970-01-01 UTC. The counters of the
-/// rule are zero.
+/// the image that decided, `now` the time by which it did. The counters of the rule are zero.
 pub fn explain(
     policy: &Policy,
     site: &Site,
     compiled: &Compiled,
     described: &Described,
     case: &Case,
-    now: i64,
+    now: Time,
     decided_by: &str,
 ) -> Explanation {
     let decision = &case.decision;
@@ -228,7 +229,8 @@ pub fn row(policy: &Policy, number: CompiledRule) -> Option<RuleRow> {
         service: rule.service_text.clone(),
         reason: rule.reason.clone(),
         owner: rule.owner.clone(),
-        until: rule.until.map(super::write::time),
+        until: rule.until.and_then(End::wall).map(super::write::time),
+        left: None,
         frames: 0,
         bytes: 0,
         place: line(&rule.place),

@@ -125,12 +125,15 @@ pub const PROBE_MAGIC: u64 = 0x656e_666f_7263_6572;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
-    /// Wall clock less boot clock, in nanoseconds, two's complement.
+    /// Wall clock less boot clock, in nanoseconds, two's complement: the latest time that it may be.
     pub wall_offset: u64,
     /// While it is not zero: when [`SLOT_PREVIOUS`] decides again, boot clock, in nanoseconds.
     pub deadline: u64,
     /// Zero.
-    pub reserved: [u64; 6],
+    pub reserved: [u64; 5],
+    /// Like [`Control::wall_offset`], the earliest time that it may be: what ends by it, see
+    /// [`crate::image::clock::HELD`], ends only when it certainly is over.
+    pub held_offset: u64,
 }
 
 const _: () = assert!(size_of::<Control>() == 64);

@@ -5,7 +5,8 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, SeenSet};
 use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy};
-use enforcer_common::image::{Layout, Line, Lines};
+use enforcer_common::image::clock::Clocks;
+use enforcer_common::image::{self, Corrupt, Layout, Line, Lines};
 use enforcer_common::packet::HEADERS;
 use enforcer_common::reason::Reason;
 
@@ -60,7 +61,7 @@ static GENERATION: u32 = 0;
 /// The generation's number.
 #[inline(always)]
 pub(crate) fn generation() -> u32 {
-    enforcer_common::image::constant(&GENERATION)
+    image::constant(&GENERATION)
 }
 
 /// The number of the CPU on which the program runs.
@@ -87,9 +88,17 @@ impl Policy for Maps {
     }
 
     #[inline(always)]
-    fn now(&self) -> u64 {
-        let offset = CONTROL.get(0).map_or(0, |control| control.wall_offset);
-        boot_time().wrapping_add(offset) / 1_000_000_000
+    fn clocks(&self) -> Result<Clocks, Corrupt> {
+        let control = CONTROL.get(0).ok_or(Corrupt)?;
+        let (latest, earliest) = (control.wall_offset, control.held_offset);
+        let boot = boot_time();
+        let seconds = |offset: u64| boot.wrapping_add(offset) / 1_000_000_000;
+        Ok(Clocks::new(seconds(latest), seconds(earliest), seconds(0)))
+    }
+
+    #[inline(always)]
+    fn boot(&self) -> u64 {
+        boot_time() / 1_000_000_000
     }
 
     #[inline(always)]

@@ -379,6 +379,9 @@ pub struct GroupStatus {
     /// When the mode ends, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
+    /// How many seconds are left, of a mode for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
     /// `drop` or `pass`.
     pub default: String,
     /// Members in its definition.
@@ -429,6 +432,9 @@ pub struct RuleRow {
     pub owner: Option<String>,
     /// When it ends, RFC 3339.
     pub until: Option<String>,
+    /// How many seconds are left, of a rule for a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
     /// Frames that it decided, kept across policy changes.
     pub frames: u64,
     /// Their bytes.

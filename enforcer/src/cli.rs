@@ -311,7 +311,7 @@ pub(crate) struct Terms {
     /// End by itself after this time: 90s, 15m, 2h, 7d
     #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
     pub(crate) time: Option<i64>,
-    /// End by itself at this time
+    /// End by itself at this date: by the wall clock, where `--for` needs none
     #[arg(long, value_name = "RFC3339", conflicts_with = "time")]
     pub(crate) until: Option<jiff::Timestamp>,
     /// Why: shown in every event, in status and in the history
@@ -326,11 +326,14 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// When the change ends, in seconds since 1970-01-01 UTC.
+    /// When the change ends, in seconds since 1970-01-01 UTC, if it ends at a date.
     pub(crate) fn end(&self) -> Option<i64> {
-        let now = jiff::Timestamp::now().as_second();
-        let after = self.time.map(|seconds| now.saturating_add(seconds));
-        after.or(self.until.map(|until| until.as_second()))
+        self.until.map(|until| until.as_second())
+    }
+
+    /// For how many seconds it is, if it is for a time.
+    pub(crate) fn lasts(&self) -> Option<u64> {
+        self.time.map(i64::unsigned_abs)
     }
 }
 

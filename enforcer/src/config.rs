@@ -52,6 +52,8 @@ pub struct Settings {
     pub audit_required: bool,
     /// How long the entries of the audit trail are kept.
     pub audit_keep: SignedDuration,
+    /// Whether the wall clock is believed without being synchronised.
+    pub clock: Clock,
     /// Whether the packet filter drops what is forwarded from an unprotected interface.
     pub backstop: Backstop,
     /// Whether the kernel programs write what is rare and wrong into the log.
@@ -78,6 +80,7 @@ impl Default for Settings {
             operator_group: None,
             audit_required: false,
             audit_keep: AUDIT_KEEP,
+            clock: Clock::Auto,
             backstop: Backstop::Auto,
             kernel_log: false,
             flow_cache: true,
@@ -97,6 +100,16 @@ pub enum Xdp {
     Native,
     /// In the network stack, slower, on any interface.
     Generic,
+}
+
+/// When the wall clock is believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// While the kernel calls it synchronised.
+    #[default]
+    Auto,
+    /// Always, unless it is behind a time that has been.
+    Trusted,
 }
 
 /// What to do about the backstop's tables.
@@ -165,7 +178,7 @@ fn summary(problems: &[Problem]) -> String {
     format!("{}: {}{more}", first.place, first.message)
 }
 
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "interfaces",
     "policy",
     "socket",
@@ -180,6 +193,7 @@ const KEYS: [&str; 16] = [
     "kernel_log",
     "flow_cache",
     "backstop",
+    "clock",
     "metrics",
     "sinks",
 ];
@@ -238,6 +252,9 @@ pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
         && let Some(keep) = keep(&mut sheet, text, offset)
     {
         settings.audit_keep = keep;
+    }
+    if let Some(at) = sheet.choice(root, "clock", &["auto", "trusted"]) {
+        settings.clock = [Clock::Auto, Clock::Trusted][at];
     }
     if let Some(metrics) = sheet.table(root, "metrics") {
         sheet.known_keys(metrics, &["listen"], "`metrics`");

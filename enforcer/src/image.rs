@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy, decide, judge};
 use enforcer_common::flow::Flow;
-use enforcer_common::image::{Layout, Line, Lines};
+use enforcer_common::image::clock::Clocks;
+use enforcer_common::image::{Corrupt, Layout, Line, Lines};
 use enforcer_common::packet::{Frame, Packet};
 
 /// What a generation is made of. Copies share the lines: a live change costs what it changes.
@@ -120,18 +121,40 @@ pub(crate) fn line_bytes(lines: &[Line]) -> &[u8] {
 /// A datagram whose first fragment passed, and what was kept of it.
 type Kept = RefCell<Vec<(FragmentKey, FragmentState)>>;
 
+/// What the clocks say, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Time {
+    /// Since 1970-01-01 UTC, the earliest time that it may be.
+    pub earliest: i64,
+    /// Since 1970-01-01 UTC, the latest time that it may be.
+    pub latest: i64,
+    /// Since boot, time asleep included.
+    pub boot: i64,
+}
+
+impl Time {
+    /// By a wall clock that is right, where nothing ends by the boot clock.
+    pub const fn wall(now: i64) -> Self {
+        Self { earliest: now, latest: now, boot: 0 }
+    }
+}
+
 /// An image on the host, judged by the very code that judges in the kernel.
 pub struct HostImage<'a> {
     image: &'a Image,
-    now: u64,
+    time: Time,
     fragments: Kept,
 }
 
 impl<'a> HostImage<'a> {
     /// An image at a time, in seconds since 1970-01-01 UTC, with no fragment seen yet.
     pub fn new(image: &'a Image, now: i64) -> Self {
-        let now = u64::try_from(now).unwrap_or(0);
-        Self { image, now, fragments: RefCell::default() }
+        Self::at(image, Time::wall(now))
+    }
+
+    /// The same by the clocks of a running system.
+    pub fn at(image: &'a Image, time: Time) -> Self {
+        Self { image, time, fragments: RefCell::default() }
     }
 
     /// Judges a frame that the interface with this index received.
@@ -190,8 +213,14 @@ impl Policy for HostImage<'_> {
         &self.image.layout
     }
 
-    fn now(&self) -> u64 {
-        self.now
+    fn clocks(&self) -> Result<Clocks, Corrupt> {
+        let Time { earliest, latest, boot } = self.time;
+        let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
+        Ok(Clocks::new(seconds(latest), seconds(earliest), seconds(boot)))
+    }
+
+    fn boot(&self) -> u64 {
+        u64::try_from(self.time.boot).unwrap_or(0)
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentState> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enforcer::api::ExplainRequest;
-use enforcer::image::HostImage;
+use enforcer::image::{HostImage, Time};
 use enforcer::policy::explain::{Error, explain, frame, on_host};
 use enforcer::policy::{Rule, Service, compile, read, report};
 use enforcer_common::reason::{Reason, Verdict};
@@ -81,7 +81,15 @@ fn explanations_agree_with_the_image_and_suggestions_work() {
             };
             let host = HostImage::new(&compiled.image, random::NOW);
             let case = host.decide(&described.frame, described.interface);
-            let said = explain(&policy, &site, &compiled, &described, &case, random::NOW, "host");
+            let said = explain(
+                &policy,
+                &site,
+                &compiled,
+                &described,
+                &case,
+                Time::wall(random::NOW),
+                "host",
+            );
             let context = format!("seed {seed}: {request:?}\n{said:#?}\n{policy:#?}");
             let verdict = match case.decision.verdict {
                 Verdict::Pass => "pass",

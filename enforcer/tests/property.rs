@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enforcer::image::HostImage;
+use enforcer::image::{HostImage, Time};
 use enforcer::policy::compile::live;
 use enforcer::policy::{Compiled, Policy, compile};
 use enforcer_common::image::NO_RULE;
@@ -24,10 +24,12 @@ fn agrees(
     seen: &mut BTreeMap<Reason, u32>,
 ) {
     let site = random::site();
-    let host = HostImage::new(&compiled.image, random::NOW);
+    // A wall clock that may be a second ahead.
+    let now = Time { earliest: random::NOW, latest: random::NOW + 1, boot: random::BOOT };
+    let host = HostImage::at(&compiled.image, now);
     for _ in 0..40 {
         let flow = random::flow(random);
-        let expected = naive::decide(policy, &site, &flow, random::NOW);
+        let expected = naive::decide(policy, &site, &flow, naive::Now(now));
         let case = host.judge(flow);
         let rule = (case.decision.rule != NO_RULE).then(|| {
             let number = compiled.rules[case.decision.rule as usize].unwrap();

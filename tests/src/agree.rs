@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use enforcer::image::{HostImage, Image};
+use enforcer::image::{HostImage, Image, Time};
 use enforcer::policy::{compile, read};
 use enforcer_common::reason::Reason;
 
@@ -32,20 +32,20 @@ fn host_and_kernel_agree() {
     assert_eq!(problems, []);
     let fuzzed = compile(&policy, &random::site()).unwrap().image;
     let mut bench = Bench::open("agree", &fuzzed);
-    sum.compare(&mut bench, &fuzzed, random::NOW, known.iter().cloned());
+    sum.compare(&mut bench, &fuzzed, [random::NOW; 2], known.iter().cloned());
     let evasions = corpus::image();
     bench.get().replace(&evasions).unwrap();
-    sum.compare(&mut bench, &evasions, corpus::NOW + 1_000, known.iter().cloned());
+    sum.compare(&mut bench, &evasions, [corpus::NOW + 1_000; 2], known.iter().cloned());
     for number in 0..POLICIES {
         let mut random = random::Random::new(number ^ seed);
         let policy = random::policy(&mut random);
         let compiled = compile(&policy, &random::site()).unwrap();
         bench.get().replace(&compiled.image).unwrap();
         // The kernel's clock runs; so far before or behind every random end, the seconds of this
-        // test make no difference. And it jumps from policy to policy, so that the kernel, like
-        // the new host, has forgotten the fragments of the last one for their age.
-        let era = if number % 2 == 0 { 1_000_000_000 } else { 2_000_000_000 };
-        let now = era + number as i64 * 1_000;
+        // test make no difference. By the earliest time that it may be and by the latest, all are
+        // to come, or all are over, or only what lets frames pass is.
+        let (before, behind) = (1_000_000_000, 2_000_000_000);
+        let now = [[before, before], [behind, behind], [before, behind]][number as usize % 3];
         let generated = (0..frames.div_ceil(POLICIES)).map(|frame| {
             let name = format!("policy {number}, frame {frame}");
             (name, crate::frames::compose::frame(&mut random))
@@ -81,11 +81,16 @@ impl Sum {
         &mut self,
         bench: &mut Bench,
         image: &Image,
-        now: i64,
+        [earliest, latest]: [i64; 2],
         frames: impl Iterator<Item = (String, Vec<u8>)>,
     ) {
-        bench.get().set_wall_offset(now.wrapping_mul(1_000_000_000));
-        let host = HostImage::new(image, now);
+        let offset = |seconds: i64| seconds.wrapping_mul(1_000_000_000);
+        bench.get().set_clock(offset(latest), offset(earliest));
+        // The new host knows none of them.
+        bench.forget_fragments();
+        // Between those random ends that are on the boot clock: see `random::BOOT`.
+        let time = Time { earliest, latest, boot: random::BOOT + 1 };
+        let host = HostImage::at(image, time);
         for (name, frame) in frames {
             let expected = host.decide(&frame, INTERFACE);
             let Some(found) = bench.ask(&frame) else {

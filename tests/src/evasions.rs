@@ -13,7 +13,7 @@ use crate::replay::{Kind, Replay};
 fn host_and_kernel_agree_on_evasions() {
     let image = corpus::image();
     let mut bench = Bench::open("evasions", &image);
-    bench.get().set_wall_offset(corpus::NOW * 1_000_000_000);
+    bench.get().set_clock(corpus::NOW * 1_000_000_000, corpus::NOW * 1_000_000_000);
     for to in [GATEWAY, corpus::BEHIND] {
         let host = HostImage::new(&image, corpus::NOW);
         for row in corpus::rows(to) {

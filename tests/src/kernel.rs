@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use aya::maps::{HashMap, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions};
 use aya::util::KernelVersion;
 use enforcer::dataplane::Dataplane;
 use enforcer::dataplane::generation::Options;
 use enforcer::dataplane::pins::Pins;
 use enforcer::image::Image;
-use enforcer_common::abi::ReasonCounter;
+use enforcer_common::abi::{ReasonCounter, map};
 use enforcer_common::decide::Decision;
 use enforcer_common::reason::{Reason, Verdict};
 
@@ -107,6 +108,16 @@ impl Bench {
             other => panic!("dropped and counted do not fit: {other:?}"),
         };
         Some(Answer { verdict, reason: new.0, decision: None })
+    }
+
+    /// Forgets the first fragments that passed.
+    #[track_caller]
+    pub(crate) fn forget_fragments(&mut self) {
+        let pin = self.get().pins().path(map::FRAGMENTS);
+        let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
+        let mut map: HashMap<_, [u8; 56], [u8; 16]> = HashMap::try_from(map).unwrap();
+        let keys: Vec<_> = map.keys().map(Result::unwrap).collect();
+        keys.iter().for_each(|key| map.remove(key).unwrap());
     }
 
     /// Runs the dispatcher on a frame, as often as asked; whether it passed the last time.

@@ -4,6 +4,7 @@
 //! - `backstop`: what holds while an interface is not protected
 //! - `watch`: programs, pins and interfaces that somebody removes, renames or moves
 //! - `branch`: changes that would cut off whoever makes them
+//! - `clock`: a wall clock that is wrong, and that is put right
 //! - `confirm`: policies that return unless they are confirmed, and earlier revisions
 //! - `faults`: a full disk, no BTF, a daemon that hangs, tables that somebody writes to
 //! - `forged`: pins that are not what their names say, or that others may use
@@ -16,10 +17,12 @@
 //! - `reboot`: what a reboot leaves, and the start after it
 //! - `refuse`: starts that must not happen, and what stays in force then
 //! - `tags`: VLAN tags that an interface would remove
+//! - `waiting`: changes by command while a policy waits to be confirmed
 //! - `tamper`: pins, interfaces, addresses and state files that change behind the daemon's back
 mod audit;
 mod backstop;
 mod branch;
+mod clock;
 mod confirm;
 mod diagnostics;
 mod faults;
@@ -34,6 +37,7 @@ mod start;
 mod survive;
 mod tags;
 mod tamper;
+mod waiting;
 mod watch;
 
 use crate::harness::topology::HOSTILE;

@@ -6,8 +6,9 @@
 
 use std::net::IpAddr;
 
+use enforcer::image::Time;
 use enforcer::policy::{
-    DefaultVerdict, Device, Mac, Mode, Policy, Range, Rule, Selector, Site, To,
+    DefaultVerdict, Device, End, Mac, Mode, Policy, Range, Rule, Selector, Site, Timed, To,
 };
 use enforcer_common::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use enforcer_common::reason::{Reason, Verdict};
@@ -26,14 +27,48 @@ pub struct Answer {
     pub group: u32,
 }
 
-/// Decides a flow that the parser has read; without fragments' memory.
-pub fn decide(policy: &Policy, site: &Site, flow: &Flow, now: i64) -> Answer {
+/// What the clocks say.
+pub struct Now(pub Time);
+
+impl From<i64> for Now {
+    fn from(now: i64) -> Self {
+        Self(Time::wall(now))
+    }
+}
+
+/// Whether it is over. What is `held` is over when it certainly is, anything else when it may be.
+fn is_over(until: End, held: bool, now: Time) -> bool {
+    match (until, held) {
+        (End::Boot(until), _) => now.boot >= until,
+        (End::Wall(until), true) => now.earliest >= until,
+        (End::Wall(until), false) => now.latest >= until,
+    }
+}
+
+/// The mode of now. One that restricts less than the next one must not last too long, one that
+/// restricts more must not end too soon.
+fn mode_at(mode: Mode, timed: Option<Timed>, now: Time) -> Mode {
+    let Some(Timed { until, afterwards }) = timed else { return mode };
+    let held = match mode {
+        Mode::Quarantine => afterwards != Mode::Quarantine,
+        Mode::Enforce => afterwards == Mode::Observe,
+        Mode::Observe => false,
+    };
+    if is_over(until, held, now) { afterwards } else { mode }
+}
+
+/// Decides a flow that the parser has read, by a wall clock that is right; without fragments' memory.
+pub fn decide(policy: &Policy, site: &Site, flow: &Flow, now: impl Into<Now>) -> Answer {
+    let Now(now) = now.into();
     let sender = Sender::of(policy, site, flow);
     let mut rule = None;
     let reason = reason(policy, site, flow, &sender, now, &mut rule);
     let mode = match sender.group {
-        0 => policy.unknown.mode_at(now),
-        group => policy.groups[group as usize - 1].mode_at(now),
+        0 => mode_at(policy.unknown.mode, policy.unknown.timed, now),
+        group => {
+            let group = &policy.groups[group as usize - 1];
+            mode_at(group.mode, group.timed, now)
+        }
     };
     let verdict = if reason.passes() {
         Verdict::Pass
@@ -281,7 +316,7 @@ fn reason(
     site: &Site,
     flow: &Flow,
     sender: &Sender<'_>,
-    now: i64,
+    now: Time,
     rule: &mut Option<String>,
 ) -> Reason {
     let Some(interface) = site.interfaces.iter().find(|i| i.index == flow.interface) else {
@@ -311,10 +346,10 @@ fn reason(
         }
     }
     let (mode, default) = match sender.group {
-        0 => (policy.unknown.mode_at(now), policy.unknown.default),
+        0 => (mode_at(policy.unknown.mode, policy.unknown.timed, now), policy.unknown.default),
         group => {
             let group = &policy.groups[group as usize - 1];
-            (group.mode_at(now), group.default)
+            (mode_at(group.mode, group.timed, now), group.default)
         }
     };
     if mode == Mode::Quarantine {
@@ -325,12 +360,12 @@ fn reason(
     }
     if sender.group > 0 {
         let group = &policy.groups[sender.group as usize - 1];
-        let matches = |candidate: &&Rule| matches(site, flow, candidate, now);
-        if let Some(found) = group.deny.iter().find(matches) {
+        let matches = |held| move |rule: &&Rule| matches(site, flow, rule, held, now);
+        if let Some(found) = group.deny.iter().find(matches(true)) {
             *rule = Some(found.id.clone());
             return Reason::Deny;
         }
-        if let Some(found) = group.allow.iter().find(matches) {
+        if let Some(found) = group.allow.iter().find(matches(false)) {
             *rule = Some(found.id.clone());
             return Reason::Allow;
         }
@@ -407,8 +442,8 @@ fn own_source(policy: &Policy, site: &Site, flow: &Flow, sender: &Sender<'_>) ->
     (unbound && nobodys) || sender.may_use(policy, site, flow.family, address)
 }
 
-fn matches(site: &Site, flow: &Flow, rule: &Rule, now: i64) -> bool {
-    if rule.until.is_some_and(|until| now >= until) {
+fn matches(site: &Site, flow: &Flow, rule: &Rule, held: bool, now: Time) -> bool {
+    if rule.until.is_some_and(|until| is_over(until, held, now)) {
         return false;
     }
     let destination = match &rule.to {

@@ -65,8 +65,9 @@ fn units_are_sound_and_confined() {
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("enforcer")).collect();
     assert!(ours.is_empty(), "{ours:#?}");
     for unit in &units {
-        // 20 is 2.0: it fails above.
-        let words = ["security", "--no-pager", "--offline=true", "--threshold=20", unit];
+        // 22 is 2.2: it fails above. That counts 0.3 for adjtimex(2), by which the daemon asks whether the
+        // clock is synchronised; setting it takes CAP_SYS_TIME, which the unit has not.
+        let words = ["security", "--no-pager", "--offline=true", "--threshold=22", unit];
         let said = run("systemd-analyze", &words);
         println!("{}", said.lines().last().unwrap_or_default());
     }

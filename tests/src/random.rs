@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enforcer::policy::{
-    DefaultVerdict, Device, Essential, Group, Interface, Mac, Member, Mode, Place, Policy, Range,
-    Rule, Selector, Service, Set, Site, SiteInterface, Timed, To, Unknown,
+    DefaultVerdict, Device, End, Essential, Group, Interface, Mac, Member, Mode, Place, Policy,
+    Range, Rule, Selector, Service, Set, Site, SiteInterface, Timed, To, Unknown,
 };
 use enforcer_common::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use enforcer_common::wire;
@@ -48,6 +48,9 @@ impl Random {
 
 /// A clock reading near which random rules end.
 pub const NOW: i64 = 1_800_000_000;
+
+/// A reading of the boot clock near which random changes end; a kernel in which tests run is older.
+pub const BOOT: i64 = 2;
 
 /// The world's interfaces: 1 is the loopback, so that test runs can name it.
 pub fn site() -> Site {
@@ -165,7 +168,7 @@ fn rule(random: &mut Random, sets: &[Arc<Set>], number: &mut u32) -> Rule {
         3 | 4 => To::Set(random.pick(sets)),
         _ => To::Range(range(random)),
     };
-    Rule {
+    let mut rule = Rule {
         id: format!("r-{number}"),
         to,
         to_text: String::new(),
@@ -173,14 +176,25 @@ fn rule(random: &mut Random, sets: &[Arc<Set>], number: &mut u32) -> Rule {
         service_text: String::new(),
         reason: None,
         owner: None,
-        until: random.once_in(5).then(|| NOW - 2 + random.below(5) as i64),
+        until: None,
         live: random.once_in(6),
         place: place(),
+    };
+    rule.until = random.once_in(5).then(|| end(random, rule.live));
+    rule
+}
+
+/// An end near [`NOW`], or one on the boot clock near [`BOOT`] or far in the future, which only a change
+/// by command has.
+fn end(random: &mut Random, live: bool) -> End {
+    if live && random.once_in(2) {
+        return End::Boot(random.pick(&[BOOT - 1, BOOT, BOOT + 1, 4_000_000_000]));
     }
+    End::Wall(NOW - 2 + random.below(5) as i64)
 }
 
 fn timed(random: &mut Random) -> Option<Timed> {
-    let until = NOW - 2 + random.below(5) as i64;
+    let until = end(random, true);
     random.once_in(4).then(|| Timed { until, afterwards: mode(random) })
 }
 

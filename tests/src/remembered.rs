@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use aya::maps::{Array, Map, MapData};
 use aya::programs::ProgramInfo;
-use enforcer::image::HostImage;
+use enforcer::image::{HostImage, Time};
 use enforcer::policy::compile;
 use enforcer::policy::compile::live;
 use enforcer_common::abi::map;
@@ -111,13 +111,17 @@ fn remembered_flows_are_judged_and_counted_alike() {
         bench.get().replace(&compiled.image).unwrap();
         // Far from every random end, so that the seconds of this test make no difference.
         let now = 1_000_000_000 + number as i64 * 1_000;
-        bench.get().set_wall_offset(now.wrapping_mul(1_000_000_000));
+        let offset = now.wrapping_mul(1_000_000_000);
+        bench.get().set_clock(offset, offset);
+        bench.forget_fragments();
+        // As old as the kernel, as far as it matters for a random end.
+        let time = Time { boot: random::BOOT + 1, ..Time::wall(now) };
         let frames = (0..FRAMES).map(|_| compose::frame(&mut random));
         // A test run wants an Ethernet header.
         let frames: Vec<_> = frames.filter(|frame| frame.len() >= 14).collect();
         for round in 0..3 {
             let host = |frame: &[u8]| {
-                HostImage::new(&compiled.image, now).decide(frame, INTERFACE).decision
+                HostImage::at(&compiled.image, time).decide(frame, INTERFACE).decision
             };
             let mut expected = counted(&mut bench, compiled.image.rules);
             let before = expected.0.get(&Reason::Allow).copied().unwrap_or_default()[0];

@@ -12,6 +12,7 @@ pub mod recall;
 mod rules;
 
 use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow};
+use crate::image::clock::Clocks;
 use crate::image::{self, Corrupt, GroupEntry, Layout, Lines, NO_DEVICE, NO_RULE, Word, kind};
 use crate::packet::Frame;
 use crate::parse::{parse, settle};
@@ -28,8 +29,11 @@ pub trait Policy: Lines {
     /// Where everything begins.
     fn layout(&self) -> &Layout;
 
-    /// Seconds since 1970-01-01 UTC.
-    fn now(&self) -> u64;
+    /// What time it is.
+    fn clocks(&self) -> Result<Clocks, Corrupt>;
+
+    /// Seconds since boot.
+    fn boot(&self) -> u64;
 
     /// What was kept about a datagram.
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentState>;
@@ -68,7 +72,7 @@ const _: () = assert!(size_of::<FragmentKey>() == 56);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FragmentState {
-    /// When the first fragment passed, in seconds since 1970-01-01 UTC.
+    /// When the first fragment passed, boot clock, in seconds.
     pub since: u64,
     /// The service that it named, as [`Flow::service`] gives it.
     pub service: u32,
@@ -372,7 +376,10 @@ fn in_time<P: Policy>(policy: &P, entry: GroupEntry) -> Result<GroupEntry, Corru
     }
     let line = policy.line(entry.descriptor()).ok_or(Corrupt)?;
     let until = line.word(image::top::UNTIL).ok_or(Corrupt)?;
-    Ok(if policy.now() < u64::from(until) { entry } else { entry.afterwards() })
+    let GroupEntry(after) = entry.afterwards();
+    let masks = image::clock::masks(entry.clock());
+    let before = policy.clocks()?.is_before(u64::from(until), masks).wrapping_neg();
+    Ok(GroupEntry(after ^ (after ^ entry.0) & before))
 }
 
 /// Whether the device is where it belongs.

@@ -31,7 +31,7 @@ pub(super) fn rules<P: Policy>(
     let later = fragment == Fragment::Later;
     datagram.end = u32::from(flow.fragment_offset) + u32::from(flow.fragment_length);
     if !later {
-        datagram.since = policy.now();
+        datagram.since = policy.boot();
     }
     policy.keep_fragment(&fragment_key(flow), datagram);
     Ok(if later && reason.passes() { Reason::FragmentOfPassed } else { reason })
@@ -60,7 +60,7 @@ fn datagram<P: Policy>(policy: &P, flow: &Flow) -> Result<FragmentState, Reason>
     let Some(state) = policy.fragment(&fragment_key(flow)) else {
         return Err(Reason::FragmentOrphan);
     };
-    if policy.now().wrapping_sub(state.since) > FRAGMENT_SECONDS {
+    if policy.boot().wrapping_sub(state.since) > FRAGMENT_SECONDS {
         return Err(Reason::FragmentOrphan);
     }
     if u32::from(flow.fragment_offset) < state.end {
@@ -144,13 +144,16 @@ fn beside<P: Policy>(policy: &P, case: &mut Case, live: u32) -> Result<(), Corru
 /// What holds now of a word that may have an end; notes in `ends` that it has.
 #[inline(always)]
 fn unexpired<P: Policy>(policy: &P, mut word: Word, ends: &mut u32) -> Result<Word, Corrupt> {
-    let mut left = image::MAX_EXPIRING;
-    if word.kind() == kind::EXPIRES {
-        *ends = 1;
+    if word.kind() != kind::EXPIRES {
+        return Ok(word);
     }
+    *ends = 1;
+    // Once: a look for each rule would be walked by the verifier as often.
+    let clocks = policy.clocks()?;
+    let mut left = image::MAX_EXPIRING;
     while left > 0 && word.kind() == kind::EXPIRES {
         let line = policy.line(word.payload()).ok_or(Corrupt)?;
-        word = image::expiry::at(line, policy.now())?;
+        word = image::expiry::at(line, &clocks);
         left -= 1;
     }
     Ok(word)

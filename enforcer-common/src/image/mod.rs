@@ -311,10 +311,16 @@ impl GroupEntry {
         Self(descriptor as u64 | (mode as u64) << 32 | (default_pass as u64) << 40)
     }
 
-    /// The same entry, whose mode gives way to `afterwards` at the time that is in
+    /// The same entry, whose mode gives way to `afterwards` at the time of a [`clock`] that is in
     /// [`top::UNTIL`] of its descriptor, which must not be [`ABSENT`].
-    pub const fn until(self, afterwards: Mode) -> Self {
-        Self(self.0 | (afterwards as u64) << 48 | 1 << 41)
+    pub const fn until(self, afterwards: Mode, clock: u64) -> Self {
+        Self(self.0 | (afterwards as u64) << 48 | 1 << 41 | (clock & 3) << 46)
+    }
+
+    /// The [`clock`] by which the mode ends: bits 46 and 47.
+    #[inline(always)]
+    pub const fn clock(self) -> u64 {
+        self.0 >> 46 & 3
     }
 
     /// Whether the mode has an end.
@@ -372,25 +378,81 @@ pub mod top {
     /// image was made are looked up beside the others, so that a change costs what is live and
     /// not what is in the policy.
     pub const LIVE: usize = 14;
-    /// Word of the end of the group's mode, in seconds since 1970-01-01 UTC: good until 2106.
+    /// Word of the end of the group's mode, in seconds of the [`super::clock`] in its entry: since
+    /// 1970-01-01 UTC good until 2106.
     pub const UNTIL: usize = 15;
 }
 
-/// A rule with an end, as a line: 0 the end in seconds since 1970-01-01 UTC, 1 low half the word until
-/// then, high half the word from then on.
-pub mod expiry {
-    use super::{Corrupt, Line, Word};
+/// By which clock something ends: two bits.
+///
+/// A wall clock may be wrong, and a step of it must neither prolong what lets frames pass nor cut
+/// short what drops them. So the kernel has two readings of it, the latest and the earliest time
+/// that it may be.
+pub mod clock {
+    use super::walk::opaque;
 
-    /// The line of a rule with an end.
-    pub const fn line(until: u64, before: Word, after: Word) -> Line {
-        Line([until, before.0 as u64 | (after.0 as u64) << 32, 0, 0, 0, 0, 0, 0])
+    /// Seconds since 1970-01-01 UTC, by the latest time that it may be.
+    pub const WALL: u64 = 0;
+    /// Seconds since boot, time asleep included. Nothing steps this clock.
+    pub const BOOT: u64 = 1;
+    /// Seconds since 1970-01-01 UTC, by the earliest time that it may be.
+    pub const HELD: u64 = 2;
+
+    /// What they say, in seconds.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Clocks {
+        latest: u64,
+        /// What makes the earliest time of the latest, and what makes the boot clock of it.
+        differences: [u64; 2],
     }
 
-    /// The word that holds at `now`.
+    impl Clocks {
+        /// The latest and the earliest time that it may be, since 1970-01-01 UTC, and the time since
+        /// boot.
+        #[inline(always)]
+        pub const fn new(latest: u64, earliest: u64, boot: u64) -> Self {
+            Self { latest, differences: [latest ^ earliest, latest ^ boot] }
+        }
+
+        /// 1 while the clock that these masks choose has not come to `end`, which is below 2^63; then
+        /// 0.
+        ///
+        /// Without a branch: the verifier would follow both ways from each rule with an end. What
+        /// comes out of [`opaque`] the compiler cannot make one of.
+        #[inline(always)]
+        pub(crate) fn is_before(&self, end: u64, [held, boot]: [u64; 2]) -> u64 {
+            let [to_earliest, to_boot] = self.differences;
+            let now = self.latest ^ to_earliest & held ^ to_boot & boot;
+            opaque(now).wrapping_sub(end) >> 63
+        }
+    }
+
+    /// What chooses a clock of [`Clocks`]: of [`WALL`], [`BOOT`] and [`HELD`] one.
     #[inline(always)]
-    pub fn at(line: &Line, now: u64) -> Result<Word, Corrupt> {
-        let until = line.0.first().ok_or(Corrupt)?;
-        line.word(if now < *until { 2 } else { 3 }).map(Word).ok_or(Corrupt)
+    pub const fn masks(clock: u64) -> [u64; 2] {
+        [(clock >> 1 & 1).wrapping_neg(), (clock & 1).wrapping_neg()]
+    }
+}
+
+/// A rule with an end, as a line: 0 the end in seconds of a [`clock`], below 2^63; 1 high half the word
+/// until then, low half the word from then on; 2 and 3 the masks of the clock.
+pub mod expiry {
+    use super::clock::{Clocks, masks};
+    use super::{Line, Word};
+
+    /// The line of a rule with an end.
+    pub const fn line(until: u64, clock: u64, before: Word, after: Word) -> Line {
+        let until = until & u64::MAX >> 1;
+        let [held, boot] = masks(clock);
+        Line([until, (before.0 as u64) << 32 | after.0 as u64, held, boot, 0, 0, 0, 0])
+    }
+
+    /// The word that holds now.
+    #[inline(always)]
+    pub fn at(line: &Line, clocks: &Clocks) -> Word {
+        let [end, words, held, boot, ..] = line.0;
+        let before = clocks.is_before(end, [held, boot]);
+        Word((words >> (before << 5)) as u32)
     }
 }
 

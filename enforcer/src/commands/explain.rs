@@ -13,6 +13,7 @@ use enforcer::api::{ExplainRequest, Explanation};
 use enforcer::control::client::Client;
 use enforcer::exit::Exit;
 use enforcer::policy::explain::on_host;
+use enforcer::policy::live::span;
 use enforcer::policy::{Compiled, Mac, Policy, Selector, Site, SiteInterface, compile, report};
 use jiff::Timestamp;
 
@@ -159,7 +160,8 @@ fn render(explanation: &Explanation, screen: Screen) -> String {
             line("", &format!("owner: {owner}"));
         }
         if let Some(until) = &rule.until {
-            line("", &format!("until {}", time(until)));
+            let left = rule.left.map(|left| format!(" ({} left)", span(left)));
+            line("", &format!("until {}{}", time(until), left.unwrap_or_default()));
         }
     }
     let by = match explanation.decided_by.as_str() {
@@ -256,6 +258,7 @@ to allow no more than this, add to the rules of patient-monitors:
                 reason: Some("ICSMA-25-030-01".into()),
                 owner: None,
                 until: None,
+                left: None,
                 frames: 0,
                 bytes: 0,
                 place: "policy.toml:14".into(),

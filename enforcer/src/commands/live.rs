@@ -5,7 +5,7 @@ use enforcer::api::{LiveReport, LiveRequest};
 use enforcer::control::client::Client;
 use enforcer::exit::Exit;
 use enforcer::policy::Mode;
-use enforcer::policy::live::{Change, Endpoint, What};
+use enforcer::policy::live::{Change, Endpoint, What, span};
 
 use super::text::{clean, seconds};
 use super::{Screen, YELLOW, block_on, print, print_json, session};
@@ -45,6 +45,9 @@ fn make(client: &Client, target: &str, what: What, terms: &Terms, json: bool) ->
         reason: terms.reason.clone(),
         owner: terms.owner.clone(),
         until: terms.end(),
+        lasts: terms.lasts(),
+        deadline: None,
+        left: None,
         since: 0,
         by: String::new(),
     };
@@ -64,6 +67,9 @@ fn show(report: &LiveReport, done: &str, json: bool) -> Result<Exit> {
 fn render(report: &LiveReport, done: &str, screen: Screen) -> String {
     let change = &report.change;
     let mut line = format!("{}  {}", change.id, clean(&change.to_string()));
+    if let Some(lasts) = change.lasts {
+        line.push_str(&format!(" for {}", span(lasts)));
+    }
     if let Some(until) = change.until {
         line.push_str(&format!(" until {}", seconds(until)));
     }
@@ -90,6 +96,9 @@ mod tests {
             reason: Some("CHG-4711".into()),
             owner: None,
             until: None,
+            lasts: None,
+            deadline: None,
+            left: None,
             since: 0,
             by: "uid 0".into(),
         };

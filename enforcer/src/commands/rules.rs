@@ -4,6 +4,7 @@ use anyhow::Result;
 use enforcer::api::RuleRow;
 use enforcer::control::client::Client;
 use enforcer::exit::Exit;
+use enforcer::policy::live::span;
 
 use super::text::{head, number, table, time};
 use super::{Screen, block_on, print, print_json};
@@ -24,7 +25,10 @@ fn render(rules: &[RuleRow], width: Option<usize>) -> String {
     }
     let mut rows = vec![head(&["RULE", "GROUP", "", "TO", "SERVICE", "FRAMES", "WHY"])];
     for rule in rules {
-        let why = rule.until.as_deref().map(|until| format!("until {}", time(until)));
+        let why = match (rule.left, rule.until.as_deref()) {
+            (Some(left), _) => Some(format!("{} left", span(left))),
+            (None, until) => until.map(|until| format!("until {}", time(until))),
+        };
         let why = why.into_iter().chain(rule.reason.clone()).collect::<Vec<_>>().join(", ");
         rows.push(vec![
             rule.id.clone(),
@@ -54,6 +58,7 @@ mod tests {
             reason: Some("CHG-4711".into()),
             owner: Some("biomed".into()),
             until: Some("2027-01-31T00:00:00Z".into()),
+            left: None,
             frames: 0,
             bytes: 0,
             place: "policy.toml:12".into(),

@@ -4,6 +4,7 @@ use anyhow::Result;
 use enforcer::api::{InterfaceStatus, Status};
 use enforcer::control::client::Client;
 use enforcer::exit::Exit;
+use enforcer::policy::live::span;
 
 use super::text::{bytes, clean, count, head, number, seconds, table, time};
 use super::{BOLD, GREEN, RED, Screen, YELLOW, block_on, print, print_json};
@@ -90,9 +91,10 @@ fn groups(status: &Status, screen: Screen) -> String {
     let mut rows = vec![head(&["GROUP", "MODE", "DEFAULT", "MEMBERS", "RULES"])];
     for group in &status.groups {
         let until = group.until.as_deref().map(|until| format!(" until {}", time(until)));
+        let left = group.left.map(|left| format!(" ({} left)", span(left))).unwrap_or_default();
         rows.push(vec![
             group.name.clone(),
-            group.mode.clone() + &until.unwrap_or_default(),
+            group.mode.clone() + &until.unwrap_or_default() + &left,
             group.default.clone(),
             number(group.members as u64),
             number(group.rules as u64),
@@ -111,7 +113,11 @@ fn live(status: &Status, screen: Screen) -> String {
         rows.push(vec![
             change.id.clone(),
             change.to_string(),
-            change.until.map_or_else(|| "never".to_owned(), seconds),
+            match (change.left, change.until) {
+                // When that is, the clock of the machine may not know.
+                (Some(left), _) => format!("in {}", span(left)),
+                (None, until) => until.map_or_else(|| "never".to_owned(), seconds),
+            },
             change.reason.clone().unwrap_or_default(),
         ]);
     }
@@ -212,6 +218,7 @@ mod tests {
                 name: "patient-monitors".into(),
                 mode: "enforce".into(),
                 until: None,
+                left: None,
                 default: "drop".into(),
                 members: 6,
                 rules: 40,

@@ -27,6 +27,7 @@ fn everything_said() {
         kernel_log = true
         flow_cache = false
         backstop = "required"
+        clock = "trusted"
         [metrics]
         listen = "[::1]:9750"
     "#;
@@ -45,6 +46,7 @@ fn everything_said() {
         audit_keep: SignedDuration::from_hours(546 * 24),
         kernel_log: true,
         flow_cache: false,
+        clock: Clock::Trusted,
         backstop: Backstop::Required,
         metrics: Some("[::1]:9750".parse().unwrap()),
         sinks: Vec::new(),

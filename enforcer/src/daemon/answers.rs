@@ -4,22 +4,21 @@ use std::collections::{BTreeMap, HashSet};
 use std::process;
 
 use enforcer_common::wire;
-use jiff::{Timestamp, tz::TimeZone};
 
 use super::confirm::Unconfirmed;
 use super::core::Core;
 use super::history;
 use super::in_force::{InForce, read_bundle};
+use super::time::wall_time;
 use crate::api::{
     DeviceRow, Failure, GroupStatus, PolicyBundle, PolicyStatus, ReasonCount, RuleRow, Status,
 };
 use crate::audit::Action;
 use crate::control::Input;
-use crate::control::hub::timestamp;
 use crate::exit::Exit;
 use crate::image::HostImage;
-use crate::policy::live::{Change, What};
-use crate::policy::{Mode, Unknown, explain, write};
+use crate::policy::live::{Change, What, span};
+use crate::policy::{Mode, Timed, Unknown, explain, write};
 
 impl Core {
     /// Answers everything but a detach. Whoever asked may have gone: no concern of the core.
@@ -33,7 +32,7 @@ impl Core {
                 let names = &self.in_force;
                 let text = match names.live.as_slice() {
                     [] => document(&names.bundle),
-                    _ => write(&names.policy),
+                    _ => write(&self.clock.dated(&names.policy)),
                 };
                 drop(reply.send(Ok(text)));
             }
@@ -81,7 +80,8 @@ impl Core {
         let mut warnings = self.warnings.clone();
         warnings.extend(self.audit.warnings());
         warnings.extend(self.sinks.iter().filter_map(|sink| sink.warning()));
-        warnings.extend(break_glass(names));
+        warnings.extend(self.clock.warning(names));
+        warnings.extend(self.break_glass());
         warnings.extend(names.warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
         Status {
             enforcing: interfaces.iter().all(|interface| interface.enforcing),
@@ -102,7 +102,7 @@ impl Core {
             interfaces,
             reasons: self.reasons(),
             groups: self.groups(),
-            live: names.live.clone(),
+            live: names.live.iter().map(|change| self.clock.told(change)).collect(),
             confirm_until: self.pending.as_ref().map(Unconfirmed::until),
             warnings,
         }
@@ -127,7 +127,49 @@ impl Core {
 
     /// Groups, and what unknown devices get.
     pub(super) fn groups(&self) -> Vec<GroupStatus> {
-        groups(&self.in_force)
+        let names = &*self.in_force;
+        let until = |timed: Option<Timed>| wall_time(self.clock.date(timed?.until));
+        let left = |timed: Option<Timed>| self.clock.left(timed?.until);
+        // A device's own group is the group that it was made from.
+        let known = names.policy.groups.iter().filter(|group| group.device_of.is_none());
+        let known = known.map(|group| GroupStatus {
+            name: group.name.clone(),
+            mode: group.mode.to_string(),
+            until: until(group.timed),
+            left: left(group.timed),
+            default: group.default.to_string(),
+            // A device with rules of its own is a member all the same.
+            members: names
+                .written
+                .groups
+                .iter()
+                .find(|g| g.name == group.name)
+                .map_or(0, |g| g.members.len()),
+            rules: group.allow.len() + group.deny.len(),
+        });
+        let unknown = names.policy.unknown;
+        let unknown = GroupStatus {
+            name: Unknown::NAME.into(),
+            mode: unknown.mode.to_string(),
+            until: until(unknown.timed),
+            left: left(unknown.timed),
+            default: unknown.default.to_string(),
+            members: 0,
+            rules: 0,
+        };
+        known.chain(std::iter::once(unknown)).collect()
+    }
+
+    /// What an operator must not forget: groups that pass everything because of a command.
+    fn break_glass(&self) -> impl Iterator<Item = String> + '_ {
+        let observed = |change: &&Change| matches!(change.what, What::Mode { mode: Mode::Observe });
+        self.in_force.live.iter().filter(observed).map(|change| {
+            let Change { target, by, until, left, .. } = self.clock.told(change);
+            let until = until.and_then(wall_time).map(|until| format!(" until {until}"));
+            let left = left.map(|left| format!(" ({} left)", span(left)));
+            let until = until.unwrap_or_default() + &left.unwrap_or_default();
+            format!("group {target} drops nothing{until}: {by} set it to observe")
+        })
     }
 
     /// Named devices first, then those that were only seen.
@@ -207,15 +249,10 @@ impl Core {
         let row = explain::row(&names.policy, compiled)?;
         let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
         // The socket tells times as this machine's clock shows them.
-        let until = rule.until.and_then(wall_time);
-        Some(RuleRow { until, frames, bytes, ..row })
+        let until = rule.until.and_then(|end| wall_time(self.clock.date(end)));
+        let left = rule.until.and_then(|end| self.clock.left(end));
+        Some(RuleRow { until, left, frames, bytes, ..row })
     }
-}
-
-/// Seconds since 1970-01-01 UTC as RFC 3339.
-fn wall_time(seconds: i64) -> Option<String> {
-    let time = Timestamp::from_second(seconds).ok()?;
-    Some(timestamp(&time.to_zoned_datetime(TimeZone::system())))
 }
 
 /// A whole policy as one document: the operator's own, unless it names set files.
@@ -232,42 +269,4 @@ fn rule_count(names: &InForce) -> usize {
     let written = names.written.groups.iter().map(|group| group.allow.len() + group.deny.len());
     let live = names.live.iter().filter(|change| !matches!(change.what, What::Mode { .. }));
     written.sum::<usize>() + live.count()
-}
-
-/// What an operator must not forget: groups that somebody lets pass everything by command.
-fn break_glass(names: &InForce) -> impl Iterator<Item = String> + '_ {
-    let observed = |change: &&Change| matches!(change.what, What::Mode { mode: Mode::Observe });
-    names.live.iter().filter(observed).map(|change| {
-        let until = change.until.and_then(wall_time);
-        let until = until.map(|until| format!(" until {until}")).unwrap_or_default();
-        format!("group {} drops nothing{until}: {} set it to observe", change.target, change.by)
-    })
-}
-
-fn groups(names: &InForce) -> Vec<GroupStatus> {
-    // A device's own group is the group that it was made from.
-    let known = names.policy.groups.iter().filter(|group| group.device_of.is_none());
-    let known = known.map(|group| GroupStatus {
-        name: group.name.clone(),
-        mode: group.mode.to_string(),
-        until: group.timed.and_then(|timed| wall_time(timed.until)),
-        default: group.default.to_string(),
-        // A device with rules of its own is a member all the same.
-        members: names
-            .written
-            .groups
-            .iter()
-            .find(|g| g.name == group.name)
-            .map_or(0, |g| g.members.len()),
-        rules: group.allow.len() + group.deny.len(),
-    });
-    let unknown = GroupStatus {
-        name: Unknown::NAME.into(),
-        mode: names.policy.unknown.mode.to_string(),
-        until: names.policy.unknown.timed.and_then(|timed| wall_time(timed.until)),
-        default: names.policy.unknown.default.to_string(),
-        members: 0,
-        rules: 0,
-    };
-    known.chain(std::iter::once(unknown)).collect()
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use log::{error, info};
 
 use super::confirm::Unconfirmed;
@@ -84,7 +83,7 @@ impl Core {
     pub(super) fn switch(&mut self, next: InForce) -> Result<(), Error> {
         // What cannot be kept is not put in force: it would be gone after a restart.
         let pending = self.state.prepare(&saved(&next))?;
-        let live = self.state.prepare_live(&next.live)?;
+        let live = self.state.prepare_live(&next.live, &self.clock.stamp())?;
         let next = self.numbered(next);
         match self.dataplane.replace(&next.compiled.image) {
             Ok(old) => {
@@ -110,7 +109,7 @@ impl Core {
     /// Numbers the next generation: its numbers must have a meaning before the first frame is
     /// judged by it.
     pub(super) fn numbered(&self, mut next: InForce) -> Arc<InForce> {
-        next.generation = self.dataplane.current().number + 1;
+        next.generation = self.dataplane.next_number();
         let next = Arc::new(next);
         self.reporter.announce(next.generation, Arc::clone(&next));
         next
@@ -148,7 +147,7 @@ impl Core {
 
     pub(super) async fn site(&self) -> Result<Site, Error> {
         let protected = self.chosen(&self.kernel.links().await?);
-        Ok(self.kernel.site(&protected, Timestamp::now().as_second()).await?)
+        Ok(self.kernel.site(&protected, self.clock.now().earliest).await?)
     }
 
     /// Whether what is in force was compiled for this machine, the time aside.

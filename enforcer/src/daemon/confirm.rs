@@ -21,7 +21,7 @@ use crate::policy::diff;
 /// A policy in force that waits to be confirmed.
 pub(super) struct Unconfirmed {
     /// What returns otherwise.
-    previous: Arc<InForce>,
+    pub(super) previous: Arc<InForce>,
     /// When, boot clock, in nanoseconds.
     deadline: u64,
     /// The same for people.
@@ -70,7 +70,8 @@ impl Core {
         Ok(())
     }
 
-    /// An error while a policy waits to be confirmed.
+    /// An error while a policy waits to be confirmed: another policy cannot come then. Changes beside it
+    /// can.
     pub(super) fn refuse_while_unconfirmed(&mut self) -> Result<(), Failure> {
         self.return_if_overdue();
         let Some(pending) = &self.pending else { return Ok(()) };
@@ -129,11 +130,13 @@ impl Core {
                 exit: Exit::Problems as u8,
             });
         };
-        let kept = self
-            .state
-            .prepare(&saved(&self.in_force))
-            .and_then(|policy| policy.commit())
-            .and_then(|()| self.state.prepare_live(&self.in_force.live)?.commit());
+        let kept =
+            self.state.prepare(&saved(&self.in_force)).and_then(|policy| policy.commit()).and_then(
+                |()| {
+                    let stamp = self.clock.stamp();
+                    self.state.prepare_live(&self.in_force.live, &stamp)?.commit()
+                },
+            );
         if let Err(e) = kept {
             self.pending = Some(pending);
             return Err(failure(&e.into()));
@@ -206,6 +209,9 @@ impl Core {
         let aside = Some(refused.digest.clone()).filter(|digest| *digest != previous.digest);
         let previous = Arc::new(InForce { aside, ..previous });
         let kept = self.state.prepare(&saved(&previous)).and_then(|file| file.commit());
+        // Not what was only beside the policy that goes.
+        let kept = kept
+            .and_then(|()| self.state.prepare_live(&previous.live, &self.clock.stamp())?.commit());
         if let Err(e) = kept {
             error!("{}", failure(&e.into()).error);
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::{Timestamp, ZonedDateTime};
+use jiff::ZonedDateTime;
 use log::{error, info, warn};
 use tokio::task::JoinHandle;
 
@@ -16,8 +16,9 @@ use super::protect::Guarded;
 use super::report::Reporter;
 use super::source::{choose, last_good};
 use super::state::{Counters, Saved, State};
+use super::time::Clock;
 use super::watch::Watch;
-use super::{Error, failure, record, wall_offset};
+use super::{Error, failure, record};
 use crate::api::Detached;
 use crate::audit::{Audit, Who};
 use crate::backstop::Change;
@@ -54,6 +55,7 @@ pub(super) struct Core {
     pub(super) audit: Audit,
     pub(super) history: History,
     pub(super) state: State,
+    pub(super) clock: Clock,
     /// How each sink of the settings does.
     pub(super) sinks: Vec<Arc<Health>>,
 }
@@ -70,11 +72,13 @@ impl Core {
         // What is there is protected first; what is not there yet is for the watch.
         let named = |name: &String| links.iter().find(|link| link.name == *name).cloned();
         let protected: Vec<_> = settings.interfaces.iter().filter_map(named).collect();
-        let site = kernel.site(&protected, Timestamp::now().as_second()).await?;
+        let clock = Clock::open(&state, settings.clock);
+        let site = kernel.site(&protected, clock.now().earliest).await?;
 
         let mut warnings = Vec::new();
         let saved = state.policy();
         let (live, damaged) = state.live();
+        let live = clock.resume(live);
         if let Some(text) = damaged {
             error!("{text}");
             warnings.push(text);
@@ -113,7 +117,8 @@ impl Core {
         in_force.generation = dataplane.current().number;
         let in_force = Arc::new(in_force);
         reporter.announce(in_force.generation, Arc::clone(&in_force));
-        dataplane.set_wall_offset(wall_offset());
+        let (latest, earliest) = clock.offsets();
+        dataplane.set_clock(latest, earliest);
         let mut core = Self {
             settings,
             kernel,
@@ -132,6 +137,7 @@ impl Core {
             audit,
             history,
             state,
+            clock,
             sinks: Vec::new(),
         };
         core.say_backstop();
@@ -145,6 +151,7 @@ impl Core {
             error!("{}", failure(&e.into()).error);
             core.warnings.push("what another version left is still in the kernel".into());
         }
+        core.keep_time();
         core.keep_state(made);
         core.state.end_of_start(&core.in_force.digest);
         let on: Vec<&str> = core.guarded.iter().map(|guarded| &*guarded.name).collect();
@@ -184,7 +191,7 @@ impl Core {
         let write = || -> Result<(), super::state::Error> {
             made?;
             self.state.prepare(&apply::saved(&self.in_force))?.commit()?;
-            self.state.prepare_live(&self.in_force.live)?.commit()
+            self.state.prepare_live(&self.in_force.live, &self.clock.stamp())?.commit()
         };
         match write() {
             Ok(()) => self.state.forget_unconfirmed(),
@@ -211,7 +218,7 @@ impl Core {
 
     /// Looks after everything that can change without us, once a second.
     pub(super) async fn watch(&mut self) {
-        self.dataplane.set_wall_offset(wall_offset());
+        self.look_at_clock();
         self.return_if_overdue();
         self.end_changes();
         self.audit.retry();
@@ -236,7 +243,9 @@ impl Core {
         for (generation, names) in std::mem::take(&mut self.retired) {
             add(&mut self.counters, &generation, &names);
         }
-        let known: BTreeMap<_, _> = rules(&self.in_force).map(|(_, id)| (id, ())).collect();
+        let previous = self.pending.as_ref().map(|pending| &*pending.previous);
+        let known = previous.into_iter().chain([&*self.in_force]).flat_map(rules);
+        let known: BTreeMap<_, _> = known.map(|(_, id)| (id, ())).collect();
         self.counters.retain(|id, _| known.contains_key(id.as_str()));
         if let Err(e) = self.state.save_counters(&self.counters) {
             warn!("{}", failure(&e.into()).error);

@@ -11,7 +11,6 @@ use enforcer_common::decide::Case;
 use enforcer_common::flow::{Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use enforcer_common::reason::Verdict;
 use enforcer_common::wire::mac;
-use jiff::Timestamp;
 use rtnetlink::packet_route::link::InfoKind;
 
 use super::core::Core;
@@ -131,9 +130,9 @@ impl Core {
     fn explain_all(&mut self, frames: Vec<Described>, filters: &Filters) -> Vec<Explanation> {
         let names = Arc::clone(&self.in_force);
         let (policy, site, compiled) = (&names.policy, &names.site, &names.compiled);
-        let now = Timestamp::now().as_second();
+        let now = self.clock.now();
         // One for all: what it keeps of a first fragment holds for those that follow.
-        let host = HostImage::new(&compiled.image, now);
+        let host = HostImage::at(&compiled.image, now);
         let counters = self.rule_counters();
         let explained = frames.into_iter().map(|mut described| {
             let mut case = match explain::judge(&host, &described) {

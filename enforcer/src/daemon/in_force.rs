@@ -9,6 +9,7 @@ use enforcer_common::image::NO_DEVICE;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::PolicyBundle;
+use crate::image::Time;
 use crate::policy::live::{Change, with_live};
 use crate::policy::{
     Compiled, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, compile, read,
@@ -72,8 +73,10 @@ fn beside(
     site: &Site,
     warnings: &mut Vec<Problem>,
 ) -> (Policy, Vec<Change>) {
+    // Those on the boot clock are looked after once a second.
+    let now = Time::wall(site.now);
     let mut live: Vec<Change> =
-        live.iter().filter(|change| !change.has_ended(site.now)).cloned().collect();
+        live.iter().filter(|change| !change.has_ended(now)).cloned().collect();
     loop {
         match with_live(written, &live) {
             Ok(policy) => return (policy, live),

@@ -1,23 +1,21 @@
 //! Changes by command: in force in the kernel before they are answered.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
 use log::{error, info, warn};
 
 use super::core::Core;
-use super::in_force::InForce;
-use super::session::FORCE;
-use super::{Error, failure};
+use super::failure;
 use crate::api::{Failure, Guard, LiveReport, LiveRequest};
 use crate::audit::{Action, Entry, Who};
 use crate::exit::Exit;
-use crate::image::Patch;
-use crate::policy::compile;
-use crate::policy::compile::live::{denied_by, patch};
-use crate::policy::live::{Change, MAX_CHANGES, What, identify, with_live};
-use crate::policy::{Mode, Site};
+use crate::policy::Mode;
+use crate::policy::compile::live::denied_by;
+use crate::policy::live::{Change, MAX_CHANGES, What, identify};
+
+/// Longest time for a change, in seconds: ten years.
+const MAX_SECONDS: i64 = 10 * 365 * 86_400;
 
 impl Core {
     /// Makes a change, and writes it into the trail.
@@ -74,35 +72,35 @@ impl Core {
     /// Makes a change; the same change again takes the place of the first.
     async fn change(&mut self, request: LiveRequest, by: String) -> Result<LiveReport, Failure> {
         let begun = Instant::now();
-        self.refuse_while_unconfirmed()?;
+        self.return_if_overdue();
         let mut change = request.change;
         change.since = Timestamp::now().as_second();
         change.by = by;
-        if change.has_ended(change.since) {
-            return Err(usage("a change that has ended already changes nothing", None));
-        }
-        identify(&mut change, &self.in_force.live);
-        let mut live = self.in_force.live.clone();
-        live.retain(|other| !change.replaces(other));
-        if live.len() >= MAX_CHANGES {
-            let hint = "write what should stay into the policy file, and revoke the rest";
-            return Err(usage(&format!("{MAX_CHANGES} changes are in force already"), Some(hint)));
-        }
-        live.push(change.clone());
-        let (next, patch) = self.beside(live)?;
-        self.spare_session(request.guard, &next, FORCE).await?;
-        self.put_beside(next, patch).map_err(|e| failure(&e))?;
+        self.set_end(&mut change)?;
+        identify(&mut change, &self.all_live());
+        let plan = self.plan(|live| {
+            let mut live = live.to_vec();
+            live.retain(|other| !change.replaces(other));
+            if live.len() >= MAX_CHANGES {
+                let hint = "write what should stay into the policy file, and revoke the rest";
+                let text = format!("{MAX_CHANGES} changes are in force already");
+                return Err(usage(&text, Some(hint)));
+            }
+            live.push(change.clone());
+            Ok(live)
+        })?;
+        let mut notes = self.carry_out(plan, request.guard).await?;
         info!("{change} ({}), by {}", change.id, change.by);
-        let notes = self.notes(&change);
-        Ok(self.report(change, notes, begun))
+        notes.extend(self.notes(&change));
+        Ok(self.report(&change, notes, begun))
     }
 
     /// Takes a change back.
     async fn revoke(&mut self, id: &str, guard: Guard) -> Result<LiveReport, Failure> {
         let begun = Instant::now();
-        self.refuse_while_unconfirmed()?;
-        let mut live = self.in_force.live.clone();
-        let Some(at) = live.iter().position(|change| change.id == id) else {
+        self.return_if_overdue();
+        let known = self.all_live().into_iter().find(|change| change.id == id);
+        let Some(change) = known else {
             let rule = self
                 .in_force
                 .policy
@@ -116,15 +114,66 @@ impl Core {
             };
             return Err(usage(&format!("there is no live change {id}"), Some(hint)));
         };
-        let change = live.remove(at);
-        let (next, patch) = self.beside(live)?;
-        self.spare_session(guard, &next, FORCE).await?;
-        self.put_beside(next, patch).map_err(|e| failure(&e))?;
+        let plan = self.plan(|live| {
+            let others = live.iter().filter(|change| change.id != id).cloned().collect::<Vec<_>>();
+            match others.len() == live.len() {
+                true => Err(usage("it was never beside that policy", None)),
+                false => Ok(others),
+            }
+        })?;
+        let notes = self.carry_out(plan, guard).await?;
         info!("revoked {change} ({})", change.id);
-        Ok(self.report(change, Vec::new(), begun))
+        Ok(self.report(&change, notes, begun))
     }
 
-    fn report(&self, change: Change, notes: Vec<String>, begun: Instant) -> LiveReport {
+    /// Takes down when a change ends: one for a time on the boot clock, which no step of the wall clock
+    /// moves.
+    fn set_end(&self, change: &mut Change) -> Result<(), Failure> {
+        (change.deadline, change.left) = (None, None);
+        let now = self.clock.now();
+        match (change.lasts, change.until) {
+            (None, None) => {}
+            (Some(_), Some(_)) => {
+                let hint = "give `for` or `until`";
+                return Err(usage("a change ends after a time or at a date, not both", Some(hint)));
+            }
+            (Some(seconds), None) => {
+                let lasts = i64::try_from(seconds).ok().filter(|s| (1..=MAX_SECONDS).contains(s));
+                let Some(lasts) = lasts else {
+                    let hint = format!("1 to {MAX_SECONDS} seconds, or no end at all");
+                    return Err(usage(
+                        &format!("{seconds} s is no time for a change"),
+                        Some(&hint),
+                    ));
+                };
+                // The second that has begun is not counted.
+                change.deadline = Some(now.boot + 1 + lasts);
+            }
+            (None, Some(until)) => {
+                let held = self.clock.is_held();
+                let lets = |what: &What| {
+                    matches!(what, What::Allow(_) | What::Mode { mode: Mode::Observe })
+                };
+                let past = if held { now.earliest } else { now.latest };
+                if until <= past {
+                    let text = "a change that has ended already changes nothing";
+                    return Err(usage(text, None));
+                }
+                if held && lets(&change.what) {
+                    let text = "the clock is behind a time that has been: nothing can be let \
+                                through until a date";
+                    return Err(usage(
+                        text,
+                        Some("give a time, such as --for 2h; or set the clock"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn report(&self, change: &Change, notes: Vec<String>, begun: Instant) -> LiveReport {
+        let change = self.clock.told(change);
         let generation = self.in_force.generation.into();
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
         LiveReport { change, generation, notes, milliseconds }
@@ -132,15 +181,16 @@ impl Core {
 
     /// Forgets what has ended; in the kernel it ended on time.
     pub(super) fn end_changes(&mut self) {
-        let now = Timestamp::now().as_second();
-        if self.pending.is_some() || !self.in_force.live.iter().any(|c| c.has_ended(now)) {
+        let now = self.clock.now();
+        let mut ended = self.all_live();
+        ended.retain(|change| change.has_ended(now));
+        if ended.is_empty() {
             return;
         }
-        let (ended, live): (Vec<_>, Vec<_>) =
-            self.in_force.live.iter().cloned().partition(|change| change.has_ended(now));
-        let done = self
-            .beside(live)
-            .and_then(|(next, patch)| self.put_beside(next, patch).map_err(|e| failure(&e)));
+        let left = |live: &[Change]| -> Result<Vec<Change>, Failure> {
+            Ok(live.iter().filter(|change| !change.has_ended(now)).cloned().collect())
+        };
+        let done = self.plan(left).and_then(|plan| self.put(plan).map_err(|e| failure(&e)));
         match done {
             Ok(()) => {
                 for change in ended {
@@ -153,62 +203,14 @@ impl Core {
         }
     }
 
-    /// What would be in force with these changes, and the patch that makes it of what is, where
-    /// one is enough.
-    fn beside(&self, live: Vec<Change>) -> Result<(InForce, Option<Patch>), Failure> {
-        let names = &*self.in_force;
-        let policy = with_live(&names.written, &live)
-            .map_err(|(_, complaint)| usage(&complaint.message, complaint.hint.as_deref()))?;
-        let site = Site { now: Timestamp::now().as_second(), ..names.site.clone() };
-        let (compiled, patch) = match patch(&names.compiled, &names.policy, &policy, &site) {
-            Some((compiled, patch)) => (compiled, Some(patch)),
-            None => {
-                let compiled = compile(&policy, &site).map_err(|problems| {
-                    let file = names.bundle.file.clone();
-                    failure(&Error::Problems { file, problems })
-                })?;
-                (compiled, None)
-            }
-        };
-        let next = InForce {
-            bundle: names.bundle.clone(),
-            written: names.written.clone(),
-            live,
-            policy,
-            site,
-            compiled,
-            revision: names.revision,
-            generation: names.generation,
-            since: names.since.clone(),
-            digest: names.digest.clone(),
-            aside: names.aside.clone(),
-            warnings: names.warnings.clone(),
-        };
-        Ok((next, patch))
-    }
-
-    /// Puts the changes of `next` in force: a patch of the image where that is enough.
-    fn put_beside(&mut self, next: InForce, patch: Option<Patch>) -> Result<(), Error> {
-        let Some(patch) = patch else {
-            return self.switch(next);
-        };
-        let pending = self.state.prepare_live(&next.live)?;
-        let next = Arc::new(next);
-        self.reporter.announce(next.generation, Arc::clone(&next));
-        if let Err(e) = self.dataplane.patch(&patch) {
-            pending.discard();
-            return Err(e.into());
-        }
-        self.in_force = next;
-        if let Err(e) = pending.commit() {
-            error!("{}", failure(&e.into()).error);
-            self.warnings.push("a live change is not on disk".into());
-        }
-        Ok(())
-    }
-
     /// What an operator would not expect of a change.
     fn notes(&self, change: &Change) -> Vec<String> {
+        let by_date = change.until.is_some() && !self.clock.is_sure();
+        if by_date && matches!(change.what, What::Deny(_) | What::Mode { mode: Mode::Quarantine }) {
+            let note = "nothing says that the clock is right: it goes on past its end until that is \
+                        certain; `--for` needs no clock";
+            return vec![note.into()];
+        }
         let What::Allow(_) = change.what else { return Vec::new() };
         let live = self.in_force.policy.groups.iter().find_map(|group| {
             let rule = group.allow.iter().find(|rule| rule.live && rule.id == change.id)?;
@@ -236,6 +238,6 @@ impl Core {
     }
 }
 
-fn usage(error: &str, hint: Option<&str>) -> Failure {
+pub(super) fn usage(error: &str, hint: Option<&str>) -> Failure {
     Failure { error: error.into(), hint: hint.map(Into::into), exit: Exit::Usage as u8 }
 }

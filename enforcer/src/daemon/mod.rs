@@ -6,6 +6,7 @@
 //! - `doors`: the control socket and the port for metrics
 //! - `confirm`: policies that must be confirmed, and the way back
 //! - `live`: changes by command, beside the policy file
+//! - `beside`: the way of those changes into the kernel
 //! - `session`: the branch that the operator sits on
 //! - `history`: earlier revisions
 //! - `image`: the watch over what the kernel judges by
@@ -22,6 +23,8 @@
 //! - `manager`: what the service manager hears
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
+//! - `known`: what is known of the time, and what is not: pure
+//! - `time`: the machine's clocks
 //! - `lookout`: what the kernel tells by itself
 //! - `watch`: pins, programs, interfaces and the backstop, and what to do when they change
 //! - `tags`: the watch over VLAN tags that hardware would remove
@@ -29,6 +32,7 @@
 mod answers;
 mod apply;
 mod before;
+mod beside;
 mod confirm;
 mod core;
 mod doors;
@@ -37,6 +41,7 @@ mod history;
 mod image;
 mod in_force;
 mod interfaces;
+mod known;
 mod live;
 mod lookout;
 mod manager;
@@ -51,6 +56,7 @@ mod source;
 mod state;
 mod tags;
 mod tally;
+mod time;
 mod watch;
 
 use std::io;
@@ -282,6 +288,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     }
     log::info!("the daemon ends; what is in force stays in force");
     core.fold();
+    core.keep_time();
     core.record(Action::Stop);
     events.abort();
     core.tell_withheld();

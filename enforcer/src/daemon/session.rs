@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use enforcer_common::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::reason::Verdict;
 use enforcer_common::wire::{self, protocol};
-use jiff::Timestamp;
 
 use super::core::Core;
 use super::failure;
 use super::in_force::InForce;
 use crate::api::{Failure, Guard, Session};
 use crate::exit::Exit;
-use crate::image::HostImage;
+use crate::image::{HostImage, Time};
 use crate::site::Link;
 use crate::site::way::Way;
 
@@ -32,13 +31,25 @@ impl Core {
         next: &InForce,
         hint: &str,
     ) -> Result<(), Failure> {
+        self.spare_session_in(&self.in_force, guard, next, hint).await
+    }
+
+    /// The same where `before` is what `next` takes the place of.
+    pub(super) async fn spare_session_in(
+        &self,
+        before: &InForce,
+        guard: Guard,
+        next: &InForce,
+        hint: &str,
+    ) -> Result<(), Failure> {
         let Guard { force: false, session: Some(session) } = guard else { return Ok(()) };
         let way = self.kernel.way_to(session.peer.ip()).await.map_err(|e| failure(&e.into()))?;
         let Some(way) = way else { return Ok(()) };
         let links = self.kernel.links().await.map_err(|e| failure(&e.into()))?;
         let guarded: Vec<u32> = self.guarded.iter().map(|guarded| guarded.index).collect();
+        let now = self.clock.now();
         let cut = arrivals(&links, &guarded, way.interface).into_iter().find(|arrival| {
-            passes(&self.in_force, session, way, arrival) && !passes(next, session, way, arrival)
+            passes(before, session, way, arrival, now) && !passes(next, session, way, arrival, now)
         });
         let Some(arrival) = cut else { return Ok(()) };
         let interface = next.interface(arrival.interface).unwrap_or("a protected interface");
@@ -96,7 +107,7 @@ fn arrivals(links: &[Link], guarded: &[u32], upper: u32) -> Vec<Arrival> {
 }
 
 /// Whether frames of the session pass.
-fn passes(names: &InForce, session: Session, way: Way, arrival: &Arrival) -> bool {
+fn passes(names: &InForce, session: Session, way: Way, arrival: &Arrival, now: Time) -> bool {
     let mut flow = Flow::NEW;
     flow.class = Class::Ip;
     (flow.interface, flow.vlans) = (arrival.interface, arrival.vlans);
@@ -116,8 +127,7 @@ fn passes(names: &InForce, session: Session, way: Way, arrival: &Arrival) -> boo
         }
         _ => return true,
     }
-    let now = Timestamp::now().as_second();
-    let case = HostImage::new(&names.compiled.image, now).judge(flow);
+    let case = HostImage::at(&names.compiled.image, now).judge(flow);
     case.decision.verdict != Verdict::Drop
 }
 

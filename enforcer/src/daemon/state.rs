@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::before::Before;
+use super::known::Known;
 use crate::api::PolicyBundle;
 use crate::audit::seal::sha256;
 use crate::policy::live::Change;
@@ -48,7 +49,39 @@ struct Begun {
 #[derive(Serialize, Deserialize)]
 struct SavedLive {
     changes: Vec<Change>,
+    /// Which clock the ends of those for a time are on; without one, no change has such an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stamp: Option<Stamp>,
     digest: String,
+}
+
+/// A boot, and a reading of its clock in seconds.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) boot: String,
+    pub(super) at: i64,
+}
+
+/// The live changes as they were kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Live {
+    pub(super) changes: Vec<Change>,
+    pub(super) stamp: Option<Stamp>,
+}
+
+/// What is known of the time, and a digest of it.
+#[derive(Serialize, Deserialize)]
+struct SavedKnown {
+    known: Known,
+    digest: String,
+}
+
+impl SavedKnown {
+    fn of(known: &Known) -> Self {
+        // What was read from JSON can be written to it.
+        let digest = sha256(&serde_json::to_vec(known).unwrap_or_default());
+        Self { known: known.clone(), digest }
+    }
 }
 
 /// Frames and bytes by rule id.
@@ -139,31 +172,30 @@ impl State {
 
     /// The live changes; and what is wrong, if their file is damaged: they are then those from
     /// before the last change, or none if that file is damaged, too.
-    pub(super) fn live(&self) -> (Vec<Change>, Option<String>) {
+    pub(super) fn live(&self) -> (Live, Option<String>) {
         let path = self.dir.join(LIVE);
         if !path.exists() {
-            return (Vec::new(), None);
+            return (Live::default(), None);
         }
-        if let Some(changes) = self.live_in(LIVE) {
-            return (changes, None);
+        if let Some(live) = self.live_in(LIVE) {
+            return (live, None);
         }
         let damaged = format!("{} is damaged", path.display());
         match self.live_in(LIVE_BEFORE) {
-            Some(changes) => (
-                changes,
-                Some(format!("{damaged}: the live changes are those before the last one")),
-            ),
-            None => (Vec::new(), Some(format!("{damaged}: all live changes are lost"))),
+            Some(live) => {
+                (live, Some(format!("{damaged}: the live changes are those before the last one")))
+            }
+            None => (Live::default(), Some(format!("{damaged}: all live changes are lost"))),
         }
     }
 
-    fn live_in(&self, name: &str) -> Option<Vec<Change>> {
-        let saved: SavedLive = self.read(&self.dir.join(name))?;
-        (digest(&saved.changes) == saved.digest).then_some(saved.changes)
+    fn live_in(&self, name: &str) -> Option<Live> {
+        let SavedLive { changes, stamp, digest: sum } = self.read(&self.dir.join(name))?;
+        (digest(&changes, stamp.as_ref()) == sum).then_some(Live { changes, stamp })
     }
 
     /// Writes the live changes beside the old ones, which are kept, should the file be damaged.
-    pub(super) fn prepare_live(&self, changes: &[Change]) -> Result<Pending, Error> {
+    pub(super) fn prepare_live(&self, changes: &[Change], stamp: &Stamp) -> Result<Pending, Error> {
         if self.live_in(LIVE).is_some() {
             let (path, before) = (self.dir.join(LIVE), self.dir.join(LIVE_BEFORE));
             // Whatever fails here, the file itself is there.
@@ -172,7 +204,9 @@ impl State {
                 log::warn!("cannot keep {}: {e}", before.display());
             }
         }
-        let saved = SavedLive { changes: changes.to_vec(), digest: digest(changes) };
+        let stamp = changes.iter().any(|change| change.deadline.is_some()).then(|| stamp.clone());
+        let digest = digest(changes, stamp.as_ref());
+        let saved = SavedLive { changes: changes.to_vec(), stamp, digest };
         self.write(LIVE, &saved)
     }
 
@@ -195,6 +229,27 @@ impl State {
     /// Counters of rules from generations that are gone.
     pub(super) fn counters(&self) -> Counters {
         self.read(&self.dir.join("counters.json")).unwrap_or_default()
+    }
+
+    /// What was known of the time; `None` if that is damaged, which is said.
+    pub(super) fn known(&self) -> Option<Known> {
+        let path = self.known_file();
+        let SavedKnown { known, digest } = self.read(&path)?;
+        if SavedKnown::of(&known).digest != digest {
+            log::error!("{} is damaged: its digest does not match", path.display());
+            return None;
+        }
+        Some(known)
+    }
+
+    /// The file of what is known of the time.
+    pub(super) fn known_file(&self) -> PathBuf {
+        self.dir.join("clock.json")
+    }
+
+    /// Replaces what is known of the time.
+    pub(super) fn keep_known(&self, known: &Known) -> Result<(), Error> {
+        self.write("clock.json", &SavedKnown::of(known))?.commit()
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, path: &Path) -> Option<T> {
@@ -247,8 +302,12 @@ pub(super) fn replace(target: &Path, text: &[u8]) -> Result<Pending, Error> {
 }
 
 /// What was read from JSON can be written to it.
-fn digest(changes: &[Change]) -> String {
-    sha256(&serde_json::to_vec(changes).unwrap_or_default())
+fn digest(changes: &[Change], stamp: Option<&Stamp>) -> String {
+    let text = match stamp {
+        None => serde_json::to_vec(changes),
+        Some(stamp) => serde_json::to_vec(&(changes, stamp)),
+    };
+    sha256(&text.unwrap_or_default())
 }
 
 /// A file that waits to take its place.
@@ -313,16 +372,22 @@ mod tests {
             reason: None,
             owner: None,
             until: None,
+            lasts: None,
+            deadline: Some(77),
+            left: None,
             since: 1,
             by: "root".into(),
         };
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).0;
-        assert_eq!(state.live(), (Vec::new(), None));
+        let stamp = Stamp { boot: "5e1f".into(), at: 70 };
+        let kept =
+            |changes: &Vec<Change>| Live { changes: changes.clone(), stamp: Some(stamp.clone()) };
+        assert_eq!(state.live(), (Live::default(), None));
         let (one, two) = (vec![change("a")], vec![change("a"), change("b")]);
         for changes in [&one, &two] {
-            state.prepare_live(changes).unwrap().commit().unwrap();
-            assert_eq!(state.live(), (changes.clone(), None));
+            state.prepare_live(changes, &stamp).unwrap().commit().unwrap();
+            assert_eq!(state.live(), (kept(changes), None));
         }
         let path = dir.path().join(LIVE);
         let good = fs::read(&path).unwrap();
@@ -331,9 +396,9 @@ mod tests {
             bad[at] ^= 1;
             for bytes in [&bad, &good[..at].to_vec()] {
                 fs::write(&path, bytes).unwrap();
-                let (changes, problem) = state.live();
-                if changes != two {
-                    assert_eq!(changes, one, "at {at}");
+                let (live, problem) = state.live();
+                if live != kept(&two) {
+                    assert_eq!(live, kept(&one), "at {at}");
                     assert!(problem.unwrap().contains("live.json is damaged"));
                 }
             }

@@ -184,14 +184,16 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
     Ok(ebpf)
 }
 
-/// Loads the classifier, pins the generation and puts it in force.
+/// Loads the classifier, pins the generation and puts it into a slot: into that of the generation in
+/// force, or of the one that decides again.
 ///
-/// A failure on the way leaves the old generation in force.
+/// A failure on the way leaves the old generation there.
 pub fn put_in_force(
     pins: &Pins,
     ebpf: &mut Ebpf,
     kind: Kind,
     number: u32,
+    slot: u32,
 ) -> Result<Generation, Error> {
     let name = kind.name(program::CLASSIFY);
     let classify = program(ebpf, &name)?;
@@ -218,8 +220,8 @@ pub fn put_in_force(
     let fd = fd.map_err(|e| Error::io("duplicate", &dir, e))?;
     let array = ebpf.map_mut(map::GENERATIONS).ok_or(Error::Object(map::GENERATIONS))?;
     let mut array = ProgramArray::try_from(array).map_err(Error::Map)?;
-    array.set(abi::SLOT_CURRENT, &fd, 0).map_err(Error::Map)?;
-    debug!("generation {number} is in force");
+    array.set(slot, &fd, 0).map_err(Error::Map)?;
+    debug!("generation {number} is in slot {slot}");
     // The pins and the program array keep what is in use; this process must not.
     program(ebpf, &name)?.unload().map_err(Error::Program)?;
     drop(ebpf.take_map(map::IMAGE));

@@ -10,6 +10,7 @@
 //! - `memory`: map memory that user space writes directly
 //! - `object`: what bpf(2) tells of an object behind a pin
 //! - [`offload`]: what hardware does to frames before XDP sees them
+//! - `unconfirmed`: a generation that must be confirmed, and the one before
 //! - `withheld`: refused frames that have no event
 //! - `probe`: runs of the program in force that leave no trace
 //!
@@ -29,6 +30,7 @@ pub mod offload;
 pub mod pins;
 mod probe;
 mod runs;
+mod unconfirmed;
 mod virtio;
 mod withheld;
 
@@ -59,6 +61,7 @@ pub use withheld::Share;
 
 /// 64-bit words of [`abi::Control`].
 const WALL_OFFSET: usize = offset_of!(abi::Control, wall_offset) / 8;
+const HELD_OFFSET: usize = offset_of!(abi::Control, held_offset) / 8;
 const DEADLINE: usize = offset_of!(abi::Control, deadline) / 8;
 
 /// The kernel programs. Empty when the binary was built without them.
@@ -109,7 +112,7 @@ impl Dataplane {
                 drop(ebpf.take_map(map::IMAGE));
                 generation
             }
-            _ => generation::put_in_force(&pins, &mut ebpf, kind, number)?,
+            _ => generation::put_in_force(&pins, &mut ebpf, kind, number, abi::SLOT_CURRENT)?,
         };
         let dispatcher = generation::program(&mut ebpf, &kind.name(program::DISPATCH))?;
         let dispatcher = dispatcher.info().map_err(Error::Program)?.id();
@@ -154,70 +157,22 @@ impl Dataplane {
     pub fn replace(&mut self, image: &Image) -> Result<Generation, Error> {
         // Without its pins, a new program would get tables of its own, which nothing judges by.
         self.restore_pins().map_err(|(_, e)| e)?;
-        let number = self.current.number + 1;
+        let number = self.next_number();
         let mut ebpf = generation::load(&self.pins, image, number, self.options)?;
-        let next = generation::put_in_force(&self.pins, &mut ebpf, self.kind, number)?;
+        let next = self.put(&mut ebpf, number, abi::SLOT_CURRENT)?;
         let old = std::mem::replace(&mut self.current, next);
         self.forget_others();
         Ok(old)
     }
 
-    /// Puts another image in force until `deadline` (boot clock, in nanoseconds): from then on the
-    /// generation before decides again, by the kernel alone, unless [`Dataplane::confirm`] comes
-    /// first.
-    pub fn replace_until(&mut self, image: &Image, deadline: u64) -> Result<(), Error> {
-        // As in `replace`.
-        self.restore_pins().map_err(|(_, e)| e)?;
-        let number = self.current.number + 1;
-        let mut ebpf = generation::load(&self.pins, image, number, self.options)?;
-        generation::keep(&self.pins, self.current.number)?;
-        // Armed first: should this process end here, the old generation decides in both slots.
-        self.control.publish(DEADLINE, deadline);
-        match generation::put_in_force(&self.pins, &mut ebpf, self.kind, number) {
-            Ok(next) => {
-                self.previous = Some(std::mem::replace(&mut self.current, next));
-                self.forget_others();
-                Ok(())
-            }
-            Err(e) => {
-                self.disarm();
-                Err(e)
-            }
-        }
+    fn put(&self, ebpf: &mut Ebpf, number: u32, slot: u32) -> Result<Generation, Error> {
+        generation::put_in_force(&self.pins, ebpf, self.kind, number, slot)
     }
 
-    /// Keeps the generation in force for good; returns the one before.
-    pub fn confirm(&mut self) -> Option<Generation> {
-        self.disarm();
-        let old = self.previous.take();
-        self.forget_others();
-        old
-    }
-
-    /// Puts the generation before in force again; returns the one that was not confirmed.
-    pub fn return_to_previous(&mut self) -> Result<Option<Generation>, Error> {
-        let Some(previous) = self.previous.take() else { return Ok(None) };
-        if let Err(e) = generation::put_back(&self.pins, previous.number) {
-            // The kernel goes on by its deadline.
-            self.previous = Some(previous);
-            return Err(e);
-        }
-        let refused = std::mem::replace(&mut self.current, previous);
-        self.disarm();
-        self.forget_others();
-        Ok(Some(refused))
-    }
-
-    fn disarm(&mut self) {
-        self.control.publish(DEADLINE, 0);
-        if let Err(e) = generation::forget(&self.pins) {
-            warn!("the generation before stays in its slot: {e}");
-        }
-    }
-
-    /// When the generation before decides again, boot clock, in nanoseconds.
-    pub fn deadline(&self) -> Option<u64> {
-        Some(self.control.read(DEADLINE)).filter(|deadline| *deadline != 0)
+    /// The number of the next generation.
+    pub fn next_number(&self) -> u32 {
+        let previous = self.previous.as_ref().map_or(0, |generation| generation.number);
+        self.current.number.max(previous) + 1
     }
 
     /// Changes the image in force: new lines first, then one store a group.
@@ -302,9 +257,11 @@ impl Dataplane {
         self.runs.of(index)
     }
 
-    /// Sets what turns the boot clock into the wall clock, in nanoseconds.
-    pub fn set_wall_offset(&self, offset: i64) {
-        self.control.publish(WALL_OFFSET, offset as u64);
+    /// Sets what turns the boot clock into the wall clock, in nanoseconds: into the latest time that
+    /// it may be, and into the earliest.
+    pub fn set_clock(&self, latest: i64, earliest: i64) {
+        self.control.publish(WALL_OFFSET, latest as u64);
+        self.control.publish(HELD_OFFSET, earliest as u64);
     }
 
     /// Counters of every reason, summed over all CPUs.

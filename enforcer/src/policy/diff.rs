@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::{Device, Group, Policy, Range, Rule, Set, To};
+use super::{Device, End, Group, Policy, Range, Rule, Set, To};
 use crate::api::Change;
 
 /// What a reader sees when `new` takes the place of `old`: unknown devices and essentials,
@@ -187,7 +187,7 @@ impl Changes {
     /// A rule with the same id: only what is said about it, and its end, can differ.
     fn rule(&mut self, kind: &str, group: &str, before: &Rule, after: &Rule) {
         let mut parts = Vec::new();
-        let until = |rule: &Rule| rule.until.map(time);
+        let until = |rule: &Rule| rule.until.and_then(End::wall).map(time);
         for (what, before, after) in [
             ("until", until(before), until(after)),
             ("reason", before.reason.clone(), after.reason.clone()),
@@ -336,7 +336,8 @@ fn sentence(rule: &Rule) -> String {
     let mut notes = Vec::new();
     notes.extend(rule.reason.clone());
     notes.extend(rule.owner.as_ref().map(|owner| format!("owner {owner}")));
-    notes.extend(rule.until.map(|until| format!("until {}", time(until))));
+    let until = rule.until.and_then(End::wall);
+    notes.extend(until.map(|until| format!("until {}", time(until))));
     match notes.as_slice() {
         [] => core(rule),
         _ => format!("{} ({})", core(rule), notes.join(", ")),

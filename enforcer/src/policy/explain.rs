@@ -34,9 +34,11 @@ use enforcer_common::reason::{Reason, Verdict};
 pub use self::captured::{Captured, captured, source_of};
 pub use self::frame::{Described, Unjudged, frame, frame_heard};
 pub use self::sender::{asked_source, protected};
-use super::{Compiled, CompiledRule, Device, Group, Place, Policy, Range, Rule, Service, Site, To};
+use super::{
+    Compiled, CompiledRule, Device, End, Group, Place, Policy, Range, Rule, Service, Site, To,
+};
 use crate::api::{ExplainRequest, Explanation, RuleRow};
-use crate::image::HostImage;
+use crate::image::{HostImage, Time};
 
 /// Why a request cannot be answered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -160,7 +162,7 @@ pub fn frames_on_host(
 ) -> Vec<Explanation> {
     let host = HostImage::new(&compiled.image, now);
     let explained = frames.iter().map(|described| match judge(&host, described) {
-        Ok(case) => explain(policy, site, compiled, described, &case, now, "host"),
+        Ok(case) => explain(policy, site, compiled, described, &case, Time::wall(now), "host"),
         Err(unjudged) => not_judged(site, described, &unjudged),
     });
     explained.collect()
@@ -195,15 +197,14 @@ pub fn not_judged(site: &Site, described: &Described, unjudged: &Unjudged) -> Ex
 }
 
 /// Puts a decision into words. `case` is what was decided about the described frame, `compiled`
-/// the image that decided, `now` the time in seconds since 1970-01-01 UTC. The counters of the
-/// rule are zero.
+/// the image that decided, `now` the time by which it did. The counters of the rule are zero.
 pub fn explain(
     policy: &Policy,
     site: &Site,
     compiled: &Compiled,
     described: &Described,
     case: &Case,
-    now: i64,
+    now: Time,
     decided_by: &str,
 ) -> Explanation {
     let decision = &case.decision;
@@ -262,7 +263,8 @@ pub fn row(policy: &Policy, number: CompiledRule) -> Option<RuleRow> {
         service: rule.service_text.clone(),
         reason: rule.reason.clone(),
         owner: rule.owner.clone(),
-        until: rule.until.map(super::write::time),
+        until: rule.until.and_then(End::wall).map(super::write::time),
+        left: None,
         frames: 0,
         bytes: 0,
         place: line(&rule.place),

@@ -10,9 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::address::{Complaint, quoted};
 use super::{
-    Device, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set, Timed,
-    To, Unknown,
+    Device, End, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set,
+    Timed, To, Unknown,
 };
+use crate::image::Time;
 
 /// Most changes at a time: what stands longer than a day belongs into the policy file.
 pub const MAX_CHANGES: usize = 256;
@@ -37,9 +38,20 @@ pub struct Change {
     /// Who answers for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// When it ends, in seconds since 1970-01-01 UTC.
+    /// When it ends, in seconds since 1970-01-01 UTC; of one for a time an answer says it by the clock
+    /// of the machine, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
+    /// For how many seconds it was asked for, instead of `until`: they pass by the boot clock, whatever
+    /// becomes of the wall clock.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<u64>,
+    /// When they are over, in seconds on the boot clock: the daemon's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<i64>,
+    /// How many of them are left, in an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
     /// When it was made, in the same seconds.
     #[serde(default)]
     pub since: i64,
@@ -87,9 +99,14 @@ impl fmt::Display for Change {
 }
 
 impl Change {
-    /// Whether it has ended at `now`.
-    pub fn has_ended(&self, now: i64) -> bool {
-        self.until.is_some_and(|until| until <= now)
+    /// When it ends.
+    pub fn end(&self) -> Option<End> {
+        self.deadline.map(End::Boot).or(self.until.map(End::Wall))
+    }
+
+    /// Whether it certainly has ended.
+    pub fn has_ended(&self, now: Time) -> bool {
+        self.end().is_some_and(|end| end.has_come(now, true))
     }
 
     /// Whether it takes the place of `other`: the same rule, or the mode of the same group.
@@ -99,6 +116,17 @@ impl Change {
             _ => self.id == other.id,
         }
     }
+}
+
+/// `58s`, `9m 58s`, `2h 5m`, `3d 1h`: the two largest units.
+pub fn span(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    let parts = [(days, 'd'), (hours, 'h'), (minutes, 'm'), (rest, 's')];
+    let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+    let shown = parts.iter().skip(first).take(2).filter(|(count, _)| *count > 0);
+    let shown: Vec<String> = shown.map(|(count, unit)| format!("{count}{unit}")).collect();
+    if shown.is_empty() { "0s".to_owned() } else { shown.join(" ") }
 }
 
 /// A policy with the changes that hold beside it.
@@ -132,7 +160,7 @@ fn apply(policy: &mut Policy, change: &Change) -> Result<(), Complaint> {
             None => return Err(unknown_group(policy, &change.target)),
         };
         let afterwards = std::mem::replace(old, mode);
-        *timed = change.until.map(|until| Timed { until, afterwards });
+        *timed = change.end().map(|until| Timed { until, afterwards });
         return Ok(());
     }
     let rule = rule(policy, change)?;
@@ -187,7 +215,7 @@ fn rule(policy: &Policy, change: &Change) -> Result<Rule, Complaint> {
         service_text: end.service.clone(),
         reason: change.reason.clone(),
         owner: change.owner.clone(),
-        until: change.until,
+        until: change.end(),
         live: true,
         place: Place { file: format!("live change by {}", change.by).into(), line: 0, column: 0 },
     })

@@ -8,6 +8,7 @@
 //! - [`live`]: changes made by command, beside the policy file
 //! - [`write`](mod@write): [`Policy`] to one document that [`read`](mod@read) accepts
 //! - [`explain`]: what becomes of a described flow, why, and what nearly decided
+//! - [`End`]: when rules and modes end
 //! - [`compile`]: [`Policy`] and [`Site`] to the image that the kernel walks; pure
 //!
 //! Nothing here reads a clock, a file or a kernel: what differs between machines arrives as an
@@ -18,9 +19,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::image::Time;
+
 pub mod address;
 pub mod compile;
 pub mod diff;
+mod end;
 pub mod explain;
 pub mod live;
 mod place;
@@ -33,6 +37,7 @@ pub mod write;
 
 pub use compile::{Compiled, CompiledRule, compile};
 pub use diff::diff;
+pub use end::End;
 pub use problem::{Place, Problem, Severity};
 pub use read::read;
 pub use write::write;
@@ -155,8 +160,8 @@ pub struct Group {
 }
 
 impl Group {
-    /// The mode at `now`, in seconds since 1970-01-01 UTC.
-    pub fn mode_at(&self, now: i64) -> Mode {
+    /// The mode at a time.
+    pub fn mode_at(&self, now: Time) -> Mode {
         Timed::mode_at(self.timed, self.mode, now)
     }
 }
@@ -164,19 +169,29 @@ impl Group {
 /// The end of a mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timed {
-    /// When, in seconds since 1970-01-01 UTC.
-    pub until: i64,
+    /// When.
+    pub until: End,
     /// What holds from then on.
     pub afterwards: Mode,
 }
 
 impl Timed {
-    /// What holds at `now`, in seconds since 1970-01-01 UTC, of `mode` and its end.
-    fn mode_at(timed: Option<Self>, mode: Mode, now: i64) -> Mode {
+    /// What holds of `mode` and its end at a time.
+    fn mode_at(timed: Option<Self>, mode: Mode, now: Time) -> Mode {
         match timed {
-            Some(timed) if timed.until <= now => timed.afterwards,
+            Some(timed) if timed.until.has_come(now, timed.is_held(mode)) => timed.afterwards,
             _ => mode,
         }
+    }
+
+    /// Whether its end loosens what `mode` restricts: such an end must not come early.
+    pub fn is_held(self, mode: Mode) -> bool {
+        let strictness = |mode| match mode {
+            Mode::Observe => 0,
+            Mode::Enforce => 1,
+            Mode::Quarantine => 2,
+        };
+        strictness(mode) > strictness(self.afterwards)
     }
 }
 
@@ -254,8 +269,8 @@ pub struct Rule {
     pub reason: Option<String>,
     /// Who answers for it.
     pub owner: Option<String>,
-    /// When it ends, in seconds since 1970-01-01 UTC.
-    pub until: Option<i64>,
+    /// When it ends.
+    pub until: Option<End>,
     /// Whether it was made by command and stands beside the policy file.
     pub live: bool,
     /// Where it was written.
@@ -288,8 +303,8 @@ impl Unknown {
     /// The name in place of a group's, in commands and events.
     pub const NAME: &str = "unknown";
 
-    /// The mode at `now`, in seconds since 1970-01-01 UTC.
-    pub fn mode_at(&self, now: i64) -> Mode {
+    /// The mode at a time.
+    pub fn mode_at(&self, now: Time) -> Mode {
         Timed::mode_at(self.timed, self.mode, now)
     }
 }
@@ -337,7 +352,8 @@ pub struct Site {
     pub interfaces: Vec<SiteInterface>,
     /// Every address of the gateway itself, on any interface.
     pub own: Vec<IpAddr>,
-    /// Seconds since 1970-01-01 UTC: rules that ended before this are left out.
+    /// Seconds since 1970-01-01 UTC, the earliest time that it may be: rules that ended before this
+    /// are left out.
     pub now: i64,
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Device, Group, Interface, Mode, Policy, Range, Rule, Service, Set, Timed, To};
+use super::{Device, End, Group, Interface, Mode, Policy, Range, Rule, Service, Set, Timed, To};
 
 const HEADER: &str =
     "# One whole policy, written by enforcer: set files are part of it, comments are not kept.\n";
@@ -65,7 +65,7 @@ pub fn write_rule(rule: &Rule) -> String {
             out.push_str(&format!(", service = [{}]", words.join(", ")));
         }
     }
-    if let Some(until) = rule.until {
+    if let Some(until) = rule.until.and_then(End::wall) {
         out.push_str(&format!(", until = {}", time(until)));
     }
     for (key, value) in [("reason", &rule.reason), ("owner", &rule.owner)] {
@@ -111,8 +111,8 @@ fn write_device(out: &mut String, device: &Device) {
 
 /// A mode for a time must not become one for good.
 fn write_mode(out: &mut String, mode: Mode, timed: Option<Timed>) {
-    if let Some(timed) = timed {
-        out.push_str(&format!("# {mode} until {}\n", time(timed.until)));
+    if let Some(until) = timed.and_then(|timed| timed.until.wall()) {
+        out.push_str(&format!("# {mode} until {}\n", time(until)));
     }
     let mode = timed.map_or(mode, |timed| timed.afterwards);
     out.push_str(&format!("mode = \"{mode}\"\n"));

@@ -4,7 +4,8 @@ use std::cell::Cell;
 
 use enforcer::image::Image;
 use enforcer_common::decide::{self, Case, FragmentKey, FragmentState};
-use enforcer_common::image::{Layout, Line, Lines};
+use enforcer_common::image::clock::Clocks;
+use enforcer_common::image::{Corrupt, Layout, Line, Lines};
 use enforcer_common::packet::Packet;
 use enforcer_common::reason::{Reason, Verdict};
 
@@ -83,7 +84,11 @@ impl decide::Policy for Damaged {
         &self.image.layout
     }
 
-    fn now(&self) -> u64 {
+    fn clocks(&self) -> Result<Clocks, Corrupt> {
+        Ok(Clocks::new(NOW as u64, NOW as u64, NOW as u64))
+    }
+
+    fn boot(&self) -> u64 {
         NOW as u64
     }
 

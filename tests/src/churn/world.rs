@@ -88,6 +88,9 @@ impl Beside {
             reason: None,
             owner: None,
             until: None,
+            lasts: None,
+            deadline: None,
+            left: None,
             since: 0,
             by: String::new(),
         }

@@ -31,8 +31,9 @@ fn an_unconfirmed_policy_goes_and_a_confirmed_one_stays() {
     let status = daemon.status();
     assert_eq!(status["policy"]["revision"], 2);
     assert!(status["confirm_until"].is_string(), "{status}");
-    // Nothing else changes while it waits.
-    for words in [["allow", "beds", HOSTILE].as_slice(), &["revoke", "l-1"], &["rollback", "1"]] {
+    // No other policy comes while it waits.
+    let other = daemon.write("other.toml", &wider()).display().to_string();
+    for words in [["apply", &other].as_slice(), &["rollback", "1"]] {
         let refused = daemon.cli(words);
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.stderr.contains("waits to be confirmed"), "{refused:?}");

@@ -142,14 +142,16 @@ async fn follow(client: Client, news: mpsc::Sender<News>) {
 /// Makes the rule, and tells what came of it.
 async fn allow(client: Client, form: Form, seconds: i64, news: mpsc::Sender<News>) {
     let Form { target, to, service, reason, .. } = form;
-    let until = jiff::Timestamp::now().as_second().saturating_add(seconds);
     let change = Change {
         id: String::new(),
         target,
         what: What::Allow(Endpoint { to, service }),
         reason: Some(reason.trim().to_owned()),
         owner: None,
-        until: Some(until),
+        until: None,
+        lasts: u64::try_from(seconds).ok(),
+        deadline: None,
+        left: None,
         since: 0,
         by: String::new(),
     };

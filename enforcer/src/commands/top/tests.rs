@@ -90,6 +90,7 @@ fn snapshot(bed: u64, pump: u64) -> Snapshot {
         reason: Some("ICSMA-25-030-01".into()),
         owner: None,
         until: None,
+        left: None,
         frames: bed,
         bytes: bed * 74,
         place: "policy.toml:9".into(),

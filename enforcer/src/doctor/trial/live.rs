@@ -14,7 +14,7 @@ use crate::api::{
 };
 use crate::control::client::{self, Client};
 use crate::doctor::{Finding, chain};
-use crate::image::HostImage;
+use crate::image::{HostImage, Time};
 use crate::policy::{
     Compiled, Device, Mac, Mode, Policy, Problem, Range, Rule, Selector, Service, Severity, Site,
     To, compile, explain, read,
@@ -171,7 +171,10 @@ fn own_destination(
     row: &InterfaceStatus,
 ) -> Option<Question> {
     let host = HostImage::new(&compiled.image, site.now);
-    let groups = policy.groups.iter().filter(|group| group.mode_at(site.now) != Mode::Quarantine);
+    let groups = policy
+        .groups
+        .iter()
+        .filter(|group| group.mode_at(Time::wall(site.now)) != Mode::Quarantine);
     let pairs = groups.flat_map(|group| {
         let devices = group.members.iter().filter_map(|member| {
             let Selector::Device(index) = member.selector else { return None };

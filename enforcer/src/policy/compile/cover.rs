@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use enforcer_common::image::{MAX_EXPIRING, Word, expiry, kind};
 
 use super::tree::{Builder, Interval, TooLarge, push};
-use crate::policy::Service;
+use crate::policy::{End, Service};
 
 /// A prefix that somebody claims, in keys of any width.
 pub(super) struct Claim {
@@ -80,7 +80,7 @@ pub(super) struct Ranked<'a> {
     /// Number of its counter.
     pub(super) number: u32,
     pub(super) pass: bool,
-    pub(super) until: Option<i64>,
+    pub(super) until: Option<End>,
     pub(super) services: &'a [Service],
 }
 
@@ -255,8 +255,9 @@ fn decision(
         word = match rule.until {
             None => decided,
             Some(until) => {
-                let until = u64::try_from(until).unwrap_or(0);
-                builder.shared(kind::EXPIRES, expiry::line(until, decided, word))
+                // A deny rule must not end early because a clock is wrong.
+                let (clock, until) = until.in_image(!rule.pass);
+                builder.shared(kind::EXPIRES, expiry::line(until, clock, decided, word))
             }
         };
     }

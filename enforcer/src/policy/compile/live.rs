@@ -5,7 +5,7 @@ use enforcer_common::image::{ABSENT, GroupEntry, Line, top};
 
 use super::tree::{Builder, Limits};
 use super::{Compiled, CompiledRule, descriptor, each_range, image_mode, no_rules};
-use crate::image::Patch;
+use crate::image::{Patch, Time};
 use crate::policy::{
     DefaultVerdict, Group, Mode, Policy, Problem, Range, Rule, Site, Timed, Unknown,
 };
@@ -122,13 +122,19 @@ pub(super) fn entry(
         live_line = Some(builder.append([descriptor?]));
     }
     let lines = Descriptors { written, live: live_line };
-    Ok(end(builder, lines, (group.mode_at(site.now), group.timed), group.default, site))
+    let mode = group.mode_at(certainly(site));
+    Ok(end(builder, lines, (mode, group.timed), group.default, site))
 }
 
 /// The entry of the devices that are in no group.
 pub(super) fn unknown(builder: &mut Builder, unknown: Unknown, site: &Site) -> GroupEntry {
-    let modes = (unknown.mode_at(site.now), unknown.timed);
+    let modes = (unknown.mode_at(certainly(site)), unknown.timed);
     end(builder, Descriptors::default(), modes, unknown.default, site)
+}
+
+/// A time by which only what is over for certain has ended: the kernel sees to the rest.
+fn certainly(site: &Site) -> Time {
+    Time::wall(site.now)
 }
 
 /// A group's rules in the image.
@@ -149,18 +155,24 @@ fn end(
     default: DefaultVerdict,
     site: &Site,
 ) -> GroupEntry {
-    let timed = timed.filter(|timed| timed.until > site.now);
+    let timed = timed.filter(|timed| timed.until.wall().is_none_or(|until| until > site.now));
+    let ends = timed.map(|timed| {
+        let (clock, until) = timed.until.in_image(timed.is_held(mode));
+        (clock, u32::try_from(until).unwrap_or(u32::MAX))
+    });
     let descriptor = if written.is_some() || live.is_some() || timed.is_some() {
         let mut line = written.unwrap_or_else(no_rules);
         line.set_word(top::LIVE, live.unwrap_or(0));
-        let until = timed.map_or(0, |timed| u32::try_from(timed.until).unwrap_or(u32::MAX));
-        line.set_word(top::UNTIL, until);
+        line.set_word(top::UNTIL, ends.map_or(0, |(_, until)| until));
         builder.append([line])
     } else {
         ABSENT
     };
     let entry = GroupEntry::new(descriptor, image_mode(mode), default == DefaultVerdict::Pass);
-    timed.map_or(entry, |timed| entry.until(image_mode(timed.afterwards)))
+    match (timed, ends) {
+        (Some(timed), Some((clock, _))) => entry.until(image_mode(timed.afterwards), clock),
+        _ => entry,
+    }
 }
 
 /// The group's deny rules that take something from an allow rule of it.

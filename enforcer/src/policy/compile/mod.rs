@@ -17,7 +17,7 @@ use enforcer_common::image::{
     essential, flag, kind, top,
 };
 
-use super::{Essential, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, To};
+use super::{End, Essential, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, To};
 use crate::image::Image;
 use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
 pub use sources::Slot;
@@ -211,7 +211,7 @@ fn descriptor(
 }
 
 fn ended(rule: &Rule, site: &Site) -> bool {
-    rule.until.is_some_and(|until| until <= site.now)
+    rule.until.and_then(End::wall).is_some_and(|until| until <= site.now)
 }
 
 fn trees(

@@ -10,9 +10,10 @@ use enforcer_common::reason::Reason;
 
 use super::{address, line, smallest_service};
 use crate::api::NearMiss;
+use crate::image::Time;
 use crate::policy::compile::site_prefixes;
 use crate::policy::write::time;
-use crate::policy::{CompiledRule, Group, Policy, Range, Rule, Service, Set, Site, To};
+use crate::policy::{CompiledRule, End, Group, Policy, Range, Rule, Service, Set, Site, To};
 
 /// How many are shown.
 const SHOWN: usize = 5;
@@ -29,7 +30,7 @@ pub(super) struct Near<'a> {
     pub(super) group: Option<usize>,
     /// The rule that decided.
     pub(super) rule: Option<CompiledRule>,
-    pub(super) now: i64,
+    pub(super) now: Time,
 }
 
 /// How near a rule is: the least is the nearest.
@@ -43,7 +44,12 @@ struct Match {
     /// The nearest range of the rule.
     nearest: Option<Range>,
     service: bool,
-    ended: Option<i64>,
+    ended: Option<End>,
+}
+
+/// ` on 2027-01-31T00:00:00Z`, of an end that is a date.
+fn on(end: End) -> String {
+    end.wall().map(|end| format!(" on {}", time(end))).unwrap_or_default()
 }
 
 impl Near<'_> {
@@ -60,7 +66,7 @@ impl Near<'_> {
                     if self.rule == Some(number) {
                         continue;
                     }
-                    let matched = self.matched(rule, destination, &mut sets);
+                    let matched = self.matched(rule, allow, destination, &mut sets);
                     let near = if self.group == Some(index) {
                         self.own(rule, allow, &matched, destination)
                     } else {
@@ -79,7 +85,7 @@ impl Near<'_> {
         shown.collect()
     }
 
-    fn matched(&self, rule: &Rule, destination: IpAddr, sets: &mut Sets) -> Match {
+    fn matched(&self, rule: &Rule, allow: bool, destination: IpAddr, sets: &mut Sets) -> Match {
         let (distance, nearest) = match &rule.to {
             To::Any => (Some(0), None),
             To::Gateway => {
@@ -92,7 +98,7 @@ impl Near<'_> {
         let key = self.case.flow.service();
         let service =
             rule.services.iter().any(|service| (service.first..=service.last).contains(&key));
-        let ended = rule.until.filter(|until| *until <= self.now);
+        let ended = rule.until.filter(|until| until.has_come(self.now, !allow));
         Match { distance, nearest, service, ended }
     }
 
@@ -116,7 +122,7 @@ impl Near<'_> {
                     _ => String::new(),
                 };
                 let rank = if same { 6 } else { 1 };
-                let why = format!("would {verb} it, but ended on {}{deny}", time(end));
+                let why = format!("would {verb} it, but ended{}{deny}", on(end));
                 return Some(((rank, 0, Reverse(true)), why));
             }
             if same {
@@ -132,7 +138,7 @@ impl Near<'_> {
         if same || !(by_default || reason == Reason::Allow) {
             return None;
         }
-        let ended = matched.ended.map(|end| format!("; it also ended on {}", time(end)));
+        let ended = matched.ended.map(|end| format!("; it also ended{}", on(end)));
         let ended = ended.unwrap_or_default();
         let this = smallest_service(&self.case.flow);
         let protocol = Service::protocol(self.case.flow.protocol);

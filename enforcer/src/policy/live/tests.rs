@@ -30,6 +30,9 @@ fn change(target: &str, what: What) -> Change {
         reason: None,
         owner: None,
         until: None,
+        lasts: None,
+        deadline: None,
+        left: None,
         since: 0,
         by: "root".into(),
     };
@@ -105,12 +108,28 @@ fn a_mode_has_an_end() {
     let observe = What::Mode { mode: Mode::Observe };
     let change = Change { until: Some(1000), ..change("beds", observe) };
     let after = with_live(&policy(), std::slice::from_ref(&change)).unwrap();
-    assert_eq!(after.groups[0].mode_at(999), Mode::Observe);
-    assert_eq!(after.groups[0].mode_at(1000), Mode::Enforce);
-    assert!(!change.has_ended(999) && change.has_ended(1000));
+    assert_eq!(after.groups[0].mode_at(Time::wall(999)), Mode::Observe);
+    assert_eq!(after.groups[0].mode_at(Time::wall(1000)), Mode::Enforce);
+    let ended = |now| change.has_ended(Time::wall(now));
+    assert!(!ended(999) && ended(1000));
     let (_, complaint) =
         with_live(&policy(), &[Change { target: "bed-12".into(), ..change }]).unwrap_err();
     assert!(complaint.message.contains("only a group has a mode"), "{complaint:?}");
+}
+
+#[test]
+fn a_time_in_words() {
+    for (seconds, words) in [
+        (0, "0s"),
+        (59, "59s"),
+        (60, "1m"),
+        (598, "9m 58s"),
+        (7_500, "2h 5m"),
+        (7_201, "2h"),
+        (262_800, "3d 1h"),
+    ] {
+        assert_eq!(span(seconds), words);
+    }
 }
 
 #[test]
@@ -118,8 +137,8 @@ fn devices_in_no_group_have_a_mode() {
     let mode = What::Mode { mode: Mode::Quarantine };
     let change = Change { until: Some(1000), ..change("unknown", mode) };
     let after = with_live(&policy(), std::slice::from_ref(&change)).unwrap();
-    assert_eq!(after.unknown.mode_at(999), Mode::Quarantine);
-    assert_eq!(after.unknown.mode_at(1000), policy().unknown.mode);
+    assert_eq!(after.unknown.mode_at(Time::wall(999)), Mode::Quarantine);
+    assert_eq!(after.unknown.mode_at(Time::wall(1000)), policy().unknown.mode);
     assert_eq!(after.groups, policy().groups);
 }
 

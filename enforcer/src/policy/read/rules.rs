@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 use toml::value::{Datetime, Offset};
 
 use super::super::address::quoted;
-use super::super::{Group, Place, Range, Rule, Service, To};
+use super::super::{End, Group, Place, Range, Rule, Service, To};
 use super::Reader;
 use super::fields::{Value, is_empty_list, nearest};
 
@@ -96,7 +96,7 @@ impl Reader<'_> {
         let reason = self.sheet.remark(table, "reason", "CHG-4711");
         let owner = self.sheet.remark(table, "owner", "biomed");
         let until = match table.get("until") {
-            Some(value) => self.until(value),
+            Some(value) => self.until(value).map(End::Wall),
             None => None,
         };
         let ((to, to_text), (services, service_text)) = (to?, services?);

@@ -6,7 +6,7 @@ use std::io;
 use proptest::prelude::*;
 
 use super::super::{
-    DefaultVerdict, Mac, Mode, Policy, Problem, Range, Selector, Service, Severity, To,
+    DefaultVerdict, End, Mac, Mode, Policy, Problem, Range, Selector, Service, Severity, To,
 };
 use super::{MAX_DOCUMENT, MAX_PROBLEMS};
 
@@ -111,7 +111,7 @@ fn the_whole_language() {
     );
     assert_eq!(group.members[0].selector, Selector::Device(0));
     let update = &group.allow[1];
-    assert_eq!(update.until, Some(1_801_353_600));
+    assert_eq!(update.until, Some(End::Wall(1_801_353_600)));
     assert_eq!(
         (update.to_text.as_str(), update.service_text.as_str()),
         ("@update-servers", "tcp/443")

@@ -1,0 +1,231 @@
+//! Changes into the kernel: beside the policy in force, and beside the one that returns unless that is
+//! confirmed.
+
+use std::sync::Arc;
+
+use log::{error, warn};
+
+use super::core::Core;
+use super::in_force::InForce;
+use super::live::usage;
+use super::session::FORCE;
+use super::{Error, failure};
+use crate::api::{Failure, Guard};
+use crate::image::Patch;
+use crate::policy::Site;
+use crate::policy::compile;
+use crate::policy::compile::live::patch;
+use crate::policy::live::{Change, with_live};
+
+/// What changes make of a policy, and the patch of its image that does it, where one is enough.
+struct Step {
+    next: InForce,
+    patch: Option<Patch>,
+}
+
+/// What changes make of both policies, or of the one that they fit.
+pub(super) struct Plan {
+    /// Of the policy in force.
+    current: Option<Step>,
+    /// Of the one that returns unless that is confirmed.
+    previous: Option<Step>,
+    /// Which one they do not fit, and why.
+    note: Option<String>,
+}
+
+impl Core {
+    /// The live changes beside the policy in force, and those that are only beside the one that may
+    /// return.
+    pub(super) fn all_live(&self) -> Vec<Change> {
+        let previous = self.pending.as_ref().map(|pending| &*pending.previous);
+        together(&self.in_force.live, previous.map_or(&[], |previous| &previous.live))
+    }
+
+    /// What `edit` makes of the live changes, compiled, beside both policies.
+    ///
+    /// # Errors
+    ///
+    /// They fit neither.
+    pub(super) fn plan(
+        &self,
+        edit: impl Fn(&[Change]) -> Result<Vec<Change>, Failure>,
+    ) -> Result<Plan, Failure> {
+        let step = |names: &InForce| edit(&names.live).and_then(|live| self.step(names, live));
+        let current = step(&self.in_force);
+        let Some(pending) = &self.pending else {
+            return Ok(Plan { current: Some(current?), previous: None, note: None });
+        };
+        let (now, then) = (self.in_force.revision, pending.previous.revision);
+        match (current, step(&pending.previous)) {
+            (Ok(current), Ok(previous)) => {
+                Ok(Plan { current: Some(current), previous: Some(previous), note: None })
+            }
+            (Ok(current), Err(e)) => {
+                let note = format!(
+                    "only beside revision {now}, which waits to be confirmed; not beside revision \
+                     {then}, should that return: {}",
+                    e.error
+                );
+                Ok(Plan { current: Some(current), previous: None, note: Some(note) })
+            }
+            (Err(e), Ok(previous)) => {
+                let note = format!(
+                    "only beside revision {then}, should that return; not beside revision {now}, \
+                     which waits to be confirmed: {}",
+                    e.error
+                );
+                Ok(Plan { current: None, previous: Some(previous), note: Some(note) })
+            }
+            (Err(e), Err(_)) => Err(e),
+        }
+    }
+
+    /// Puts a plan in force, unless it cuts off the operator's session; what there is to say about it.
+    pub(super) async fn carry_out(
+        &mut self,
+        plan: Plan,
+        guard: Guard,
+    ) -> Result<Vec<String>, Failure> {
+        if let Some(step) = &plan.current {
+            self.spare_session(guard, &step.next, FORCE).await?;
+        }
+        if let (Some(step), Some(pending)) = (&plan.previous, &self.pending) {
+            self.spare_session_in(&pending.previous, guard, &step.next, FORCE).await?;
+        }
+        let notes: Vec<String> = plan.note.clone().into_iter().collect();
+        notes.iter().for_each(|note| warn!("{note}"));
+        self.put(plan).map_err(|e| failure(&e))?;
+        Ok(notes)
+    }
+
+    /// Puts a plan in force.
+    pub(super) fn put(&mut self, plan: Plan) -> Result<(), Error> {
+        let Plan { current, previous, .. } = plan;
+        if self.pending.is_none() {
+            return current.map_or(Ok(()), |step| self.put_alone(step));
+        }
+        let lives = |step: &Option<Step>, names: &InForce| match step {
+            Some(step) => step.next.live.clone(),
+            None => names.live.clone(),
+        };
+        let before = self.pending.as_ref().map(|pending| lives(&previous, &pending.previous));
+        // A daemon that starts now goes back to the policy before; what does not fit it goes then.
+        let live = together(&lives(&current, &self.in_force), &before.unwrap_or_default());
+        let file = self.state.prepare_live(&live, &self.clock.stamp())?;
+        if let Some(step) = previous
+            && let Err(e) = self.put_previous(step)
+        {
+            file.discard();
+            return Err(e);
+        }
+        let done = current.map_or(Ok(()), |step| self.put_current(step));
+        if let Err(e) = &done {
+            let text = "a live change is only beside the policy that returns unless the one in force \
+                        is confirmed";
+            error!("{text}: {e}");
+            self.warnings.push(text.into());
+        }
+        self.commit(file);
+        done
+    }
+
+    /// Changes what is in force, while nothing waits to be confirmed.
+    fn put_alone(&mut self, step: Step) -> Result<(), Error> {
+        if step.patch.is_none() {
+            return self.switch(step.next);
+        }
+        let file = self.state.prepare_live(&step.next.live, &self.clock.stamp())?;
+        if let Err(e) = self.put_current(step) {
+            file.discard();
+            return Err(e);
+        }
+        self.commit(file);
+        Ok(())
+    }
+
+    fn commit(&mut self, file: super::state::Pending) {
+        if let Err(e) = file.commit() {
+            error!("{}", failure(&e.into()).error);
+            self.warnings.push("a live change is not on disk".into());
+        }
+        self.clock.keep_soon();
+    }
+
+    /// In the kernel alone: a policy that waits to be confirmed is not on disk as the one in force.
+    fn put_current(&mut self, step: Step) -> Result<(), Error> {
+        let Step { next, patch } = step;
+        let Some(patch) = patch else {
+            let next = self.numbered(next);
+            let old = self.dataplane.replace(&next.compiled.image)?;
+            let names = std::mem::replace(&mut self.in_force, next);
+            self.retired.push((old, names));
+            return Ok(());
+        };
+        let next = Arc::new(next);
+        self.reporter.announce(next.generation, Arc::clone(&next));
+        self.dataplane.patch(&patch)?;
+        self.in_force = next;
+        Ok(())
+    }
+
+    /// Changes what returns unless the policy in force is confirmed.
+    fn put_previous(&mut self, step: Step) -> Result<(), Error> {
+        let Step { next, patch } = step;
+        let (next, old) = match patch {
+            Some(patch) => {
+                let next = Arc::new(next);
+                self.reporter.announce(next.generation, Arc::clone(&next));
+                self.dataplane.patch_previous(&patch)?;
+                (next, None)
+            }
+            None => {
+                let next = self.numbered(next);
+                let old = self.dataplane.replace_previous(&next.compiled.image)?;
+                (next, old)
+            }
+        };
+        let Some(pending) = &mut self.pending else { return Ok(()) };
+        let names = std::mem::replace(&mut pending.previous, next);
+        self.retired.extend(old.map(|old| (old, names)));
+        Ok(())
+    }
+
+    /// What these changes make of a policy.
+    fn step(&self, names: &InForce, live: Vec<Change>) -> Result<Step, Failure> {
+        let policy = with_live(&names.written, &live)
+            .map_err(|(_, complaint)| usage(&complaint.message, complaint.hint.as_deref()))?;
+        let site = Site { now: self.clock.now().earliest, ..names.site.clone() };
+        let (compiled, patch) = match patch(&names.compiled, &names.policy, &policy, &site) {
+            Some((compiled, patch)) => (compiled, Some(patch)),
+            None => {
+                let compiled = compile(&policy, &site).map_err(|problems| {
+                    let file = names.bundle.file.clone();
+                    failure(&Error::Problems { file, problems })
+                })?;
+                (compiled, None)
+            }
+        };
+        let next = InForce {
+            bundle: names.bundle.clone(),
+            written: names.written.clone(),
+            live,
+            policy,
+            site,
+            compiled,
+            revision: names.revision,
+            generation: names.generation,
+            since: names.since.clone(),
+            digest: names.digest.clone(),
+            aside: names.aside.clone(),
+            warnings: names.warnings.clone(),
+        };
+        Ok(Step { next, patch })
+    }
+}
+
+/// The changes of both lists, each once.
+fn together(current: &[Change], previous: &[Change]) -> Vec<Change> {
+    let mut all = current.to_vec();
+    all.extend(previous.iter().filter(|change| !all.contains(change)).cloned().collect::<Vec<_>>());
+    all
+}

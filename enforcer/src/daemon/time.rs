@@ -1,0 +1,298 @@
+//! The machine's clocks, and what is kept of them: what is known follows in [`super::known`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jiff::{Timestamp, tz::TimeZone};
+use log::{info, warn};
+
+use super::core::Core;
+use super::in_force::InForce;
+use super::known::{Doubt, Known, MADE_UP, Reading, resumed};
+use super::state::{Live, Stamp, State};
+use super::{clock, failure};
+use crate::config;
+use crate::control::hub::timestamp;
+use crate::image::Time;
+use crate::policy::live::Change;
+use crate::policy::{End, Policy};
+
+/// Nanoseconds of a second.
+const SECOND: i64 = 1_000_000_000;
+/// How often what is known is kept: so much of a time by command may come back with a power cut.
+const KEEP: i64 = 60 * SECOND;
+/// Where the kernel says which boot this is.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// The same from systemd, whose units may not see it: `%b`.
+const BOOT_ID_OF_UNIT: &str = "ENFORCER_BOOT_ID";
+/// For tests, which must not move the machine's clock: a file that says what to read instead.
+///
+/// Lines `shift SECONDS` for the wall clock, `synchronised yes`, `boot ID`.
+const TEST: &str = "ENFORCER_TEST_CLOCK";
+
+/// The clocks of the machine, and what is known of the time.
+pub(super) struct Clock {
+    trust: config::Clock,
+    boot_id: String,
+    known: Known,
+    /// When it was kept last, boot clock.
+    kept: i64,
+    /// What there is to say about it.
+    doubt: Option<Doubt>,
+    /// How far it went ahead at once, while nothing confirmed that.
+    ahead: Option<i64>,
+    /// What the last boot, or the last daemon, knew of its own clock.
+    before: Stamp,
+    file: PathBuf,
+    test: Option<PathBuf>,
+}
+
+impl Clock {
+    /// Reads what was known, and the clocks.
+    pub(super) fn open(state: &State, trust: config::Clock) -> Self {
+        let known = state.known().unwrap_or(Known::NOTHING);
+        let test = std::env::var_os(TEST).map(PathBuf::from);
+        if let Some(test) = &test {
+            warn!("{TEST} is set: the clock is what {} says", test.display());
+        }
+        let mut clock = Self {
+            trust,
+            boot_id: boot_id(test.as_deref()),
+            before: Stamp { boot: known.boot_id.clone(), at: known.boot / SECOND },
+            known,
+            kept: i64::MIN,
+            doubt: None,
+            ahead: None,
+            file: state.known_file(),
+            test,
+        };
+        clock.look();
+        clock
+    }
+
+    /// Looks at the clocks.
+    pub(super) fn look(&mut self) {
+        let reading = self.read();
+        let (known, doubt) = self.known.look(&self.boot_id, reading);
+        (self.known, self.doubt) = (known, doubt);
+        match doubt {
+            Some(Doubt::Ahead(step)) => {
+                warn!("the clock went {} ahead at once", span(step / SECOND));
+                self.ahead = Some(self.ahead.unwrap_or(0).saturating_add(step));
+            }
+            None if self.ahead.take().is_some() => info!("the clock is synchronised"),
+            _ => {}
+        }
+    }
+
+    fn read(&self) -> Reading {
+        let test = self.test.as_deref();
+        let shift = said(test, "shift").and_then(|shift| shift.parse::<i64>().ok()).unwrap_or(0);
+        let synchronised = match said(test, "synchronised") {
+            Some(word) => word == "yes",
+            None => synchronised(),
+        };
+        Reading {
+            wall: clock(libc::CLOCK_REALTIME).saturating_add(shift.saturating_mul(SECOND)),
+            boot: clock(libc::CLOCK_BOOTTIME),
+            trusted: synchronised || self.trust == config::Clock::Trusted,
+        }
+    }
+
+    /// What is known is kept at the next look: a change must not wait for it.
+    pub(super) fn keep_soon(&mut self) {
+        self.kept = i64::MIN;
+    }
+
+    /// For the kernel: see [`crate::dataplane::Dataplane::set_clock`].
+    pub(super) fn offsets(&self) -> (i64, i64) {
+        self.known.offsets()
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Time {
+        self.known.at(clock(libc::CLOCK_BOOTTIME))
+    }
+
+    /// Whether nothing says how late it may be.
+    pub(super) fn is_held(&self) -> bool {
+        self.known.is_held()
+    }
+
+    /// Whether the clock is known to be right.
+    pub(super) fn is_sure(&self) -> bool {
+        self.doubt.is_none()
+    }
+
+    /// This boot, and its clock.
+    pub(super) fn stamp(&self) -> Stamp {
+        Stamp { boot: self.boot_id.clone(), at: clock(libc::CLOCK_BOOTTIME) / SECOND }
+    }
+
+    /// Live changes as they were kept, those for a time with what is left of it; without those whose
+    /// time is over.
+    pub(super) fn resume(&self, live: Live) -> Vec<Change> {
+        let (now, Live { mut changes, stamp }) = (self.now(), live);
+        let stamp = stamp.unwrap_or_default();
+        if stamp.boot != self.boot_id {
+            let same = self.before.boot == stamp.boot;
+            let last = if same { self.before.at.max(stamp.at) } else { stamp.at };
+            for change in &mut changes {
+                change.deadline = change.deadline.map(|deadline| resumed(deadline, last, now.boot));
+            }
+        }
+        changes.retain(|change| {
+            let over = change.has_ended(now);
+            if over {
+                info!("ended: {change} ({})", change.id);
+            }
+            !over
+        });
+        changes
+    }
+
+    /// A change as people are told: what is left of its time, and when that is over by the machine's
+    /// clock.
+    pub(super) fn told(&self, change: &Change) -> Change {
+        let mut change = change.clone();
+        if let Some(deadline) = change.deadline.take() {
+            let left = deadline.saturating_sub(self.now().boot).max(0);
+            change.left = Some(left.unsigned_abs());
+            change.until = Some(self.date(End::Boot(deadline)));
+        }
+        change
+    }
+
+    /// An end as a date: by the machine's clock, where it is on the boot clock.
+    pub(super) fn date(&self, end: End) -> i64 {
+        match end {
+            End::Wall(end) => end,
+            End::Boot(end) => self.read().wall / SECOND + end - self.now().boot,
+        }
+    }
+
+    /// Seconds that are left until an end on the boot clock.
+    pub(super) fn left(&self, end: End) -> Option<u64> {
+        match end {
+            End::Wall(_) => None,
+            End::Boot(end) => Some(end.saturating_sub(self.now().boot).max(0).unsigned_abs()),
+        }
+    }
+
+    /// The policy with every end a date, as a document says it.
+    pub(super) fn dated(&self, policy: &Policy) -> Policy {
+        let mut policy = policy.clone();
+        for group in &mut policy.groups {
+            for rule in group.allow.iter_mut().chain(&mut group.deny) {
+                rule.until = rule.until.map(|end| End::Wall(self.date(end)));
+            }
+        }
+        let groups = policy.groups.iter_mut().filter_map(|group| group.timed.as_mut());
+        for timed in groups.chain(&mut policy.unknown.timed) {
+            timed.until = End::Wall(self.date(timed.until));
+        }
+        policy
+    }
+
+    /// What an operator should know, and do.
+    pub(super) fn warning(&self, in_force: &InForce) -> Option<String> {
+        const SET: &str = "set it: `timedatectl set-ntp true`, or chrony or ntpd";
+        let by_date = by_date(&in_force.policy);
+        match (self.doubt?, self.ahead) {
+            (Doubt::Behind(by), _) => {
+                let last = wall_time(self.known.last()).unwrap_or_default();
+                let what = if self.is_held() {
+                    "until it is right, rules with `until` that allow, and modes that let frames \
+                     pass until a date, are over, and what drops frames until a date goes on"
+                } else {
+                    "ends by date follow what was known before it went back"
+                };
+                Some(format!(
+                    "the clock is {} behind {last}, which has been: {what}; times by `--for` are as \
+                     they were; {SET}; if it is right now, stop the daemon, remove {} and start it",
+                    span(by / SECOND),
+                    self.file.display()
+                ))
+            }
+            (Doubt::Ahead(step), None) | (_, Some(step)) => Some(format!(
+                "the clock went {} ahead at once, and nothing confirms that it is right: rules with \
+                 `until` that allow end by it, deny rules and quarantines do not; {SET}",
+                span(step / SECOND)
+            )),
+            (Doubt::Unsynchronised, None) if by_date > 0 => Some(format!(
+                "nothing synchronises the clock, and {by_date} of the rules and modes in force end by \
+                 date: what allows ends by this clock, what denies goes on until it is synchronised; \
+                 {SET}, or clock = \"trusted\" in enforcer.toml if something else keeps it right"
+            )),
+            (Doubt::Unsynchronised, None) => None,
+        }
+    }
+}
+
+impl Core {
+    /// Looks at the clocks, tells the kernel, and keeps what is known once a minute.
+    pub(super) fn look_at_clock(&mut self) {
+        self.clock.look();
+        let (latest, earliest) = self.clock.offsets();
+        self.dataplane.set_clock(latest, earliest);
+        if self.clock.known.boot >= self.clock.kept.saturating_add(KEEP) {
+            self.keep_time();
+        }
+    }
+
+    /// Keeps what is known of the time.
+    pub(super) fn keep_time(&mut self) {
+        self.clock.look();
+        self.clock.kept = self.clock.known.boot;
+        if let Err(e) = self.state.keep_known(&self.clock.known) {
+            warn!("{}", failure(&e.into()).error);
+        }
+    }
+}
+
+/// Rules and modes that end by date.
+fn by_date(policy: &Policy) -> usize {
+    let is_date = |end: &End| matches!(end, End::Wall(_));
+    let rules = policy.groups.iter().flat_map(|group| group.allow.iter().chain(&group.deny));
+    let rules = rules.filter(|rule| rule.until.as_ref().is_some_and(is_date)).count();
+    let modes = policy.groups.iter().map(|group| group.timed).chain([policy.unknown.timed]);
+    rules + modes.flatten().filter(|timed| is_date(&timed.until)).count()
+}
+
+/// `9m 58s`, `2h 5m`, `3d 1h`.
+pub(super) fn span(seconds: i64) -> String {
+    crate::policy::live::span(seconds.unsigned_abs())
+}
+
+/// Seconds since 1970-01-01 UTC as RFC 3339.
+pub(super) fn wall_time(seconds: i64) -> Option<String> {
+    let time = Timestamp::from_second(seconds).ok()?;
+    Some(timestamp(&time.to_zoned_datetime(TimeZone::system())))
+}
+
+/// Which boot this is, without dashes.
+fn boot_id(test: Option<&Path>) -> String {
+    let known = || fs::read_to_string(BOOT_ID).ok().or_else(|| std::env::var(BOOT_ID_OF_UNIT).ok());
+    let known = said(test, "boot").or_else(known).unwrap_or_default();
+    let id: String = known.chars().filter(char::is_ascii_alphanumeric).collect();
+    if id.is_empty() {
+        return format!("{MADE_UP}{}", clock(libc::CLOCK_BOOTTIME));
+    }
+    id
+}
+
+/// What the file for tests says under a word.
+fn said(test: Option<&Path>, word: &str) -> Option<String> {
+    let text = fs::read_to_string(test?).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
+    line.map(str::to_owned)
+}
+
+/// Whether the kernel calls its clock synchronised. A kernel that may not be asked does not say so.
+fn synchronised() -> bool {
+    // SAFETY: all zero is a value of it: numbers only, and `modes` asks for no change.
+    let mut timex: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: it is writable and lives through the call.
+    let state = unsafe { libc::adjtimex(&raw mut timex) };
+    state != -1 && state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0
+}

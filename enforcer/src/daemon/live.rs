@@ -183,6 +183,7 @@ impl Core {
             digest: names.digest.clone(),
             aside: names.aside.clone(),
             warnings: names.warnings.clone(),
+            read: names.read.clone(),
         };
         Ok((next, patch))
     }

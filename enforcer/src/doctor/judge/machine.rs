@@ -3,6 +3,7 @@
 use super::super::Finding;
 use super::super::facts::{Facts, Machine};
 use super::unknown;
+use crate::daemon;
 use crate::dataplane::Error;
 
 /// Least free space: the audit trail takes up to 72 MiB, the history up to 64.
@@ -45,6 +46,9 @@ fn kernel(machine: &Machine) -> Finding {
 }
 
 fn rights(machine: &Machine) -> Finding {
+    if machine.contained {
+        return Finding::fail("rights", daemon::Error::Contained.to_string(), daemon::OUTSIDE);
+    }
     let lacking = &machine.lacking;
     if lacking.is_empty() {
         return Finding::ok("rights", "may load programs and attach them");

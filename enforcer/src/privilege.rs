@@ -36,6 +36,9 @@ pub fn lacking() -> Vec<&'static str> {
     needed.into_iter().filter(|(any, _)| !set.intersects(*any)).map(|(_, name)| name).collect()
 }
 
+/// What to do about a user namespace.
+pub const OUTSIDE: &str = "run it on the host, or in a privileged container";
+
 /// Whether this is a user namespace, as in an unprivileged container. Its root is not the kernel's:
 /// loading a program asks for capabilities in the initial namespace (`bpf_capable` in
 /// include/linux/capability.h).

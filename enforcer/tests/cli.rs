@@ -336,6 +336,31 @@ fn interrupt(child: &Child) {
     assert_eq!(sent, 0);
 }
 
+/// Root of an unprivileged container has every capability, and none that the kernel asks for.
+#[test]
+fn a_user_namespace_is_no_place_for_it() {
+    let inside = |args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net"]).args(args).output()
+    };
+    if !inside(&["true"]).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: unshare makes no user namespace here");
+        return;
+    }
+    let program = env!("CARGO_BIN_EXE_enforcer");
+    let doctor = inside(&[program, "doctor", "--json", "--interface", "lan0"]).unwrap();
+    assert_eq!(doctor.status.code(), Some(1));
+    let text = String::from_utf8(doctor.stdout).unwrap();
+    let findings = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let rights = findings.into_iter().find(|f: &serde_json::Value| f["check"] == "rights").unwrap();
+    assert_eq!(rights["state"], "fail");
+    assert_eq!(rights["remedy"], "run it on the host, or in a privileged container");
+    let run = inside(&[program, "run", "--interface", "lan0"]).unwrap();
+    assert_eq!(run.status.code(), Some(4));
+    let text = String::from_utf8(run.stderr).unwrap();
+    assert!(text.contains("error: this is a user namespace (an unprivileged container)"), "{text}");
+}
+
 #[test]
 fn a_page_for_each_command() {
     let dir = tempfile::tempdir().unwrap();

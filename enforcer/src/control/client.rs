@@ -372,33 +372,6 @@ mod tests {
         assert!(matches!(error, Error::NotRunning { .. }), "{error:?}");
     }
 
-    /// However early the daemon answers, and whether or not it reads: what it said is seen.
-    #[tokio::test]
-    async fn an_answer_is_read_although_the_request_is_not() {
-        const NO: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
-             content-length: 26\r\n\r\n{\"error\":\"too\",\"exit\":5}  ";
-        let dir = tempfile::tempdir().unwrap();
-        let socket = dir.path().join("s");
-        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        // More than a socket holds.
-        let text = "x".repeat(4 << 20);
-        let bundle = PolicyBundle { text, ..PolicyBundle::default() };
-        for large in [false, true].repeat(50) {
-            let listener = listener.try_clone().unwrap();
-            let daemon = std::thread::spawn(move || {
-                let (mut stream, _) = listener.accept().unwrap();
-                io::Write::write_all(&mut stream, NO.as_bytes()).unwrap();
-            });
-            let client = Client::new(&socket);
-            let error = match large {
-                true => client.apply(&bundle).await.unwrap_err(),
-                false => client.status().await.unwrap_err(),
-            };
-            daemon.join().unwrap();
-            assert_eq!(error.to_string(), "too", "{error:?}");
-        }
-    }
-
     #[test]
     fn not_allowed() {
         let error = unreachable(Path::new("/run/s"), io::ErrorKind::PermissionDenied.into());

@@ -173,7 +173,7 @@ impl Error {
             Self::Settings(error) => error.hint(),
             Self::Kernel(error) => error.hint(),
             Self::Backstop(error) => error.hint().map(Into::into),
-            Self::Contained => Some(OUTSIDE.into()),
+            Self::Contained => Some(privilege::OUTSIDE.into()),
             Self::Policy { file, .. } => Some(format!(
                 "write one, or name another with --policy; `enforcer check {}` finds its mistakes",
                 file.display()
@@ -200,9 +200,6 @@ impl Error {
         }
     }
 }
-
-/// What to do about a user namespace.
-pub(crate) const OUTSIDE: &str = "run it on the host, or in a privileged container";
 
 /// Runs until SIGTERM, SIGINT or a detach. Enforcement stays in force when it ends; only a
 /// detach removes it.

@@ -5,6 +5,7 @@ use super::super::facts::{Facts, Machine};
 use super::unknown;
 use crate::daemon;
 use crate::dataplane::Error;
+use crate::privilege;
 
 /// Least free space: the audit trail takes up to 72 MiB, the history up to 64.
 const FREE: u64 = 136 << 20;
@@ -47,7 +48,7 @@ fn kernel(machine: &Machine) -> Finding {
 
 fn rights(machine: &Machine) -> Finding {
     if machine.contained {
-        return Finding::fail("rights", daemon::Error::Contained.to_string(), daemon::OUTSIDE);
+        return Finding::fail("rights", daemon::Error::Contained.to_string(), privilege::OUTSIDE);
     }
     let lacking = &machine.lacking;
     if lacking.is_empty() {

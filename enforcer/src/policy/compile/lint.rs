@@ -197,7 +197,11 @@ impl Lint<'_> {
                             self.warn(&member.place, message, hint);
                         }
                     }
-                    _ => {}
+                    Selector::Interface(_)
+                    | Selector::Device(_)
+                    | Selector::Mac(_)
+                    | Selector::MacPrefix(..)
+                    | Selector::Vlan(_) => {}
                 }
             }
         }

@@ -36,6 +36,22 @@ pub fn lacking() -> Vec<&'static str> {
     needed.into_iter().filter(|(any, _)| !set.intersects(*any)).map(|(_, name)| name).collect()
 }
 
+/// What to do about a user namespace.
+pub const OUTSIDE: &str = "run it on the host, or in a privileged container";
+
+/// Whether this is a user namespace, as in an unprivileged container. Its root is not the kernel's:
+/// loading a program asks for capabilities in the initial namespace (`bpf_capable` in
+/// include/linux/capability.h).
+pub fn in_user_namespace() -> bool {
+    std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_initial(&map))
+}
+
+/// Whether a map of user ids is that of the initial namespace: every id is itself
+/// (user_namespaces(7)).
+fn is_initial(map: &str) -> bool {
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// The capabilities in force; all of them where the kernel does not tell: it will refuse then.
 fn effective() -> CapabilitySet {
     capabilities(None).map_or(CapabilitySet::all(), |sets| sets.effective)
@@ -101,4 +117,24 @@ pub fn drop_unneeded() -> io::Result<()> {
         configure_capability_in_ambient_set(capability, true)?;
     }
     Ok(set_no_new_privs(true)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_of_user_ids() {
+        assert!(is_initial("         0          0 4294967295\n"));
+        // `unshare --map-root-user`, Podman as user 1000, LXC, and one that maps nothing.
+        for map in [
+            "         0          0          1\n",
+            "         0       1000          1\n         1     100000      65536\n",
+            "0 100000 65536",
+            "0 1 4294967295",
+            "",
+        ] {
+            assert!(!is_initial(map), "{map:?}");
+        }
+    }
 }

@@ -143,10 +143,48 @@ hint: write `interfaces = [\"lan0\"]`
     let problem: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
     assert_eq!((&problem["line"], &problem["severity"]), (&1.into(), &"error".into()));
 
-    std::fs::write(file, "interfaces = [\"lan0\"]\n").unwrap();
-    let (code, out, err) = output(&["config", "check", file]);
-    let fine = format!("{file}: fine: protects lan0 by /etc/enforcer/policy.toml\n");
-    assert_eq!((code, out, err), (Some(0), fine, String::new()));
+    let policy = dir.path().join("policy.toml");
+    let policy = policy.to_str().unwrap();
+    std::fs::write(file, format!("interfaces = [\"no-such-0\"]\npolicy = {policy:?}\n")).unwrap();
+    let check = || {
+        let (code, out, err) = output(&["config", "check", file]);
+        assert_eq!(err, "");
+        (code, out.replace("\n    ", " "))
+    };
+    let fine = format!("{file}: fine: protects no-such-0 by {policy}\n");
+    let (code, out) = check();
+    assert!(
+        out.starts_with(&format!("{file}:2:1: warning: cannot read {policy}: No such")),
+        "{out}"
+    );
+    assert!(code == Some(0) && out.ends_with(&fine), "{out}");
+
+    let rules = "allow = [{ to = \"10.0.0.9\" }]\ndeny = [{ to = \"10.0.0.0/8\" }]\n";
+    let text = format!("schema = 1\n[groups.g]\nmembers = [\"10.0.0.1\"]\n{rules}");
+    std::fs::write(policy, &text).unwrap();
+    let (code, out) = check();
+    let never =
+        format!("{policy}:4:10: warning: this allow rule never decides anything\n 4 | allow");
+    assert!(code == Some(0) && out.starts_with(&never) && out.ends_with(&fine), "{out}");
+    std::fs::write(policy, text.replace("10.0.0.9", "10.0.0")).unwrap();
+    assert_eq!(check().0, Some(1));
+    std::fs::write(policy, text.replace("10.0.0.9", "198.51.100.1")).unwrap();
+    assert_eq!(check(), (Some(0), fine));
+}
+
+#[test]
+fn check_says_what_the_reader_alone_does_not_see() {
+    let dir = tempfile::tempdir().unwrap();
+    let policy = dir.path().join("policy.toml");
+    let text = "schema = 1\n[groups.g]\nmembers = [\"10.0.0.1\"]\n\
+                allow = [{ to = \"any\", until = 2020-01-01T00:00:00Z }]\n";
+    std::fs::write(&policy, text).unwrap();
+    let (code, out, _) = output(&["check", policy.to_str().unwrap()]);
+    assert_eq!(code, Some(0));
+    assert!(out.contains(":4:10: warning: rule r-") && out.contains("has ended"), "{out}");
+    let (_, out, _) = output(&["check", "--json", policy.to_str().unwrap()]);
+    let problem: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&problem["line"], &problem["severity"]), (&4.into(), &"warning".into()));
 }
 
 #[test]
@@ -201,6 +239,53 @@ fn tail_ends_with_ctrl_c_and_with_its_reader() {
     }
 }
 
+/// Nothing happens, and nobody reads: a pipe, a named pipe beside a standard output that is read, and
+/// a socket.
+#[test]
+fn a_quiet_tail_ends_with_its_reader_whatever_it_writes_to() {
+    let daemon = Daemon::start();
+    for args in [&["--pcap", "-"][..], &["--eve"], &["--json"]] {
+        let mut child = daemon.tail(args);
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{args:?}");
+    }
+
+    let fifo = daemon.dir.path().join("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let open = std::fs::OpenOptions::new().read(true).write(true).open(&fifo).unwrap();
+    let mut child = daemon.tail(&["--pcap", fifo.to_str().unwrap()]);
+    let mut head = [0; 4];
+    (&open).read_exact(&mut head).unwrap();
+    assert_eq!(child.try_wait().unwrap(), None, "it is read, and goes on");
+    drop(open);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    // A capture in a file goes on although nobody reads standard output.
+    let file = daemon.dir.path().join("drops.pcapng");
+    let mut child = daemon.tail(&["-n", "1", "--pcap", file.to_str().unwrap()]);
+    drop(child.stdout.take());
+    #[expect(clippy::disallowed_methods, reason = "longer than it looks from time to time")]
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(child.try_wait().unwrap(), None);
+    daemon.hub.publish_with(&event(1), Some("AAECAwQFBgcICQoLDA0="));
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let socket = daemon.dir.path().join("s");
+    while daemon.hub.is_followed() {
+        std::thread::yield_now();
+    }
+    let mut command = enforcer(&["tail", "--socket", socket.to_str().unwrap()]);
+    let mut child = command.stdout(std::os::fd::OwnedFd::from(theirs)).spawn().unwrap();
+    drop(command);
+    while !daemon.hub.is_followed() {
+        std::thread::yield_now();
+    }
+    drop(ours);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
 #[test]
 fn a_capture_has_the_frames_and_no_terminal() {
     let daemon = Daemon::start();
@@ -249,6 +334,31 @@ fn interrupt(child: &Child) {
     // SAFETY: no memory is involved, and the child has not been waited for: the id is its own.
     let sent = unsafe { libc::kill(child.id().cast_signed(), libc::SIGINT) };
     assert_eq!(sent, 0);
+}
+
+/// Root of an unprivileged container has every capability, and none that the kernel asks for.
+#[test]
+fn a_user_namespace_is_no_place_for_it() {
+    let inside = |args: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "--net"]).args(args).output()
+    };
+    if !inside(&["true"]).is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: unshare makes no user namespace here");
+        return;
+    }
+    let program = env!("CARGO_BIN_EXE_enforcer");
+    let doctor = inside(&[program, "doctor", "--json", "--interface", "lan0"]).unwrap();
+    assert_eq!(doctor.status.code(), Some(1));
+    let text = String::from_utf8(doctor.stdout).unwrap();
+    let findings = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let rights = findings.into_iter().find(|f: &serde_json::Value| f["check"] == "rights").unwrap();
+    assert_eq!(rights["state"], "fail");
+    assert_eq!(rights["remedy"], "run it on the host, or in a privileged container");
+    let run = inside(&[program, "run", "--interface", "lan0"]).unwrap();
+    assert_eq!(run.status.code(), Some(4));
+    let text = String::from_utf8(run.stderr).unwrap();
+    assert!(text.contains("error: this is a user namespace (an unprivileged container)"), "{text}");
 }
 
 #[test]

@@ -112,6 +112,15 @@ fn seeds_are_as_made() {
         seed("parse", reason.name(), frame);
         seed("decide", reason.name(), &[&[0, 0], &frame[..]].concat());
     }
+    // A report of group membership: the one frame with an IPv4 option that no fault ends.
+    let report = {
+        let options = vec![148, 4, 0, 0];
+        let packet = frames::V4 { ttl: 1, options, ..frames::V4::new(0x0a14_0005, 0xe000_0016, 2) };
+        let ethernet = frames::Ethernet::new([2, 0, 0, 0, 0, 1]).to([1, 0, 0x5e, 0, 0, 0x16]);
+        ethernet.frame(0x0800, &packet.packet(&[0x22, 0, 0xea, 3, 0, 0, 0, 1]))
+    };
+    seed("parse", "router-alert", &report);
+    seed("decide", "router-alert", &[&[0, 0], &report[..]].concat());
     // The first word of each of some lines: no tree, one too deep, one far outside.
     let allowed = &seen[&Reason::Allow];
     for (name, number) in [("zero", 0_u64), ("ones", u64::MAX), ("deep", 0x7000_0001_f000_0001)] {

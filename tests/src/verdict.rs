@@ -21,6 +21,9 @@ deny = [{ to = "202.114.4.0/24", reason = "ICSMA-25-030-01" }]
 [groups.watched]
 members = ["02:00:00:00:00:02"]
 mode = "observe"
+[groups.cameras]
+members = ["02:00:00:00:00:04"]
+allow = [{ to = "224.0.0.0/4", service = "proto/2" }]
 [groups.shut]
 members = ["02:00:00:00:00:03"]
 mode = "quarantine"
@@ -68,6 +71,43 @@ fn named_frames() {
             assert_ne!(decision.device, NO_DEVICE, "{name}");
         }
     }
+}
+
+/// IGMP carries router alert (RFC 3376 section 4); no other packet may, and nothing beside it.
+#[test]
+fn router_alert_is_for_reports() {
+    let mut bench = bench("router-alert");
+    let alert = [148, 4, 0, 0];
+    let packet = |last: u8, protocol, destination, options: &[u8]| {
+        let packet = V4 { options: options.into(), ..V4::new(0x0a14_0009, destination, protocol) };
+        let ethernet = Ethernet::new([2, 0, 0, 0, 0, last]).to([1, 0, 0x5e, 0, 0, 0x16]);
+        ethernet.frame(0x0800, &packet.packet(&Tcp::new(443).segment(b"x")))
+    };
+    let (reports, group) = (0xe000_0016, 0xefff_fffa);
+    let route = [&alert[..], &[131, 7, 4, 10, 30, 0, 10, 0]].concat();
+    let cases = [
+        ("report, version 3", packet(4, 2, reports, &alert), Reason::Allow),
+        ("report, version 2", packet(4, 2, group, &alert), Reason::Allow),
+        ("without the option", packet(4, 2, group, &[]), Reason::Allow),
+        ("of another address", packet(1, 2, reports, &alert), Reason::SourceBinding),
+        ("unknown", packet(9, 2, reports, &alert), Reason::Unknown),
+        ("quarantined", packet(3, 2, reports, &alert), Reason::Quarantine),
+        ("RSVP", packet(4, 46, reports, &alert), Reason::Options),
+        ("UDP", packet(4, 17, group, &alert), Reason::Options),
+        ("another value", packet(4, 2, reports, &[148, 4, 0, 1]), Reason::Options),
+        ("NOP before it", packet(4, 2, reports, &[1, 1, 1, 1, 148, 4, 0, 0]), Reason::Options),
+        ("route behind it", packet(4, 2, reports, &route), Reason::Options),
+        ("route", packet(4, 2, reports, &[131, 7, 4, 10, 30, 0, 10, 0]), Reason::SourceRoute),
+    ];
+    for (name, frame, reason) in cases {
+        let answer = bench.ask(&frame).unwrap();
+        assert_eq!(answer.reason, reason, "{name}");
+        let passes = reason == Reason::Allow;
+        assert_eq!(answer.verdict == Verdict::Pass, passes, "{name}");
+    }
+    let frame = packet(4, 2, reports, &alert);
+    assert!(bench.run(&frame, 3));
+    assert_eq!(counted(&mut bench, Reason::Allow), (3, 3 * frame.len() as u64));
 }
 
 #[test]

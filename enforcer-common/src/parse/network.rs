@@ -43,12 +43,14 @@ pub(super) fn ipv4<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
     if offset + total > flow.length as usize {
         return Err(Reason::Length);
     }
+    let fragment = wire::be16(f0, f1);
     if header > wire::IPV4 {
-        return Err(options(frame, offset + wire::IPV4));
+        let plain = header == wire::IPV4 + 4 && fragment & 0x3fff == 0;
+        let report = number == protocol::IGMP && destination >> 28 == 0xe;
+        return options(frame, offset + wire::IPV4, plain && report, source >> 24);
     }
     addresses_v4(flow, source, destination)?;
 
-    let fragment = wire::be16(f0, f1);
     let behind = usize::from(fragment & 0x1fff) * 8;
     let more = fragment & 0x2000 != 0;
     if more || behind != 0 {
@@ -65,18 +67,30 @@ pub(super) fn ipv4<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
     Ok(())
 }
 
-/// Names the option: all of them are refused (RFC 7126), a source route by its own name.
+/// Judges options: all of them are refused (RFC 7126), a source route by its own name, but one.
+///
+/// Every IGMP message carries the router alert option (RFC 2236 section 2, RFC 3376 section 4): in a
+/// whole packet to a multicast group, and with no other option beside it, it is left to the rules.
+/// `report` is whether the packet is such a one; `net` is the first byte of its source.
 ///
 /// Up to three NOPs are looked behind; a source route that hides deeper is refused as well, only
 /// under the general name.
 #[inline(always)]
-fn options<F: Frame>(frame: &F, offset: usize) -> Reason {
+fn options<F: Frame>(frame: &F, offset: usize, report: bool, net: u32) -> Result<(), Reason> {
     const NOP: u8 = 1;
     const LOOSE: u8 = 131;
     const STRICT: u8 = 137;
-    let Some([a, b, c, d]) = frame.read::<4>(offset) else {
-        return Reason::TruncatedNetwork;
+    /// RFC 2113: "router shall examine packet", four bytes long.
+    const ROUTER_ALERT: [u8; 4] = [148, 4, 0, 0];
+    let Some(option) = frame.read::<4>(offset) else {
+        return Err(Reason::TruncatedNetwork);
     };
+    if report && option == ROUTER_ALERT {
+        // What is left of `addresses_v4` for a multicast destination; there is no port to read.
+        let host = net != 0 && net != 127 && net < 224;
+        return if host { Ok(()) } else { Err(Reason::MartianSource) };
+    }
+    let [a, b, c, d] = option;
     let mut first = a;
     if first == NOP {
         first = b;
@@ -87,7 +101,7 @@ fn options<F: Frame>(frame: &F, offset: usize) -> Reason {
             }
         }
     }
-    if first == LOOSE || first == STRICT { Reason::SourceRoute } else { Reason::Options }
+    Err(if first == LOOSE || first == STRICT { Reason::SourceRoute } else { Reason::Options })
 }
 
 /// Addresses that no host may send from or to: RFC 1122 section 3.2.1.3, RFC 6890.

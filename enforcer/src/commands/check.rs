@@ -8,11 +8,15 @@ use enforcer::policy::{Interface, Policy, Problem, Severity, report};
 use enforcer::{dataplane, site};
 
 use super::document::{self, Document, text_of};
+use super::run::settings;
 use super::text::count;
-use super::{Screen, print, print_json};
+use super::{Screen, machine, print, print_json};
 
 pub(super) fn run(policy: &Path, json: bool) -> Result<Exit> {
-    let Document { bundle, policy, mut problems } = document::read(policy)?;
+    // On the gateway, its addresses count; anywhere else there are no settings.
+    let site = settings(None).ok().and_then(|settings| machine::site(&settings));
+    let document = document::read(policy)?.compiled(site.as_ref());
+    let Document { bundle, policy, mut problems } = document;
     problems.extend(policy.interfaces.iter().filter_map(no_ethernet));
     let fine = format!("{}: {}", bundle.file, contents(&policy));
     tell(&problems, &|name| text_of(&bundle, name), &fine, json)

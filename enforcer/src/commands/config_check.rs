@@ -1,21 +1,57 @@
-//! `enforcer config check`: the problems of the daemon's settings. Needs no root and no daemon.
+//! `enforcer config check`: the problems of the daemon's settings, and of the policy that they name.
+//! Needs no root and no daemon.
 
 use std::path::Path;
 
 use anyhow::Result;
 use enforcer::config::{self, Settings};
 use enforcer::exit::Exit;
-use enforcer::policy::{Place, Problem, Severity};
+use enforcer::policy::{Place, Problem, Severity, report};
 use enforcer::{dataplane, site};
 
-use super::{check, document};
+use super::document::{self, Document};
+use super::{check, machine};
 
 pub(super) fn run(file: Option<&Path>, json: bool) -> Result<Exit> {
     let (file, text) = document::text_at(file.unwrap_or(Path::new(config::FILE)))?;
     let (settings, mut problems) = config::check(&file, &text);
     problems.extend(settings.interfaces.iter().filter_map(|name| no_ethernet(&file, &text, name)));
+    let mut document = None;
+    // Wrong settings may name another policy than is meant.
+    if !report::has_errors(&problems) {
+        match document::read(&settings.policy) {
+            Ok(read) => {
+                let read = read.compiled(machine::site(&settings).as_ref());
+                problems.extend(read.problems.iter().cloned());
+                document = Some(read);
+            }
+            Err(e) => problems.push(unreadable(&file, &text, &e)),
+        }
+    }
     let fine = format!("{file}: {}", contents(&settings));
-    check::tell(&problems, &|name| (name == file).then_some(text.as_str()), &fine, json)
+    let text_of = |name: &str| match &document {
+        _ if name == file => Some(text.as_str()),
+        Some(Document { bundle, .. }) => document::text_of(bundle, name),
+        None => None,
+    };
+    check::tell(&problems, &text_of, &fine, json)
+}
+
+/// The policy is not there, or not yet: the daemon would not start.
+fn unreadable(file: &str, text: &str, error: &anyhow::Error) -> Problem {
+    let names_it = |line: &str| {
+        let value = line.trim_start().strip_prefix("policy").map(str::trim_start);
+        value.is_some_and(|value| value.starts_with('='))
+    };
+    let line = text.lines().position(names_it).unwrap_or(0) + 1;
+    let place = Place { file: file.into(), line: u32::try_from(line).unwrap_or(1), column: 1 };
+    let hint = "the daemon does not start without one; `enforcer init` writes a first policy";
+    Problem {
+        severity: Severity::Warning,
+        place,
+        message: format!("{error:#}"),
+        hint: Some(hint.to_owned()),
+    }
 }
 
 /// An interface of this machine whose frames the program cannot judge.

@@ -6,7 +6,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use enforcer::api::PolicyBundle;
-use enforcer::policy::{self, Policy, Problem};
+use enforcer::policy::read::decode;
+use enforcer::policy::{self, Policy, Problem, Site, report};
+
+use super::machine;
 
 /// A policy, read and judged.
 #[derive(Debug)]
@@ -19,13 +22,33 @@ pub(super) struct Document {
     pub(super) problems: Vec<Problem>,
 }
 
+impl Document {
+    /// With what the compiler says of it, unless there are errors already: for a machine, or for
+    /// every one.
+    pub(super) fn compiled(mut self, site: Option<&Site>) -> Self {
+        if report::has_errors(&self.problems) {
+            return self;
+        }
+        let found = match site {
+            None => policy::check(&self.policy, machine::now()),
+            Some(site) => policy::compile(&self.policy, site)
+                .map_or_else(|problems| problems, |compiled| compiled.warnings),
+        };
+        self.problems.extend(found);
+        let in_a_set = |problem: &Problem| *problem.place.file != *self.bundle.file;
+        self.problems
+            .sort_by(|a, b| in_a_set(a).cmp(&in_a_set(b)).then_with(|| a.place.cmp(&b.place)));
+        self
+    }
+}
+
 /// Reads a policy, `-` being standard input. Files are looked for beside it.
 pub(super) fn read(path: &Path) -> Result<Document> {
     let (file, text) = text_at(path)?;
     let beside = path.parent().map(Path::to_owned).unwrap_or_default();
     let mut files = BTreeMap::new();
     let mut load = |name: &str| {
-        let text = std::fs::read_to_string(beside.join(name))?;
+        let text = decode(std::fs::read(beside.join(name))?)?;
         files.insert(name.to_owned(), text.clone());
         Ok(text)
     };
@@ -37,12 +60,13 @@ pub(super) fn read(path: &Path) -> Result<Document> {
 /// The name that places carry and the text of a file, `-` being standard input.
 pub(super) fn text_at(path: &Path) -> Result<(String, String)> {
     if path == Path::new("-") {
-        let mut text = String::new();
-        io::stdin().read_to_string(&mut text).context("cannot read standard input")?;
-        return Ok(("<stdin>".to_owned(), text));
+        let mut bytes = Vec::new();
+        let read = io::stdin().read_to_end(&mut bytes).and_then(|_| decode(bytes));
+        return Ok(("<stdin>".to_owned(), read.context("cannot read standard input")?));
     }
     let file = path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
+    let text = std::fs::read(path).and_then(decode);
+    let text = text.with_context(|| format!("cannot read {file}"))?;
     Ok((file, text))
 }
 

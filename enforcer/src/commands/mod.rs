@@ -31,6 +31,7 @@ mod explain;
 mod history;
 mod init;
 mod live;
+mod machine;
 mod man;
 mod names;
 mod policy;

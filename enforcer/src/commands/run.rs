@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use enforcer::config::{self, Settings, Xdp};
 use enforcer::daemon;
 use enforcer::exit::Exit;
+use enforcer::policy::read::decode;
 use enforcer::privilege;
 
 use crate::cli;
@@ -34,7 +35,7 @@ pub(super) fn run(args: &cli::Run, socket: Option<&Path>) -> Result<Exit> {
 /// The settings of a file. The usual file may be missing, one that was asked for may not.
 pub(super) fn settings(file: Option<&Path>) -> Result<Settings, config::Error> {
     let path = file.unwrap_or(Path::new(config::FILE));
-    match std::fs::read_to_string(path) {
+    match std::fs::read(path).and_then(decode) {
         Ok(text) => config::read(&path.display().to_string(), &text),
         Err(e) if file.is_none() && e.kind() == std::io::ErrorKind::NotFound => {
             Ok(Settings::default())

@@ -16,6 +16,7 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 use super::MAX_BODY;
+use super::eager::Eager;
 use super::filter::{Filter, percent_encode};
 use super::subscription::Subscription;
 use crate::api::{
@@ -271,7 +272,8 @@ impl Client {
     ) -> Result<Response<Incoming>, Error> {
         let stream =
             UnixStream::connect(&self.socket).await.map_err(|e| unreachable(&self.socket, e))?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let stream = TokioIo::new(Eager::new(stream));
+        let (mut sender, connection) = http1::handshake(stream).await?;
         // What goes wrong on the connection is seen by whoever waits for the answer.
         tokio::spawn(connection);
         let request = Request::builder()

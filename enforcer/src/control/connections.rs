@@ -18,12 +18,15 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::Peer;
 use super::access::{Access, groups};
+use super::{Peer, accounts};
+use crate::api::Failure;
+use crate::exit::Exit;
 
 /// Time for running requests when the daemon stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -33,6 +36,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 const MAX_HEAD: usize = 16 << 10;
 /// Header fields of a request.
 const MAX_FIELDS: usize = 64;
+/// Connections that are refused at the same time and learn why.
+const REFUSALS: usize = 16;
+/// Time for that.
+const REFUSAL: Duration = Duration::from_secs(2);
 /// The log says at most this often that connections are refused.
 const ONE_LINE: Duration = Duration::from_secs(10);
 
@@ -76,6 +83,7 @@ pub(super) async fn run(
 ) {
     let graceful = GracefulShutdown::new();
     let slots = Slots::default();
+    let refused = Arc::new(Semaphore::new(REFUSALS));
     let mut said: Option<Instant> = None;
     let mut warn = |text: String| {
         if said.is_none_or(|said| said.elapsed() >= ONE_LINE) {
@@ -100,10 +108,19 @@ pub(super) async fn run(
             }
         };
         let peer = Peer::of(&stream);
-        let Some(slot) = slots.take(peer.uid, limits) else {
-            warn(format!("{peer} has too many connections to the control socket"));
-            let _ = stream.try_write(TOO_MANY);
-            continue;
+        let slot = match slots.take(&peer, limits) {
+            Ok(slot) => slot,
+            Err(refusal) => {
+                warn(format!("{peer} is refused: {}", refusal.error));
+                // Without a place for it, it has to do without the reason.
+                if let Ok(place) = Arc::clone(&refused).try_acquire_owned() {
+                    tokio::spawn(async move {
+                        let _ = timeout(REFUSAL, refuse(stream, &refusal)).await;
+                        drop(place);
+                    });
+                }
+                continue;
+            }
         };
         let role = access.role(&peer, groups(&stream).ok().as_deref());
         let follows = Follows::default();
@@ -126,40 +143,105 @@ pub(super) async fn run(
     let _ = timeout(GRACE, graceful.shutdown()).await;
 }
 
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
-    content-type: application/json\r\ncontent-length: 43\r\n\r\n\
-    {\"error\":\"too many connections\",\"exit\":5} \n";
+/// Says no to a request when it has come, and reads on until the peer closes: it would not see the
+/// answer if it were still writing and the connection broke.
+async fn refuse(mut stream: UnixStream, refusal: &Failure) -> io::Result<()> {
+    let mut seen = Vec::new();
+    let mut buffer = [0; 4096];
+    while !seen.ends_with(END) && seen.len() < MAX_HEAD {
+        let length = stream.read(&mut buffer).await?;
+        let got = buffer.get(..length).unwrap_or_default();
+        if got.is_empty() {
+            return Ok(());
+        }
+        seen.extend_from_slice(got);
+        if let Some(at) = seen.windows(END.len()).position(|window| window == END) {
+            seen.truncate(at + END.len());
+        }
+    }
+    let body = serde_json::to_string(refusal)? + "\n";
+    let head =
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-type: application/json";
+    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    while stream.read(&mut buffer).await? > 0 {}
+    Ok(())
+}
 
-/// Connections by user.
+/// The end of a request's head.
+const END: &[u8] = b"\r\n\r\n";
+
+/// Connections by user, with the process that opened each.
 #[derive(Clone, Debug, Default)]
-struct Slots(Arc<Mutex<HashMap<u32, usize>>>);
+struct Slots(Arc<Mutex<HashMap<u32, Vec<Option<i32>>>>>);
 
 /// A place among the connections, free again when it is dropped.
 #[derive(Debug)]
 struct Slot {
     uid: u32,
+    pid: Option<i32>,
     slots: Slots,
 }
 
 impl Slots {
-    fn take(&self, uid: u32, limits: Limits) -> Option<Slot> {
+    /// # Errors
+    ///
+    /// Why there is no place, for the peer.
+    fn take(&self, peer: &Peer, limits: Limits) -> Result<Slot, Failure> {
+        let Peer { uid, pid, .. } = *peer;
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let others: usize = users.iter().filter(|(uid, _)| **uid != 0).map(|(_, n)| n).sum();
-        let own = users.get(&uid).copied().unwrap_or(0);
-        if own >= limits.each || (uid != 0 && others >= limits.all) {
-            return None;
+        let own = users.get(&uid).map_or(&[][..], Vec::as_slice);
+        if own.len() >= limits.each {
+            let name = accounts::user(uid).map_or(format!("uid {uid}"), |name| clean(&name));
+            return Err(too_many(format!(
+                "{name} has {} open, the most that one user may have{}",
+                own.len(),
+                busiest(own)
+            )));
         }
-        users.insert(uid, own + 1);
-        Some(Slot { uid, slots: self.clone() })
+        let others = users.iter().filter(|(uid, _)| **uid != 0);
+        let all: usize = others.clone().map(|(_, pids)| pids.len()).sum();
+        if uid != 0 && all >= limits.all {
+            return Err(too_many(format!(
+                "{} users have {all} open, the most that all but root may have",
+                others.count()
+            )));
+        }
+        users.entry(uid).or_default().push(pid);
+        Ok(Slot { uid, pid, slots: self.clone() })
+    }
+}
+
+/// The process with the most connections.
+fn busiest(pids: &[Option<i32>]) -> String {
+    let mut counts: HashMap<i32, usize> = HashMap::new();
+    pids.iter().flatten().for_each(|pid| *counts.entry(*pid).or_default() += 1);
+    let busiest = counts.into_iter().max_by_key(|&(pid, count)| (count, pid));
+    busiest.map(|(pid, count)| format!("; process {pid} has {count} of them")).unwrap_or_default()
+}
+
+/// A name of `/etc/passwd` in a message.
+fn clean(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn too_many(whose: String) -> Failure {
+    Failure {
+        error: format!("too many connections to the daemon: {whose}"),
+        hint: Some("end what hangs or leaks, such as an `enforcer tail` that nobody reads".into()),
+        exit: Exit::NotRunning as u8,
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut users = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = users.get_mut(&self.uid) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(pids) = users.get_mut(&self.uid) {
+            if let Some(at) = pids.iter().position(|pid| *pid == self.pid) {
+                pids.swap_remove(at);
+            }
+            if pids.is_empty() {
                 users.remove(&self.uid);
             }
         }
@@ -241,7 +323,11 @@ mod tests {
     #[test]
     fn nobody_takes_the_place_of_another() {
         let (slots, limits) = (Slots::default(), Limits { all: 5, each: 3, ..Limits::default() });
-        let take = |uid, n| (0..n).map_while(|_| slots.take(uid, limits)).collect::<Vec<_>>();
+        let peer = |uid, pid| Peer { uid, gid: uid, pid: Some(pid) };
+        let take = |uid, n| {
+            let places = (0..n).map_while(|_| slots.take(&peer(uid, 7), limits).ok());
+            places.collect::<Vec<_>>()
+        };
         let first = take(1, 9);
         assert_eq!((first.len(), take(2, 9).len()), (3, 2));
         let second = take(2, 9);
@@ -253,9 +339,24 @@ mod tests {
     }
 
     #[test]
-    fn the_refusal_has_the_length_that_it_says() {
-        let text = std::str::from_utf8(TOO_MANY).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.ends_with(&format!("content-length: {}", body.len())), "{}", body.len());
+    fn a_refusal_says_how_many_there_are_and_whose() {
+        let (slots, limits) = (Slots::default(), Limits { all: 5, each: 3, ..Limits::default() });
+        let take = |uid, pid| slots.take(&Peer { uid, gid: 0, pid: Some(pid) }, limits);
+        let _root: Vec<_> = [7, 8, 7].map(|pid| take(0, pid).unwrap()).into();
+        assert_eq!(
+            take(0, 9).unwrap_err().error,
+            "too many connections to the daemon: root has 3 open, the most that one user may have; \
+             process 7 has 2 of them"
+        );
+        // No such users: they have no names.
+        let _others: Vec<_> = [(u32::MAX, 1), (u32::MAX, 1), (u32::MAX, 1), (u32::MAX - 1, 1)]
+            .into_iter()
+            .chain([(u32::MAX - 1, 1)])
+            .map(|(uid, pid)| take(uid, pid).unwrap())
+            .collect();
+        let error = take(u32::MAX, 2).unwrap_err().error;
+        assert!(error.contains("uid 4294967295 has 3 open"), "{error}");
+        let error = take(u32::MAX - 1, 2).unwrap_err().error;
+        assert!(error.contains("2 users have 5 open, the most that all but root"), "{error}");
     }
 }

@@ -13,6 +13,7 @@
 //! - [`subscription`]: that, from when on, and how much of each
 //! - `past`: events that are kept for those who ask later
 //! - [`client`]: the other end
+//! - `eager`: its stream, which hears the answer whatever becomes of the request
 //!
 //! The server knows nothing of policies and kernels: it sends an [`Input`] to the daemon's core
 //! and waits for the reply.
@@ -31,6 +32,7 @@ mod body;
 pub mod cidr;
 pub mod client;
 mod connections;
+mod eager;
 pub mod filter;
 pub mod hub;
 pub mod listen;

@@ -36,16 +36,19 @@ struct Daemon {
 
 impl Daemon {
     fn start() -> Self {
+        Self::with(server::Limits {
+            head: Duration::from_millis(300),
+            stalled: Duration::from_millis(300),
+            ..server::Limits::default()
+        })
+    }
+
+    fn with(limits: server::Limits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = Socket::bind(&dir.path().join("e.sock"), None).unwrap();
         let (inputs, mut queue) = mpsc::channel(8);
         let (stop, stopped) = oneshot::channel();
         let hub = Hub::new();
-        let limits = server::Limits {
-            head: Duration::from_millis(300),
-            stalled: Duration::from_millis(300),
-            ..server::Limits::default()
-        };
         let access = Access::default();
         let stopped = async {
             let _ = stopped.await;
@@ -423,4 +426,30 @@ async fn who_takes_no_answers_is_let_go_unless_he_follows() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     daemon.hub.publish(&event());
     assert!(soon(follower.next()).await.unwrap().is_some(), "following may be quiet");
+}
+
+#[tokio::test]
+async fn one_too_many_learns_why_each_time() {
+    let limits = server::Limits { head: Duration::from_secs(60), ..server::Limits::default() };
+    let (daemon, each) = (Daemon::with(limits), limits.each);
+    let mut open = Vec::new();
+    for _ in 0..each {
+        open.push(UnixStream::connect(daemon.socket()).await.unwrap());
+    }
+    // They are accepted in their order, and a large request is refused as a small one is.
+    let text = "x".repeat(4 << 20);
+    let bundle = PolicyBundle { text, ..PolicyBundle::default() };
+    for large in [false, true].repeat(10) {
+        let client = daemon.client();
+        let error = match large {
+            true => soon(client.apply(&bundle)).await.unwrap_err(),
+            false => soon(client.status()).await.unwrap_err(),
+        };
+        let Error::Refused(failure) = error else { panic!("{error:?}") };
+        let text = format!("has {each} open, the most that one user may have; process ");
+        assert!(failure.error.contains(&text), "{failure:?}");
+        assert_eq!(failure.exit, Exit::NotRunning as u8);
+    }
+    open.pop();
+    while soon(daemon.client().status()).await.is_err() {}
 }

@@ -137,7 +137,7 @@ impl Core {
     /// Compiles the documents and the live changes in force for another site, and switches.
     pub(super) fn recompile(&mut self, site: Site) -> Result<(), Error> {
         let old = InForce::clone(&self.in_force);
-        let warnings = old.warnings.clone();
+        let warnings = old.read.clone();
         let file = old.bundle.file.clone();
         let next = InForce::compile(old.bundle, old.written, &old.live, site, warnings)
             .map_err(|problems| Error::Problems { file, problems })?;

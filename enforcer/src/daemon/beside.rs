@@ -218,6 +218,7 @@ impl Core {
             digest: names.digest.clone(),
             aside: names.aside.clone(),
             warnings: names.warnings.clone(),
+            read: names.read.clone(),
         };
         Ok(Step { next, patch })
     }

@@ -43,6 +43,8 @@ pub(super) struct InForce {
     pub(super) aside: Option<String>,
     /// What the reader and the compiler warned of.
     pub(super) warnings: Vec<Problem>,
+    /// Those of the reader: on another machine the compiler warns of other things.
+    pub(super) read: Vec<Problem>,
 }
 
 /// Reads a bundle: its set files come from the bundle and from nowhere else.
@@ -109,6 +111,7 @@ impl InForce {
     ) -> Result<Self, Vec<Problem>> {
         let (policy, live) = beside(&written, live, &site, &mut warnings);
         let mut compiled = compile(&policy, &site)?;
+        let read = warnings.clone();
         warnings.append(&mut compiled.warnings);
         let digest = digest(&bundle);
         Ok(Self {
@@ -124,6 +127,7 @@ impl InForce {
             digest,
             aside: None,
             warnings,
+            read,
         })
     }
 

@@ -142,6 +142,12 @@ pub enum Error {
     /// The backstop is not as it should be.
     #[error(transparent)]
     Backstop(#[from] backstop::Error),
+    /// This is an unprivileged container, or another user namespace.
+    #[error(
+        "this is a user namespace (an unprivileged container), in which the kernel lets nobody load \
+         XDP programs, root included"
+    )]
+    Contained,
     /// Capabilities cannot be given up.
     #[error("cannot give up the capabilities that the daemon does not need")]
     Privilege(#[source] io::Error),
@@ -171,6 +177,7 @@ impl Error {
             | Self::Lookout(_)
             | Self::Signals(_)
             | Self::Site(_)
+            | Self::Contained
             | Self::Kernel(_) => Exit::Kernel,
         }
     }
@@ -181,6 +188,7 @@ impl Error {
             Self::Settings(error) => error.hint(),
             Self::Kernel(error) => error.hint(),
             Self::Backstop(error) => error.hint().map(Into::into),
+            Self::Contained => Some(privilege::OUTSIDE.into()),
             Self::Policy { file, .. } => Some(format!(
                 "write one, or name another with --policy; `enforcer check {}` finds its mistakes",
                 file.display()
@@ -213,6 +221,9 @@ impl Error {
 pub async fn run(settings: Settings) -> Result<(), Error> {
     if settings.interfaces.is_empty() {
         return Err(config::Error::NoInterface.into());
+    }
+    if privilege::in_user_namespace() {
+        return Err(Error::Contained);
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;

@@ -11,6 +11,7 @@ use super::{Error, failure};
 use crate::api::PolicyBundle;
 use crate::config::Settings;
 use crate::policy::live::Change;
+use crate::policy::read::decode;
 use crate::policy::{Policy, Problem, Site, read, report};
 
 /// Starts that may end before their end with a new policy until the one before is taken instead. One is an
@@ -106,13 +107,13 @@ fn compiled(
 /// Reads a policy file and the files of its sets, which are named relative to it.
 pub(super) fn load(file: &Path) -> Result<PolicyBundle, Error> {
     let fail = |source| Error::Policy { file: file.into(), source };
-    let text = std::fs::read_to_string(file).map_err(fail)?;
+    let text = std::fs::read(file).and_then(decode).map_err(fail)?;
     let dir = file.parent().unwrap_or(Path::new(""));
     let mut files = BTreeMap::new();
     let name = absolute(file);
     // Only for the names of the set files; what is wrong with the document is said later.
     let _ = read(&name, &text, &mut |set| {
-        let text = std::fs::read_to_string(dir.join(set))?;
+        let text = decode(std::fs::read(dir.join(set))?)?;
         files.insert(set.to_owned(), text.clone());
         Ok(text)
     });

@@ -52,6 +52,8 @@ pub struct Machine {
     pub release: String,
     /// Capabilities that this process would need to enforce.
     pub lacking: Vec<&'static str>,
+    /// Whether it runs in a user namespace, where capabilities do not count.
+    pub contained: bool,
     /// Where pins go.
     pub pins: PathBuf,
     /// Whether that is on a BPF file system.

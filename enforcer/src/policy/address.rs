@@ -1,8 +1,11 @@
 //! Addresses, CIDRs, ranges and MAC addresses: text to value and back.
 
+mod mac;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub(crate) use self::mac::{as_prefix, is_wildcard, looks_like_mac, mac_prefix};
 use super::{Mac, Range};
 
 /// Why a piece of text is refused.
@@ -20,9 +23,13 @@ impl Complaint {
         Self { message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// The same, unless the text that it repeats is too long or would be obeyed by a terminal.
+    /// The same, unless the text that it repeats is too long or would be obeyed by a terminal, or
+    /// has a character in it that only looks as it should.
     pub(crate) fn printable(self, text: &str, wanted: &str) -> Self {
         const LONGEST: usize = 100;
+        if let Some(hint) = foreign(text) {
+            return Self::new(format!("{} is not {wanted}", quoted(text)), hint);
+        }
         if text.len() > LONGEST || text.contains(char::is_control) {
             return Self { message: format!("{} is not {wanted}", quoted(text)), hint: None };
         }
@@ -117,102 +124,17 @@ impl fmt::Display for Range {
     }
 }
 
-/// Lower case, colons.
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl Mac {
-    /// Reads `00:1b:44:11:3a:b7`, `00-1b-44-11-3a-b7` or `001b.4411.3ab7`.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (bytes, count) = mac_bytes(text)?;
-        (count == 6).then_some(Self(bytes))
-    }
-
-    /// Whether it names many devices (the group bit), as no device's own address does.
-    pub fn is_multicast(self) -> bool {
-        self.0[0] & 1 == 1
-    }
-}
-
-/// A MAC prefix: the given bytes, padded with zeros, and the length in bits, 1 to 48.
-pub(crate) fn mac_prefix(text: &str) -> Result<(Mac, u8), Complaint> {
-    read_mac_prefix(text).map_err(|complaint| complaint.printable(text, "a MAC prefix"))
-}
-
-fn read_mac_prefix(text: &str) -> Result<(Mac, u8), Complaint> {
-    let (address, length) = text.split_once('/').unwrap_or((text, "48"));
-    let Some((bytes, count)) = mac_bytes(address) else {
-        return Err(Complaint::new(
-            format!("`{text}` is not a MAC prefix"),
-            "write the leading bytes and a length in bits: `00:1b:44/24`",
-        ));
-    };
-    let length = match length.parse::<u8>() {
-        Ok(length @ 1..=48) if !length_is_odd(text) => length,
-        _ => {
-            return Err(Complaint::new(
-                format!("`{length}` is not the length of a MAC prefix"),
-                "1 to 48 bits; 24 covers one manufacturer's block",
-            ));
-        }
-    };
-    if usize::from(length).div_ceil(8) > count {
-        return Err(Complaint::new(
-            format!("`{text}` gives {} bits, fewer than its length", count * 8),
-            "write as many bytes as the length covers: `00:1b:44/24`",
-        ));
-    }
-    let number = bytes.iter().fold(0_u64, |number, &byte| number << 8 | u64::from(byte));
-    let kept = number & !((1_u64 << (48 - u32::from(length))) - 1);
-    let [_, _, prefix @ ..] = kept.to_be_bytes();
-    if kept != number {
-        return Err(Complaint::new(
-            format!("`{text}` has bits set behind its first {length}"),
-            format!("write `{}/{length}`, or a longer length", Mac(prefix)),
-        ));
-    }
-    Ok((Mac(prefix), length))
-}
-
 /// Whether somebody who wrote this meant an address, a CIDR, a range or a MAC address.
 pub(crate) fn looks_like_address(text: &str) -> bool {
     let numeric = text.contains('.')
         && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'/'));
     let slash = text.split_once('/').is_some_and(|(_, length)| length.parse::<u8>().is_ok());
-    numeric || slash || text.contains(':') || Mac::parse(text).is_some()
+    // Twelve digits in one piece may be a serial number, and so the name of a device.
+    let groups = text.split('-').count() == 6 || text.split('.').count() == 3;
+    numeric || slash || text.contains(':') || groups && Mac::parse(text).is_some()
 }
 
-/// Whether the part before a `/` is meant as a MAC address, not as an IPv6 address.
-pub(crate) fn looks_like_mac(text: &str) -> bool {
-    text.parse::<IpAddr>().is_err() && mac_bytes(text).is_some()
-}
-
-/// Two to six bytes in hexadecimal, zero-padded at the end, and how many there were.
-fn mac_bytes(text: &str) -> Option<([u8; 6], usize)> {
-    let mut bytes = [0; 6];
-    let mut count = 0;
-    let dotted = text.len() == 14 && text.split('.').all(|part| part.len() == 4);
-    if dotted {
-        for part in text.split('.') {
-            let number = u16::from_str_radix(hex(part, 4)?, 16).ok()?;
-            bytes.get_mut(count..count + 2)?.copy_from_slice(&number.to_be_bytes());
-            count += 2;
-        }
-        return Some((bytes, count));
-    }
-    let separator = if text.contains(':') { ':' } else { '-' };
-    for part in text.split(separator) {
-        *bytes.get_mut(count)? = u8::from_str_radix(hex(part, 2)?, 16).ok()?;
-        count += 1;
-    }
-    (count >= 2).then_some((bytes, count))
-}
-
-/// `from_str_radix` takes a sign; a MAC address has none.
+/// So many hexadecimal digits and nothing else.
 fn hex(part: &str, digits: usize) -> Option<&str> {
     (part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(part)
 }
@@ -329,6 +251,8 @@ fn no_address(text: &str) -> Complaint {
         format!("an IPv4 address has four numbers, this has {octets}")
     } else if Mac::parse(text).is_some() {
         "this is a MAC address; an IP address belongs here".to_owned()
+    } else if text.contains(':') && looks_like_mac(text) {
+        "this is a MAC prefix; an IP address belongs here".to_owned()
     } else if text.parse::<std::net::SocketAddr>().is_ok() {
         "ports belong into `service`: `tcp/443`".to_owned()
     } else if text.contains("//")
@@ -340,6 +264,38 @@ fn no_address(text: &str) -> Complaint {
             .to_owned()
     };
     Complaint::new(message, hint)
+}
+
+/// What to do about the first character that is not ASCII, of which every address and service is made.
+fn foreign(text: &str) -> Option<String> {
+    let (at, character) = text.char_indices().find(|(_, character)| !character.is_ascii())?;
+    let code = format!("U+{:04X}", u32::from(character));
+    Some(if character == char::REPLACEMENT_CHARACTER {
+        "there is a byte that is not UTF-8; save the file as UTF-8".to_owned()
+    } else if is_invisible(character) {
+        let place = match (at, at + character.len_utf8()) {
+            (0, _) => "in front of it",
+            (_, end) if end == text.len() => "behind it",
+            _ => "in it",
+        };
+        format!("leave out the invisible character {code} {place}")
+    } else if matches!(character, '\u{2010}'..='\u{2015}' | '\u{2212}') {
+        format!("write `-` in the place of `{character}` ({code})")
+    } else {
+        format!("write it in ASCII: `{character}` is {code}")
+    })
+}
+
+/// Whether a character takes no room or looks like a blank: the format characters and separators of
+/// Unicode, and what is left out when it cannot be shown (Default_Ignorable_Code_Point).
+pub(crate) fn is_invisible(character: char) -> bool {
+    let blank = !character.is_ascii() && character.is_whitespace();
+    blank
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Cuts a range into prefixes.

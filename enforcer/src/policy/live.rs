@@ -276,8 +276,12 @@ fn own_group(policy: &mut Policy, target: &str) -> Result<usize, Complaint> {
 
 fn selector(policy: &Policy, target: &str) -> Result<Selector, Complaint> {
     let mac = Mac::parse(target);
-    let named = |device: &Device| device.name == target || mac.is_some() && device.mac == mac;
-    if let Some(index) = policy.devices.iter().position(named) {
+    // A name first: it may be made of twelve digits.
+    let named = |device: &Device| device.name == target;
+    let owns = |device: &Device| mac.is_some() && device.mac == mac;
+    let mut devices = policy.devices.iter();
+    let index = devices.position(named).or_else(|| policy.devices.iter().position(owns));
+    if let Some(index) = index {
         return Ok(Selector::Device(index));
     }
     if let Some(mac) = mac {

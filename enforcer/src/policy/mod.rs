@@ -35,7 +35,7 @@ mod service;
 mod words;
 pub mod write;
 
-pub use compile::{Compiled, CompiledRule, compile};
+pub use compile::{Compiled, CompiledRule, check, compile};
 pub use diff::diff;
 pub use end::End;
 pub use problem::{Place, Problem, Severity};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::address::is_invisible;
+
 /// Where something stands in the operator's files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
@@ -43,11 +45,13 @@ impl Problem {
     }
 }
 
-/// A text with escapes for the control characters in it, but the ends of its lines.
+/// A text with escapes for the control characters in it, but the ends of its lines, and for what
+/// would not be seen.
 fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() && character != '\n' {
+        let hidden = character.is_control() && character != '\n' || is_invisible(character);
+        if hidden {
             shown.extend(character.escape_default());
         } else {
             shown.push(character);

@@ -47,6 +47,23 @@ pub const MAX_PROBLEMS: usize = 100;
 const KEYS: [&str; 7] =
     ["schema", "sets", "devices", "groups", "interfaces", "unknown", "essential"];
 
+/// The text of a file that should be UTF-8.
+///
+/// What is not becomes U+FFFD: in a comment it does not matter, and anywhere else [`read`] says in
+/// which line and column it is.
+///
+/// # Errors
+///
+/// When it is UTF-16.
+pub fn decode(bytes: Vec<u8>) -> std::io::Result<String> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        let why = "it is UTF-16; save it as UTF-8";
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
+    }
+    let text = String::from_utf8(bytes);
+    Ok(text.unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+}
+
 /// Reads a policy document.
 ///
 /// `file` is the name that places will carry; `load` returns the text of a set's file, named as

@@ -7,12 +7,13 @@ use enforcer_common::reason::Reason as R;
 /// What a later fragment begins with to look like a header to an allowed port.
 const MIMIC: [u8; 4] = [0x9c, 0x40, 0x01, 0xbb];
 
-/// Rows 30 to 76.
+/// Rows 30 to 76, then 150 to 152.
 pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
     let mut rows = header(to);
     rows.extend(fragments(to));
     rows.extend(transport(to));
     rows.extend(protocols(to));
+    rows.extend(router_alert(to));
     rows
 }
 
@@ -63,6 +64,26 @@ fn header(to: [u8; 6]) -> Vec<Row> {
         broken.row("bad header checksum, allowed port", "--", Due::Pass, R::Allow, bad),
         segment.drop("bad TCP checksum, denied port", "FF", R::Default, unsummed),
         v4(41, "TTL 1", "-F", R::Default, 25, &|header| V4 { ttl: 1, ..header }),
+    ]
+}
+
+/// Router alert, which a rule can allow on IGMP to a group and nowhere else.
+fn router_alert(to: [u8; 6]) -> Vec<Row> {
+    let alert = [148, 4, 0, 0];
+    let (port, report, route) = (Make::new(150, to), Make::new(151, to), Make::new(152, to));
+    let igmp = |m: &Make, options: &[u8]| {
+        let group = V4 { destination: 0xe000_0016, ttl: 1, options: options.into(), ..m.v4(2) };
+        let packet = group.packet(&m.with(&[0x22, 0, 0, 0]));
+        m.ethernet().to([1, 0, 0x5e, 0, 0, 0x16]).frame(ether_type::IPV4, &packet)
+    };
+    let segment = V4 { options: alert.into(), ..port.v4(6) };
+    let both = [&alert[..], &[131, 7, 4, 10, 88, 0, 99]].concat();
+    vec![
+        port.drop("router alert, allowed port", "FF", R::Options, {
+            port.ip4(segment, &port.tcp(443))
+        }),
+        report.drop("router alert on IGMP", "-F", R::Default, igmp(&report, &alert)),
+        route.drop("the same and a source route", "-F", R::Options, igmp(&route, &both)),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! What a hostile device sends to get past a policy that allows it TCP port 443 and nothing else.
 //!
 //! - `link`: tags, 802.3, EtherTypes and MAC addresses: rows 5 to 29
-//! - `ipv4`: headers, fragments, ports and protocols: rows 30 to 76
+//! - `ipv4`: headers, fragments, ports and protocols: rows 30 to 76, 150 to 152
 //! - `ipv6`: extension headers and tunnels: rows 77 to 107
 //! - `local`: addresses, and what stays on the link: rows 108 to 130, 148 and 149
 //!

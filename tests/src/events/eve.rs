@@ -11,7 +11,7 @@ use crate::harness::{Daemon, Lab, wait_until};
 /// Field and type of what is used, from Suricata's etc/schema.json and its rendering in
 /// doc/userguide/_generated/eve-index.rst (repository OISF/suricata, 8.0 line). The schema allows
 /// no other field on any of these levels.
-const SCHEMA: [(&str, &str); 25] = [
+const SCHEMA: [(&str, &str); 29] = [
     ("timestamp", "string"),
     ("event_type", "string"),
     ("in_iface", "string"),
@@ -33,6 +33,10 @@ const SCHEMA: [(&str, &str); 25] = [
     ("alert.action", "string"),
     ("alert.category", "string"),
     ("alert.signature", "string"),
+    ("alert.gid", "integer"),
+    ("alert.signature_id", "integer"),
+    ("alert.rev", "integer"),
+    ("alert.severity", "integer"),
     ("alert.rule", "string"),
     ("alert.metadata", "object"),
     ("alert.metadata.policy", "array of strings"),
@@ -92,6 +96,7 @@ fn eve_lines_keep_to_the_schema_and_the_past_can_be_asked_for() {
         assert!(is_timestamp(line["timestamp"].as_str().expect("text")), "{line}");
     }
     assert_eq!(lines[0]["dest_ip"], HOSTILE);
+    assert_ne!(lines[0]["alert"]["signature_id"], lines[1]["alert"]["signature_id"]);
     assert_eq!(lines[0]["alert"]["signature"], "a rule denies it: ICSMA-25-030-01");
     assert_eq!(lines[1]["alert"]["metadata"]["tag"], serde_json::json!(["loud"]));
 

@@ -179,6 +179,15 @@ fn v4(random: &mut Random, mut ethernet: Ethernet) -> Vec<u8> {
         }
         8 | 9 => header.fragment = random.pick(&[0, MORE]) | random.below(0x1000) as u16,
         10 => header.fragment = random.next() as u16,
+        // Reports of group membership, and what is not quite one.
+        11 => {
+            header.protocol = random.pick(&[2, 2, 2, 46]);
+            header.options = random.pick(&[[148, 4, 0, 0], [148, 4, 0, 0], [148, 4, 0, 1]]).into();
+            if random.once_in(2) {
+                header.destination = random.pick(&[0xe000_0016, 0xefff_fffa]);
+                ethernet.destination = [1, 0, 0x5e, 0, 0, 0x16];
+            }
+        }
         _ => {}
     }
     ethernet.frame(ether_type::IPV4, &header.packet(&payload))

@@ -1,7 +1,7 @@
 //! IPv4 and IPv6.
 
 use super::*;
-use crate::flow::{FAMILY_NONE, FAMILY_V4, FAMILY_V6, Fragment};
+use crate::flow::{Class, FAMILY_NONE, FAMILY_V4, FAMILY_V6, Fragment};
 
 const MORE: u16 = 0x2000;
 
@@ -40,11 +40,58 @@ fn v4_options() {
     refuses(&v4(6).with_options(&[1, 1, 1, 0xbb, 4, 0, 0, 0]).frame(&tcp(25)), Reason::Options);
     refuses(&v4(6).with_options(&[1; 40]).frame(&tcp(25)), Reason::Options);
     refuses(&v4(6).with_options(&[0; 4]).frame(&tcp(443)), Reason::Options);
-    // Router alert, as IGMP sends it.
-    refuses(&v4(2).with_options(&[148, 4, 0, 0]).frame(&[0; 8]), Reason::Options);
     let flow = refuses(&v4(6).with_options(&[7, 3, 4, 0]).frame(&tcp(443)), Reason::Options);
     assert_eq!((flow.source, flow.protocol), (address_v4(V4_SOURCE), 6), "an event names it");
     assert_eq!(flow.destination_port, 0);
+}
+
+/// RFC 2236 section 2 and RFC 3376 section 4 ask for router alert in every message.
+#[test]
+fn v4_router_alert() {
+    const ALERT: [u8; 4] = [148, 4, 0, 0];
+    let group = V4 { destination: [224, 0, 0, 22], ..v4(2) };
+    let alert = group.clone().with_options(&ALERT);
+    let flow = accepts(&alert.frame(&[0x22; 16]));
+    assert_eq!((flow.protocol, flow.service()), (2, 2 << 16), "a rule for proto/2 decides");
+    assert_eq!((flow.class, flow.fragment), (Class::Ip, Fragment::Whole));
+    assert_eq!(flow.destination, address_v4([224, 0, 0, 22]));
+    accepts(&V4 { fragment: 0x4000, ..alert.clone() }.frame(&[0x22; 16]));
+
+    // Not to a group, not IGMP, not whole, not alone, not as RFC 2113 writes it.
+    refuses(&v4(2).with_options(&ALERT).frame(&[0x22; 16]), Reason::Options);
+    for destination in [[223, 255, 255, 255], [240, 0, 0, 1], [255; 4]] {
+        refuses(&V4 { destination, ..alert.clone() }.frame(&[0x22; 16]), Reason::Options);
+    }
+    // RSVP, PGM, and what carries ports.
+    for protocol in [0, 1, 6, 17, 46, 103, 113, 132] {
+        let other = V4 { protocol, ..alert.clone() };
+        refuses(&other.frame(&tcp(443)), Reason::Options);
+    }
+    for fragment in [MORE, 1, 0x1fff, MORE | 2] {
+        refuses(&V4 { fragment, ..alert.clone() }.frame(&[0x22; 16]), Reason::Options);
+    }
+    for options in [
+        &[148, 4, 0, 1][..],
+        &[148, 4, 1, 0],
+        &[148, 3, 0, 0],
+        &[20, 4, 0, 0],
+        &[1, 148, 4, 0],
+        &[148, 4, 0, 0, 0, 0, 0, 0],
+        &[148, 4, 0, 0, 148, 4, 0, 0],
+        &[148, 4, 0, 0, 131, 7, 4, 10, 88, 0, 99, 0],
+        &[148, 4, 0, 0, 7, 3, 4, 0],
+    ] {
+        refuses(&group.clone().with_options(options).frame(&[0x22; 16]), Reason::Options);
+    }
+    let route = [131, 7, 4, 10, 88, 0, 99, 0];
+    refuses(&group.with_options(&route).frame(&[0x22; 16]), Reason::SourceRoute);
+    // Nobody sends from these, whatever the option.
+    for source in [[0; 4], [0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]] {
+        refuses(&V4 { source, ..alert.clone() }.frame(&[0x22; 16]), Reason::MartianSource);
+    }
+    let frame = alert.frame(&[0x22; 16]);
+    refuses(&frame[..36], Reason::TruncatedNetwork);
+    refuses(&frame[..50], Reason::Length);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,7 +118,13 @@ async fn follow(client: &Client, args: &Tail, stop: &Notify) -> Result<Exit> {
 type Out = Box<dyn Write>;
 
 /// Where events go, and in what form.
-enum Output {
+struct Output {
+    form: Form,
+    /// The file of a capture that does not go to standard output.
+    file: Option<OwnedFd>,
+}
+
+enum Form {
     Text { out: Out, renderer: Renderer, withheld: Withheld, next: Instant },
     Json(Out),
     Eve(Out, Words),
@@ -128,51 +135,54 @@ impl Output {
     fn open(args: &Tail, words: Words) -> Result<Self> {
         let stdout = || -> Out { Box::new(BufWriter::new(io::stdout().lock())) };
         if let Some(path) = &args.format.pcap {
+            let mut own = None;
             let out: Out = if path == Path::new("-") {
                 stdout()
             } else {
-                let file = File::create(path);
-                let file = file.with_context(|| format!("cannot write {}", path.display()))?;
+                let failed = || format!("cannot write {}", path.display());
+                let file = File::create(path).with_context(failed)?;
+                own = Some(file.try_clone().with_context(failed)?.into());
                 Box::new(BufWriter::new(file))
             };
             let mut capture = Capture::new(out)?;
             // Who reads along wants to know at once what it is.
             capture.flush()?;
-            return Ok(Self::Capture(capture, words));
+            return Ok(Self { form: Form::Capture(capture, words), file: own });
         }
-        Ok(if args.format.json {
-            Self::Json(stdout())
+        let form = if args.format.json {
+            Form::Json(stdout())
         } else if args.format.eve {
-            Self::Eve(stdout(), words)
+            Form::Eve(stdout(), words)
         } else {
             let names = Names::of_this_machine();
             let renderer = Renderer { words, names, screen: Screen::of_stdout() };
             let next = Instant::now() + withheld::PERIOD;
-            Self::Text { out: stdout(), renderer, withheld: Withheld::default(), next }
-        })
+            Form::Text { out: stdout(), renderer, withheld: Withheld::default(), next }
+        };
+        Ok(Self { form, file: None })
     }
 
     /// Writes an event, `line` in the daemon's words; whether it was one for this output.
     fn write(&mut self, event: &Event, line: &[u8]) -> Result<bool> {
-        match self {
-            Self::Text { out, renderer, withheld, .. } => {
+        match &mut self.form {
+            Form::Text { out, renderer, withheld, .. } => {
                 if !withheld.take(event) {
                     writeln!(out, "{}", renderer.render(event))?;
                 }
             }
-            Self::Json(out) => out.write_all(line)?,
-            Self::Eve(out, words) => {
+            Form::Json(out) => out.write_all(line)?,
+            Form::Eve(out, words) => {
                 let Some(line) = eve::line(event, words) else { return Ok(false) };
                 writeln!(out, "{line}")?;
             }
-            Self::Capture(capture, words) => return capture.add(event, words),
+            Form::Capture(capture, words) => return capture.add(event, words),
         }
         Ok(true)
     }
 
     /// What there is to do from time to time.
     fn pause(&mut self) -> Result<()> {
-        let Self::Text { out, renderer, withheld, next } = self else { return Ok(()) };
+        let Form::Text { out, renderer, withheld, next } = &mut self.form else { return Ok(()) };
         if renderer.screen.width.is_some() {
             // The window may have changed.
             renderer.screen = Screen::of_stdout();
@@ -186,19 +196,23 @@ impl Output {
         Ok(out.flush()?)
     }
 
-    /// Whether nobody can read what would be written: a pipe whose other end is closed.
+    /// Whether nobody can read what would be written: a pipe whose other end is closed, or a socket
+    /// or a terminal that is gone.
     fn is_closed(&self) -> bool {
         let stdout = io::stdout();
-        let mut poll_stdout = [PollFd::new(&stdout, PollFlags::empty())];
+        let output = self.file.as_ref().map_or(stdout.as_fd(), AsFd::as_fd);
+        // What is polled for is always told (poll(2)).
+        let mut outputs = [PollFd::from_borrowed_fd(output, PollFlags::empty())];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let polled = poll(&mut poll_stdout, Some(&at_once));
-        polled.is_ok() && poll_stdout[0].revents().contains(PollFlags::ERR)
+        let polled = poll(&mut outputs, Some(&at_once));
+        let gone = PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL;
+        polled.is_ok() && outputs[0].revents().intersects(gone)
     }
 
     fn flush(&mut self) -> Result<()> {
-        match self {
-            Self::Text { out, .. } | Self::Json(out) | Self::Eve(out, _) => Ok(out.flush()?),
-            Self::Capture(capture, _) => capture.flush(),
+        match &mut self.form {
+            Form::Text { out, .. } | Form::Json(out) | Form::Eve(out, _) => Ok(out.flush()?),
+            Form::Capture(capture, _) => capture.flush(),
         }
     }
 }

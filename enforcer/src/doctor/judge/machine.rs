@@ -3,7 +3,9 @@
 use super::super::Finding;
 use super::super::facts::{Facts, Machine};
 use super::unknown;
+use crate::daemon;
 use crate::dataplane::Error;
+use crate::privilege;
 
 /// Least free space: the audit trail takes up to 72 MiB, the history up to 64.
 const FREE: u64 = 136 << 20;
@@ -45,6 +47,9 @@ fn kernel(machine: &Machine) -> Finding {
 }
 
 fn rights(machine: &Machine) -> Finding {
+    if machine.contained {
+        return Finding::fail("rights", daemon::Error::Contained.to_string(), privilege::OUTSIDE);
+    }
     let lacking = &machine.lacking;
     if lacking.is_empty() {
         return Finding::ok("rights", "may load programs and attach them");

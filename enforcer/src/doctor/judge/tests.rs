@@ -85,6 +85,7 @@ fn well() -> Facts {
             kernel: (6, 12),
             release: "6.12.0".into(),
             lacking: Vec::new(),
+            contained: false,
             pins: "/sys/fs/bpf/enforcer".into(),
             bpffs: Ok(true),
             locked: Some(8 << 20),

@@ -24,6 +24,7 @@ pub(super) fn look(settings: &Settings) -> Machine {
         kernel: version(&release),
         release,
         lacking: privilege::lacking(),
+        contained: privilege::in_user_namespace(),
         pins: settings.bpffs.clone(),
         bpffs: pins::may_hold(&settings.bpffs).map_err(|e| Unseen::new(e.to_string())),
         locked: getrlimit(Resource::Memlock).current,

@@ -188,3 +188,22 @@ proptest! {
         let _ = (looks_like_address(&text), looks_like_mac(&text));
     }
 }
+
+#[test]
+fn foreign_characters_are_named() {
+    for (text, expected) in [
+        ("\u{200b}10.0.0.1", "leave out the invisible character U+200B in front of it"),
+        ("10.0.0.1\u{feff}", "leave out the invisible character U+FEFF behind it"),
+        ("10.0\u{2060}.0.1", "leave out the invisible character U+2060 in it"),
+        ("10.0.0.1\u{a0}", "leave out the invisible character U+00A0 behind it"),
+        ("1\u{ff10}.0.0.1", "write it in ASCII: `\u{ff10}` is U+FF10"),
+        ("10.0.0.1 \u{2212} 10.0.0.2", "write `-` in the place of `\u{2212}` (U+2212)"),
+    ] {
+        let complaint = Range::parse(text).expect_err(text);
+        assert_eq!(complaint.hint.as_deref(), Some(expected), "{text}");
+        assert!(!complaint.message.contains(is_invisible), "{}", complaint.message);
+    }
+    let service = super::super::Service::parse("tcp/443\u{200b}").expect_err("a service");
+    assert_eq!(service.hint.as_deref(), Some("leave out the invisible character U+200B behind it"));
+    assert!(mac_prefix("00:1b:44\u{200d}/24").expect_err("a prefix").message.contains("\\u{200d}"));
+}

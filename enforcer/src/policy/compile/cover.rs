@@ -250,6 +250,7 @@ fn decision(
         }
     }
     let mut word = Word::NONE;
+    chain.iter().for_each(|rule| builder.decides(rule.number));
     for rule in chain.into_iter().rev() {
         let decided = Word::new(if rule.pass { kind::PASS } else { kind::DROP }, rule.number);
         word = match rule.until {

@@ -1,11 +1,13 @@
 //! Model to image: a pure function, the same bytes for the same input.
 //!
 //! - `cover`: what covers a key
+//! - `lint`: what a policy says to no effect
 //! - [`live`]: what a live change adds to an image
 //! - `tree`: intervals to lines
 //! - `sources`: who a frame comes from
 
 mod cover;
+mod lint;
 pub mod live;
 mod sources;
 mod tree;
@@ -70,20 +72,14 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
     let mut builder = Builder::behind(0);
     // Line 0 is the layout, known last.
     builder.append([Line::default()]);
-    let mut problems = Vec::new();
+    let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();
     let mut warnings = Vec::new();
-    if policy.groups.len() >= MAX_GROUPS as usize - 1 {
-        let place = policy.groups.last().map(|group| group.place.clone());
-        problems.extend(place.map(|place| Problem {
-            severity: Severity::Error,
-            place,
-            message: format!("more than {} groups", MAX_GROUPS - 2),
-            hint: Some("merge groups with the same rules".into()),
-        }));
+    if !problems.is_empty() {
         return Err(problems);
     }
 
-    let (rules, entries) = groups(&mut builder, policy, site, &mut problems, &mut warnings);
+    let (rules, entries) = groups(&mut builder, policy, site, &mut problems);
+    warnings.extend(lint::lint(policy, site, true, &rules, &builder.decides));
     let groups = builder.append(entries.chunks(8).map(|chunk| {
         let mut line = Line::default();
         for (slot, entry) in line.0.iter_mut().zip(chunk) {
@@ -126,13 +122,35 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
     Ok(Compiled { image, rules, slots, warnings })
 }
 
+/// What is wrong with a policy on every machine at `now`, in seconds since 1970-01-01 UTC.
+///
+/// What depends on addresses of the gateway is left out: [`compile`] says that.
+pub fn check(policy: &Policy, now: i64) -> Vec<Problem> {
+    let (mut builder, site) = (Builder::behind(0), Site { now, ..Site::default() });
+    let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();
+    if problems.is_empty() {
+        let (rules, _) = groups(&mut builder, policy, &site, &mut problems);
+        problems.extend(lint::lint(policy, &site, false, &rules, &builder.decides));
+    }
+    problems
+}
+
+fn too_many_groups(policy: &Policy) -> Option<Problem> {
+    let last = policy.groups.last().filter(|_| policy.groups.len() >= MAX_GROUPS as usize - 1)?;
+    Some(Problem {
+        severity: Severity::Error,
+        place: last.place.clone(),
+        message: format!("more than {} groups", MAX_GROUPS - 2),
+        hint: Some("merge groups with the same rules".into()),
+    })
+}
+
 /// Every group's descriptor and entry, and the numbers of the rules.
 fn groups(
     builder: &mut Builder,
     policy: &Policy,
     site: &Site,
     problems: &mut Vec<Problem>,
-    warnings: &mut Vec<Problem>,
 ) -> (Vec<Option<CompiledRule>>, Vec<GroupEntry>) {
     let mut numbers = Vec::new();
     let mut descriptors = Vec::new();
@@ -141,12 +159,10 @@ fn groups(
         let shared = group.device_of.and_then(|parent| descriptors.get(parent).copied());
         descriptors.push(match shared {
             Some(line) => line,
-            None => written(builder, index, group, site, &mut numbers, warnings).unwrap_or_else(
-                |problem| {
-                    problems.push(problem);
-                    None
-                },
-            ),
+            None => written(builder, index, group, site, &mut numbers).unwrap_or_else(|problem| {
+                problems.push(problem);
+                None
+            }),
         });
     }
     let mut entries = vec![live::unknown(builder, policy.unknown, site)];
@@ -171,20 +187,11 @@ fn written(
     group: &Group,
     site: &Site,
     numbers: &mut Vec<Option<CompiledRule>>,
-    warnings: &mut Vec<Problem>,
 ) -> Result<Option<Line>, Problem> {
     let mut rules = Vec::new();
     for (number, rule) in live::numbered(index, group).filter(|(_, rule)| !rule.live) {
         rules.push((numbers.len() as u32, number.allow, rule));
         numbers.push(Some(number));
-        if ended(rule, site) {
-            warnings.push(Problem {
-                severity: Severity::Warning,
-                place: rule.place.clone(),
-                message: format!("rule {} has ended and is left out", rule.id),
-                hint: Some("remove it, or give it a later `until`".into()),
-            });
-        }
     }
     if rules.is_empty() {
         return Ok(None);

@@ -224,7 +224,7 @@ fn place_of(device: &Device, site: &Site, warnings: &mut Vec<Problem>) -> u64 {
     packed
 }
 
-fn absent(place: crate::policy::Place, name: &str) -> Problem {
+pub(super) fn absent(place: crate::policy::Place, name: &str) -> Problem {
     Problem {
         severity: Severity::Warning,
         place,

@@ -39,13 +39,27 @@ pub(super) struct Builder {
     pub(super) limits: Limits,
     small: HashMap<Vec<Interval>, Word>,
     single: HashMap<Line, Word>,
+    /// Rules, by number, that some endpoint leads to.
+    pub(super) decides: Vec<bool>,
 }
 
 impl Builder {
     /// Makes the lines behind the first `base` of an image.
     pub(super) fn behind(base: u32) -> Self {
         let (small, single) = (HashMap::new(), HashMap::new());
-        Self { lines: Vec::new(), base, limits: Limits::WRITTEN, small, single }
+        let (lines, decides) = (Vec::new(), Vec::new());
+        Self { lines, base, limits: Limits::WRITTEN, small, single, decides }
+    }
+
+    /// Notes that there is an endpoint at which a rule decides.
+    pub(super) fn decides(&mut self, number: u32) {
+        let number = number as usize;
+        if self.decides.len() <= number {
+            self.decides.resize(number + 1, false);
+        }
+        if let Some(noted) = self.decides.get_mut(number) {
+            *noted = true;
+        }
     }
 
     /// Number of the next line.

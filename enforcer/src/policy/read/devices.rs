@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use toml::de::DeTable;
 
-use super::super::address::{looks_like_address, quoted};
+use super::super::address::{is_wildcard, looks_like_address, quoted};
 use super::super::{Device, Mac, Range};
 use super::Reader;
 use super::fields::{entries, is_empty_list};
@@ -70,7 +70,7 @@ impl Reader<'_> {
             }
             Some(mac) => Some((mac, offset)),
             None => {
-                let hint = if text.contains('/') {
+                let hint = if text.contains('/') || is_wildcard(text) {
                     "a prefix is a member of a group, not a device"
                 } else {
                     "write six bytes: `00:1b:44:11:3a:b7`"

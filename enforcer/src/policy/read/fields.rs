@@ -82,6 +82,12 @@ impl<'t> Sheet<'t> {
         let (document, errors) = DeTable::parse_recoverable(text);
         let (lines, damaged) = (Lines::new(file, text), !errors.is_empty());
         let mut sheet = Self { lines, problems: Problems::default(), damaged };
+        for offset in syntax::undecodable(text) {
+            let place = sheet.lines.place(offset);
+            let hint = "save the file as UTF-8";
+            let message = "there is a byte that is not UTF-8".to_owned();
+            sheet.problems.syntax_error(place, message, Some(hint.to_owned()));
+        }
         // Beyond these, one is as good as another.
         for error in errors.iter().take(syntax::MAX_ERRORS) {
             let offset = error.span().map_or(0, |span| span.start);

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use toml::de::DeTable;
 
-use super::super::address::{looks_like_address, looks_like_mac, mac_prefix, quoted};
+use super::super::address::{
+    as_prefix, is_wildcard, looks_like_address, looks_like_mac, mac_prefix, quoted,
+};
 use super::super::{Device, Group, Mac, Member, Place, Range, Selector};
 use super::Reader;
 use super::fields::{entries, is_empty_list, nearest};
@@ -32,7 +34,7 @@ impl Reader<'_> {
             let mode = self.sheet.mode(table).unwrap_or_default();
             let default = self.sheet.default_verdict(table).unwrap_or_default();
             let mut seen = Seen::default();
-            // Deny first: it wins, so an equal allow rule is the one that is idle.
+            // In the order in which they decide; ids are given in the same.
             let deny = self.rules(name, Action::Deny, table, &mut seen);
             let allow = self.rules(name, Action::Allow, table, &mut seen);
             canonical.push(seen.digests);
@@ -111,7 +113,8 @@ impl Reader<'_> {
                 .interface_name(name, offset)
                 .then(|| Selector::Interface(name.to_owned()));
         }
-        if text.split_once('/').is_some_and(|(address, _)| looks_like_mac(address)) {
+        let length = text.split_once('/').is_some_and(|(address, _)| looks_like_mac(address));
+        if length || is_wildcard(text) {
             return match mac_prefix(text) {
                 Ok((mac, _)) if mac.is_multicast() => self.multicast(text, offset),
                 Ok((mac, 48)) => Some(Selector::Mac(mac)),
@@ -130,11 +133,13 @@ impl Reader<'_> {
         if looks_like_address(text) {
             return match Range::parse(text) {
                 Ok(range) => Some(Selector::Addresses(range)),
-                Err(_) if looks_like_mac(text) => {
-                    let bytes = text.split([':', '-']).count();
+                Err(_) if let Some(prefix) = as_prefix(text) => {
                     let message = format!("{} is not a MAC address", quoted(text));
-                    let hint = format!("six bytes, or a prefix: `{text}/{}`", bytes * 8);
-                    self.sheet.error(offset, message, hint);
+                    self.sheet.error(
+                        offset,
+                        message,
+                        format!("six bytes, or a prefix: `{prefix}`"),
+                    );
                     None
                 }
                 Err(complaint) => {
@@ -165,11 +170,14 @@ impl Reader<'_> {
         } else {
             nearest(text, self.policy.devices.iter().map(|device| device.name.as_str()))
         };
-        let hint = match meant {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => "declare it under `[devices]`, or write an address, a CIDR, a range, a MAC, \
+        let hint = match (meant, as_prefix(text)) {
+            (Some(meant), _) => format!("did you mean `{meant}`?"),
+            (None, Some(prefix)) => format!("a MAC prefix has a length: `{prefix}`"),
+            (None, None) => {
+                "declare it under `[devices]`, or write an address, a CIDR, a range, a MAC, \
                      `vlan:20` or `interface:lan0`"
-                .to_owned(),
+                    .to_owned()
+            }
         };
         self.sheet.absent(offset, format!("there is no device {}", quoted(text)), hint);
     }

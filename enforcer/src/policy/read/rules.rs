@@ -22,7 +22,7 @@ const YEARS: std::ops::RangeInclusive<u16> = 2000..=2199;
 /// Fewest hexadecimal digits of a rule's id.
 const ID_DIGITS: usize = 8;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Action {
     Deny,
     Allow,
@@ -45,8 +45,8 @@ pub(super) type Digest = [u8; 32];
 pub(super) struct Seen {
     /// In the order of reading: deny rules, then allow rules.
     pub(super) digests: Vec<Digest>,
-    /// Remote end and services to the first rule that has them.
-    contents: HashMap<String, (Action, Place)>,
+    /// Action, remote end and services to the first rule that has them.
+    contents: HashMap<(Action, String), Place>,
 }
 
 impl Reader<'_> {
@@ -66,18 +66,14 @@ impl Reader<'_> {
             };
             let Some(rule) = self.rule(table, value.span().start) else { continue };
             let content = content(&rule);
-            if let Some((first, place)) = seen.contents.get(&content) {
-                let offset = value.span().start;
-                if *first == action {
-                    let message = format!("the same {} rule is written twice", action.name());
-                    self.sheet.error(offset, message, format!("the first is at {place}"));
-                    continue;
-                }
-                let hint = format!("the deny rule at {place} wins");
-                self.sheet.warn(offset, "this allow rule never decides anything", Some(&hint));
-            } else {
-                seen.contents.insert(content.clone(), (action, rule.place.clone()));
+            // An allow rule that a deny rule equals is the compiler's: it knows the ends.
+            if let Some(place) = seen.contents.get(&(action, content.clone())) {
+                let message = format!("the same {} rule is written twice", action.name());
+                let hint = format!("the first is at {place}");
+                self.sheet.error(value.span().start, message, hint);
+                continue;
             }
+            seen.contents.insert((action, content.clone()), rule.place.clone());
             let canonical = format!("{group}\n{}\n{content}", action.name());
             seen.digests.push(Sha256::digest(canonical.as_bytes()).into());
             rules.push(rule);

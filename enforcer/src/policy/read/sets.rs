@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::super::address::{Complaint, quoted};
 use super::super::{Place, Range, Set};
@@ -61,7 +61,16 @@ impl Reader<'_> {
         offset: usize,
         load: Load<'_>,
     ) -> Vec<Range> {
-        self.sheet.known_keys(table, &["file"], "a set");
+        self.sheet.known_keys(table, &["file", "skip-invalid"], "a set");
+        let skip = match table.get("skip-invalid").map(|value| (value, value.get_ref())) {
+            Some((_, DeValue::Boolean(skip))) => *skip,
+            Some((value, _)) => {
+                let example = "skip-invalid = true";
+                self.sheet.wrong_type("skip-invalid", value, "a boolean", example);
+                return Vec::new();
+            }
+            None => false,
+        };
         if table.get("file").is_none() {
             let hint = format!("write `{name} = {{ file = \"list.txt\" }}`");
             self.sheet.absent(offset, format!("the set `{name}` names no file"), hint);
@@ -81,7 +90,7 @@ impl Reader<'_> {
                 self.sheet.error(offset, message, "split it, or leave out what is not needed");
                 Vec::new()
             }
-            Ok(text) => self.set_file(file, &text, offset),
+            Ok(text) => self.set_file(file, &text, offset, skip),
             Err(error) => {
                 let hint = if error.kind() == io::ErrorKind::InvalidData {
                     "the file must be text in UTF-8"
@@ -95,16 +104,11 @@ impl Reader<'_> {
     }
 
     /// One address, CIDR or range a line. A million lines are common: nothing is allocated for a
-    /// good one.
-    fn set_file(&mut self, file: &str, text: &str, offset: usize) -> Vec<Range> {
-        let name: Arc<str> = file.into();
+    /// good one. With `skip`, lines that cannot be read are left out and counted.
+    fn set_file(&mut self, file: &str, text: &str, offset: usize, skip: bool) -> Vec<Range> {
         let mut ranges = Vec::new();
-        let mut wrong = 0_usize;
-        let mut last = None;
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        for (index, line) in text.lines().enumerate() {
-            // Spamhaus DROP, the best known of such lists, sets comments off with `;`.
-            let content = line.split(['#', ';']).next().unwrap_or_default();
+        let mut wrong = Wrong { file: file.into(), count: 0, first: None, last: None };
+        for (index, content) in lines(text).enumerate() {
             let word = content.trim();
             if word.is_empty() {
                 continue;
@@ -116,29 +120,54 @@ impl Reader<'_> {
                     }
                     ranges.push(range);
                 }
-                Err(complaint) => {
+                Err(mut complaint) => {
+                    wrong.count += 1;
+                    if !skip && wrong.count > PROBLEMS_OF_A_FILE || skip && wrong.count > 1 {
+                        continue;
+                    }
                     let indent = content.chars().take_while(|c| c.is_whitespace()).count();
-                    let place = Place {
-                        file: name.clone(),
-                        line: u32::try_from(index + 1).unwrap_or(u32::MAX),
-                        column: u32::try_from(indent + 1).unwrap_or(u32::MAX),
-                    };
-                    wrong += 1;
-                    if wrong <= PROBLEMS_OF_A_FILE {
+                    let place = wrong.place(index, indent);
+                    if let Some(hint) = of_a_list(word) {
+                        let shown =
+                            if word.len() > 100 { quoted(word) } else { format!("`{word}`") };
+                        complaint = Complaint::new(format!("{shown} is not an address"), hint);
+                    }
+                    if skip {
+                        wrong.first = Some((place, complaint));
+                    } else {
                         self.sheet.problems.error(place.clone(), complaint.message, complaint.hint);
-                        last = Some(place);
+                        wrong.last = Some(place);
                     }
                 }
             }
         }
-        if let (true, Some(place)) = (wrong > PROBLEMS_OF_A_FILE, last) {
-            let more = wrong - PROBLEMS_OF_A_FILE;
+        self.tell(wrong, offset, ranges.len());
+        ranges
+    }
+
+    /// Says what could not be read of a file and is not an error of its own; `read` lines could be.
+    fn tell(&mut self, wrong: Wrong, offset: usize, read: usize) {
+        let Wrong { file, count, first, last } = wrong;
+        if let Some((place, complaint)) = first {
+            let s = if count == 1 { " is" } else { "s are" };
+            let why = format!("{}:{}: {}", place.file, place.line, complaint.message);
+            if read == 0 {
+                // An answer that is no list: all of it left out, the set would be empty.
+                let message = format!("`{file}` has no line that can be read: {why}");
+                self.sheet.problems.error(place, message, complaint.hint);
+            } else {
+                let message = format!("{count} line{s} left out of `{file}`; the first is {why}");
+                let hint = "`skip-invalid` allows it; the set has all the others";
+                self.sheet.warn(offset, message, Some(hint));
+            }
+        } else if let (true, Some(place)) = (count > PROBLEMS_OF_A_FILE, last) {
+            let more = count - PROBLEMS_OF_A_FILE;
             let s = if more == 1 { "" } else { "s" };
             let message = format!("and {more} more line{s} of `{file}` that cannot be read");
-            let hint = "one address, CIDR or range a line; comments begin with `#`";
+            let hint = "one address, CIDR or range a line; comments begin with `#`; \
+                        `skip-invalid = true` leaves such lines out";
             self.sheet.problems.error(place, message, Some(hint.to_owned()));
         }
-        ranges
     }
 
     /// Counts a range. The one that is too many is an error.
@@ -159,6 +188,59 @@ impl Reader<'_> {
         let place = self.sheet.lines.place(offset);
         self.sheet.problems.error(place, complaint.message, complaint.hint);
     }
+}
+
+/// The lines of a file that could not be read.
+struct Wrong {
+    file: Arc<str>,
+    count: usize,
+    /// The first one, where such lines are left out.
+    first: Option<(Place, Complaint)>,
+    /// Where the last one was that is listed.
+    last: Option<Place>,
+}
+
+impl Wrong {
+    fn place(&self, index: usize, indent: usize) -> Place {
+        let number = |at: usize| u32::try_from(at + 1).unwrap_or(u32::MAX);
+        Place { file: self.file.clone(), line: number(index), column: number(indent) }
+    }
+}
+
+/// The lines of a set's file without their comments. Spamhaus DROP, the best known of such lists,
+/// sets comments off with `;`; a file of CR alone is from an old Macintosh or a spreadsheet.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let end = if text.contains('\n') { '\n' } else { '\r' };
+    text.split(end).map(|line| line.split(['#', ';']).next().unwrap_or_default())
+}
+
+/// How a line of another kind of list becomes one of ours.
+fn of_a_list(word: &str) -> Option<String> {
+    if word.starts_with(['{', '[', '"']) {
+        let value: Option<serde_json::Value> =
+            serde_json::from_str(word.trim_end_matches(',')).ok();
+        let is_address = |value: &serde_json::Value| {
+            value.as_str().is_some_and(|text| Range::parse(text).is_ok())
+        };
+        let key = value.as_ref().and_then(serde_json::Value::as_object).and_then(|object| {
+            object.iter().find(|(_, value)| is_address(value)).map(|(key, _)| key.as_str())
+        });
+        let fits = |key: &&str| key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let filter = match key.filter(fits) {
+            Some(key) => format!(".{key} // empty"),
+            None if word.starts_with('{') => ".ADDRESS // empty".to_owned(),
+            None => ".[]".to_owned(),
+        };
+        return Some(format!(
+            "this is JSON; one address a line is wanted: jq -r '{filter}' LIST.json > LIST.txt"
+        ));
+    }
+    // `Example network:192.0.2.0-192.0.2.255`, as PeerGuardian writes it.
+    let (_, address) = word.rsplit_once(':')?;
+    Range::parse(address).is_ok_and(|range| matches!(range, Range::V4(..))).then(|| {
+        format!("a name is in front of it; write `{address}`: sed 's/.*://' LIST.p2p > LIST.txt")
+    })
 }
 
 /// An entry of a list in the document.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use toml_parser::decoder::Encoding;
+use toml_parser::lexer::TokenKind;
 use toml_parser::parser::{EventReceiver, RecursionGuard, ValidateWhitespace, parse_document};
 use toml_parser::{ErrorSink, ParseError, Raw, Source, Span};
 
@@ -35,6 +36,23 @@ pub(super) fn readable(text: &str) -> &str {
     };
     let rest = after.find('\n').unwrap_or(after.len());
     text.get(..before.len() + rest).unwrap_or(text)
+}
+
+/// Offsets of characters outside of comments that stand for bytes which are no UTF-8.
+pub(super) fn undecodable(text: &str) -> Vec<usize> {
+    if !text.contains(char::REPLACEMENT_CHARACTER) {
+        return Vec::new();
+    }
+    let mut offsets = Vec::new();
+    for token in Source::new(text).lex() {
+        let (start, end) = (token.span().start(), token.span().end());
+        let part = text.get(start..end).filter(|_| token.kind() != TokenKind::Comment);
+        let found =
+            part.into_iter().flat_map(|part| part.match_indices(char::REPLACEMENT_CHARACTER));
+        offsets.extend(found.map(|(at, _)| start + at).take(MAX_ERRORS));
+    }
+    offsets.truncate(MAX_ERRORS);
+    offsets
 }
 
 /// Reports what is wrong inside of keys and values, and keeps nothing.

@@ -1,3 +1,4 @@
+mod lists;
 mod parts;
 
 use std::collections::BTreeMap;

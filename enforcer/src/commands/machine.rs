@@ -1,0 +1,25 @@
+//! This machine as a policy sees it, where it is the gateway.
+
+use enforcer::config::Settings;
+use enforcer::policy::Site;
+use enforcer::site::{Kernel, Link};
+use jiff::Timestamp;
+
+use super::block_on;
+
+/// Seconds since 1970-01-01 UTC.
+pub(super) fn now() -> i64 {
+    Timestamp::now().as_second()
+}
+
+/// The site of the settings' interfaces; `None` where there is none of them, or netlink says no.
+pub(super) fn site(settings: &Settings) -> Option<Site> {
+    let work = async {
+        let kernel = Kernel::open()?;
+        let links = kernel.links().await?;
+        let named = |link: &Link| settings.interfaces.contains(&link.name);
+        let protected: Vec<Link> = links.into_iter().filter(named).collect();
+        Ok(kernel.site(&protected, now()).await?)
+    };
+    block_on(work).ok().filter(|site| !site.interfaces.is_empty())
+}

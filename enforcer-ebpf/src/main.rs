@@ -96,7 +96,9 @@ mod programs {
         let (interface, cpu) = (ctx.ingress_ifindex() as u32, cpu());
         match remembered::verdict(ctx, interface, cpu) {
             Some(verdict) => {
-                runs::count(interface, cpu);
+                // Asked for once more: kept across the recall they would take 8 bytes of stack, which
+                // Linux before 6.8 does not have left.
+                runs::count(ctx.ingress_ifindex() as u32, crate::maps::cpu());
                 action(verdict)
             }
             None => anew::<FRAGMENTS>(ctx),

@@ -23,7 +23,8 @@ use crate::{
 pub(crate) struct Options {
     /// One part alone; all of them without it
     part: Option<Part>,
-    /// Only tests whose name contains one of these; for `vm` also kernels, such as 6.12
+    /// Only tests whose name contains one of these; for `vm` also kernels, such as 6.12, and the words
+    /// `arm64` and `drivers` in front of them
     names: Vec<String>,
 }
 

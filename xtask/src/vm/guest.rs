@@ -39,7 +39,7 @@ const TOOLS: [&str; 20] = [
 /// Files that the tests read; xdp-tools' dispatcher is another program's XDP program.
 const FILES: [&str; 1] = ["/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o"];
 /// Modules that the lab needs, with what they need themselves.
-const MODULES: [&str; 40] = [
+pub(super) const MODULES: [&str; 40] = [
     "veth",
     "bridge",
     "8021q",
@@ -147,10 +147,7 @@ pub(super) fn bare(
 
 /// What every guest has: a shell, the two programs, and what they ask the file system for.
 fn base(programs: &Programs, filters: &[String], busybox: &Path) -> Result<Archive> {
-    let mut archive = Archive::default();
-    archive.copy("bin/busybox", busybox)?;
-    archive.file("init", 0o755, INIT.replace("@MARK@", MARK).as_bytes());
-    archive.copy("usr/bin/enforcer", &programs.enforcer)?;
+    let mut archive = shell(busybox, INIT, &programs.enforcer)?;
     archive.copy("usr/bin/enforcer-tests", &programs.tests)?;
     let safe = |c: char| c.is_ascii_alphanumeric() || "_:".contains(c);
     for filter in filters {
@@ -163,6 +160,17 @@ fn base(programs: &Programs, filters: &[String], busybox: &Path) -> Result<Archi
         filters.join(" ")
     );
     archive.file("test-environment", 0o644, environment.as_bytes());
+    Ok(archive)
+}
+
+/// A shell, the program under test, and what both ask the file system for.
+pub(super) fn shell(busybox: &Path, init: &str, enforcer: &Path) -> Result<Archive> {
+    let mut archive = Archive::default();
+    archive.copy("bin/busybox", busybox)?;
+    // Debian's `busybox` needs some, `busybox-static` none.
+    libraries(&mut archive, busybox)?;
+    archive.file("init", 0o755, init.replace("@MARK@", MARK).as_bytes());
+    archive.copy("usr/bin/enforcer", enforcer)?;
     archive.file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
     archive.file("etc/group", 0o644, b"root:x:0:\n");
     archive.file("etc/hosts", 0o644, b"127.0.0.1 localhost\n::1 localhost\n");
@@ -192,7 +200,8 @@ fn inputs(archive: &mut Archive, from: &Path, to: &str) -> Result<()> {
     Ok(())
 }
 
-fn tool_is_added(archive: &mut Archive, name: &str) -> bool {
+/// Adds a program of this machine with its libraries, if there is one of this name.
+pub(super) fn tool_is_added(archive: &mut Archive, name: &str) -> bool {
     let Some(file) = sh::which(name) else { return false };
     archive.copy(&format!("usr/bin/{name}"), &file).is_ok() && libraries(archive, &file).is_ok()
 }
@@ -253,11 +262,11 @@ fn python(paths: &Paths, archive: &mut Archive) -> Result<()> {
 }
 
 /// Adds a kernel's modules, and the order in which they can be loaded.
-pub(super) fn add_modules(archive: &mut Archive, kernel: &Kernel) -> Result<()> {
+pub(super) fn add_modules(archive: &mut Archive, kernel: &Kernel, names: &[&str]) -> Result<()> {
     let mut files = BTreeMap::new();
     list(&kernel.modules, &mut files)?;
     let mut order = Vec::new();
-    for name in MODULES {
+    for name in names {
         // What is not there is built in, or this kernel knows it by another name.
         load(name, &files, archive, &mut order)?;
     }

@@ -14,17 +14,52 @@ pub(crate) const KERNELS: [(&str, &str); 4] =
     [("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie"), ("7.2", "forky")];
 /// The same for 64-bit Arm.
 pub(super) const ARM: [(&str, &str); 1] = [("6.1", "bookworm")];
-/// The smallest of Debian's kernels; what a container or a cloud machine runs.
-const PACKAGE: &str = "linux-image-cloud-";
+/// The kernels that the drivers are tried on.
+const FULL: [(&str, &str); 3] = [KERNELS[1], KERNELS[2], KERNELS[3]];
 /// What a guest of another machine needs of that machine's own.
 const BUSYBOX: &str = "busybox-static";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Which of Debian's kernels of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flavour {
+    /// The smallest: what a container or a cloud machine runs.
+    Cloud,
+    /// With the drivers of real machines.
+    Full,
+}
+
+impl Flavour {
+    /// What the names of its packages have in front of the machine's.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Cloud => "-cloud",
+            Self::Full => "",
+        }
+    }
+
+    /// Where the kernels are, below the directory of the virtual machines.
+    pub(super) fn dir(self, vm: &Path) -> PathBuf {
+        match self {
+            Self::Cloud => vm.to_owned(),
+            Self::Full => vm.join("full"),
+        }
+    }
+}
 
 /// The kernels for a machine.
 pub(super) fn of(machine: Machine) -> &'static [(&'static str, &'static str)] {
     match machine {
         Machine::X86 => &KERNELS,
         Machine::Arm => &ARM,
+    }
+}
+
+/// Those of them whose drivers are tried.
+pub(super) fn full(machine: Machine) -> &'static [(&'static str, &'static str)] {
+    match machine {
+        Machine::X86 => &FULL,
+        Machine::Arm => &[],
     }
 }
 
@@ -58,10 +93,16 @@ pub(super) fn find(vm: &Path, name: &'static str, suite: &str) -> Result<Kernel>
 }
 
 /// Fetches and unpacks the packages of a kernel.
-pub(super) fn fetch(vm: &Path, machine: Machine, name: &str, suite: &str) -> Result<()> {
+pub(super) fn fetch(
+    vm: &Path,
+    machine: Machine,
+    flavour: Flavour,
+    name: &str,
+    suite: &str,
+) -> Result<()> {
     let dir = vm.join(name);
     let apt = Apt::new(&dir.join("apt"), suite, machine)?;
-    let mut packages = apt.packages()?;
+    let mut packages = apt.packages(flavour)?;
     if machine == Machine::Arm {
         packages.push(BUSYBOX.to_owned());
     }
@@ -131,12 +172,12 @@ impl Apt {
     }
 
     /// The package with the kernel, and those that newer suites have split off.
-    fn packages(&self) -> Result<Vec<String>> {
+    fn packages(&self, flavour: Flavour) -> Result<Vec<String>> {
         let mut ask = self.command("apt-cache");
-        let (debian, package) =
-            (self.machine.debian(), format!("{PACKAGE}{}", self.machine.debian()));
+        let end = format!("{}-{}", flavour.suffix(), self.machine.debian());
+        let package = format!("linux-image{end}");
         ask.args(["depends", "--recurse", "--important", &package]);
-        let packages = packages(&sh::output(&mut ask)?, debian);
+        let packages = packages(&sh::output(&mut ask)?, &end);
         ensure!(!packages.is_empty(), "there is no {package}");
         Ok(packages)
     }
@@ -154,14 +195,18 @@ pub(super) fn mirrors() -> (Option<String>, Option<String>) {
     (labelled("Debian"), labelled("Debian-Security"))
 }
 
-/// Those of a list of dependencies that hold a kernel or its modules.
-fn packages(depends: &str, debian: &str) -> Vec<String> {
-    let cloud = format!("-cloud-{debian}");
+/// Those of a list of dependencies that hold a kernel or its modules; `end` is the end of their names,
+/// such as `-amd64`. A flavour stands in front of that: `-rt-amd64` is another kernel.
+fn packages(depends: &str, end: &str) -> Vec<String> {
     let parts = ["linux-image-", "linux-binary-", "linux-modules-"];
     let ours = |name: &&str| {
-        let version = parts.iter().find_map(|part| name.strip_prefix(*part));
-        let numbered = version.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        numbered && name.ends_with(&cloud)
+        let rest = parts.iter().find_map(|part| name.strip_prefix(*part)?.strip_suffix(end));
+        let Some(version) = rest else { return false };
+        let flavoured = version
+            .rsplit('-')
+            .next()
+            .is_some_and(|last| last.starts_with(|c: char| c.is_ascii_alphabetic()));
+        version.starts_with(|c: char| c.is_ascii_digit()) && !flavoured
     };
     depends.lines().filter(ours).map(str::to_owned).collect()
 }
@@ -170,13 +215,20 @@ fn packages(depends: &str, debian: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
+    const DEPENDS: &str = "linux-image-cloud-amd64\n  Depends: linux-image-7.2.12+deb14-cloud-amd64\n\
+                           linux-image-7.2.12+deb14-cloud-amd64\n  Depends: kmod\nkmod\n\
+                           linux-modules-7.2.12+deb14-cloud-amd64\nlinux-base-7.2.12+deb14-cloud-amd64\n\
+                           linux-image-6.1.0-56-amd64\nlinux-image-6.1.0-56-rt-amd64\n";
+
     #[test]
     fn finds_the_packages_of_a_kernel() {
-        let text = "linux-image-cloud-amd64\n  Depends: linux-image-7.2.12+deb14-cloud-amd64\n\
-                    linux-image-7.2.12+deb14-cloud-amd64\n  Depends: kmod\nkmod\n\
-                    linux-modules-7.2.12+deb14-cloud-amd64\nlinux-base-7.2.12+deb14-cloud-amd64\n";
-        let found = packages(text, "amd64");
+        let found = packages(DEPENDS, "-cloud-amd64");
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found.iter().all(|name| name.contains("7.2.12")), "{found:?}");
+    }
+
+    #[test]
+    fn the_full_kernel_is_no_other_flavour() {
+        assert_eq!(packages(DEPENDS, "-amd64"), ["linux-image-6.1.0-56-amd64"]);
     }
 }

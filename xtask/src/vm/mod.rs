@@ -4,9 +4,11 @@
 //! - [`guest`]: what the guest's file system holds
 //! - [`cpio`]: the archive that a kernel unpacks into its memory
 //! - [`report`]: what the console says, and a line a kernel for the end
+//! - [`drivers`]: NICs that QEMU emulates, with their real drivers
 //!
 //! A kernel that cannot be had is counted as skipped, by name. `arm64` is a machine of another kind.
 mod cpio;
+mod drivers;
 mod guest;
 mod kernel;
 mod report;
@@ -21,7 +23,10 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use self::{kernel::Kernel, report::Report};
+use self::{
+    kernel::{Flavour, Kernel},
+    report::Report,
+};
 use crate::{
     dist::{self, Machine},
     ebpf, setup,
@@ -43,10 +48,15 @@ const MEMORY: &str = "1536";
 /// without the lab's programs.
 const ARM: &str = "arm64";
 const ARM_TESTS: [&str; 4] = ["verdict::", "agree::", "verifier::", "remembered::"];
+/// The word for NICs that QEMU emulates, with their drivers.
+const DRIVERS: &str = "drivers";
 
 /// Runs tests on kernels; words that begin with a digit name kernels, the others name tests.
 pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
     ensure!(cfg!(target_arch = "x86_64"), "the guests run this machine's programs: x86-64 only");
+    if let Some((DRIVERS, words)) = words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
+        return drivers::run(paths, words);
+    }
     let Chosen { machine, kernels, filters } = chosen(words)?;
     match machine {
         Machine::X86 => setup::run(paths, &setup::Options::vm())?,
@@ -88,19 +98,25 @@ pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
 
 /// Fetches the kernels that are not there yet; those that cannot be had are named, and no error.
 pub(crate) fn set_up(paths: &Paths, machine: Machine, check: bool) -> Vec<String> {
+    let small = kernel::of(machine).iter().map(|kernel| (Flavour::Cloud, *kernel));
+    let full = kernel::full(machine).iter().map(|kernel| (Flavour::Full, *kernel));
     let mut missing = Vec::new();
-    let dir = dir(paths, machine);
-    for (name, suite) in kernel::of(machine) {
+    for (flavour, (name, suite)) in small.chain(full) {
+        let dir = flavour.dir(&dir(paths, machine));
+        let what = match flavour {
+            Flavour::Cloud => format!("kernel {name}"),
+            Flavour::Full => format!("kernel {name} with drivers"),
+        };
         let mut found = kernel::find(&dir, name, suite);
         if found.is_err() && !check {
-            println!("fetching Linux {name} from Debian's {suite}");
-            found = kernel::fetch(&dir, machine, name, suite)
+            println!("fetching {what} from Debian's {suite}");
+            found = kernel::fetch(&dir, machine, flavour, name, suite)
                 .and_then(|()| kernel::find(&dir, name, suite));
         }
         match found {
-            Ok(kernel) => println!("kernel {name}: {}", kernel.release),
-            Err(error) if check => missing.push(format!("kernel {name}: {error:#}")),
-            Err(error) => println!("kernel {name}: cannot be had: {error:#}"),
+            Ok(kernel) => println!("{what}: {}", kernel.release),
+            Err(error) if check => missing.push(format!("{what}: {error:#}")),
+            Err(error) => println!("{what}: cannot be had: {error:#}"),
         }
     }
     missing
@@ -156,18 +172,8 @@ struct Programs {
 
 /// Builds both without shared libraries, and with optimisations: emulation is slow enough.
 fn build(paths: &Paths, machine: Machine) -> Result<Programs> {
-    let target = machine.target();
-    let (_, place) = dist::cross(paths, machine)?;
-    let cargo = |words: &[&str]| -> Result<Command> {
-        let (mut cargo, _) = dist::cross(paths, machine)?;
-        cargo.args(words).args(["--quiet", "--target", target]);
-        let flags = "-Ctarget-feature=+crt-static\x1f-Cstrip=debuginfo";
-        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags).env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
-        cargo.env("CARGO_PROFILE_DEV_DEBUG", "false");
-        Ok(cargo)
-    };
-    sh::run(&mut cargo(&["build", "-p", "enforcer"])?)?;
-    let mut tests = cargo(&["test", "-p", "tests", "--lib", "--no-run"])?;
+    let enforcer = build_enforcer(paths, machine)?;
+    let mut tests = cargo(paths, machine, &["test", "-p", "tests", "--lib", "--no-run"])?;
     tests.args(["--message-format", "json-render-diagnostics"]);
     let output = tests.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
     ensure!(output.status.success(), "the tests do not build");
@@ -178,8 +184,23 @@ fn build(paths: &Paths, machine: Machine) -> Result<Programs> {
     };
     let text = String::from_utf8_lossy(&output.stdout);
     let tests = text.lines().find_map(executable).context("cargo named no test binary")?;
-    let enforcer = place.join(target).join("debug/enforcer");
     Ok(Programs { enforcer, tests })
+}
+
+/// The program under test alone.
+fn build_enforcer(paths: &Paths, machine: Machine) -> Result<PathBuf> {
+    let (_, place) = dist::cross(paths, machine)?;
+    sh::run(&mut cargo(paths, machine, &["build", "-p", "enforcer"])?)?;
+    Ok(place.join(machine.target()).join("debug/enforcer"))
+}
+
+fn cargo(paths: &Paths, machine: Machine, words: &[&str]) -> Result<Command> {
+    let (mut cargo, _) = dist::cross(paths, machine)?;
+    cargo.args(words).args(["--quiet", "--target", machine.target()]);
+    let flags = "-Ctarget-feature=+crt-static\x1f-Cstrip=debuginfo";
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags).env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
+    cargo.env("CARGO_PROFILE_DEV_DEBUG", "false");
+    Ok(cargo)
 }
 
 /// Starts the guest, shows what it prints, and adds it up.
@@ -190,7 +211,7 @@ fn boot(
     mut archive: cpio::Archive,
     resets: bool,
 ) -> Result<Report> {
-    guest::add_modules(&mut archive, kernel)?;
+    guest::add_modules(&mut archive, kernel, &guest::MODULES)?;
     let own = dir(paths, machine).join(kernel.name);
     let initramfs = own.join("initramfs");
     fs::write(&initramfs, archive.finish())?;

@@ -36,7 +36,7 @@ impl Eager {
                 self.broken = true;
                 Poll::Ready(Ok(length))
             }
-            other => other,
+            other @ (Poll::Ready(_) | Poll::Pending) => other,
         };
         if result.is_ready() {
             self.wrote = true;

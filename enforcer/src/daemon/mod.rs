@@ -4,6 +4,7 @@
 //! - `apply`: the way of a policy into force
 //! - `before`: links that were attached before
 //! - `doors`: the control socket and the port for metrics
+//! - `error`: why the daemon ended, or never began
 //! - `confirm`: policies that must be confirmed, and the way back
 //! - `live`: changes by command, beside the policy file
 //! - `beside`: the way of those changes into the kernel
@@ -36,6 +37,7 @@ mod beside;
 mod confirm;
 mod core;
 mod doors;
+mod error;
 mod explain;
 mod history;
 mod image;
@@ -59,9 +61,7 @@ mod tally;
 mod time;
 mod watch;
 
-use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,8 +71,10 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use self::core::Core;
 use self::doors::Doors;
+pub use self::error::Error;
+use self::error::failure;
 use self::manager::Manager;
-use crate::api::{Detached, Failure};
+use crate::api::Detached;
 use crate::audit::Action;
 use crate::backstop;
 use crate::config::{self, Backstop, Settings};
@@ -81,11 +83,8 @@ use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
 use crate::dataplane;
 use crate::dataplane::pins::Pins;
-use crate::exit::Exit;
-use crate::policy::Problem;
 use crate::privilege;
 use crate::sinks;
-use crate::site;
 
 /// Inputs that may wait for the core.
 const QUEUE: usize = 64;
@@ -93,128 +92,6 @@ const QUEUE: usize = 64;
 const SINKS: Duration = Duration::from_secs(2);
 /// How often the kernel is asked whether all is as it should be.
 const WATCH: Duration = Duration::from_secs(1);
-
-/// Why the daemon ended, or never began.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The settings do not suffice.
-    #[error(transparent)]
-    Settings(#[from] config::Error),
-    /// There is no control socket.
-    #[error("cannot open the control socket")]
-    Socket(#[from] listen::Error),
-    /// The port for Prometheus cannot be opened.
-    #[error("cannot open the port for metrics, {address}")]
-    Metrics {
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// Signals cannot be caught.
-    #[error("cannot listen for signals")]
-    Signals(#[source] io::Error),
-    /// The policy file or one of its set files cannot be read.
-    #[error("cannot read the policy {}", file.display())]
-    Policy {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The policy has errors, and there is no earlier one.
-    #[error("the policy {file} has errors, and no earlier policy is known")]
-    Problems {
-        /// The file.
-        file: String,
-        /// All of them.
-        problems: Vec<Problem>,
-    },
-    /// The state directory does not work.
-    #[error(transparent)]
-    State(#[from] state::Error),
-    /// The machine cannot be looked at.
-    #[error(transparent)]
-    Site(#[from] site::Error),
-    /// The kernel refuses.
-    #[error(transparent)]
-    Kernel(#[from] dataplane::Error),
-    /// The backstop is not as it should be.
-    #[error(transparent)]
-    Backstop(#[from] backstop::Error),
-    /// This is an unprivileged container, or another user namespace.
-    #[error(
-        "this is a user namespace (an unprivileged container), in which the kernel lets nobody load \
-         XDP programs, root included"
-    )]
-    Contained,
-    /// Capabilities cannot be given up.
-    #[error("cannot give up the capabilities that the daemon does not need")]
-    Privilege(#[source] io::Error),
-    /// The kernel cannot be listened to.
-    #[error("cannot listen to the kernel's notices")]
-    Lookout(#[source] io::Error),
-}
-
-impl Error {
-    /// The exit code of the daemon that ended with it.
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Settings(_)
-            | Self::Socket(_)
-            | Self::Metrics { .. }
-            | Self::Policy { .. }
-            | Self::Problems { .. }
-            | Self::State(_)
-            | Self::Backstop(
-                backstop::Error::Absent
-                | backstop::Error::NoNft
-                | backstop::Error::Name(_)
-                | backstop::Error::Memory { .. },
-            ) => Exit::Configuration,
-            Self::Backstop(_)
-            | Self::Privilege(_)
-            | Self::Lookout(_)
-            | Self::Signals(_)
-            | Self::Site(_)
-            | Self::Contained
-            | Self::Kernel(_) => Exit::Kernel,
-        }
-    }
-
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Settings(error) => error.hint(),
-            Self::Kernel(error) => error.hint(),
-            Self::Backstop(error) => error.hint().map(Into::into),
-            Self::Contained => Some(privilege::OUTSIDE.into()),
-            Self::Policy { file, .. } => Some(format!(
-                "write one, or name another with --policy; `enforcer check {}` finds its mistakes",
-                file.display()
-            )),
-            Self::Problems { file, .. } => {
-                Some(format!("`enforcer check {file}` shows each with its place"))
-            }
-            Self::Metrics { source, .. } if source.raw_os_error() == Some(libc::EAFNOSUPPORT) => {
-                Some(
-                    "its unit keeps the daemon from the network: `systemctl edit enforcer`, and below \
-                     [Service] RestrictAddressFamilies=AF_INET AF_INET6"
-                        .into(),
-                )
-            }
-            Self::Metrics { .. } => {
-                Some("name another address: `listen` under [metrics] in enforcer.toml".into())
-            }
-            Self::Socket(_)
-            | Self::Signals(_)
-            | Self::State(_)
-            | Self::Site(_)
-            | Self::Privilege(_)
-            | Self::Lookout(_) => None,
-        }
-    }
-}
 
 /// Runs until SIGTERM, SIGINT or a detach. Enforcement stays in force when it ends; only a
 /// detach removes it.
@@ -396,19 +273,4 @@ async fn remove_tables(state_dir: &Path) -> Result<Vec<String>, Error> {
         Err(backstop::Error::NoNft) => Ok(Vec::new()),
         result => Ok(result?),
     }
-}
-
-/// An error as the socket tells it.
-fn failure(error: &Error) -> Failure {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        let next = error.to_string();
-        // Some errors repeat their source in their own words.
-        if !text.ends_with(&next) {
-            text = format!("{text}: {next}");
-        }
-        source = error.source();
-    }
-    Failure { error: text, hint: error.hint(), exit: error.exit() as u8 }
 }

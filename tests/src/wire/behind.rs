@@ -204,6 +204,5 @@ fn another_tool_that_drops_behind_us_is_named() {
     nft("insert rule ip filter FORWARD oifname lan0 accept");
     assert!(programs::connects(&lab.dev1, UPDATES, 80));
     assert_eq!(forwarding()["state"], "ok");
-    std::thread::sleep(Duration::from_secs(1));
     wait_until("explain says no more", || notes().is_null().then_some(()));
 }

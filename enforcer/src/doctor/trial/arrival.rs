@@ -59,7 +59,7 @@ fn addresses(policy: &Policy, site: &Site, index: u32) -> Vec<(u32, IpAddr)> {
     let single = |range: &Range| match *range {
         Range::V4(first, last) if first == last => Some(IpAddr::V4(first.into())),
         Range::V6(first, last) if first == last => Some(IpAddr::V6(first.into())),
-        _ => None,
+        Range::V4(..) | Range::V6(..) => None,
     };
     let all = policy.devices.iter().flat_map(|device| &device.addresses).filter_map(single);
     let is_near = |address: &IpAddr| {

@@ -1,5 +1,7 @@
 //! The kernel program: the toolchain that can build it, the build, and its numbers.
 
+mod code;
+mod stack;
 mod tail_calls;
 
 use std::{
@@ -190,7 +192,7 @@ pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
     let built = paths.bpf_target().join(TARGET).join("release").join(PACKAGE);
     let object = paths.object();
     let bytes = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    tail_calls::check(&bytes)?;
+    check(&bytes)?;
     // Written only when it differs: the daemon is rebuilt when this file is newer.
     if fs::read(&object).ok().as_deref() != Some(&bytes) {
         let partial = object.with_extension("partial");
@@ -198,6 +200,14 @@ pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
         fs::rename(&partial, &object)?;
     }
     Ok(object)
+}
+
+/// What the verifiers of older kernels, and fast ones, want of the object; none of it needs a kernel.
+fn check(bytes: &[u8]) -> Result<()> {
+    let object = object::File::parse(bytes).context("the kernel program is no ELF object")?;
+    tail_calls::check(&object)?;
+    stack::check(&object)?;
+    Ok(())
 }
 
 /// The yardsticks of `cargo xtask bench`, built beside the kernel program.
@@ -260,6 +270,9 @@ pub(crate) fn instructions(object: &Path) -> Result<Option<Vec<(String, u64)>>> 
 /// Sections as `llvm-objdump -h` prints them: index, name, size in hex, address, type.
 fn stats(object: &Path) -> Result<()> {
     println!("{}: {} bytes", object.display(), fs::metadata(object)?.len());
+    let bytes = fs::read(object)?;
+    let deepest = stack::check(&object::File::parse(&*bytes)?)?;
+    println!("deepest chain of calls: {deepest} of {} bytes of stack", stack::LIMIT);
     let Some(objdump) = objdump() else {
         println!("no llvm-objdump found: install the package llvm for the size of each section");
         return Ok(());

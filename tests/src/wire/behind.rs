@@ -1,6 +1,5 @@
 //! What `explain` says of frames behind routers, in captures of both directions, and behind other
 //! tools' chains, against what becomes of them.
-use std::time::Duration;
 
 use serde_json::Value;
 

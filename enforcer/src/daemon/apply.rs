@@ -134,7 +134,8 @@ impl Core {
         info!("revision {revision} is in force (generation {generation})");
     }
 
-    /// Compiles the documents and the live changes in force for another site, and switches.
+    /// Compiles the documents and the live changes in force for another site, and switches. A state directory that
+    /// cannot be written does not matter: it is the same policy.
     pub(super) fn recompile(&mut self, site: Site) -> Result<(), Error> {
         let old = InForce::clone(&self.in_force);
         let warnings = old.read.clone();
@@ -142,7 +143,9 @@ impl Core {
         let next = InForce::compile(old.bundle, old.written, &old.live, site, warnings)
             .map_err(|problems| Error::Problems { file, problems })?;
         let InForce { revision, since, aside, .. } = old;
-        self.switch(InForce { revision, since, aside, ..next })
+        self.put_generation(InForce { revision, since, aside, ..next })?;
+        self.say_in_force();
+        Ok(())
     }
 
     pub(super) async fn site(&self) -> Result<Site, Error> {

@@ -154,17 +154,20 @@ impl Core {
     /// In the kernel alone: a policy that waits to be confirmed is not on disk as the one in force.
     fn put_current(&mut self, step: Step) -> Result<(), Error> {
         let Step { next, patch } = step;
-        let Some(patch) = patch else {
-            let next = self.numbered(next);
-            let old = self.dataplane.replace(&next.compiled.image)?;
-            let names = std::mem::replace(&mut self.in_force, next);
-            self.retired.push((old, names));
-            return Ok(());
-        };
+        let Some(patch) = patch else { return self.put_generation(next) };
         let next = Arc::new(next);
         self.reporter.announce(next.generation, Arc::clone(&next));
         self.dataplane.patch(&patch)?;
         self.in_force = next;
+        Ok(())
+    }
+
+    /// Puts a new generation in force, and nothing on disk: what is there says the same.
+    pub(super) fn put_generation(&mut self, next: InForce) -> Result<(), Error> {
+        let next = self.numbered(next);
+        let old = self.dataplane.replace(&next.compiled.image)?;
+        let names = std::mem::replace(&mut self.in_force, next);
+        self.retired.push((old, names));
         Ok(())
     }
 

@@ -188,10 +188,13 @@ pub fn link_type_other_than_ethernet(interface: &str) -> Option<u16> {
     other_than_ethernet(number.into()).map(|_| number)
 }
 
-/// The kernel's number of the present boot (random(4)); empty where it does not tell.
-pub fn boot_id() -> String {
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    text.trim().to_owned()
+/// The kernel's number of the present boot (random(4)), letters and digits alone. `None` where neither the
+/// kernel nor the unit tells it: systemd hides /proc/sys from a confined service, and its `%b` is the same.
+pub fn boot_id() -> Option<String> {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
+    let text = kernel.or_else(|| std::env::var("ENFORCER_BOOT_ID").ok())?;
+    let id: String = text.chars().filter(char::is_ascii_alphanumeric).collect();
+    (!id.is_empty()).then_some(id)
 }
 
 /// Of a point-to-point interface, `Local` is ours and `Address` the peer's.

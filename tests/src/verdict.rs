@@ -106,8 +106,11 @@ fn router_alert_is_for_reports() {
         assert_eq!(answer.verdict == Verdict::Pass, passes, "{name}");
     }
     let frame = packet(4, 2, reports, &alert);
+    // Before Linux 5.14 what was asked has been counted, too.
+    let before = counted(&mut bench, Reason::Allow);
     assert!(bench.run(&frame, 3));
-    assert_eq!(counted(&mut bench, Reason::Allow), (3, 3 * frame.len() as u64));
+    let now = counted(&mut bench, Reason::Allow);
+    assert_eq!((now.0 - before.0, now.1 - before.1), (3, 3 * frame.len() as u64));
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Memory {
     /// Keeps that the tables are there. Without it a loss while no daemon runs would not be noticed, which is
     /// said and stops nothing.
     pub(super) fn set_installed(&self) {
-        let boot = boot_id();
+        let boot = boot_id().unwrap_or_default();
         if self.installed_in().as_ref() != Some(&boot)
             && let Err(e) = self.make_dir().and_then(|()| fs::write(self.installed(), boot))
         {

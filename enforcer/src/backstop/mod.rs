@@ -206,7 +206,7 @@ impl Guard {
         let is_whole = Family::ALL.iter().all(|family| guard.tables.contains_key(family));
         let change = match guard.memory.installed_in() {
             Some(_) if is_whole || guard.memory.is_removed() => Change::None,
-            Some(boot) if boot == boot_id() => Change::Restored,
+            Some(boot) if !boot.is_empty() && boot_id().as_ref() == Some(&boot) => Change::Restored,
             Some(_) => Change::Rebooted,
             None => Change::None,
         };

@@ -9,19 +9,19 @@ use crate::site::boot_id;
 /// Links by interface index, of one boot.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Before {
-    boot: String,
+    boot: Option<String>,
     links: BTreeMap<u32, u32>,
 }
 
 impl Before {
     /// What is known, as far as it is of the present boot: no link outlives one.
     pub(super) fn of_this_boot(saved: Option<Self>) -> Self {
-        Self::of_boot(saved, &boot_id())
+        Self::of_boot(saved, boot_id())
     }
 
-    fn of_boot(saved: Option<Self>, boot: &str) -> Self {
-        let links = saved.filter(|saved| saved.boot == boot).map(|saved| saved.links);
-        Self { boot: boot.to_owned(), links: links.unwrap_or_default() }
+    fn of_boot(saved: Option<Self>, boot: Option<String>) -> Self {
+        let links = saved.filter(|saved| saved.boot.is_some() && saved.boot == boot);
+        Self { boot, links: links.map(|saved| saved.links).unwrap_or_default() }
     }
 
     /// The id of the link that an interface had.
@@ -41,11 +41,15 @@ mod tests {
 
     #[test]
     fn links_of_another_boot_are_forgotten() {
-        let mut before = Before::of_boot(None, "a");
+        let mut before = Before::of_boot(None, Some("a".into()));
         assert_eq!(before.known(3), None);
         before.set(BTreeMap::from([(3, 3260)]));
-        let again = |boot| Before::of_boot(Some(before.clone()), boot);
-        assert_eq!(again("a").known(3), Some(3260));
-        assert_eq!(again("b").known(3), None);
+        let again =
+            |boot: Option<&str>| Before::of_boot(Some(before.clone()), boot.map(Into::into));
+        assert_eq!(again(Some("a")).known(3), Some(3260));
+        assert_eq!(again(Some("b")).known(3), None);
+        // Where nothing tells which boot it is, nothing is known of before.
+        let nameless = Before { boot: None, ..before.clone() };
+        assert_eq!(Before::of_boot(Some(nameless), None).known(3), None);
     }
 }

@@ -31,6 +31,8 @@ pub(super) struct Reading {
     pub(super) wall: i64,
     /// Since boot, time asleep included.
     pub(super) boot: i64,
+    /// For how long this boot has been running: `boot`, but for tests, which cannot restart the machine.
+    pub(super) uptime: i64,
     /// Whether the wall clock is known to be right: the kernel calls it synchronised, or the operator
     /// trusts it.
     pub(super) trusted: bool,
@@ -75,7 +77,7 @@ impl Known {
             // It may be the same boot.
             false if boot_id.starts_with(MADE_UP) || self.boot_id.starts_with(MADE_UP) => 0,
             // Another boot is later, by at least the time for which it has been running.
-            false => now.boot,
+            false => now.uptime,
         };
         let earliest = self.earliest.saturating_add(passed);
         let seen = self.seen.saturating_add(passed);

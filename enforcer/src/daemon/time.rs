@@ -16,18 +16,15 @@ use crate::control::hub::timestamp;
 use crate::image::Time;
 use crate::policy::live::Change;
 use crate::policy::{End, Policy};
+use crate::site;
 
 /// Nanoseconds of a second.
 const SECOND: i64 = 1_000_000_000;
 /// How often what is known is kept: so much of a time by command may come back with a power cut.
 const KEEP: i64 = 60 * SECOND;
-/// Where the kernel says which boot this is.
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
-/// The same from systemd, whose units may not see it: `%b`.
-const BOOT_ID_OF_UNIT: &str = "ENFORCER_BOOT_ID";
 /// For tests, which must not move the machine's clock: a file that says what to read instead.
 ///
-/// Lines `shift SECONDS` for the wall clock, `synchronised yes`, `boot ID`.
+/// Lines `shift SECONDS` for the wall clock, `synchronised yes`, `boot ID`, `uptime SECONDS` of that boot.
 const TEST: &str = "ENFORCER_TEST_CLOCK";
 
 /// The clocks of the machine, and what is known of the time.
@@ -92,9 +89,12 @@ impl Clock {
             Some(word) => word == "yes",
             None => synchronised(),
         };
+        let boot = clock(libc::CLOCK_BOOTTIME);
+        let uptime = said(test, "uptime").and_then(|uptime| uptime.parse::<i64>().ok());
         Reading {
             wall: clock(libc::CLOCK_REALTIME).saturating_add(shift.saturating_mul(SECOND)),
-            boot: clock(libc::CLOCK_BOOTTIME),
+            boot,
+            uptime: uptime.map_or(boot, |uptime| uptime.saturating_mul(SECOND)),
             trusted: synchronised || self.trust == config::Clock::Trusted,
         }
     }
@@ -272,13 +272,8 @@ pub(super) fn wall_time(seconds: i64) -> Option<String> {
 
 /// Which boot this is, without dashes.
 fn boot_id(test: Option<&Path>) -> String {
-    let known = || fs::read_to_string(BOOT_ID).ok().or_else(|| std::env::var(BOOT_ID_OF_UNIT).ok());
-    let known = said(test, "boot").or_else(known).unwrap_or_default();
-    let id: String = known.chars().filter(char::is_ascii_alphanumeric).collect();
-    if id.is_empty() {
-        return format!("{MADE_UP}{}", clock(libc::CLOCK_BOOTTIME));
-    }
-    id
+    let id = said(test, "boot").or_else(site::boot_id);
+    id.unwrap_or_else(|| format!("{MADE_UP}{}", clock(libc::CLOCK_BOOTTIME)))
 }
 
 /// What the file for tests says under a word.

@@ -63,7 +63,9 @@ impl<'a> Clocked<'a> {
     #[track_caller]
     fn set(&self, shift: i64, synchronised: bool) {
         let synchronised = if synchronised { "yes" } else { "no" };
-        let text = format!("shift {shift}\nsynchronised {synchronised}\nboot b{}\n", self.boot);
+        // This machine may have been up for days; a boot of the test has not.
+        let boot = format!("boot b{}\nuptime 10\n", self.boot);
+        let text = format!("shift {shift}\nsynchronised {synchronised}\n{boot}");
         // Whole: the daemon reads it meanwhile.
         let path = self.daemon.write("clock.new", &text);
         fs::rename(path, self.daemon.path("clock")).expect("it was written");

@@ -137,7 +137,9 @@ fn what_tcpdump_reads_is_judged() {
         let path = dir.path().join(format!("{number}.pcap"));
         fs::write(&path, bytes).expect("it is ours");
         let (answers, errors) = explain(dir.path(), &path);
-        assert_eq!(tcpdump(&path), 2, "{name}");
+        // libpcap 1.10 ends at a section of another byte order; what is behind it is judged all the same.
+        let read = if name == "sections" { 1 } else { 2 };
+        assert_eq!(tcpdump(&path), read, "{name}");
         // The policy knows the bed by its MAC alone, and these have none.
         let unnamed = ["link 228", "link 101"].contains(&name.as_str());
         let expected = if unnamed { ["drop", "drop"] } else { ["pass", "drop"] };

@@ -19,7 +19,7 @@ impl Machine {
 
     /// Looks at its clocks: the latest and the earliest time, less what the wall clock says.
     fn look(&mut self, wall: i64, boot: i64, trusted: bool) -> (i64, i64) {
-        let reading = Reading { wall, boot, trusted };
+        let reading = Reading { wall, boot, uptime: boot, trusted };
         (self.known, self.doubt) = self.known.look(&self.boot, reading);
         let (latest, earliest) = self.known.offsets();
         (latest.saturating_add(boot).saturating_sub(wall), earliest + boot - wall)

@@ -61,8 +61,8 @@ pub enum Error {
     Backstop(#[from] backstop::Error),
     /// This is an unprivileged container, or another user namespace.
     #[error(
-        "this is a user namespace (an unprivileged container), in which the kernel lets nobody load \
-         XDP programs, root included"
+        "this is a user namespace (an unprivileged container), in which the kernel loads XDP \
+         programs for no user, root included"
     )]
     Contained,
     /// Capabilities cannot be given up.

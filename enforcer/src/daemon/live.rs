@@ -141,10 +141,7 @@ impl Core {
                 let lasts = i64::try_from(seconds).ok().filter(|s| (1..=MAX_SECONDS).contains(s));
                 let Some(lasts) = lasts else {
                     let hint = format!("1 to {MAX_SECONDS} seconds, or no end at all");
-                    return Err(usage(
-                        &format!("{seconds} s is no time for a change"),
-                        Some(&hint),
-                    ));
+                    return Err(usage(&format!("a change cannot last {seconds} s"), Some(&hint)));
                 };
                 // The second that has begun is not counted.
                 change.deadline = Some(now.boot + 1 + lasts);

@@ -53,7 +53,7 @@ fn judge(features: &str, mtu: u32) -> Option<String> {
     // `virtnet_xdp_set` refuses it: the host would go on to merge frames, or to leave checksums out.
     if !has(CTRL_GUEST_OFFLOADS) && (merges || has(GUEST_CSUM)) {
         return Some(
-            "the host merges frames or leaves out checksums and lets nobody switch that off \
+            "the host merges frames or leaves out checksums and offers no way to switch that off \
              (virtio feature ctrl_guest_offloads)"
                 .into(),
         );

@@ -210,7 +210,7 @@ impl Core {
         self.tamper(reason, Some(&name), text);
     }
 
-    /// Keeps which links are attached, so that the next start knows if one was lost meanwhile.
+    /// Keeps which links are attached, so that the next start knows if one was lost in between.
     fn remember_links(&mut self) {
         let ids = self
             .guarded

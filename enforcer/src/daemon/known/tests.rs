@@ -62,7 +62,7 @@ fn nothing_that_ended_lives_again_in_1970() {
         assert!(machine.is_unbounded(5 * SECOND, 5 * SECOND));
         assert_eq!(machine.doubt, Some(Doubt::Behind(NOON)));
         assert!(machine.known.is_held());
-        // Nor if the daemon is started again meanwhile.
+        // Nor if the daemon is restarted in between.
         machine.look(9 * SECOND, 9 * SECOND, trusted);
         assert!(machine.is_unbounded(9 * SECOND, 9 * SECOND));
         // The clock is put right, by hand or by a server.

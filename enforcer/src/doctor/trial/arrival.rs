@@ -9,6 +9,7 @@ use super::live::Error;
 use crate::api::InterfaceStatus;
 use crate::control::client::Client;
 use crate::doctor::Finding;
+use crate::policy::compile::on_link;
 use crate::policy::{Policy, Range, Site};
 use crate::site::Kernel;
 use crate::site::neighbours::at_and_above;
@@ -55,25 +56,20 @@ pub(super) async fn arrive(
 /// Addresses of named devices that an interface reaches by itself.
 fn addresses(policy: &Policy, site: &Site, index: u32) -> Vec<(u32, IpAddr)> {
     let own = site.interfaces.iter().find(|own| own.index == index);
-    let prefixes = own.map(|own| own.prefixes.as_slice()).unwrap_or_default();
+    let near: Vec<Range> = own.into_iter().flat_map(|own| &own.prefixes).map(on_link).collect();
     let single = |range: &Range| match *range {
-        Range::V4(first, last) if first == last => Some(IpAddr::V4(first.into())),
-        Range::V6(first, last) if first == last => Some(IpAddr::V6(first.into())),
+        Range::V4(first, last) if first == last => {
+            let holds = |near: &Range| matches!(near, Range::V4(a, b) if (a..=b).contains(&&first));
+            near.iter().any(holds).then(|| IpAddr::V4(first.into()))
+        }
+        Range::V6(first, last) if first == last => {
+            let holds = |near: &Range| matches!(near, Range::V6(a, b) if (a..=b).contains(&&first));
+            near.iter().any(holds).then(|| IpAddr::V6(first.into()))
+        }
         Range::V4(..) | Range::V6(..) => None,
     };
-    let all = policy.devices.iter().flat_map(|device| &device.addresses).filter_map(single);
-    let is_near = |address: &IpAddr| {
-        prefixes.iter().any(|(near, length)| match (near, address) {
-            (IpAddr::V4(near), IpAddr::V4(far)) => {
-                (near.to_bits() ^ far.to_bits()).leading_zeros() >= u32::from(*length)
-            }
-            (IpAddr::V6(near), IpAddr::V6(far)) => {
-                (near.to_bits() ^ far.to_bits()).leading_zeros() >= u32::from(*length)
-            }
-            _ => false,
-        })
-    };
-    all.filter(is_near).map(|address| (index, address)).collect()
+    let all = policy.devices.iter().flat_map(|device| &device.addresses);
+    all.filter_map(single).map(|address| (index, address)).collect()
 }
 
 /// What runs of the program and received frames say.

@@ -303,7 +303,7 @@ pub(super) fn site_prefixes(site: &Site) -> impl Iterator<Item = Range> + '_ {
 }
 
 /// The prefix around an interface's address, as a range.
-fn on_link(&(address, length): &(IpAddr, u8)) -> Range {
+pub(crate) fn on_link(&(address, length): &(IpAddr, u8)) -> Range {
     match address {
         IpAddr::V4(address) => {
             let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);

@@ -5,7 +5,7 @@ use crate::reason::Reason;
 
 /// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
 /// name, so that two versions never meet.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Section-independent names of the programs in the object.
 pub mod program {
@@ -35,8 +35,14 @@ pub mod map {
     /// Array of 64-bit counters, [`super::RUNS_A_CPU`] for each possible CPU: frames that the driver gave
     /// to the program, by interface; see [`super::run_entry`].
     pub const RUNS: &str = "RUNS";
-    /// LRU hash of fragment keys and states.
+    /// Array of datagrams, see [`crate::decide::datagrams`].
     pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Array of limits on what is essential, see [`crate::decide::limits`].
+    pub const METERS: &str = "METERS";
+    /// Array of addresses that are known, see [`crate::decide::limits`].
+    pub const ADDRESSES: &str = "ADDRESSES";
+    /// Array of [`super::Sighting`].
+    pub const SIGHTINGS: &str = "SIGHTINGS";
     /// Array of lines: the policy image of one generation.
     pub const IMAGE: &str = "IMAGE";
     /// Per-CPU array of [`super::RuleCounter`], by rule, of one generation.
@@ -48,14 +54,29 @@ pub mod map {
     pub const LOGS: &str = "AYA_LOGS";
 
     /// Maps that outlive a generation: pinned by name, reused by the next one.
-    pub const LASTING: [&str; 9] =
-        [GENERATIONS, CONTROL, REASONS, EVENTS, BUDGETS, SEEN, RUNS, FRAGMENTS, LOGS];
+    pub const LASTING: [&str; 12] = [
+        GENERATIONS,
+        CONTROL,
+        REASONS,
+        EVENTS,
+        BUDGETS,
+        SEEN,
+        RUNS,
+        FRAGMENTS,
+        METERS,
+        ADDRESSES,
+        SIGHTINGS,
+        LOGS,
+    ];
 }
 
 /// Name of the read-only constant that holds the image's layout.
 pub const LAYOUT: &str = "LAYOUT";
 /// Name of the read-only constant that holds the generation's number.
 pub const GENERATION: &str = "GENERATION";
+
+/// Name of the read-only constant that holds the [`crate::keyed::Keys`].
+pub const KEYS: &str = "KEYS";
 
 /// Name of the read-only constant that says whether flows are remembered.
 pub const REMEMBERS: &str = "REMEMBERS";
@@ -92,8 +113,8 @@ pub const fn run_entry(interface: u32, cpu: u32) -> u32 {
 
 /// Bytes of the ring buffer; a power of two.
 pub const RING_BYTES: u32 = 4 << 20;
-/// Datagrams whose first fragment is remembered.
-pub const FRAGMENTS: u32 = 8192;
+/// Entries of [`map::SIGHTINGS`]; a power of two.
+pub const SIGHTINGS: u32 = 1 << 14;
 
 /// Bytes in the ring at which the reader is woken. Below it a timer in the reader is enough: a
 /// wake-up for each event costs 2 µs a drop.
@@ -129,8 +150,10 @@ pub struct Control {
     pub wall_offset: u64,
     /// While it is not zero: when [`SLOT_PREVIOUS`] decides again, boot clock, in nanoseconds.
     pub deadline: u64,
+    /// The secret of this boot, from which the [`crate::keyed::Keys`] are derived; zero before there is one.
+    pub secret: [u64; 2],
     /// Zero.
-    pub reserved: [u64; 5],
+    pub reserved: [u64; 3],
     /// Like [`Control::wall_offset`], the earliest time that it may be: what ends by it, see
     /// [`crate::image::clock::HELD`], ends only when it certainly is over.
     pub held_offset: u64,
@@ -221,10 +244,21 @@ pub struct Seen {
     pub repeats: u32,
 }
 
+/// A device of which a frame was refused, whatever became of the event.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sighting {
+    /// See [`crate::event::holder`].
+    pub holder: u64,
+    /// When, boot clock, in nanoseconds; 0 for an entry that was never written.
+    pub time: u64,
+}
+
 /// Flows whose digests name the same entry.
 pub type SeenSet = [Seen; SEEN_WAYS];
 
 const _: () = assert!(size_of::<SeenSet>() == 64);
+const _: () = assert!(size_of::<Sighting>() == 16);
 const _: () = assert!(size_of::<Budget>() == 32 + 8 * Reason::REFUSALS);
 const _: () = assert!(size_of::<Record>() == 144 + HEAD);
 

@@ -11,7 +11,8 @@ use core::mem::offset_of;
 use crate::abi::HEAD;
 use crate::decide::Decision;
 use crate::flow::{Address, Class, Flow, Fragment};
-use crate::image::walk::GOLDEN;
+use crate::image::NO_DEVICE;
+use crate::keyed::Keys;
 use crate::reason::{Reason, Verdict};
 
 pub use budget::{
@@ -52,8 +53,8 @@ impl Record {
         let flow = offset_of!(Self, flow);
         let decision = offset_of!(Self, decision);
         if bytes.len() != size_of::<Self>()
-            || at(flow + offset_of!(Flow, class))? > Class::Stp as u8
-            || at(flow + offset_of!(Flow, fragment))? > Fragment::Later as u8
+            || at(flow + offset_of!(Flow, class))? > Class::OddDhcp as u8
+            || at(flow + offset_of!(Flow, fragment))? > Fragment::Last as u8
             || at(decision + offset_of!(Decision, verdict))? > Verdict::WouldDrop as u8
         {
             return None;
@@ -70,7 +71,7 @@ impl Record {
     }
 }
 
-/// What makes a refused flow new: device, destination, service, the interface and VLANs that it came by, and
+/// What makes a refused flow new, and whose it is: device, destination, service, the interface and VLANs that it came by, and
 /// why it was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
@@ -88,6 +89,8 @@ pub struct Refused {
     pub reason: u8,
     /// Drop, or would drop.
     pub verdict: Verdict,
+    /// Whether the policy names the source MAC.
+    pub named: bool,
 }
 
 impl Refused {
@@ -102,29 +105,37 @@ impl Refused {
             service: flow.service(),
             reason: decision.reason.number(),
             verdict: decision.verdict,
+            named: decision.device != NO_DEVICE,
         }
+    }
+
+    /// What holds its entry of the budgets.
+    #[inline(always)]
+    pub fn holder(&self) -> u64 {
+        holder(self.source_mac, self.interface, self.verdict)
     }
 
     /// All of it in one number of 63 bits.
     ///
-    /// No secret is in it: who looks for two flows with one digest finds them, and what he gains is that
-    /// the second one is counted as a repetition of the first.
+    /// With a secret: who could find two flows with one digest would have the second one counted as a
+    /// repetition of the first, and nobody would read of it.
     #[inline(always)]
-    pub fn digest(&self) -> u64 {
+    pub fn digest(&self, keys: &Keys) -> u64 {
         let [outer, inner] = self.vlans;
         let way = u64::from(self.interface) << 32 | u64::from(outer) << 16 | u64::from(inner);
         let why = (self.verdict as u64) << 40 | u64::from(self.reason) << 32;
-        // Odd numbers without a pattern; the products do not wait for each other.
-        let digest = self
-            .source_mac
-            .wrapping_mul(GOLDEN)
-            .wrapping_add(self.destination.high.wrapping_mul(0xbf58_476d_1ce4_e5b9))
-            .wrapping_add(self.destination.low.wrapping_mul(0x94d0_49bb_1331_11eb))
-            .wrapping_add(way.wrapping_mul(0xd6e8_feb8_6659_fd93))
-            .wrapping_add((why | u64::from(self.service)).wrapping_mul(0xa076_1d64_78bd_642f));
-        let mixed = (digest ^ digest >> 32).wrapping_mul(GOLDEN);
-        mixed.rotate_left(32) & u64::MAX >> 1
+        let Address { high, low } = self.destination;
+        keys.digest([self.source_mac, high, low, way, why | u64::from(self.service), 0, 0])
     }
+}
+
+/// The entry of [`crate::abi::map::SIGHTINGS`] of a holder: that of its device in the MAC table, if it has one
+/// below half of them, otherwise one of the other half.
+#[inline(always)]
+pub fn sighting(keys: &Keys, holder: u64, device: u32) -> u32 {
+    const HALF: u32 = crate::abi::SIGHTINGS / 2;
+    const { assert!(HALF == 1 << 13) };
+    if device < HALF { device } else { HALF | keys.slot::<13>(holder) }
 }
 
 #[cfg(test)]

@@ -67,6 +67,8 @@ pub enum Class {
     Lldp = 6,
     /// Spanning tree BPDU to the reserved block.
     Stp = 7,
+    /// Ports and direction of a DHCP client message, but not its format.
+    OddDhcp = 8,
 }
 
 /// Where a packet stands among the fragments of its datagram.
@@ -78,8 +80,18 @@ pub enum Fragment {
     Whole = 0,
     /// The first fragment, with a whole upper-layer header.
     First = 1,
-    /// A later fragment: it has no ports.
+    /// A later fragment, and not the last one: it has no ports.
     Later = 2,
+    /// The last fragment.
+    Last = 3,
+}
+
+impl Fragment {
+    /// Whether it is a part of a datagram whose ports are in another one.
+    #[inline(always)]
+    pub const fn is_later(self) -> bool {
+        matches!(self, Self::Later | Self::Last)
+    }
 }
 
 /// What a frame says about itself; fields not reached by the parser are zero.

@@ -8,11 +8,14 @@
 //! - [`decide`]: flow and policy to verdict and reason
 //! - [`reason`]: why a verdict was given
 //! - [`event`]: what the kernel tells user space about a frame
+//! - [`keyed`]: digests and slots that depend on a secret
+//! - [`shared`]: words that several CPUs read and write
 //! - [`abi`]: names, sizes and version of what is shared through the kernel
 //!
 //! `core` only: the kernel program compiles this very source. What differs between kernel and
 //! host (map look-ups, the clock, fragment state) sits behind [`decide::Policy`].
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![deny(clippy::indexing_slicing, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 #![cfg_attr(
     test,
@@ -30,7 +33,9 @@ pub mod decide;
 pub mod event;
 pub mod flow;
 pub mod image;
+pub mod keyed;
 pub mod packet;
 pub mod parse;
 pub mod reason;
+pub mod shared;
 pub mod wire;

@@ -64,12 +64,14 @@ reasons! {
     VlanBinding = 21 "vlan-binding" "device seen in another VLAN than its own",
     InterfaceBinding = 22 "interface-binding" "device seen on another interface than its own",
     EssentialOff = 23 "essential-off" "essential protocol, switched off by the policy",
+    EssentialRate = 31 "essential-rate" "more essential frames than a device may send",
 
     ArpSpoof = 32 "arp-spoof" "ARP claims an address that is not the device's",
     NeighbourSpoof = 33 "nd-spoof" "neighbour discovery claims an address that is not the device's",
     RogueRouter = 34 "rogue-ra" "router advertisement from a device",
     RogueDhcp = 35 "rogue-dhcp" "a device answers as a DHCP server",
     Redirect = 36 "icmp-redirect" "ICMP redirect or router discovery from a device",
+    IdentityRate = 37 "identity-rate" "more new MAC or IP addresses than may appear",
 
     TruncatedEthernet = 48 "truncated-l2" "the frame ends inside the Ethernet header",
     TruncatedNetwork = 49 "truncated-l3" "the frame ends inside the network header",
@@ -81,7 +83,7 @@ reasons! {
     VlanUndeclared = 55 "vlan-undeclared" "VLAN not declared for this interface",
     IpVersion = 56 "ip-version" "IP version and EtherType disagree",
     HeaderLength = 57 "bad-ihl" "IPv4 header length below 20 bytes",
-    Options = 58 "ip-options" "IPv4 options",
+    Options = 58 "ip-options" "IPv4 options, or IPv6 options other than padding",
     SourceRoute = 59 "source-route" "IPv4 source route option",
     Length = 60 "length" "length fields and frame disagree",
     FragmentOrphan = 61 "fragment" "fragment whose first part did not pass",
@@ -97,12 +99,14 @@ reasons! {
     DataOffset = 71 "bad-doff" "TCP data offset outside the segment",
     MartianSource = 72 "martian-source" "source address that no host may use",
     MartianDestination = 73 "martian-destination" "destination address that cannot be routed",
-    CastMismatch = 74 "l2-l3-cast" "unicast IP address in a multicast frame",
+    CastMismatch = 74 "l2-l3-cast" "destination MAC and IP address do not fit",
     SourceMacMulticast = 75 "src-mac-multicast" "multicast source MAC",
-    SourceMacOwn = 76 "src-mac-own" "source MAC is the gateway's own",
+    SourceMacOwn = 76 "src-mac-own" "source MAC is one of the gateway's own",
     EapolDestination = 77 "eapol-destination" "802.1X outside the reserved multicast block",
     ArpMalformed = 78 "arp-malformed" "ARP that is not plain IPv4 over Ethernet",
     NeighbourMalformed = 79 "nd-malformed" "neighbour discovery that did not start on this link",
+    EssentialShape = 81 "essential-shape" "essential protocol, but not its format",
+    SourceMacZero = 82 "src-mac-zero" "source MAC is 00:00:00:00:00:00",
 
     NoPolicy = 96 "no-policy" "no policy is loaded",
     Corrupt = 97 "image-corrupt" "the policy image cannot be walked",
@@ -155,11 +159,13 @@ impl Reason {
             | Self::VlanBinding
             | Self::InterfaceBinding
             | Self::EssentialOff
+            | Self::EssentialRate
             | Self::ArpSpoof
             | Self::NeighbourSpoof
             | Self::RogueRouter
             | Self::RogueDhcp
             | Self::Redirect
+            | Self::IdentityRate
             | Self::TruncatedEthernet
             | Self::TruncatedNetwork
             | Self::TruncatedTransport
@@ -192,11 +198,22 @@ impl Reason {
             | Self::EapolDestination
             | Self::ArpMalformed
             | Self::NeighbourMalformed
+            | Self::EssentialShape
+            | Self::SourceMacZero
             | Self::NoPolicy
             | Self::Corrupt
             | Self::InterfaceUnknown
             | Self::ReadFailed => false,
         }
+    }
+
+    /// Whether a frame passes as essential: it counts against limits, see [`crate::decide::limits`].
+    #[inline(always)]
+    pub const fn is_essential(self) -> bool {
+        matches!(
+            self,
+            Self::Arp | Self::Neighbour | Self::Dhcp | Self::Eapol | Self::Lldp | Self::Stp
+        )
     }
 
     /// Whether an observed group may let such a frame pass. What says that enforcer itself is

@@ -1,10 +1,10 @@
 //! Budgets of events, and flows that were reported.
 
-use enforcer_common::abi::{self, Budget, SeenSet};
+use enforcer_common::abi::{self, Budget, SeenSet, Sighting};
 use enforcer_common::event::{self, Place};
 use enforcer_common::reason::Reason;
 
-use crate::maps::{BUDGETS, SEEN, cpu};
+use crate::maps::{BUDGETS, KEYS, SEEN, SIGHTINGS, cpu};
 
 /// What was reported last of the flows that share an entry with one.
 pub(crate) struct Known {
@@ -30,10 +30,10 @@ pub(crate) fn slot(reason: u8) -> usize {
     usize::from(reason).wrapping_sub(usize::from(Reason::FIRST_REFUSAL))
 }
 
-/// The entry of a holder: its own, or the one of all whose own is taken.
+/// The entry of a holder that is named or not: its own, or the one of all whose own is taken.
 #[inline(always)]
-pub(crate) fn budget(holder: u64, time: u64) -> Option<&'static mut Budget> {
-    let own = entry(event::slot(holder))?;
+pub(crate) fn budget(holder: u64, named: bool, time: u64) -> Option<&'static mut Budget> {
+    let own = entry(event::slot(&KEYS, holder, named))?;
     if event::hold(own, holder, time) {
         return Some(own);
     }
@@ -49,4 +49,13 @@ pub(crate) fn entry(number: u32) -> Option<&'static mut Budget> {
         BUDGETS.get_ptr_mut(cpu().wrapping_mul(abi::BUDGETS_A_CPU).wrapping_add(number))?;
     // SAFETY: this CPU's entry, and no other program runs on this CPU meanwhile.
     Some(unsafe { &mut *budget })
+}
+
+/// Notes that a frame of a holder was refused, whatever becomes of its event.
+#[inline(always)]
+pub(crate) fn sight(holder: u64, device: u32, time: u64) {
+    if let Some(sighting) = SIGHTINGS.get_ptr_mut(event::sighting(&KEYS, holder, device)) {
+        // SAFETY: plain numbers, which user space checks; of two CPUs at once either is as good.
+        unsafe { *sighting = Sighting { holder, time } };
+    }
 }

@@ -3,6 +3,7 @@
 //! - `dispatch`: what is attached; finds the generation in force
 //! - `classify`: a generation; judges a frame
 //! - `maps`: what is shared with user space
+//! - `once`: what the verifier walks once: the decision, and limits
 //! - `probe`: frames that only ask
 //! - `record`: what is done about a verdict
 //! - `counters`: counters of reasons and rules
@@ -30,6 +31,8 @@ mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod once;
+#[cfg(target_arch = "bpf")]
 mod probe;
 #[cfg(target_arch = "bpf")]
 mod record;
@@ -51,8 +54,8 @@ mod programs {
     use enforcer_common::reason::Verdict;
 
     use crate::dispatch::tail_call;
-    use crate::maps::{CASE, Maps, cpu};
-    use crate::{probe, record, remembered, runs, scattered};
+    use crate::maps::{CASE, cpu};
+    use crate::{once, probe, record, remembered, runs, scattered};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]
@@ -119,9 +122,6 @@ mod programs {
     #[inline(never)]
     fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
         let length = length::<FRAGMENTS>(ctx);
-        // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
-        let packet =
-            unsafe { Packet::new(ctx.data() as *const u8, ctx.data_end() as *const u8, length) };
         let Some(case) = CASE.get_ptr_mut(0) else {
             return xdp_action::XDP_DROP;
         };
@@ -130,20 +130,36 @@ mod programs {
         *case = Case::NEW;
         case.flow.interface = ctx.ingress_ifindex() as u32;
         case.flow.length = length;
-        let linear = ctx.data_end().wrapping_sub(ctx.data());
-        if FRAGMENTS && scattered::is(linear, length) {
+        if FRAGMENTS && scattered::is(ctx.data_end().wrapping_sub(ctx.data()), length) {
             scattered::read(ctx);
         } else {
-            decide::read(&packet, case);
+            read(ctx);
         }
-        decide::judge(&Maps, case);
+        once::judge_frame();
         if !probe::answer(ctx, &case.decision) {
+            if case.decision.reason.is_essential() {
+                once::limit_essential();
+            }
             runs::count(case.flow.interface, cpu());
             let may = record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
             case.may_be_remembered(may);
             remembered::keep(ctx, case);
         }
         action(case.decision.verdict)
+    }
+
+    /// Reads a frame whose headers are linear into this CPU's case.
+    ///
+    /// Not inlined: by which way its end was reached is forgotten on return.
+    #[inline(never)]
+    fn read(ctx: &XdpContext) {
+        let Some(case) = CASE.get_ptr_mut(0) else { return };
+        // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
+        let case = unsafe { &mut *case };
+        let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
+        // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
+        let packet = unsafe { Packet::new(start, end, case.flow.length) };
+        decide::read(&packet, case);
     }
 
     /// A program that could reach this loops, and the verifier refuses it.

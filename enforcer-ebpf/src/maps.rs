@@ -2,15 +2,20 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, SeenSet};
-use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy};
+use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray, RingBuf};
+use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, SeenSet, Sighting};
+use enforcer_common::decide::datagrams::{self, Datagram};
+use enforcer_common::decide::limits::{self, Meters, Shared};
+use enforcer_common::decide::{Case, Policy};
+use enforcer_common::flow::Address;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{self, Corrupt, Layout, Line, Lines};
+use enforcer_common::keyed::Keys;
 use enforcer_common::packet::HEADERS;
 use enforcer_common::reason::Reason;
 
 use crate::clock::boot_time;
+use crate::once;
 
 /// `BPF_F_MMAPABLE`, Linux 5.5: user space fills the image through memory.
 pub(crate) const MMAPABLE: u32 = 1 << 10;
@@ -34,8 +39,13 @@ pub(crate) static SEEN: Array<SeenSet> = Array::pinned(abi::SEEN, MMAPABLE);
 #[map]
 pub(crate) static RUNS: Array<u64> = Array::pinned(abi::RUNS_A_CPU, MMAPABLE);
 #[map]
-pub(crate) static FRAGMENTS: LruHashMap<FragmentKey, FragmentState> =
-    LruHashMap::pinned(abi::FRAGMENTS, 0);
+static FRAGMENTS: Array<Datagram> = Array::pinned(datagrams::ENTRIES, MMAPABLE);
+#[map]
+static METERS: Array<Shared> = Array::pinned(limits::METERS, MMAPABLE);
+#[map]
+static ADDRESSES: Array<Shared> = Array::pinned(limits::SETS, MMAPABLE);
+#[map]
+pub(crate) static SIGHTINGS: Array<Sighting> = Array::pinned(abi::SIGHTINGS, MMAPABLE);
 /// Sized by the loader for its policy.
 #[map]
 pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
@@ -57,6 +67,9 @@ static LAYOUT: Layout = Layout::EMPTY;
 /// Set by the loader.
 #[unsafe(no_mangle)]
 static GENERATION: u32 = 0;
+/// Set by the loader: what digests and slots depend on.
+#[unsafe(no_mangle)]
+pub(crate) static KEYS: Keys = Keys([0; 8]);
 
 /// The generation's number.
 #[inline(always)]
@@ -102,14 +115,34 @@ impl Policy for Maps {
     }
 
     #[inline(always)]
-    fn fragment(&self, key: &FragmentKey) -> Option<FragmentState> {
-        // SAFETY: values are plain numbers; a torn one can only come from user space.
-        unsafe { FRAGMENTS.get(key) }.copied()
+    fn keys(&self) -> &Keys {
+        &KEYS
     }
 
     #[inline(always)]
-    fn keep_fragment(&self, key: &FragmentKey, state: &FragmentState) {
-        // A failure drops the rest of the datagram: closed.
-        let _ = FRAGMENTS.insert(key, state, 0);
+    fn datagram(&self, number: u32) -> Option<&Datagram> {
+        FRAGMENTS.get(number)
+    }
+}
+
+impl Meters for Maps {
+    #[inline(always)]
+    fn meter(&self, number: u32) -> Option<&Shared> {
+        METERS.get(number)
+    }
+
+    #[inline(always)]
+    fn known(&self, number: u32) -> Option<&Shared> {
+        ADDRESSES.get(number)
+    }
+
+    #[inline(always)]
+    fn charge(&self, meter: u32, word: u32, cost: u64, now: u64, window: u64) -> bool {
+        once::charge_limit(meter, word, cost, now, window) != 0
+    }
+
+    #[inline(always)]
+    fn find(&self, sender: u64, address: Address, now: u64, note: bool) -> bool {
+        once::find_address(sender, address.high, address.low, now, note.into()) != 0
     }
 }

@@ -11,7 +11,7 @@ use crate::budgets::{self, Known, budget, known, slot};
 use crate::clock::{boot_time, tick_time};
 use crate::counters::{count, count_number, count_rule, pass};
 use crate::frame;
-use crate::maps::{EVENTS, generation};
+use crate::maps::{EVENTS, KEYS, generation};
 
 /// `BPF_RB_NO_WAKEUP`.
 const NO_WAKEUP: u64 = 1;
@@ -33,14 +33,16 @@ pub(crate) fn record<const FRAGMENTS: bool>(
         return true;
     }
     // First, while there is one path that leads here for the verifier.
-    let known = known(Refused::new(flow, decision).digest());
+    let refused = Refused::new(flow, decision);
+    let known = known(refused.digest(&KEYS));
     count_rule(decision.rule, flow.length);
     let Some(counter) = count(decision.reason, flow.length) else { return false };
     if matches!(decision.verdict, Verdict::WouldDrop) {
         counter.would_drop += 1;
     }
-    let told =
-        known.map_or(Told::Suppressed, |known| report::<FRAGMENTS>(ctx, flow, decision, known));
+    let told = known.map_or(Told::Suppressed, |known| {
+        report::<FRAGMENTS>(ctx, flow, decision, &refused, known)
+    });
     match told {
         Told::Yes => {}
         Told::Suppressed | Told::Repeated => counter.suppressed += 1,
@@ -65,12 +67,14 @@ fn report<const FRAGMENTS: bool>(
     ctx: &XdpContext,
     flow: &Flow,
     decision: &Decision,
+    refused: &Refused,
     known: Known,
 ) -> Told {
     let time = tick_time();
-    let holder = event::holder(flow.source_mac, decision.verdict);
+    let holder = refused.holder();
+    budgets::sight(holder, decision.device, time);
     let Known { seen, place, digest } = known;
-    let Some(budget) = budget(holder, time) else { return Told::Suppressed };
+    let Some(budget) = budget(holder, refused.named, time) else { return Told::Suppressed };
     let slot = slot(decision.reason.number());
     let told = match event::due(budget, seen, place, time) {
         Due::Repeats => Told::Repeated,
@@ -104,9 +108,9 @@ fn report<const FRAGMENTS: bool>(
 /// `None`, and nothing is counted, if an event is due, or its device has no entry of its own.
 #[inline(always)]
 pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
-    let Known { seen, place, .. } = known(refused.digest())?;
-    let holder = event::holder(refused.source_mac, refused.verdict);
-    let budget = budgets::entry(event::slot(holder))?;
+    let Known { seen, place, .. } = known(refused.digest(&KEYS))?;
+    let holder = refused.holder();
+    let budget = budgets::entry(event::slot(&KEYS, holder, refused.named))?;
     if !event::withhold(budget, seen, holder, place, tick_time()) {
         return None;
     }

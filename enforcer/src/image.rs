@@ -1,14 +1,16 @@
 //! A policy image: the plain value in which policy and data plane meet.
 
 use std::borrow::Cow;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use enforcer_common::decide::{Case, FragmentKey, FragmentState, Policy, decide, judge};
+use enforcer_common::decide::datagrams::{self, Datagram};
+use enforcer_common::decide::{Case, Policy, decide, judge};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{Corrupt, Layout, Line, Lines};
+use enforcer_common::keyed::Keys;
 use enforcer_common::packet::{Frame, Packet};
 
 /// What a generation is made of. Copies share the lines: a live change costs what it changes.
@@ -118,9 +120,6 @@ pub(crate) fn line_bytes(lines: &[Line]) -> &[u8] {
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<u8>(), size_of_val(lines)) }
 }
 
-/// A datagram whose first fragment passed, and what was kept of it.
-type Kept = RefCell<Vec<(FragmentKey, FragmentState)>>;
-
 /// What the clocks say, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Time {
@@ -143,7 +142,9 @@ impl Time {
 pub struct HostImage<'a> {
     image: &'a Image,
     time: Time,
-    fragments: Kept,
+    keys: Keys,
+    /// Made when the first fragment is seen.
+    datagrams: OnceCell<Box<[Datagram]>>,
 }
 
 impl<'a> HostImage<'a> {
@@ -154,7 +155,7 @@ impl<'a> HostImage<'a> {
 
     /// The same by the clocks of a running system.
     pub fn at(image: &'a Image, time: Time) -> Self {
-        Self { image, time, fragments: RefCell::default() }
+        Self { image, time, keys: Keys::OPEN, datagrams: OnceCell::new() }
     }
 
     /// Judges a frame that the interface with this index received.
@@ -223,14 +224,12 @@ impl Policy for HostImage<'_> {
         u64::try_from(self.time.boot).unwrap_or(0)
     }
 
-    fn fragment(&self, key: &FragmentKey) -> Option<FragmentState> {
-        let kept = self.fragments.borrow();
-        kept.iter().rev().find(|(other, _)| other == key).map(|(_, state)| *state)
+    fn keys(&self) -> &Keys {
+        &self.keys
     }
 
-    fn keep_fragment(&self, key: &FragmentKey, state: &FragmentState) {
-        let mut kept = self.fragments.borrow_mut();
-        kept.retain(|(other, _)| other != key);
-        kept.push((*key, *state));
+    fn datagram(&self, number: u32) -> Option<&Datagram> {
+        let none = || (0..datagrams::ENTRIES).map(|_| Datagram::default()).collect();
+        self.datagrams.get_or_init(none).get(number as usize)
     }
 }

@@ -1,5 +1,6 @@
 //! What the machine looks like, as the kernel says over rtnetlink.
 
+mod claims;
 mod heard;
 pub mod neighbours;
 pub mod survey;
@@ -148,8 +149,9 @@ impl Kernel {
         Ok(messages.iter().filter_map(on_link).collect())
     }
 
-    /// The site: `protected` interfaces, and the addresses of all of them.
+    /// The site: `protected` interfaces, and what of this machine devices must not claim.
     pub async fn site(&self, protected: &[Link], now: i64) -> Result<Site, Error> {
+        let links = self.links().await?;
         let mut site = Site { now, ..Site::default() };
         site.interfaces = protected
             .iter()
@@ -158,9 +160,11 @@ impl Kernel {
                 index: link.index,
                 mac: link.mac,
                 prefixes: Vec::new(),
+                above: claims::above(link, &links),
             })
             .collect();
-        for found in self.addresses().await? {
+        let addresses = self.addresses().await?;
+        for found in &addresses {
             site.own.push(found.address);
             let interface = site.interfaces.iter_mut().find(|other| other.index == found.interface);
             if let Some(interface) = interface
@@ -169,6 +173,11 @@ impl Kernel {
                 interface.prefixes.push((found.address, found.length));
             }
         }
+        site.macs = claims::macs(protected, &links, &addresses);
+        let routes = self.default_routes().await?;
+        // Nobody is asked for where there is no router.
+        let neighbours = if routes.is_empty() { Vec::new() } else { self.neighbours().await? };
+        site.routers = claims::routers(protected, &links, &routes, &neighbours);
         // The order of the kernel's answer is not the site's business.
         site.own.sort_unstable();
         site.own.dedup();

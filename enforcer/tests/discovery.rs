@@ -40,8 +40,14 @@ fn image(policy: &str) -> Image {
     assert_eq!(problems, [], "{text}");
     let own = ["10.20.0.1", "2001:db8:20::1"].map(|own| own.parse().expect("an address"));
     let prefixes = own.into_iter().zip([16, 64]).collect();
-    let lan = SiteInterface { name: "lan0".into(), index: 1, mac: Mac(GATEWAY), prefixes };
-    let site = Site { interfaces: vec![lan], own: own.to_vec(), now: NOW };
+    let lan = SiteInterface {
+        name: "lan0".into(),
+        index: 1,
+        mac: Mac(GATEWAY),
+        prefixes,
+        above: Vec::new(),
+    };
+    let site = Site { interfaces: vec![lan], own: own.to_vec(), now: NOW, ..Site::default() };
     let compiled = compile(&policy, &site).expect("it compiles");
     assert_eq!(compiled.warnings, []);
     compiled.image

@@ -18,9 +18,11 @@ mod naive;
 #[path = "../../tests/src/random.rs"]
 mod random;
 
-/// What no frame here can meet: fragments are not remembered from frame to frame, what is read
-/// ends with its frame, a policy is loaded, and a frame in memory can be read.
-const NEVER: [Reason; 5] = [
+/// What no frame here can meet: fragments are not remembered from frame to frame, nor is how many came; what is
+/// read ends with its frame, a policy is loaded, and a frame in memory can be read.
+const NEVER: [Reason; 7] = [
+    Reason::EssentialRate,
+    Reason::IdentityRate,
     Reason::FragmentOfPassed,
     Reason::FragmentOverlap,
     Reason::NoPolicy,

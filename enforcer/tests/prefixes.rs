@@ -181,8 +181,14 @@ fn oracle<'a>(
 
 fn site() -> Site {
     let mac = Mac([2, 0, 0, 0, 0xff, 0]);
-    let lan = SiteInterface { name: "lan0".into(), index: 1, mac, prefixes: Vec::new() };
-    Site { interfaces: vec![lan], own: Vec::new(), now: NOW }
+    let lan = SiteInterface {
+        name: "lan0".into(),
+        index: 1,
+        mac,
+        prefixes: Vec::new(),
+        above: Vec::new(),
+    };
+    Site { interfaces: vec![lan], own: Vec::new(), now: NOW, ..Site::default() }
 }
 
 /// Services that lie inside, outside and on the edges of those of the rules.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use enforcer::policy::Mac;
-use enforcer_common::flow::{Address, Class, FAMILY_V4, Flow, Fragment};
+use enforcer_common::flow::{Address, Class, FAMILY_V4, Flow};
 use enforcer_common::packet::Packet;
 use enforcer_common::parse::parse;
 use enforcer_common::reason::Reason;
@@ -83,7 +83,7 @@ fn agrees(flow: &Flow, reading: &Reading, place: &str) {
             assert!(said.iter().any(ends), "{place}");
         }
         Class::Eapol | Class::Lldp | Class::Stp => assert_eq!(reading.addresses, None, "{place}"),
-        Class::Ip | Class::Neighbour | Class::Multicast | Class::Dhcp => {
+        Class::Ip | Class::Neighbour | Class::Multicast | Class::Dhcp | Class::OddDhcp => {
             let found = [flow.source, flow.destination].map(|other| address(flow, other));
             assert_eq!(Some(found), reading.addresses, "{place}");
             // Behind extension headers tcpdump gives no number.
@@ -91,7 +91,7 @@ fn agrees(flow: &Flow, reading: &Reading, place: &str) {
                 assert_eq!(Some(flow.protocol), reading.protocol, "{place}");
             }
             let has_ports = matches!(flow.protocol, 6 | 17 | 132);
-            if has_ports && flow.fragment != Fragment::Later {
+            if has_ports && !flow.fragment.is_later() {
                 let found = [flow.source_port, flow.destination_port];
                 assert_eq!(Some(found), reading.ports, "{place}");
             }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use aya::maps::{HashMap, Map, MapData};
+use aya::maps::{Array, Map, MapData};
 use aya::programs::{TestRun as _, TestRunOptions};
 use aya::util::KernelVersion;
 use enforcer::dataplane::Dataplane;
@@ -115,9 +115,12 @@ impl Bench {
     pub(crate) fn forget_fragments(&mut self) {
         let pin = self.get().pins().path(map::FRAGMENTS);
         let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
-        let mut map: HashMap<_, [u8; 56], [u8; 16]> = HashMap::try_from(map).unwrap();
-        let keys: Vec<_> = map.keys().map(Result::unwrap).collect();
-        keys.iter().for_each(|key| map.remove(key).unwrap());
+        let mut map: Array<_, [u64; 4]> = Array::try_from(map).unwrap();
+        for entry in 0..map.len() {
+            if map.get(&entry, 0).unwrap() != [0; 4] {
+                map.set(entry, [0; 4], 0).unwrap();
+            }
+        }
     }
 
     /// Runs the dispatcher on a frame, as often as asked; whether it passed the last time.

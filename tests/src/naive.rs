@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use enforcer::image::Time;
 use enforcer::policy::{
-    DefaultVerdict, Device, End, Mac, Mode, Policy, Range, Rule, Selector, Site, Timed, To,
+    DefaultVerdict, Device, End, Mac, Mode, Policy, Range, Rule, Selector, Site, SiteInterface,
+    Timed, To,
 };
 use enforcer_common::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use enforcer_common::reason::{Reason, Verdict};
@@ -158,7 +159,25 @@ fn owner(policy: &Policy, site: &Site, family: u8, address: Address) -> Owner {
             }
         }
     }
+    let router =
+        site.routers.iter().filter(|router| router.elsewhere == Some(true)).any(|router| {
+            match router.address {
+                IpAddr::V4(own) => family == FAMILY_V4 && u32::from(own) == address.to_v4(),
+                IpAddr::V6(own) => family == FAMILY_V6 && u128::from(own) == address.to_v6(),
+            }
+        });
+    let whole = if family == FAMILY_V4 { 32 } else { 128 };
+    if router && !matches!(best, Some((length, Owner::Device(_))) if length == whole) {
+        return Owner::Gateway;
+    }
     best.map_or(Owner::Nobody, |(_, owner)| owner)
+}
+
+/// Whether a MAC is one of the gateway's, which nobody may use.
+fn is_nobodys(site: &Site, mac: u64) -> bool {
+    let own =
+        site.interfaces.iter().map(|interface| interface.mac).chain(site.macs.iter().copied());
+    own.into_iter().any(|own| wire::mac(own.0) == mac)
 }
 
 fn group_of_device(policy: &Policy, index: usize) -> Option<u32> {
@@ -203,7 +222,9 @@ fn group_by_address(policy: &Policy, family: u8, address: Address, named: bool) 
 impl<'a> Sender<'a> {
     fn of(policy: &'a Policy, site: &Site, flow: &Flow) -> Self {
         let mac = Mac(wire::mac_bytes(flow.source_mac));
-        let device = policy.devices.iter().enumerate().find(|(_, d)| d.mac == Some(mac));
+        let nobodys = is_nobodys(site, flow.source_mac);
+        let device =
+            policy.devices.iter().enumerate().find(|(_, d)| d.mac == Some(mac) && !nobodys);
         let find = |test: &dyn Fn(&Selector) -> bool| {
             policy
                 .groups
@@ -211,7 +232,7 @@ impl<'a> Sender<'a> {
                 .position(|group| group.members.iter().any(|m| test(&m.selector)))
                 .map(|at| at as u32 + 1)
         };
-        let exact = find(&|selector| *selector == Selector::Mac(mac))
+        let exact = find(&|selector| *selector == Selector::Mac(mac) && !nobodys)
             .or_else(|| device.and_then(|(index, _)| group_of_device(policy, index)))
             .or_else(|| {
                 // In a group by its bound address.
@@ -282,6 +303,19 @@ fn link_local(address: Address) -> bool {
     address.high >> 54 == 0x3fa
 }
 
+/// Whether a link-local address is made of another MAC: RFC 4291 appendix A.
+fn of_another_mac(address: Address, mac: u64) -> bool {
+    let [a, b, c, d, e, f] = wire::mac_bytes(mac);
+    let bytes = address.low.to_be_bytes();
+    link_local(address)
+        && bytes[3..5] == [0xff, 0xfe]
+        && bytes != [a ^ 2, b, c, 0xff, 0xfe, d, e, f]
+}
+
+fn is_gateways(interface: &SiteInterface, mac: u64) -> bool {
+    interface.above.iter().chain([&interface.mac]).any(|own| wire::mac(own.0) == mac)
+}
+
 fn is_own(site: &Site, flow: &Flow) -> bool {
     site.own.iter().any(|own| match own {
         IpAddr::V4(own) => flow.family == FAMILY_V4 && u32::from(*own) == flow.destination.to_v4(),
@@ -325,17 +359,11 @@ fn reason(
     if let Some(fault) = Reason::from_fault(flow.fault) {
         return fault;
     }
-    if wire::mac(interface.mac.0) == flow.source_mac {
+    if is_nobodys(site, flow.source_mac) {
         return Reason::SourceMacOwn;
     }
     if flow.vlan() != 0 && !declared(policy, &interface.name, flow.vlan()) {
         return Reason::VlanUndeclared;
-    }
-    if let Some(reason) = essential(policy, site, flow, sender) {
-        return reason;
-    }
-    if !sender.may_use(policy, site, flow.family, flow.source) {
-        return Reason::SourceBinding;
     }
     if let Some((_, device)) = sender.device {
         if device.vlan.is_some_and(|vlan| vlan != flow.vlan()) {
@@ -344,6 +372,12 @@ fn reason(
         if device.interface.as_ref().is_some_and(|name| *name != interface.name) {
             return Reason::InterfaceBinding;
         }
+    }
+    if let Some(reason) = essential(policy, site, interface, flow, sender) {
+        return reason;
+    }
+    if !sender.may_use(policy, site, flow.family, flow.source) {
+        return Reason::SourceBinding;
     }
     let (mode, default) = match sender.group {
         0 => (mode_at(policy.unknown.mode, policy.unknown.timed, now), policy.unknown.default),
@@ -355,7 +389,7 @@ fn reason(
     if mode == Mode::Quarantine {
         return Reason::Quarantine;
     }
-    if flow.fragment == Fragment::Later {
+    if matches!(flow.fragment, Fragment::Later | Fragment::Last) {
         return Reason::FragmentOrphan;
     }
     if sender.group > 0 {
@@ -391,43 +425,71 @@ fn declared(policy: &Policy, interface: &str, vlan: u16) -> bool {
             .any(|member| member.selector == Selector::Vlan(vlan))
 }
 
-fn essential(policy: &Policy, site: &Site, flow: &Flow, sender: &Sender<'_>) -> Option<Reason> {
+fn essential(
+    policy: &Policy,
+    site: &Site,
+    interface: &SiteInterface,
+    flow: &Flow,
+    sender: &Sender<'_>,
+) -> Option<Reason> {
     let on = policy.essential;
     let or_off = |on: bool, reason| Some(if on { reason } else { Reason::EssentialOff });
+    let anothers = |family, address| match owner(policy, site, family, address) {
+        Owner::Gateway => true,
+        Owner::Device(index) => sender.device.is_none_or(|(own, _)| own != index),
+        Owner::Nobody => false,
+    };
     match flow.class {
         Class::Ip => None,
         Class::Arp => {
-            if flow.family != 0 && !sender.may_use(policy, site, flow.family, flow.source) {
-                return Some(Reason::ArpSpoof);
-            }
-            or_off(on.arp, Reason::Arp)
+            let spoofs = if flow.family == 0 {
+                anothers(FAMILY_V4, flow.destination)
+            } else {
+                !sender.may_use(policy, site, flow.family, flow.source)
+            };
+            if spoofs { Some(Reason::ArpSpoof) } else { or_off(on.arp, Reason::Arp) }
         }
         Class::Neighbour | Class::Multicast => {
+            let group = flow.destination.high >> 56 == 0xff;
             let on_link = flow.destination.high >> 48 == 0xff02
                 || link_local(flow.destination)
+                || (!group && !is_gateways(interface, flow.destination_mac))
                 || is_own(site, flow)
                 || is_local(&only(site, flow.interface), flow);
             if !on.neighbour_discovery || !on_link {
                 return None;
             }
-            let nobodys =
-                |address| matches!(owner(policy, site, flow.family, address), Owner::Nobody);
-            let advertisement = flow.destination_port >> 8 == 136;
-            let claim = flow.claim;
-            let exempt = link_local(claim) && nobodys(claim);
-            if advertisement && !exempt && !sender.may_use(policy, site, flow.family, claim) {
-                return Some(Reason::NeighbourSpoof);
+            if !casts_fit(flow) {
+                return Some(Reason::CastMismatch);
             }
-            let own = own_source(policy, site, flow, sender);
+            let kind = flow.destination_port >> 8;
+            let claim = flow.claim;
+            let detects = kind == 135 && flow.source == Address::default();
+            let own = match kind {
+                136 if !link_local(claim) => sender.may_use(policy, site, flow.family, claim),
+                135 | 136 if detects || kind == 136 => {
+                    !anothers(flow.family, claim) && !of_another_mac(claim, flow.source_mac)
+                }
+                _ => true,
+            };
+            let own = own && own_source(policy, site, flow, sender);
             Some(if own { Reason::Neighbour } else { Reason::NeighbourSpoof })
         }
-        Class::Dhcp => {
+        Class::Dhcp | Class::OddDhcp => {
             let everybody = match flow.family {
                 FAMILY_V4 => flow.destination.to_v4() == u32::MAX,
                 _ => flow.destination.high >> 48 == 0xff02,
             };
-            let asks = own_source(policy, site, flow, sender) && (everybody || is_own(site, flow));
-            (on.dhcp && asks).then_some(Reason::Dhcp)
+            let gateway = is_own(site, flow) && is_gateways(interface, flow.destination_mac);
+            let asks = own_source(policy, site, flow, sender) && (everybody || gateway);
+            if !on.dhcp || !asks {
+                return None;
+            }
+            Some(match flow.class {
+                Class::OddDhcp => Reason::EssentialShape,
+                _ if casts_fit(flow) => Reason::Dhcp,
+                _ => Reason::CastMismatch,
+            })
         }
         Class::Eapol => or_off(on.eapol, Reason::Eapol),
         Class::Lldp => or_off(on.lldp, Reason::Lldp),
@@ -435,10 +497,27 @@ fn essential(policy: &Policy, site: &Site, flow: &Flow, sender: &Sender<'_>) -> 
     }
 }
 
+/// Whether a frame to many has the destination MAC that belongs to its address.
+fn casts_fit(flow: &Flow) -> bool {
+    match flow.family {
+        FAMILY_V4 if flow.destination.to_v4() == u32::MAX => {
+            flow.destination_mac == wire::BROADCAST_MAC
+        }
+        FAMILY_V6 if flow.destination.high >> 56 == 0xff => {
+            let [.., a, b, c, d] = flow.destination.low.to_be_bytes();
+            flow.destination_mac == wire::mac([0x33, 0x33, a, b, c, d])
+        }
+        _ => true,
+    }
+}
+
 fn own_source(policy: &Policy, site: &Site, flow: &Flow, sender: &Sender<'_>) -> bool {
     let address = flow.source;
     let nobodys = matches!(owner(policy, site, flow.family, address), Owner::Nobody);
     let unbound = link_local(address) || address == Address::default();
+    if of_another_mac(address, flow.source_mac) {
+        return false;
+    }
     (unbound && nobodys) || sender.may_use(policy, site, flow.family, address)
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use enforcer::policy::{
     DefaultVerdict, Device, End, Essential, Group, Interface, Mac, Member, Mode, Place, Policy,
-    Range, Rule, Selector, Service, Set, Site, SiteInterface, Timed, To, Unknown,
+    Range, Rates, Router, Rule, Selector, Service, Set, Site, SiteInterface, Timed, To, Unknown,
 };
 use enforcer_common::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use enforcer_common::wire;
@@ -62,6 +62,7 @@ pub fn site() -> Site {
             (IpAddr::V4(Ipv4Addr::new(10, 20, last, 1)), 24),
             (IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, u16::from(last), 0, 0, 0, 0, 1)), 64),
         ],
+        above: vec![Mac([2, 0, 0, 0, 0xfe, last])],
     };
     Site {
         interfaces: vec![interface("lan0", 1, 0), interface("lan1", 7, 1)],
@@ -71,8 +72,24 @@ pub fn site() -> Site {
             IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
             IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1)),
         ],
+        macs: vec![Mac([2, 0, 0, 0, 0, 11]), Mac([2, 0, 0, 0, 0xff, 9])],
+        routers: vec![
+            Router { address: IpAddr::V4(Ipv4Addr::new(10, 20, 0, 7)), elsewhere: Some(true) },
+            Router { address: IpAddr::V4(Ipv4Addr::new(10, 20, 1, 7)), elsewhere: Some(false) },
+            Router {
+                address: IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7)),
+                elsewhere: Some(true),
+            },
+        ],
         now: NOW,
     }
+}
+
+/// So much of what is essential that no test comes near it: before Linux 5.14 each frame counts.
+pub fn unlimited() -> Rates {
+    let mut rates = Rates::default();
+    rates.named_mut().into_iter().for_each(|(_, rate)| *rate = *Rates::RANGE.end());
+    rates
 }
 
 /// A MAC of the world: few of them.
@@ -364,6 +381,7 @@ pub fn policy(random: &mut Random) -> Policy {
             eapol: on(random),
             lldp: on(random),
             stp: random.once_in(2),
+            rates: unlimited(),
         },
     }
 }
@@ -420,8 +438,11 @@ pub fn flow(random: &mut Random) -> Flow {
     match random.below(14) {
         0 => {
             flow.class = Class::Arp;
-            if flow.source.low == 0 || flow.family != FAMILY_V4 {
-                flow.family = 0;
+            let [source, target] = [v4(random), v4(random)];
+            (flow.source, flow.destination) = (Address::v4(source), Address::v4(target));
+            (flow.family, flow.claim) = (FAMILY_V4, flow.source);
+            if source == 0 {
+                (flow.family, flow.claim) = (0, flow.destination);
             }
         }
         1 if flow.family == FAMILY_V6 => {
@@ -430,15 +451,30 @@ pub fn flow(random: &mut Random) -> Flow {
             flow.destination_port = random.pick(&[133u16, 135, 136, 143]) << 8;
             flow.claim = Address::v6(v6(random).to_be_bytes());
         }
-        2 => flow.class = Class::Dhcp,
+        2 => {
+            flow.class = random.pick(&[Class::Dhcp, Class::Dhcp, Class::OddDhcp]);
+            if random.once_in(2) {
+                flow.family = FAMILY_V4;
+                flow.destination = Address::v4(u32::MAX);
+            }
+        }
         3 => {
             flow.class = random.pick(&[Class::Eapol, Class::Lldp, Class::Stp]);
             flow.family = 0;
             flow.source = Address::default();
         }
         4 => flow.fault = random.pick(&[48u8, 52, 61]),
-        5 => flow.fragment = Fragment::Later,
+        5 => flow.fragment = random.pick(&[Fragment::Later, Fragment::Last]),
         _ => {}
     }
+    // Mostly the MAC that belongs to the address, if it is that of many; sometimes another host's.
+    flow.destination_mac = match flow.destination.low.to_be_bytes() {
+        _ if random.once_in(6) => wire::mac([2, 0, 0, 0, 0, 5]),
+        [.., a, b, c, d] if flow.destination.high >> 56 == 0xff => {
+            wire::mac([0x33, 0x33, a, b, c, d])
+        }
+        _ if flow.destination == Address::v4(u32::MAX) => wire::BROADCAST_MAC,
+        _ => wire::mac([2, 0, 0, 0, random.pick(&[0xff, 0xfe]), 0]),
+    };
     flow
 }

@@ -12,7 +12,7 @@ use crate::kernel::{Bench, pins, since};
 use crate::random;
 
 /// Instructions that the verifier may walk.
-const LIMIT: u32 = 50_000;
+const LIMIT: u32 = 72_000;
 
 /// A policy that needs every part of the program: nothing is specialised away.
 const EVERYTHING: &str = include_str!("everything.toml");

@@ -1,9 +1,11 @@
 //! What is decided before any rule.
 
 use super::{Case, Policy, may_use, owner};
-use crate::flow::{Address, Class, FAMILY_V4, Flow};
+use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, Flow};
+use crate::image::walk::opaque;
 use crate::image::{self, Corrupt, Word, kind};
 use crate::reason::Reason;
+use crate::wire;
 
 /// What is decided before any rule, see `[essential]` in the policy reference.
 #[inline(always)]
@@ -13,8 +15,10 @@ pub(super) fn essential<P: Policy>(policy: &P, case: &Case) -> Result<Option<Rea
     let (bit, reason) = match flow.class {
         Class::Ip => return Ok(None),
         Class::Arp => {
-            // A probe names no sender; every other ARP packet claims its sender address.
-            if flow.family == FAMILY_V4 && !may_use(case, case.identity.source) {
+            // A probe claims its target, every other packet its sender address.
+            let probes = flow.family == FAMILY_NONE;
+            let word = case.identity.source;
+            if if probes { is_anothers(case, word) } else { !may_use(case, word) } {
                 return Err(Reason::ArpSpoof);
             }
             (image::essential::ARP, Reason::Arp)
@@ -23,17 +27,26 @@ pub(super) fn essential<P: Policy>(policy: &P, case: &Case) -> Result<Option<Rea
             if on & image::essential::NEIGHBOUR == 0 || !on_link(policy, case)? {
                 return Ok(None);
             }
+            if !casts_fit(flow) {
+                return Err(Reason::CastMismatch);
+            }
             if !claims_well(policy, case)? {
                 return Err(Reason::NeighbourSpoof);
             }
             (image::essential::NEIGHBOUR, Reason::Neighbour)
         }
-        Class::Dhcp => {
+        Class::Dhcp | Class::OddDhcp => {
             // A client without an address has none to name (RFC 2131 section 4.1); any other
             // source is bound like that of every packet.
-            let asks = is_own_source(case) && to_dhcp_server(policy, flow)?;
+            let asks = is_own_source(case) && to_dhcp_server(policy, case)?;
             if on & image::essential::DHCP == 0 || !asks {
                 return Ok(None);
+            }
+            if flow.class == Class::OddDhcp {
+                return Err(Reason::EssentialShape);
+            }
+            if !casts_fit(flow) {
+                return Err(Reason::CastMismatch);
             }
             (image::essential::DHCP, Reason::Dhcp)
         }
@@ -52,13 +65,54 @@ fn is_link_local(address: Address) -> bool {
     address.high >> 54 == 0x3fa
 }
 
-/// Whether an ND or MLD message stays on the link: to ff02::/16, fe80::/10, the gateway, or an
-/// address in a prefix of the very interface that received it. To another interface's prefix the
-/// gateway would route it.
+/// Whether a frame to many has a destination MAC for many: RFC 894 for the broadcast address, RFC 2464
+/// section 7 for a multicast group. One to a single MAC would be for a collaborator alone.
+#[inline(always)]
+fn casts_fit(flow: &Flow) -> bool {
+    const GROUP: u64 = 0x3333_0000_0000;
+    let Flow { destination, destination_mac, .. } = *flow;
+    if flow.family == FAMILY_V4 {
+        return destination.to_v4() != u32::MAX || destination_mac == wire::BROADCAST_MAC;
+    }
+    let group = GROUP | destination.low & 0xffff_ffff;
+    destination.high >> 56 != 0xff || destination_mac == group
+}
+
+/// Whether the gateway takes a frame for itself: it goes to a MAC of the interface, or of what is on top.
+#[inline(always)]
+fn to_gateway<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
+    let lines = image::constant(&policy.layout().interface_lines);
+    let line = policy.line(lines.wrapping_add(case.identity.interface)).ok_or(Corrupt)?;
+    let [own, _, above @ ..] = line.0;
+    // Without a branch for each: the verifier would follow both ways.
+    let mut is = is_zero(own ^ case.flow.destination_mac);
+    let mut index = 0;
+    while index < above.len() {
+        is |= is_zero(above.get(index).copied().unwrap_or(0) ^ case.flow.destination_mac);
+        index += 1;
+    }
+    Ok(is != 0)
+}
+
+/// 1 for 0, and 0 for every other number below 2^63.
+#[inline(always)]
+fn is_zero(number: u64) -> u64 {
+    opaque(number).wrapping_sub(1) >> 63
+}
+
+/// Whether an ND or MLD message stays on the link: to ff02::/16 or fe80::/10; to a MAC that is not the
+/// gateway's, for then a bridge forwards it and nobody routes it; or to the gateway, or an address in a
+/// prefix of the very interface that received it. To another interface's prefix the gateway would route it.
 #[inline(always)]
 fn on_link<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
     let destination = case.flow.destination;
     if destination.high >> 48 == 0xff02 || is_link_local(destination) {
+        return Ok(true);
+    }
+    if destination.high >> 56 == 0xff {
+        return Ok(false);
+    }
+    if !to_gateway(policy, case)? {
         return Ok(true);
     }
     let site = Word(image::constant(&policy.layout().site_v6));
@@ -68,34 +122,63 @@ fn on_link<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
     Ok(word.kind() == kind::PASS && (answer == image::SITE_OWN || answer == here))
 }
 
-/// Whether the addresses that an ND message claims may be the device's.
+/// Whether the addresses that an ND message claims may be the device's: the target of an advertisement,
+/// and that of a solicitation from :: (duplicate address detection, RFC 4862 section 5.4), by which a host
+/// would be kept from an address that is its own.
 #[inline(always)]
 fn claims_well<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
     let flow = &case.flow;
+    const SOLICITATION: u16 = 135;
     const ADVERTISEMENT: u16 = 136;
-    if flow.destination_port >> 8 == ADVERTISEMENT {
-        let word = owner(policy, flow, flow.claim)?;
-        let exempt = is_link_local(flow.claim) && word.kind() != kind::DROP;
-        if !exempt && !may_use(case, word) {
+    let kind = flow.destination_port >> 8;
+    let detects = kind == SOLICITATION && flow.source == Address::default();
+    if kind == ADVERTISEMENT || detects {
+        let word = owner(policy, flow.family, flow.claim)?;
+        let own = if is_link_local(flow.claim) {
+            !is_anothers(case, word) && is_of_mac(flow.claim, flow.source_mac)
+        } else if detects {
+            !is_anothers(case, word)
+        } else {
+            may_use(case, word)
+        };
+        if !own {
             return Ok(false);
         }
     }
     Ok(is_own_source(case))
 }
 
+/// Whether an address of which the source tree says `word` is bound to another device, or the gateway's.
+#[inline(always)]
+fn is_anothers(case: &Case, word: Word) -> bool {
+    word.kind() == kind::DROP && word.payload() != case.decision.device
+}
+
+/// Whether a link-local address fits a MAC: one that is made of a MAC (RFC 4291 appendix A) is made of
+/// this one.
+#[inline(always)]
+fn is_of_mac(address: Address, mac: u64) -> bool {
+    let made = address.low >> 24 & 0xffff == 0xfffe;
+    let (high, low) = (mac >> 24 ^ 0x02_0000, mac & 0xff_ffff);
+    !made || address.low == high << 40 | 0xff_fe00_0000 | low
+}
+
 /// Whether the source address is the device's, or one that every host has.
 #[inline(always)]
 fn is_own_source(case: &Case) -> bool {
-    let address = case.flow.source;
-    let harmless = is_link_local(address) || address == Address::default();
-    let source = case.identity.source;
-    may_use(case, source) || (harmless && source.kind() != kind::DROP)
+    let Flow { source, source_mac, .. } = case.flow;
+    let word = case.identity.source;
+    let local = is_link_local(source);
+    if local && !is_of_mac(source, source_mac) {
+        return false;
+    }
+    may_use(case, word) || ((local || source == Address::default()) && !is_anothers(case, word))
 }
 
 /// Whether a DHCP client message goes to everybody or to the gateway itself.
 #[inline(always)]
-fn to_dhcp_server<P: Policy>(policy: &P, flow: &Flow) -> Result<bool, Corrupt> {
-    let layout = policy.layout();
+fn to_dhcp_server<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
+    let (layout, flow) = (policy.layout(), &case.flow);
     let destination = flow.destination;
     let word = if flow.family == FAMILY_V4 {
         if destination.to_v4() == u32::MAX {
@@ -109,5 +192,6 @@ fn to_dhcp_server<P: Policy>(policy: &P, flow: &Flow) -> Result<bool, Corrupt> {
         let site = Word(image::constant(&layout.site_v6));
         image::look_up_128(policy, site, destination.high, destination.low)?
     };
-    Ok(word == Word::new(kind::PASS, image::SITE_OWN))
+    let own = word == Word::new(kind::PASS, image::SITE_OWN);
+    Ok(own && to_gateway(policy, case)?)
 }

@@ -1,28 +1,30 @@
 //! Flow and policy to verdict and reason.
 //!
 //! - `essential`: what is decided before any rule
-//! - `rules`: deny, allow, default verdict, and fragments
+//! - [`limits`]: how much of it a device may send
+//! - `rules`: deny, allow, default verdict
+//! - [`datagrams`]: what the first fragment of a datagram says for the rest
 //! - [`recall`]: verdicts that are remembered
 //!
-//! The order is the contract of the policy language: malformed, essential, source binding,
+//! The order is the contract of the policy language: malformed, place, essential, source binding,
 //! quarantine, deny, allow, default verdict.
 
+pub mod datagrams;
 mod essential;
+pub mod limits;
 pub mod recall;
 mod rules;
 
-use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow};
+use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, FAMILY_V6, Flow};
 use crate::image::clock::Clocks;
 use crate::image::{self, Corrupt, GroupEntry, Layout, Lines, NO_DEVICE, NO_RULE, Word, kind};
+use crate::keyed::Keys;
 use crate::packet::Frame;
 use crate::parse::{parse, settle};
 use crate::reason::{Reason, Verdict};
+use datagrams::{Datagram, FragmentState};
 use essential::essential;
 use rules::rules;
-
-/// Seconds for which a datagram may be continued: RFC 791 section 3.2 asks receivers for 15,
-/// Linux waits 30 (`net.ipv4.ipfrag_time`).
-pub const FRAGMENT_SECONDS: u64 = 30;
 
 /// What differs between the kernel and the host.
 pub trait Policy: Lines {
@@ -35,52 +37,12 @@ pub trait Policy: Lines {
     /// Seconds since boot.
     fn boot(&self) -> u64;
 
-    /// What was kept about a datagram.
-    fn fragment(&self, key: &FragmentKey) -> Option<FragmentState>;
+    /// What digests and slots depend on.
+    fn keys(&self) -> &Keys;
 
-    /// Keeps what has passed of a datagram.
-    fn keep_fragment(&self, key: &FragmentKey, state: &FragmentState);
+    /// What is kept of a datagram, by number: below [`datagrams::ENTRIES`].
+    fn datagram(&self, number: u32) -> Option<&Datagram>;
 }
-
-/// One datagram of one device.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FragmentKey {
-    /// Source address.
-    pub source: Address,
-    /// Destination address.
-    pub destination: Address,
-    /// Source MAC: another device cannot continue a datagram.
-    pub source_mac: u64,
-    /// Identification.
-    pub id: u32,
-    /// Interface index.
-    pub interface: u32,
-    /// VLAN id.
-    pub vlan: u16,
-    /// Upper-layer protocol.
-    pub protocol: u8,
-    /// Address family.
-    pub family: u8,
-    /// Zero.
-    pub reserved: u32,
-}
-
-const _: () = assert!(size_of::<FragmentKey>() == 56);
-
-/// What is kept about a datagram whose first fragment passed.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FragmentState {
-    /// When the first fragment passed, boot clock, in seconds.
-    pub since: u64,
-    /// The service that it named, as [`Flow::service`] gives it.
-    pub service: u32,
-    /// Where in the datagram the last fragment that passed ended, in bytes.
-    pub end: u32,
-}
-
-const _: () = assert!(size_of::<FragmentState>() == 16);
 
 /// What becomes of a frame, and why.
 #[repr(C)]
@@ -134,12 +96,14 @@ struct Identity {
     declared: u8,
     /// Whether the group is observed: 0 or 1.
     observes: u8,
-    /// The receiving interface's own MAC.
-    own_mac: u64,
     /// The receiving interface's number in the image.
     interface: u32,
     /// Whether the next frame like it has to be judged anew: 0 or 1.
     ends: u32,
+    /// Whether the source MAC is nobody's to use: 0 or 1.
+    nobody: u32,
+    /// Zero.
+    reserved: u32,
 }
 
 /// A frame on its way to a verdict. In map memory in the kernel, see `settle`.
@@ -173,9 +137,10 @@ impl Case {
             bound: 0,
             declared: 1,
             observes: 0,
-            own_mac: 0,
             interface: 0,
             ends: 0,
+            nobody: 0,
+            reserved: 0,
         },
         datagram: FragmentState { since: 0, service: 0, end: 0 },
         entry: 0,
@@ -228,14 +193,20 @@ pub fn judge<P: Policy>(policy: &P, case: &mut Case) {
     };
     case.decision.reason = reason;
     settle();
+    case.decision.verdict = outcome(case);
+}
+
+/// What becomes of a frame for the reason of its decision.
+#[inline(always)]
+fn outcome(case: &Case) -> Verdict {
     let reason = case.decision.reason;
-    case.decision.verdict = if reason.passes() {
+    if reason.passes() {
         Verdict::Pass
     } else if case.identity.observes != 0 && reason.observable() {
         Verdict::WouldDrop
     } else {
         Verdict::Drop
-    };
+    }
 }
 
 impl From<Corrupt> for Reason {
@@ -263,9 +234,8 @@ fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
     identity.interface = u32::from(number);
     let number = image::constant(&layout.interface_lines).wrapping_add(u32::from(number));
     let line = policy.line(number).ok_or(Corrupt)?;
-    let [own_mac, packed, ..] = line.0;
+    let [_, packed, ..] = line.0;
     let interface_group = packed as u32;
-    identity.own_mac = own_mac;
     if flow.vlan() != 0 {
         let declared = image::declares_vlan(policy, (packed >> 32) as u32, flow.vlan())?;
         identity.declared = u8::from(declared);
@@ -278,14 +248,23 @@ fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
             decision.device = slot;
             identity.bound = value & (image::BOUND_SOURCES | image::BOUND_PLACE);
             decision.group = u32::from(value & !(image::BOUND_SOURCES | image::BOUND_PLACE));
+            if decision.group == image::NOBODY {
+                decision.group = 0;
+                identity.nobody = 1;
+            }
         }
     }
-    identity.source = owner(policy, flow, flow.source)?;
+    // An ARP probe (RFC 5227) names no source; what it is about to claim is its target.
+    let (family, address) = match flow.class {
+        Class::Arp => (FAMILY_V4, flow.claim),
+        _ => (flow.family, flow.source),
+    };
+    identity.source = owner(policy, family, address)?;
     settle();
     if decision.group != 0 {
         return Ok(());
     }
-    let mut word = identity.source;
+    let mut word = if flow.family == FAMILY_NONE { Word::NONE } else { identity.source };
     if word.kind() != kind::PASS {
         let prefixes = Word(image::constant(&layout.mac_prefixes));
         word = image::look_up_64(policy, prefixes, flow.source_mac)?;
@@ -298,11 +277,11 @@ fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
     Ok(())
 }
 
-/// What the source tree says of an address of the flow's family.
+/// What the source tree says of an address of a family.
 #[inline(always)]
-fn owner<P: Policy>(policy: &P, flow: &Flow, address: Address) -> Result<Word, Corrupt> {
+fn owner<P: Policy>(policy: &P, family: u8, address: Address) -> Result<Word, Corrupt> {
     let layout = policy.layout();
-    match flow.family {
+    match family {
         FAMILY_V4 => {
             let top = image::constant(&layout.sources_v4);
             if top == image::ABSENT {
@@ -344,11 +323,15 @@ fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> 
     if let Some(fault) = Reason::from_fault(case.flow.fault) {
         return Err(fault);
     }
-    if case.flow.source_mac == case.identity.own_mac {
+    // Before anything passes: one frame is enough for a bridge to send the answers to another port.
+    if case.identity.nobody != 0 {
         return Err(Reason::SourceMacOwn);
     }
     if case.identity.declared == 0 {
         return Err(Reason::VlanUndeclared);
+    }
+    if case.identity.bound & image::BOUND_PLACE != 0 {
+        place(policy, case)?;
     }
     if case.flow.class != Class::Ip
         && let Some(reason) = essential(policy, case)?
@@ -358,9 +341,6 @@ fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> 
     settle();
     if !may_use(case, case.identity.source) {
         return Err(Reason::SourceBinding);
-    }
-    if case.identity.bound & image::BOUND_PLACE != 0 {
-        place(policy, case)?;
     }
     if entry.quarantines() {
         return Err(Reason::Quarantine);

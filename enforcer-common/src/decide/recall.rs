@@ -72,6 +72,7 @@ pub trait Key: Copy {
             service: place as u32 & 0xff_0000 | u32::from(network(place)),
             reason: recalled.reason,
             verdict: recalled.verdict,
+            named: recalled.named,
         }
     }
 }
@@ -294,7 +295,12 @@ pub struct Recalled {
     pub reason: u8,
     /// What.
     pub verdict: Verdict,
+    /// Whether the policy names the source MAC.
+    pub named: bool,
 }
+
+/// Set in the last word of a line if the policy names the source MAC.
+const NAMED: u64 = 1 << 31;
 
 /// The verdict on earlier frames with this key, if it still holds.
 #[inline(always)]
@@ -317,12 +323,13 @@ pub fn recall<K: Key, M: Memory, P: Policy>(
     if image::group_entry(policy, groups, count, group).ok()?.0 != entry {
         return None;
     }
-    let verdict = match (packed >> 24) as u8 {
+    let verdict = match (packed >> 24) as u8 & 3 {
         0 => Verdict::Pass,
         1 => Verdict::Drop,
         _ => Verdict::WouldDrop,
     };
-    Some(Recalled { rule: (packed >> 32) as u32, reason: (packed >> 16) as u8, verdict })
+    let (rule, reason) = ((packed >> 32) as u32, (packed >> 16) as u8);
+    Some(Recalled { rule, reason, verdict, named: packed & NAMED != 0 })
 }
 
 /// Whether the next frame with the same key has the same verdict.
@@ -348,7 +355,8 @@ pub fn remember<K: Key, M: Memory>(memory: &mut M, key: &K, case: &Case) -> Opti
     };
     let [sender, place, a, b, c, d] = key.words();
     let why = (decision.verdict as u64) << 24 | u64::from(decision.reason.number()) << 16;
-    let packed = u64::from(decision.rule) << 32 | why | u64::from(decision.group);
+    let named = if decision.device == image::NO_DEVICE { 0 } else { NAMED };
+    let packed = u64::from(decision.rule) << 32 | named | why | u64::from(decision.group);
     // In the first place, where it is looked for first; what was there goes to where the tag was.
     *tags ^= (tag_at(*tags, 0) ^ tag) | (tag_at(*tags, 0) ^ tag) << (16 * way);
     let first = TAG_LINES + set * WAYS;

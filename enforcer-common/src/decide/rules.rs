@@ -1,7 +1,7 @@
-//! Deny, allow, default verdict; and what a datagram's first fragment says for the rest.
+//! Deny, allow, default verdict.
 
-use super::{Case, FRAGMENT_SECONDS, FragmentKey, FragmentState, Policy};
-use crate::flow::{FAMILY_V4, Flow, Fragment};
+use super::{Case, Policy, datagrams};
+use crate::flow::{FAMILY_V4, Fragment};
 use crate::image::{self, Corrupt, GroupEntry, NO_RULE, Word, kind};
 use crate::parse::settle;
 use crate::reason::Reason;
@@ -14,11 +14,7 @@ pub(super) fn rules<P: Policy>(
     case: &mut Case,
     entry: GroupEntry,
 ) -> Result<Reason, Reason> {
-    case.datagram = if case.flow.fragment == Fragment::Later {
-        datagram(policy, &case.flow)?
-    } else {
-        FragmentState { since: 0, service: case.flow.service(), end: 0 }
-    };
+    case.datagram = datagrams::datagram(policy, case)?;
     settle();
     case.decision.reason = first_match(policy, case, entry)?;
     settle();
@@ -27,46 +23,9 @@ pub(super) fn rules<P: Policy>(
     if fragment == Fragment::Whole || !(reason.passes() || entry.observes()) {
         return Ok(reason);
     }
-    let Case { flow, datagram, .. } = case;
-    let later = fragment == Fragment::Later;
-    datagram.end = u32::from(flow.fragment_offset) + u32::from(flow.fragment_length);
-    if !later {
-        datagram.since = policy.boot();
-    }
-    policy.keep_fragment(&fragment_key(flow), datagram);
+    datagrams::keep(policy, case);
+    let later = fragment != Fragment::First;
     Ok(if later && reason.passes() { Reason::FragmentOfPassed } else { reason })
-}
-
-#[inline(always)]
-fn fragment_key(flow: &Flow) -> FragmentKey {
-    FragmentKey {
-        source: flow.source,
-        destination: flow.destination,
-        source_mac: flow.source_mac,
-        id: flow.fragment_id,
-        interface: flow.interface,
-        vlan: flow.vlan(),
-        protocol: flow.protocol,
-        family: flow.family,
-        reserved: 0,
-    }
-}
-
-/// The datagram that a later fragment continues. It must not write into what has passed of it:
-/// RFC 5722, and for IPv4 the same. So the fragments of a datagram pass in their order only, and
-/// one number remembers them all.
-#[inline(always)]
-fn datagram<P: Policy>(policy: &P, flow: &Flow) -> Result<FragmentState, Reason> {
-    let Some(state) = policy.fragment(&fragment_key(flow)) else {
-        return Err(Reason::FragmentOrphan);
-    };
-    if policy.boot().wrapping_sub(state.since) > FRAGMENT_SECONDS {
-        return Err(Reason::FragmentOrphan);
-    }
-    if u32::from(flow.fragment_offset) < state.end {
-        return Err(Reason::FragmentOverlap);
-    }
-    Ok(state)
 }
 
 /// Deny, allow, default verdict; live rules count beside those of the policy.

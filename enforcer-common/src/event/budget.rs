@@ -2,6 +2,7 @@
 
 use crate::abi::{BURST, Budget, FOLD, HOLD, RATE, RESERVE, SEEN_WAYS, Seen, SeenSet};
 use crate::image::walk::opaque;
+use crate::keyed::Keys;
 use crate::reason::Verdict;
 
 /// What an event says about those that have none.
@@ -19,27 +20,41 @@ pub struct Untold {
 const OBSERVED: u64 = 1 << 63;
 /// Who holds [`crate::abi::OTHERS`]; not a MAC address.
 pub const NOBODY: u64 = 1 << 62;
+/// First bit of the interface in a holder.
+const INTERFACE: u32 = 48;
+/// Most numbers of interfaces that a holder can tell apart.
+const INTERFACES: u32 = 1 << 13;
 
-/// What holds an entry of the budgets: a source MAC and a verdict, so that the counters of the entry
-/// are those of one verdict.
+/// What holds an entry of the budgets: a source MAC, the index of the interface modulo 2^13, and a verdict, so
+/// that the counters of the entry are those of one verdict. Who sends with another's MAC from another port
+/// spends its own budget.
+///
+/// Bits 0 to 47 are the MAC, 48 to 60 the interface, 61 is for a direction, 62 and 63 are the verdict.
 #[inline(always)]
-pub fn holder(mac: u64, verdict: Verdict) -> u64 {
-    if matches!(verdict, Verdict::WouldDrop) { mac | OBSERVED } else { mac }
+pub fn holder(mac: u64, interface: u32, verdict: Verdict) -> u64 {
+    let holder = mac | u64::from(interface & (INTERFACES - 1)) << INTERFACE;
+    if matches!(verdict, Verdict::WouldDrop) { holder | OBSERVED } else { holder }
 }
 
-/// MAC and verdict of a holder; no MAC for [`NOBODY`].
-pub fn held_by(holder: u64) -> (Option<u64>, Verdict) {
+/// MAC and interface index modulo 2^13, and the verdict of a holder; no MAC for [`NOBODY`].
+pub fn held_by(holder: u64) -> (Option<(u64, u32)>, Verdict) {
     let verdict = if holder & OBSERVED != 0 { Verdict::WouldDrop } else { Verdict::Drop };
-    let mac = holder & !OBSERVED;
-    ((mac != NOBODY).then_some(mac), verdict)
+    let mac = holder & ((1 << INTERFACE) - 1);
+    let interface = (holder >> INTERFACE) as u32 & (INTERFACES - 1);
+    (((holder & !OBSERVED) != NOBODY).then_some((mac, interface)), verdict)
 }
 
-/// The entry of the budgets that a holder may have.
+/// The entry of the budgets that a holder may have: the first half of them is for devices whose MAC the
+/// policy names, so that no invented MAC can have one of theirs.
 #[inline(always)]
-pub fn slot(holder: u64) -> u32 {
-    // The bit of the verdict moves the place, too.
-    (holder ^ holder >> 10 ^ holder >> 56) as u32 & (crate::abi::BUDGETS - 1)
+pub fn slot(keys: &Keys, holder: u64, named: bool) -> u32 {
+    const HALF: u32 = crate::abi::BUDGETS / 2;
+    const { assert!(HALF == 1 << BITS) };
+    keys.slot::<BITS>(holder) | if named { 0 } else { HALF }
 }
+
+/// Bits of the number of an entry in its half.
+const BITS: u32 = 9;
 
 /// Takes an entry for a holder, or keeps it; `false` while another one has it.
 ///

@@ -5,6 +5,7 @@ use super::*;
 use crate::abi::{BURST, Budget, FOLD, HOLD, RESERVE, SeenSet};
 
 const SECOND: u64 = 1_000_000_000;
+const KEYS: Keys = Keys::OPEN;
 
 #[test]
 fn records_from_the_ring_are_checked() {
@@ -119,7 +120,7 @@ fn a_long_silence_fills_the_budget_and_no_more() {
 #[test]
 fn what_makes_a_flow_new() {
     let decision = crate::decide::Case::NEW.decision;
-    let digest = |flow: &Flow, decision: &Decision| Refused::new(flow, decision).digest();
+    let digest = |flow: &Flow, decision: &Decision| Refused::new(flow, decision).digest(&KEYS);
     let one = Flow { source_mac: 1, destination_port: 9, protocol: 17, ..Flow::NEW };
     let same = Flow { source_port: 7, length: 60, ..one };
     assert_eq!(digest(&one, &decision), digest(&same, &decision));
@@ -192,11 +193,20 @@ fn who_is_active_keeps_its_entry() {
 #[test]
 fn holders() {
     let mac = 0x001b_4411_3ab7;
+    let of = |interface, verdict| holder(mac, interface, verdict);
     for verdict in [Verdict::Drop, Verdict::WouldDrop] {
-        assert_eq!(held_by(holder(mac, verdict)), (Some(mac), verdict));
-        assert_eq!(held_by(holder(NOBODY, verdict)), (None, verdict));
+        assert_eq!(held_by(of(7, verdict)), (Some((mac, 7)), verdict));
+        assert_eq!(held_by(of(0x1fff, verdict)), (Some((mac, 0x1fff)), verdict));
     }
-    assert_ne!(slot(holder(mac, Verdict::Drop)), slot(holder(mac, Verdict::WouldDrop)));
+    assert_eq!(held_by(NOBODY), (None, Verdict::Drop));
+    // Who sends with another's MAC from another port has a budget of its own.
+    let slots = [of(7, Verdict::Drop), of(8, Verdict::Drop), of(7, Verdict::WouldDrop)];
+    let [own, port, observed] = slots.map(|holder| slot(&KEYS, holder, true));
+    assert!(own != port && own != observed && own < crate::abi::BUDGETS / 2);
+    assert!(slot(&KEYS, slots[0], false) >= crate::abi::BUDGETS / 2);
+    let named = sighting(&KEYS, slots[0], 17);
+    let unnamed = sighting(&KEYS, slots[0], NO_DEVICE);
+    assert!(named == 17 && (crate::abi::SIGHTINGS / 2..crate::abi::SIGHTINGS).contains(&unnamed));
 }
 
 #[test]

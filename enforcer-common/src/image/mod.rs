@@ -242,7 +242,9 @@ pub const SITE_LOCAL: u32 = 2;
 pub const BOUND_SOURCES: u16 = 1 << 15;
 /// Bit of a MAC table value: the device has a VLAN or an interface of its own.
 pub const BOUND_PLACE: u16 = 1 << 14;
-/// Owner of the gateway's own addresses in a source tree: no device.
+/// Group in a MAC table value: a MAC of the gateway's own, which no device may use. No group has this number.
+pub const NOBODY: u32 = MAX_GROUPS - 1;
+/// Owner of the gateway's own addresses, and of those of its routers, in a source tree: no device.
 pub const OWNER_GATEWAY: u32 = Word::MAX_PAYLOAD;
 
 /// Reads a number that may be a constant of the running program.
@@ -465,9 +467,43 @@ pub mod place {
     pub const VLAN_SHIFT: u32 = 32;
 }
 
+/// Line of the [`rates`].
+pub const RATES: u32 = 1;
+
+/// How much of what is essential may come, as a line of 64-bit numbers.
+pub mod rates {
+    /// First of the words of nanoseconds for a frame of a kind, see [`Kind`].
+    pub const FRAMES: usize = 0;
+    /// Word of the nanoseconds for a byte.
+    pub const BYTE: usize = 5;
+    /// Word of the nanoseconds for a new MAC address on an interface.
+    pub const MAC: usize = 6;
+    /// Word of the nanoseconds for a new IP address of a MAC address.
+    pub const ADDRESS: usize = 7;
+
+    /// What is counted apart.
+    #[repr(u8)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Kind {
+        /// DHCP.
+        Dhcp = 0,
+        /// ARP.
+        Arp = 1,
+        /// ND and MLD.
+        Neighbour = 2,
+        /// 802.1X.
+        Eapol = 3,
+        /// LLDP and spanning tree.
+        Lldp = 4,
+    }
+}
+
 /// An interface: 0 its own MAC; 1 low half its group, high half the first of eight lines of a
-/// bitmap of declared VLANs, or [`ABSENT`].
+/// bitmap of declared VLANs, or [`ABSENT`]; from [`interface::ABOVE`] on the MACs of the devices on top
+/// of it, or 0.
 pub mod interface {
+    /// First word of 64 bits of the MACs of what is on top.
+    pub const ABOVE: usize = 2;
     /// Word of the group.
     pub const GROUP: usize = 2;
     /// Word of the bitmap's first line.

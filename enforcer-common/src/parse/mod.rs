@@ -2,11 +2,13 @@
 //!
 //! - [`link`](self): Ethernet, VLAN tags, 802.3, ARP and what stands on its own EtherType
 //! - `network`: IPv4, IPv6 and its extension headers
+//! - `format`: what DHCP, ND and MLD must look like to be essential
 //! - `transport`: TCP, UDP, ICMP, ICMPv6, ND and DHCP
 //!
 //! What cannot be read is a reason to drop, never to pass. Every length is checked against the
 //! frame and against the header that encloses it.
 
+mod format;
 mod network;
 mod transport;
 
@@ -35,6 +37,9 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
     if flow.source_mac & wire::MULTICAST_MAC != 0 {
         return Err(Reason::SourceMacMulticast);
     }
+    if flow.source_mac == 0 {
+        return Err(Reason::SourceMacZero);
+    }
 
     let mut offset = wire::ETHERNET;
     // Two tags, unrolled: their offsets are constants to the verifier.
@@ -59,16 +64,27 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
     settle();
     let offset = usize::from(flow.network);
     match flow.ether_type {
-        ether_type::IPV4 => network::ipv4(frame, flow, offset),
-        ether_type::IPV6 => network::ipv6(frame, flow, offset),
+        ether_type::IPV4 => {
+            network::ipv4(frame, flow, offset)?;
+            settle();
+            format::format(frame, flow)
+        }
+        ether_type::IPV6 => {
+            network::ipv6(frame, flow, offset)?;
+            settle();
+            format::format(frame, flow)
+        }
         ether_type::ARP => arp(frame, flow, offset),
         ether_type::EAPOL => {
             flow.class = Class::Eapol;
-            if stays(flow.destination_mac) { Ok(()) } else { Err(Reason::EapolDestination) }
+            if !stays(flow.destination_mac) {
+                return Err(Reason::EapolDestination);
+            }
+            eapol(frame, flow, offset)
         }
         ether_type::LLDP if stays(flow.destination_mac) => {
             flow.class = Class::Lldp;
-            Ok(())
+            lldp(frame, offset)
         }
         length if length < ether_type::FIRST => llc(frame, flow, offset),
         _ => Err(Reason::EtherType),
@@ -124,6 +140,44 @@ fn tag<F: Frame>(frame: &F, flow: &mut Flow, offset: usize, index: usize) -> Res
     Ok(offset + wire::TAG)
 }
 
+/// Whether a frame ends with the `used` bytes from `offset` on, or with Ethernet's padding behind
+/// them. A bridge forwards what else is there: it would be a tunnel.
+#[inline(always)]
+fn ends_with(flow: &Flow, offset: usize, used: usize) -> bool {
+    let padded = usize::from(flow.network) + wire::PADDED;
+    let end = offset + used;
+    flow.length as usize <= if end > padded { end } else { padded }
+}
+
+/// 802.1X, IEEE 802.1X-2020 section 11.3: version, packet type, length of the body.
+#[inline(always)]
+fn eapol<F: Frame>(frame: &F, flow: &Flow, offset: usize) -> Result<(), Reason> {
+    /// EAPOL-Announcement-Req, the last type that is assigned.
+    const LAST_TYPE: u8 = 8;
+    const HEADER: usize = 4;
+    let Some([version, kind, l0, l1]) = frame.read::<HEADER>(offset) else {
+        return Err(Reason::TruncatedNetwork);
+    };
+    let used = HEADER + usize::from(wire::be16(l0, l1));
+    let plain = version >= 1
+        && version <= 3
+        && kind <= LAST_TYPE
+        && offset + used <= flow.length as usize
+        && ends_with(flow, offset, used);
+    if plain { Ok(()) } else { Err(Reason::EssentialShape) }
+}
+
+/// LLDP, IEEE 802.1AB-2016 section 8.5.2: the first TLV is the chassis id, 2 to 256 bytes long.
+#[inline(always)]
+fn lldp<F: Frame>(frame: &F, offset: usize) -> Result<(), Reason> {
+    let Some([t0, t1]) = frame.read::<2>(offset) else {
+        return Err(Reason::TruncatedNetwork);
+    };
+    let (kind, length) = (wire::be16(t0, t1) >> 9, wire::be16(t0, t1) & 0x1ff);
+    let plain = kind == 1 && length >= 2 && length <= 256;
+    if plain { Ok(()) } else { Err(Reason::EssentialShape) }
+}
+
 /// ARP for IPv4 over Ethernet, RFC 826.
 #[inline(always)]
 fn arp<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason> {
@@ -140,17 +194,20 @@ fn arp<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason
         && pl == 4
         && (operation == 1 || operation == 2)
         && wire::mac([m0, m1, m2, m3, m4, m5]) == flow.source_mac
-        // More than Ethernet's padding behind the packet is a tunnel.
-        && flow.length as usize <= offset + wire::PADDED;
+        && ends_with(flow, offset, wire::ARP)
+        // A reply that names nobody says nothing.
+        && (operation == 1 || [a, b, c, d] != [0; 4]);
     if !plain {
         return Err(Reason::ArpMalformed);
     }
     flow.source = Address::v4(u32::from_be_bytes([a, b, c, d]));
     flow.destination = Address::v4(u32::from_be_bytes([e, f, g, h]));
     flow.claim = flow.source;
-    // A probe (RFC 5227) has no sender address and claims nothing.
     if flow.source.low != 0 {
         flow.family = FAMILY_V4;
+    } else {
+        // A probe (RFC 5227) has no sender address: what its sender is about to use is the target.
+        flow.claim = flow.destination;
     }
     Ok(())
 }
@@ -158,14 +215,20 @@ fn arp<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason
 /// An 802.3 frame: spanning tree is the one kind that a policy can want.
 #[inline(always)]
 fn llc<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason> {
-    let Some(header) = frame.read::<3>(offset) else {
+    let Some([destination, source, control]) = frame.read::<3>(offset) else {
         return Err(Reason::TruncatedNetwork);
     };
-    if header == [0x42, 0x42, 0x03] && is_reserved(flow.destination_mac) {
-        flow.class = Class::Stp;
-        return Ok(());
+    if [destination, source, control] != [0x42, 0x42, 0x03] || !is_reserved(flow.destination_mac) {
+        return Err(Reason::Llc);
     }
-    Err(Reason::Llc)
+    flow.class = Class::Stp;
+    // Protocol id 0, version and type (IEEE 802.1D-2004 section 9.3): a BPDU is at least those.
+    let used = usize::from(flow.ether_type);
+    let plain = frame.read::<7>(offset).is_some_and(|[_, _, _, p0, p1, ..]| p0 == 0 && p1 == 0)
+        && used >= 7
+        && offset + used <= flow.length as usize
+        && ends_with(flow, offset, used);
+    if plain { Ok(()) } else { Err(Reason::EssentialShape) }
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ pub(super) fn parse<F: Frame>(
             if length < 8 || (length > payload && flow.fragment == Fragment::Whole) {
                 return Err(Reason::Length);
             }
-            dhcp(flow)
+            dhcp(flow, offset)
         }
         protocol::SCTP => {
             let [s0, s1, d0, d1, ..] = inside::<F, 12>(frame, flow, offset, payload)?;
@@ -85,9 +85,10 @@ fn inside<F: Frame, const N: usize>(
     Err(if first { Reason::FragmentTiny } else { Reason::TruncatedTransport })
 }
 
-/// DHCP by its ports: RFC 2131 section 4.1, RFC 8415 section 7.2.
+/// DHCP by its ports: RFC 2131 section 4.1, RFC 8415 section 7.2. `offset` is that of the UDP header. The
+/// format is looked at later, see `format`.
 #[inline(always)]
-fn dhcp(flow: &mut Flow) -> Result<(), Reason> {
+fn dhcp(flow: &mut Flow, offset: usize) -> Result<(), Reason> {
     let v4 = flow.family == FAMILY_V4;
     let (client, server) = if v4 { (68, 67) } else { (546, 547) };
     if flow.source_port == server && flow.destination_port == client {
@@ -103,7 +104,8 @@ fn dhcp(flow: &mut Flow) -> Result<(), Reason> {
         // Unicast to a server elsewhere is a matter of rules; the decision knows the gateway.
         // Any other group is no server, whatever the ports.
         let group = flow.destination.high >> 56 == 0xff;
-        if everybody || (!group && flow.source != Address::default()) {
+        let header = usize::from(flow.network) + if v4 { wire::IPV4 } else { wire::IPV6 };
+        if offset == header && (everybody || (!group && flow.source != Address::default())) {
             flow.class = Class::Dhcp;
         }
     }

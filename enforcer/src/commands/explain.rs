@@ -124,8 +124,9 @@ fn site(policy: &Policy, asked: Option<&str>, now: i64) -> Site {
         // Only a frame from this address would notice: nobody's.
         mac: Mac([0; 6]),
         prefixes: Vec::new(),
+        above: Vec::new(),
     });
-    Site { interfaces: interfaces.collect(), own: Vec::new(), now }
+    Site { interfaces: interfaces.collect(), now, ..Site::default() }
 }
 
 fn render(explanation: &Explanation, screen: Screen) -> String {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::process;
 
+use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::wire;
 
 use super::confirm::Unconfirmed;
@@ -18,7 +19,7 @@ use crate::control::Input;
 use crate::exit::Exit;
 use crate::image::HostImage;
 use crate::policy::live::{Change, What, span};
-use crate::policy::{Mode, Timed, Unknown, explain, write};
+use crate::policy::{Mode, Range, Timed, Unknown, explain, write};
 
 impl Core {
     /// Answers everything but a detach. Whoever asked may have gone: no concern of the core.
@@ -175,6 +176,7 @@ impl Core {
     /// Named devices first, then those that were only seen.
     fn devices(&self) -> Vec<DeviceRow> {
         let names = &*self.in_force;
+        self.reporter.sighted(&self.dataplane.sightings(), names);
         let mut seen = self.reporter.seen();
         let mut rows = Vec::new();
         for device in &names.policy.devices {
@@ -194,7 +196,14 @@ impl Core {
             }
             rows.push(row);
         }
-        let mut others: Vec<DeviceRow> = seen.into_values().collect();
+        let unnamed = |(mac, mut row): (u64, DeviceRow)| {
+            if row.group.is_empty() {
+                let (group, mode) = self.group_of_flow(Flow { source_mac: mac, ..Flow::NEW });
+                (row.group, row.mode) = (group.into(), mode.to_string());
+            }
+            row
+        };
+        let mut others: Vec<DeviceRow> = seen.into_iter().map(unnamed).collect();
         others.sort_by(|a, b| a.mac.cmp(&b.mac));
         rows.extend(others);
         rows
@@ -202,15 +211,8 @@ impl Core {
 
     /// The group of a named device that has not been seen yet.
     fn group_of(&self, device: &crate::policy::Device) -> (&str, Mode) {
-        use enforcer_common::decide::Case;
-        use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
-
-        use crate::policy::Range;
-
-        let names = &*self.in_force;
         let mut flow = Flow::NEW;
         flow.source_mac = device.mac.map_or(0, |mac| wire::mac(mac.0));
-        flow.interface = names.site.interfaces.first().map_or(0, |interface| interface.index);
         match device.addresses.first() {
             Some(Range::V4(first, _)) => {
                 (flow.family, flow.source) = (FAMILY_V4, Address::v4(*first));
@@ -221,10 +223,15 @@ impl Core {
             }
             None => {}
         }
+        self.group_of_flow(flow)
+    }
+
+    /// The group of a sender, and its mode.
+    fn group_of_flow(&self, mut flow: Flow) -> (&str, Mode) {
+        let names = &*self.in_force;
+        flow.interface = names.site.interfaces.first().map_or(0, |interface| interface.index);
         let host = HostImage::new(&names.compiled.image, 0);
-        let Case { decision, .. } = host.judge(flow);
-        let (group, mode) = names.group_name(decision.group);
-        (group, mode)
+        names.group_name(host.judge(flow).decision.group)
     }
 
     pub(super) fn rules(&self) -> Vec<RuleRow> {

@@ -150,7 +150,9 @@ impl Core {
 
     pub(super) async fn site(&self) -> Result<Site, Error> {
         let protected = self.chosen(&self.kernel.links().await?);
-        Ok(self.kernel.site(&protected, self.clock.now().earliest).await?)
+        let mut site = self.kernel.site(&protected, self.clock.now().earliest).await?;
+        site.remember_routers(&self.in_force.site);
+        Ok(site)
     }
 
     /// Whether what is in force was compiled for this machine, the time aside.

@@ -16,7 +16,7 @@ use super::tally::{Row, Tally};
 use super::wall_offset;
 use crate::api::{Detail, DeviceRow, Ether, Event, SUPPRESSED, TAMPER};
 use crate::control::hub::{Hub, lost, timestamp};
-use crate::dataplane::Share;
+use crate::dataplane::{Share, Sighted};
 use crate::policy::Mac;
 
 /// Devices that are remembered: a flood of invented MACs must not fill the memory.
@@ -69,7 +69,12 @@ impl Reporter {
     pub(super) fn withheld(&self, share: &Share, in_force: &InForce) {
         let (device, group) = self.count(share, in_force);
         self.0.tally.count_withheld(share, group.as_deref());
-        let base = lost("ring-full", share.lost, in_force.generation.into(), in_force.revision);
+        let mut base = lost("ring-full", share.lost, in_force.generation.into(), in_force.revision);
+        // The kernel keeps thirteen bits of the index.
+        base.in_iface = share.interface.and_then(|index| {
+            let known = &in_force.site.interfaces;
+            known.iter().find(|known| known.index & 0x1fff == index).map(|known| known.name.clone())
+        });
         let detail = Detail {
             verdict: Some(verdict(share.verdict).into()),
             device,
@@ -93,17 +98,25 @@ impl Reporter {
     fn count(&self, share: &Share, names: &InForce) -> (Option<String>, Option<String>) {
         let Some(mac) = share.mac else { return (None, None) };
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(row) = seen.get_mut(&mac) {
-            let frames = share.suppressed + share.lost;
-            match share.verdict {
-                Verdict::WouldDrop => row.would_drop += frames,
-                Verdict::Drop | Verdict::Pass => row.dropped += frames,
-            }
-            return (row.device.clone(), Some(row.group.clone()));
+        let Some(row) = row(&mut seen, mac, names) else { return (None, None) };
+        let frames = share.suppressed + share.lost;
+        match share.verdict {
+            Verdict::WouldDrop => row.would_drop += frames,
+            Verdict::Drop | Verdict::Pass => row.dropped += frames,
         }
-        let own = Some(Mac(mac_bytes(mac)));
-        let device = names.policy.devices.iter().find(|device| device.mac == own);
-        (device.map(|device| device.name.to_string()), None)
+        (row.device.clone(), Some(row.group.clone()).filter(|group| !group.is_empty()))
+    }
+
+    /// Adds the devices that the kernel refused, whether or not an event told of it.
+    pub(super) fn sighted(&self, sighted: &[Sighted], names: &InForce) {
+        let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for Sighted { mac, time: at, .. } in sighted {
+            let Some(row) = row(&mut seen, *mac, names) else { continue };
+            let at = time(*at);
+            if row.last_seen.as_ref().is_none_or(|known| *known < at) {
+                row.last_seen = Some(at);
+            }
+        }
     }
 
     /// Tells the followers what somebody did to us.
@@ -134,14 +147,9 @@ impl Reporter {
 
     fn note(&self, record: &Record, names: &InForce) {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let mac = record.flow.source_mac;
-        if seen.len() >= MAX_SEEN && !seen.contains_key(&mac) {
-            return;
-        }
-        let row = seen.entry(mac).or_default();
+        let Some(row) = row(&mut seen, record.flow.source_mac, names) else { return };
         let (group, mode) = names.group_name(record.decision.group);
         row.device = names.device(record.decision.device, &record.flow).map(Into::into);
-        row.mac = Some(Mac(mac_bytes(mac)).to_string());
         row.ip = address(record.flow.family, record.flow.source).or(row.ip.take());
         row.group = group.into();
         row.mode = mode.to_string();
@@ -155,6 +163,25 @@ impl Reporter {
             row.last_destination = Some(format!("{destination} {service}").trim_end().into());
         }
     }
+}
+
+/// The row of a MAC; a new one for a device that the policy names, and for others while there is room.
+fn row<'a>(
+    seen: &'a mut HashMap<u64, DeviceRow>,
+    mac: u64,
+    names: &InForce,
+) -> Option<&'a mut DeviceRow> {
+    if !seen.contains_key(&mac) {
+        let own = Mac(mac_bytes(mac));
+        let device = names.policy.devices.iter().find(|device| device.mac == Some(own));
+        if device.is_none() && seen.len() >= MAX_SEEN {
+            return None;
+        }
+        let device = device.map(|device| device.name.clone());
+        let new = DeviceRow { device, mac: Some(own.to_string()), ..DeviceRow::default() };
+        seen.insert(mac, new);
+    }
+    seen.get_mut(&mac)
 }
 
 /// Wall-clock time of a moment of the boot clock, which goes on while the machine sleeps. The offset

@@ -8,7 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use enforcer_common::abi::{self, map, program};
-use enforcer_common::decide::{FragmentKey, FragmentState};
+use enforcer_common::decide::datagrams::{self, Datagram};
+use enforcer_common::decide::limits::{self, Shared};
 use enforcer_common::image::{Line, Word};
 use enforcer_common::reason::Reason;
 
@@ -21,7 +22,6 @@ use super::pins::Pins;
 const ARRAY: u32 = 2;
 const PROG_ARRAY: u32 = 3;
 const PERCPU_ARRAY: u32 = 6;
-const LRU_HASH: u32 = 9;
 const RINGBUF: u32 = 27;
 /// a flag of maps, BPF_F_MMAPABLE,
 const MMAPABLE: u32 = 1 << 10;
@@ -96,10 +96,11 @@ impl Shape {
 }
 
 /// The maps that outlive a generation.
-fn lasting() -> [(&'static str, Shape); 9] {
+fn lasting() -> [(&'static str, Shape); 12] {
     let reasons = Reason::COUNT as u32;
     let [budgets, seen, runs] = generation::of_all_cpus();
-    let (key, state) = (size_of::<FragmentKey>(), size_of::<FragmentState>());
+    let (datagram, shared) = (size_of::<Datagram>(), size_of::<Shared>());
+    let sighting = size_of::<abi::Sighting>();
     [
         (map::GENERATIONS, Shape::new(PROG_ARRAY, 4, 4, abi::SLOTS)),
         (map::CONTROL, Shape::new(ARRAY, 4, size_of::<abi::Control>(), 1).mmapable()),
@@ -108,7 +109,10 @@ fn lasting() -> [(&'static str, Shape); 9] {
         (map::BUDGETS, Shape::new(ARRAY, 4, size_of::<abi::Budget>(), budgets).mmapable()),
         (map::SEEN, Shape::new(ARRAY, 4, size_of::<abi::SeenSet>(), seen).mmapable()),
         (map::RUNS, Shape::new(ARRAY, 4, size_of::<u64>(), runs).mmapable()),
-        (map::FRAGMENTS, Shape::new(LRU_HASH, key, state, abi::FRAGMENTS)),
+        (map::FRAGMENTS, Shape::new(ARRAY, 4, datagram, datagrams::ENTRIES).mmapable()),
+        (map::METERS, Shape::new(ARRAY, 4, shared, limits::METERS).mmapable()),
+        (map::ADDRESSES, Shape::new(ARRAY, 4, shared, limits::SETS).mmapable()),
+        (map::SIGHTINGS, Shape::new(ARRAY, 4, sighting, abi::SIGHTINGS).mmapable()),
         (map::LOGS, Shape::new(RINGBUF, 0, 0, abi::LOG_BYTES)),
     ]
 }

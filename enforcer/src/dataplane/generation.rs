@@ -13,6 +13,7 @@ use log::{debug, warn};
 
 use super::memory::Memory;
 use super::pins::Pins;
+use super::secret::Secret;
 use super::{Error, OBJECT, diagnostics};
 use crate::image::{Image, Patch, line_bytes};
 use crate::privilege::to_load;
@@ -156,6 +157,8 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
     let layout = image.layout_bytes();
     let (remembers, level) = (u32::from(options.remembers), diagnostics::level(options.talks));
     let [budgets, seen, runs] = of_all_cpus();
+    let secret = Secret::find(pins)?;
+    let keys = secret.constant();
     let mut loader = EbpfLoader::new();
     loader
         .default_map_pin_directory(pins.dir())
@@ -168,11 +171,13 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
         .map_max_entries(map::RUNS, runs)
         .override_global(abi::LAYOUT, layout.as_slice(), true)
         .override_global(abi::GENERATION, &number, true)
+        .override_global(abi::KEYS, keys.as_slice(), true)
         .override_global(abi::REMEMBERS, &remembers, true)
         .override_global(aya_log::LEVEL, &level, true);
     // Aya finds out what the kernel can do with programs that take CAP_PERFMON: without it, it would
     // take the kernel for one that knows no names.
     let mut ebpf = to_load(|| loader.load(OBJECT)).map_err(Error::load)?;
+    secret.keep(&ebpf, pins)?;
     let Some(Map::Array(data)) = ebpf.map_mut(map::IMAGE) else {
         return Err(Error::Object(map::IMAGE));
     };

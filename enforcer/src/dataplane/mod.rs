@@ -30,6 +30,8 @@ pub mod offload;
 pub mod pins;
 mod probe;
 mod runs;
+mod secret;
+mod sightings;
 mod unconfirmed;
 mod virtio;
 mod withheld;
@@ -44,6 +46,7 @@ use aya::programs::{ProgramInfo, Xdp};
 use enforcer_common::abi::{self, ReasonCounter, map, program};
 use enforcer_common::decide::Decision;
 use enforcer_common::event::Record;
+use enforcer_common::keyed::Keys;
 use enforcer_common::reason::Reason;
 use log::{info, warn};
 
@@ -56,6 +59,7 @@ use kept::Kept;
 pub use links::{Attached, How, Interface, Preference, Protected};
 use memory::Memory;
 use pins::Pins;
+pub use sightings::Sighted;
 pub use virtio::hindrance as native_hindrance;
 pub use withheld::Share;
 
@@ -86,6 +90,7 @@ pub struct Dataplane {
     diagnostics: Diagnostics,
     control: Memory,
     runs: runs::Runs,
+    sightings: Memory,
     kept: Kept,
 }
 
@@ -127,6 +132,7 @@ impl Dataplane {
             _ => return Err(Error::Object(map::CONTROL)),
         };
         let runs = runs::Runs::open(&ebpf, &pins)?;
+        let sightings = sightings::open(&ebpf, &pins)?;
         let (previous, kept) = (None, Kept::default());
         let mut dataplane = Self {
             pins,
@@ -142,6 +148,7 @@ impl Dataplane {
             diagnostics,
             control,
             runs,
+            sightings,
             kept,
         };
         dataplane.unseen = dataplane.count_unseen();
@@ -255,6 +262,17 @@ impl Dataplane {
     /// Of two interfaces whose indices are equal modulo [`abi::RUNS_A_CPU`] it is the sum.
     pub fn runs(&self, index: u32) -> u64 {
         self.runs.of(index)
+    }
+
+    /// What digests and slots depend on: for those who measure.
+    pub fn keys(&self) -> Result<Keys, Error> {
+        secret::Secret::find(&self.pins).map(secret::Secret::keys)
+    }
+
+    /// Devices of which a frame was refused since the pins were made, as far as there is room for them:
+    /// whatever became of the events.
+    pub fn sightings(&self) -> Vec<Sighted> {
+        sightings::read(&self.sightings)
     }
 
     /// Sets what turns the boot clock into the wall clock, in nanoseconds: into the latest time that

@@ -18,6 +18,8 @@ use super::memory::Memory;
 pub struct Share {
     /// Source MAC; `None` for all devices that had no entry of their own.
     pub mac: Option<u64>,
+    /// Index of the interface that received them, modulo 2^13; `None` with no MAC.
+    pub interface: Option<u32>,
     /// Why they were refused.
     pub reason: Reason,
     /// What became of them.
@@ -77,8 +79,16 @@ impl Counters {
         }
         let share = |((holder, slot), (suppressed, lost)): ((u64, usize), (u64, u64))| {
             let number = u8::try_from(slot).ok()?.checked_add(Reason::FIRST_REFUSAL)?;
-            let (mac, verdict) = held_by(holder);
-            Some(Share { mac, reason: Reason::from_number(number)?, verdict, suppressed, lost })
+            let (sender, verdict) = held_by(holder);
+            let (mac, interface) = (sender.map(|(mac, _)| mac), sender.map(|(_, it)| it));
+            Some(Share {
+                mac,
+                interface,
+                reason: Reason::from_number(number)?,
+                verdict,
+                suppressed,
+                lost,
+            })
         };
         Ok(shares.into_iter().filter_map(share).collect())
     }

@@ -62,6 +62,12 @@ impl Changes {
                 self.push('~', "essential", None, text);
             }
         }
+        for ((name, before), (_, after)) in old.rates.named().into_iter().zip(new.rates.named()) {
+            if before != after {
+                let text = format!("{name} {before} → {after} a second");
+                self.push('~', "essential", None, text);
+            }
+        }
     }
 
     fn interfaces(&mut self, old: &Policy, new: &Policy) {

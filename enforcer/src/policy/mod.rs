@@ -330,6 +330,8 @@ pub struct Essential {
     pub lldp: bool,
     /// Spanning tree. Off unless switched on: an edge port has no business sending BPDUs.
     pub stp: bool,
+    /// How much of it may come.
+    pub rates: Rates,
 }
 
 impl Default for Essential {
@@ -341,6 +343,70 @@ impl Default for Essential {
             eapol: true,
             lldp: true,
             stp: false,
+            rates: Rates::default(),
+        }
+    }
+}
+
+/// How much of what is essential may come, a second. What may come at once is in `enforcer_common`'s
+/// `decide::limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// DHCP frames of a device.
+    pub dhcp: u32,
+    /// ARP frames of a device.
+    pub arp: u32,
+    /// ND and MLD frames of a device.
+    pub neighbour_discovery: u32,
+    /// 802.1X frames of a device.
+    pub eapol: u32,
+    /// LLDP and spanning tree frames of a device.
+    pub lldp: u32,
+    /// Bytes of a device, of all these together.
+    pub bytes: u32,
+    /// MAC addresses that an interface has not heard of, of devices that the policy does not name.
+    pub new_macs: u32,
+    /// IP addresses that a MAC address did not have, where none are bound to it.
+    pub new_addresses: u32,
+}
+
+impl Rates {
+    /// The smallest and the largest of each.
+    pub const RANGE: std::ops::RangeInclusive<u32> = 1..=100_000_000;
+
+    /// Each by the name that it has in a document.
+    pub fn named(&self) -> [(&'static str, u32); 8] {
+        let mut copy = *self;
+        copy.named_mut().map(|(name, rate)| (name, *rate))
+    }
+
+    /// The same, to be changed.
+    pub fn named_mut(&mut self) -> [(&'static str, &mut u32); 8] {
+        [
+            ("dhcp", &mut self.dhcp),
+            ("arp", &mut self.arp),
+            ("neighbour-discovery", &mut self.neighbour_discovery),
+            ("eapol", &mut self.eapol),
+            ("lldp", &mut self.lldp),
+            ("bytes", &mut self.bytes),
+            ("new-macs", &mut self.new_macs),
+            ("new-addresses", &mut self.new_addresses),
+        ]
+    }
+}
+
+impl Default for Rates {
+    /// What a ward that boots at once does not notice: docs/internals/essential-rates.md.
+    fn default() -> Self {
+        Self {
+            dhcp: 10,
+            arp: 50,
+            neighbour_discovery: 50,
+            eapol: 20,
+            lldp: 1,
+            bytes: 8_000,
+            new_macs: 8,
+            new_addresses: 1,
         }
     }
 }
@@ -352,9 +418,23 @@ pub struct Site {
     pub interfaces: Vec<SiteInterface>,
     /// Every address of the gateway itself, on any interface.
     pub own: Vec<IpAddr>,
+    /// MACs that no device may use: of interfaces of the gateway.
+    pub macs: Vec<Mac>,
+    /// The next hops of its default routes.
+    pub routers: Vec<Router>,
     /// Seconds since 1970-01-01 UTC, the earliest time that it may be: rules that ended before this
     /// are left out.
     pub now: i64,
+}
+
+/// A next hop of the gateway's default routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Router {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it is certainly not behind a protected interface, so that nobody there may claim its address;
+    /// `None` where that is not known.
+    pub elsewhere: Option<bool>,
 }
 
 /// One protected interface.
@@ -368,4 +448,6 @@ pub struct SiteInterface {
     pub mac: Mac,
     /// The on-link prefixes, as address and prefix length in bits.
     pub prefixes: Vec<(IpAddr, u8)>,
+    /// The other MACs for which the gateway takes frames that arrive here: of VLAN devices and of the bridge.
+    pub above: Vec<Mac>,
 }

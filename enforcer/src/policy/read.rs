@@ -30,7 +30,7 @@ pub(super) use self::fields::nearest;
 use self::problems::Problems;
 use super::address::quoted;
 use super::place::Lines;
-use super::{Interface, Policy, Problem, Set};
+use super::{Interface, Policy, Problem, Rates, Set};
 
 /// Largest document, in bytes.
 pub const MAX_DOCUMENT: usize = 16 << 20;
@@ -188,7 +188,10 @@ impl Reader<'_> {
 
     fn read_essential(&mut self, table: &DeTable<'_>) {
         const NAMES: [&str; 6] = ["arp", "neighbour-discovery", "dhcp", "eapol", "lldp", "stp"];
-        self.sheet.known_keys(table, &NAMES, "`essential`");
+        self.sheet.known_keys(table, &[NAMES.as_slice(), &["rate"]].concat(), "`essential`");
+        if let Some(rates) = self.sheet.table(table, "rate") {
+            self.read_rates(rates);
+        }
         for name in NAMES {
             let Some(value) = table.get(name) else { continue };
             let DeValue::Boolean(on) = *value.get_ref() else {
@@ -205,6 +208,31 @@ impl Reader<'_> {
                 _ => &mut essential.stp,
             };
             *field = on;
+        }
+    }
+
+    fn read_rates(&mut self, table: &DeTable<'_>) {
+        let names = Rates::default().named().map(|(name, _)| name);
+        self.sheet.known_keys(table, &names, "`rate`");
+        for (name, rate) in self.policy.essential.rates.named_mut() {
+            let Some(value) = table.get(name) else { continue };
+            let DeValue::Integer(number) = value.get_ref() else {
+                self.sheet.wrong_type(name, value, "an integer", &format!("{name} = {rate}"));
+                continue;
+            };
+            let parsed = u32::from_str_radix(number.as_str(), number.radix()).ok();
+            match parsed.filter(|number| Rates::RANGE.contains(number)) {
+                Some(parsed) => *rate = parsed,
+                None => {
+                    let message = format!("`{name}` is {} a second", quoted(&number.to_string()));
+                    let hint = format!(
+                        "{} to {} a second; {rate} unless it is set",
+                        Rates::RANGE.start(),
+                        Rates::RANGE.end()
+                    );
+                    self.sheet.error(value.span().start, message, hint);
+                }
+            }
         }
     }
 }

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-use super::{Device, End, Group, Interface, Mode, Policy, Range, Rule, Service, Set, Timed, To};
+use super::{
+    Device, End, Group, Interface, Mode, Policy, Range, Rates, Rule, Service, Set, Timed, To,
+};
 
 const HEADER: &str =
     "# One whole policy, written by enforcer: set files are part of it, comments are not kept.\n";
@@ -51,6 +53,10 @@ pub fn write(policy: &Policy) -> String {
         ("stp", on.stp),
     ] {
         out.push_str(&format!("{name} = {on}\n"));
+    }
+    if on.rates != Rates::default() {
+        let rates = on.rates.named().map(|(name, rate)| format!("{name} = {rate}"));
+        out.push_str(&format!("rate = {{ {} }}\n", rates.join(", ")));
     }
     out
 }

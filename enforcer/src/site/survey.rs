@@ -77,21 +77,28 @@ impl Kernel {
                 owner.addresses.push((found.address, found.length));
             }
         }
-        let families = [
-            RouteMessageBuilder::<Ipv4Addr>::new().build(),
-            RouteMessageBuilder::<Ipv6Addr>::new().build(),
-        ];
-        for family in families {
-            // A router of the internet has a million routes: none of them is kept.
-            let mut routes = Box::pin(self.handle.route().get(family).execute());
-            while let Some(message) = routes.try_next().await.map_err(request("routes"))? {
-                survey.routes.extend(default_routes(&message));
-            }
-        }
+        survey.routes = self.default_routes().await?;
         survey.neighbours = self.neighbours().await?;
         let tagged = self.bridge_vlans().await?.into_iter().filter(|vlan| !vlan.untagged);
         survey.bridge_vlans = tagged.map(|vlan| (vlan.port, vlan.id)).collect();
         Ok(survey)
+    }
+
+    /// The hops of the default routes, of both families.
+    pub(super) async fn default_routes(&self) -> Result<Vec<Route>, Error> {
+        let families = [
+            RouteMessageBuilder::<Ipv4Addr>::new().build(),
+            RouteMessageBuilder::<Ipv6Addr>::new().build(),
+        ];
+        let mut found = Vec::new();
+        for family in families {
+            // A router of the internet has a million routes: none of them is kept.
+            let mut routes = Box::pin(self.handle.route().get(family).execute());
+            while let Some(message) = routes.try_next().await.map_err(request("routes"))? {
+                found.extend(default_routes(&message));
+            }
+        }
+        Ok(found)
     }
 
     /// Who answered once, and whom a bridge has learned.

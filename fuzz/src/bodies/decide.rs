@@ -71,7 +71,9 @@ fn passes_whole(frame: &[u8], cut: &Case, whole: &Case) {
         Class::Arp => reason == Reason::ArpMalformed,
         Class::Neighbour => reason == Reason::NeighbourMalformed,
         Class::Multicast => whole.flow.class == Class::Ip,
-        Class::Ip | Class::Dhcp | Class::Eapol | Class::Lldp | Class::Stp => false,
+        Class::Dhcp => whole.flow.class == Class::OddDhcp,
+        Class::Eapol | Class::Stp => reason == Reason::EssentialShape,
+        Class::Ip | Class::OddDhcp | Class::Lldp => false,
     };
     let same = whole.decision == cut.decision;
     assert!(same || tunnel, "cut to {}: {:?}, not {reason:?}", frame.len(), cut.decision.reason);
@@ -99,4 +101,7 @@ fn later_fragments(frame: &[u8], interface: u32, now: i64) {
     let passed = first.decision.verdict != Verdict::Drop;
     let rest = host.judge(next).decision;
     assert_eq!(rest.verdict != Verdict::Drop, passed, "{first:?}, then {rest:?}");
+    // A second first fragment could begin a shorter datagram, into which the rest would write.
+    let again = host.decide(frame, interface).decision.reason;
+    assert!(!passed || again == Reason::FragmentOverlap, "{first:?}, then {again:?}");
 }

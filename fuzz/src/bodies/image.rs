@@ -3,10 +3,14 @@
 use std::cell::Cell;
 
 use enforcer::image::Image;
-use enforcer_common::decide::{self, Case, FragmentKey, FragmentState};
+use enforcer_common::decide::datagrams::{self, Datagram, FragmentState};
+use enforcer_common::decide::{self, Case};
+use enforcer_common::flow::Flow;
 use enforcer_common::image::clock::Clocks;
-use enforcer_common::image::{Corrupt, Layout, Line, Lines};
+use enforcer_common::image::{Corrupt, Layout, Line, Lines, NO_DEVICE};
+use enforcer_common::keyed::Keys;
 use enforcer_common::packet::Packet;
+use enforcer_common::parse::parse;
 use enforcer_common::reason::{Reason, Verdict};
 
 use crate::random::NOW;
@@ -35,7 +39,13 @@ pub fn run(input: &[u8]) {
         let at = line * 8 + usize::from(word % 8);
         image.write_word(at, u64::from_le_bytes(number)).expect("a line of the image");
     }
-    let damaged = Damaged { image, fetched: Cell::default() };
+    let damaged = Damaged {
+        image,
+        fetched: Cell::default(),
+        keys: Keys::OPEN,
+        datagrams: (0..datagrams::ENTRIES).map(|_| Datagram::default()).collect(),
+    };
+    damaged.begin(frame, interface);
     let mut case = Case::NEW;
     decide::decide(&Packet::from_slice(frame), interface, &damaged, &mut case);
 
@@ -58,9 +68,24 @@ struct Damaged {
     image: Image,
     /// Lines that were asked for.
     fetched: Cell<usize>,
+    keys: Keys,
+    datagrams: Box<[Datagram]>,
 }
 
 impl Damaged {
+    /// Every datagram has been seen: later fragments are judged to the end.
+    fn begin(&self, frame: &[u8], interface: u32) {
+        let mut flow = Flow { interface, length: frame.len() as u32, ..Flow::NEW };
+        if parse(&Packet::from_slice(frame), &mut flow).is_ok() && flow.fragment.is_later() {
+            let mut case = Case::of(flow);
+            for device in [NO_DEVICE, 0] {
+                case.decision.device = device;
+                let state = FragmentState { since: NOW as u64, service: 0, end: 64 };
+                datagrams::write(self, &case, state);
+            }
+        }
+    }
+
     /// Whether an interface is anywhere in the table of interfaces.
     fn knows(&self, interface: u32) -> bool {
         let layout = &self.image.layout;
@@ -92,10 +117,11 @@ impl decide::Policy for Damaged {
         NOW as u64
     }
 
-    /// Every datagram has been seen: later fragments are judged to the end.
-    fn fragment(&self, _: &FragmentKey) -> Option<FragmentState> {
-        Some(FragmentState { since: NOW as u64, service: 0, end: 64 })
+    fn keys(&self) -> &Keys {
+        &self.keys
     }
 
-    fn keep_fragment(&self, _: &FragmentKey, _: &FragmentState) {}
+    fn datagram(&self, number: u32) -> Option<&Datagram> {
+        self.datagrams.get(number as usize)
+    }
 }

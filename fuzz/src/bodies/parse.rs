@@ -102,7 +102,7 @@ fn well_formed(frame: &[u8], flow: &Flow) {
     match flow.fragment {
         Fragment::Whole => assert_eq!((flow.fragment_offset, flow.fragment_length), (0, 0)),
         Fragment::First => assert_eq!(flow.fragment_offset, 0),
-        Fragment::Later => {
+        Fragment::Later | Fragment::Last => {
             assert!(flow.fragment_offset > 8, "overwrites what the first one decided");
             assert_eq!((flow.source_port, flow.destination_port), (0, 0));
             return;

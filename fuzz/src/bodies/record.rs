@@ -4,6 +4,7 @@ use std::mem::offset_of;
 
 use enforcer_common::decide::Decision;
 use enforcer_common::event::{self, Record};
+use enforcer_common::keyed::Keys;
 
 const SIZE: usize = size_of::<Record>();
 
@@ -29,7 +30,7 @@ pub fn run(bytes: &[u8]) {
     assert!(!format!("{record:?}").is_empty());
     // What is made of it in user space.
     let _ = (
-        event::Refused::new(&record.flow, &record.decision).digest(),
+        event::Refused::new(&record.flow, &record.decision).digest(&Keys::OPEN),
         record.flow.vlan(),
         record.flow.tags(),
     );

@@ -6,7 +6,7 @@ use super::{A4, A6, DEVICE, VLAN};
 use crate::corpus::{ALL_NODES, BEHIND, D4, LINK, OWN4, OWN6};
 use crate::frames::{
     BROADCAST, Ethernet, Extension, GATEWAY, LONGEST, SHORTEST, Tcp, V4, V6, arp, bpdu, compose,
-    dhcp_discover, ether_type, icmp, neighbour, sctp, udp, udp_of_length,
+    dhcp_discover, eapol, ether_type, icmp, lldp, neighbour, sctp, udp, udp_of_length,
 };
 use crate::random::Random;
 
@@ -211,8 +211,11 @@ impl Make {
                 let ethernet = if random.once_in(4) { ethernet } else { ethernet.to(block) };
                 match random.below(3) {
                     0 => ethernet.llc(&[bpdu(), marker].concat()),
-                    1 => ethernet.frame(ether_type::LLDP, &marker),
-                    _ => ethernet.frame(ether_type::EAPOL, &[&[1, 1, 0, 0][..], &marker].concat()),
+                    1 => ethernet.frame(ether_type::LLDP, &lldp(&marker)),
+                    _ if random.once_in(3) => {
+                        ethernet.frame(ether_type::EAPOL, &[&[1, 1, 0, 0][..], &marker].concat())
+                    }
+                    _ => ethernet.frame(ether_type::EAPOL, &eapol(&marker)),
                 }
             }
             _ => {

@@ -36,7 +36,7 @@ pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
     let later = V6 { extensions: vec![fragment(40, false, 84)], ..late.v6(6) };
     let bare = Make::new(85, to);
     let first = V6 { extensions: vec![fragment(0, true, 85)], ..bare.v6(60) };
-    let padding = [&bare.with(&[6, 1, 1, 12])[..], &[0; 4]].concat();
+    let padding = bare.with(&[6, 0, 1, 4, 0, 0, 0, 0]);
     let mapped = Make::new(101, to);
     let from_mapped = V6 { source: 0xffff << 32 | u128::from(super::A4), ..mapped.v6(6) };
     let from_mapped = mapped.ip6(from_mapped, &mapped.tcp(443));

@@ -3,7 +3,7 @@
 use super::{A4, A6, ALL_NODES, D4, DEVICE, Due, LINK, Make, NODES, OWN4, OWN6, Row, ipv6};
 use crate::frames::{
     BROADCAST, Ethernet, Extension, Tcp, V4, V6, arp, bpdu, dhcp_discover, ether_type, icmp,
-    neighbour, udp,
+    lldp as chassis, neighbour, udp,
 };
 use enforcer_common::reason::Reason as R;
 
@@ -83,7 +83,7 @@ fn link(to: [u8; 6]) -> Vec<Row> {
             reverse.ethernet().frame(0x8035, &packet)
         }),
         lldp.row("LLDP to its group", "--", Due::PassToStack, R::Lldp, {
-            reserved(&lldp, 0xe).frame(ether_type::LLDP, &lldp.marker())
+            reserved(&lldp, 0xe).frame(ether_type::LLDP, &chassis(&lldp.marker()))
         }),
         eapol.row("802.1X to its group", "--", Due::PassToStack, R::Eapol, {
             reserved(&eapol, 3).frame(ether_type::EAPOL, &start(&eapol))
@@ -102,9 +102,9 @@ fn dhcp_and_neighbours(to: [u8; 6]) -> Vec<Row> {
     let message = |m: &Make| udp(68, 67, &m.with(&dhcp_discover(DEVICE)));
     let everybody = V4 { source: 0, destination: u32::MAX, ..discover.v4(17) };
     let (ask, rogue) = (Make::new(127, to), Make::new(128, to));
-    // A nonce option, RFC 3971 section 5.3.2: 14 bytes of anything.
-    let nonce = [&ask.with(&[14, 2])[..], &[0; 6]].concat();
-    let question = [neighbour(135, OWN6), nonce].concat();
+    // A nonce option, RFC 3971 section 5.3.2: six bytes of anything.
+    let nonce = *b"\x0e\x01row127";
+    let question = [&neighbour(135, OWN6)[..], &nonce].concat();
     let group = V6 { destination: 0xff02 << 112 | 0x1_ff00_0001, ..ipv6::to_nodes(A6) };
     let nodes = |m: &Make, header: V6, payload: &[u8]| {
         m.ethernet().to(NODES).frame(ether_type::IPV6, &header.packet(payload))
@@ -119,10 +119,13 @@ fn dhcp_and_neighbours(to: [u8; 6]) -> Vec<Row> {
         tunnel.drop("DHCP to somebody behind the gateway", "FF", R::Default, {
             tunnel.ip4(tunnel.v4(17), &message(&tunnel))
         }),
-        ask.row("neighbour solicitation", "-F", Due::PassToStack, R::Neighbour, {
-            let ethernet = ask.ethernet().to([0x33, 0x33, 0xff, 0, 0, 1]);
-            ethernet.frame(ether_type::IPV6, &group.packet(&question))
-        }),
+        Row {
+            marker: Some(nonce.to_vec()),
+            ..ask.row("neighbour solicitation", "-F", Due::PassToStack, R::Neighbour, {
+                let ethernet = ask.ethernet().to([0x33, 0x33, 0xff, 0, 0, 1]);
+                ethernet.frame(ether_type::IPV6, &group.packet(&question))
+            })
+        },
         rogue
             .drop("rogue router advertisement", "-F", R::RogueRouter, {
                 nodes(&rogue, ipv6::to_nodes(LINK), &advertisement)

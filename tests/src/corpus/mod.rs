@@ -4,11 +4,13 @@
 //! - `ipv4`: headers, fragments, ports and protocols: rows 30 to 76, 150 to 152
 //! - `ipv6`: extension headers and tunnels: rows 77 to 107
 //! - `local`: addresses, and what stays on the link: rows 108 to 130, 148 and 149
+//! - `claims`: essentials that are not what they seem, and claims: rows 153 to 166
 //!
 //! A row is one technique: its frames, byte by byte, and what must become of them. Every frame
 //! that must not get out carries the row's marker, where one fits. Rows 1 and 2 are what the policy
 //! allows. The numbers are stable: documents name them. 131 to 147 are what no frame can show.
 
+mod claims;
 mod ipv4;
 mod ipv6;
 mod link;
@@ -127,7 +129,7 @@ impl Row {
 /// one that bridges.
 pub fn rows(to: [u8; 6]) -> Vec<Row> {
     let mut rows = Vec::new();
-    for part in [allowed, link::rows, ipv4::rows, ipv6::rows, local::rows] {
+    for part in [allowed, link::rows, ipv4::rows, ipv6::rows, local::rows, claims::rows] {
         rows.extend(part(to));
     }
     rows
@@ -147,8 +149,14 @@ fn allowed(to: [u8; 6]) -> Vec<Row> {
 pub fn site() -> Site {
     let own: [IpAddr; 2] = [Ipv4Addr::from(OWN4).into(), Ipv6Addr::from(OWN6).into()];
     let prefixes = own.into_iter().zip([24, 64]).collect();
-    let lan = SiteInterface { name: "lan0".into(), index: 1, mac: Mac(GATEWAY), prefixes };
-    Site { interfaces: vec![lan], own: own.to_vec(), now: NOW }
+    let lan = SiteInterface {
+        name: "lan0".into(),
+        index: 1,
+        mac: Mac(GATEWAY),
+        prefixes,
+        above: Vec::new(),
+    };
+    Site { interfaces: vec![lan], own: own.to_vec(), now: NOW, ..Site::default() }
 }
 
 /// [`POLICY`] at [`site`].

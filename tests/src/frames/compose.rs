@@ -44,6 +44,7 @@ fn stack(random: &mut Random) -> Vec<u8> {
     match random.below(60) {
         0 => ethernet.source = GATEWAY,
         1 => ethernet.source[0] |= 1,
+        2 => ethernet.source = [0; 6],
         _ => {}
     }
     tags(random, &mut ethernet);
@@ -61,8 +62,9 @@ fn stack(random: &mut Random) -> Vec<u8> {
             let ethernet = if random.once_in(5) { ethernet } else { ethernet.to(block) };
             match random.below(3) {
                 0 => ethernet.llc(&bpdu()),
-                1 => ethernet.frame(ether_type::LLDP, &[0; 46]),
-                _ => ethernet.frame(ether_type::EAPOL, &[1, 1, 0, 0]),
+                1 if random.once_in(4) => ethernet.frame(ether_type::LLDP, &[0; 46]),
+                1 => ethernet.frame(ether_type::LLDP, &lldp(b"chassis")),
+                _ => ethernet.frame(ether_type::EAPOL, &eapol(&[7; 9])),
             }
         }
         3 if random.once_in(3) => {
@@ -147,8 +149,9 @@ fn v4(random: &mut Random, mut ethernet: Ethernet) -> Vec<u8> {
         let destination = if random.once_in(3) { random::v4(random) } else { u32::MAX };
         let (from, to) = if random.once_in(6) { (67, 68) } else { (68, 67) };
         let packet = V4::new(source, destination, 17);
-        let packet = packet.packet(&udp(from, to, &dhcp_discover(ethernet.source)));
-        if destination == u32::MAX {
+        let client = if random.once_in(8) { GATEWAY } else { ethernet.source };
+        let packet = packet.packet(&udp(from, to, &dhcp_discover(client)));
+        if destination == u32::MAX && !random.once_in(12) {
             ethernet = ethernet.to(BROADCAST);
         }
         return ethernet.frame(ether_type::IPV4, &packet);
@@ -211,7 +214,7 @@ fn v6(random: &mut Random, mut ethernet: Ethernet) -> Vec<u8> {
     }
     let options = |random: &mut Random| Extension::Options {
         kind: 60,
-        length: random.pick(&[0, 0, 1, 3, 7, 31, 32]),
+        length: random.pick(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 31, 32]),
     };
     let id = random.below(4) as u32;
     match random.below(30) {
@@ -266,7 +269,16 @@ fn v6(random: &mut Random, mut ethernet: Ethernet) -> Vec<u8> {
 
 /// Neighbour discovery, multicast reports and DHCPv6.
 fn link_v6(random: &mut Random, ethernet: Ethernet) -> Vec<u8> {
-    let link_local = 0xfe80 << 112 | u128::from(random.below(24));
+    let made = |mac: [u8; 6]| {
+        let [a, b, c, d, e, f] = mac;
+        let bytes = [a ^ 2, b, c, 0xff, 0xfe, d, e, f];
+        0xfe80 << 112 | u128::from(u64::from_be_bytes(bytes))
+    };
+    let link_local = match random.below(6) {
+        0 => made(ethernet.source),
+        1 => made(random::mac(random).0),
+        _ => 0xfe80 << 112 | u128::from(random.below(24)),
+    };
     let source = if random.once_in(2) { link_local } else { source_v6(random) };
     let all_nodes = 0xff02 << 112 | 1;
     let (mut header, payload) = match random.below(6) {
@@ -276,7 +288,13 @@ fn link_v6(random: &mut Random, ethernet: Ethernet) -> Vec<u8> {
             let destination = if random.once_in(3) { random::v6(random) } else { all_nodes };
             let mut header = V6::new(source, destination, 58);
             header.hops = if random.once_in(10) { 64 } else { 255 };
-            let mut payload = neighbour(kind, random::v6(random));
+            let claim = if random.once_in(4) { link_local } else { random::v6(random) };
+            let mut payload = neighbour(kind, claim);
+            if random.once_in(3) {
+                let mac = if random.once_in(4) { GATEWAY } else { ethernet.source };
+                payload.extend([[1 + u8::from(kind == 136), 1], [mac[0], mac[1]]].concat());
+                payload.extend(&mac[2..]);
+            }
             if random.once_in(12) {
                 payload.resize(random.pick(&[8, 20, 32, 300]), 0);
             }
@@ -292,15 +310,20 @@ fn link_v6(random: &mut Random, ethernet: Ethernet) -> Vec<u8> {
             let (from, to) = if random.once_in(5) { (547, 546) } else { (546, 547) };
             let servers = 0xff02 << 112 | 0x1_0002;
             let destination = if random.once_in(3) { random::v6(random) } else { servers };
-            (V6::new(source, destination, 17), udp(from, to, &[1, 0, 0, 7]))
+            let mut message = dhcp_solicit();
+            message[0] = random.pick(&[1, 1, 1, 3, 7]);
+            (V6::new(source, destination, 17), udp(from, to, &message))
         }
     };
     if random.once_in(20) {
         header.extensions.insert(0, Extension::Fragment { offset: 0, more: false, id: 7 });
     }
     let to = match header.destination >> 120 {
-        0xff => [0x33, 0x33, 0, 0, 0, 1],
-        _ => GATEWAY,
+        0xff if random.once_in(12) => GATEWAY,
+        0xff => group_mac(header.destination),
+        // Another host's, which a bridge would forward.
+        _ if random.once_in(4) => [2, 0, 0, 0, 0, 5],
+        _ => [2, 0, 0, 0, random.pick(&[0xff, 0xff, 0xfe]), 0],
     };
     ethernet.to(to).frame(ether_type::IPV6, &header.packet(&payload))
 }

@@ -9,7 +9,10 @@
 pub mod compose;
 mod transport;
 
-pub use transport::{Tcp, arp, bpdu, dhcp_discover, icmp, neighbour, sctp, udp, udp_of_length};
+pub use transport::{
+    Tcp, arp, bpdu, dhcp_discover, dhcp_solicit, eapol, group_mac, icmp, lldp, neighbour, sctp,
+    udp, udp_of_length,
+};
 
 /// EtherTypes that frames here carry.
 pub mod ether_type {

@@ -91,6 +91,27 @@ pub fn dhcp_discover(client: [u8; 6]) -> Vec<u8> {
     message
 }
 
+/// A DHCPv6 solicit of a client, RFC 8415; a UDP payload.
+pub fn dhcp_solicit() -> Vec<u8> {
+    vec![1, 0x12, 0x34, 0x56, 0, 8, 0, 2, 0, 0]
+}
+
+/// The destination MAC of an IPv6 group, RFC 2464 section 7.
+pub fn group_mac(group: u128) -> [u8; 6] {
+    let [.., a, b, c, d] = group.to_be_bytes();
+    [0x33, 0x33, a, b, c, d]
+}
+
+/// LLDP: a chassis id of these bytes, at most 255, and the end.
+pub fn lldp(chassis: &[u8]) -> Vec<u8> {
+    [&[2, 1 + chassis.len() as u8, 7][..], chassis, &[0, 0]].concat()
+}
+
+/// A packet of 802.1X with this body.
+pub fn eapol(body: &[u8]) -> Vec<u8> {
+    [&[1, 0][..], &(body.len() as u16).to_be_bytes(), body].concat()
+}
+
 /// A spanning tree BPDU, an 802.3 payload.
 pub fn bpdu() -> Vec<u8> {
     let mut payload = vec![0x42, 0x42, 3];

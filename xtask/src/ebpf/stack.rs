@@ -28,40 +28,47 @@ pub(super) fn check(object: &object::File<'_>) -> Result<usize> {
     let mut deepest = 0;
     let mut chain = Vec::new();
     for function in &functions {
-        let depth = depth(&sections, &functions, function, &mut chain)
+        let (depth, frames) = depth(&sections, &functions, function, &mut chain)
             .with_context(|| format!("in {}", function.name))?;
         deepest = deepest.max(depth);
         ensure!(
             depth <= LIMIT,
             "{} and what it calls take {depth} bytes of stack, each frame rounded up to {ROUND}: Linux \
-             before 6.8 allows {LIMIT}",
-            function.name
+             before 6.8 allows {LIMIT} ({})",
+            function.name,
+            frames.join(", ")
         );
     }
     Ok(deepest)
 }
 
-/// Bytes of a function's frame and of the deepest chain that it begins.
+/// Bytes of a function's frame and of the deepest chain that it begins; the frames of that.
 fn depth<'o>(
     sections: &[Code<'_>],
     functions: &'o [Function<'o>],
     function: &'o Function<'o>,
     chain: &mut Vec<&'o str>,
-) -> Result<usize> {
+) -> Result<(usize, Vec<String>)> {
     ensure!(!chain.contains(&function.name), "{} calls itself", function.name);
     let code = sections.iter().find(|code| code.index == function.section);
     let code = code.context("its section has no code")?;
     let own = code.instructions.get(function.range.clone()).context("it is beyond its section")?;
     chain.push(function.name);
-    let mut below = 0;
+    let mut below = (0, Vec::new());
     for at in function.range.clone().filter(|at| code.instructions[*at].is_local_call()) {
         let target = code.target(at).context("a call leads nowhere")?;
         let called = at_place(functions, target)
             .with_context(|| format!("the call at {at} leads to no function"))?;
-        below = below.max(depth(sections, functions, called, chain)?);
+        let other = depth(sections, functions, called, chain)?;
+        if other.0 > below.0 {
+            below = other;
+        }
     }
     chain.pop();
-    Ok(frame(own).max(1).next_multiple_of(ROUND) + below)
+    let (mut sum, mut frames) = below;
+    sum += frame(own).max(1).next_multiple_of(ROUND);
+    frames.insert(0, format!("{} {}", function.name, frame(own)));
+    Ok((sum, frames))
 }
 
 fn at_place<'o>(

@@ -27,9 +27,9 @@ fn extension_headers_are_walked() {
     for headers in [
         (0, vec![options(6, 0)]),
         (60, vec![options(6, 0)]),
-        (60, vec![options(6, 3)]),
         (0, vec![options(60, 0), options(6, 0)]),
-        (0, vec![options(60, 1), options(60, 2), options(60, 0), options(6, 0)]),
+        (0, vec![options(60, 0), options(60, 0), options(60, 0), options(6, 0)]),
+        (60, vec![vec![6, 0, 1, 4, 0, 0, 0, 0]]),
         (44, vec![fragment(6, 0, false)]),
         (0, vec![options(44, 0), fragment(60, 0, false), options(6, 0)]),
     ] {
@@ -95,28 +95,50 @@ fn four_extension_headers_and_no_more() {
     }
 }
 
+/// Only padding passes, and the router alert of MLD in front of ICMPv6.
 #[test]
-fn extension_bytes() {
-    // 256 in one, 256 in four, more than that.
-    assert_eq!(accepts(&chain(60, &[options(6, 31), tcp(443)])).destination_port, 443);
-    let four = [options(60, 7), options(60, 7), options(60, 7), options(6, 7), tcp(443)];
-    assert_eq!(accepts(&chain(0, &four)).destination_port, 443);
-    refuses(&chain(60, &[options(6, 32), tcp(443)]), Reason::ExtensionLength);
-    refuses(&chain(60, &[options(6, 100), tcp(443)]), Reason::ExtensionLength);
-    refuses(&chain(60, &[options(60, 30), options(6, 1), tcp(443)]), Reason::ExtensionLength);
+fn options_are_judged() {
+    let header = |next: u8, options: [u8; 6]| [&[next, 0][..], &options].concat();
+    for options in [
+        [0xc9, 4, 0, 0, 0, 0],
+        [4, 1, 4, 1, 1, 0],
+        [5, 2, 0, 0, 1, 0],
+        [1, 3, 0, 0, 0, 0],
+        [1, 4, 0, 0, 0, 7],
+        [0x1e, 4, 1, 2, 3, 4],
+        [0xc2, 4, 0, 0, 0xea, 0x60],
+    ] {
+        for first in [0, 60] {
+            refuses(&chain(first, &[header(6, options), tcp(25)]), Reason::Options);
+        }
+    }
+    // A home address (RFC 6275 section 6.3) is another source than the one that was judged.
+    let home = [&[6, 2, 1, 2, 0, 0, 0xc9, 16][..], &address("2001:db8::99")].concat();
+    refuses(&chain(60, &[home, tcp(443)]), Reason::Options);
+    let alert = [5, 2, 0, 0, 1, 0];
+    let echo = icmp(128, 0, b"");
+    accepts(&chain(0, &[header(58, alert), echo.clone()]));
+    accepts(&chain(0, &[header(58, [1, 0, 5, 2, 0, 0]), echo.clone()]));
+    refuses(&chain(60, &[header(58, alert), echo]), Reason::Options);
+    for length in [1, 3, 7, 31] {
+        refuses(&chain(60, &[options(6, length), tcp(443)]), Reason::Options);
+    }
+    for length in [32, 100] {
+        refuses(&chain(60, &[options(6, length), tcp(443)]), Reason::ExtensionLength);
+    }
     // Longer than the frame as well.
     refuses(&chain(0, &[vec![6, 200], vec![0; 30]]), Reason::ExtensionLength);
 }
 
 #[test]
 fn longest_headers() {
-    let headers = [options(60, 7), options(60, 7), options(60, 7), options(6, 7)].concat();
+    let headers = [options(60, 0), options(60, 0), options(60, 0), options(6, 0)].concat();
     let mut segment = tcp(443);
     segment[12] = 15 << 4;
     segment.resize(60, 0);
     let packet = v6(0).packet(&[headers, segment].concat());
     let frame = tagged(&[(0x8100, 10), (0x8100, 0)], 0x86dd, &packet);
-    assert_eq!(frame.len(), 22 + 40 + 256 + 60);
+    assert_eq!(frame.len(), 22 + 40 + 32 + 60);
     let flow = accepts(&frame);
     assert_eq!((flow.vlan(), flow.destination_port), (10, 443));
     for length in 0..frame.len() {
@@ -154,13 +176,14 @@ fn v6_fragments() {
 
     for more in [false, true] {
         let flow = accepts(&chain(44, &[fragment(6, 40, more), data.clone()]));
-        assert_eq!((flow.fragment, flow.protocol), (Fragment::Later, 6));
+        let kind = if more { Fragment::Later } else { Fragment::Last };
+        assert_eq!((flow.fragment, flow.protocol), (kind, 6));
         assert_eq!((flow.source_port, flow.destination_port), (0, 0));
         assert_eq!((flow.fragment_offset, flow.fragment_length), (40, 24));
     }
     // Behind a later fragment's header there is no chain, whatever it says.
     let flow = accepts(&chain(44, &[fragment(43, 40, false), data]));
-    assert_eq!((flow.fragment, flow.protocol), (Fragment::Later, 43));
+    assert_eq!((flow.fragment, flow.protocol), (Fragment::Last, 43));
 }
 
 #[test]

@@ -159,27 +159,50 @@ fn spanning_tree() {
 
 #[test]
 fn eapol() {
-    let flow = accepts(&to(RESERVED, 0x888e, &[1, 1, 0, 0]));
+    let start = [1, 1, 0, 0];
+    let flow = accepts(&to(RESERVED, 0x888e, &start));
     assert_eq!(flow.class, Class::Eapol);
-    assert_eq!(accepts(&tagged_to_reserved(0x888e)).class, Class::Eapol);
+    assert_eq!(accepts(&tagged_to_reserved(0x888e, &start)).class, Class::Eapol);
     for destination in [GATEWAY, BROADCAST, ALL_NODES, BRIDGES, [1, 0x80, 0xc2, 0, 0, 0x10]] {
-        let flow = refuses(&to(destination, 0x888e, &[1, 1, 0, 0]), Reason::EapolDestination);
+        let flow = refuses(&to(destination, 0x888e, &start), Reason::EapolDestination);
         assert_eq!(flow.class, Class::Eapol);
     }
 }
 
-fn tagged_to_reserved(ether_type: u16) -> Vec<u8> {
-    let mut frame = tagged(&[(0x8100, 0)], ether_type, &[]);
+/// What 802.1X says of itself is true of the frame: no more, no less, no other packet.
+#[test]
+fn eapol_has_a_format() {
+    let frame = |packet: &[u8]| to(RESERVED, 0x888e, packet);
+    let body = [&[2, 0, 0, 100][..], &[7; 100]].concat();
+    accepts(&frame(&body));
+    accepts(&frame(&[&[3, 8, 0, 2, 1, 1][..], &[0; 40]].concat()));
+    refuses(&frame(&body[..103]), Reason::EssentialShape);
+    refuses(&frame(&[&body[..], &[0]].concat()), Reason::EssentialShape);
+    // Ethernet's padding may follow, and no byte more: 46 bytes behind the header.
+    refuses(&frame(&[&[1, 1, 0, 0][..], &[0; 43]].concat()), Reason::EssentialShape);
+    for header in [[0, 1, 0, 0], [4, 1, 0, 0], [1, 9, 0, 0], [1, 1, 0, 1]] {
+        refuses(&frame(&header), Reason::EssentialShape);
+    }
+    refuses(&frame(&[1, 1, 0]), Reason::TruncatedNetwork);
+}
+
+fn tagged_to_reserved(ether_type: u16, packet: &[u8]) -> Vec<u8> {
+    let mut frame = tagged(&[(0x8100, 0)], ether_type, packet);
     frame[..6].copy_from_slice(&RESERVED);
     frame
 }
 
 #[test]
 fn lldp() {
-    assert_eq!(accepts(&to(RESERVED, 0x88cc, &[])).class, Class::Lldp);
-    refuses(&to(GATEWAY, 0x88cc, &[]), Reason::EtherType);
-    refuses(&to(BROADCAST, 0x88cc, &[]), Reason::EtherType);
-    refuses(&to(BRIDGES, 0x88cc, &[]), Reason::EtherType);
+    let chassis = [2, 7, 4, 2, 0, 0, 0, 0, 2];
+    assert_eq!(accepts(&to(RESERVED, 0x88cc, &chassis)).class, Class::Lldp);
+    for first in [[0, 0], [4, 7], [2, 1], [3, 1], [3, 0xff]] {
+        refuses(&to(RESERVED, 0x88cc, &first), Reason::EssentialShape);
+    }
+    refuses(&to(RESERVED, 0x88cc, &[2]), Reason::TruncatedNetwork);
+    refuses(&to(GATEWAY, 0x88cc, &chassis), Reason::EtherType);
+    refuses(&to(BROADCAST, 0x88cc, &chassis), Reason::EtherType);
+    refuses(&to(BRIDGES, 0x88cc, &chassis), Reason::EtherType);
 }
 
 #[test]
@@ -196,12 +219,16 @@ fn arp_request_and_reply() {
 }
 
 #[test]
-fn arp_probe_claims_nothing() {
+fn arp_probe_is_about_to_claim_its_target() {
     let mut packet = arp(1);
     packet[14..18].fill(0);
     let flow = accepts(&to(BROADCAST, 0x0806, &packet));
     assert_eq!((flow.class, flow.family), (Class::Arp, FAMILY_NONE));
-    assert_eq!(flow.claim, Address::default());
+    assert_eq!((flow.source, flow.claim), (Address::default(), address_v4([10, 77, 0, 1])));
+    // A reply that names nobody says nothing.
+    let mut packet = arp(2);
+    packet[14..18].fill(0);
+    refuses(&to(BROADCAST, 0x0806, &packet), Reason::ArpMalformed);
 }
 
 #[test]

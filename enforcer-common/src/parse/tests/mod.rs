@@ -245,9 +245,10 @@ fn whole_frames() -> Vec<(&'static str, Vec<u8>, usize)> {
         all("gre", v4(47).frame(&[0, 0, 8, 0])),
         all("arp", to(BROADCAST, 0x0806, &link::arp(1))),
         ("arp padded", to(BROADCAST, 0x0806, &[link::arp(1), vec![0; 18]].concat()), 42),
-        ("lldp", to([1, 0x80, 0xc2, 0, 0, 0xe], 0x88cc, b"anything"), 14),
-        ("eapol", to([1, 0x80, 0xc2, 0, 0, 3], 0x888e, b"anything"), 14),
-        ("stp", to([1, 0x80, 0xc2, 0, 0, 0], 38, &[0x42, 0x42, 3, 0, 0]), 17),
+        ("lldp", to([1, 0x80, 0xc2, 0, 0, 0xe], 0x88cc, b"\x02\x07\x04anything"), 16),
+        all("eapol", to([1, 0x80, 0xc2, 0, 0, 3], 0x888e, b"\x01\x00\x00\x03eap")),
+        all("stp", to([1, 0x80, 0xc2, 0, 0, 0], 7, &[0x42, 0x42, 3, 0, 0, 0, 0])),
+        all("dhcp", transport::discover().to_vec()),
     ]
 }
 

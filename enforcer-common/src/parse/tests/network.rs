@@ -189,10 +189,11 @@ fn v4_fragments() {
     // What looks like ports in a later one is none.
     for fragment in [5, MORE | 5] {
         let flow = accepts(&V4 { fragment, ..v4(6) }.frame(&data));
-        assert_eq!((flow.fragment, flow.destination_port), (Fragment::Later, 0));
+        let kind = if fragment & MORE == 0 { Fragment::Last } else { Fragment::Later };
+        assert_eq!((flow.fragment, flow.destination_port), (kind, 0));
         assert_eq!((flow.fragment_offset, flow.fragment_length), (40, 24));
     }
-    assert_eq!(accepts(&V4 { fragment: 9, ..v4(17) }.frame(b"x")).fragment, Fragment::Later);
+    assert_eq!(accepts(&V4 { fragment: 9, ..v4(17) }.frame(b"x")).fragment, Fragment::Last);
     // Don't fragment and the reserved bit make no fragment.
     assert_eq!(accepts(&V4 { fragment: 0xc000, ..v4(6) }.frame(&data)).fragment, Fragment::Whole);
 }

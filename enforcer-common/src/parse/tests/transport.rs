@@ -175,22 +175,56 @@ fn neighbour_discovery_that_did_not_start_here() {
 fn neighbour_discovery_is_short() {
     let message = |length: usize| {
         let mut message = icmp(135, 0, &address("2001:db8:77::1"));
+        // A nonce (RFC 7527) of any length.
+        let eights = length.saturating_sub(24).div_ceil(8);
+        message.extend([14, eights as u8].iter().take(length.saturating_sub(24)));
         message.resize(length, 0);
         message
     };
     accepts(&solicitation().multicast(&message(256)));
-    refuses(&solicitation().multicast(&message(257)), Reason::NeighbourMalformed);
+    refuses(&solicitation().multicast(&message(264)), Reason::NeighbourMalformed);
     refuses(&solicitation().multicast(&message(23)), Reason::TruncatedTransport);
     refuses_split(&solicitation().multicast(&message(24)), 70, Reason::TruncatedTransport);
     let mut frame = solicitation().multicast(&message(23));
     frame.push(0);
     refuses(&frame, Reason::TruncatedTransport);
-    // A bridge forwards what stands behind the packet, too.
+    // A bridge forwards what stands behind the packet, too: nothing may.
     let mut frame = solicitation().multicast(&message(24));
-    frame.resize(54 + 256, b'x');
-    accepts(&frame);
     frame.push(b'x');
     refuses(&frame, Reason::NeighbourMalformed);
+}
+
+/// Hosts believe the link-layer address in the options, not the frame's.
+#[test]
+fn neighbour_discovery_names_its_own_mac() {
+    let frame = |kind, options: &[u8]| {
+        let target = address("2001:db8:77::1");
+        solicitation().multicast(&icmp(kind, 0, &[&target, options].concat()))
+    };
+    let link_layer = |kind: u8, mac: [u8; 6]| [&[kind, 1][..], &mac].concat();
+    let nonce = [14, 1, 1, 2, 3, 4, 5, 6];
+    for (kind, option) in [(135, 1), (136, 2), (136, 1)] {
+        let own = link_layer(option, DEVICE);
+        accepts(&frame(kind, &own));
+        accepts(&frame(kind, &[&nonce[..], &own].concat()));
+        let other = link_layer(option, [2, 0, 0, 0, 0, 9]);
+        refuses(&frame(kind, &other), Reason::NeighbourSpoof);
+        refuses(
+            &frame(kind, &[&nonce[..], &nonce, &nonce, &other].concat()),
+            Reason::NeighbourSpoof,
+        );
+        // Not where it is not looked at, either.
+        let behind = [&nonce[..], &nonce, &nonce, &nonce, &other].concat();
+        refuses(&frame(kind, &behind), Reason::NeighbourMalformed);
+    }
+    let long = [&[2, 2][..], &DEVICE, &[0; 8]].concat();
+    refuses(&frame(136, &long), Reason::NeighbourSpoof);
+    refuses(&frame(136, &[14, 0, 0, 0, 0, 0, 0, 0]), Reason::NeighbourMalformed);
+    refuses(&frame(136, &[14, 2, 0, 0, 0, 0, 0, 0]), Reason::NeighbourMalformed);
+    refuses(&frame(136, &[14, 1, 0, 0]), Reason::NeighbourMalformed);
+    let router = |option: &[u8]| solicitation().multicast(&icmp(133, 0, option));
+    accepts(&router(&link_layer(1, DEVICE)));
+    refuses(&router(&link_layer(1, GATEWAY)), Reason::NeighbourSpoof);
 }
 
 #[test]
@@ -202,6 +236,10 @@ fn multicast_listener_reports() {
         let mut message = [&alert[..], &icmp(kind, 0, b"")].concat();
         message.resize(length, 0);
         message
+    };
+    let padded = |mut frame: Vec<u8>, length| {
+        frame.resize(length, b'x');
+        frame
     };
     for kind in [131, 132, 143] {
         for source in ["fe80::2", "::"] {
@@ -221,24 +259,44 @@ fn multicast_listener_reports() {
         let host = V6 { destination: "fe80::1", ..from("fe80::2", 1) };
         assert_eq!(accepts(&host.frame(&report(kind, 36))).class, Class::Ip);
         // Nor is one with a tail.
-        let mut frame = from("fe80::2", 1).multicast(&report(kind, 36));
-        frame.resize(54 + 257, b'x');
+        let frame = padded(from("fe80::2", 1).multicast(&report(kind, 36)), 54 + 37);
         assert_eq!(accepts(&frame).class, Class::Ip);
     }
     // Queries come from routers.
     assert_eq!(accepts(&from("fe80::2", 1).multicast(&report(130, 36))).class, Class::Ip);
 }
 
+/// A client's message: RFC 2131 section 2, and a message type option.
+fn bootp() -> Vec<u8> {
+    let mut message = vec![0; 240];
+    message[..4].copy_from_slice(&[1, 1, 6, 0]);
+    message[28..34].copy_from_slice(&DEVICE);
+    message[236..].copy_from_slice(&[99, 130, 83, 99]);
+    message.extend([53, 1, 1, 255]);
+    message.resize(300, 0);
+    message
+}
+
+fn boot(source: u16, destination: u16, message: &[u8]) -> Vec<u8> {
+    udp(source, destination, 8 + message.len() as u16, message)
+}
+
+/// What a client sends first.
+pub(super) fn discover() -> Vec<u8> {
+    let discover = V4 { source: [0; 4], destination: [255; 4], ..v4(17) };
+    to(BROADCAST, 0x0800, &discover.packet(&boot(68, 67, &bootp())))
+}
+
 #[test]
 fn dhcp_v4_client() {
     let discover = V4 { source: [0; 4], destination: [255; 4], ..v4(17) };
     let frame = |header: &V4, source, destination| {
-        to(BROADCAST, 0x0800, &header.packet(&udp(source, destination, 12, b"boot")))
+        to(BROADCAST, 0x0800, &header.packet(&boot(source, destination, &bootp())))
     };
     let flow = accepts(&frame(&discover, 68, 67));
     assert_eq!((flow.class, flow.destination_port), (Class::Dhcp, 67));
     // Renewal: from the lease's address, to the server or to everybody.
-    let renew = v4(17).frame(&udp(68, 67, 12, b"boot"));
+    let renew = v4(17).frame(&boot(68, 67, &bootp()));
     assert_eq!(accepts(&renew).class, Class::Dhcp);
     let rebind = V4 { destination: [255; 4], ..v4(17) };
     assert_eq!(accepts(&frame(&rebind, 68, 67)).class, Class::Dhcp);
@@ -247,7 +305,7 @@ fn dhcp_v4_client() {
         refuses(&frame(&discover, source, destination), Reason::MartianSource);
         assert_eq!(accepts(&frame(&rebind, source, destination)).class, Class::Ip);
     }
-    let far = V4 { source: [0; 4], ..v4(17) }.frame(&udp(68, 67, 12, b"boot"));
+    let far = V4 { source: [0; 4], ..v4(17) }.frame(&boot(68, 67, &bootp()));
     refuses(&far, Reason::MartianSource);
     // TCP with these ports, and fragments.
     let mut segment = tcp(67);
@@ -260,20 +318,62 @@ fn dhcp_v4_client() {
     refuses(&first, Reason::MartianSource);
 }
 
+/// What has the ports and not the format is no DHCP.
+#[test]
+fn dhcp_v4_has_a_format() {
+    let header = V4 { source: [0; 4], destination: [255; 4], ..v4(17) };
+    let class = |datagram: &[u8]| accepts(&to(BROADCAST, 0x0800, &header.packet(datagram))).class;
+    let with = |at: usize, byte: u8| {
+        let mut message = bootp();
+        message[at] = byte;
+        class(&boot(68, 67, &message))
+    };
+    assert_eq!(class(&boot(68, 67, &bootp())), Class::Dhcp);
+    // A reply; another kind of hardware; relayed; another client's; no cookie.
+    for (at, byte) in [(0, 2), (1, 6), (2, 16), (3, 1), (33, 9), (28, 4), (236, 0), (239, 0)] {
+        assert_eq!(with(at, byte), Class::OddDhcp, "byte {at}");
+    }
+    let sized = |length: usize| {
+        let mut message = bootp();
+        message.resize(length, 0);
+        class(&boot(68, 67, &message))
+    };
+    assert_eq!(
+        [240, 241, 1016, 1017].map(sized),
+        [Class::OddDhcp, Class::Dhcp, Class::Dhcp, Class::OddDhcp]
+    );
+    // Bytes behind the message, in the packet and behind it.
+    let longer = udp(68, 67, 8 + 300, &[bootp(), vec![0]].concat());
+    assert_eq!(class(&longer), Class::OddDhcp);
+    let mut frame = discover();
+    frame.push(0);
+    assert_eq!(accepts(&frame).class, Class::OddDhcp);
+}
+
 #[test]
 fn dhcp_v6_client() {
     let solicit = V6 { source: "fe80::2", destination: "ff02::1:2", ..v6(17) };
-    assert_eq!(accepts(&solicit.multicast(&udp(546, 547, 8, b""))).class, Class::Dhcp);
-    assert_eq!(accepts(&v6(17).frame(&udp(546, 547, 8, b""))).class, Class::Dhcp);
-    assert_eq!(accepts(&solicit.multicast(&udp(546, 9999, 8, b""))).class, Class::Ip);
+    let message = [1, 0, 0, 1];
+    let sent = |kind: u8| accepts(&solicit.multicast(&boot(546, 547, &[kind, 0, 0, 1]))).class;
+    for kind in [1, 3, 4, 5, 6, 8, 9, 11] {
+        assert_eq!(sent(kind), Class::Dhcp, "{kind}");
+    }
+    // From servers, of relays, and unknown ones.
+    for kind in [0, 2, 7, 10, 12, 13, 14, 32, 33, 255] {
+        assert_eq!(sent(kind), Class::OddDhcp, "{kind}");
+    }
+    let short = accepts(&solicit.multicast(&boot(546, 547, &[1, 0, 0])));
+    assert_eq!(short.class, Class::OddDhcp);
+    assert_eq!(accepts(&v6(17).frame(&boot(546, 547, &message))).class, Class::Dhcp);
+    assert_eq!(accepts(&solicit.multicast(&boot(546, 9999, &message))).class, Class::Ip);
     // No other group has servers in it.
     for destination in ["ff02::1", "ff02::1:3", "ff05::1:3"] {
         let other = V6 { destination, source: "2001:db8:77::2", ..v6(17) };
-        assert_eq!(accepts(&other.multicast(&udp(546, 547, 8, b""))).class, Class::Ip);
+        assert_eq!(accepts(&other.multicast(&boot(546, 547, &message))).class, Class::Ip);
     }
     // Ports of the other family are ports.
-    assert_eq!(accepts(&v6(17).frame(&udp(68, 67, 8, b""))).class, Class::Ip);
-    assert_eq!(accepts(&v4(17).frame(&udp(546, 547, 8, b""))).class, Class::Ip);
+    assert_eq!(accepts(&v6(17).frame(&boot(68, 67, &message))).class, Class::Ip);
+    assert_eq!(accepts(&v4(17).frame(&boot(546, 547, &message))).class, Class::Ip);
 }
 
 #[test]

@@ -40,7 +40,7 @@ pub(super) fn cases(own: [u8; 6]) -> Vec<Case> {
     if let Some(first) = short.first_mut() {
         *first = 0x44;
     }
-    let dhcp = ipv4([0; 4], [255; 4], &[], 0, protocol::UDP, &udp(68, 67));
+    let dhcp = ipv4([0; 4], [255; 4], &[], 0, protocol::UDP, &dhcp_discover());
     let source_route = [131, 7, 4, 203, 0, 113, 9, 0];
     let routed = ipv4(ADDRESS, ALLOWED, &source_route, 0, protocol::TCP, &tcp(443));
     let rest = ipv4(ADDRESS, ALLOWED, &[], 100, protocol::TCP, &[0; 16]);
@@ -184,10 +184,13 @@ fn tcp(port: u16) -> Vec<u8> {
     [&head[..], &[0; MARK]].concat()
 }
 
-fn udp(from: u16, to: u16) -> Vec<u8> {
-    let length = (8 + MARK) as u16;
-    let head = [from, to, length, 0].map(u16::to_be_bytes).concat();
-    [&head[..], &[0; MARK]].concat()
+/// What a DHCP client sends first (RFC 2131 section 2), in UDP, with room for a mark.
+fn dhcp_discover() -> Vec<u8> {
+    // Request, Ethernet, six bytes of address, no relay; the address; the cookie; option 53, and the end.
+    let head = [&[1, 1, 6, 0][..], &[0; 24], &DEVICE, &[0; 202], &[99, 130, 83, 99]].concat();
+    let message = [&head[..], &[53, 1, 1, 255], &[0; MARK]].concat();
+    let ports = [68, 67, 8 + message.len() as u16, 0].map(u16::to_be_bytes).concat();
+    [&ports[..], &message].concat()
 }
 
 /// An ARP request, RFC 826; from 0.0.0.0 it is a probe, RFC 5227.
@@ -209,8 +212,13 @@ mod tests {
         let own = [2, 0, 0, 0, 0, 7];
         let (policy, problems) = read("self-test", POLICY, &mut |_| unreachable!());
         assert_eq!(problems, []);
-        let interface =
-            SiteInterface { name: "lan0".into(), index: 7, mac: Mac(own), prefixes: Vec::new() };
+        let interface = SiteInterface {
+            name: "lan0".into(),
+            index: 7,
+            mac: Mac(own),
+            prefixes: Vec::new(),
+            above: Vec::new(),
+        };
         let site = Site { interfaces: vec![interface], ..Site::default() };
         let compiled = compile(&policy, &site).unwrap();
         let host = HostImage::new(&compiled.image, 0);

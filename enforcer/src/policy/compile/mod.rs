@@ -15,11 +15,13 @@ mod tree;
 use std::net::IpAddr;
 
 use enforcer_common::image::{
-    ABSENT, GroupEntry, Layout, Line, MAX_GROUPS, Mode as ImageMode, SITE_LOCAL, SITE_OWN, Word,
-    essential, flag, kind, top,
+    ABSENT, GroupEntry, Layout, Line, MAX_GROUPS, Mode as ImageMode, RATES, SITE_LOCAL, SITE_OWN,
+    Word, essential, flag, kind, rates, rates::Kind, top,
 };
 
-use super::{End, Essential, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, To};
+use super::{
+    End, Essential, Group, Mode, Place, Policy, Problem, Range, Rates, Rule, Severity, Site, To,
+};
 use crate::image::Image;
 use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
 pub use sources::Slot;
@@ -70,8 +72,9 @@ impl CompiledRule {
 /// What the image cannot hold, each with its place.
 pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
     let mut builder = Builder::behind(0);
-    // Line 0 is the layout, known last.
-    builder.append([Line::default()]);
+    const { assert!(RATES == 1) };
+    // Line 0 is the layout, known last; line 1 the limits.
+    builder.append([Line::default(), limits(policy.essential.rates)]);
     let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();
     let mut warnings = Vec::new();
     if !problems.is_empty() {
@@ -287,6 +290,27 @@ fn essentials(on: Essential) -> u32 {
         | bit(on.eapol, essential::EAPOL)
         | bit(on.lldp, essential::LLDP)
         | bit(on.stp, essential::STP)
+}
+
+/// Nanoseconds for each frame, byte or address that may come.
+fn limits(rates: Rates) -> Line {
+    let cost = |a_second: u32| (1_000_000_000 / u64::from(a_second.max(1))).max(1);
+    let mut line = Line::default();
+    for (word, rate) in [
+        (rates::FRAMES + Kind::Dhcp as usize, rates.dhcp),
+        (rates::FRAMES + Kind::Arp as usize, rates.arp),
+        (rates::FRAMES + Kind::Neighbour as usize, rates.neighbour_discovery),
+        (rates::FRAMES + Kind::Eapol as usize, rates.eapol),
+        (rates::FRAMES + Kind::Lldp as usize, rates.lldp),
+        (rates::BYTE, rates.bytes),
+        (rates::MAC, rates.new_macs),
+        (rates::ADDRESS, rates.new_addresses),
+    ] {
+        if let Some(word) = line.0.get_mut(word) {
+            *word = cost(rate);
+        }
+    }
+    line
 }
 
 /// One address as a range.

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use enforcer_common::image::{
-    ABSENT, BOUND_PLACE, BOUND_SOURCES, Layout, Line, OWNER_GATEWAY, Word, interface, kind, place,
+    ABSENT, BOUND_PLACE, BOUND_SOURCES, Layout, Line, NOBODY, OWNER_GATEWAY, Word, interface, kind,
+    place,
 };
 use enforcer_common::wire;
 
@@ -137,8 +138,27 @@ fn macs(
                 }
             }
             None => {
+                by_mac.insert(mac, entries.len());
                 entries.push((wire::mac(mac.0), group as u16));
                 meanings.push(Slot { mac, device: None });
+            }
+        }
+    }
+    // The gateway's own MACs are nobody's, whatever the policy says of them.
+    for mac in site.interfaces.iter().map(|known| &known.mac).chain(&site.macs) {
+        if *mac == Mac::default() {
+            continue;
+        }
+        match by_mac.get(mac).copied() {
+            Some(at) => {
+                if let Some(entry) = entries.get_mut(at) {
+                    entry.1 = NOBODY as u16;
+                }
+            }
+            None => {
+                by_mac.insert(*mac, entries.len());
+                entries.push((wire::mac(mac.0), NOBODY as u16));
+                meanings.push(Slot { mac: *mac, device: None });
             }
         }
     }
@@ -249,6 +269,10 @@ fn addresses(
     for &(range, group) in &members.addresses {
         add(range, Word::new(kind::PASS, group));
     }
+    // A router's is nobody's, unless the policy gives it to a device.
+    for router in site.routers.iter().filter(|router| router.elsewhere == Some(true)) {
+        add(host(router.address), Word::new(kind::DROP, OWNER_GATEWAY));
+    }
     for (index, device) in policy.devices.iter().enumerate() {
         let word = match by_device.get(&index) {
             Some(&slot) => Word::new(kind::DROP, slot),
@@ -317,6 +341,13 @@ fn interfaces(
         let mut line = Line::default();
         if let Some(own) = line.0.first_mut() {
             *own = wire::mac(known.mac.0);
+        }
+        if let Some(words) = line.0.get_mut(interface::ABOVE..) {
+            let many = known.above.len() > words.len();
+            for (word, mac) in words.iter_mut().zip(&known.above) {
+                // More than there is room for: every MAC counts as the gateway's.
+                *word = if many { u64::MAX } else { wire::mac(mac.0) };
+            }
         }
         line.set_word(interface::GROUP, group.map_or(0, |(_, group)| *group));
         line.set_word(interface::VLANS, vlans);

@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 use super::heard::Heard;
 use super::sender::Sender;
 use crate::api::ExplainRequest;
-use crate::policy::{Policy, Site};
+use crate::policy::{Mac, Policy, Site};
 
 /// Shortest frame on a wire, without FCS.
 const SHORTEST: usize = 60;
@@ -75,10 +75,10 @@ pub fn frame_heard(
         }
         None => CLIENT_PORT,
     };
-    let segment = segment(&endpoint, source_port);
+    let segment = segment(&endpoint, source_port, sender.mac);
 
     let mut frame = Vec::with_capacity(SHORTEST);
-    frame.extend(sender.interface.mac.0);
+    frame.extend(destination_mac(endpoint.address, sender.interface.mac).0);
     frame.extend(sender.mac.0);
     if let Some(vlan) = sender.vlan {
         frame.extend(ether_type::VLAN.to_be_bytes());
@@ -120,8 +120,35 @@ pub fn frame_heard(
     Ok(Described { frame, known, interface, words, assumed, unjudged: None })
 }
 
+/// Where a frame goes: the gateway, unless its packet goes to many (RFC 894, RFC 1112 section 6.4, RFC 2464
+/// section 7).
+fn destination_mac(address: IpAddr, gateway: Mac) -> Mac {
+    match address {
+        IpAddr::V4(address) if address.is_broadcast() => Mac([0xff; 6]),
+        IpAddr::V4(address) if address.is_multicast() => {
+            let [_, b, c, d] = address.octets();
+            Mac([1, 0, 0x5e, b & 0x7f, c, d])
+        }
+        IpAddr::V6(address) if address.is_multicast() => {
+            let [.., a, b, c, d] = address.octets();
+            Mac([0x33, 0x33, a, b, c, d])
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => gateway,
+    }
+}
+
+/// A client's message to a DHCP server: a discover (RFC 2131 section 2), or a solicit (RFC 8415 section 8).
+fn dhcp_message(address: IpAddr, client: Mac) -> Vec<u8> {
+    if address.is_ipv6() {
+        return vec![1, 0, 0, 1];
+    }
+    // Request, Ethernet, six bytes of address, no relay; the address; the cookie; option 53, and the end.
+    let head = [&[1, 1, 6, 0][..], &[0; 24], &client.0, &[0; 202], &[99, 130, 83, 99]].concat();
+    [&head[..], &[53, 1, 1, 255]].concat()
+}
+
 /// What stands behind the network header.
-fn segment(endpoint: &Endpoint, source_port: u16) -> Vec<u8> {
+fn segment(endpoint: &Endpoint, source_port: u16, sender: Mac) -> Vec<u8> {
     let port = endpoint.port.unwrap_or(0);
     let mut out = Vec::new();
     match endpoint.protocol {
@@ -134,8 +161,13 @@ fn segment(endpoint: &Endpoint, source_port: u16) -> Vec<u8> {
         protocol::UDP => {
             out.extend(source_port.to_be_bytes());
             out.extend(port.to_be_bytes());
-            out.extend([0, 8 + PAYLOAD.len() as u8, 0, 0]);
-            out.extend(PAYLOAD);
+            let payload = match dhcp_client(endpoint) {
+                Some(_) => dhcp_message(endpoint.address, sender),
+                None => PAYLOAD.to_vec(),
+            };
+            out.extend((8 + payload.len() as u16).to_be_bytes());
+            out.extend([0, 0]);
+            out.extend(payload);
         }
         protocol::SCTP => {
             out.extend(source_port.to_be_bytes());

@@ -106,6 +106,7 @@ pub(super) fn unclaimed_mac(policy: &Policy, site: &Site) -> Mac {
         || LOCAL.iter().flat_map(|&byte| (1..=8).map(move |last| Mac([byte, 0, 0x5e, 0, 0, last])));
     let claimed = |mac: Mac| {
         site.interfaces.iter().any(|interface| interface.mac == mac)
+            || site.macs.contains(&mac)
             || policy.devices.iter().any(|device| device.mac == Some(mac))
             || policy.groups.iter().flat_map(|group| &group.members).any(|member| {
                 match member.selector {

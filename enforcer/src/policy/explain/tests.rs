@@ -40,9 +40,10 @@ fn site() -> Site {
         index: 3,
         mac: Mac([2, 0, 0, 0, 0xff, 0]),
         prefixes: vec![(IpAddr::V4(Ipv4Addr::new(10, 20, 0, 1)), 24)],
+        above: Vec::new(),
     };
     let own = vec![IpAddr::V4(Ipv4Addr::new(10, 20, 0, 1))];
-    Site { interfaces: vec![interface], own, now: NOW }
+    Site { interfaces: vec![interface], own, now: NOW, ..Site::default() }
 }
 
 fn ask(from: &str, to: &str, proto: &str) -> Result<Explanation, Error> {

@@ -21,6 +21,7 @@ use enforcer::{
 use enforcer_common::{
     abi::{self, Budget, map},
     event,
+    keyed::Keys,
     reason::Verdict,
 };
 use tests::{
@@ -43,6 +44,8 @@ const ROUNDS: usize = 21;
 /// Frames of a run, each another flow: as many of each device as it has tokens.
 const FLOWS: u32 = DEVICES * abi::BURST;
 const DEVICES: u32 = 64;
+/// Index of the interface that test runs name.
+const LOOPBACK: u32 = 1;
 /// Times that a run is made until it is what it should be.
 const ATTEMPTS: u32 = 20;
 /// The share of frames that may end otherwise: tokens come back meanwhile.
@@ -130,7 +133,13 @@ pub(crate) fn run(report: &mut Report) {
     cpu::keep_on(cpus - 1..cpus);
     mount_bpffs();
     let root = format!("/sys/fs/bpf/enforcer-events-{}", std::process::id());
-    let macs = [Verdict::Drop, Verdict::WouldDrop].map(apart);
+    let (empty, _) = read("events.toml", "schema = 1\n", &mut |_| unreachable!("no files"));
+    let image = compile(&empty, &random::site()).expect("it compiles").image;
+    let pins = Pins::open(root.as_ref()).expect("a directory for pins");
+    let mut dataplane = Dataplane::open(pins, &image, Options::default()).expect("it loads");
+    // Which entries devices have depends on the secret that is made with the tables.
+    let keys = dataplane.keys().expect("it has keys");
+    let macs = [Verdict::Drop, Verdict::WouldDrop].map(|verdict| apart(&keys, verdict));
     let lists = macs.each_ref().map(|macs| macs.iter().map(|mac| Mac(*mac).to_string()).collect());
     let [beds, watched]: [Vec<String>; 2] = lists;
     let text = format!(
@@ -140,12 +149,8 @@ pub(crate) fn run(report: &mut Report) {
     let (policy, problems) = read("events.toml", &text, &mut |_| unreachable!("no files"));
     assert_eq!(problems, []);
     let image = compile(&policy, &random::site()).expect("it compiles").image;
-    let pins = Pins::open(root.as_ref()).expect("a directory for pins");
-    let mut bench = Bench {
-        cpus,
-        dataplane: Dataplane::open(pins, &image, Options::default()).expect("it loads"),
-        yardstick: Yardstick::load(4 * FLOWS, None),
-    };
+    dataplane.replace(&image).expect("it is put in force");
+    let mut bench = Bench { cpus, dataplane, yardstick: Yardstick::load(4 * FLOWS, None) };
     let [beds, watched] = &macs;
     let blocks = [(beds, 0x0a1e), (beds, 0x0a28), (beds, 0x0a29), (watched, 0x0a28)];
     let frames: Vec<_> = blocks.into_iter().flat_map(|(macs, net)| frames(macs, net)).collect();
@@ -304,13 +309,13 @@ impl Bench {
 }
 
 /// MACs whose budgets have entries of their own.
-fn apart(verdict: Verdict) -> Vec<[u8; 6]> {
+fn apart(keys: &Keys, verdict: Verdict) -> Vec<[u8; 6]> {
     let family = if verdict == Verdict::Drop { 0x70 } else { 0x71 };
     let mut taken = std::collections::HashSet::new();
     let macs = (0_u16..).map(|n| [2, family, 0, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
     let free = |mac: &[u8; 6]| {
         let number = mac.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        taken.insert(event::slot(event::holder(number, verdict)))
+        taken.insert(event::slot(keys, event::holder(number, LOOPBACK, verdict), true))
     };
     macs.filter(free).take(DEVICES as usize).collect()
 }

@@ -28,9 +28,15 @@ fn site() -> Site {
         index,
         mac: Mac(mac),
         prefixes: Vec::new(),
+        above: Vec::new(),
     };
     let interfaces = vec![interface("lan0", 3, LAN0), interface("lan1", 4, [2, 0, 0, 0, 0xff, 1])];
-    Site { interfaces, own: vec!["10.20.0.1".parse().unwrap()], now: 1_800_000_000 }
+    Site {
+        interfaces,
+        own: vec!["10.20.0.1".parse().unwrap()],
+        now: 1_800_000_000,
+        ..Site::default()
+    }
 }
 
 /// An IPv4 packet with a TCP SYN or a datagram in it.

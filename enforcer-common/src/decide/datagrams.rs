@@ -1,0 +1,132 @@
+//! What the first fragment of a datagram says for the rest.
+//!
+//! Each device has a part of the table: who sends first fragments without end displaces its own. An
+//! entry is read and written word by word, by several CPUs; the first word is the datagram's digest and
+//! the others in one, so that an entry of which another CPU has written a part is nobody's.
+
+use super::{Case, Policy};
+use crate::flow::{Flow, Fragment};
+use crate::image::NO_DEVICE;
+use crate::reason::Reason;
+use crate::shared::Word;
+
+/// Seconds for which a datagram may be continued: RFC 791 section 3.2 asks receivers for 15,
+/// Linux waits 30 (`net.ipv4.ipfrag_time`).
+pub const FRAGMENT_SECONDS: u64 = 30;
+/// Bits of the number of a part.
+const PART_BITS: u32 = 7;
+/// Parts for devices whose MAC the policy names, and as many for all others.
+const PARTS: u32 = 1 << PART_BITS;
+/// Datagrams of a part.
+const DATAGRAMS: u32 = 64;
+/// Entries in all.
+pub const ENTRIES: u32 = 2 * PARTS * DATAGRAMS;
+
+/// An entry: its digest and the next two words in one; [`FragmentState`] as two words; zero.
+pub type Datagram = [Word; 4];
+
+/// What is kept about a datagram whose first fragment passed.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FragmentState {
+    /// When the first fragment passed, boot clock, in seconds.
+    pub since: u64,
+    /// The service that it named, as [`Flow::service`] gives it.
+    pub service: u32,
+    /// Where in the datagram the last fragment that passed ended, in bytes; [`WHOLE`] behind the last one.
+    pub end: u32,
+}
+
+const _: () = assert!(size_of::<FragmentState>() == 16);
+
+/// All of a datagram has passed: the next one may have its identification.
+pub const WHOLE: u32 = u32::MAX;
+/// Set in the second word of each entry that was ever written.
+const WRITTEN: u64 = 1 << 31;
+
+/// A datagram's entry and its digest.
+#[inline(always)]
+fn entry<'a, P: Policy>(policy: &'a P, case: &Case) -> Option<(&'a Datagram, u64)> {
+    let Flow { source, destination, source_mac, interface, family, .. } = case.flow;
+    // RFC 8200 section 4.5: of IPv6, the fragments of a datagram need not name the same next header.
+    let protocol = if family == crate::flow::FAMILY_V4 { case.flow.protocol } else { 0 };
+    let way = u64::from(case.flow.vlan()) << 48;
+    let id = u64::from(case.flow.fragment_id);
+    let words = [
+        source.high,
+        source.low,
+        destination.high,
+        destination.low,
+        source_mac | way,
+        id << 32 | u64::from(interface),
+        u64::from(protocol) << 8 | u64::from(family),
+    ];
+    let keys = policy.keys();
+    let named = if case.decision.device == NO_DEVICE { 0 } else { PARTS };
+    let part = named + keys.slot::<PART_BITS>(source_mac ^ u64::from(interface) << 48);
+    let number = part * DATAGRAMS + (case.flow.fragment_id & (DATAGRAMS - 1));
+    Some((policy.datagram(number)?, keys.digest(words)))
+}
+
+/// What was kept about the datagram of a fragment, if it may still be continued.
+#[inline(always)]
+fn kept<P: Policy>(policy: &P, case: &Case) -> Option<FragmentState> {
+    let ([mark, first, second, _], digest) = entry(policy, case)?;
+    let [mark, first, second] = [mark.get(), first.get(), second.get()];
+    if mark ^ first ^ second != digest || first & WRITTEN == 0 {
+        return None;
+    }
+    let since = first >> 32;
+    if (policy.boot() & 0xffff_ffff).wrapping_sub(since) > FRAGMENT_SECONDS {
+        return None;
+    }
+    Some(FragmentState { since, service: first as u32 & 0xff_ffff, end: second as u32 })
+}
+
+/// The datagram that a fragment begins or continues.
+///
+/// No fragment may write into what has passed: RFC 5722, and for IPv4 the same. So the fragments of a
+/// datagram pass in their order only, one number remembers them all, and there is one first fragment.
+#[inline(always)]
+pub(super) fn datagram<P: Policy>(policy: &P, case: &Case) -> Result<FragmentState, Reason> {
+    let flow = &case.flow;
+    let new = FragmentState { since: 0, service: flow.service(), end: 0 };
+    if flow.fragment == Fragment::Whole {
+        return Ok(new);
+    }
+    let before = kept(policy, case);
+    if flow.fragment == Fragment::First {
+        return match before {
+            Some(state) if state.end != WHOLE => Err(Reason::FragmentOverlap),
+            _ => Ok(FragmentState { since: policy.boot(), ..new }),
+        };
+    }
+    let state = before.ok_or(Reason::FragmentOrphan)?;
+    if u32::from(flow.fragment_offset) < state.end {
+        return Err(Reason::FragmentOverlap);
+    }
+    Ok(state)
+}
+
+/// Keeps what has passed of the datagram in `case`.
+#[inline(always)]
+pub(super) fn keep<P: Policy>(policy: &P, case: &mut Case) {
+    let Case { flow, datagram, .. } = case;
+    datagram.end = if flow.fragment == Fragment::Last {
+        WHOLE
+    } else {
+        u32::from(flow.fragment_offset) + u32::from(flow.fragment_length)
+    };
+    write(policy, case, case.datagram);
+}
+
+/// Writes what is known of the datagram of a fragment.
+#[inline(always)]
+pub fn write<P: Policy>(policy: &P, case: &Case, state: FragmentState) {
+    let Some(([mark, first, second, _], digest)) = entry(policy, case) else { return };
+    let one = state.since << 32 | WRITTEN | u64::from(state.service & 0xff_ffff);
+    let other = u64::from(state.end);
+    mark.set(digest ^ one ^ other);
+    first.set(one);
+    second.set(other);
+}

@@ -1,0 +1,238 @@
+//! How much of what is essential a device may send, and how many new addresses may appear.
+//!
+//! Essentials pass whatever the rules say, quarantine included. On a bridge they reach other hosts, so
+//! without a limit they are a way out; and each new address in them is an entry in a table of the gateway
+//! or of a switch. So there are, for each device, a limit on frames of each kind and one on the bytes of
+//! all of them; for devices of no group together, one on bytes; and, for each interface, one on MAC
+//! addresses that were not there before and on the IP addresses that they claim.
+//!
+//! Limits are virtual schedules (GCRA, ITU-T I.371 annex A): a word holds the time until which what has
+//! passed fills the limit, and one frame passes while that is no further ahead than the window. The words
+//! are shared by all CPUs. What fills them is added in one atomic step: two frames at the very same time
+//! may both find room for one of them, and both count.
+//!
+//! Devices that share a word share a limit. Which ones do depends on the secret of this boot, see
+//! [`crate::keyed`], and only MAC addresses that have passed their own limit get so far.
+
+use super::{Case, Policy};
+use crate::flow::{Address, Class, Flow};
+use crate::image::rates::{self, Kind};
+use crate::image::walk::opaque;
+use crate::image::{self, BOUND_SOURCES, NO_DEVICE};
+use crate::reason::Reason;
+use crate::shared::Word;
+
+/// Nanoseconds of frames of one kind that may come at once: ten seconds' worth.
+pub const FRAME_WINDOW: u64 = 10_000_000_000;
+/// Nanoseconds of bytes that may come at once: four seconds' worth.
+pub const BYTE_WINDOW: u64 = 4_000_000_000;
+/// Nanoseconds of new addresses that may appear at once: 64 seconds' worth.
+pub const NEW_WINDOW: u64 = 64_000_000_000;
+/// Devices of no group may send as many bytes together as this many devices, as a power of two.
+pub const UNKNOWN_SHIFT: u32 = 4;
+/// New IP addresses that may appear on an interface for each one of a MAC address, as a power of two.
+pub const ADDRESS_SHIFT: u32 = 3;
+/// Seconds after which an address that was silent is new again: a bridge forgets it after 300 (`ageing_time`).
+pub const FORGOTTEN: u64 = 300;
+
+/// Lines of interfaces, by index modulo this; a power of two.
+const INTERFACES: u32 = 1 << 10;
+const DEVICE_BITS: u32 = 13;
+/// Lines that hold limits: first those of interfaces, then those of devices.
+pub const METERS: u32 = INTERFACES + (1 << DEVICE_BITS);
+const SET_BITS: u32 = 13;
+/// Lines of addresses that are known, eight each.
+pub const SETS: u32 = 1 << SET_BITS;
+
+/// A line that is shared by the CPUs.
+pub type Shared = [Word; 8];
+
+/// Words of an interface's line.
+mod of_interface {
+    /// New MAC addresses.
+    pub(super) const MAC: u32 = 0;
+    /// New IP addresses.
+    pub(super) const ADDRESS: u32 = 1;
+    /// Bytes of devices of no group.
+    pub(super) const BYTES: u32 = 2;
+}
+
+/// Words of a device's line, behind those of the kinds of frames.
+mod of_device {
+    /// Bytes.
+    pub(super) const BYTES: u32 = 5;
+    /// New IP addresses.
+    pub(super) const ADDRESS: u32 = 6;
+}
+
+/// What differs between the kernel and the host.
+pub trait Meters: Policy {
+    /// A line of limits, by number: below [`METERS`].
+    fn meter(&self, number: u32) -> Option<&Shared>;
+
+    /// A line of known addresses, by number: below [`SETS`].
+    fn known(&self, number: u32) -> Option<&Shared>;
+
+    /// [`charge`], which the kernel makes a function of its own of: the verifier walks it once.
+    #[inline(always)]
+    fn charge(&self, meter: u32, word: u32, cost: u64, now: u64, window: u64) -> bool {
+        charge(self, meter, word, cost, now, window)
+    }
+
+    /// [`find`], likewise.
+    #[inline(always)]
+    fn find(&self, sender: u64, address: Address, now: u64, note: bool) -> bool {
+        find(self, sender, address, now, note)
+    }
+}
+
+/// Refuses what was decided to be essential and is more than may come at `now`, boot clock, in nanoseconds.
+///
+/// First what is new, then how much: a MAC address that may not appear fills no limit that it shares.
+#[inline(always)]
+pub fn limit<M: Meters>(meters: &M, now: u64, case: &mut Case) {
+    if let Err(reason) = within(meters, now, case) {
+        case.decision.reason = reason;
+        case.decision.verdict = super::outcome(case);
+    }
+}
+
+#[inline(always)]
+fn within<M: Meters>(meters: &M, now: u64, case: &Case) -> Result<(), Reason> {
+    let kind = match case.decision.reason {
+        Reason::Dhcp => Kind::Dhcp,
+        Reason::Arp => Kind::Arp,
+        Reason::Neighbour => Kind::Neighbour,
+        Reason::Eapol => Kind::Eapol,
+        Reason::Lldp | Reason::Stp => Kind::Lldp,
+        _ => return Ok(()),
+    };
+    let Case { flow, decision, identity, .. } = case;
+    let sender = flow.source_mac | u64::from(flow.interface) << 48;
+    let device = INTERFACES + meters.keys().slot::<DEVICE_BITS>(sender);
+    let interface = flow.interface & (INTERFACES - 1);
+    let charge = |meter, word, cost, window, reason| {
+        if meters.charge(meter, word, cost, now, window) { Ok(()) } else { Err(reason) }
+    };
+
+    // A MAC that the policy names is no surprise, and what is bound to it is no new address.
+    let nothing = Address::default();
+    if decision.device == NO_DEVICE && !meters.find(sender, nothing, now, false) {
+        let cost = rate(meters, rates::MAC)?;
+        charge(interface, of_interface::MAC, cost, NEW_WINDOW, Reason::IdentityRate)?;
+        meters.find(sender, nothing, now, true);
+    }
+    let claim = claimed(flow);
+    let bound = identity.bound & BOUND_SOURCES != 0;
+    if !bound && claim != nothing && !meters.find(sender, claim, now, false) {
+        let cost = rate(meters, rates::ADDRESS)?;
+        charge(device, of_device::ADDRESS, cost, NEW_WINDOW, Reason::IdentityRate)?;
+        let all = cost >> ADDRESS_SHIFT;
+        charge(interface, of_interface::ADDRESS, all, NEW_WINDOW, Reason::IdentityRate)?;
+        meters.find(sender, claim, now, true);
+    }
+
+    let cost = rate(meters, rates::FRAMES + kind as usize)?;
+    charge(device, kind as u32, cost, FRAME_WINDOW, Reason::EssentialRate)?;
+    let cost = u64::from(flow.length).wrapping_mul(rate(meters, rates::BYTE)?);
+    charge(device, of_device::BYTES, cost, BYTE_WINDOW, Reason::EssentialRate)?;
+    if decision.group == 0 {
+        let all = cost >> UNKNOWN_SHIFT;
+        charge(interface, of_interface::BYTES, all, BYTE_WINDOW, Reason::EssentialRate)?;
+    }
+    Ok(())
+}
+
+/// Fills a limit, if it has room within a window of nanoseconds; whether it had.
+#[inline(always)]
+pub fn charge<M: Meters + ?Sized>(
+    meters: &M,
+    meter: u32,
+    word: u32,
+    cost: u64,
+    now: u64,
+    window: u64,
+) -> bool {
+    let Some(word) = meters.meter(meter).and_then(|line| line.get(word as usize)) else {
+        return false;
+    };
+    let until = word.get();
+    if until > now.wrapping_add(window) {
+        return false;
+    }
+    if until < now {
+        word.set(now.wrapping_add(cost));
+    } else {
+        word.add(cost);
+    }
+    true
+}
+
+/// A number of the image's [`rates`].
+#[inline(always)]
+fn rate<M: Meters>(meters: &M, word: usize) -> Result<u64, Reason> {
+    let line = meters.line(image::RATES);
+    line.and_then(|line| line.0.get(word).copied()).ok_or(Reason::Corrupt)
+}
+
+/// The address that an ARP or ND packet makes its receivers keep, if there is one: ND entries are made of the
+/// source of a solicitation and of the target of an advertisement (RFC 4861 sections 7.2.3 and 7.2.5).
+#[inline(always)]
+fn claimed(flow: &Flow) -> Address {
+    const ADVERTISEMENT: u16 = 136;
+    match flow.class {
+        Class::Arp if flow.family != 0 => flow.source,
+        Class::Neighbour if flow.destination_port >> 8 == ADVERTISEMENT => flow.claim,
+        Class::Neighbour => flow.source,
+        _ => Address::default(),
+    }
+}
+
+/// Bits of an entry that hold the time, in seconds since boot; the others are a part of the digest.
+const TIME: u64 = (1 << 24) - 1;
+
+/// Whether an IP address of a sender has been there lately, or its MAC alone; with `note`, it has from now on.
+/// One that has been is noted anew.
+#[inline(always)]
+pub fn find<M: Meters + ?Sized>(
+    meters: &M,
+    sender: u64,
+    address: Address,
+    now: u64,
+    note: bool,
+) -> bool {
+    let digest = meters.keys().digest([sender, address.high, address.low, 0, 0, 0, 0]);
+    let Some(line) = meters.known(digest as u32 & (SETS - 1)) else { return false };
+    let (tag, time) = (digest & !TIME, now / 1_000_000_000 & TIME);
+    // Without a branch for each entry: the verifier would follow both ways of all of them.
+    let (mut way, mut most, mut found) = (0, 0, 0);
+    let mut index = 0;
+    while index < line.len() {
+        let entry = line.get(index).map_or(0, Word::get);
+        let age = time.wrapping_sub(entry & TIME) & TIME;
+        // One that is this address counts as the oldest, so that it is the one that is written.
+        let is = is_zero((entry ^ tag) >> 24);
+        let rank = age | is_zero(entry >> 24) << 24 | is << 25;
+        let mask = (opaque(most).wrapping_sub(rank) >> 63).wrapping_neg();
+        way = way & !mask | index as u64 & mask;
+        most = most & !mask | rank & mask;
+        found |= is;
+        index += 1;
+    }
+    let Some(word) = line.get(opaque(way) as usize & 7) else { return false };
+    let age = time.wrapping_sub(word.get() & TIME) & TIME;
+    let known = found != 0 && age <= FORGOTTEN;
+    if known || note {
+        word.set(tag | time);
+    }
+    known
+}
+
+/// 1 for 0, and 0 for every other number below 2^63.
+#[inline(always)]
+fn is_zero(number: u64) -> u64 {
+    opaque(number).wrapping_sub(1) >> 63
+}
+
+#[cfg(test)]
+mod tests;

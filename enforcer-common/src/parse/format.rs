@@ -1,0 +1,144 @@
+//! What is essential has a format: what passes whatever the rules say must be what it seems to be.
+//!
+//! A second look at a frame whose class is known. Everything stands at a fixed distance from the network
+//! header, so that the verifier follows few paths.
+
+use super::ends_with;
+use crate::flow::{Class, FAMILY_V4, Flow};
+use crate::packet::Frame;
+use crate::reason::Reason;
+use crate::wire;
+
+/// Length of a UDP header, in bytes.
+const UDP: usize = 8;
+/// Bytes of a BOOTP message in front of its options, the cookie of RFC 2131 section 3 included.
+const BOOTP: usize = 240;
+/// Largest UDP datagram that counts as a DHCP client message, in bytes.
+const MAX_DHCP: usize = 1024;
+
+/// Looks at the format of DHCP, ND and MLD.
+#[inline(always)]
+pub(super) fn format<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
+    // Two tags at most: the mask changes nothing, and tells the verifier so.
+    const { assert!(wire::ETHERNET + 2 * wire::TAG < 32) };
+    let network = usize::from(flow.network & 31);
+    match flow.class {
+        Class::Dhcp => {
+            let plain = if flow.family == FAMILY_V4 {
+                is_bootp(frame, flow, network)?
+            } else {
+                is_dhcp_v6(frame, flow, network)?
+            };
+            if !plain {
+                flow.class = Class::OddDhcp;
+            }
+            Ok(())
+        }
+        Class::Neighbour => neighbour(frame, flow, network),
+        Class::Multicast => {
+            let payload = payload_v6(frame, network)?;
+            if !ends_with(flow, network + wire::IPV6, payload) {
+                flow.class = Class::Ip;
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Bytes behind an IPv6 header, by its length field.
+#[inline(always)]
+fn payload_v6<F: Frame>(frame: &F, network: usize) -> Result<usize, Reason> {
+    let Some([high, low]) = frame.read::<2>(network + 4) else {
+        return Err(Reason::TruncatedNetwork);
+    };
+    Ok(usize::from(wire::be16(high, low)))
+}
+
+/// Whether a message is a client's of DHCP over Ethernet, and the frame no more than it: RFC 2131 sections 2 and
+/// 3. Its hardware address must be the frame's source, so that one device cannot lease the addresses of many.
+#[inline(always)]
+fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Reason> {
+    const CLIENT: usize = 28;
+    /// A request, over Ethernet, with addresses of six bytes, that no relay has had.
+    const REQUEST: [u8; 4] = [1, 1, 6, 0];
+    const COOKIE: [u8; 4] = [99, 130, 83, 99];
+    let udp = network + wire::IPV4;
+    let (Some([t0, t1]), Some([l0, l1])) = (frame.read::<2>(network + 2), frame.read::<2>(udp + 4))
+    else {
+        return Err(Reason::TruncatedTransport);
+    };
+    let length = usize::from(wire::be16(l0, l1));
+    let whole = usize::from(wire::be16(t0, t1)) == wire::IPV4 + length;
+    if !whole || length <= UDP + BOOTP || length > MAX_DHCP || !ends_with(flow, udp, length) {
+        return Ok(false);
+    }
+    let message = udp + UDP;
+    let Some(first) = frame.read::<4>(message) else {
+        return Err(Reason::TruncatedTransport);
+    };
+    let Some(client) = frame.read::<6>(message + CLIENT) else {
+        return Err(Reason::TruncatedTransport);
+    };
+    let Some(cookie) = frame.read::<4>(message + BOOTP - COOKIE.len()) else {
+        return Err(Reason::TruncatedTransport);
+    };
+    let number = u32::from_ne_bytes;
+    let differs = number(first) ^ number(REQUEST) | number(cookie) ^ number(COOKIE);
+    Ok(differs == 0 && wire::mac(client) == flow.source_mac)
+}
+
+/// Whether a message is a client's of DHCPv6, by its type, and the frame no more than it: RFC 8415 section 7.3.
+#[inline(always)]
+fn is_dhcp_v6<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Reason> {
+    const CLIENT_TYPES: u32 =
+        1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 11;
+    let udp = network + wire::IPV6;
+    let payload = payload_v6(frame, network)?;
+    let Some([l0, l1, _, _, kind]) = frame.read::<5>(udp + 4) else {
+        // Too short for a message, and no fault of an ordinary datagram.
+        return Ok(false);
+    };
+    let length = usize::from(wire::be16(l0, l1));
+    let fits = length == payload && length >= UDP + 4 && length <= MAX_DHCP;
+    Ok(fits
+        && ends_with(flow, udp, length)
+        && CLIENT_TYPES >> (kind & 31) & u32::from(kind < 32) != 0)
+}
+
+/// An ND message is no longer than it says, and a link-layer address in its options (RFC 4861 section 4.6) is the
+/// frame's source: hosts believe the option, not the frame (section 7.2.3).
+///
+/// Options are eight bytes each, as a link-layer address of Ethernet and the nonce of RFC 7527 are, and at
+/// most four.
+#[inline(always)]
+fn neighbour<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<(), Reason> {
+    const SOLICITS_ROUTERS: u16 = 133;
+    const MAX_OPTIONS: usize = 4;
+    let message = network + wire::IPV6;
+    let payload = payload_v6(frame, network)?;
+    let head = if flow.destination_port >> 8 == SOLICITS_ROUTERS { 8 } else { 24 };
+    let options = payload.wrapping_sub(head);
+    if options > 8 * MAX_OPTIONS || options % 8 != 0 || !ends_with(flow, message, payload) {
+        return Err(Reason::NeighbourMalformed);
+    }
+    let mut at = 0;
+    while at < MAX_OPTIONS {
+        if 8 * at < options {
+            let Some([kind, eights, a, b, c, d, e, f]) = frame.read::<8>(message + head + 8 * at)
+            else {
+                return Err(Reason::TruncatedTransport);
+            };
+            // 1 is the sender's address, 2 the target's.
+            let address = kind == 1 || kind == 2;
+            if address && wire::mac([a, b, c, d, e, f]) != flow.source_mac {
+                return Err(Reason::NeighbourSpoof);
+            }
+            if eights != 1 {
+                return Err(Reason::NeighbourMalformed);
+            }
+        }
+        at += 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,49 @@
+//! Words that several CPUs read and write.
+
+use core::sync::atomic::AtomicU64;
+#[cfg(not(target_arch = "bpf"))]
+use core::sync::atomic::Ordering;
+
+/// A word of 64 bits that is read and written in one piece, in no order with others.
+#[repr(transparent)]
+#[derive(Debug, Default)]
+pub struct Word(AtomicU64);
+
+impl Word {
+    /// What it holds.
+    #[inline(always)]
+    pub fn get(&self) -> u64 {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: a reference is valid for reads. LLVM's BPF target knows no atomic load; one of an aligned
+        // word is one instruction.
+        return unsafe { self.0.as_ptr().read_volatile() };
+        #[cfg(not(target_arch = "bpf"))]
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Sets it.
+    #[inline(always)]
+    pub fn set(&self, number: u64) {
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: as in `get`, and nobody has it in one piece longer than an instruction.
+        unsafe {
+            self.0.as_ptr().write_volatile(number);
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        self.0.store(number, Ordering::Relaxed);
+    }
+
+    /// Adds to it in one step that nobody comes between.
+    #[inline(always)]
+    pub fn add(&self, number: u64) {
+        // BPF has this since Linux 3.18, and what gives the sum back since 5.12 only; Rust offers neither
+        // for it.
+        #[cfg(target_arch = "bpf")]
+        // SAFETY: the word is aligned, and nothing else is touched.
+        unsafe {
+            core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) self.0.as_ptr(), in(reg) number);
+        }
+        #[cfg(not(target_arch = "bpf"))]
+        self.0.fetch_add(number, Ordering::Relaxed);
+    }
+}

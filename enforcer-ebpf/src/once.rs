@@ -1,0 +1,58 @@
+//! The decision, and limits on what passes whatever the rules say.
+//!
+//! Functions with external linkage and nothing but numbers as arguments: the verifier walks each of them once
+//! (Linux 5.6, 51c39bb1d5d1), whatever it knows where they are called.
+
+use enforcer_common::decide::{self, limits};
+use enforcer_common::flow::Address;
+
+use crate::clock::tick_time;
+use crate::maps::{CASE, Maps};
+
+/// Judges the frame that this CPU has read. Returns 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn judge_frame() -> u64 {
+    if let Some(case) = CASE.get_ptr_mut(0) {
+        // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
+        decide::judge(&Maps, unsafe { &mut *case });
+    }
+    0
+}
+
+/// Refuses the essential frame that this CPU judges, if it is one too many. Returns 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn limit_essential() -> u64 {
+    if let Some(case) = CASE.get_ptr_mut(0) {
+        // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
+        limits::limit(&Maps, tick_time(), unsafe { &mut *case });
+    }
+    0
+}
+
+/// [`limits::charge`]: 1 if there was room.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn charge_limit(
+    meter: u32,
+    word: u32,
+    cost: u64,
+    now: u64,
+    window: u64,
+) -> u64 {
+    limits::charge(&Maps, meter, word, cost, now, window).into()
+}
+
+/// [`limits::find`]: 1 if it has been there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn find_address(
+    sender: u64,
+    high: u64,
+    low: u64,
+    now: u64,
+    note: u32,
+) -> u64 {
+    limits::find(&Maps, sender, Address { high, low }, now, note != 0).into()
+}

@@ -1,0 +1,41 @@
+//! Devices of which a frame was refused, whatever became of the event.
+
+use std::os::fd::AsFd as _;
+
+use aya::Ebpf;
+use aya::maps::Map;
+use enforcer_common::abi::{self, map};
+use enforcer_common::event::held_by;
+
+use super::Error;
+use super::memory::Memory;
+use super::pins::Pins;
+
+/// A device, and when it was refused last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighted {
+    /// Its source MAC.
+    pub mac: u64,
+    /// Index of the interface that received it, modulo 2^13.
+    pub interface: u32,
+    /// When, boot clock, in nanoseconds.
+    pub time: u64,
+}
+
+pub(super) fn open(ebpf: &Ebpf, pins: &Pins) -> Result<Memory, Error> {
+    let Some(Map::Array(data)) = ebpf.map(map::SIGHTINGS) else {
+        return Err(Error::Object(map::SIGHTINGS));
+    };
+    let bytes = abi::SIGHTINGS as usize * size_of::<abi::Sighting>();
+    Memory::map(data.fd().as_fd(), bytes)
+        .map_err(|e| Error::io("map the memory of", &pins.path(map::SIGHTINGS), e))
+}
+
+pub(super) fn read(memory: &Memory) -> Vec<Sighted> {
+    let entry = |number: usize| {
+        let (holder, time) = (memory.read(number * 2), memory.read(number * 2 + 1));
+        let (mac, interface) = held_by(holder).0.filter(|_| time != 0)?;
+        Some(Sighted { mac, interface, time })
+    };
+    (0..abi::SIGHTINGS as usize).filter_map(entry).collect()
+}

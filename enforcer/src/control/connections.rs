@@ -27,6 +27,7 @@ use super::access::{Access, groups};
 use super::{Peer, accounts};
 use crate::api::Failure;
 use crate::exit::Exit;
+use crate::shown::escaped;
 
 /// Time for running requests when the daemon stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -193,7 +194,8 @@ impl Slots {
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = users.get(&uid).map_or(&[][..], Vec::as_slice);
         if own.len() >= limits.each {
-            let name = accounts::user(uid).map_or(format!("uid {uid}"), |name| clean(&name));
+            let name = accounts::user(uid)
+                .map_or(format!("uid {uid}"), |name| escaped(&name).into_owned());
             return Err(too_many(format!(
                 "{name} has {} open, the most that one user may have{}",
                 own.len(),
@@ -219,11 +221,6 @@ fn busiest(pids: &[Option<i32>]) -> String {
     pids.iter().flatten().for_each(|pid| *counts.entry(*pid).or_default() += 1);
     let busiest = counts.into_iter().max_by_key(|&(pid, count)| (count, pid));
     busiest.map(|(pid, count)| format!("; process {pid} has {count} of them")).unwrap_or_default()
-}
-
-/// A name of `/etc/passwd` in a message.
-fn clean(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn too_many(whose: String) -> Failure {

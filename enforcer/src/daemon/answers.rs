@@ -32,7 +32,7 @@ impl Core {
                 let names = &self.in_force;
                 let text = match names.live.as_slice() {
                     [] => document(&names.bundle),
-                    _ => write(&self.clock.dated(&names.policy)),
+                    _ => write(&self.clock.dates().dated(&names.policy)),
                 };
                 drop(reply.send(Ok(text)));
             }

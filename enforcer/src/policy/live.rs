@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::address::{Complaint, quoted};
+use super::remark::{MAX_WORD, check, check_end, check_remark, mended, nearest_end};
 use super::{
     Device, End, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set,
     Timed, To, Unknown,
@@ -109,6 +110,35 @@ impl Change {
         self.end().is_some_and(|end| end.has_come(now, true))
     }
 
+    /// Whether it may be made: its texts and its end are held to what a policy may say, so that the policy
+    /// with it can be written down and read again. Whether it fits a policy, [`with_live`] tells.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it.
+    pub fn check(&self) -> Result<(), Complaint> {
+        check("the target", &self.target, MAX_WORD)?;
+        if let What::Allow(end) | What::Deny(end) = &self.what {
+            check("`to`", &end.to, MAX_WORD)?;
+            check("`service`", &end.service, MAX_WORD)?;
+        }
+        for (key, text) in [("reason", &self.reason), ("owner", &self.owner)] {
+            text.as_ref().map_or(Ok(()), |text| check_remark(key, text))?;
+        }
+        self.until.map_or(Ok(()), check_end)
+    }
+
+    /// The same change as [`Change::check`] takes it, for one that an earlier version kept: a rule must not
+    /// end because of how its reason is written.
+    #[must_use]
+    pub fn mended(mut self) -> Self {
+        for text in [&mut self.reason, &mut self.owner].into_iter().flatten() {
+            *text = mended(text);
+        }
+        self.until = self.until.map(nearest_end);
+        self
+    }
+
     /// Whether it takes the place of `other`: the same rule, or the mode of the same group.
     pub fn replaces(&self, other: &Self) -> bool {
         match (&self.what, &other.what) {
@@ -203,16 +233,14 @@ fn rule(policy: &Policy, change: &Change) -> Result<Rule, Complaint> {
             "write the rule into the policy file and apply it",
         ));
     }
-    let mut services = Vec::new();
-    for word in end.service.split(',') {
-        services.push(Service::parse(word.trim())?);
-    }
+    let words: Vec<&str> = end.service.split(',').map(str::trim).collect();
+    let services = words.iter().map(|word| Service::parse(word)).collect::<Result<Vec<_>, _>>()?;
     Ok(Rule {
         id: change.id.clone(),
         to,
         to_text: end.to.clone(),
         services,
-        service_text: end.service.clone(),
+        service_text: words.join(", "),
         reason: change.reason.clone(),
         owner: change.owner.clone(),
         until: change.end(),

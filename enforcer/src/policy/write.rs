@@ -1,10 +1,12 @@
 //! Model to document: the whole policy as one text that [`read`](super::read()) accepts.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use super::read::{MAX_NAME, content};
 use super::{Device, End, Group, Interface, Mode, Policy, Range, Rule, Service, Set, Timed, To};
 
 const HEADER: &str =
@@ -15,7 +17,8 @@ const WIDTH: usize = 100;
 
 /// The whole policy as one document; the sets are those that rules name, their files inlined.
 ///
-/// Reading it gives an equal policy, apart from places. The same policy gives the same text.
+/// Reading it gives an equal policy, apart from places, and from rules that changes by command repeat. The
+/// same policy gives the same text. Ends on the boot clock have to be dates before: a document has no others.
 pub fn write(policy: &Policy) -> String {
     let mut out = String::from(HEADER);
     out.push_str("schema = 1\n");
@@ -130,11 +133,35 @@ fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
             continue;
         }
         out.push_str(&format!("{name} = [\n"));
-        for rule in rules {
-            out.push_str(&format!("  {},\n", write_rule(rule)));
+        for rule in distinct(rules) {
+            out.push_str(&format!("  {},\n", write_rule(&rule)));
         }
         out.push_str("]\n");
     }
+}
+
+/// The rules without those that say the same as an earlier one: a change by command may repeat a rule of the
+/// file, and a document may not. Of two, the one that lasts longer decides how long it holds.
+fn distinct(rules: &[Rule]) -> Vec<Cow<'_, Rule>> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut kept: Vec<Cow<'_, Rule>> = Vec::with_capacity(rules.len());
+    for rule in rules {
+        let first = *places.entry(content(rule)).or_insert(kept.len());
+        match kept.get_mut(first) {
+            None => kept.push(Cow::Borrowed(rule)),
+            Some(same) if lasts_longer(rule.until, same.until) => {
+                same.to_mut().until = rule.until;
+            }
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
+/// Whether `a` ends later than `b`. Ends are dates here: see [`write`].
+fn lasts_longer(a: Option<End>, b: Option<End>) -> bool {
+    let end = |end: Option<End>| end.map_or(i64::MAX, |end| end.wall().unwrap_or(i64::MAX));
+    end(a) > end(b)
 }
 
 /// A name of its own for the group that one device has for itself.
@@ -148,7 +175,12 @@ fn group_name(policy: &Policy, index: usize, group: &Group) -> String {
             || policy.devices.iter().any(|device| device.name == name)
     };
     // As many groups as there are: one of these names is free.
-    let mut names = (index..).map(|number| format!("{}-{number}", group.name));
+    let mut names = (index..).map(|number| {
+        let suffix = format!("-{number}");
+        // Names of groups are ASCII, and no longer than MAX_NAME.
+        let base: String = group.name.chars().take(MAX_NAME - suffix.len()).collect();
+        base + &suffix
+    });
     names.find(|name| !taken(name)).unwrap_or_default()
 }
 

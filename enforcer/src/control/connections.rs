@@ -23,7 +23,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::access::{Access, groups};
+use super::access::{Access, Refusals, groups};
 use super::{Peer, accounts};
 use crate::api::Failure;
 use crate::exit::Exit;
@@ -53,7 +53,7 @@ pub struct Limits {
     pub each: usize,
     /// Time for the head of a request, also from the last answer to the next request.
     pub head: Duration,
-    /// Time in which a peer has to take some part of its answer; following events has no limit.
+    /// Time in which a peer has to take some part of its answer, or of the events that it follows.
     pub stalled: Duration,
 }
 
@@ -64,13 +64,17 @@ impl Default for Limits {
     }
 }
 
-/// Says that a connection follows the events: it may be idle for as long as it likes.
+/// Says that a connection follows the events: it may be idle for as long as nothing happens.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Follows(Arc<AtomicBool>);
 
 impl Follows {
     pub(super) fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -85,6 +89,7 @@ pub(super) async fn run(
     let graceful = GracefulShutdown::new();
     let slots = Slots::default();
     let refused = Arc::new(Semaphore::new(REFUSALS));
+    let hung_up = Arc::default();
     let mut said: Option<Instant> = None;
     let mut warn = |text: String| {
         if said.is_none_or(|said| said.elapsed() >= ONE_LINE) {
@@ -127,7 +132,10 @@ pub(super) async fn run(
         let follows = Follows::default();
         let router = router.clone().layer(Extension(ConnectInfo(peer)));
         let router = router.layer(Extension(role)).layer(Extension(follows.clone()));
-        let io = TokioIo::new(Patient { stream, limit: limits.stalled, follows, stalled: None });
+        let hung_up = Arc::clone(&hung_up);
+        let limit = limits.stalled;
+        let io = Patient { stream, peer, limit, follows, hung_up, stalled: None };
+        let io = TokioIo::new(io);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.head);
         http.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
@@ -248,8 +256,11 @@ impl Drop for Slot {
 /// A stream whose peer has to read: else its answers would stay in memory for as long as it likes.
 struct Patient {
     stream: UnixStream,
+    peer: Peer,
     limit: Duration,
     follows: Follows,
+    /// Followers that were hung up, by user.
+    hung_up: Arc<Refusals>,
     /// Runs while the peer takes nothing.
     stalled: Option<Pin<Box<Sleep>>>,
 }
@@ -260,14 +271,29 @@ impl Patient {
         context: &mut Context<'_>,
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        if written.is_ready() || self.follows.0.load(Ordering::Relaxed) {
+        if written.is_ready() {
             self.stalled = None;
             return written;
         }
         let limit = self.limit;
         let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
         ready!(stalled.as_mut().poll(context));
+        if self.follows.get() {
+            self.say_hung_up();
+        }
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Says it once for a user, then once a minute with how many there were.
+    fn say_hung_up(&self) {
+        let Some(count) = self.hung_up.count(self.peer.uid, Instant::now()) else { return };
+        let more =
+            if count > 1 { format!(" ({count} since this was said last)") } else { String::new() };
+        log::warn!(
+            "{} follows the events and has read nothing for {} s: hung up{more}",
+            self.peer,
+            self.limit.as_secs()
+        );
     }
 }
 

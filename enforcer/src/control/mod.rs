@@ -8,6 +8,7 @@
 //! - [`server`]: requests to [`Input`], answers to responses
 //! - [`scrape`]: the port for Prometheus, where one is configured
 //! - [`hub`]: events to those who follow, none of whom can delay another
+//! - `seats`: how many may follow, and whose places they are
 //! - [`cidr`]: addresses and prefixes in queries
 //! - [`filter`]: which events a follower wants
 //! - [`subscription`]: that, from when on, and how much of each
@@ -38,6 +39,7 @@ pub mod hub;
 pub mod listen;
 mod past;
 pub mod scrape;
+mod seats;
 pub mod server;
 pub mod subscription;
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::access::{Access, Refusals, Role, needed};
 use super::body::{Refusal, bad_body, bad_query, guard, json, parse, too_large};
 pub use super::connections::Limits;
 use super::connections::{self, Follows};
-use super::hub::Hub;
+use super::hub::{Hub, Seat};
 use super::listen::Socket;
 use super::subscription::Subscription;
 use super::{Input, Inputs, MAX_BODY, Peer};
@@ -252,13 +252,15 @@ async fn detach(State(core): State<Core>, ConnectInfo(peer): ConnectInfo<Peer>) 
 async fn events(
     State(core): State<Core>,
     ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(role): Extension<Role>,
     Extension(follows): Extension<Follows>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Answer {
     let Query(parts) = query.map_err(bad_query)?;
     let subscription =
         Subscription::from_query(&parts).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))?;
-    let follower = core.hub.follow(subscription).map_err(|full| {
+    let seat = Seat::User { uid: peer.uid, operator: role == Role::Operator };
+    let follower = core.hub.follow(subscription, seat).map_err(|full| {
         let hint = Some("end one of them; `ss -xp` shows who is connected");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, full, hint, Exit::Configuration)
     })?;

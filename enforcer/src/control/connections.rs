@@ -23,7 +23,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::access::{Access, Refusals, groups};
+use super::access::{Access, Refusals, Role, groups};
 use super::{Peer, accounts};
 use crate::api::Failure;
 use crate::exit::Exit;
@@ -49,18 +49,22 @@ const ONE_LINE: Duration = Duration::from_secs(10);
 pub struct Limits {
     /// Connections of all users together; those of root do not count.
     pub all: usize,
+    /// Connections of all users who may only look: operators have the rest.
+    pub viewers: usize,
     /// Connections of one user, root included.
     pub each: usize,
     /// Time for the head of a request, also from the last answer to the next request.
     pub head: Duration,
     /// Time in which a peer has to take some part of its answer, or of the events that it follows.
     pub stalled: Duration,
+    /// Time for a request to arrive and to begin, and then once more for its end; following events has no limit.
+    pub answer: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let (head, stalled) = (Duration::from_secs(5), Duration::from_secs(30));
-        Self { all: 256, each: 64, head, stalled }
+        let [head, stalled, answer] = [5, 30, 60].map(Duration::from_secs);
+        Self { all: 256, viewers: 192, each: 64, head, stalled, answer }
     }
 }
 
@@ -114,7 +118,8 @@ pub(super) async fn run(
             }
         };
         let peer = Peer::of(&stream);
-        let slot = match slots.take(&peer, limits) {
+        let role = access.role(&peer, groups(&stream).ok().as_deref());
+        let slot = match slots.take(&peer, role, limits) {
             Ok(slot) => slot,
             Err(refusal) => {
                 warn(format!("{peer} is refused: {}", refusal.error));
@@ -128,7 +133,6 @@ pub(super) async fn run(
                 continue;
             }
         };
-        let role = access.role(&peer, groups(&stream).ok().as_deref());
         let follows = Follows::default();
         let router = router.clone().layer(Extension(ConnectInfo(peer)));
         let router = router.layer(Extension(role)).layer(Extension(follows.clone()));
@@ -183,13 +187,16 @@ const END: &[u8] = b"\r\n\r\n";
 
 /// Connections by user, with the process that opened each.
 #[derive(Clone, Debug, Default)]
-struct Slots(Arc<Mutex<HashMap<u32, Vec<Option<i32>>>>>);
+struct Slots(Arc<Mutex<HashMap<u32, Vec<Owner>>>>);
+
+/// Who opened a connection: the process, if the kernel told, and the role.
+type Owner = (Option<i32>, Role);
 
 /// A place among the connections, free again when it is dropped.
 #[derive(Debug)]
 struct Slot {
     uid: u32,
-    pid: Option<i32>,
+    owner: Owner,
     slots: Slots,
 }
 
@@ -197,7 +204,7 @@ impl Slots {
     /// # Errors
     ///
     /// Why there is no place, for the peer.
-    fn take(&self, peer: &Peer, limits: Limits) -> Result<Slot, Failure> {
+    fn take(&self, peer: &Peer, role: Role, limits: Limits) -> Result<Slot, Failure> {
         let Peer { uid, pid, .. } = *peer;
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = users.get(&uid).map_or(&[][..], Vec::as_slice);
@@ -218,15 +225,24 @@ impl Slots {
                 others.count()
             )));
         }
-        users.entry(uid).or_default().push(pid);
-        Ok(Slot { uid, pid, slots: self.clone() })
+        let looks = |(_, role): &&Owner| *role < Role::Operator;
+        let viewers = users.values().flatten().filter(looks).count();
+        if role < Role::Operator && viewers >= limits.viewers {
+            return Err(too_many(format!(
+                "viewers have {viewers} open, the most that those who may only look may have"
+            )));
+        }
+        let owner = (pid, role);
+        users.entry(uid).or_default().push(owner);
+        Ok(Slot { uid, owner, slots: self.clone() })
     }
 }
 
 /// The process with the most connections.
-fn busiest(pids: &[Option<i32>]) -> String {
+fn busiest(owners: &[Owner]) -> String {
     let mut counts: HashMap<i32, usize> = HashMap::new();
-    pids.iter().flatten().for_each(|pid| *counts.entry(*pid).or_default() += 1);
+    let pids = owners.iter().filter_map(|(pid, _)| *pid);
+    pids.for_each(|pid| *counts.entry(pid).or_default() += 1);
     let busiest = counts.into_iter().max_by_key(|&(pid, count)| (count, pid));
     busiest.map(|(pid, count)| format!("; process {pid} has {count} of them")).unwrap_or_default()
 }
@@ -243,7 +259,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut users = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pids) = users.get_mut(&self.uid) {
-            if let Some(at) = pids.iter().position(|pid| *pid == self.pid) {
+            if let Some(at) = pids.iter().position(|owner| *owner == self.owner) {
                 pids.swap_remove(at);
             }
             if pids.is_empty() {
@@ -348,7 +364,8 @@ mod tests {
         let (slots, limits) = (Slots::default(), Limits { all: 5, each: 3, ..Limits::default() });
         let peer = |uid, pid| Peer { uid, gid: uid, pid: Some(pid) };
         let take = |uid, n| {
-            let places = (0..n).map_while(|_| slots.take(&peer(uid, 7), limits).ok());
+            let places =
+                (0..n).map_while(|_| slots.take(&peer(uid, 7), Role::Operator, limits).ok());
             places.collect::<Vec<_>>()
         };
         let first = take(1, 9);
@@ -362,9 +379,23 @@ mod tests {
     }
 
     #[test]
+    fn those_who_may_only_look_leave_places_for_operators() {
+        let limits = Limits { all: 5, viewers: 3, each: 2, ..Limits::default() };
+        let slots = Slots::default();
+        let take = |uid, role| slots.take(&Peer { uid, gid: 0, pid: None }, role, limits);
+        let viewers: Vec<_> =
+            (1..9).flat_map(|uid| [uid; 2]).map_while(|uid| take(uid, Role::Viewer).ok()).collect();
+        assert_eq!(viewers.len(), 3);
+        let error = take(9, Role::Nobody).unwrap_err().error;
+        assert!(error.contains("viewers have 3 open"), "{error}");
+        assert!(take(9, Role::Operator).is_ok());
+    }
+
+    #[test]
     fn a_refusal_says_how_many_there_are_and_whose() {
         let (slots, limits) = (Slots::default(), Limits { all: 5, each: 3, ..Limits::default() });
-        let take = |uid, pid| slots.take(&Peer { uid, gid: 0, pid: Some(pid) }, limits);
+        let take =
+            |uid, pid| slots.take(&Peer { uid, gid: 0, pid: Some(pid) }, Role::Operator, limits);
         let _root: Vec<_> = [7, 8, 7].map(|pid| take(0, pid).unwrap()).into();
         assert_eq!(
             take(0, 9).unwrap_err().error,

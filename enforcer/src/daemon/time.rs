@@ -46,7 +46,7 @@ pub(super) struct Clock {
 }
 
 /// The machine's clock and the boot clock at one moment, in seconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Dates {
     wall: i64,
     boot: i64,

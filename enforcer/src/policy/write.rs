@@ -27,8 +27,8 @@ pub fn write(policy: &Policy) -> String {
         out.push_str("\n[sets]\n");
     }
     for (name, set) in sets {
-        let ranges: Vec<String> = set.ranges.iter().map(Range::to_string).collect();
-        list(&mut out, name, &ranges);
+        // A million of them: no text of each is kept.
+        list(&mut out, name, set.ranges.iter().map(Range::to_string));
     }
     for device in &policy.devices {
         write_device(&mut out, device);
@@ -101,8 +101,7 @@ fn write_device(out: &mut String, device: &Device) {
         out.push_str(&format!("mac = \"{mac}\"\n"));
     }
     if !device.addresses.is_empty() {
-        let addresses: Vec<String> = device.addresses.iter().map(Range::to_string).collect();
-        list(out, "ip", &addresses);
+        list(out, "ip", device.addresses.iter().map(Range::to_string));
     }
     if let Some(vlan) = device.vlan {
         out.push_str(&format!("vlan = {vlan}\n"));
@@ -123,9 +122,7 @@ fn write_mode(out: &mut String, mode: Mode, timed: Option<Timed>) {
 
 fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
     out.push_str(&format!("\n[groups.{}]\n", key(&group_name(policy, index, group))));
-    let members: Vec<String> =
-        group.members.iter().map(|member| member.selector.text(policy)).collect();
-    list(out, "members", &members);
+    list(out, "members", group.members.iter().map(|member| member.selector.text(policy)));
     write_mode(out, group.mode, group.timed);
     out.push_str(&format!("default = \"{}\"\n", group.default));
     for (name, rules) in [("allow", &group.allow), ("deny", &group.deny)] {
@@ -210,11 +207,13 @@ fn service_words(rule: &Rule) -> Vec<String> {
 }
 
 /// A list of strings: in one line if it fits, else in as few as it needs.
-fn list(out: &mut String, name: &str, items: &[String]) {
-    let items: Vec<String> = items.iter().map(|item| string(item)).collect();
+fn list(out: &mut String, name: &str, items: impl Iterator<Item = String> + Clone) {
+    let items = items.map(|item| string(&item));
     let name = key(name);
-    let length: usize = items.iter().map(|item| item.len() + 2).sum();
+    // No list that fits has more items than a line has columns.
+    let length: usize = items.clone().take(WIDTH).map(|item| item.len() + 2).sum();
     if name.len() + length < WIDTH - 4 {
+        let items: Vec<String> = items.collect();
         out.push_str(&format!("{name} = [{}]\n", items.join(", ")));
         return;
     }
@@ -317,7 +316,7 @@ stp = false
     fn long_lists_are_broken() {
         let mut out = String::new();
         let items: Vec<String> = (0..20).map(|n| format!("192.0.2.{n}/32")).collect();
-        list(&mut out, "feed", &items);
+        list(&mut out, "feed", items.into_iter());
         assert!(out.lines().all(|line| line.len() <= WIDTH), "{out}");
         assert_eq!(out.lines().count(), 6, "{out}");
     }

@@ -306,7 +306,7 @@ impl Patient {
         let more =
             if count > 1 { format!(" ({count} since this was said last)") } else { String::new() };
         log::warn!(
-            "{} follows the events and has read nothing for {} s: hung up{more}",
+            "{}, which follows events, has read nothing for {} s: hung up{more}",
             self.peer,
             self.limit.as_secs()
         );

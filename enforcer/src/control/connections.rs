@@ -6,10 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
@@ -18,12 +15,13 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use super::access::{Access, Refusals, Role, groups};
+use super::access::{Access, Role, groups};
+use super::patient::{Follows, Patient};
 use super::{Peer, accounts};
 use crate::api::Failure;
 use crate::exit::Exit;
@@ -65,20 +63,6 @@ impl Default for Limits {
     fn default() -> Self {
         let [head, stalled, answer] = [5, 30, 60].map(Duration::from_secs);
         Self { all: 256, viewers: 192, each: 64, head, stalled, answer }
-    }
-}
-
-/// Says that a connection follows the events: it may be idle for as long as nothing happens.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Follows(Arc<AtomicBool>);
-
-impl Follows {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -266,92 +250,6 @@ impl Drop for Slot {
                 users.remove(&self.uid);
             }
         }
-    }
-}
-
-/// A stream whose peer has to read: else its answers would stay in memory for as long as it likes.
-struct Patient {
-    stream: UnixStream,
-    peer: Peer,
-    limit: Duration,
-    follows: Follows,
-    /// Followers that were hung up, by user.
-    hung_up: Arc<Refusals>,
-    /// Runs while the peer takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patient {
-    fn wrote(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let limit = self.limit;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(stalled.as_mut().poll(context));
-        if self.follows.get() {
-            self.say_hung_up();
-        }
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-
-    /// Says it once for a user, then once a minute with how many there were.
-    fn say_hung_up(&self) {
-        let Some(count) = self.hung_up.count(self.peer.uid, Instant::now()) else { return };
-        let more =
-            if count > 1 { format!(" ({count} since this was said last)") } else { String::new() };
-        log::warn!(
-            "{}, which follows events, has read nothing for {} s: hung up{more}",
-            self.peer,
-            self.limit.as_secs()
-        );
-    }
-}
-
-impl AsyncRead for Patient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Patient {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(context, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.wrote(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

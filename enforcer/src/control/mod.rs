@@ -6,6 +6,8 @@
 //! - `queue`: what waits for the core, root and operators first
 //! - `board`: answers that many ask for at once
 //! - `connections`: how many there may be, and how long each may take
+//! - `patient`: peers that take nothing are let go
+//! - `limits`: bytes and time of one request
 //! - `body`: what requests carry and answers do
 //! - [`server`]: requests to [`Input`], answers to responses
 //! - [`scrape`]: the port for Prometheus, where one is configured
@@ -40,8 +42,10 @@ mod connections;
 mod eager;
 pub mod filter;
 pub mod hub;
+mod limits;
 pub mod listen;
 mod past;
+mod patient;
 mod queue;
 pub mod scrape;
 mod seats;

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
@@ -12,25 +12,23 @@ use axum::extract::{
     ConnectInfo, DefaultBodyLimit, Extension, FromRequestParts, Path, Query, Request, State,
 };
 use axum::http::request::Parts;
-use axum::http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
-};
+use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 
 use super::access::{Access, Refusals, Role, needed};
 use super::board::{Board, stopping};
-use super::body::{JSON, Refusal, bad_body, bad_query, guard, json, parse, too_large};
+use super::body::{JSON, Refusal, bad_body, bad_query, guard, json, parse};
+use super::connections;
 pub use super::connections::Limits;
-use super::connections::{self, Follows};
 use super::hub::{Hub, Seat};
+use super::limits::{Budget, limits};
 use super::listen::Socket;
+use super::patient::Follows;
 use super::queue::{Rank, Ticket};
 use super::subscription::Subscription;
 use super::{Input, Inputs, MAX_BODY, Peer, Question};
@@ -39,21 +37,12 @@ use crate::exit::Exit;
 use crate::metrics;
 use crate::shown::escaped;
 
-/// Largest body in bytes that needs no turn, and that a viewer may send.
-const MAX_SMALL: usize = 64 << 10;
-/// Larger bodies that are received at the same time, those of root counted apart: their bytes stay in memory until they are read.
-const MAX_LARGE: usize = 2;
-
 #[derive(Clone, Debug)]
 struct Core {
     inputs: Inputs,
     hub: Hub,
     refusals: Arc<Refusals>,
     board: Board,
-    large: Arc<Semaphore>,
-    /// Nobody else's bodies keep root's waiting.
-    large_of_root: Arc<Semaphore>,
-    patience: Duration,
 }
 
 /// Answers requests until `stop` resolves. Then it closes the hub, finishes what is being answered
@@ -67,11 +56,9 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     let Socket { listener, place: _place } = socket;
-    let [large, large_of_root] = [0; 2].map(|_| Arc::new(Semaphore::new(MAX_LARGE)));
-    let patience = limits.answer;
     let (refusals, board) = (Arc::default(), Board::new(inputs.clone()));
-    let router =
-        router(Core { inputs, hub: hub.clone(), refusals, board, large, large_of_root, patience });
+    let budget = Budget::new(limits.answer);
+    let router = router(Core { inputs, hub: hub.clone(), refusals, board }, budget);
     let stop = async move {
         stop.await;
         hub.close();
@@ -79,7 +66,7 @@ pub async fn serve(
     connections::run(listener, router, access, limits, stop).await;
 }
 
-fn router(core: Core) -> Router {
+fn router(core: Core, budget: Budget) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/devices", get(devices))
@@ -98,7 +85,7 @@ fn router(core: Core) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(core.clone(), limits))
+        .layer(middleware::from_fn_with_state(budget, limits))
         .layer(middleware::from_fn_with_state(core.clone(), authorise))
         .with_state(core)
 }
@@ -358,65 +345,4 @@ async fn authorise(
     };
     let error = format!("{request} {error}");
     Err(Refusal::new(StatusCode::FORBIDDEN, error, Some(hint), Exit::Configuration))
-}
-
-/// Time and size of a request. One that announces too much is refused before it is read; of large
-/// ones a few are received at a time.
-async fn limits(
-    State(core): State<Core>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    Extension(role): Extension<Role>,
-    mut request: Request,
-    next: Next,
-) -> Answer {
-    let headers = request.headers();
-    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    let max = if role == Role::Operator { MAX_BODY } else { MAX_SMALL };
-    let unknown = headers.contains_key(TRANSFER_ENCODING);
-    if length.is_some_and(|length: u64| length > max as u64) || (unknown && max == MAX_SMALL) {
-        return Err(too_large(max));
-    }
-    let large = unknown || length.is_some_and(|length| length > MAX_SMALL as u64);
-    let ticket = Ticket::default();
-    request.extensions_mut().insert(ticket.clone());
-    let turns = if peer.uid == 0 { &core.large_of_root } else { &core.large };
-    let work = async {
-        let _turn = match large {
-            true => turns.acquire().await.ok(),
-            false => None,
-        };
-        next.run(request).await
-    };
-    tokio::pin!(work);
-    if let Ok(response) = timeout(core.patience, &mut work).await {
-        return Ok(response);
-    }
-    // What has not begun by now never will. What has is waited for: it will not stop half-way.
-    let begun = !ticket.give_up();
-    if begun && let Ok(response) = timeout(core.patience, &mut work).await {
-        return Ok(response);
-    }
-    Err(too_late(begun, core.patience))
-}
-
-/// There was no answer in time; whether the request took effect is certain.
-fn too_late(begun: bool, patience: Duration) -> Refusal {
-    let seconds = patience.as_secs();
-    let (error, hint) = match begun {
-        false => (
-            format!(
-                "no answer within {} s: the request was not begun and changes nothing",
-                seconds
-            ),
-            "ask again",
-        ),
-        true => (
-            format!(
-                "no answer within {} s: the request has begun and will be carried out",
-                2 * seconds
-            ),
-            "`enforcer status` and `enforcer history` show what came of it",
-        ),
-    };
-    Refusal::new(StatusCode::GATEWAY_TIMEOUT, error, Some(hint), Exit::NotRunning)
 }

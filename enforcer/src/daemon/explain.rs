@@ -297,8 +297,8 @@ impl Judged {
                 case.decision = decision;
                 self.decided_by = "kernel";
             }
+            // No line in the log: whoever may only look could fill it.
             (Err(e), _) => {
-                log::warn!("the program in the kernel cannot be asked: {e}");
                 self.described.assumed.push(format!("the program in force was not asked: {e}"));
             }
             (Ok(_), Err(_)) => {}

@@ -261,13 +261,22 @@ fn own_group(policy: &mut Policy, target: &str) -> Result<usize, Complaint> {
         )
     })?;
     let place = policy.groups.get(parent).map(|group| group.place.clone());
-    let mac = device_of(policy, &selector).and_then(|device| device.mac);
+    let device = device_of(policy, &selector);
+    let mac = device.and_then(|device| device.mac);
+    let addresses = device.filter(|device| device.mac.is_none()).map(|device| &device.addresses);
+    let addresses = addresses.cloned().unwrap_or_default();
+    let claims = |selector: &Selector| match selector {
+        Selector::Mac(own) => mac == Some(*own),
+        Selector::Addresses(range) => addresses.contains(range),
+        Selector::Device(_)
+        | Selector::MacPrefix(..)
+        | Selector::Vlan(_)
+        | Selector::Interface(_) => false,
+    };
     let Some(group) = policy.groups.get_mut(parent) else { return Ok(parent) };
     let mut own = group.clone();
     // However the group names the device: it has it no longer.
-    group.members.retain(|member| {
-        member.selector != selector && mac.is_none_or(|mac| member.selector != Selector::Mac(mac))
-    });
+    group.members.retain(|member| member.selector != selector && !claims(&member.selector));
     own.device_of = Some(parent);
     own.members = place.map(|place| Member { selector, place }).into_iter().collect();
     policy.groups.push(own);
@@ -287,8 +296,13 @@ fn selector(policy: &Policy, target: &str) -> Result<Selector, Complaint> {
     if let Some(mac) = mac {
         return Ok(Selector::Mac(mac));
     }
-    match target.parse() {
-        Ok(address) => Ok(Selector::Addresses(Range::single(address))),
+    match target.parse().map(Range::single) {
+        // A device that is known by its addresses alone: by each of its names it is the same one.
+        Ok(range) => Ok(policy
+            .devices
+            .iter()
+            .position(|device| device.mac.is_none() && device.addresses.contains(&range))
+            .map_or(Selector::Addresses(range), Selector::Device)),
         Err(_) => Err(Complaint::new(
             format!("there is no group and no device {}", quoted(target)),
             "`enforcer status` lists the groups, `enforcer devices` the devices",

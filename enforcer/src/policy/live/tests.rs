@@ -13,8 +13,10 @@ updates = ["198.51.100.0/24"]
 mac = "00:1b:44:11:3a:b7"
 [devices.pump]
 ip = "10.20.0.99"
+[devices.cart]
+ip = ["10.20.0.50", "10.20.0.51"]
 [groups.beds]
-members = ["bed-12", "00:1b:44:11:3a:b8", "10.20.0.0/24", "00:1b:44/24"]
+members = ["bed-12", "00:1b:44:11:3a:b8", "10.20.0.50", "10.20.0.0/24", "00:1b:44/24"]
 allow = [{ to = "@updates", service = "tcp/443" }]
 [groups.others]
 members = ["10.20.0.0/16"]
@@ -74,8 +76,11 @@ fn a_group_gets_rules_behind_its_own() {
 #[test]
 fn a_device_gets_a_group_of_its_own() {
     for (target, left) in [
-        ("bed-12", ["00:1b:44:11:3a:b8", "10.20.0.0/24", "00:1b:44:00:00:00/24"].as_slice()),
-        ("00:1b:44:11:3a:b8", &["bed-12", "10.20.0.0/24", "00:1b:44:00:00:00/24"]),
+        (
+            "bed-12",
+            ["00:1b:44:11:3a:b8", "10.20.0.50", "10.20.0.0/24", "00:1b:44:00:00:00/24"].as_slice(),
+        ),
+        ("00:1b:44:11:3a:b8", &["bed-12", "10.20.0.50", "10.20.0.0/24", "00:1b:44:00:00:00/24"]),
     ] {
         let changes = [allow(target, "192.0.2.7", "tcp/80"), allow("beds", "192.0.2.8", "any")];
         let after = with_live(&policy(), &changes).unwrap();
@@ -238,6 +243,9 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
         "10.20.0.5",
         "10.20.9.5",
         "10.20.0.99",
+        "cart",
+        "10.20.0.50",
+        "10.20.0.51",
         "unknown",
         "nobody",
     ]);
@@ -316,7 +324,7 @@ proptest! {
         // A mode for a time is shown as what holds afterwards.
         let timed = live.iter().any(|c| c.until.is_some() && matches!(c.what, What::Mode { .. }));
         let macs = [0x001b_4411_3ab7, 0x001b_4411_3ab8, 0x001b_4499_9999, 0x0200_0000_0009];
-        let sources = [0x0a14_0005, 0x0a14_0063, 0x0a14_0905, 0x0a63_0001];
+        let sources = [0x0a14_0005, 0x0a14_0032, 0x0a14_0033, 0x0a14_0063, 0x0a14_0905, 0x0a63_0001];
         let destinations = [0xc633_6407, 0xc000_0207, 0xc000_0208, 0xcb00_7101];
         for time in [now, 1_850_000_000, 1_950_000_000] {
             if timed && time == now {

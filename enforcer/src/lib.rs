@@ -14,6 +14,7 @@
 //! - [`line`]: an event as one line, and as flat fields
 //! - [`sinks`]: events to journald, syslog and files
 //! - [`setup`]: a first configuration, from what the machine looks like
+//! - [`shown`]: text from outside, made safe to show
 //! - [`site`]: what the machine looks like, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
 //! - [`exit`]: exit codes
@@ -32,5 +33,6 @@ pub mod metrics;
 pub mod policy;
 pub mod privilege;
 pub mod setup;
+pub mod shown;
 pub mod sinks;
 pub mod site;

@@ -1,6 +1,7 @@
 //! An event as one line of text, and as flat fields: for logs and small screens.
 
 use crate::api::{Event, TAMPER};
+use crate::shown::plain;
 
 /// Names and values that an event has, without nesting.
 pub type Fields = Vec<(&'static str, String)>;
@@ -28,14 +29,14 @@ pub fn line(event: &Event) -> String {
     if detail.suppressed > 0 {
         parts.push(format!("+{} suppressed", detail.suppressed));
     }
-    without_control(&parts.join(" "))
+    plain(&parts.join(" "))
 }
 
 /// Who sent the frame: a name, else the MAC, else the source address.
 pub fn device(event: &Event) -> String {
     let mac = event.ether.as_ref().map(|ether| ether.src_mac.as_str());
     let name = event.enforcer.device.as_deref().or(mac).or(event.src_ip.as_deref());
-    without_control(name.unwrap_or("-"))
+    plain(name.unwrap_or("-"))
 }
 
 /// Where it went: `202.114.4.119 tcp/515`; a MAC and an EtherType of what is not IP.
@@ -91,15 +92,10 @@ pub fn fields(event: &Event) -> Fields {
         ("count", Some(detail.count)),
         ("suppressed", Some(detail.suppressed)),
     ];
-    let texts = texts.into_iter().filter_map(|(name, text)| Some((name, without_control(text?))));
+    let texts = texts.into_iter().filter_map(|(name, text)| Some((name, plain(text?))));
     let vlan = (!vlan.is_empty()).then(|| ("vlan", vlan.join(",")));
     let numbers = numbers.into_iter().filter_map(|(name, n)| Some((name, n?.to_string())));
     texts.chain(vlan).chain(numbers).collect()
-}
-
-/// What an operator or a device named must neither end a line nor drive a terminal.
-fn without_control(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

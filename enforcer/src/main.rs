@@ -8,14 +8,16 @@ mod commands;
 
 use std::process::ExitCode;
 
+use enforcer::shown::escaped_lines;
+
 fn main() -> ExitCode {
     match commands::run(cli::parse()) {
         Ok(exit) => exit.into(),
         Err(error) if commands::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", escaped_lines(&format!("{error:#}")));
             if let Some(hint) = commands::hint(&error) {
-                eprintln!("hint: {hint}");
+                eprintln!("hint: {}", escaped_lines(&hint));
             }
             commands::exit(&error).into()
         }

@@ -9,9 +9,8 @@ use enforcer::api::{Detail, Event};
 use enforcer::control::access::Access;
 use enforcer::control::hub::Hub;
 use enforcer::control::listen::Socket;
-use enforcer::control::server;
+use enforcer::control::{queue, server};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
 
 fn enforcer(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_enforcer"));
@@ -39,7 +38,7 @@ impl Daemon {
         {
             let _entered = runtime.enter();
             let socket = Socket::bind(&dir.path().join("s"), None).unwrap();
-            let (inputs, _) = mpsc::channel(1);
+            let (inputs, _) = queue(1);
             runtime.spawn(server::serve(
                 socket,
                 Access::default(),

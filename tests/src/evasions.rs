@@ -15,6 +15,7 @@ fn host_and_kernel_agree_on_evasions() {
     let mut bench = Bench::open("evasions", &image);
     bench.get().set_clock(corpus::NOW * 1_000_000_000, corpus::NOW * 1_000_000_000);
     for to in [GATEWAY, corpus::BEHIND] {
+        bench.forget_fragments();
         let host = HostImage::new(&image, corpus::NOW);
         for row in corpus::rows(to) {
             for frame in &row.frames {

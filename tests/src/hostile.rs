@@ -27,7 +27,7 @@ const NOBODY: u32 = 65_534;
 const STATUS: &str = "GET /v1/status HTTP/1.1\r\nhost: e\r\nconnection: close\r\n\r\n";
 
 /// Runs something as the user nobody, in its group and these others.
-fn as_nobody<T: Send>(groups: &[u32], work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn as_nobody<T: Send>(groups: &[u32], work: impl FnOnce() -> T + Send) -> T {
     let become_nobody = || {
         // SAFETY: the raw calls change this thread alone, and take numbers and a live array.
         let done = unsafe {
@@ -44,7 +44,7 @@ fn as_nobody<T: Send>(groups: &[u32], work: impl FnOnce() -> T + Send) -> T {
 }
 
 /// A request and what comes back within five seconds.
-fn ask(socket: &Path, request: &str) -> io::Result<String> {
+pub(crate) fn ask(socket: &Path, request: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     // Whoever is refused early may be cut off while it still sends.
@@ -61,16 +61,23 @@ fn ask(socket: &Path, request: &str) -> io::Result<String> {
 /// The socket is for the group of nobody, too.
 #[track_caller]
 fn start<'a>(lab: &'a Lab, settings: &[&str]) -> Daemon<'a> {
-    let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
-    fs::set_permissions(daemon.path(""), fs::Permissions::from_mode(0o755)).expect("it is ours");
-    daemon.setting("socket_group = \"nogroup\"");
-    settings.iter().for_each(|line| daemon.setting(line));
+    let mut daemon = prepare(lab, POLICY, settings);
     daemon.run();
     daemon
 }
 
+/// The same with another policy, before it starts.
 #[track_caller]
-fn proc_number(daemon: &Daemon<'_>, field: &str) -> u64 {
+pub(crate) fn prepare<'a>(lab: &'a Lab, policy: &str, settings: &[&str]) -> Daemon<'a> {
+    let daemon = Daemon::prepare(&lab.gw, &["lan0"], policy);
+    fs::set_permissions(daemon.path(""), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    daemon.setting("socket_group = \"nogroup\"");
+    settings.iter().for_each(|line| daemon.setting(line));
+    daemon
+}
+
+#[track_caller]
+pub(crate) fn proc_number(daemon: &Daemon<'_>, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.process().pid()));
     let status = status.expect("the daemon runs");
     let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("the field");

@@ -71,6 +71,8 @@ mod verdict;
 #[cfg(test)]
 mod verifier;
 #[cfg(test)]
+mod viewers;
+#[cfg(test)]
 mod wire;
 #[cfg(test)]
 mod xdp_filter;

@@ -8,8 +8,10 @@ use crate::harness::{
     programs::{self, Server},
     skip,
     topology::HOSTILE,
+    wait::wait_for,
     wait_until,
 };
+use crate::viewers;
 
 const POLICY: &str = r#"schema = 1
 [devices.bed-11]
@@ -17,6 +19,11 @@ mac = "00:1b:44:11:3a:b6"
 [groups.beds]
 members = ["bed-11"]
 deny = [{ to = "202.114.4.0/24", reason = "say \"no\" [ICSMA-25-030-01]" }]
+"#;
+const CROWD: &str = r#"schema = 1
+[groups.beds]
+members = ["00:1b:44/24"]
+deny = [{ to = "202.114.4.0/24" }]
 "#;
 const JOURNALD: &str = "/usr/lib/systemd/systemd-journald";
 
@@ -229,4 +236,47 @@ fn a_file_has_the_lines_of_tail_and_what_waited_is_in_it_at_the_end() {
     let (written, seen) = (drops(written), drops(tail.lines()));
     assert!(written.len() >= 5, "{text}");
     assert_eq!(written, seen);
+}
+
+/// A thousand devices, each with as many lines as its budget allows: what the kernel counted is in the files, line
+/// by line or as a number, and none of it is missing because the file was slow.
+#[test]
+fn a_file_keeps_up_with_a_flood() {
+    let lab = Lab::gateway("sinkflood");
+    let _server = Server::start(&lab.internet, "x", &[], &[]);
+    let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], CROWD);
+    let path = daemon.path("events.json");
+    daemon.setting(&format!("[sinks.file]\npath = \"{}\"\nkeep = 50", path.display()));
+    daemon.run();
+    let begun = std::time::Instant::now();
+    viewers::refused(&lab, 1_000, 100);
+    let took = begun.elapsed();
+    let read = || -> Vec<Value> {
+        let old = (1..=50).rev().map(|number| daemon.path(&format!("events.json.{number}")));
+        let files = old.chain([path.clone()]);
+        let text: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
+        // The last line may be on its way.
+        let whole = text.get(..text.rfind('\n').map_or(0, |end| end + 1)).unwrap_or_default();
+        whole.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let count = |event: &Value| event["enforcer"]["count"].as_u64().expect("a number");
+    let refused = daemon.reason("deny", "frames");
+    assert!(refused >= 100_000, "{refused}");
+    // Each look reads all of it.
+    let lines = wait_for(Duration::from_secs(120), || {
+        let lines = read();
+        let of_frames = lines.iter().filter(|event| {
+            let detail = &event["enforcer"];
+            detail["reason"] == "deny" || detail["frame_reason"] == "deny"
+        });
+        let told: u64 = of_frames.map(count).sum();
+        (told == daemon.reason("deny", "frames")).then_some(lines)
+    });
+    let lines = lines.expect("what was refused is in the files");
+    let drops = lines.iter().filter(|event| event["event_type"] == "drop").count();
+    println!("{refused} frames in {took:?}: {} lines, {drops} of them drops", lines.len());
+    assert!(!lines.iter().any(|event| event["enforcer"]["reason"] == "slow-reader"));
+    let metrics = daemon.curl("/v1/metrics", &[]).1;
+    assert!(metrics.contains("enforcer_sink_lost_lines_total{sink=\"file\"} 0"), "{metrics}");
+    assert_eq!(daemon.status()["warnings"], serde_json::json!([]));
 }

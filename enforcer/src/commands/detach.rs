@@ -9,6 +9,7 @@ use enforcer::daemon;
 use enforcer::exit::Exit;
 
 use super::run::settings;
+use super::text::clean;
 use super::{block_on, print, print_json};
 
 pub(super) fn run(socket: Option<&Path>, config: Option<&Path>, json: bool) -> Result<Exit> {
@@ -36,7 +37,7 @@ fn render(detached: &Detached) -> String {
     }
     let mut out = String::new();
     for what in &detached.removed {
-        out.push_str(&format!("removed: {what}\n"));
+        out.push_str(&format!("removed: {}\n", clean(what)));
     }
     out.push_str("nothing is enforced any more\n");
     out

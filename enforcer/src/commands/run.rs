@@ -10,6 +10,7 @@ use enforcer::daemon;
 use enforcer::exit::Exit;
 use enforcer::policy::read::decode;
 use enforcer::privilege;
+use enforcer::shown::escaped;
 
 use crate::cli;
 
@@ -83,29 +84,44 @@ fn with_flags(
 }
 
 /// Plain lines. Under systemd the level goes before the line as sd-daemon(3) says, and the time
-/// is the journal's.
+/// is the journal's. A record is one line, whatever is in it: what somebody sent must not look like another
+/// line of the daemon, nor drive a terminal.
 fn log_to_stderr() {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let environment = env_logger::Env::default().default_filter_or("info");
     env_logger::Builder::from_env(environment)
         .format(move |out, record| {
-            if !journal {
-                return writeln!(out, "{}: {}", record.level(), record.args());
-            }
-            let priority = match record.level() {
-                log::Level::Error => 3,
-                log::Level::Warn => 4,
-                log::Level::Info => 6,
-                log::Level::Debug | log::Level::Trace => 7,
-            };
-            writeln!(out, "<{priority}>{}", record.args())
+            writeln!(out, "{}", line(record.level(), &record.args().to_string(), journal))
         })
         .init();
+}
+
+/// One line of the log.
+fn line(level: log::Level, text: &str, journal: bool) -> String {
+    let text = escaped(text);
+    if !journal {
+        return format!("{level}: {text}");
+    }
+    let priority = match level {
+        log::Level::Error => 3,
+        log::Level::Warn => 4,
+        log::Level::Info => 6,
+        log::Level::Debug | log::Level::Trace => 7,
+    };
+    format!("<{priority}>{text}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_is_one_line() {
+        let forged = "apply a\nERROR: nothing is enforced\u{1b}[2J\u{202e}";
+        let shown = "apply a\\nERROR: nothing is enforced\\u{1b}[2J\\u{202e}";
+        assert_eq!(line(log::Level::Info, forged, false), format!("INFO: {shown}"));
+        assert_eq!(line(log::Level::Info, forged, true), format!("<6>{shown}"));
+    }
 
     #[test]
     fn flags_override_the_file() {

@@ -84,12 +84,23 @@ pub(super) fn guard(body: Result<Bytes, BytesRejection>) -> Result<Guard, Refusa
 }
 
 /// A JSON body with a newline, so that a terminal's prompt stands where it should.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, Failure> {
+    let mut body = serde_json::to_vec(value).map_err(|e| Failure {
+        error: format!("the answer cannot be written: {e}"),
+        hint: None,
+        exit: Exit::Kernel as u8,
+    })?;
+    body.push(b'\n');
+    Ok(body.into())
+}
+
+/// The same as a response.
 pub(super) fn json<T: Serialize>(value: &T) -> Response {
-    match serde_json::to_vec(value) {
-        Ok(mut body) => {
-            body.push(b'\n');
-            ([(CONTENT_TYPE, "application/json")], body).into_response()
-        }
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, Json(e.to_string())).into_response(),
+    match encode(value) {
+        Ok(body) => ([(CONTENT_TYPE, JSON)], body).into_response(),
+        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, Json(e)).into_response(),
     }
 }
+
+/// The type of a JSON body.
+pub(super) const JSON: &str = "application/json";

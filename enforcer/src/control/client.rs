@@ -26,7 +26,7 @@ use crate::api::{
 use crate::exit::Exit;
 
 /// Longer than the server's own limit, so that its answer is the one that is seen.
-const TIMEOUT: Duration = Duration::from_secs(90);
+const TIMEOUT: Duration = Duration::from_secs(150);
 
 /// Speaks to the daemon at a socket; a connection a request.
 #[derive(Clone, Debug)]
@@ -64,6 +64,9 @@ pub enum Error {
     /// The connection broke.
     #[error("the daemon went away before it had answered")]
     Gone(#[from] hyper::Error),
+    /// Events came, and stopped in the middle.
+    #[error("the stream of events broke off")]
+    Cut(#[source] hyper::Error),
     /// It takes too long.
     #[error("the daemon did not answer within {} s", TIMEOUT.as_secs())]
     Timeout,
@@ -97,6 +100,10 @@ impl Error {
                 Some("`enforcer --version` and the running daemon should be of one version")
             }
             Self::Refused(failure) => failure.hint.as_deref(),
+            Self::Cut(_) => Some(
+                "the daemon hangs up when nothing is read for 30 s; `enforcer tail --since 5m` also shows \
+                 what was missed",
+            ),
             Self::Connect { .. } | Self::Timeout | Self::Request(_) | Self::TooLarge => None,
         }
     }
@@ -110,6 +117,7 @@ impl Error {
             | Self::NotAllowed { .. }
             | Self::Connect { .. }
             | Self::Gone(_)
+            | Self::Cut(_)
             | Self::Timeout
             | Self::Answer { .. }
             | Self::Request(_) => Exit::NotRunning,
@@ -304,7 +312,7 @@ impl Events {
             match self.body.frame().await {
                 None => return Ok(None),
                 Some(frame) => {
-                    if let Ok(data) = frame?.into_data() {
+                    if let Ok(data) = frame.map_err(Error::Cut)?.into_data() {
                         self.rest.extend_from_slice(&data);
                     }
                 }

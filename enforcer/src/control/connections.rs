@@ -6,10 +6,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use axum::extract::ConnectInfo;
@@ -18,15 +15,17 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use super::access::{Access, groups};
+use super::access::{Access, Role, groups};
+use super::patient::{Follows, Patient};
 use super::{Peer, accounts};
 use crate::api::Failure;
 use crate::exit::Exit;
+use crate::shown::escaped;
 
 /// Time for running requests when the daemon stops.
 const GRACE: Duration = Duration::from_secs(2);
@@ -48,28 +47,22 @@ const ONE_LINE: Duration = Duration::from_secs(10);
 pub struct Limits {
     /// Connections of all users together; those of root do not count.
     pub all: usize,
+    /// Connections of all users who may only look: operators have the rest.
+    pub viewers: usize,
     /// Connections of one user, root included.
     pub each: usize,
     /// Time for the head of a request, also from the last answer to the next request.
     pub head: Duration,
-    /// Time in which a peer has to take some part of its answer; following events has no limit.
+    /// Time in which a peer has to take some part of its answer, or of the events that it follows.
     pub stalled: Duration,
+    /// Time for a request to arrive and to begin, and then once more for its end; following events has no limit.
+    pub answer: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let (head, stalled) = (Duration::from_secs(5), Duration::from_secs(30));
-        Self { all: 256, each: 64, head, stalled }
-    }
-}
-
-/// Says that a connection follows the events: it may be idle for as long as it likes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Follows(Arc<AtomicBool>);
-
-impl Follows {
-    pub(super) fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        let [head, stalled, answer] = [5, 30, 60].map(Duration::from_secs);
+        Self { all: 256, viewers: 192, each: 64, head, stalled, answer }
     }
 }
 
@@ -84,6 +77,7 @@ pub(super) async fn run(
     let graceful = GracefulShutdown::new();
     let slots = Slots::default();
     let refused = Arc::new(Semaphore::new(REFUSALS));
+    let hung_up = Arc::default();
     let mut said: Option<Instant> = None;
     let mut warn = |text: String| {
         if said.is_none_or(|said| said.elapsed() >= ONE_LINE) {
@@ -108,7 +102,8 @@ pub(super) async fn run(
             }
         };
         let peer = Peer::of(&stream);
-        let slot = match slots.take(&peer, limits) {
+        let role = access.role(&peer, groups(&stream).ok().as_deref());
+        let slot = match slots.take(&peer, role, limits) {
             Ok(slot) => slot,
             Err(refusal) => {
                 warn(format!("{peer} is refused: {}", refusal.error));
@@ -122,11 +117,13 @@ pub(super) async fn run(
                 continue;
             }
         };
-        let role = access.role(&peer, groups(&stream).ok().as_deref());
         let follows = Follows::default();
         let router = router.clone().layer(Extension(ConnectInfo(peer)));
         let router = router.layer(Extension(role)).layer(Extension(follows.clone()));
-        let io = TokioIo::new(Patient { stream, limit: limits.stalled, follows, stalled: None });
+        let hung_up = Arc::clone(&hung_up);
+        let limit = limits.stalled;
+        let io = Patient { stream, peer, limit, follows, hung_up, stalled: None };
+        let io = TokioIo::new(io);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.head);
         http.max_buf_size(MAX_HEAD).max_headers(MAX_FIELDS);
@@ -174,13 +171,16 @@ const END: &[u8] = b"\r\n\r\n";
 
 /// Connections by user, with the process that opened each.
 #[derive(Clone, Debug, Default)]
-struct Slots(Arc<Mutex<HashMap<u32, Vec<Option<i32>>>>>);
+struct Slots(Arc<Mutex<HashMap<u32, Vec<Owner>>>>);
+
+/// Who opened a connection: the process, if the kernel told, and the role.
+type Owner = (Option<i32>, Role);
 
 /// A place among the connections, free again when it is dropped.
 #[derive(Debug)]
 struct Slot {
     uid: u32,
-    pid: Option<i32>,
+    owner: Owner,
     slots: Slots,
 }
 
@@ -188,12 +188,13 @@ impl Slots {
     /// # Errors
     ///
     /// Why there is no place, for the peer.
-    fn take(&self, peer: &Peer, limits: Limits) -> Result<Slot, Failure> {
+    fn take(&self, peer: &Peer, role: Role, limits: Limits) -> Result<Slot, Failure> {
         let Peer { uid, pid, .. } = *peer;
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own = users.get(&uid).map_or(&[][..], Vec::as_slice);
         if own.len() >= limits.each {
-            let name = accounts::user(uid).map_or(format!("uid {uid}"), |name| clean(&name));
+            let name = accounts::user(uid)
+                .map_or(format!("uid {uid}"), |name| escaped(&name).into_owned());
             return Err(too_many(format!(
                 "{name} has {} open, the most that one user may have{}",
                 own.len(),
@@ -208,22 +209,26 @@ impl Slots {
                 others.count()
             )));
         }
-        users.entry(uid).or_default().push(pid);
-        Ok(Slot { uid, pid, slots: self.clone() })
+        let looks = |(_, role): &&Owner| *role < Role::Operator;
+        let viewers = users.values().flatten().filter(looks).count();
+        if role < Role::Operator && viewers >= limits.viewers {
+            return Err(too_many(format!(
+                "viewers have {viewers} open, the most that those who may only look may have"
+            )));
+        }
+        let owner = (pid, role);
+        users.entry(uid).or_default().push(owner);
+        Ok(Slot { uid, owner, slots: self.clone() })
     }
 }
 
 /// The process with the most connections.
-fn busiest(pids: &[Option<i32>]) -> String {
+fn busiest(owners: &[Owner]) -> String {
     let mut counts: HashMap<i32, usize> = HashMap::new();
-    pids.iter().flatten().for_each(|pid| *counts.entry(*pid).or_default() += 1);
+    let pids = owners.iter().filter_map(|(pid, _)| *pid);
+    pids.for_each(|pid| *counts.entry(pid).or_default() += 1);
     let busiest = counts.into_iter().max_by_key(|&(pid, count)| (count, pid));
     busiest.map(|(pid, count)| format!("; process {pid} has {count} of them")).unwrap_or_default()
-}
-
-/// A name of `/etc/passwd` in a message.
-fn clean(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn too_many(whose: String) -> Failure {
@@ -238,81 +243,13 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut users = self.slots.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pids) = users.get_mut(&self.uid) {
-            if let Some(at) = pids.iter().position(|pid| *pid == self.pid) {
+            if let Some(at) = pids.iter().position(|owner| *owner == self.owner) {
                 pids.swap_remove(at);
             }
             if pids.is_empty() {
                 users.remove(&self.uid);
             }
         }
-    }
-}
-
-/// A stream whose peer has to read: else its answers would stay in memory for as long as it likes.
-struct Patient {
-    stream: UnixStream,
-    limit: Duration,
-    follows: Follows,
-    /// Runs while the peer takes nothing.
-    stalled: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patient {
-    fn wrote(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if written.is_ready() || self.follows.0.load(Ordering::Relaxed) {
-            self.stalled = None;
-            return written;
-        }
-        let limit = self.limit;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
-        ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Patient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Patient {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(context, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.wrote(context, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 
@@ -325,7 +262,8 @@ mod tests {
         let (slots, limits) = (Slots::default(), Limits { all: 5, each: 3, ..Limits::default() });
         let peer = |uid, pid| Peer { uid, gid: uid, pid: Some(pid) };
         let take = |uid, n| {
-            let places = (0..n).map_while(|_| slots.take(&peer(uid, 7), limits).ok());
+            let places =
+                (0..n).map_while(|_| slots.take(&peer(uid, 7), Role::Operator, limits).ok());
             places.collect::<Vec<_>>()
         };
         let first = take(1, 9);
@@ -339,9 +277,23 @@ mod tests {
     }
 
     #[test]
+    fn those_who_may_only_look_leave_places_for_operators() {
+        let limits = Limits { all: 5, viewers: 3, each: 2, ..Limits::default() };
+        let slots = Slots::default();
+        let take = |uid, role| slots.take(&Peer { uid, gid: 0, pid: None }, role, limits);
+        let viewers: Vec<_> =
+            (1..9).flat_map(|uid| [uid; 2]).map_while(|uid| take(uid, Role::Viewer).ok()).collect();
+        assert_eq!(viewers.len(), 3);
+        let error = take(9, Role::Nobody).unwrap_err().error;
+        assert!(error.contains("viewers have 3 open"), "{error}");
+        assert!(take(9, Role::Operator).is_ok());
+    }
+
+    #[test]
     fn a_refusal_says_how_many_there_are_and_whose() {
         let (slots, limits) = (Slots::default(), Limits { all: 5, each: 3, ..Limits::default() });
-        let take = |uid, pid| slots.take(&Peer { uid, gid: 0, pid: Some(pid) }, limits);
+        let take =
+            |uid, pid| slots.take(&Peer { uid, gid: 0, pid: Some(pid) }, Role::Operator, limits);
         let _root: Vec<_> = [7, 8, 7].map(|pid| take(0, pid).unwrap()).into();
         assert_eq!(
             take(0, 9).unwrap_err().error,

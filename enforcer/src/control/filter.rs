@@ -1,7 +1,6 @@
 //! Which events a follower wants.
 
 use std::fmt;
-use std::mem::discriminant;
 
 use super::cidr::{Cidr, NotACidr};
 use crate::api::{Event, LOST, TAMPER};
@@ -9,6 +8,10 @@ use crate::policy::Service;
 
 /// What the name of an unwanted property begins with in queries.
 const NOT: &str = "not_";
+/// Properties that there are.
+const KINDS: usize = 7;
+/// Most parts of a filter: each is looked at for each event.
+const MAX_TERMS: usize = 64;
 
 /// What an event must have, and must not have, to be sent; an empty filter takes all. Lines about
 /// loss and about tampering pass every filter: whoever looks at a part must know that the part may
@@ -81,6 +84,19 @@ impl Term {
             Self::Reason(name) => ("reason", name.clone()),
             Self::Verdict(verdict) => ("verdict", verdict.name().into()),
             Self::Interface(name) => ("interface", name.clone()),
+        }
+    }
+
+    /// Which property it is.
+    fn kind(&self) -> usize {
+        match self {
+            Self::Group(_) => 0,
+            Self::Device(_) => 1,
+            Self::To(_) => 2,
+            Self::Service(_) => 3,
+            Self::Reason(_) => 4,
+            Self::Verdict(_) => 5,
+            Self::Interface(_) => 6,
         }
     }
 
@@ -168,6 +184,9 @@ impl Filter {
     ///
     /// When there is no such property, or none with this value.
     pub fn add(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        if self.wanted.len() + self.unwanted.len() >= MAX_TERMS {
+            return Err(Error::Value(format!("a filter has {MAX_TERMS} parts at most")));
+        }
         match name.strip_prefix(NOT) {
             Some(name) => self.unwanted.push(Term::parse(name, value)?),
             None => self.wanted.push(Term::parse(name, value)?),
@@ -180,12 +199,22 @@ impl Filter {
         if event.event_type == LOST || event.event_type == TAMPER {
             return true;
         }
-        // Of several values of one property, any will do.
-        let any_like = |term: &Term| {
-            let mut like = self.wanted.iter().filter(|o| discriminant(*o) == discriminant(term));
-            like.any(|term| term.matches(event))
-        };
-        self.wanted.iter().all(any_like) && !self.unwanted.iter().any(|term| term.matches(event))
+        if self.unwanted.iter().any(|term| term.matches(event)) {
+            return false;
+        }
+        // Of several values of one property, any will do. One walk: there may be many of them.
+        let (mut named, mut found) = ([false; KINDS], [false; KINDS]);
+        for term in &self.wanted {
+            let kind = term.kind();
+            named[kind] = true;
+            found[kind] = found[kind] || term.matches(event);
+        }
+        named == found
+    }
+
+    /// Whether it takes every event.
+    pub fn takes_all(&self) -> bool {
+        self.wanted.is_empty() && self.unwanted.is_empty()
     }
 
     /// The parts of the query that asks for it.

@@ -1,27 +1,31 @@
 //! Events to those who follow.
 //!
 //! Each follower has a bounded queue of its own. One that does not read loses its own lines, is
-//! told how many with a `lost` event, and delays nobody: publishing never waits.
+//! told how many with a `lost` event, and delays nobody: publishing never waits. A line is kept once, however
+//! many followers it waits for.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use axum::body::HttpBody;
 use bytes::{Bytes, BytesMut};
 use hyper::body::Frame;
-use jiff::ZonedDateTime;
+use jiff::{Timestamp, ZonedDateTime};
 
-use super::past::{Line, Past};
+use super::past::{Line, Past, Section};
+pub use super::seats::{Full, MAX_EACH, MAX_FOLLOWERS, MAX_ROOT, Seat};
+use super::seats::{Place, Seats};
 use super::subscription::Subscription;
 use crate::api::{Detail, Event, LOST};
 
-/// Most followers at a time.
-pub const MAX_FOLLOWERS: usize = 32;
-/// Most lines that wait for one follower.
+/// Most lines that wait for one follower on the socket.
 pub const MAX_LINES: usize = 1024;
+/// Most lines that wait for a sink of the daemon: more than a second of 50,000 a second, for a disk that is busy.
+pub const MAX_SINK_LINES: usize = 65_536;
 /// The `reason` of a `lost` event about a follower that did not read.
 pub const SLOW_READER: &str = "slow-reader";
 
@@ -32,7 +36,13 @@ const GLANCE: usize = 256;
 
 /// Where the daemon publishes events and connections follow them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Hub(Arc<Mutex<Followers>>);
+pub struct Hub(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    followers: Mutex<Followers>,
+    seats: Seats,
+}
 
 #[derive(Debug, Default)]
 struct Followers {
@@ -44,12 +54,16 @@ struct Followers {
 #[derive(Debug)]
 struct Queue {
     wants: Subscription,
+    /// Most lines that wait.
+    most: usize,
+    /// Lines that this follower missed since it came.
+    missed: Arc<AtomicU64>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    lines: VecDeque<Bytes>,
+    lines: VecDeque<Arc<Line>>,
     /// Lines that this follower missed and was not told of.
     lost: u64,
     /// What the missed lines were about, for the `lost` event.
@@ -59,11 +73,6 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// Everybody who may follow does already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{MAX_FOLLOWERS} programs follow the events already")]
-pub struct Full;
-
 impl Hub {
     /// A hub without followers.
     pub fn new() -> Self {
@@ -72,7 +81,13 @@ impl Hub {
 
     /// Whether anybody follows.
     pub fn is_followed(&self) -> bool {
-        !lock(&self.0).queues.is_empty()
+        !lock(&self.0.followers).queues.is_empty()
+    }
+
+    /// How many follow.
+    #[cfg(test)]
+    pub(crate) fn followers(&self) -> usize {
+        lock(&self.0.followers).queues.len()
     }
 
     /// Sends an event to every follower who wants it, and keeps it. Never waits for one.
@@ -82,8 +97,8 @@ impl Hub {
 
     /// The same, with the beginning of the frame, base64, for those who want that too.
     pub fn publish_with(&self, event: &Event, frame: Option<&str>) {
-        let line = Line::new(event, frame);
-        let mut followers = lock(&self.0);
+        let line = Arc::new(Line::new(event, frame));
+        let mut followers = lock(&self.0.followers);
         for queue in &followers.queues {
             if queue.wants.filter.matches(event) {
                 queue.push(&line, event);
@@ -93,22 +108,26 @@ impl Hub {
     }
 
     /// Follows from now on, and from the past what is asked for.
-    pub fn follow(&self, wants: impl Into<Subscription>) -> Result<Follower, Full> {
+    ///
+    /// # Errors
+    ///
+    /// There is no place for one more follower of this kind.
+    pub fn follow(&self, wants: impl Into<Subscription>, seat: Seat) -> Result<Follower, Full> {
         let wants = wants.into();
-        let mut followers = lock(&self.0);
-        if followers.queues.len() >= MAX_FOLLOWERS {
-            return Err(Full);
-        }
+        let place = self.0.seats.take(seat)?;
+        let most = if seat == Seat::Sink { MAX_SINK_LINES } else { MAX_LINES };
+        let mut followers = lock(&self.0.followers);
+        let since = wants.since.unwrap_or(Timestamp::MAX);
         let past = wants.since.map(|time| followers.past.since(time)).unwrap_or_default();
-        let state = State { closed: followers.closed, ..State::default() };
-        let queue = Arc::new(Queue { wants, state: Mutex::new(state) });
+        let state = Mutex::new(State { closed: followers.closed, ..State::default() });
+        let queue = Arc::new(Queue { wants, most, missed: Arc::default(), state });
         followers.queues.push(Arc::clone(&queue));
-        Ok(Follower { hub: self.clone(), queue, past })
+        Ok(Follower { hub: self.clone(), queue, past, since, _place: place })
     }
 
     /// Ends every stream after what waits in its queue: the daemon stops.
     pub fn close(&self) {
-        let mut followers = lock(&self.0);
+        let mut followers = lock(&self.0.followers);
         followers.closed = true;
         for queue in &followers.queues {
             let mut state = lock(&queue.state);
@@ -119,19 +138,20 @@ impl Hub {
 }
 
 impl Queue {
-    fn push(&self, line: &Line, event: &Event) {
+    fn push(&self, line: &Arc<Line>, event: &Event) {
         let mut state = lock(&self.state);
         // After a loss, wait until half of the queue is read: otherwise a follower that is just
         // too slow would read a line about loss after every event.
-        let room = if state.lost > 0 { MAX_LINES / 2 } else { MAX_LINES };
+        let room = if state.lost > 0 { self.most / 2 } else { self.most };
         if state.lines.len() >= room {
             state.lost += 1;
+            self.missed.fetch_add(1, Ordering::Relaxed);
             state.generation = event.enforcer.generation;
             state.revision = event.enforcer.revision;
             return;
         }
         state.tell_loss();
-        state.lines.push_back(line.bytes(self.wants.frames));
+        state.lines.push_back(Arc::clone(line));
         state.wake();
     }
 }
@@ -140,8 +160,7 @@ impl State {
     fn tell_loss(&mut self) {
         if self.lost > 0 {
             let count = std::mem::take(&mut self.lost);
-            let event = lost(SLOW_READER, count, self.generation, self.revision);
-            self.lines.push_back(Line::new(&event, None).bytes(false));
+            self.lines.push_back(missing(count, self.generation, self.revision));
         }
     }
 
@@ -152,26 +171,45 @@ impl State {
     }
 }
 
+/// The line that tells a follower what it has missed.
+fn missing(count: u64, generation: u64, revision: u64) -> Arc<Line> {
+    Arc::new(Line::new(&lost(SLOW_READER, count, generation, revision), None))
+}
+
 /// A follower's end: a response body of newline-delimited JSON.
 #[derive(Debug)]
 pub struct Follower {
     hub: Hub,
     queue: Arc<Queue>,
-    /// What is still to be sent from before.
-    past: VecDeque<Line>,
+    /// What is still to be sent from before. It stays where it is kept: whoever reads it slowly finds the
+    /// oldest of it gone, and is told how much.
+    past: Section,
+    /// From when on.
+    since: Timestamp,
+    _place: Place,
 }
 
 impl Follower {
+    /// Lines that this follower missed since it came, because it did not read them in time; it counts on.
+    pub fn missed(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.queue.missed)
+    }
+
     /// Some of what is still to be sent from before; nothing, if nothing of it is wanted.
     fn before(&mut self) -> Bytes {
+        let (lines, gone) = lock(&self.hub.0.followers).past.read(&mut self.past, GLANCE);
+        let Subscription { filter, frames, .. } = &self.queue.wants;
         let mut chunk = BytesMut::new();
-        for _ in 0..GLANCE {
-            if chunk.len() >= CHUNK {
-                break;
-            }
-            let Some(line) = self.past.pop_front() else { break };
-            if line.event().is_some_and(|event| self.queue.wants.filter.matches(&event)) {
-                chunk.extend_from_slice(&line.bytes(self.queue.wants.frames));
+        if gone > 0 {
+            self.queue.missed.fetch_add(gone, Ordering::Relaxed);
+            let next = lines.first().and_then(|line| line.event()).unwrap_or_default().enforcer;
+            missing(gone, next.generation, next.revision).put(false, &mut chunk);
+        }
+        for line in lines {
+            let is_wanted =
+                || filter.takes_all() || line.event().is_some_and(|event| filter.matches(&event));
+            if line.time >= self.since && is_wanted() {
+                line.put(*frames, &mut chunk);
             }
         }
         chunk.freeze()
@@ -194,35 +232,34 @@ impl HttpBody for Follower {
             }
             return Poll::Ready(Some(Ok(Frame::data(chunk))));
         }
+        let frames = self.queue.wants.frames;
         let mut state = lock(&self.queue.state);
         if state.lines.is_empty() {
             state.tell_loss();
         }
-        let Some(first) = state.lines.pop_front() else {
-            if state.closed {
-                return Poll::Ready(None);
+        let mut chunk = BytesMut::new();
+        while let Some(line) = state.lines.front() {
+            if !chunk.is_empty() && chunk.len() + line.len(frames) > CHUNK {
+                break;
             }
-            state.waker = Some(cx.waker().clone());
-            return Poll::Pending;
-        };
-        let next_fits =
-            |len: usize, state: &State| state.lines.front().is_some_and(|l| len + l.len() <= CHUNK);
-        if !next_fits(first.len(), &state) {
-            return Poll::Ready(Some(Ok(Frame::data(first))));
-        }
-        let mut chunk = BytesMut::from(&first[..]);
-        while next_fits(chunk.len(), &state) {
             if let Some(line) = state.lines.pop_front() {
-                chunk.extend_from_slice(&line);
+                line.put(frames, &mut chunk);
             }
         }
-        Poll::Ready(Some(Ok(Frame::data(chunk.freeze()))))
+        if !chunk.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(chunk.freeze()))));
+        }
+        if state.closed {
+            return Poll::Ready(None);
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        lock(&self.hub.0).queues.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
+        lock(&self.hub.0.followers).queues.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
     }
 }
 
@@ -263,125 +300,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use http_body_util::BodyExt;
-
-    use super::super::filter::Filter;
-    use super::super::filter::tests::{event, filter};
-    use super::*;
-
-    /// Reads to the end; the hub must be closed.
-    async fn read(follower: Follower) -> Vec<Event> {
-        let bytes = follower.collect().await.unwrap().to_bytes();
-        let lines = bytes.split(|b| *b == b'\n').filter(|line| !line.is_empty());
-        lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
-    }
-
-    fn numbered(n: u64) -> Event {
-        let mut event = event();
-        event.enforcer.count = n;
-        event
-    }
-
-    #[tokio::test]
-    async fn who_does_not_read_loses_his_own_lines_and_is_told_how_many() {
-        let hub = Hub::new();
-        let stalled = hub.follow(Filter::default()).unwrap();
-        let max = MAX_LINES as u64;
-        for n in 0..max + 100 {
-            hub.publish(&numbered(n));
-        }
-        let other = hub.follow(Filter::default()).unwrap();
-        hub.publish(&numbered(7));
-        hub.close();
-
-        let events = read(stalled).await;
-        assert_eq!(events.len() as u64, max + 1);
-        for (n, event) in (0..max).zip(&events) {
-            assert_eq!(event.enforcer.count, n);
-        }
-        let last = events.last().unwrap();
-        assert_eq!(last.event_type, "lost");
-        assert_eq!(last.enforcer.reason.as_deref(), Some(SLOW_READER));
-        assert_eq!(last.enforcer.count, 101);
-        assert_eq!((last.enforcer.generation, last.enforcer.revision), (3, 2));
-
-        assert_eq!(read(other).await, [numbered(7)]);
-    }
-
-    #[tokio::test]
-    async fn the_line_about_loss_stands_where_the_lines_are_missing() {
-        let hub = Hub::new();
-        let mut follower = hub.follow(Filter::default()).unwrap();
-        for n in 0..MAX_LINES as u64 + 5 {
-            hub.publish(&numbered(n));
-        }
-        let mut seen = 0;
-        while seen <= MAX_LINES / 2 {
-            let chunk = follower.frame().await.unwrap().unwrap().into_data().unwrap();
-            seen += chunk.iter().filter(|b| **b == b'\n').count();
-        }
-        hub.publish(&numbered(9999));
-        hub.close();
-        let events = read(follower).await;
-        assert_eq!(events.len() + seen, MAX_LINES + 2);
-        let [.., lost, last] = &events[..] else { panic!("{events:?}") };
-        assert_eq!((lost.event_type.as_str(), lost.enforcer.count), ("lost", 5));
-        assert_eq!(last.enforcer.count, 9999);
-    }
-
-    #[tokio::test]
-    async fn a_filtered_follower_is_not_crowded_out_by_what_he_did_not_ask_for() {
-        let hub = Hub::new();
-        let follower = hub.follow(filter(&[("group", "pumps")])).unwrap();
-        for n in 0..MAX_LINES as u64 * 2 {
-            hub.publish(&numbered(n));
-        }
-        let mut pump = event();
-        pump.enforcer.group = Some("pumps".into());
-        hub.publish(&pump);
-        hub.close();
-        assert_eq!(read(follower).await, [pump]);
-    }
-
-    #[tokio::test]
-    async fn who_asks_for_the_past_gets_what_he_wants_of_it_first() {
-        let hub = Hub::new();
-        for n in 0..2000 {
-            let mut event = numbered(n);
-            if n % 1000 == 999 {
-                event.enforcer.group = Some("pumps".into());
-            }
-            hub.publish_with(&event, Some("AAEC"));
-        }
-        let since = |time: &str| Subscription {
-            filter: filter(&[("group", "pumps")]),
-            since: time.parse().ok(),
-            frames: true,
-        };
-        // The events are from 11:03:04.123456 UTC.
-        let all = hub.follow(since("2026-11-23T11:03:04Z")).unwrap();
-        let late = hub.follow(since("2026-11-23T11:03:05Z")).unwrap();
-        let mut pump = numbered(7);
-        pump.enforcer.group = Some("pumps".into());
-        hub.publish(&pump);
-        hub.close();
-        let told: Vec<_> =
-            read(all).await.into_iter().map(|e| (e.enforcer.count, e.packet.is_some())).collect();
-        assert_eq!(told, [(999, true), (1999, true), (7, false)]);
-        assert_eq!(read(late).await, [pump]);
-    }
-
-    #[test]
-    fn followers_are_counted() {
-        let hub = Hub::new();
-        assert!(!hub.is_followed());
-        let mut followers: Vec<_> =
-            (0..MAX_FOLLOWERS).map(|_| hub.follow(Filter::default()).unwrap()).collect();
-        assert_eq!(hub.follow(Filter::default()).unwrap_err(), Full);
-        followers.pop();
-        assert!(hub.follow(Filter::default()).is_ok());
-        followers.clear();
-        assert!(!hub.is_followed());
-    }
-}
+mod tests;

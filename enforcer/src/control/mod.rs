@@ -3,11 +3,16 @@
 //! - [`listen`]: the socket: its place, its mode, and whether somebody answers on it already
 //! - [`access`]: who may do what
 //! - [`accounts`]: names and numbers of users and groups
+//! - `queue`: what waits for the core, root and operators first
+//! - `board`: answers that many ask for at once
 //! - `connections`: how many there may be, and how long each may take
+//! - `patient`: peers that take nothing are let go
+//! - `limits`: bytes and time of one request
 //! - `body`: what requests carry and answers do
 //! - [`server`]: requests to [`Input`], answers to responses
 //! - [`scrape`]: the port for Prometheus, where one is configured
 //! - [`hub`]: events to those who follow, none of whom can delay another
+//! - `seats`: how many may follow, and whose places they are
 //! - [`cidr`]: addresses and prefixes in queries
 //! - [`filter`]: which events a follower wants
 //! - [`subscription`]: that, from when on, and how much of each
@@ -18,30 +23,38 @@
 //! The server knows nothing of policies and kernels: it sends an [`Input`] to the daemon's core
 //! and waits for the reply.
 
-use tokio::sync::{mpsc, oneshot};
+use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use crate::api::{
-    ApplyReport, Decided, Detached, DeviceRow, ExplainFrames, ExplainRequest, Explanation, Failure,
-    Guard, HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
+    ApplyReport, Decided, Detached, ExplainFrames, ExplainRequest, Explanation, Failure, Guard,
+    LiveReport, LiveRequest, PolicyBundle,
 };
 use crate::audit::Who;
 
 pub mod access;
 pub mod accounts;
-mod body;
+mod board;
+pub(crate) mod body;
 pub mod cidr;
 pub mod client;
 mod connections;
 mod eager;
 pub mod filter;
 pub mod hub;
+mod limits;
 pub mod listen;
 mod past;
+mod patient;
+mod queue;
 pub mod scrape;
+mod seats;
 pub mod server;
 pub mod subscription;
 #[cfg(test)]
 mod tests;
+
+pub use queue::{Inputs, Queue, Rank, Stopped, queue};
 
 /// Largest request body in bytes: a policy with a million prefixes fits.
 pub const MAX_BODY: usize = 64 << 20;
@@ -50,14 +63,13 @@ pub const MAX_BODY: usize = 64 << 20;
 /// without a reply is reported as stopped.
 #[derive(Debug)]
 pub enum Input {
-    /// `GET /v1/status`.
-    Status(oneshot::Sender<Status>),
-    /// `GET /v1/devices`.
-    Devices(oneshot::Sender<Vec<DeviceRow>>),
-    /// `GET /v1/rules`.
-    Rules(oneshot::Sender<Vec<RuleRow>>),
-    /// `GET /v1/history`.
-    History(oneshot::Sender<Vec<HistoryRow>>),
+    /// A `GET` that needs nothing but its path: many may ask it at once.
+    Ask {
+        /// What is asked.
+        question: Question,
+        /// The body of the answer, or why there is none.
+        reply: oneshot::Sender<Answer>,
+    },
     /// Somebody asked for what is not for him: no answer, but an entry in the audit trail.
     Refused {
         /// Who asked.
@@ -67,17 +79,6 @@ pub enum Input {
         /// Requests of this user that were refused since the last such entry.
         count: u64,
     },
-    /// `GET /v1/policy`: the policy in force as one document that `apply` accepts.
-    PolicyShow(oneshot::Sender<Result<String, Failure>>),
-    /// `GET /v1/policy?revision=N`: the same of an earlier revision.
-    Revision {
-        /// Which one.
-        revision: u64,
-        /// The document, or why it cannot be had.
-        reply: oneshot::Sender<Result<String, Failure>>,
-    },
-    /// `GET /v1/metrics`: Prometheus text.
-    Metrics(oneshot::Sender<String>),
     /// `PUT /v1/policy`.
     Apply {
         /// The document and the files that it names.
@@ -149,8 +150,27 @@ pub enum Input {
     },
 }
 
-/// The sending side of the core's queue.
-pub type Inputs = mpsc::Sender<Input>;
+/// What can be asked of the core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Question {
+    /// `GET /v1/status`.
+    Status,
+    /// `GET /v1/devices`.
+    Devices,
+    /// `GET /v1/rules`.
+    Rules,
+    /// `GET /v1/history`.
+    History,
+    /// `GET /v1/policy`: the policy in force as one document that `apply` accepts.
+    Policy,
+    /// `GET /v1/policy?revision=N`: the same of an earlier revision.
+    Revision(u64),
+    /// `GET /v1/metrics`: Prometheus text.
+    Metrics,
+}
+
+/// The body of an answer, shared by all who get it.
+pub type Answer = Result<Bytes, Failure>;
 
 /// Who is at the other end of a connection, as the kernel says (`SO_PEERCRED`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::{Input, Inputs};
+use super::queue::{Rank, Ticket};
+use super::{Input, Inputs, Question};
 use crate::metrics;
 
 /// Connections at a time; a further one is closed.
@@ -104,8 +105,10 @@ async fn text(inputs: &Inputs, last: &Last) -> Option<Bytes> {
         return Some(text.clone());
     }
     let (reply, answer) = oneshot::channel();
-    inputs.send(Input::Metrics(reply)).await.ok()?;
-    let text = Bytes::from(answer.await.ok()?);
+    let input = Input::Ask { question: Question::Metrics, reply };
+    // At most once a second: what watches the gateway waits for nobody who only looks.
+    let _asking = inputs.ask(Rank::Operator, input, Ticket::default()).await.ok()?;
+    let text = answer.await.ok()?.ok()?;
     *last = Some((Instant::now(), text.clone()));
     Some(text)
 }
@@ -114,7 +117,8 @@ async fn text(inputs: &Inputs, last: &Last) -> Option<Bytes> {
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
-    use tokio::sync::mpsc;
+
+    use super::super::queue;
 
     use super::*;
 
@@ -130,13 +134,13 @@ mod tests {
     async fn it_serves_metrics_and_nothing_else_and_asks_once_a_second() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (inputs, mut core) = mpsc::channel(1);
+        let (inputs, mut core) = queue(1);
         let server = tokio::spawn(serve(listener, inputs));
         let core = tokio::spawn(async move {
             let mut asked = 0;
-            while let Some(Input::Metrics(reply)) = core.recv().await {
+            while let Some((_, Input::Ask { reply, .. })) = core.next().await {
                 asked += 1;
-                reply.send(format!("asked {asked}\n")).unwrap();
+                reply.send(Ok(format!("asked {asked}\n").into())).unwrap();
             }
             asked
         });
@@ -166,7 +170,7 @@ mod tests {
     async fn who_holds_connections_gets_no_more_of_them() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (inputs, _core) = mpsc::channel(1);
+        let (inputs, _core) = queue(1);
         let server = tokio::spawn(serve(listener, inputs));
         let mut held = Vec::new();
         for _ in 0..MAX_CONNECTIONS {

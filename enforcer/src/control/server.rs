@@ -1,50 +1,48 @@
 //! The server half: requests to [`Input`], answers to responses.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Extension, Path, Query, Request, State};
-use axum::http::{
-    HeaderMap, StatusCode,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
+use axum::extract::{
+    ConnectInfo, DefaultBodyLimit, Extension, FromRequestParts, Path, Query, Request, State,
 };
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::{Semaphore, oneshot};
-use tokio::time::timeout;
+use tokio::sync::oneshot;
 
 use super::access::{Access, Refusals, Role, needed};
-use super::body::{Refusal, bad_body, bad_query, guard, json, parse, too_large};
+use super::board::{Board, stopping};
+use super::body::{JSON, Refusal, bad_body, bad_query, guard, json, parse};
+use super::connections;
 pub use super::connections::Limits;
-use super::connections::{self, Follows};
-use super::hub::Hub;
+use super::hub::{Hub, Seat};
+use super::limits::{Budget, limits};
 use super::listen::Socket;
+use super::patient::Follows;
+use super::queue::{Rank, Ticket};
 use super::subscription::Subscription;
-use super::{Input, Inputs, MAX_BODY, Peer};
+use super::{Input, Inputs, MAX_BODY, Peer, Question};
 use crate::api::{ApplyReport, PolicyBundle};
 use crate::exit::Exit;
 use crate::metrics;
-
-/// Time for a request to arrive and be answered; following events has no limit.
-const TIMEOUT: Duration = Duration::from_secs(60);
-/// Largest body in bytes that needs no turn, and that a viewer may send.
-const MAX_SMALL: usize = 64 << 10;
-/// Larger bodies that are received at the same time: their bytes stay in memory until they are read.
-const MAX_LARGE: usize = 2;
+use crate::shown::escaped;
 
 #[derive(Clone, Debug)]
 struct Core {
     inputs: Inputs,
     hub: Hub,
     refusals: Arc<Refusals>,
-    large: Arc<Semaphore>,
+    board: Board,
 }
 
 /// Answers requests until `stop` resolves. Then it closes the hub, finishes what is being answered
@@ -58,8 +56,9 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) {
     let Socket { listener, place: _place } = socket;
-    let (refusals, large) = (Arc::default(), Arc::new(Semaphore::new(MAX_LARGE)));
-    let router = router(Core { inputs, hub: hub.clone(), refusals, large });
+    let (refusals, board) = (Arc::default(), Board::new(inputs.clone()));
+    let budget = Budget::new(limits.answer);
+    let router = router(Core { inputs, hub: hub.clone(), refusals, board }, budget);
     let stop = async move {
         stop.await;
         hub.close();
@@ -67,7 +66,7 @@ pub async fn serve(
     connections::run(listener, router, access, limits, stop).await;
 }
 
-fn router(core: Core) -> Router {
+fn router(core: Core, budget: Budget) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/devices", get(devices))
@@ -86,7 +85,7 @@ fn router(core: Core) -> Router {
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(middleware::from_fn_with_state(core.clone(), limits))
+        .layer(middleware::from_fn_with_state(budget, limits))
         .layer(middleware::from_fn_with_state(core.clone(), authorise))
         .with_state(core)
 }
@@ -95,31 +94,55 @@ type Answer = Result<Response, Refusal>;
 
 impl Core {
     /// Sends an input to the core and waits for the reply.
-    async fn ask<T>(&self, input: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, Refusal> {
+    async fn ask<T>(
+        &self,
+        asker: Asker,
+        input: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let gone = || {
-            let status = StatusCode::SERVICE_UNAVAILABLE;
-            Refusal::new(status, "the daemon is stopping", None, Exit::NotRunning)
-        };
-        self.inputs.send(input(reply)).await.map_err(|_| gone())?;
+        let gone = || Refusal::from(stopping());
+        let asked = self.inputs.ask(Rank::of(asker.role), input(reply), asker.ticket).await;
+        let _asking = asked.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
+    }
+
+    /// The answer to a question that many may ask at once.
+    async fn look(&self, role: Role, question: Question, kind: &'static str) -> Answer {
+        let body = self.board.ask(Rank::of(role), question).await?;
+        Ok(([(CONTENT_TYPE, kind)], body).into_response())
     }
 }
 
-async fn status(State(core): State<Core>) -> Answer {
-    core.ask(Input::Status).await.map(|status| json(&status))
+/// Who sent a request, and whether it has begun.
+struct Asker {
+    role: Role,
+    ticket: Ticket,
 }
 
-async fn devices(State(core): State<Core>) -> Answer {
-    core.ask(Input::Devices).await.map(|rows| json(&rows))
+impl<S: Sync> FromRequestParts<S> for Asker {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let role = parts.extensions.get().copied().unwrap_or(Role::Nobody);
+        let ticket = parts.extensions.get().cloned().unwrap_or_default();
+        Ok(Self { role, ticket })
+    }
 }
 
-async fn rules(State(core): State<Core>) -> Answer {
-    core.ask(Input::Rules).await.map(|rows| json(&rows))
+async fn status(State(core): State<Core>, Extension(role): Extension<Role>) -> Answer {
+    core.look(role, Question::Status, JSON).await
 }
 
-async fn history(State(core): State<Core>) -> Answer {
-    core.ask(Input::History).await.map(|rows| json(&rows))
+async fn devices(State(core): State<Core>, Extension(role): Extension<Role>) -> Answer {
+    core.look(role, Question::Devices, JSON).await
+}
+
+async fn rules(State(core): State<Core>, Extension(role): Extension<Role>) -> Answer {
+    core.look(role, Question::Rules, JSON).await
+}
+
+async fn history(State(core): State<Core>, Extension(role): Extension<Role>) -> Answer {
+    core.look(role, Question::History, JSON).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -130,19 +153,16 @@ struct ShowQuery {
 
 async fn policy_show(
     State(core): State<Core>,
+    Extension(role): Extension<Role>,
     query: Result<Query<ShowQuery>, QueryRejection>,
 ) -> Answer {
     let Query(query) = query.map_err(bad_query)?;
-    let document = match query.revision {
-        Some(revision) => core.ask(|reply| Input::Revision { revision, reply }).await??,
-        None => core.ask(Input::PolicyShow).await??,
-    };
-    Ok(([(CONTENT_TYPE, "application/toml")], document).into_response())
+    let question = query.revision.map_or(Question::Policy, Question::Revision);
+    core.look(role, question, "application/toml").await
 }
 
-async fn scrape(State(core): State<Core>) -> Answer {
-    let text = core.ask(Input::Metrics).await?;
-    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+async fn scrape(State(core): State<Core>, Extension(role): Extension<Role>) -> Answer {
+    core.look(role, Question::Metrics, metrics::CONTENT_TYPE).await
 }
 
 /// What a plain TOML body cannot say.
@@ -159,6 +179,7 @@ struct ApplyQuery {
 
 async fn apply(
     State(core): State<Core>,
+    asker: Asker,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
     query: Result<Query<ApplyQuery>, QueryRejection>,
@@ -177,7 +198,7 @@ async fn apply(
     } else {
         parse::<PolicyBundle>(body)?
     };
-    let report = core.ask(|reply| Input::Apply { bundle, peer, reply }).await??;
+    let report = core.ask(asker, |reply| Input::Apply { bundle, peer, reply }).await??;
     let status =
         if is_refused(&report) { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     Ok((status, json(&report)).into_response())
@@ -189,27 +210,33 @@ fn is_refused(report: &ApplyReport) -> bool {
 
 async fn change(
     State(core): State<Core>,
+    asker: Asker,
     ConnectInfo(peer): ConnectInfo<Peer>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let request = parse(body)?;
-    let report = core.ask(|reply| Input::Change { request, peer, reply }).await??;
+    let report = core.ask(asker, |reply| Input::Change { request, peer, reply }).await??;
     Ok(json(&report))
 }
 
 async fn revoke(
     State(core): State<Core>,
+    asker: Asker,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Path(id): Path<String>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let guard = guard(body)?;
-    let report = core.ask(|reply| Input::Revoke { id, guard, peer, reply }).await??;
+    let report = core.ask(asker, |reply| Input::Revoke { id, guard, peer, reply }).await??;
     Ok(json(&report))
 }
 
-async fn confirm(State(core): State<Core>, ConnectInfo(peer): ConnectInfo<Peer>) -> Answer {
-    let decided = core.ask(|reply| Input::Confirm { peer, reply }).await??;
+async fn confirm(
+    State(core): State<Core>,
+    asker: Asker,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Answer {
+    let decided = core.ask(asker, |reply| Input::Confirm { peer, reply }).await??;
     Ok(json(&decided))
 }
 
@@ -222,43 +249,59 @@ struct RollbackQuery {
 
 async fn rollback(
     State(core): State<Core>,
+    asker: Asker,
     ConnectInfo(peer): ConnectInfo<Peer>,
     query: Result<Query<RollbackQuery>, QueryRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let Query(RollbackQuery { revision }) = query.map_err(bad_query)?;
     let guard = guard(body)?;
-    let decided = core.ask(|reply| Input::Rollback { revision, guard, peer, reply }).await??;
+    let decided =
+        core.ask(asker, |reply| Input::Rollback { revision, guard, peer, reply }).await??;
     Ok(json(&decided))
 }
 
-async fn explain(State(core): State<Core>, body: Result<Bytes, BytesRejection>) -> Answer {
+async fn explain(
+    State(core): State<Core>,
+    asker: Asker,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     let request = parse(body)?;
-    let explanation = core.ask(|reply| Input::Explain { request, reply }).await??;
+    let explanation = core.ask(asker, |reply| Input::Explain { request, reply }).await??;
     Ok(json(&explanation))
 }
 
-async fn explain_frames(State(core): State<Core>, body: Result<Bytes, BytesRejection>) -> Answer {
+async fn explain_frames(
+    State(core): State<Core>,
+    asker: Asker,
+    body: Result<Bytes, BytesRejection>,
+) -> Answer {
     let request = parse(body)?;
-    let explanations = core.ask(|reply| Input::ExplainFrames { request, reply }).await??;
+    let explanations = core.ask(asker, |reply| Input::ExplainFrames { request, reply }).await??;
     Ok(json(&explanations))
 }
 
-async fn detach(State(core): State<Core>, ConnectInfo(peer): ConnectInfo<Peer>) -> Answer {
-    let detached = core.ask(|reply| Input::Detach { peer, reply }).await??;
+async fn detach(
+    State(core): State<Core>,
+    asker: Asker,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Answer {
+    let detached = core.ask(asker, |reply| Input::Detach { peer, reply }).await??;
     Ok(json(&detached))
 }
 
 async fn events(
     State(core): State<Core>,
     ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(role): Extension<Role>,
     Extension(follows): Extension<Follows>,
     query: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Answer {
     let Query(parts) = query.map_err(bad_query)?;
     let subscription =
         Subscription::from_query(&parts).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))?;
-    let follower = core.hub.follow(subscription).map_err(|full| {
+    let seat = Seat::User { uid: peer.uid, operator: role == Role::Operator };
+    let follower = core.hub.follow(subscription, seat).map_err(|full| {
         let hint = Some("end one of them; `ss -xp` shows who is connected");
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, full, hint, Exit::Configuration)
     })?;
@@ -290,9 +333,9 @@ async fn authorise(
     }
     let request = format!("{} {}", request.method(), request.uri().path());
     if let Some(count) = core.refusals.count(peer.uid, Instant::now()) {
-        log::warn!("{request} is refused to {peer}");
+        log::warn!("{} is refused to {peer}", escaped(&request));
         // The core may be busy; then the log has it.
-        let _ = core.inputs.try_send(Input::Refused { peer, request: request.clone(), count });
+        core.inputs.note(Input::Refused { peer, request: request.clone(), count });
     }
     let (error, hint) = match needed {
         Role::Operator => ("is for operators", "`operator_group` in enforcer.toml names them"),
@@ -302,34 +345,4 @@ async fn authorise(
     };
     let error = format!("{request} {error}");
     Err(Refusal::new(StatusCode::FORBIDDEN, error, Some(hint), Exit::Configuration))
-}
-
-/// Time and size of a request. One that announces too much is refused before it is read; of large
-/// ones a few are received at a time.
-async fn limits(
-    State(core): State<Core>,
-    Extension(role): Extension<Role>,
-    request: Request,
-    next: Next,
-) -> Answer {
-    let headers = request.headers();
-    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    let max = if role == Role::Operator { MAX_BODY } else { MAX_SMALL };
-    let unknown = headers.contains_key(TRANSFER_ENCODING);
-    if length.is_some_and(|length: u64| length > max as u64) || (unknown && max == MAX_SMALL) {
-        return Err(too_large(max));
-    }
-    let large = unknown || length.is_some_and(|length| length > MAX_SMALL as u64);
-    let work = async {
-        let _turn = match large {
-            true => core.large.acquire().await.ok(),
-            false => None,
-        };
-        next.run(request).await
-    };
-    timeout(TIMEOUT, work).await.map_err(|_| {
-        let error = format!("no answer within {} s", TIMEOUT.as_secs());
-        let hint = Some("an order may still be carried out: see `enforcer status`");
-        Refusal::new(StatusCode::GATEWAY_TIMEOUT, error, hint, Exit::NotRunning)
-    })
 }

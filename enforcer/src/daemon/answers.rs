@@ -1,44 +1,37 @@
 //! What is in force, as the socket tells it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::process;
+use std::sync::Arc;
 
+use enforcer_common::decide::Case;
 use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::wire;
+use tokio::sync::oneshot;
 
 use super::confirm::Unconfirmed;
 use super::core::Core;
 use super::history;
-use super::in_force::{InForce, read_bundle};
-use super::time::wall_time;
-use crate::api::{
-    DeviceRow, Failure, GroupStatus, PolicyBundle, PolicyStatus, ReasonCount, RuleRow, Status,
-};
+use super::in_force::InForce;
+use super::state::Counters;
+use super::time::{Dates, wall_time};
+use crate::api::{DeviceRow, Failure, GroupStatus, PolicyStatus, ReasonCount, RuleRow, Status};
 use crate::audit::Action;
-use crate::control::Input;
+use crate::control::body::encode;
+use crate::control::{Answer, Input, Question, Rank};
 use crate::exit::Exit;
 use crate::image::HostImage;
 use crate::policy::live::{Change, What, span};
-use crate::policy::{Mode, Range, Timed, Unknown, explain, write};
+use crate::policy::{Device, Mode, Range, Timed, Unknown, explain};
+use crate::shown::escaped;
 
 impl Core {
     /// Answers everything but a detach. Whoever asked may have gone: no concern of the core.
-    pub(super) async fn answer(&mut self, input: Input) {
+    pub(super) async fn answer(&mut self, rank: Rank, input: Input) {
         match input {
-            Input::Status(reply) => drop(reply.send(self.status().await)),
-            Input::Devices(reply) => drop(reply.send(self.devices())),
-            Input::Rules(reply) => drop(reply.send(self.rules())),
-            Input::Metrics(reply) => drop(reply.send(self.metrics().await)),
-            Input::PolicyShow(reply) => {
-                let names = &self.in_force;
-                let text = match names.live.as_slice() {
-                    [] => document(&names.bundle),
-                    _ => write(&self.clock.dated(&names.policy)),
-                };
-                drop(reply.send(Ok(text)));
-            }
+            Input::Ask { question, reply } => self.look(rank, question, reply).await,
             Input::Apply { bundle, peer, reply } => {
-                log::info!("apply {}, asked for by {peer}", bundle.file);
+                log::info!("apply {}, asked for by {peer}", escaped(&bundle.file));
                 let answer = self.apply_for(&peer.who(), Action::Apply, bundle).await;
                 drop(reply.send(answer));
             }
@@ -53,24 +46,55 @@ impl Core {
             Input::Rollback { revision, guard, peer, reply } => {
                 drop(reply.send(self.roll_back_for(&peer.who(), revision, guard).await));
             }
-            Input::Explain { request, reply } => drop(reply.send(self.explain(request).await)),
-            Input::ExplainFrames { request, reply } => {
-                drop(reply.send(self.explain_frames(&request).await));
-            }
-            Input::Revision { revision, reply } => {
-                let document = self.history.load(revision).map(|(_, bundle)| document(&bundle));
-                let exit = Exit::Configuration as u8;
-                let refused =
-                    |e: history::Error| Failure { error: e.to_string(), hint: None, exit };
-                drop(reply.send(document.map_err(refused)));
-            }
-            Input::History(reply) => {
-                let (history, revision) = (self.history.clone(), self.in_force.revision);
-                // Reads every file: the core has better things to do.
-                tokio::task::spawn_blocking(move || drop(reply.send(history.list(revision))));
-            }
+            Input::Explain { request, reply } => self.explain(rank, request, reply),
+            Input::ExplainFrames { request, reply } => self.explain_frames(rank, request, reply),
             Input::Refused { peer, request, count } => self.refused(&peer.who(), request, count),
             Input::Detach { .. } => {}
+        }
+    }
+
+    /// Answers a question. What takes long is made beside the loop.
+    async fn look(&mut self, rank: Rank, question: Question, reply: oneshot::Sender<Answer>) {
+        let (aside, names) = (self.aside.clone(), Arc::clone(&self.in_force));
+        match question {
+            Question::Status => {
+                let status = self.status().await;
+                aside.answer(rank, reply, move || encode(&status));
+            }
+            Question::Devices => {
+                let reporter = self.reporter.clone();
+                // While the tables are at hand: the other thread has none.
+                let sighted = self.dataplane.sightings();
+                aside.answer(rank, reply, move || {
+                    reporter.sighted(&sighted, &names);
+                    encode(&devices(&names, reporter.seen()))
+                });
+            }
+            Question::Rules => {
+                let (counters, dates) = (self.rule_counters(), self.clock.dates());
+                aside.answer(rank, reply, move || encode(&rules(&names, &counters, dates)));
+            }
+            Question::Metrics => drop(reply.send(Ok(self.metrics().await.into()))),
+            Question::Policy => {
+                let (shown, dates) = (self.shown.clone(), self.clock.dates());
+                match shown.at_once(&names, dates) {
+                    Some(text) => drop(reply.send(Ok(text))),
+                    None => aside.answer(rank, reply, move || Ok(shown.make(&names, dates))),
+                }
+            }
+            Question::Revision(revision) => {
+                let history = self.history.clone();
+                aside.answer(rank, reply, move || {
+                    let exit = Exit::Configuration as u8;
+                    let refused =
+                        |e: history::Error| Failure { error: e.to_string(), hint: None, exit };
+                    history.document(revision).map_err(refused)
+                });
+            }
+            Question::History => {
+                let (history, revision) = (self.history.clone(), names.revision);
+                aside.answer(rank, reply, move || encode(&history.list(revision)));
+            }
         }
     }
 
@@ -131,6 +155,8 @@ impl Core {
         let names = &*self.in_force;
         let until = |timed: Option<Timed>| wall_time(self.clock.date(timed?.until));
         let left = |timed: Option<Timed>| self.clock.left(timed?.until);
+        let members: HashMap<&str, usize> =
+            names.written.groups.iter().map(|group| (&*group.name, group.members.len())).collect();
         // A device's own group is the group that it was made from.
         let known = names.policy.groups.iter().filter(|group| group.device_of.is_none());
         let known = known.map(|group| GroupStatus {
@@ -140,12 +166,7 @@ impl Core {
             left: left(group.timed),
             default: group.default.to_string(),
             // A device with rules of its own is a member all the same.
-            members: names
-                .written
-                .groups
-                .iter()
-                .find(|g| g.name == group.name)
-                .map_or(0, |g| g.members.len()),
+            members: members.get(&*group.name).copied().unwrap_or_default(),
             rules: group.allow.len() + group.deny.len(),
         });
         let unknown = names.policy.unknown;
@@ -173,102 +194,94 @@ impl Core {
         })
     }
 
-    /// Named devices first, then those that were only seen.
-    fn devices(&self) -> Vec<DeviceRow> {
-        let names = &*self.in_force;
-        self.reporter.sighted(&self.dataplane.sightings(), names);
-        let mut seen = self.reporter.seen();
-        let mut rows = Vec::new();
-        for device in &names.policy.devices {
-            let mut row = device.mac.and_then(|mac| seen.remove(&wire::mac(mac.0)));
-            if device.mac.is_none() {
-                let key = seen.iter().find(|(_, row)| row.device.as_ref() == Some(&device.name));
-                let key = key.map(|(key, _)| *key);
-                row = key.and_then(|key| seen.remove(&key));
-            }
-            let mut row = row.unwrap_or_default();
-            row.device = Some(device.name.clone());
-            row.mac = row.mac.or_else(|| device.mac.map(|mac| mac.to_string()));
-            row.ip = row.ip.or_else(|| device.addresses.first().map(ToString::to_string));
-            if row.group.is_empty() {
-                let (group, mode) = self.group_of(device);
-                (row.group, row.mode) = (group.into(), mode.to_string());
-            }
-            rows.push(row);
-        }
-        let unnamed = |(mac, mut row): (u64, DeviceRow)| {
-            if row.group.is_empty() {
-                let (group, mode) = self.group_of_flow(Flow { source_mac: mac, ..Flow::NEW });
-                (row.group, row.mode) = (group.into(), mode.to_string());
-            }
-            row
-        };
-        let mut others: Vec<DeviceRow> = seen.into_iter().map(unnamed).collect();
-        others.sort_by(|a, b| a.mac.cmp(&b.mac));
-        rows.extend(others);
-        rows
-    }
-
-    /// The group of a named device that has not been seen yet.
-    fn group_of(&self, device: &crate::policy::Device) -> (&str, Mode) {
-        let mut flow = Flow::NEW;
-        flow.source_mac = device.mac.map_or(0, |mac| wire::mac(mac.0));
-        match device.addresses.first() {
-            Some(Range::V4(first, _)) => {
-                (flow.family, flow.source) = (FAMILY_V4, Address::v4(*first));
-            }
-            Some(Range::V6(first, _)) => {
-                flow.family = FAMILY_V6;
-                flow.source = Address::v6(first.to_be_bytes());
-            }
-            None => {}
-        }
-        self.group_of_flow(flow)
-    }
-
-    /// The group of a sender, and its mode.
-    fn group_of_flow(&self, mut flow: Flow) -> (&str, Mode) {
-        let names = &*self.in_force;
-        flow.interface = names.site.interfaces.first().map_or(0, |interface| interface.index);
-        let host = HostImage::new(&names.compiled.image, 0);
-        names.group_name(host.judge(flow).decision.group)
-    }
-
     pub(super) fn rules(&self) -> Vec<RuleRow> {
-        let counters = self.rule_counters();
-        // A device with live rules of its own has those of its group, too.
-        let mut known = HashSet::new();
-        (0..self.in_force.compiled.rules.len() as u32)
-            .filter_map(|number| self.rule_row(number, &counters))
-            .filter(|row| known.insert(row.id.clone()))
-            .collect()
-    }
-
-    /// One rule as the socket tells it.
-    pub(super) fn rule_row(
-        &self,
-        number: u32,
-        counters: &BTreeMap<String, (u64, u64)>,
-    ) -> Option<RuleRow> {
-        let names = &*self.in_force;
-        let compiled = (*names.compiled.rules.get(number as usize)?)?;
-        let (_, rule) = compiled.rule(&names.policy)?;
-        let row = explain::row(&names.policy, compiled)?;
-        let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
-        // The socket tells times as this machine's clock shows them.
-        let until = rule.until.and_then(|end| wall_time(self.clock.date(end)));
-        let left = rule.until.and_then(|end| self.clock.left(end));
-        Some(RuleRow { until, left, frames, bytes, ..row })
+        rules(&self.in_force, &self.rule_counters(), self.clock.dates())
     }
 }
 
-/// A whole policy as one document: the operator's own, unless it names set files.
-fn document(bundle: &PolicyBundle) -> String {
-    if bundle.files.is_empty() {
-        return bundle.text.clone();
+/// Named devices first, then those that were only seen.
+fn devices(names: &InForce, mut seen: HashMap<u64, DeviceRow>) -> Vec<DeviceRow> {
+    let named = seen.iter().filter_map(|(key, row)| Some((row.device.clone()?, *key)));
+    let named: HashMap<String, u64> = named.collect();
+    let mut rows = Vec::new();
+    for device in &names.policy.devices {
+        let key = match device.mac {
+            Some(mac) => Some(wire::mac(mac.0)),
+            None => named.get(&device.name).copied(),
+        };
+        let mut row = key.and_then(|key| seen.remove(&key)).unwrap_or_default();
+        row.device = Some(device.name.clone());
+        row.mac = row.mac.or_else(|| device.mac.map(|mac| mac.to_string()));
+        row.ip = row.ip.or_else(|| device.addresses.first().map(ToString::to_string));
+        if row.group.is_empty() {
+            let (group, mode) = group_of(names, device);
+            (row.group, row.mode) = (group.into(), mode.to_string());
+        }
+        rows.push(row);
     }
-    let (policy, _) = read_bundle(bundle);
-    write(&policy)
+    let unnamed = |(mac, mut row): (u64, DeviceRow)| {
+        if row.group.is_empty() {
+            let (group, mode) = group_of_flow(names, Flow { source_mac: mac, ..Flow::NEW });
+            (row.group, row.mode) = (group.into(), mode.to_string());
+        }
+        row
+    };
+    let mut others: Vec<DeviceRow> = seen.into_iter().map(unnamed).collect();
+    others.sort_by(|a, b| a.mac.cmp(&b.mac));
+    rows.extend(others);
+    rows
+}
+
+/// The group of a named device that has not been seen yet.
+fn group_of<'n>(names: &'n InForce, device: &Device) -> (&'n str, Mode) {
+    let mut flow = Flow::NEW;
+    flow.source_mac = device.mac.map_or(0, |mac| wire::mac(mac.0));
+    match device.addresses.first() {
+        Some(Range::V4(first, _)) => {
+            (flow.family, flow.source) = (FAMILY_V4, Address::v4(*first));
+        }
+        Some(Range::V6(first, _)) => {
+            flow.family = FAMILY_V6;
+            flow.source = Address::v6(first.to_be_bytes());
+        }
+        None => {}
+    }
+    group_of_flow(names, flow)
+}
+
+/// The group of a sender, and its mode.
+fn group_of_flow(names: &InForce, mut flow: Flow) -> (&str, Mode) {
+    flow.interface = names.site.interfaces.first().map_or(0, |interface| interface.index);
+    let host = HostImage::new(&names.compiled.image, 0);
+    let Case { decision, .. } = host.judge(flow);
+    names.group_name(decision.group)
+}
+
+/// The rules with their counters.
+fn rules(names: &InForce, counters: &Counters, dates: Dates) -> Vec<RuleRow> {
+    // A device with live rules of its own has those of its group, too.
+    let mut known = HashSet::new();
+    (0..names.compiled.rules.len() as u32)
+        .filter_map(|number| rule_row(names, number, counters, dates))
+        .filter(|row| known.insert(row.id.clone()))
+        .collect()
+}
+
+/// One rule as the socket tells it.
+pub(super) fn rule_row(
+    names: &InForce,
+    number: u32,
+    counters: &Counters,
+    dates: Dates,
+) -> Option<RuleRow> {
+    let compiled = (*names.compiled.rules.get(number as usize)?)?;
+    let (_, rule) = compiled.rule(&names.policy)?;
+    let row = explain::row(&names.policy, compiled)?;
+    let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
+    // The socket tells times as this machine's clock shows them.
+    let until = rule.until.and_then(|end| wall_time(dates.date(end)));
+    let left = rule.until.and_then(|end| dates.left(end));
+    Some(RuleRow { until, left, frames, bytes, ..row })
 }
 
 /// Rules of the policy file and live ones.

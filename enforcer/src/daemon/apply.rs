@@ -8,11 +8,13 @@ use log::{error, info};
 use super::confirm::Unconfirmed;
 use super::core::{Core, now};
 use super::in_force::{InForce, read_bundle};
+use super::live::usage;
 use super::session::CONFIRM_OR_FORCE;
 use super::state::Saved;
 use super::{Error, failure};
 use crate::api::{ApplyReport, Failure, Guard, PolicyBundle};
 use crate::exit::Exit;
+use crate::policy::remark::{self, MAX_FILE, check_remark};
 use crate::policy::{Site, diff, report};
 
 /// Shortest and longest time for a confirmation, in seconds.
@@ -170,6 +172,10 @@ struct Order {
 
 impl Order {
     fn of(bundle: &PolicyBundle) -> Result<Self, Failure> {
+        let reason = bundle.reason.as_ref();
+        remark::check("the name of the policy file", &bundle.file, MAX_FILE)
+            .and_then(|()| reason.map_or(Ok(()), |reason| check_remark("reason", reason)))
+            .map_err(|wrong| usage(&wrong.message, wrong.hint.as_deref()))?;
         if let Some(seconds) = bundle.confirm
             && !CONFIRM.contains(&seconds)
         {

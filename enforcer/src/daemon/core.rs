@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use jiff::ZonedDateTime;
 use log::{error, info, warn};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::apply;
+use super::aside::{Aside, Shown};
 use super::before::Before;
 use super::confirm::Unconfirmed;
+use super::explain::Probe;
 use super::history::History;
 use super::in_force::InForce;
 use super::protect::Guarded;
@@ -58,11 +61,22 @@ pub(super) struct Core {
     pub(super) clock: Clock,
     /// How each sink of the settings does.
     pub(super) sinks: Vec<Arc<Health>>,
+    /// Where answers are made that take long.
+    pub(super) aside: Aside,
+    /// The policy in force, as it was shown last.
+    pub(super) shown: Shown,
+    /// Where frames go that the program in the kernel is to judge.
+    pub(super) probes: mpsc::Sender<Probe>,
 }
 
 impl Core {
     /// Puts the policy in force on every interface before it returns.
-    pub(super) async fn start(settings: Settings, pins: Pins, hub: Hub) -> Result<Self, Error> {
+    pub(super) async fn start(
+        settings: Settings,
+        pins: Pins,
+        hub: Hub,
+        probes: mpsc::Sender<Probe>,
+    ) -> Result<Self, Error> {
         let (state, made) = State::open(&settings.state_dir);
         let audit = Audit::open(&settings.state_dir, settings.audit_keep);
         let history = History::open(&settings.state_dir);
@@ -139,6 +153,9 @@ impl Core {
             state,
             clock,
             sinks: Vec::new(),
+            aside: Aside::default(),
+            shown: Shown::default(),
+            probes,
         };
         core.say_backstop();
         core.protect_all(&links)?;
@@ -222,6 +239,7 @@ impl Core {
         self.return_if_overdue();
         self.end_changes();
         self.audit.retry();
+        self.shown.tidy();
         self.fold();
         self.tell_withheld();
         self.dataplane.tell_diagnostics();

@@ -7,62 +7,188 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use enforcer_common::decide::Case;
+use enforcer_common::decide::{Case, Decision};
 use enforcer_common::flow::{Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use enforcer_common::reason::Verdict;
 use enforcer_common::wire::mac;
 use rtnetlink::packet_route::link::InfoKind;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::answers::rule_row;
 use super::core::Core;
 use super::failure;
+use super::in_force::InForce;
+use super::state::Counters;
+use super::time::Dates;
 use crate::api::{CapturedFrame, ExplainFrames, ExplainRequest, Explanation, Failure};
 use crate::backstop::forward::{self, Chain};
+use crate::control::Rank;
 use crate::doctor::look::bridge_calls_ip;
 use crate::exit::Exit;
-use crate::image::HostImage;
+use crate::image::{HostImage, Time};
 use crate::policy::Site;
 use crate::policy::explain::heard::Heard;
-use crate::policy::explain::{self, Captured, Described};
-use crate::site::Link;
+use crate::policy::explain::{self, Captured, Described, Unjudged};
+use crate::site::{Kernel, Link};
 
-/// Most frames in one request: the core does nothing else meanwhile.
+/// Most frames in one request.
 const MAX_FRAMES: usize = 1000;
+/// Frames that the program in force is asked about at a time: the core does nothing else meanwhile.
+const PROBED: usize = 50;
 /// Most sources of captured packets that the kernel is asked a way to.
 const MAX_WAYS: usize = 64;
 /// How long a look at the chains of other tools holds.
 const FILTERS_HOLD: Duration = Duration::from_secs(5);
 
+/// Frames that the program in force is asked about, and the way back.
+pub(super) struct Probe {
+    /// Bytes of each, and the interface that receives it.
+    frames: Vec<(Vec<u8>, u32)>,
+    reply: oneshot::Sender<Probed>,
+}
+
+/// What the program in force says, and what else only the core knows at that moment.
+struct Probed {
+    /// Whose decisions they are.
+    generation: u32,
+    decisions: Vec<Result<Decision, String>>,
+    counters: Counters,
+}
+
+/// What a request is about.
+enum About {
+    One(ExplainRequest),
+    Captured(ExplainFrames),
+}
+
 impl Core {
     /// Explains a described frame.
-    pub(super) async fn explain(
-        &mut self,
+    pub(super) fn explain(
+        &self,
+        rank: Rank,
         request: ExplainRequest,
-    ) -> Result<Explanation, Failure> {
-        let names = Arc::clone(&self.in_force);
-        let (policy, site) = (&names.policy, &names.site);
-        let mut heard = self.heard().await;
-        if let Some(source) = explain::asked_source(policy, site, &heard, &request) {
-            self.kernel.hear_way(site, &mut heard, source).await;
-        }
-        let described = explain::frame_heard(policy, site, &heard, &request).map_err(usage)?;
-        let filters = self.filters().await;
-        Ok(self.explain_all(vec![described], &filters).swap_remove(0))
+        reply: oneshot::Sender<Result<Explanation, Failure>>,
+    ) {
+        let explainer = self.explainer(rank);
+        tokio::spawn(async move {
+            let _turn = explainer.turns.acquire().await;
+            if !reply.is_closed() {
+                let mut answers = explainer.explain(&About::One(request)).await;
+                drop(
+                    reply.send(
+                        answers.as_mut().map(|all| all.swap_remove(0)).map_err(|e| e.clone()),
+                    ),
+                );
+            }
+        });
     }
 
     /// Explains captured frames, in their order.
-    pub(super) async fn explain_frames(
-        &mut self,
-        request: &ExplainFrames,
-    ) -> Result<Vec<Explanation>, Failure> {
+    pub(super) fn explain_frames(
+        &self,
+        rank: Rank,
+        request: ExplainFrames,
+        reply: oneshot::Sender<Result<Vec<Explanation>, Failure>>,
+    ) {
         if request.frames.len() > MAX_FRAMES {
-            return Err(Failure {
-                error: format!("{} frames in one request", request.frames.len()),
-                hint: Some(format!("ask about {MAX_FRAMES} at a time")),
-                exit: Exit::Usage as u8,
-            });
+            let error = format!("{} frames in one request", request.frames.len());
+            let hint = Some(format!("ask about {MAX_FRAMES} at a time"));
+            drop(reply.send(Err(Failure { error, hint, exit: Exit::Usage as u8 })));
+            return;
         }
-        let names = Arc::clone(&self.in_force);
-        let (policy, site) = (&names.policy, &names.site);
+        let explainer = self.explainer(rank);
+        tokio::spawn(async move {
+            let _turn = explainer.turns.acquire().await;
+            if !reply.is_closed() {
+                drop(reply.send(explainer.explain(&About::Captured(request)).await));
+            }
+        });
+    }
+
+    fn explainer(&self, rank: Rank) -> Explainer {
+        Explainer {
+            kernel: self.kernel.clone(),
+            names: Arc::clone(&self.in_force),
+            now: self.clock.now(),
+            dates: self.clock.dates(),
+            probes: self.probes.clone(),
+            turns: self.aside.turns(rank),
+        }
+    }
+
+    /// Asks the program in force about a few frames.
+    pub(super) fn probe(&mut self, probe: Probe) {
+        let Probe { frames, reply } = probe;
+        if reply.is_closed() {
+            return;
+        }
+        let ask = |(frame, interface): &(Vec<u8>, u32)| {
+            self.dataplane.probe(frame, *interface).map_err(|e| e.to_string())
+        };
+        let decisions = frames.iter().map(ask).collect();
+        let (generation, counters) = (self.in_force.generation, self.rule_counters());
+        drop(reply.send(Probed { generation, decisions, counters }));
+    }
+}
+
+/// Explains beside the core's loop, which is asked for what only the program in force can tell.
+struct Explainer {
+    kernel: Kernel,
+    names: Arc<InForce>,
+    now: Time,
+    dates: Dates,
+    probes: mpsc::Sender<Probe>,
+    turns: Arc<Semaphore>,
+}
+
+/// A frame, and what the same code outside the kernel makes of it.
+struct Judged {
+    described: Described,
+    case: Result<Case, Unjudged>,
+    decided_by: &'static str,
+}
+
+impl Explainer {
+    async fn explain(&self, about: &About) -> Result<Vec<Explanation>, Failure> {
+        let described = match about {
+            About::One(request) => vec![self.described(request).await?],
+            About::Captured(request) => self.captured(request).await?,
+        };
+        let filters = self.filters().await;
+        let names = Arc::clone(&self.names);
+        let now = self.now;
+        let judged = aside(move || {
+            // One for all: what it keeps of a first fragment holds for those that follow.
+            let host = HostImage::at(&names.compiled.image, now);
+            let judge = |described: Described| {
+                let case = explain::judge(&host, &described);
+                Judged { described, case, decided_by: "host" }
+            };
+            described.into_iter().map(judge).collect::<Vec<_>>()
+        });
+        let mut judged = judged.await?;
+        let counters = self.ask_kernel(&mut judged).await;
+        let (names, dates) = (Arc::clone(&self.names), self.dates);
+        aside(move || {
+            judged
+                .into_iter()
+                .map(|judged| told(&names, now, dates, &counters, &filters, judged))
+                .collect()
+        })
+        .await
+    }
+
+    async fn described(&self, request: &ExplainRequest) -> Result<Described, Failure> {
+        let (policy, site) = (&self.names.policy, &self.names.site);
+        let mut heard = self.heard().await;
+        if let Some(source) = explain::asked_source(policy, site, &heard, request) {
+            self.kernel.hear_way(site, &mut heard, source).await;
+        }
+        explain::frame_heard(policy, site, &heard, request).map_err(usage)
+    }
+
+    async fn captured(&self, request: &ExplainFrames) -> Result<Vec<Described>, Failure> {
+        let (policy, site) = (&self.names.policy, &self.names.site);
         let mut heard = self.heard().await;
         let mut captured = Vec::new();
         for (number, frame) in (1..).zip(&request.frames) {
@@ -83,14 +209,12 @@ impl Core {
         let described = (1..)
             .zip(captured)
             .map(|(number, frame)| explain::captured(policy, site, &heard, number, frame));
-        let described = described.collect::<Result<_, _>>().map_err(usage)?;
-        let filters = self.filters().await;
-        Ok(self.explain_all(described, &filters))
+        described.collect::<Result<_, _>>().map_err(usage)
     }
 
     /// What the kernel has heard of who is where; nothing, if it does not tell.
     async fn heard(&self) -> Heard {
-        let heard = self.kernel.heard(&self.in_force.site).await;
+        let heard = self.kernel.heard(&self.names.site).await;
         heard.unwrap_or_else(|e| {
             log::warn!("{}", failure(&e.into()).error);
             Heard::default()
@@ -127,55 +251,92 @@ impl Core {
         Filters { chains, ports, own, bridge_calls_ip: bridge_calls_ip() }
     }
 
-    fn explain_all(&mut self, frames: Vec<Described>, filters: &Filters) -> Vec<Explanation> {
-        let names = Arc::clone(&self.in_force);
-        let (policy, site, compiled) = (&names.policy, &names.site, &names.compiled);
-        let now = self.clock.now();
-        // One for all: what it keeps of a first fragment holds for those that follow.
-        let host = HostImage::at(&compiled.image, now);
-        let counters = self.rule_counters();
-        let explained = frames.into_iter().map(|mut described| {
-            let mut case = match explain::judge(&host, &described) {
-                Ok(case) => case,
-                Err(unjudged) => return explain::not_judged(site, &described, &unjudged),
-            };
-            let decided_by = self.ask_kernel(&mut described, &mut case);
-            let mut answer =
-                explain::explain(policy, site, compiled, &described, &case, now, decided_by);
-            if answer.rule.is_some() {
-                answer.rule = self.rule_row(case.decision.rule, &counters);
+    /// Puts the decisions of the program in force in the place of the host's, and says who decided: the host
+    /// only where the kernel cannot be asked. Returns the counters of that moment.
+    async fn ask_kernel(&self, judged: &mut [Judged]) -> Counters {
+        let mut counters = Counters::new();
+        for some in judged.chunks_mut(PROBED) {
+            for one in some.iter_mut() {
+                if one.case.as_ref().is_ok_and(|case| case.flow.fragment != Fragment::Whole) {
+                    let text =
+                        "a fragment: the program in force is not asked, it would remember it";
+                    one.described.assumed.push(text.into());
+                }
             }
-            if case.decision.verdict != Verdict::Drop {
-                answer.notes.extend(filters.notes(site, &case.flow));
+            let is_whole = |case: &Case| case.flow.fragment == Fragment::Whole;
+            let mut whole: Vec<_> =
+                some.iter_mut().filter(|one| one.case.as_ref().is_ok_and(is_whole)).collect();
+            let frames = whole.iter().map(|one| {
+                let Described { frame, interface, .. } = &one.described;
+                (frame.clone(), *interface)
+            });
+            let frames: Vec<_> = frames.collect();
+            let (reply, answer) = oneshot::channel();
+            // A core that has stopped says nothing: then the host's decisions stand.
+            let _ = self.probes.send(Probe { frames, reply }).await;
+            let Ok(probed) = answer.await else { continue };
+            for (one, decision) in whole.iter_mut().zip(probed.decisions) {
+                let same = probed.generation == self.names.generation;
+                let decision =
+                    if same { decision } else { Err("another policy is in force by now".into()) };
+                one.take(decision);
             }
-            answer
-        });
-        explained.collect()
-    }
-
-    /// Puts the decision of the program in force in the place of the host's, and says who decided:
-    /// the host only where the kernel cannot be asked.
-    fn ask_kernel(&mut self, described: &mut Described, case: &mut Case) -> &'static str {
-        if case.flow.fragment != Fragment::Whole {
-            let text = "a fragment: the program in force is not asked, it would remember it";
-            described.assumed.push(text.into());
-            return "host";
+            counters = probed.counters;
         }
-        match self.dataplane.probe(&described.frame, described.interface) {
-            Ok(decision) => {
+        counters
+    }
+}
+
+impl Judged {
+    fn take(&mut self, decision: Result<Decision, String>) {
+        match (decision, &mut self.case) {
+            (Ok(decision), Ok(case)) => {
                 if decision != case.decision {
                     log::error!("host and kernel disagree: {:?} {decision:?}", case.decision);
                 }
                 case.decision = decision;
-                "kernel"
+                self.decided_by = "kernel";
             }
-            Err(e) => {
-                log::warn!("the program in the kernel cannot be asked: {e}");
-                described.assumed.push(format!("the program in force was not asked: {e}"));
-                "host"
+            // No line in the log: whoever may only look could fill it.
+            (Err(e), _) => {
+                self.described.assumed.push(format!("the program in force was not asked: {e}"));
             }
+            (Ok(_), Err(_)) => {}
         }
     }
+}
+
+/// Runs what takes long on a thread of its own.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Failure {
+        error: format!("the answer could not be made: {e}"),
+        hint: None,
+        exit: Exit::Kernel as u8,
+    })
+}
+
+fn told(
+    names: &InForce,
+    now: Time,
+    dates: Dates,
+    counters: &Counters,
+    filters: &Filters,
+    judged: Judged,
+) -> Explanation {
+    let InForce { policy, site, compiled, .. } = names;
+    let Judged { described, case, decided_by } = judged;
+    let case = match case {
+        Ok(case) => case,
+        Err(unjudged) => return explain::not_judged(site, &described, &unjudged),
+    };
+    let mut answer = explain::explain(policy, site, compiled, &described, &case, now, decided_by);
+    if answer.rule.is_some() {
+        answer.rule = rule_row(names, case.decision.rule, counters, dates);
+    }
+    if case.decision.verdict != Verdict::Drop {
+        answer.notes.extend(filters.notes(site, &case.flow));
+    }
+    answer
 }
 
 /// Chains of other tools that drop what is forwarded.

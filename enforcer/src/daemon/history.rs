@@ -8,23 +8,26 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::known::{Heads, Live, Stamp};
+use super::in_force::read_bundle;
 use super::state::{self, replace};
 use crate::api::{Change, HistoryRow, PolicyBundle};
-use crate::audit::chain::walk;
 use crate::audit::seal::{seal, sha256, unseal};
-use crate::audit::{Action, Line, Who, trail, verify};
+use crate::audit::{Who, trail};
+use crate::policy::write;
+
+mod known;
 
 /// Revisions that are kept.
 const MAX_REVISIONS: usize = 50;
 /// Bytes of all of them together.
 const MAX_BYTES: u64 = 64 << 20;
-/// Live changes that are listed.
-const MAX_LIVE: usize = 200;
 /// Lines of a difference that are kept.
 const MAX_CHANGES: usize = 200;
 
@@ -88,39 +91,35 @@ pub(super) enum Error {
     Write(#[from] state::Error),
 }
 
-/// A line of the trail that is about a live change which was made.
-fn live_row(line: Line) -> Option<HistoryRow> {
-    let Line { time, entry, .. } = line;
-    let verbs = [
-        (Action::Allow, ""),
-        (Action::Deny, ""),
-        (Action::Mode, ""),
-        (Action::Revoke, "revoked: "),
-        (Action::Ended, "ended: "),
-    ];
-    let (_, verb) = verbs.into_iter().find(|(action, _)| *action == entry.action)?;
-    entry.result.starts_with("ok").then(|| HistoryRow {
-        revision: entry.new_revision.unwrap_or_default(),
-        since: time,
-        who: entry.who.to_string(),
-        why: entry.reason,
-        live: Some(format!("{verb}{}", entry.subject.unwrap_or_default())),
-        ..HistoryRow::default()
-    })
-}
-
 /// The revisions of a state directory; cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct History {
     dir: PathBuf,
-    /// One reader at a time: each reads all files.
-    busy: Arc<Mutex<()>>,
+    /// What the files said when they were read last. One reader at a time.
+    known: Arc<Mutex<Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    heads: Heads,
+    live: Live,
+    /// The document that was asked for last, whole; forgotten as soon as nobody holds it.
+    shown: Option<(Stamp, Weak<[u8]>)>,
+}
+
+/// A document that several may hold.
+struct Document(Arc<[u8]>);
+
+impl AsRef<[u8]> for Document {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 impl History {
     /// The history in this state directory, which exists.
     pub(super) fn open(state_dir: &Path) -> Self {
-        Self { dir: state_dir.join("revisions"), busy: Arc::default() }
+        Self { dir: state_dir.join("revisions"), known: Arc::default() }
     }
 
     /// Keeps a revision, in place of one with the same number, and lets the oldest go.
@@ -158,13 +157,37 @@ impl History {
         self.path(revision).exists()
     }
 
-    /// All revisions, oldest first; of a damaged one the number and what is wrong. Reads every
-    /// file: not for the core's own thread.
+    /// A revision as one document. Of those who ask for the same while somebody still holds it, one reads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`History::load`].
+    pub(super) fn document(&self, revision: u64) -> Result<Bytes, Error> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = Stamp::of(&self.path(revision)).ok();
+        if let (Some(stamp), Some((shown, text))) = (stamp, &known.shown)
+            && stamp == *shown
+            && let Some(text) = text.upgrade()
+        {
+            return Ok(Bytes::from_owner(Document(text)));
+        }
+        let (_, bundle) = self.load(revision)?;
+        let text = match bundle.files.is_empty() {
+            true => bundle.text,
+            false => write(&read_bundle(&bundle).0),
+        };
+        let text: Arc<[u8]> = text.into_bytes().into();
+        known.shown = stamp.map(|stamp| (stamp, Arc::downgrade(&text)));
+        Ok(Bytes::from_owner(Document(text)))
+    }
+
+    /// All revisions, oldest first; of a damaged one the number and what is wrong. Reads what has changed
+    /// since the last time: not for the core's own thread.
     pub(super) fn list(&self, in_force: u64) -> Vec<HistoryRow> {
-        let _one = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        let numbers = self.numbers().into_iter();
-        let rows = numbers.map(|(revision, path)| self.row(revision, &path, in_force));
-        let mut rows: Vec<HistoryRow> = rows.chain(self.live()).collect();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Known { heads, live, .. } = &mut *known;
+        let mut rows = heads.rows(&self.numbers(), in_force);
+        rows.extend(live.rows(&self.dir.with_file_name(trail::FILE)));
         // Stable: what has no time stays behind the one before it.
         let mut last = Timestamp::MIN;
         rows.sort_by_cached_key(|row| {
@@ -172,48 +195,6 @@ impl History {
             last
         });
         rows
-    }
-
-    /// The last live changes, as the trail tells them.
-    fn live(&self) -> Vec<HistoryRow> {
-        let trail = self.dir.with_file_name(trail::FILE);
-        let text = verify::read(&trail).unwrap_or_default();
-        let mut rows = Vec::new();
-        walk(&text, None, &mut |_, line, _| {
-            let line: Result<Line, _> = serde_json::from_slice(line);
-            rows.extend(line.ok().and_then(live_row));
-        });
-        rows.split_off(rows.len().saturating_sub(MAX_LIVE))
-    }
-
-    fn row(&self, revision: u64, path: &Path, in_force: u64) -> HistoryRow {
-        let text = fs::read(path);
-        let head = text.as_ref().ok().and_then(|text| parts(text, revision));
-        let Some((head, _)) = head else {
-            let what = match text {
-                Ok(_) => format!("{} is damaged", path.display()),
-                Err(e) => format!("cannot read {}: {e}", path.display()),
-            };
-            log::warn!("{what}");
-            let in_force = revision == in_force;
-            return HistoryRow { revision, in_force, damaged: Some(what), ..HistoryRow::default() };
-        };
-        let Revision { since, who, why, file, digest, counts, changes, .. } = head;
-        HistoryRow {
-            revision,
-            in_force: revision == in_force,
-            since,
-            who: who.to_string(),
-            why,
-            file,
-            digest,
-            added: counts.0,
-            removed: counts.1,
-            changed: counts.2,
-            changes,
-            live: None,
-            damaged: None,
-        }
     }
 
     fn path(&self, revision: u64) -> PathBuf {
@@ -253,15 +234,21 @@ impl History {
 /// What a file says; `None` if a byte of it is not as it was written.
 fn parts(text: &[u8], revision: u64) -> Option<(Revision, &[u8])> {
     let end = text.iter().position(|byte| *byte == b'\n')?;
-    let head: Head = serde_json::from_str(&unseal(&text[..end])?).ok()?;
+    let head = head(&text[..end])?;
     let documents = text[end + 1..].strip_suffix(b"\n")?;
     let whole = head.documents == sha256(documents) && head.revision.revision == revision;
     whole.then_some((head.revision, documents))
 }
 
+/// What the first line of a file says; `None` if a byte of it is not as it was written.
+fn head(line: &[u8]) -> Option<Head> {
+    serde_json::from_str(&unseal(line)?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::{Action, Entry, Line};
 
     fn revision(revision: u64) -> Revision {
         let who = Who::Peer { uid: 0, gid: 0, pid: Some(1), user: Some("root".into()) };
@@ -347,5 +334,52 @@ mod tests {
         history.save(revision(101), &bundle(&large)).unwrap();
         let numbers: Vec<u64> = history.numbers().into_iter().map(|(n, _)| n).collect();
         assert_eq!(numbers, [101]);
+    }
+
+    /// What was read once is not read again, until it changes.
+    #[test]
+    fn heads_are_kept_and_files_that_change_are_read_again() {
+        let (dir, history) = history();
+        for n in 1..=3 {
+            history.save(revision(n), &bundle("x")).unwrap();
+        }
+        let line = |id: &str| {
+            let who = Who::Peer { uid: 0, gid: 0, pid: Some(1), user: Some("root".into()) };
+            let entry = Entry::new(who, Action::Allow).about("allow beds: any to any");
+            let entry = Entry { result: format!("ok: {id}"), ..entry };
+            let since = "2026-11-23T00:00:01Z".to_owned();
+            let line = Line { sequence: 1, time: since, entry, previous: String::new() };
+            serde_json::to_string(&line).unwrap() + "\n"
+        };
+        let trail = dir.path().join(trail::FILE);
+        fs::write(&trail, line("l-1") + &line("l-2") + "{\"torn").unwrap();
+        let read = |history: &History| history.known.lock().unwrap().heads.read;
+        for _ in 0..60 {
+            let rows = history.list(3);
+            assert_eq!((rows.len(), read(&history)), (5, 3), "{rows:?}");
+        }
+        history.save(revision(3).with(&[]), &bundle("y")).unwrap();
+        history.save(revision(4), &bundle("x")).unwrap();
+        fs::remove_file(history.path(1)).unwrap();
+        let mut text = fs::read_to_string(&trail).unwrap();
+        text.truncate(text.len() - 6);
+        fs::write(&trail, text + &line("l-3")).unwrap();
+        let rows = history.list(4);
+        let live = rows.iter().filter(|row| row.live.is_some()).count();
+        assert_eq!((rows.len(), live, read(&history)), (6, 3, 5), "{rows:?}");
+        // A trail that begins anew is read from its beginning.
+        fs::write(&trail, line("l-9")).unwrap();
+        assert_eq!(history.list(4).len(), 4);
+    }
+
+    #[test]
+    fn a_document_is_read_once_for_all_who_hold_it() {
+        let (_dir, history) = history();
+        history.save(revision(3), &bundle("schema = 1\n")).unwrap();
+        let first = history.document(3).unwrap();
+        assert_eq!(history.document(3).unwrap().as_ptr(), first.as_ptr());
+        drop(first);
+        assert_eq!(history.known.lock().unwrap().shown.as_ref().unwrap().1.strong_count(), 0);
+        assert!(matches!(history.document(7), Err(Error::None(7))));
     }
 }

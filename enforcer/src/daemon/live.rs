@@ -76,6 +76,7 @@ impl Core {
         let mut change = request.change;
         change.since = Timestamp::now().as_second();
         change.by = by;
+        change.check().map_err(|wrong| usage(&wrong.message, wrong.hint.as_deref()))?;
         self.set_end(&mut change)?;
         identify(&mut change, &self.all_live());
         let plan = self.plan(|live| {

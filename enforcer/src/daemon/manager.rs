@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use log::warn;
 use sd_notify::NotifyState;
 
+use crate::shown::escaped;
+
 /// The manager that started this process, if one did: systemd, or what speaks its protocol.
 pub(super) struct Manager {
     /// How often it wants to hear that the loop turns; `None`: it does not ask.
@@ -16,7 +18,7 @@ pub(super) struct Manager {
 impl Manager {
     /// Says that all is in force, and begins with the signs of life that the manager asks for.
     pub(super) fn ready(status: &str) -> Self {
-        tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        tell(&[NotifyState::Ready, NotifyState::Status(&escaped(status))]);
         // Half of the time is what sd_watchdog_enabled(3) asks for; a third leaves room for a policy.
         let every = sd_notify::watchdog_enabled().map(|limit| limit / 3);
         Self { every, told: Instant::now() }
@@ -32,7 +34,8 @@ impl Manager {
 
     /// Replaces the line that `systemctl status` shows.
     pub(super) fn status(&self, text: &str) {
-        tell(&[NotifyState::Status(text)]);
+        // A newline in it would begin another message to the manager.
+        tell(&[NotifyState::Status(&escaped(text))]);
     }
 }
 

@@ -15,6 +15,7 @@
 //! - `interfaces`: the interfaces and the backstop, as the socket tells them
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
+//! - `aside`: answers that are made beside the loop
 //! - `measure`: what is in force and what it did, as Prometheus reads it
 //! - `tally`: what was refused, in a table that devices cannot fill
 //! - `proof`: whether a driver runs the program, by two counters; pure
@@ -32,6 +33,7 @@
 
 mod answers;
 mod apply;
+mod aside;
 mod before;
 mod beside;
 mod confirm;
@@ -78,16 +80,18 @@ use crate::api::Detached;
 use crate::audit::Action;
 use crate::backstop;
 use crate::config::{self, Backstop, Settings};
-use crate::control::Input;
 use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
+use crate::control::{Input, queue};
 use crate::dataplane;
 use crate::dataplane::pins::Pins;
 use crate::privilege;
 use crate::sinks;
 
-/// Inputs that may wait for the core.
+/// Inputs of each rank that may wait for the core.
 const QUEUE: usize = 64;
+/// Batches of frames that may wait for the program in the kernel.
+const PROBES: usize = 8;
 /// Time for the sinks when the daemon ends.
 const SINKS: Duration = Duration::from_secs(2);
 /// How often the kernel is asked whether all is as it should be.
@@ -116,9 +120,10 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     // Before the first look, so that nothing falls between.
     let listens = settings.backstop != Backstop::Off;
     let mut notices = lookout::listen(listens).map_err(Error::Lookout)?;
-    let (sender, mut inputs) = mpsc::channel(QUEUE);
+    let (sender, mut inputs) = queue(QUEUE);
+    let (probes, mut asked) = mpsc::channel(PROBES);
     let mut doors = Doors::new(&settings, sender, hub.clone());
-    let mut core = Core::start(settings, pins, hub.clone()).await?;
+    let mut core = Core::start(settings, pins, hub.clone(), probes).await?;
     let sinks = start_sinks(&mut core, &hub);
     let events = core.follow_ring()?;
 
@@ -153,11 +158,15 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 core.glance().await;
                 continue;
             }
-            input = inputs.recv() => input,
+            Some(probe) = asked.recv() => {
+                core.probe(probe);
+                continue;
+            }
+            input = inputs.next() => input,
         };
         match input {
             None => break,
-            Some(Input::Detach { peer, reply }) => {
+            Some((_, Input::Detach { peer, reply })) => {
                 let who = peer.who();
                 if let Err(refused) = core.announce(&who, Action::Detach, "everything") {
                     let _ = reply.send(Err(refused));
@@ -171,7 +180,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 finish(sinks).await;
                 return Ok(());
             }
-            Some(input) => core.answer(input).await,
+            Some((rank, input)) => core.answer(rank, input).await,
         }
     }
     log::info!("the daemon ends; what is in force stays in force");

@@ -15,6 +15,7 @@ use crate::config;
 use crate::control::hub::timestamp;
 use crate::image::Time;
 use crate::policy::live::Change;
+use crate::policy::remark::nearest_end;
 use crate::policy::{End, Policy};
 use crate::site;
 
@@ -42,6 +43,54 @@ pub(super) struct Clock {
     before: Stamp,
     file: PathBuf,
     test: Option<PathBuf>,
+}
+
+/// The machine's clock and the boot clock at one moment, in seconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dates {
+    wall: i64,
+    boot: i64,
+}
+
+impl Dates {
+    /// An end as a date: by the machine's clock, where it is on the boot clock.
+    pub(super) fn date(self, end: End) -> i64 {
+        match end {
+            End::Wall(end) => end,
+            End::Boot(end) => self.wall.saturating_add(end).saturating_sub(self.boot),
+        }
+    }
+
+    /// Seconds that are left until an end on the boot clock.
+    pub(super) fn left(self, end: End) -> Option<u64> {
+        match end {
+            End::Wall(_) => None,
+            End::Boot(end) => Some(end.saturating_sub(self.boot).max(0).unsigned_abs()),
+        }
+    }
+
+    /// Whether both say about the same of every end: two readings of the clocks differ by a second.
+    pub(super) fn is_like(self, other: Self) -> bool {
+        let offset = |dates: Self| dates.wall.saturating_sub(dates.boot);
+        offset(self).abs_diff(offset(other)) <= 1
+    }
+
+    /// The policy with every end a date that a document may say.
+    pub(super) fn dated(self, policy: &Policy) -> Policy {
+        let mut policy = policy.clone();
+        // A clock without a battery begins in 1970: no policy ends then.
+        let date = |end| End::Wall(nearest_end(self.date(end)));
+        for group in &mut policy.groups {
+            for rule in group.allow.iter_mut().chain(&mut group.deny) {
+                rule.until = rule.until.map(date);
+            }
+        }
+        let groups = policy.groups.iter_mut().filter_map(|group| group.timed.as_mut());
+        for timed in groups.chain(&mut policy.unknown.timed) {
+            timed.until = date(timed.until);
+        }
+        policy
+    }
 }
 
 impl Clock {
@@ -132,7 +181,8 @@ impl Clock {
     /// Live changes as they were kept, those for a time with what is left of it; without those whose
     /// time is over.
     pub(super) fn resume(&self, live: Live) -> Vec<Change> {
-        let (now, Live { mut changes, stamp }) = (self.now(), live);
+        let (now, Live { changes, stamp }) = (self.now(), live);
+        let mut changes: Vec<Change> = changes.into_iter().map(Change::mended).collect();
         let stamp = stamp.unwrap_or_default();
         if stamp.boot != self.boot_id {
             let same = self.before.boot == stamp.boot;
@@ -165,33 +215,17 @@ impl Clock {
 
     /// An end as a date: by the machine's clock, where it is on the boot clock.
     pub(super) fn date(&self, end: End) -> i64 {
-        match end {
-            End::Wall(end) => end,
-            End::Boot(end) => self.read().wall / SECOND + end - self.now().boot,
-        }
+        self.dates().date(end)
     }
 
     /// Seconds that are left until an end on the boot clock.
     pub(super) fn left(&self, end: End) -> Option<u64> {
-        match end {
-            End::Wall(_) => None,
-            End::Boot(end) => Some(end.saturating_sub(self.now().boot).max(0).unsigned_abs()),
-        }
+        self.dates().left(end)
     }
 
-    /// The policy with every end a date, as a document says it.
-    pub(super) fn dated(&self, policy: &Policy) -> Policy {
-        let mut policy = policy.clone();
-        for group in &mut policy.groups {
-            for rule in group.allow.iter_mut().chain(&mut group.deny) {
-                rule.until = rule.until.map(|end| End::Wall(self.date(end)));
-            }
-        }
-        let groups = policy.groups.iter_mut().filter_map(|group| group.timed.as_mut());
-        for timed in groups.chain(&mut policy.unknown.timed) {
-            timed.until = End::Wall(self.date(timed.until));
-        }
-        policy
+    /// What ends are as dates now, for work that is done elsewhere.
+    pub(super) fn dates(&self) -> Dates {
+        Dates { wall: self.read().wall / SECOND, boot: self.now().boot }
     }
 
     /// What an operator should know, and do.

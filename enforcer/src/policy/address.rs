@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub(crate) use self::mac::{as_prefix, is_wildcard, looks_like_mac, mac_prefix};
 use super::{Mac, Range};
+use crate::shown::{escaped, is_invisible};
 
 /// Why a piece of text is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -286,18 +287,6 @@ fn foreign(text: &str) -> Option<String> {
     })
 }
 
-/// Whether a character takes no room or looks like a blank: the format characters and separators of
-/// Unicode, and what is left out when it cannot be shown (Default_Ignorable_Code_Point).
-pub(crate) fn is_invisible(character: char) -> bool {
-    let blank = !character.is_ascii() && character.is_whitespace();
-    blank
-        || matches!(character,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-}
-
 /// Cuts a range into prefixes.
 fn split(mut first: u128, last: u128, bits: u8, mut found: impl FnMut(u128, u8)) {
     while first <= last {
@@ -325,7 +314,8 @@ pub(crate) fn quoted(text: &str) -> String {
 
 /// The beginning of a text, with escapes for what a terminal would obey.
 pub(crate) fn cut(text: &str, length: usize) -> String {
-    let mut short: String = text.chars().take(length).flat_map(char::escape_debug).collect();
+    let short: String = text.chars().take(length).collect();
+    let mut short = escaped(&short).into_owned();
     if text.chars().nth(length).is_some() {
         short.push('…');
     }

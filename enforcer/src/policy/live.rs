@@ -15,6 +15,8 @@ use super::{
 };
 use crate::image::Time;
 
+mod check;
+
 /// Most changes at a time: what stands longer than a day belongs into the policy file.
 pub const MAX_CHANGES: usize = 256;
 /// Most ranges that the remote end of one change may have: a live set is looked up beside the
@@ -203,16 +205,14 @@ fn rule(policy: &Policy, change: &Change) -> Result<Rule, Complaint> {
             "write the rule into the policy file and apply it",
         ));
     }
-    let mut services = Vec::new();
-    for word in end.service.split(',') {
-        services.push(Service::parse(word.trim())?);
-    }
+    let words: Vec<&str> = end.service.split(',').map(str::trim).collect();
+    let services = words.iter().map(|word| Service::parse(word)).collect::<Result<Vec<_>, _>>()?;
     Ok(Rule {
         id: change.id.clone(),
         to,
         to_text: end.to.clone(),
         services,
-        service_text: end.service.clone(),
+        service_text: words.join(", "),
         reason: change.reason.clone(),
         owner: change.owner.clone(),
         until: change.end(),
@@ -261,13 +261,22 @@ fn own_group(policy: &mut Policy, target: &str) -> Result<usize, Complaint> {
         )
     })?;
     let place = policy.groups.get(parent).map(|group| group.place.clone());
-    let mac = device_of(policy, &selector).and_then(|device| device.mac);
+    let device = device_of(policy, &selector);
+    let mac = device.and_then(|device| device.mac);
+    let addresses = device.filter(|device| device.mac.is_none()).map(|device| &device.addresses);
+    let addresses = addresses.cloned().unwrap_or_default();
+    let claims = |selector: &Selector| match selector {
+        Selector::Mac(own) => mac == Some(*own),
+        Selector::Addresses(range) => addresses.contains(range),
+        Selector::Device(_)
+        | Selector::MacPrefix(..)
+        | Selector::Vlan(_)
+        | Selector::Interface(_) => false,
+    };
     let Some(group) = policy.groups.get_mut(parent) else { return Ok(parent) };
     let mut own = group.clone();
     // However the group names the device: it has it no longer.
-    group.members.retain(|member| {
-        member.selector != selector && mac.is_none_or(|mac| member.selector != Selector::Mac(mac))
-    });
+    group.members.retain(|member| member.selector != selector && !claims(&member.selector));
     own.device_of = Some(parent);
     own.members = place.map(|place| Member { selector, place }).into_iter().collect();
     policy.groups.push(own);
@@ -287,8 +296,13 @@ fn selector(policy: &Policy, target: &str) -> Result<Selector, Complaint> {
     if let Some(mac) = mac {
         return Ok(Selector::Mac(mac));
     }
-    match target.parse() {
-        Ok(address) => Ok(Selector::Addresses(Range::single(address))),
+    match target.parse().map(Range::single) {
+        // A device that is known by its addresses alone: by each of its names it is the same one.
+        Ok(range) => Ok(policy
+            .devices
+            .iter()
+            .position(|device| device.mac.is_none() && device.addresses.contains(&range))
+            .map_or(Selector::Addresses(range), Selector::Device)),
         Err(_) => Err(Complaint::new(
             format!("there is no group and no device {}", quoted(target)),
             "`enforcer status` lists the groups, `enforcer devices` the devices",

@@ -3,6 +3,7 @@
 //! - [`read`](mod@read): TOML document to [`Policy`], with every problem found
 //! - [`address`], [`service`](Service::parse), `place`, `words`: its small words, to and from text
 //! - [`Problem`], in `problem`: what is wrong, and where
+//! - [`remark`]: what may stand in reasons, owners and names of files, however they arrive
 //! - [`report`]: problems for people and for the API
 //! - [`diff`](mod@diff): what differs between two policies, in words
 //! - [`live`]: changes made by command, beside the policy file
@@ -30,6 +31,7 @@ pub mod live;
 mod place;
 mod problem;
 pub mod read;
+pub mod remark;
 pub mod report;
 mod service;
 mod words;

@@ -4,11 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Place;
+use crate::shown::escaped;
 
 /// `file:line:column`, as editors and terminals understand it.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+        write!(f, "{}:{}:{}", escaped(&self.file), self.line, self.column)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::address::is_invisible;
+use crate::shown::escaped_lines;
 
 /// Where something stands in the operator's files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,21 +41,7 @@ impl Problem {
     /// A problem whose texts may repeat what stands in a document: what a terminal would obey is
     /// shown as an escape.
     pub(super) fn new(severity: Severity, place: Place, message: &str, hint: Option<&str>) -> Self {
+        let visible = |text: &str| escaped_lines(text).into_owned();
         Self { severity, place, message: visible(message), hint: hint.map(visible) }
     }
-}
-
-/// A text with escapes for the control characters in it, but the ends of its lines, and for what
-/// would not be seen.
-fn visible(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for character in text.chars() {
-        let hidden = character.is_control() && character != '\n' || is_invisible(character);
-        if hidden {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
 }

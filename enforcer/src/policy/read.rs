@@ -26,14 +26,15 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 pub(crate) use self::fields::Sheet;
-pub(super) use self::fields::nearest;
+pub(super) use self::fields::{MAX_NAME, nearest};
 use self::problems::Problems;
+pub(super) use self::rules::content;
 use super::address::quoted;
 use super::place::Lines;
 use super::{Interface, Policy, Problem, Rates, Set};
 
 /// Largest document, in bytes.
-pub const MAX_DOCUMENT: usize = 16 << 20;
+pub const MAX_DOCUMENT: usize = 32 << 20;
 
 /// Largest file of a set, in bytes.
 pub const MAX_SET_FILE: usize = 256 << 20;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::{Problem, Severity};
 use crate::api;
+use crate::shown::is_unsafe;
 
 /// Columns of the smallest terminal that is catered for.
 const WIDTH: usize = 80;
@@ -155,10 +156,10 @@ fn excerpt(line: &str, column: u32, room: usize) -> (String, usize, usize) {
         shown.push('…');
     }
     for &character in characters.iter().skip(start).take(taken) {
-        // A tab is one column of the place; other control characters would be obeyed.
+        // A tab is one column of the place; other unsafe characters would be obeyed.
         shown.push(match character {
             '\t' => ' ',
-            _ if character.is_control() => '\u{fffd}',
+            _ if is_unsafe(character) => char::REPLACEMENT_CHARACTER,
             _ => character,
         });
     }

@@ -1,10 +1,12 @@
 //! Model to document: the whole policy as one text that [`read`](super::read()) accepts.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
+use super::read::{MAX_NAME, content};
 use super::{
     Device, End, Group, Interface, Mode, Policy, Range, Rates, Rule, Service, Set, Timed, To,
 };
@@ -17,7 +19,8 @@ const WIDTH: usize = 100;
 
 /// The whole policy as one document; the sets are those that rules name, their files inlined.
 ///
-/// Reading it gives an equal policy, apart from places. The same policy gives the same text.
+/// Reading it gives an equal policy, apart from places, and from rules that changes by command repeat. The
+/// same policy gives the same text. Ends on the boot clock have to be dates before: a document has no others.
 pub fn write(policy: &Policy) -> String {
     let mut out = String::from(HEADER);
     out.push_str("schema = 1\n");
@@ -26,8 +29,8 @@ pub fn write(policy: &Policy) -> String {
         out.push_str("\n[sets]\n");
     }
     for (name, set) in sets {
-        let ranges: Vec<String> = set.ranges.iter().map(Range::to_string).collect();
-        list(&mut out, name, &ranges);
+        // A million of them: no text of each is kept.
+        list(&mut out, name, set.ranges.iter().map(Range::to_string));
     }
     for device in &policy.devices {
         write_device(&mut out, device);
@@ -104,8 +107,7 @@ fn write_device(out: &mut String, device: &Device) {
         out.push_str(&format!("mac = \"{mac}\"\n"));
     }
     if !device.addresses.is_empty() {
-        let addresses: Vec<String> = device.addresses.iter().map(Range::to_string).collect();
-        list(out, "ip", &addresses);
+        list(out, "ip", device.addresses.iter().map(Range::to_string));
     }
     if let Some(vlan) = device.vlan {
         out.push_str(&format!("vlan = {vlan}\n"));
@@ -126,9 +128,7 @@ fn write_mode(out: &mut String, mode: Mode, timed: Option<Timed>) {
 
 fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
     out.push_str(&format!("\n[groups.{}]\n", key(&group_name(policy, index, group))));
-    let members: Vec<String> =
-        group.members.iter().map(|member| member.selector.text(policy)).collect();
-    list(out, "members", &members);
+    list(out, "members", group.members.iter().map(|member| member.selector.text(policy)));
     write_mode(out, group.mode, group.timed);
     out.push_str(&format!("default = \"{}\"\n", group.default));
     for (name, rules) in [("allow", &group.allow), ("deny", &group.deny)] {
@@ -136,11 +136,35 @@ fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
             continue;
         }
         out.push_str(&format!("{name} = [\n"));
-        for rule in rules {
-            out.push_str(&format!("  {},\n", write_rule(rule)));
+        for rule in distinct(rules) {
+            out.push_str(&format!("  {},\n", write_rule(&rule)));
         }
         out.push_str("]\n");
     }
+}
+
+/// The rules without those that say the same as an earlier one: a change by command may repeat a rule of the
+/// file, and a document may not. Of two, the one that lasts longer decides how long it holds.
+fn distinct(rules: &[Rule]) -> Vec<Cow<'_, Rule>> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut kept: Vec<Cow<'_, Rule>> = Vec::with_capacity(rules.len());
+    for rule in rules {
+        let first = *places.entry(content(rule)).or_insert(kept.len());
+        match kept.get_mut(first) {
+            None => kept.push(Cow::Borrowed(rule)),
+            Some(same) if lasts_longer(rule.until, same.until) => {
+                same.to_mut().until = rule.until;
+            }
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
+/// Whether `a` ends later than `b`. Ends are dates here: see [`write`].
+fn lasts_longer(a: Option<End>, b: Option<End>) -> bool {
+    let end = |end: Option<End>| end.map_or(i64::MAX, |end| end.wall().unwrap_or(i64::MAX));
+    end(a) > end(b)
 }
 
 /// A name of its own for the group that one device has for itself.
@@ -154,7 +178,12 @@ fn group_name(policy: &Policy, index: usize, group: &Group) -> String {
             || policy.devices.iter().any(|device| device.name == name)
     };
     // As many groups as there are: one of these names is free.
-    let mut names = (index..).map(|number| format!("{}-{number}", group.name));
+    let mut names = (index..).map(|number| {
+        let suffix = format!("-{number}");
+        // Names of groups are ASCII, and no longer than MAX_NAME.
+        let base: String = group.name.chars().take(MAX_NAME - suffix.len()).collect();
+        base + &suffix
+    });
     names.find(|name| !taken(name)).unwrap_or_default()
 }
 
@@ -184,11 +213,13 @@ fn service_words(rule: &Rule) -> Vec<String> {
 }
 
 /// A list of strings: in one line if it fits, else in as few as it needs.
-fn list(out: &mut String, name: &str, items: &[String]) {
-    let items: Vec<String> = items.iter().map(|item| string(item)).collect();
+fn list(out: &mut String, name: &str, items: impl Iterator<Item = String> + Clone) {
+    let items = items.map(|item| string(&item));
     let name = key(name);
-    let length: usize = items.iter().map(|item| item.len() + 2).sum();
+    // No list that fits has more items than a line has columns.
+    let length: usize = items.clone().take(WIDTH).map(|item| item.len() + 2).sum();
     if name.len() + length < WIDTH - 4 {
+        let items: Vec<String> = items.collect();
         out.push_str(&format!("{name} = [{}]\n", items.join(", ")));
         return;
     }
@@ -291,7 +322,7 @@ stp = false
     fn long_lists_are_broken() {
         let mut out = String::new();
         let items: Vec<String> = (0..20).map(|n| format!("192.0.2.{n}/32")).collect();
-        list(&mut out, "feed", &items);
+        list(&mut out, "feed", items.into_iter());
         assert!(out.lines().all(|line| line.len() <= WIDTH), "{out}");
         assert_eq!(out.lines().count(), 6, "{out}");
     }

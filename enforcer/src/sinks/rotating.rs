@@ -9,8 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::Out;
-use crate::api::Event;
+use bytes::Bytes;
 
 /// The file that is written, and the ones that it was before.
 #[derive(Debug)]
@@ -40,44 +39,71 @@ impl Rotating {
     }
 }
 
-impl Out for Rotating {
-    async fn write(&mut self, event: &Event) -> io::Result<()> {
-        let mut line = serde_json::to_vec(event)?;
-        line.push(b'\n');
+impl Rotating {
+    /// Appends whole lines. Returns how many bytes at the end of `chunk` are still to be written, and why.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; what is left is then to be written again.
+    pub(super) async fn write(&mut self, chunk: Bytes) -> (usize, io::Result<()>) {
+        let length = chunk.len();
         let Some(mut files) = self.0.take() else {
-            return Err(io::Error::other("an earlier write has not come back"));
+            return (length, Err(io::Error::other("an earlier write has not come back")));
         };
         // A disk may hang; a thread of its own waits for it.
         let work = tokio::task::spawn_blocking(move || {
-            let written = files.append(&line).map_err(|e| {
+            let (done, written) = files.append(&chunk);
+            let written = written.map_err(|e| {
                 let text = format!("cannot write {}: {e}", files.path.display());
                 io::Error::new(e.kind(), text)
             });
-            (files, written)
+            (files, chunk.len() - done, written)
         });
-        let (files, written) = work.await?;
-        self.0 = Some(files);
-        written
+        match work.await {
+            Ok((files, rest, written)) => {
+                self.0 = Some(files);
+                (rest, written)
+            }
+            Err(e) => (length, Err(e.into())),
+        }
     }
 }
 
 impl Files {
-    /// Appends a line, whole or not at all.
-    fn append(&mut self, line: &[u8]) -> io::Result<()> {
+    /// Appends lines, each whole or not at all, with one write a file. Returns how many bytes of them are in
+    /// files now.
+    fn append(&mut self, chunk: &[u8]) -> (usize, io::Result<()>) {
+        let mut done = 0;
+        while let Some(rest) = chunk.get(done..).filter(|rest| !rest.is_empty()) {
+            match self.append_some(rest) {
+                Ok(length) => done += length,
+                Err(e) => return (done, Err(e)),
+            }
+        }
+        (done, Ok(()))
+    }
+
+    /// Appends as many lines as one file takes.
+    fn append_some(&mut self, lines: &[u8]) -> io::Result<usize> {
         let open = self.open.take().filter(|open| open.is_at(&self.path));
         let mut open = open.map_or_else(|| Current::open(&self.path), Ok)?;
-        if open.length > 0 && open.length + line.len() as u64 > self.max_bytes {
+        let mut fitting = fitting(lines, self.max_bytes.saturating_sub(open.length));
+        if fitting.is_empty() && open.length > 0 {
             self.rotate()?;
             open = Current::open(&self.path)?;
+            fitting = self::fitting(lines, self.max_bytes.saturating_sub(open.length));
         }
-        if let Err(e) = open.file.write_all(line) {
+        if fitting.is_empty() {
+            fitting = first(lines);
+        }
+        if let Err(e) = open.file.write_all(fitting) {
             // A part of it may be there.
             let _ = open.file.set_len(open.length);
             return Err(e);
         }
-        open.length += line.len() as u64;
+        open.length += fitting.len() as u64;
         self.open = Some(open);
-        Ok(())
+        Ok(fitting.len())
     }
 
     fn rotate(&self) -> io::Result<()> {
@@ -92,6 +118,22 @@ impl Files {
         }
         fs::rename(&self.path, numbered(&self.path, 1))
     }
+}
+
+/// The lines at the beginning that `room` bytes take; none, if the first one is longer.
+fn fitting(lines: &[u8], room: u64) -> &[u8] {
+    let room = usize::try_from(room).unwrap_or(usize::MAX);
+    if lines.len() <= room {
+        return lines;
+    }
+    let some = lines.get(..room).unwrap_or(lines);
+    let end = some.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    some.get(..end).unwrap_or_default()
+}
+
+/// The first line.
+fn first(lines: &[u8]) -> &[u8] {
+    lines.split_inclusive(|byte| *byte == b'\n').next().unwrap_or(lines)
 }
 
 fn numbered(path: &Path, number: u32) -> PathBuf {
@@ -121,6 +163,12 @@ mod tests {
         Files { path: dir.join("e.json"), max_bytes, keep, open: None }
     }
 
+    fn append(log: &mut Files, lines: &str) {
+        let (done, written) = log.append(lines.as_bytes());
+        written.unwrap();
+        assert_eq!(done, lines.len());
+    }
+
     fn read(dir: &Path, name: &str) -> Option<String> {
         fs::read_to_string(dir.join(name)).ok()
     }
@@ -130,7 +178,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut log = files(dir.path(), 8, 2);
         for line in ["one\n", "two\n", "three\n", "four\n", "a long line\n", "five\n"] {
-            log.append(line.as_bytes()).unwrap();
+            append(&mut log, line);
         }
         let at = |name| read(dir.path(), name);
         assert_eq!(at("e.json").unwrap(), "five\n");
@@ -139,21 +187,41 @@ mod tests {
         assert_eq!(at("e.json.3"), None);
         // Begun again, it goes on where it was.
         let mut again = files(dir.path(), 12, 2);
-        again.append(b"six\n").unwrap();
+        append(&mut again, "six\n");
         assert_eq!(at("e.json").unwrap(), "five\nsix\n");
         let mut none = files(dir.path(), 12, 0);
-        none.append(b"seven\n").unwrap();
+        append(&mut none, "seven\n");
         assert_eq!(at("e.json").unwrap(), "seven\n");
         assert_eq!(at("e.json.1").unwrap(), "a long line\n");
+    }
+
+    #[test]
+    fn a_chunk_is_cut_between_lines_where_a_file_is_full() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = files(dir.path(), 8, 9);
+        append(&mut log, "one\ntwo\nthree\na long line\nfour\nfive\n");
+        let at = |name| read(dir.path(), name);
+        let all = ["e.json.4", "e.json.3", "e.json.2", "e.json.1", "e.json"].map(at);
+        let expected = ["one\ntwo\n", "three\n", "a long line\n", "four\n", "five\n"];
+        assert_eq!(all, expected.map(|text| Some(text.to_owned())));
+        // What is done stays done when the rest cannot be written.
+        fs::create_dir(dir.path().join("e.json.10")).unwrap();
+        let mut stuck = Files { keep: 10, ..files(dir.path(), 8, 10) };
+        for number in [5, 6, 7, 8, 9] {
+            fs::write(dir.path().join(format!("e.json.{number}")), "old\n").unwrap();
+        }
+        let (done, written) = stuck.append(b"6\nseven\n");
+        assert!(written.is_err());
+        assert_eq!((done, at("e.json")), (2, Some("five\n6\n".to_owned())));
     }
 
     #[test]
     fn what_somebody_moved_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = files(dir.path(), 100, 2);
-        log.append(b"one\n").unwrap();
+        append(&mut log, "one\n");
         fs::rename(dir.path().join("e.json"), dir.path().join("moved")).unwrap();
-        log.append(b"two\n").unwrap();
+        append(&mut log, "two\n");
         assert_eq!(read(dir.path(), "e.json").unwrap(), "two\n");
         assert_eq!(read(dir.path(), "moved").unwrap(), "one\n");
     }
@@ -162,7 +230,9 @@ mod tests {
     fn a_disk_that_is_full_leaves_no_half_line() {
         // Every write to it fails with ENOSPC.
         let mut full = Files { path: "/dev/full".into(), max_bytes: 100, keep: 0, open: None };
-        let error = full.append(b"one\n").unwrap_err();
+        let (done, written) = full.append(b"one\ntwo\n");
+        let error = written.unwrap_err();
+        assert_eq!(done, 0);
         assert_eq!(error.raw_os_error(), Some(libc::ENOSPC));
         assert!(full.open.is_none(), "it is opened anew");
     }

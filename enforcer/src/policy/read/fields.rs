@@ -3,8 +3,9 @@
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::super::address::{cut, quoted};
+use super::super::address::{Complaint, cut, quoted};
 use super::super::place::Lines;
+use super::super::remark::check_remark;
 use super::super::{DefaultVerdict, Mode, Problem};
 use super::problems::Problems;
 use super::syntax;
@@ -13,7 +14,7 @@ pub(super) type Key<'i> = Spanned<DeString<'i>>;
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Longest name of a device, a group or a set.
-const MAX_NAME: usize = 64;
+pub(in crate::policy) const MAX_NAME: usize = 64;
 
 /// The entries of a table in the order of the document.
 pub(super) fn entries<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Key<'i>, &'a Value<'i>)> {
@@ -339,15 +340,9 @@ impl Sheet<'_> {
         key: &str,
         example: &str,
     ) -> Option<String> {
-        const LONGEST: usize = 256;
         let (text, offset) = self.string(table, key, example)?;
-        if text.chars().any(char::is_control) {
-            self.error(offset, format!("`{key}` has control characters"), "write it in one line");
-            return None;
-        }
-        if text.len() > LONGEST {
-            let message = format!("`{key}` is longer than {LONGEST} bytes");
-            self.error(offset, message, "give a ticket number and keep the story there");
+        if let Err(Complaint { message, hint }) = check_remark(key, text) {
+            self.error(offset, message, hint.unwrap_or_default());
             return None;
         }
         Some(text.to_owned())

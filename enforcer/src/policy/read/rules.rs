@@ -9,15 +9,13 @@ use sha2::{Digest as _, Sha256};
 use toml::de::{DeTable, DeValue};
 use toml::value::{Datetime, Offset};
 
-use super::super::address::quoted;
+use super::super::address::{Complaint, quoted};
+use super::super::remark::{YEARS, check_end};
 use super::super::{End, Group, Place, Range, Rule, Service, To};
 use super::Reader;
 use super::fields::{Value, is_empty_list, nearest};
 
 const KEYS: [&str; 5] = ["to", "service", "reason", "owner", "until"];
-
-/// First and last year in which a rule may end; what lies outside is a slip of the finger.
-const YEARS: std::ops::RangeInclusive<u16> = 2000..=2199;
 
 /// Fewest hexadecimal digits of a rule's id.
 const ID_DIGITS: usize = 8;
@@ -217,6 +215,11 @@ impl Reader<'_> {
             let hint = "write `until = 2027-01-31T00:00:00Z`";
             self.sheet.error(offset, format!("there is no {written}"), hint);
         }
+        // Another offset may carry it over the end of the last year: written in UTC, it would be refused.
+        if let Some(Complaint { message, hint }) = end.and_then(|end| check_end(end).err()) {
+            self.sheet.error(offset, message, hint.unwrap_or_default());
+            return None;
+        }
         end
     }
 }
@@ -246,7 +249,7 @@ fn seconds(written: &Datetime) -> Option<i64> {
 }
 
 /// What makes two rules equal: the remote end and the services, however they are written.
-fn content(rule: &Rule) -> String {
+pub(in crate::policy) fn content(rule: &Rule) -> String {
     let mut text = rule.to.to_string();
     for service in Service::normalise(&rule.services) {
         // A `String` takes everything.

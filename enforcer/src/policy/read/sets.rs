@@ -6,6 +6,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::super::address::{Complaint, quoted};
+use super::super::remark::{MAX_FILE, check};
 use super::super::{Place, Range, Set};
 use super::fields::{Value, entries};
 use super::{MAX_RANGES, MAX_SET_FILE, Reader};
@@ -79,7 +80,7 @@ impl Reader<'_> {
         let Some((file, offset)) = self.sheet.string(table, "file", "list.txt") else {
             return Vec::new();
         };
-        if file.is_empty() || file.contains(char::is_control) {
+        if file.is_empty() || check("it", file, MAX_FILE).is_err() {
             let message = format!("{} is not a file name", quoted(file));
             self.sheet.error(offset, message, "write `{ file = \"list.txt\" }`");
             return Vec::new();

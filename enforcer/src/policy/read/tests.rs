@@ -276,7 +276,7 @@ fn problems_are_bounded() {
 #[test]
 fn large_documents() {
     let (_, problems) = read_with(&"#".repeat(MAX_DOCUMENT + 1), &[]);
-    assert_eq!(problems[0].message, "the document is larger than 16 MiB");
+    assert_eq!(problems[0].message, "the document is larger than 32 MiB");
     // A single line with many places: nothing may walk it for each of them.
     let members: Vec<String> =
         (0..50_000).map(|at| format!("\"10.{}.{}.1\"", at >> 8 & 255, at & 255)).collect();

@@ -1,0 +1,101 @@
+//! What one request may take: bytes of its body, and time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{ConnectInfo, Extension, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::access::Role;
+use super::body::{Refusal, too_large};
+use super::queue::Ticket;
+use super::{MAX_BODY, Peer};
+use crate::exit::Exit;
+
+/// Largest body in bytes that needs no turn, and that a viewer may send.
+const MAX_SMALL: usize = 64 << 10;
+/// Larger bodies that are received at the same time, those of root counted apart: their bytes stay in memory until they are read.
+const MAX_LARGE: usize = 2;
+
+/// Turns for large bodies, and time for all requests.
+#[derive(Clone, Debug)]
+pub(super) struct Budget {
+    large: Arc<Semaphore>,
+    /// Nobody else's bodies keep root's waiting.
+    large_of_root: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Budget {
+    /// `patience` is the time for a request to begin, and once more for its end.
+    pub(super) fn new(patience: Duration) -> Self {
+        let [large, large_of_root] = [0; 2].map(|_| Arc::new(Semaphore::new(MAX_LARGE)));
+        Self { large, large_of_root, patience }
+    }
+}
+
+/// Time and size of a request. One that announces too much is refused before it is read; of large
+/// ones a few are received at a time.
+pub(super) async fn limits(
+    State(budget): State<Budget>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    Extension(role): Extension<Role>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let max = if role == Role::Operator { MAX_BODY } else { MAX_SMALL };
+    let unknown = headers.contains_key(TRANSFER_ENCODING);
+    if length.is_some_and(|length: u64| length > max as u64) || (unknown && max == MAX_SMALL) {
+        return Err(too_large(max));
+    }
+    let large = unknown || length.is_some_and(|length| length > MAX_SMALL as u64);
+    let ticket = Ticket::default();
+    request.extensions_mut().insert(ticket.clone());
+    let turns = if peer.uid == 0 { &budget.large_of_root } else { &budget.large };
+    let work = async {
+        let _turn = match large {
+            true => turns.acquire().await.ok(),
+            false => None,
+        };
+        next.run(request).await
+    };
+    tokio::pin!(work);
+    if let Ok(response) = timeout(budget.patience, &mut work).await {
+        return Ok(response);
+    }
+    // What has not begun by now never will. What has is waited for: it will not stop half-way.
+    let begun = !ticket.give_up();
+    if begun && let Ok(response) = timeout(budget.patience, &mut work).await {
+        return Ok(response);
+    }
+    Err(too_late(begun, budget.patience))
+}
+
+/// There was no answer in time; whether the request took effect is certain.
+fn too_late(begun: bool, patience: Duration) -> Refusal {
+    let seconds = patience.as_secs();
+    let (error, hint) = match begun {
+        false => (
+            format!(
+                "no answer within {} s: the request was not begun and changes nothing",
+                seconds
+            ),
+            "ask again",
+        ),
+        true => (
+            format!(
+                "no answer within {} s: the request has begun and will be carried out",
+                2 * seconds
+            ),
+            "`enforcer status` and `enforcer history` show what came of it",
+        ),
+    };
+    Refusal::new(StatusCode::GATEWAY_TIMEOUT, error, Some(hint), Exit::NotRunning)
+}

@@ -1,0 +1,183 @@
+//! What waits for the daemon's core: root and operators first, and nothing for those who have gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::sync::mpsc;
+
+use super::Input;
+use super::access::Role;
+
+/// Who comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rank {
+    /// Root and operators.
+    Operator,
+    /// Those who may only look: served when nobody else waits.
+    Viewer,
+}
+
+impl Rank {
+    /// The rank of a role.
+    pub(super) fn of(role: Role) -> Self {
+        match role {
+            Role::Operator => Self::Operator,
+            Role::Viewer | Role::Nobody => Self::Viewer,
+        }
+    }
+}
+
+const WAITING: u8 = 0;
+const BEGUN: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+/// Whether a request has begun: exactly one of the core, which begins it, and whoever asked, who gives up,
+/// comes first. So an answer can say for certain whether the request took effect.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ticket(Arc<AtomicU8>);
+
+impl Ticket {
+    fn begin(&self) -> bool {
+        self.step(BEGUN)
+    }
+
+    /// Whether the request will never begin.
+    pub(super) fn give_up(&self) -> bool {
+        self.step(GIVEN_UP) || self.0.load(Ordering::Acquire) == GIVEN_UP
+    }
+
+    fn step(&self, to: u8) -> bool {
+        self.0.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+}
+
+/// Gives a request up when whoever asked goes away.
+#[derive(Debug)]
+pub(super) struct Asking(Ticket);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
+}
+
+#[derive(Debug)]
+struct Request {
+    input: Input,
+    ticket: Ticket,
+}
+
+/// The sending side of the core's queue. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    operators: mpsc::Sender<Request>,
+    viewers: mpsc::Sender<Request>,
+}
+
+/// The core has stopped.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopped;
+
+impl Inputs {
+    /// Waits for a place in the queue. The request is given up when what this returns is dropped before it
+    /// has begun.
+    pub(super) async fn ask(
+        &self,
+        rank: Rank,
+        input: Input,
+        ticket: Ticket,
+    ) -> Result<Asking, Stopped> {
+        let asking = Asking(ticket.clone());
+        let queue = match rank {
+            Rank::Operator => &self.operators,
+            Rank::Viewer => &self.viewers,
+        };
+        queue.send(Request { input, ticket }).await.map_err(|_| Stopped)?;
+        Ok(asking)
+    }
+
+    /// Puts in something that nobody waits for, if there is a place for it.
+    pub(super) fn note(&self, input: Input) {
+        let _ = self.viewers.try_send(Request { input, ticket: Ticket::default() });
+    }
+}
+
+/// The core's side.
+#[derive(Debug)]
+pub struct Queue {
+    operators: mpsc::Receiver<Request>,
+    viewers: mpsc::Receiver<Request>,
+}
+
+/// Both sides of a queue in which `most` requests of each rank may wait.
+pub fn queue(most: usize) -> (Inputs, Queue) {
+    let (operators, first) = mpsc::channel(most);
+    let (viewers, second) = mpsc::channel(most);
+    (Inputs { operators, viewers }, Queue { operators: first, viewers: second })
+}
+
+impl Queue {
+    /// The next request whose asker still waits; `None` when there will be none. May be dropped at any time:
+    /// nothing is lost.
+    pub async fn next(&mut self) -> Option<(Rank, Input)> {
+        loop {
+            let (rank, Request { input, ticket }) = tokio::select! {
+                biased;
+                Some(request) = self.operators.recv() => (Rank::Operator, request),
+                Some(request) = self.viewers.recv() => (Rank::Viewer, request),
+                else => return None,
+            };
+            if ticket.begin() {
+                return Some((rank, input));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn revision(revision: u64) -> Input {
+        let (reply, _) = tokio::sync::oneshot::channel();
+        Input::Ask { question: super::super::Question::Revision(revision), reply }
+    }
+
+    #[tokio::test]
+    async fn operators_come_first_and_who_has_gone_is_skipped() {
+        let (inputs, mut queue) = queue(8);
+        let mut waiting = Vec::new();
+        let order = [
+            (Rank::Viewer, 1),
+            (Rank::Viewer, 2),
+            (Rank::Operator, 3),
+            (Rank::Viewer, 4),
+            (Rank::Operator, 5),
+        ];
+        for (rank, number) in order {
+            waiting.push(inputs.ask(rank, revision(number), Ticket::default()).await.unwrap());
+        }
+        // Whoever asked for revisions 2 and 3 goes.
+        drop(waiting.drain(1..3));
+        drop(inputs);
+        let mut served = Vec::new();
+        while let Some((rank, Input::Ask { question, .. })) = queue.next().await {
+            served.push((rank, question));
+        }
+        let revision = super::super::Question::Revision;
+        let expected = [
+            (Rank::Operator, revision(5)),
+            (Rank::Viewer, revision(1)),
+            (Rank::Viewer, revision(4)),
+        ];
+        assert_eq!(served, expected);
+    }
+
+    #[test]
+    fn either_it_began_or_it_was_given_up() {
+        let ticket = Ticket::default();
+        assert!(ticket.begin() && !ticket.give_up());
+        let ticket = Ticket::default();
+        assert!(ticket.give_up() && ticket.give_up() && !ticket.begin());
+    }
+}

@@ -1,0 +1,191 @@
+//! Answers that take longer than a moment are made beside the core's loop: the loop only takes what they are
+//! made from, which is shared and does not change.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::in_force::InForce;
+use super::time::Dates;
+use crate::api::PolicyBundle;
+use crate::control::{Answer, Rank};
+use crate::policy::write;
+
+/// Answers that are made at a time for those who may only look: they have one thread, and no more.
+const VIEWERS: usize = 1;
+/// The same for root and operators.
+const OPERATORS: usize = 4;
+/// How long the text of the policy in force is kept after it was last asked for.
+const KEEP: Duration = Duration::from_secs(10);
+
+/// Threads for answers, by rank.
+#[derive(Clone, Debug)]
+pub(super) struct Aside {
+    viewers: Arc<Semaphore>,
+    operators: Arc<Semaphore>,
+}
+
+impl Default for Aside {
+    fn default() -> Self {
+        let turns = |most| Arc::new(Semaphore::new(most));
+        Self { viewers: turns(VIEWERS), operators: turns(OPERATORS) }
+    }
+}
+
+impl Aside {
+    /// Who of this rank may work now.
+    pub(super) fn turns(&self, rank: Rank) -> Arc<Semaphore> {
+        match rank {
+            Rank::Viewer => Arc::clone(&self.viewers),
+            Rank::Operator => Arc::clone(&self.operators),
+        }
+    }
+
+    /// Makes an answer on a thread of its own, when it is its turn and if somebody still waits for it.
+    pub(super) fn answer(
+        &self,
+        rank: Rank,
+        reply: oneshot::Sender<Answer>,
+        make: impl FnOnce() -> Answer + Send + 'static,
+    ) {
+        let turns = self.turns(rank);
+        tokio::spawn(async move {
+            let _turn = turns.acquire_owned().await;
+            if reply.is_closed() {
+                return;
+            }
+            let work = tokio::task::spawn_blocking(move || drop(reply.send(make())));
+            if let Err(e) = work.await {
+                log::error!("an answer could not be made: {e}");
+            }
+        });
+    }
+}
+
+/// The policy in force as one document, for as long as it is asked for: it may have many megabytes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shown(Arc<Mutex<Option<Text>>>);
+
+#[derive(Debug)]
+struct Text {
+    /// What it says.
+    of: Weak<InForce>,
+    /// What ends on the boot clock are in it.
+    dates: Dates,
+    text: Bytes,
+    asked: Instant,
+}
+
+/// Text of a bundle, without a copy.
+struct Document(Arc<PolicyBundle>);
+
+impl AsRef<[u8]> for Document {
+    fn as_ref(&self) -> &[u8] {
+        self.0.text.as_bytes()
+    }
+}
+
+impl Shown {
+    /// The text, if no work is needed for it: the operator's own document, or one that was asked for just now.
+    pub(super) fn at_once(&self, names: &Arc<InForce>, dates: Dates) -> Option<Bytes> {
+        if names.live.is_empty() && names.bundle.files.is_empty() {
+            return Some(Bytes::from_owner(Document(Arc::clone(&names.bundle))));
+        }
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = shown.as_mut().filter(|text| {
+            std::ptr::eq(text.of.as_ptr(), Arc::as_ptr(names)) && text.dates.is_like(dates)
+        })?;
+        text.asked = Instant::now();
+        Some(text.text.clone())
+    }
+
+    /// The text; writing that of a million prefixes takes a second.
+    pub(super) fn make(&self, names: &Arc<InForce>, dates: Dates) -> Bytes {
+        if let Some(text) = self.at_once(names, dates) {
+            return text;
+        }
+        let text = match names.live.as_slice() {
+            [] => write(&names.written),
+            _ => write(&dates.dated(&names.policy)),
+        };
+        let text = Bytes::from(text);
+        let (of, asked) = (Arc::downgrade(names), Instant::now());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Text { of, dates, text: text.clone(), asked });
+        text
+    }
+
+    /// Forgets a text that nobody has asked for in a while, or that is not in force any more.
+    pub(super) fn tidy(&self) {
+        let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.take_if(|text| text.asked.elapsed() > KEEP || text.of.strong_count() == 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::in_force::read_bundle;
+    use crate::policy::Site;
+
+    fn in_force(files: &[(&str, &str)]) -> Arc<InForce> {
+        let text = match files {
+            [] => "schema = 1\n".to_owned(),
+            _ => "schema = 1\nsets.feed.file = \"feed\"\n[groups.beds]\nmembers = [\"00:1b:44/24\"]\n\
+                  deny = [{ to = \"@feed\" }]\n"
+                .to_owned(),
+        };
+        let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+        let bundle = PolicyBundle { text, files: files.collect(), ..PolicyBundle::default() };
+        let (policy, problems) = read_bundle(&bundle);
+        let site = Site::default();
+        InForce::compile(bundle.into(), policy.into(), &[], site, problems).unwrap().into()
+    }
+
+    #[test]
+    fn a_text_is_made_once_and_forgotten_with_what_it_says() {
+        let (shown, dates) = (Shown::default(), Dates::default());
+        let own = in_force(&[]);
+        let text = shown.at_once(&own, dates).unwrap();
+        assert_eq!(text.as_ptr(), own.bundle.text.as_ptr(), "it is no copy");
+
+        let names = in_force(&[("feed", "192.0.2.0/24\n")]);
+        assert_eq!(shown.at_once(&names, dates), None);
+        let text = shown.make(&names, dates);
+        assert!(text.windows(12).any(|part| part == b"192.0.2.0/24"));
+        for _ in 0..64 {
+            assert_eq!(shown.at_once(&names, dates).unwrap().as_ptr(), text.as_ptr());
+        }
+        shown.tidy();
+        assert!(shown.at_once(&names, dates).is_some());
+        let other = in_force(&[("feed", "192.0.2.0/24\n")]);
+        assert_eq!(shown.at_once(&other, dates), None);
+        drop(names);
+        shown.tidy();
+        assert!(shown.0.lock().unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn who_only_looks_has_one_thread_and_who_has_gone_costs_nothing() {
+        let aside = Aside::default();
+        let (open, gate) = std::sync::mpsc::channel::<()>();
+        let (reply, first) = oneshot::channel();
+        aside.answer(Rank::Viewer, reply, move || {
+            let _ = gate.recv();
+            Ok(Bytes::new())
+        });
+        let (reply, gone) = oneshot::channel();
+        aside.answer(Rank::Viewer, reply, || unreachable!("nobody waits for it"));
+        let (reply, last) = oneshot::channel();
+        aside.answer(Rank::Viewer, reply, || Ok("last".into()));
+        drop(gone);
+        let (reply, operator) = oneshot::channel();
+        aside.answer(Rank::Operator, reply, || Ok("first".into()));
+        assert_eq!(operator.await.unwrap().unwrap(), "first");
+        open.send(()).unwrap();
+        assert!(first.await.unwrap().unwrap().is_empty());
+        assert_eq!(last.await.unwrap().unwrap(), "last");
+    }
+}

@@ -1,0 +1,89 @@
+//! Text from outside in logs, messages and tables: one test of what is unsafe to show, and two ways to show it.
+//!
+//! Request targets, file names, names of users and texts of operators may hold anything. In a log, a newline
+//! would begin a line that the daemon never wrote; on a terminal, an escape sequence would be obeyed, and a
+//! bidirectional control would show `deny` where `allow` stands (Unicode Technical Report 36, section 2.10).
+
+use std::borrow::Cow;
+
+/// Whether a character must not be shown as it is: control characters, and characters that are invisible or
+/// that reorder or break what stands beside them.
+pub fn is_unsafe(character: char) -> bool {
+    character.is_control() || is_invisible(character)
+}
+
+/// Whether a character changes the order of the text around it, or ends a line without being a control
+/// character: refused in every name and reason.
+///
+/// Bidi_Control of Unicode (PropList.txt) and the two separators of category Zl and Zp.
+pub fn reorders(character: char) -> bool {
+    matches!(character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a character takes no room or looks like a blank: the format characters and separators of
+/// Unicode, and what is left out when it cannot be shown (Default_Ignorable_Code_Point).
+pub fn is_invisible(character: char) -> bool {
+    let blank = !character.is_ascii() && character.is_whitespace();
+    blank
+        || matches!(character,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// The text in one line, with an escape (`\n`, `\u{1b}`) in the place of each unsafe character. Text without
+/// any is returned as it is.
+pub fn escaped(text: &str) -> Cow<'_, str> {
+    escape(text, is_unsafe)
+}
+
+/// The same for a text that may have several lines: the ends of lines stay.
+pub fn escaped_lines(text: &str) -> Cow<'_, str> {
+    escape(text, |character| is_unsafe(character) && character != '\n')
+}
+
+fn escape(text: &str, unsafe_: impl Fn(char) -> bool) -> Cow<'_, str> {
+    if !text.chars().any(&unsafe_) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        match unsafe_(character) {
+            true => shown.extend(character.escape_default()),
+            false => shown.push(character),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// The text with U+FFFD in the place of each unsafe character: as many characters as before, so that columns
+/// of tables and screens line up.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_stays_in_its_line() {
+        let forged = "a\nERROR: b\x1b[31m\u{202e}c\u{85}\u{2028}\u{200f}ü";
+        let expected = "a\\nERROR: b\\u{1b}[31m\\u{202e}c\\u{85}\\u{2028}\\u{200f}ü";
+        assert_eq!(escaped(forged), expected);
+        assert_eq!(escaped_lines("a\nb\r"), "a\nb\\r");
+        assert_eq!(plain("a\x1b[31mb\n\u{202e}"), "a\u{fffd}[31mb\u{fffd}\u{fffd}");
+        assert!(matches!(escaped("Bett 12, Überwachung"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn what_reorders_is_unsafe_to_show() {
+        let all = (0..=0x10_ffff).filter_map(char::from_u32);
+        let bidi: Vec<char> = all.filter(|c| reorders(*c)).collect();
+        assert_eq!(bidi.len(), 3 + 7 + 4);
+        assert!(bidi.into_iter().all(is_unsafe));
+        assert!(!is_unsafe(' ') && !is_unsafe('é'));
+    }
+}

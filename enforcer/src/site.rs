@@ -11,8 +11,8 @@ use std::net::IpAddr;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{
-    InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
-    LinkXdp, XdpAttached,
+    InfoBridge, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
+    LinkMessage, LinkXdp, XdpAttached,
 };
 use rtnetlink::{Handle, new_connection};
 
@@ -66,6 +66,17 @@ pub struct Link {
     pub no_ethernet: Option<String>,
     /// Frames that it has received, by the driver's own statistics.
     pub received: u64,
+    /// What it does as a bridge, if it is one.
+    pub bridge: Option<Bridge>,
+}
+
+/// What a bridge forwards and remembers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bridge {
+    /// Reserved groups that it forwards all the same, by the last four bits of the MAC (`group_fwd_mask`).
+    pub forwards: u16,
+    /// Most MACs that it learns; 0 is any number (Linux 6.8).
+    pub most_learned: u32,
 }
 
 /// An address of the gateway, and the prefix that is on its link.
@@ -253,6 +264,7 @@ fn link(message: &LinkMessage) -> Link {
         } else if let LinkAttribute::LinkInfo(infos) = attribute {
             link.kind = infos.iter().find_map(kind);
             link.vlan = infos.iter().find_map(vlan);
+            link.bridge = infos.iter().find_map(bridge);
         }
     }
     // The other end of a pair is beside it, not below.
@@ -275,6 +287,19 @@ fn kind(info: &LinkInfo) -> Option<InfoKind> {
 fn vlan(info: &LinkInfo) -> Option<u16> {
     let LinkInfo::Data(InfoData::Vlan(data)) = info else { return None };
     data.iter().find_map(|data| if let InfoVlan::Id(id) = data { Some(*id) } else { None })
+}
+
+fn bridge(info: &LinkInfo) -> Option<Bridge> {
+    let LinkInfo::Data(InfoData::Bridge(data)) = info else { return None };
+    let mut bridge = Bridge::default();
+    for data in data {
+        if let InfoBridge::GroupFwdMask(mask) = data {
+            bridge.forwards = *mask;
+        } else if let InfoBridge::FdbMaxLearned(most) = data {
+            bridge.most_learned = *most;
+        }
+    }
+    Some(bridge)
 }
 
 fn attached(xdp: &[LinkXdp]) -> Attached {

@@ -10,7 +10,7 @@
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
 //! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
-//! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `cli`, `completions`,
+//! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `rogue`, `cli`, `completions`,
 //! `metrics`, `packaging`, `readme`, `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
 
 pub mod composed;
@@ -56,6 +56,8 @@ mod packaging;
 mod readme;
 #[cfg(test)]
 mod remembered;
+#[cfg(test)]
+mod rogue;
 #[cfg(test)]
 mod scattered;
 #[cfg(test)]

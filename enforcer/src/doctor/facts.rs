@@ -62,6 +62,8 @@ pub struct Machine {
     pub locked: Option<u64>,
     /// `kernel.unprivileged_bpf_disabled`; `None` where the kernel has no such thing.
     pub unprivileged: Option<u32>,
+    /// Most neighbours that the kernel keeps, of IPv4 and IPv6 (`gc_thresh3`), as far as it tells.
+    pub neighbours: Vec<(&'static str, u32)>,
     /// Seconds since 1970-01-01 UTC.
     pub now: i64,
     /// Whether something keeps the clock right, as the kernel says (adjtimex).

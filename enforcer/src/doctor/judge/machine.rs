@@ -22,6 +22,7 @@ pub(super) fn judge(facts: &Facts) -> Vec<Finding> {
         Some(bpffs(machine)),
         locked_memory(machine),
         unprivileged(machine),
+        neighbours(machine),
         Some(clock(machine)),
         Some(disk(machine)),
     ];
@@ -91,6 +92,24 @@ fn unprivileged(machine: &Machine) -> Option<Finding> {
         ),
         _ => Finding::ok(CHECK, "root alone may load BPF programs"),
     })
+}
+
+/// As many addresses may come up at once on an interface, see `docs/internals/essential-rates.md`; half of
+/// the room is for those that are there.
+const NEIGHBOURS: u32 = 1024;
+
+fn neighbours(machine: &Machine) -> Option<Finding> {
+    const CHECK: &str = "neighbours";
+    let (family, most) = machine.neighbours.iter().min_by_key(|(_, most)| *most)?;
+    if *most >= NEIGHBOURS {
+        return Some(Finding::ok(CHECK, format!("the kernel keeps at least {most} of a family")));
+    }
+    let text = format!(
+        "the kernel keeps {most} of {family}: addresses that devices invent, 512 at once, displace real ones"
+    );
+    let remedy =
+        format!("sysctl -w net.{family}.neigh.default.gc_thresh3=4096, and in /etc/sysctl.d");
+    Some(Finding::warning(CHECK, text, remedy))
 }
 
 fn clock(machine: &Machine) -> Finding {

@@ -41,6 +41,7 @@ fn about(facts: &Facts, interface: &Interface) -> Vec<Finding> {
     };
     let mut findings = interface::judge(facts, interface, link);
     findings.extend(paths::interface(facts, link));
+    findings.extend(paths::bridge(facts, link));
     findings.extend(enforcement::interface(facts, link));
     findings
 }

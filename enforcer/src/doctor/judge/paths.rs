@@ -262,6 +262,35 @@ fn protect(facts: &Facts, more: &[&str]) -> String {
     format!("interfaces = {names:?} in enforcer.toml")
 }
 
+/// As many MACs may come up within the time that a bridge remembers them, see `docs/internals/essential-rates.md`.
+const LEARNED: u32 = 2_912;
+/// What passes whatever the rules say and no bridge forwards unless it is told to: 802.1X and LLDP.
+const RESERVED: u16 = 1 << 3 | 1 << 14;
+
+/// What the bridge that a protected interface is a port of forwards and remembers.
+pub(super) fn bridge(facts: &Facts, link: &Link) -> Option<Finding> {
+    const CHECK: &str = "bridge-tables";
+    let above = facts.network.links.iter().find(|other| Some(other.index) == link.controller)?;
+    let (name, bridge) = (&above.name, above.bridge?);
+    if bridge.forwards & RESERVED != 0 {
+        let text = format!(
+            "{name} forwards 802.1X and LLDP (group_fwd_mask {:#x}), which pass whatever the rules say",
+            bridge.forwards
+        );
+        let remedy = format!("ip link set {name} type bridge group_fwd_mask 0");
+        return Some(Finding::warning(CHECK, text, remedy));
+    }
+    if (1..LEARNED).contains(&bridge.most_learned) {
+        let text = format!(
+            "{name} learns {} MACs at most: those that devices invent, up to {LEARNED}, keep real ones out",
+            bridge.most_learned
+        );
+        let remedy = format!("ip link set {name} type bridge fdb_max_learned 0, or 4096");
+        return Some(Finding::warning(CHECK, text, remedy));
+    }
+    Some(Finding::ok(CHECK, format!("{name} keeps 802.1X and LLDP, and has room for MACs")))
+}
+
 /// The other ports of the bridge or bond that a protected interface is a port of.
 pub(super) fn interface(facts: &Facts, link: &Link) -> Option<Finding> {
     const CHECK: &str = "bridge";

@@ -18,7 +18,7 @@ use crate::config::{Backstop, Xdp};
 use crate::dataplane::Attached;
 use crate::dataplane::inspect::Pinned;
 use crate::dataplane::offload::Feature;
-use crate::site::{Link, OnLink};
+use crate::site::{Bridge, Link, OnLink};
 
 fn link(name: &str, index: u32) -> Link {
     Link { name: name.into(), index, up: true, mtu: 1500, ..Link::default() }
@@ -90,6 +90,7 @@ fn well() -> Facts {
             bpffs: Ok(true),
             locked: Some(8 << 20),
             unprivileged: Some(2),
+            neighbours: vec![("ipv4", 1024), ("ipv6", 1024)],
             now: 1_800_000_000,
             synchronised: Ok(true),
             state: "/var/lib/enforcer".into(),
@@ -145,6 +146,13 @@ fn bridged(facts: &mut Facts) {
     lan0(facts, |link| link.controller = Some(9));
 }
 
+/// What the bridge does.
+fn bridge(facts: &mut Facts, bridge: Bridge) {
+    facts.network.links.iter_mut().filter(|link| link.index == 9).for_each(|link| {
+        link.bridge = Some(bridge);
+    });
+}
+
 /// Another interface that is up, with an address.
 fn another(facts: &mut Facts, link: Link, text: &str) {
     facts.network.addresses.push(address(link.index, text));
@@ -183,7 +191,7 @@ fn all_is_well() {
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(findings.iter().all(|finding| finding.remedy.is_none()));
     // A number of checks, so that one that is lost shows.
-    assert_eq!(findings.len(), 19, "{findings:#?}");
+    assert_eq!(findings.len(), 20, "{findings:#?}");
 }
 
 type Change = fn(&mut Facts);
@@ -197,6 +205,23 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
     ("locked-memory", State::Warning, "8192 KiB", "LimitMEMLOCK", |f| f.machine.kernel = (5, 10)),
     ("unprivileged-bpf", State::Warning, "every user", "bpf_disabled=2", |f| {
         f.machine.unprivileged = Some(0);
+    }),
+    ("neighbours", State::Warning, "keeps 512 of ipv6", "net.ipv6.neigh.default.gc_thresh3", |f| {
+        f.machine.neighbours[1].1 = 512;
+    }),
+    (
+        "bridge-tables",
+        State::Warning,
+        "br0 forwards 802.1X and LLDP (group_fwd_mask 0x4008)",
+        "group_fwd_mask 0",
+        |f| {
+            bridged(f);
+            bridge(f, Bridge { forwards: 0x4008, most_learned: 0 });
+        },
+    ),
+    ("bridge-tables", State::Warning, "br0 learns 1000 MACs at most", "fdb_max_learned 0", |f| {
+        bridged(f);
+        bridge(f, Bridge { forwards: 0, most_learned: 1000 });
     }),
     ("clock", State::Fail, "before 2026", "timedatectl", |f| f.machine.now = 0),
     ("clock", State::Warning, "nothing keeps", "timedatectl", |f| {

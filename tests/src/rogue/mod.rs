@@ -32,7 +32,7 @@ ip = ["10.40.0.10", "fd40::10", "fe80::10"]
 interface = "w0"
 [groups.monitors]
 members = ["victim"]
-allow = [{ to = ["10.40.0.10"], service = "tcp/443" }, { to = "fd40::10", service = "tcp/443" }]
+allow = [{ to = "10.40.0.10", service = "tcp/443" }, { to = "fd40::10", service = "tcp/443" }]
 [groups.bad]
 members = ["attacker"]
 mode = "quarantine"

@@ -9,7 +9,8 @@ use crate::frames::{
 use crate::harness::{Netns, frames::Sender};
 
 fn arp_of(mac: [u8; 6], sender: u32) -> Vec<u8> {
-    let mut packet = arp(1, mac, sender, 0x0a28_000a);
+    // Nobody's, for who asks for it without an address of its own is about to use it.
+    let mut packet = arp(1, mac, sender, 0x0a28_00c8);
     packet.resize(46, 0);
     Ethernet::new(mac).to(BROADCAST).frame(ether_type::ARP, &packet)
 }
@@ -36,7 +37,8 @@ fn essentials() -> Vec<Vec<u8>> {
 }
 
 fn received(netns: &Netns, interface: &str) -> u64 {
-    let text = netns.enter(|| std::fs::read_to_string("/proc/net/dev")).expect("it is there");
+    let text =
+        netns.enter(|| std::fs::read_to_string("/proc/thread-self/net/dev")).expect("it is there");
     let line = text.lines().find(|line| line.trim_start().starts_with(interface)).expect("a line");
     let fields = line.split_once(':').expect("a name").1;
     fields.split_whitespace().next().expect("bytes").parse().expect("a number")

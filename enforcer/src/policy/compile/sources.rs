@@ -181,7 +181,8 @@ fn macs(
             if let (Some(device), Some(line)) = (device, line)
                 && let Some(number) = line.0.get_mut(slot as usize % 8)
             {
-                *number = place_of(device, site, warnings);
+                let grouped = meaning.device.is_some_and(|index| members.devices.contains_key(&index));
+                *number = place_of(device, site, grouped, warnings);
             }
         }
         layout.places = builder.append(lines);
@@ -229,14 +230,15 @@ fn claim(v4: &mut Vec<Claim>, v6: &mut Vec<Claim>, range: Range, word: Word) {
     }));
 }
 
-fn place_of(device: &Device, site: &Site, warnings: &mut Vec<Problem>) -> u64 {
+/// Where a device belongs. One that is in a group, and so has rules, should be seen somewhere.
+fn place_of(device: &Device, site: &Site, grouped: bool, warnings: &mut Vec<Problem>) -> u64 {
     let mut packed = 0;
     if let Some(vlan) = device.vlan {
         packed |= place::HAS_VLAN | u64::from(vlan) << place::VLAN_SHIFT;
     }
     if let Some(name) = &device.interface {
         let index = site.interfaces.iter().find(|known| known.name == *name);
-        if index.is_none() {
+        if index.is_none() && grouped {
             warnings.push(absent(device.place.clone(), name));
         }
         packed |= u64::from(index.map_or(NOWHERE, |known| known.index));

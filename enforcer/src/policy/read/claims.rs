@@ -106,7 +106,9 @@ pub(super) fn check_devices(policy: &Policy, problems: &mut Problems) {
     let coverage = Coverage::new(policy);
     let mut owners: HashMap<Range, usize> = HashMap::new();
     for (index, device) in policy.devices.iter().enumerate() {
-        if !coverage.covers(index, device) {
+        // A host that is kept to its place may need no rules: one behind an interface that is not protected.
+        let is_placed = device.mac.is_some() && device.interface.is_some();
+        if !is_placed && !coverage.covers(index, device) {
             let message = format!("the device {} is in no group", quoted(&device.name));
             let hint = format!("add \"{}\" to the members of a group", device.name);
             problems.warning(device.place.clone(), message, Some(hint));

@@ -6,7 +6,7 @@ use super::{ATTACKER, FAR, Lab, POLICY, text};
 use crate::frames::{
     BROADCAST, Ethernet, V4, V6, arp, dhcp_discover, eapol, ether_type, neighbour, udp,
 };
-use crate::harness::{Netns, frames::Sender};
+use crate::harness::{Netns, frames::Sender, wait::pause};
 
 fn arp_of(mac: [u8; 6], sender: u32) -> Vec<u8> {
     // Nobody's, for who asks for it without an address of its own is about to use it.
@@ -77,7 +77,7 @@ fn essentials_are_no_pipe() {
     assert!(rate < 100.0, "{rate} kbit/s");
     assert!(daemon.reason("essential-rate", "frames") > sent / 2);
     // Who waits is heard again: a device must not be locked out of the network for good.
-    std::thread::sleep(Duration::from_secs(5));
+    pause(Duration::from_secs(5));
     let before = daemon.reason("arp", "frames");
     Sender::open(&lab.attacker, "a0").send(&[arp_of(ATTACKER, 0x0a28_0042)]);
     assert_eq!(daemon.reason("arp", "frames"), before + 1);

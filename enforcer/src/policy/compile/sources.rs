@@ -181,7 +181,8 @@ fn macs(
             if let (Some(device), Some(line)) = (device, line)
                 && let Some(number) = line.0.get_mut(slot as usize % 8)
             {
-                let grouped = meaning.device.is_some_and(|index| members.devices.contains_key(&index));
+                let grouped =
+                    meaning.device.is_some_and(|index| members.devices.contains_key(&index));
                 *number = place_of(device, site, grouped, warnings);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{Case, Policy, may_use, owner};
 use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, Flow};
-use crate::image::walk::opaque;
+use crate::image::walk::is_zero;
 use crate::image::{self, Corrupt, Word, kind};
 use crate::reason::Reason;
 use crate::wire;
@@ -92,12 +92,6 @@ fn to_gateway<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
         index += 1;
     }
     Ok(is != 0)
-}
-
-/// 1 for 0, and 0 for every other number below 2^63.
-#[inline(always)]
-fn is_zero(number: u64) -> u64 {
-    opaque(number).wrapping_sub(1) >> 63
 }
 
 /// Whether an ND or MLD message stays on the link: to ff02::/16 or fe80::/10; to a MAC that is not the

@@ -17,7 +17,7 @@
 use super::{Case, Policy};
 use crate::flow::{Address, Class, Flow};
 use crate::image::rates::{self, Kind};
-use crate::image::walk::opaque;
+use crate::image::walk::{is_zero, opaque};
 use crate::image::{self, BOUND_SOURCES, NO_DEVICE};
 use crate::reason::Reason;
 use crate::shared::Word;
@@ -31,7 +31,7 @@ pub const NEW_WINDOW: u64 = 64_000_000_000;
 /// Devices of no group may send as many bytes together as this many devices, as a power of two.
 pub const UNKNOWN_SHIFT: u32 = 4;
 /// New IP addresses that may appear on an interface for each one of a MAC address, as a power of two.
-pub const ADDRESS_SHIFT: u32 = 3;
+pub const ADDRESS_SHIFT: u32 = 5;
 /// Seconds after which an address that was silent is new again: a bridge forgets it after 300 (`ageing_time`).
 pub const FORGOTTEN: u64 = 300;
 
@@ -226,12 +226,6 @@ pub fn find<M: Meters + ?Sized>(
         word.set(tag | time);
     }
     known
-}
-
-/// 1 for 0, and 0 for every other number below 2^63.
-#[inline(always)]
-fn is_zero(number: u64) -> u64 {
-    opaque(number).wrapping_sub(1) >> 63
 }
 
 #[cfg(test)]

@@ -28,6 +28,12 @@ pub(crate) fn opaque(number: u64) -> u64 {
     core::hint::black_box(number)
 }
 
+/// 1 for 0, and 0 for every other number below 2^63; no branch, as in [`below_32`].
+#[inline(always)]
+pub(crate) fn is_zero(number: u64) -> u64 {
+    opaque(number).wrapping_sub(1) >> 63
+}
+
 /// 1 if `end < key`: the borrow of `end - key` (Hacker's Delight, section 2-13).
 #[inline(always)]
 fn below_64(end: u64, key: u64) -> u32 {

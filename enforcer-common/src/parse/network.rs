@@ -2,7 +2,7 @@
 
 use super::{settle, transport};
 use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
-use crate::image::walk::opaque;
+use crate::image::walk::is_zero;
 use crate::packet::Frame;
 use crate::reason::Reason;
 use crate::wire::{self, protocol};
@@ -313,10 +313,4 @@ fn fragmented(flow: &mut Flow, behind: usize, more: bool, payload: usize) -> Res
         }
     }
     Ok(())
-}
-
-/// 1 for 0, and 0 for every other number below 2^63.
-#[inline(always)]
-fn is_zero(number: u64) -> u64 {
-    opaque(number).wrapping_sub(1) >> 63
 }

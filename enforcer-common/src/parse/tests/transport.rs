@@ -173,18 +173,22 @@ fn neighbour_discovery_that_did_not_start_here() {
 
 #[test]
 fn neighbour_discovery_is_short() {
+    // Nonces (RFC 7527).
     let message = |length: usize| {
-        let mut message = icmp(135, 0, &address("2001:db8:77::1"));
-        // A nonce (RFC 7527) of any length.
-        let eights = length.saturating_sub(24).div_ceil(8);
-        message.extend([14, eights as u8].iter().take(length.saturating_sub(24)));
+        let nonces = [14, 1, 1, 2, 3, 4, 5, 6].repeat(40);
+        let mut message = [icmp(135, 0, &address("2001:db8:77::1")), nonces].concat();
         message.resize(length, 0);
         message
     };
-    accepts(&solicitation().multicast(&message(256)));
-    refuses(&solicitation().multicast(&message(264)), Reason::NeighbourMalformed);
+    for options in 0..=4 {
+        accepts(&solicitation().multicast(&message(24 + 8 * options)));
+    }
+    for length in [25, 31, 64, 256, 264] {
+        refuses(&solicitation().multicast(&message(length)), Reason::NeighbourMalformed);
+    }
     refuses(&solicitation().multicast(&message(23)), Reason::TruncatedTransport);
     refuses_split(&solicitation().multicast(&message(24)), 70, Reason::TruncatedTransport);
+    refuses_split(&solicitation().multicast(&message(32)), 80, Reason::TruncatedTransport);
     let mut frame = solicitation().multicast(&message(23));
     frame.push(0);
     refuses(&frame, Reason::TruncatedTransport);
@@ -217,8 +221,9 @@ fn neighbour_discovery_names_its_own_mac() {
         let behind = [&nonce[..], &nonce, &nonce, &nonce, &other].concat();
         refuses(&frame(kind, &behind), Reason::NeighbourMalformed);
     }
+    // An address of another length, and lengths that lead nowhere.
     let long = [&[2, 2][..], &DEVICE, &[0; 8]].concat();
-    refuses(&frame(136, &long), Reason::NeighbourSpoof);
+    refuses(&frame(136, &long), Reason::NeighbourMalformed);
     refuses(&frame(136, &[14, 0, 0, 0, 0, 0, 0, 0]), Reason::NeighbourMalformed);
     refuses(&frame(136, &[14, 2, 0, 0, 0, 0, 0, 0]), Reason::NeighbourMalformed);
     refuses(&frame(136, &[14, 1, 0, 0]), Reason::NeighbourMalformed);

@@ -94,8 +94,7 @@ fn unprivileged(machine: &Machine) -> Option<Finding> {
     })
 }
 
-/// As many addresses may come up at once on an interface, see `docs/internals/essential-rates.md`; half of
-/// the room is for those that are there.
+/// The kernel's own default; see `docs/internals/essential-rates.md`.
 const NEIGHBOURS: u32 = 1024;
 
 fn neighbours(machine: &Machine) -> Option<Finding> {
@@ -105,7 +104,7 @@ fn neighbours(machine: &Machine) -> Option<Finding> {
         return Some(Finding::ok(CHECK, format!("the kernel keeps at least {most} of a family")));
     }
     let text = format!(
-        "the kernel keeps {most} of {family}: addresses that devices invent, 512 at once, displace real ones"
+        "the kernel keeps {most} of {family}: addresses that devices invent, 2,048 at once, displace real ones"
     );
     let remedy =
         format!("sysctl -w net.{family}.neigh.default.gc_thresh3=4096, and in /etc/sysctl.d");

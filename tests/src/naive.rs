@@ -166,8 +166,13 @@ fn owner(policy: &Policy, site: &Site, family: u8, address: Address) -> Owner {
                 IpAddr::V6(own) => family == FAMILY_V6 && u128::from(own) == address.to_v6(),
             }
         });
+    // Unless the policy gives that very address to a device.
     let whole = if family == FAMILY_V4 { 32 } else { 128 };
-    if router && !matches!(best, Some((length, Owner::Device(_))) if length == whole) {
+    let given = policy.devices.iter().enumerate().any(|(index, device)| {
+        (device.mac.is_some() || group_of_device(policy, index).is_some())
+            && device.addresses.iter().any(|r| specificity(r, family, address) == Some(whole))
+    });
+    if router && !given {
         return Owner::Gateway;
     }
     best.map_or(Owner::Nobody, |(_, owner)| owner)

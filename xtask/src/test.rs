@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// One part alone; all of them without it
     part: Option<Part>,
     /// Only tests whose name contains one of these; for `vm` also kernels, such as 6.12, and the words
-    /// `arm64` and `drivers` in front of them
+    /// `arm64` and `drivers`
     names: Vec<String>,
 }
 

@@ -2,6 +2,7 @@
 use serde_json::Value;
 
 use super::policy;
+use crate::frames::dhcp_discover;
 use crate::harness::{
     Daemon, Lab, Netns, frames,
     programs::{self, Files},
@@ -62,7 +63,7 @@ fn quarantine_leaves_nothing_but_the_essentials() {
     resolves(&lab.dev1);
 
     // A DHCP DISCOVER: broadcast, from nobody, client port to server port.
-    let discover = [&[1, 1, 6, 0][..], &[0; 232], &[99, 130, 83, 99, 53, 1, 1, 255]].concat();
+    let discover = dhcp_discover(frames::mac(DEV1_MAC));
     let packet = frames::ipv4([0; 4], [255; 4], 17, &frames::udp(68, 67, &discover));
     let frame = frames::ethernet([255; 6], frames::mac(DEV1_MAC), 0x0800, &packet);
     frames::send(&lab.dev1, "eth0", &frame);

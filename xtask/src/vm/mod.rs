@@ -54,8 +54,9 @@ const DRIVERS: &str = "drivers";
 /// Runs tests on kernels; words that begin with a digit name kernels, the others name tests.
 pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
     ensure!(cfg!(target_arch = "x86_64"), "the guests run this machine's programs: x86-64 only");
-    if let Some((DRIVERS, words)) = words.split_first().map(|(word, rest)| (word.as_str(), rest)) {
-        return drivers::run(paths, words);
+    if words.iter().any(|word| word == DRIVERS) {
+        let others: Vec<String> = words.iter().filter(|word| *word != DRIVERS).cloned().collect();
+        return drivers::run(paths, &others);
     }
     let Chosen { machine, kernels, filters } = chosen(words)?;
     match machine {
@@ -80,7 +81,11 @@ pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
         let (ran, row) = match kernel::find(&dir(paths, machine), name, suite) {
             Ok(kernel) => {
                 let report = boot(paths, machine, &kernel, guest.clone(), resets)?;
-                let ran = report.sum(name);
+                let mut ran = report.sum(name);
+                if ran.passed == 0 && ran.failed == 0 {
+                    println!("{name}: no test has such a name: {}", filters.join(", "));
+                    ran.failed = 1;
+                }
                 (ran, report.row(&kernel.release, ran, started.elapsed().as_secs()))
             }
             Err(error) => {

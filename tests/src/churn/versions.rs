@@ -10,7 +10,7 @@ use crate::harness::daemon::binary;
 use crate::harness::kernel::bpftool;
 use crate::harness::{Daemon, Lab, number};
 
-/// `w0 = VERDICT; exit`, the end of each XDP program (Linux, Documentation/bpf/standardization).
+/// `w0 = NUMBER; exit`, the end of a program or a function (Linux, Documentation/bpf/standardization).
 const fn last(opcode: u8, verdict: u8) -> [u8; 16] {
     let mut code = [0; 16];
     (code[0], code[4], code[8]) = (opcode, verdict, 0x95);
@@ -18,7 +18,8 @@ const fn last(opcode: u8, verdict: u8) -> [u8; 16] {
 }
 
 /// A 32-bit move of a constant, and a 64-bit one: for small numbers the same.
-const MOVES: [u8; 2] = [0xb4, 0xb7];
+const NARROW: u8 = 0xb4;
+const WIDE: u8 = 0xb7;
 
 /// A daemon with other kernel programs that do the same.
 #[track_caller]
@@ -33,13 +34,14 @@ fn other_build(daemon: &Daemon<'_>) -> PathBuf {
 #[track_caller]
 pub(super) fn patched(from: &Path, to: &Path) {
     let mut code = fs::read(from).expect("the binary can be read");
-    for verdict in [1, 2] {
-        let [narrow, wide] = MOVES.map(|opcode| last(opcode, verdict));
-        let windows = code.windows(narrow.len()).enumerate();
-        let found: Vec<usize> = windows.filter(|(_, w)| *w == narrow).map(|(at, _)| at).collect();
-        assert_eq!(found.len(), 2, "the program and the one for kernels without fragments");
+    // The dispatcher and the one for kernels without fragments; what both classifiers call to judge and to limit.
+    for (before, after, number) in [(NARROW, WIDE, 1), (WIDE, NARROW, 0)] {
+        let [before, after] = [before, after].map(|opcode| last(opcode, number));
+        let windows = code.windows(before.len()).enumerate();
+        let found: Vec<usize> = windows.filter(|(_, w)| *w == before).map(|(at, _)| at).collect();
+        assert_eq!(found.len(), 2, "the ends of two functions");
         for at in found {
-            code[at..at + wide.len()].copy_from_slice(&wide);
+            code[at..at + after.len()].copy_from_slice(&after);
         }
     }
     fs::write(to, code).expect("the directory can be written");

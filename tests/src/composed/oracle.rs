@@ -249,7 +249,8 @@ fn v6<'a>(
         _ => u32::MAX,
     });
     let text = |name| reading.first(name).unwrap_or_default().to_owned();
-    let key = [text("ipv6.src"), text("ipv6.dst"), id.to_owned(), protocol.to_string()];
+    // RFC 8200 section 4.5: the fragments of a datagram need not name the same next header.
+    let key = [text("ipv6.src"), text("ipv6.dst"), id.to_owned(), String::new()];
     Ok(Packet { key, protocol, inside, range, more })
 }
 
@@ -272,13 +273,16 @@ fn dhcp(reading: &Reading<'_>, packet: &Packet<'_>) -> bool {
 /// Neighbour discovery (RFC 4861) and reports (RFC 3810) that go no further than the link, in which
 /// nobody but the device claims its address, and the device claims no other, except link-local
 /// ones; no more than 256 bytes, for the rest would be a tunnel. `own`: the frame is the device's.
+///
+/// A hop limit of 255 says that nobody has routed it: it is still on its link, whatever the destination.
 fn on_link(reading: &Reading<'_>, network: u32, own: bool) -> bool {
     let (Some(from), Some(to)) = (reading.first("ipv6.src"), reading.first("ipv6.dst")) else {
         return false;
     };
     let device = Ipv6Addr::from(A6).to_string();
     let may_use = |address: &str| link_local(address) || own == (address == device);
-    let near = link_group(to) || link_local(to) || to.starts_with("fd77::");
+    let group = to.starts_with("ff");
+    let near = link_group(to) || !group && reading.is("ipv6.hlim", &["255"]);
     let short = reading.number("frame.len").is_some_and(|length| length <= network + 40 + 256);
     let target = reading.first("icmpv6.nd.na.target_address");
     let message = match reading.number("icmpv6.type") {

@@ -252,8 +252,12 @@ impl Make {
         }
         let random = &mut self.random;
         let target = random.pick(&[A6, A6, LINK, super::D6]);
-        let mut message = [&neighbour(kind, target)[..], marker].concat();
-        message.resize(message.len() + random.pick(&[0, 0, 20, 300]), 0);
+        let mut message = neighbour(kind, target);
+        // There is no room for a marker in one that may pass.
+        if random.once_in(2) {
+            message.extend(marker);
+            message.resize(message.len() + random.pick(&[0, 0, 20, 300]), 0);
+        }
         let group = header.destination >> 120 == 0xff;
         let mac = if group { [0x33, 0x33, 0, 0, 0, 1] } else { self.to };
         ethernet.to(mac).frame(ether_type::IPV6, &header.packet(&message))

@@ -138,26 +138,20 @@ fn macs(
                 }
             }
             None => {
-                by_mac.insert(mac, entries.len());
                 entries.push((wire::mac(mac.0), group as u16));
                 meanings.push(Slot { mac, device: None });
             }
         }
     }
-    // The gateway's own MACs are nobody's, whatever the policy says of them.
-    for mac in site.interfaces.iter().map(|known| &known.mac).chain(&site.macs) {
-        if *mac == Mac::default() {
-            continue;
-        }
-        match by_mac.get(mac).copied() {
-            Some(at) => {
-                if let Some(entry) = entries.get_mut(at) {
-                    entry.1 = NOBODY as u16;
-                }
-            }
+    // The gateway's own MACs are nobody's, whatever the policy says of them. They are few: a map of all others
+    // would take longer than to look through them.
+    let own = site.interfaces.iter().map(|known| &known.mac).chain(&site.macs);
+    for mac in own.filter(|mac| **mac != Mac::default()) {
+        let number = wire::mac(mac.0);
+        match entries.iter_mut().find(|(known, _)| *known == number) {
+            Some((_, value)) => *value = NOBODY as u16,
             None => {
-                by_mac.insert(*mac, entries.len());
-                entries.push((wire::mac(mac.0), NOBODY as u16));
+                entries.push((number, NOBODY as u16));
                 meanings.push(Slot { mac: *mac, device: None });
             }
         }

@@ -213,7 +213,12 @@ impl Wrong {
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let end = if text.contains('\n') { '\n' } else { '\r' };
-    text.split(end).map(|line| line.split(['#', ';']).next().unwrap_or_default())
+    // By bytes: of a million lines, half of the time went into looking for one of two characters.
+    let comment = |byte: u8| byte == b'#' || byte == b';';
+    text.split(end).map(move |line| match line.bytes().position(comment) {
+        Some(at) => line.get(..at).unwrap_or_default(),
+        None => line,
+    })
 }
 
 /// How a line of another kind of list becomes one of ours.

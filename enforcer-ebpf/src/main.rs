@@ -130,10 +130,14 @@ mod programs {
         *case = Case::NEW;
         case.flow.interface = ctx.ingress_ifindex() as u32;
         case.flow.length = length;
+        let read;
         if FRAGMENTS && scattered::is(ctx.data_end().wrapping_sub(ctx.data()), length) {
-            scattered::read(ctx);
+            read = scattered::read(ctx);
         } else {
-            read(ctx);
+            read = self::read(ctx);
+        }
+        if !read {
+            return xdp_action::XDP_DROP;
         }
         once::judge_frame();
         if !probe::answer(ctx, &case.decision) {
@@ -143,23 +147,25 @@ mod programs {
             runs::count(case.flow.interface, cpu());
             let may = record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
             case.may_be_remembered(may);
-            remembered::keep(ctx, case);
+            let _ = core::hint::black_box(remembered::keep(ctx, case));
         }
         action(case.decision.verdict)
     }
 
     /// Reads a frame whose headers are linear into this CPU's case.
     ///
-    /// Not inlined: by which way its end was reached is forgotten on return.
+    /// Not inlined: by which way its end was reached is forgotten on return. What it returns is used, or the
+    /// register of the result would hold anything, and the verifier refuses a pointer there.
     #[inline(never)]
-    fn read(ctx: &XdpContext) {
-        let Some(case) = CASE.get_ptr_mut(0) else { return };
+    fn read(ctx: &XdpContext) -> bool {
+        let Some(case) = CASE.get_ptr_mut(0) else { return false };
         // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
         let case = unsafe { &mut *case };
         let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
         // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
         let packet = unsafe { Packet::new(start, end, case.flow.length) };
         decide::read(&packet, case);
+        true
     }
 
     /// A program that could reach this loops, and the verifier refuses it.

@@ -81,11 +81,11 @@ fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>, cpu: u32) -> Option<Verdict> 
 /// Remembers a case that has been judged, if the next one like it may be recalled.
 ///
 /// Not inlined: what is learnt here of the frame is forgotten on return, so that the verifier walks
-/// what follows once.
+/// what follows once. Whether it was, for the caller to use: see `read`.
 #[inline(never)]
-pub(crate) fn keep(ctx: &XdpContext, case: &Case) {
+pub(crate) fn keep(ctx: &XdpContext, case: &Case) -> bool {
     if !remembers() || !recall::may_be_kept(case) {
-        return;
+        return false;
     }
     let frame = frame(ctx);
     let interface = ctx.ingress_ifindex() as u32;
@@ -98,6 +98,7 @@ pub(crate) fn keep(ctx: &XdpContext, case: &Case) {
     {
         recall::remember(&mut Remembered::of(cpu()), &key, case);
     }
+    true
 }
 
 #[inline(always)]

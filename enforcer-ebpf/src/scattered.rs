@@ -49,12 +49,12 @@ pub(crate) fn is(linear: usize, length: u32) -> bool {
 ///
 /// Not inlined: the verifier walks the parser once more here, and what follows only once.
 #[inline(never)]
-pub(crate) fn read(ctx: &XdpContext) {
-    let Some(case) = CASE.get_ptr_mut(0) else { return };
+pub(crate) fn read(ctx: &XdpContext) -> bool {
+    let Some(case) = CASE.get_ptr_mut(0) else { return false };
     // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
     let case = unsafe { &mut *case };
     case.flow.fault = Reason::ReadFailed.number();
-    let Some(head) = HEADS.get_ptr_mut(0) else { return };
+    let Some(head) = HEADS.get_ptr_mut(0) else { return false };
     let length = case.flow.length;
     // Of a frame without bytes too many are asked for, and that is refused.
     let last = (length.wrapping_sub(1) as usize).min(HEADERS - 1);
@@ -69,8 +69,9 @@ pub(crate) fn read(ctx: &XdpContext) {
         if counter.is_some_and(|counter| counters::is_time(counter.frames)) {
             warn!(ctx, "the headers of a frame cannot be read: error {}", failed);
         }
-        return;
+        return true;
     }
     case.flow.fault = 0;
     decide::read(&Head { start: head.cast(), held, length }, case);
+    true
 }

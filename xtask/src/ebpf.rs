@@ -1,6 +1,7 @@
 //! The kernel program: the toolchain that can build it, the build, and its numbers.
 
 mod code;
+mod edges;
 mod stack;
 mod tail_calls;
 
@@ -207,6 +208,7 @@ fn check(bytes: &[u8]) -> Result<()> {
     let object = object::File::parse(bytes).context("the kernel program is no ELF object")?;
     tail_calls::check(&object)?;
     stack::check(&object)?;
+    edges::check(&object)?;
     Ok(())
 }
 

@@ -97,16 +97,26 @@ pub fn limit<M: Meters>(meters: &M, now: u64, case: &mut Case) {
     }
 }
 
+/// What counts apart, of what passes as essential.
 #[inline(always)]
-fn within<M: Meters>(meters: &M, now: u64, case: &Case) -> Result<(), Reason> {
-    let kind = match case.decision.reason {
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "whatever else there is or comes is no essential"
+)]
+fn kind(reason: Reason) -> Option<Kind> {
+    Some(match reason {
         Reason::Dhcp => Kind::Dhcp,
         Reason::Arp => Kind::Arp,
         Reason::Neighbour => Kind::Neighbour,
         Reason::Eapol => Kind::Eapol,
         Reason::Lldp | Reason::Stp => Kind::Lldp,
-        _ => return Ok(()),
-    };
+        _ => return None,
+    })
+}
+
+#[inline(always)]
+fn within<M: Meters>(meters: &M, now: u64, case: &Case) -> Result<(), Reason> {
+    let Some(kind) = kind(case.decision.reason) else { return Ok(()) };
     let Case { flow, decision, identity, .. } = case;
     let sender = flow.source_mac | u64::from(flow.interface) << 48;
     let device = INTERFACES + meters.keys().slot::<DEVICE_BITS>(sender);
@@ -184,7 +194,14 @@ fn claimed(flow: &Flow) -> Address {
         Class::Arp if flow.family != 0 => flow.source,
         Class::Neighbour if flow.destination_port >> 8 == ADVERTISEMENT => flow.claim,
         Class::Neighbour => flow.source,
-        _ => Address::default(),
+        Class::Ip
+        | Class::Arp
+        | Class::Multicast
+        | Class::Dhcp
+        | Class::OddDhcp
+        | Class::Eapol
+        | Class::Lldp
+        | Class::Stp => Address::default(),
     }
 }
 
@@ -203,7 +220,7 @@ pub fn find<M: Meters + ?Sized>(
 ) -> bool {
     let digest = meters.keys().digest([sender, address.high, address.low, 0, 0, 0, 0]);
     let Some(line) = meters.known(digest as u32 & (SETS - 1)) else { return false };
-    let (tag, time) = (digest & !TIME, now / 1_000_000_000 & TIME);
+    let (tag, time) = (digest & !TIME, (now / 1_000_000_000) & TIME);
     // Without a branch for each entry: the verifier would follow both ways of all of them.
     let (mut way, mut most, mut found) = (0, 0, 0);
     let mut index = 0;
@@ -212,7 +229,7 @@ pub fn find<M: Meters + ?Sized>(
         let age = time.wrapping_sub(entry & TIME) & TIME;
         // One that is this address counts as the oldest, so that it is the one that is written.
         let is = is_zero((entry ^ tag) >> 24);
-        let rank = age | is_zero(entry >> 24) << 24 | is << 25;
+        let rank = age | (is_zero(entry >> 24) << 24) | (is << 25);
         let mask = (opaque(most).wrapping_sub(rank) >> 63).wrapping_neg();
         way = way & !mask | index as u64 & mask;
         most = most & !mask | rank & mask;

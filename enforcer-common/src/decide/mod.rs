@@ -255,10 +255,8 @@ fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
         }
     }
     // An ARP probe (RFC 5227) names no source; what it is about to claim is its target.
-    let (family, address) = match flow.class {
-        Class::Arp => (FAMILY_V4, flow.claim),
-        _ => (flow.family, flow.source),
-    };
+    let arp = matches!(flow.class, Class::Arp);
+    let (family, address) = if arp { (FAMILY_V4, flow.claim) } else { (flow.family, flow.source) };
     identity.source = owner(policy, family, address)?;
     settle();
     if decision.group != 0 {

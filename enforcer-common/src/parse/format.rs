@@ -42,7 +42,7 @@ pub(super) fn format<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason>
             }
             Ok(())
         }
-        _ => Ok(()),
+        Class::Ip | Class::Arp | Class::OddDhcp | Class::Eapol | Class::Lldp | Class::Stp => Ok(()),
     }
 }
 
@@ -100,7 +100,7 @@ fn is_dhcp_v6<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, 
         return Ok(false);
     };
     let length = usize::from(wire::be16(l0, l1));
-    let fits = length == payload && length >= UDP + 4 && length <= MAX_DHCP;
+    let fits = length == payload && (UDP + 4..=MAX_DHCP).contains(&length);
     Ok(fits
         && ends_with(flow, udp, length)
         && CLIENT_TYPES >> (kind & 31) & u32::from(kind < 32) != 0)

@@ -159,8 +159,7 @@ fn eapol<F: Frame>(frame: &F, flow: &Flow, offset: usize) -> Result<(), Reason> 
         return Err(Reason::TruncatedNetwork);
     };
     let used = HEADER + usize::from(wire::be16(l0, l1));
-    let plain = version >= 1
-        && version <= 3
+    let plain = (1..=3).contains(&version)
         && kind <= LAST_TYPE
         && offset + used <= flow.length as usize
         && ends_with(flow, offset, used);
@@ -174,7 +173,7 @@ fn lldp<F: Frame>(frame: &F, offset: usize) -> Result<(), Reason> {
         return Err(Reason::TruncatedNetwork);
     };
     let (kind, length) = (wire::be16(t0, t1) >> 9, wire::be16(t0, t1) & 0x1ff);
-    let plain = kind == 1 && length >= 2 && length <= 256;
+    let plain = kind == 1 && (2..=256).contains(&length);
     if plain { Ok(()) } else { Err(Reason::EssentialShape) }
 }
 

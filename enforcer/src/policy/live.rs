@@ -1,5 +1,6 @@
 //! Changes that an operator made by command: they stand beside the policy file until they end or
 //! are revoked.
+// tidy: long because what a live change is and how it is laid over a policy are one text
 
 use std::fmt;
 use std::fmt::Write as _;

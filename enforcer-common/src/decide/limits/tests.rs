@@ -210,7 +210,7 @@ fn devices_of_no_group_share_a_limit_too() {
         bytes += if case.decision.reason == Reason::Arp { FRAME } else { 0 };
     }
     // Ten seconds, and four at once, of sixteen devices; a hundred alone would have had 800,000 a second.
-    let most = 14 * 8000 << UNKNOWN_SHIFT;
+    let most = (14 * 8000) << UNKNOWN_SHIFT;
     assert!((most - 130_000..=most + FRAME).contains(&bytes), "{bytes} of {most}");
 }
 

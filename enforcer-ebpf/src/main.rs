@@ -130,12 +130,8 @@ mod programs {
         *case = Case::NEW;
         case.flow.interface = ctx.ingress_ifindex() as u32;
         case.flow.length = length;
-        let read;
-        if FRAGMENTS && scattered::is(ctx.data_end().wrapping_sub(ctx.data()), length) {
-            read = scattered::read(ctx);
-        } else {
-            read = self::read(ctx);
-        }
+        let apart = FRAGMENTS && scattered::is(ctx.data_end().wrapping_sub(ctx.data()), length);
+        let read = if apart { scattered::read(ctx) } else { read(ctx) };
         if !read {
             return xdp_action::XDP_DROP;
         }

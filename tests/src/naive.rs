@@ -490,10 +490,12 @@ fn essential(
             if !on.dhcp || !asks {
                 return None;
             }
-            Some(match flow.class {
-                Class::OddDhcp => Reason::EssentialShape,
-                _ if casts_fit(flow) => Reason::Dhcp,
-                _ => Reason::CastMismatch,
+            Some(if flow.class == Class::OddDhcp {
+                Reason::EssentialShape
+            } else if casts_fit(flow) {
+                Reason::Dhcp
+            } else {
+                Reason::CastMismatch
             })
         }
         Class::Eapol => or_off(on.eapol, Reason::Eapol),

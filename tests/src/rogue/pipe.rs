@@ -112,7 +112,7 @@ fn tables_of_the_gateway_do_not_fill() {
     let solicitation = |n: u128| {
         let header = V6 {
             hops: 255,
-            ..V6::new(0xfd40 << 112 | 0x1000 + n, 0xff02 << 112 | 0x1_ff00_0001, 58)
+            ..V6::new((0xfd40 << 112) | (0x1000 + n), (0xff02 << 112) | 0x1_ff00_0001, 58)
         };
         let option = [&[1, 1][..], &ATTACKER].concat();
         let packet = header.packet(&[neighbour(135, 0xfd40 << 112 | 1), option].concat());

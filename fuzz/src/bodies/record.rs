@@ -41,6 +41,6 @@ pub fn run(bytes: &[u8]) {
 fn flow_is_wrong(bytes: &[u8]) -> bool {
     use enforcer_common::flow::{Class, Flow, Fragment};
     let at = |field| bytes[offset_of!(Record, flow) + field];
-    at(offset_of!(Flow, class)) > Class::Stp as u8
-        || at(offset_of!(Flow, fragment)) > Fragment::Later as u8
+    at(offset_of!(Flow, class)) > Class::OddDhcp as u8
+        || at(offset_of!(Flow, fragment)) > Fragment::Last as u8
 }

@@ -20,6 +20,20 @@ pub mod ether_type {
     pub const FIRST: u16 = 0x0600;
 }
 
+/// ICMPv6 types of neighbour discovery, RFC 4861 section 4.
+pub mod neighbour {
+    /// Router solicitation.
+    pub const ROUTER_SOLICITATION: u16 = 133;
+    /// Router advertisement.
+    pub const ROUTER_ADVERTISEMENT: u16 = 134;
+    /// Neighbour solicitation.
+    pub const SOLICITATION: u16 = 135;
+    /// Neighbour advertisement.
+    pub const ADVERTISEMENT: u16 = 136;
+    /// Redirect.
+    pub const REDIRECT: u16 = 137;
+}
+
 /// IP protocol numbers (IANA).
 pub mod protocol {
     /// IPv6 hop-by-hop options, RFC 8200 section 4.3.

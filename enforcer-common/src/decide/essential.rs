@@ -5,7 +5,7 @@ use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, Flow};
 use crate::image::walk::is_zero;
 use crate::image::{self, Corrupt, Word, kind};
 use crate::reason::Reason;
-use crate::wire;
+use crate::wire::{self, neighbour};
 
 /// What is decided before any rule, see `[essential]` in the policy reference.
 #[inline(always)]
@@ -122,11 +122,9 @@ fn on_link<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
 #[inline(always)]
 fn claims_well<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
     let flow = &case.flow;
-    const SOLICITATION: u16 = 135;
-    const ADVERTISEMENT: u16 = 136;
     let kind = flow.destination_port >> 8;
-    let detects = kind == SOLICITATION && flow.source == Address::default();
-    if kind == ADVERTISEMENT || detects {
+    let detects = kind == neighbour::SOLICITATION && flow.source == Address::default();
+    if kind == neighbour::ADVERTISEMENT || detects {
         let word = owner(policy, flow.family, flow.claim)?;
         let own = if is_link_local(flow.claim) {
             !is_anothers(case, word) && is_of_mac(flow.claim, flow.source_mac)

@@ -15,12 +15,13 @@
 //! [`crate::keyed`], and only MAC addresses that have passed their own limit get so far.
 
 use super::{Case, Policy};
-use crate::flow::{Address, Class, Flow};
+use crate::flow::{Address, Class, FAMILY_NONE, Flow};
 use crate::image::rates::{self, Kind};
 use crate::image::walk::{is_zero, opaque};
 use crate::image::{self, BOUND_SOURCES, NO_DEVICE};
 use crate::reason::Reason;
 use crate::shared::Word;
+use crate::wire::neighbour;
 
 /// Nanoseconds of frames of one kind that may come at once: ten seconds' worth.
 pub const FRAME_WINDOW: u64 = 10_000_000_000;
@@ -189,10 +190,9 @@ fn rate<M: Meters>(meters: &M, word: usize) -> Result<u64, Reason> {
 /// source of a solicitation and of the target of an advertisement (RFC 4861 sections 7.2.3 and 7.2.5).
 #[inline(always)]
 fn claimed(flow: &Flow) -> Address {
-    const ADVERTISEMENT: u16 = 136;
     match flow.class {
-        Class::Arp if flow.family != 0 => flow.source,
-        Class::Neighbour if flow.destination_port >> 8 == ADVERTISEMENT => flow.claim,
+        Class::Arp if flow.family != FAMILY_NONE => flow.source,
+        Class::Neighbour if flow.destination_port >> 8 == neighbour::ADVERTISEMENT => flow.claim,
         Class::Neighbour => flow.source,
         Class::Ip
         | Class::Arp

@@ -113,11 +113,11 @@ fn is_dhcp_v6<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, 
 /// most four.
 #[inline(always)]
 fn neighbour<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<(), Reason> {
-    const SOLICITS_ROUTERS: u16 = 133;
     const MAX_OPTIONS: usize = 4;
     let message = network + wire::IPV6;
     let payload = payload_v6(frame, network)?;
-    let head = if flow.destination_port >> 8 == SOLICITS_ROUTERS { 8 } else { 24 };
+    let head =
+        if flow.destination_port >> 8 == wire::neighbour::ROUTER_SOLICITATION { 8 } else { 24 };
     let options = payload.wrapping_sub(head);
     if options > 8 * MAX_OPTIONS || options % 8 != 0 || !ends_with(flow, message, payload) {
         return Err(Reason::NeighbourMalformed);

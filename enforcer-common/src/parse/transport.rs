@@ -3,7 +3,7 @@
 use crate::flow::{Address, Class, FAMILY_V4, Flow, Fragment};
 use crate::packet::Frame;
 use crate::reason::Reason;
-use crate::wire::{self, protocol};
+use crate::wire::{self, neighbour as kind, protocol};
 
 /// Largest ND or MLD message that is essential, in bytes: more is a tunnel. What follows the
 /// packet in its frame counts, for a bridge forwards it.
@@ -127,9 +127,9 @@ pub(super) fn neighbour<F: Frame>(
 ) -> Result<(), Reason> {
     let short = flow.length as usize <= offset + MAX_NEIGHBOUR;
     match flow.destination_port >> 8 {
-        134 => return Err(Reason::RogueRouter),
-        137 => return Err(Reason::Redirect),
-        133 | 135 | 136 => {
+        kind::ROUTER_ADVERTISEMENT => return Err(Reason::RogueRouter),
+        kind::REDIRECT => return Err(Reason::Redirect),
+        kind::ROUTER_SOLICITATION | kind::SOLICITATION | kind::ADVERTISEMENT => {
             flow.class = Class::Neighbour;
             // RFC 6980: never fragmented. RFC 4861 section 7.1: hop limit 255, code 0.
             let plain = extensions == 0
@@ -140,7 +140,7 @@ pub(super) fn neighbour<F: Frame>(
             if !plain {
                 return Err(Reason::NeighbourMalformed);
             }
-            if flow.destination_port >> 8 != 133 {
+            if flow.destination_port >> 8 != kind::ROUTER_SOLICITATION {
                 if payload < 24 {
                     return Err(Reason::TruncatedTransport);
                 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::queue::{Inputs, Rank, Ticket};
@@ -123,11 +123,8 @@ impl Board {
     }
 
     async fn fetch(&self, rank: Rank, question: Question) -> Answer {
-        let (reply, answer) = oneshot::channel();
-        let input = Input::Ask { question, reply };
-        let asking = self.inputs.ask(rank, input, Ticket::default()).await;
-        let _asking = asking.map_err(|_| stopping())?;
-        answer.await.map_err(|_| stopping())?
+        let ask = |reply| Input::Ask { question, reply };
+        self.inputs.reply(rank, Ticket::default(), ask).await.map_err(|_| stopping())?
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

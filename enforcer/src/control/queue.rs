@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Input;
 use super::access::Role;
@@ -81,12 +81,7 @@ pub struct Stopped;
 impl Inputs {
     /// Waits for a place in the queue. The request is given up when what this returns is dropped before it
     /// has begun.
-    pub(super) async fn ask(
-        &self,
-        rank: Rank,
-        input: Input,
-        ticket: Ticket,
-    ) -> Result<Asking, Stopped> {
+    async fn ask(&self, rank: Rank, input: Input, ticket: Ticket) -> Result<Asking, Stopped> {
         let asking = Asking(ticket.clone());
         let queue = match rank {
             Rank::Operator => &self.operators,
@@ -94,6 +89,22 @@ impl Inputs {
         };
         queue.send(Request { input, ticket }).await.map_err(|_| Stopped)?;
         Ok(asking)
+    }
+
+    /// Sends an input to the core and waits for the reply. The request is given up with the future.
+    ///
+    /// # Errors
+    ///
+    /// The core has stopped, before or while it made the reply.
+    pub(super) async fn reply<T>(
+        &self,
+        rank: Rank,
+        ticket: Ticket,
+        input: impl FnOnce(oneshot::Sender<T>) -> Input,
+    ) -> Result<T, Stopped> {
+        let (reply, answer) = oneshot::channel();
+        let _asking = self.ask(rank, input(reply), ticket).await?;
+        answer.await.map_err(|_| Stopped)
     }
 
     /// Puts in something that nobody waits for, if there is a place for it.
@@ -139,7 +150,7 @@ mod tests {
     use super::*;
 
     fn revision(revision: u64) -> Input {
-        let (reply, _) = tokio::sync::oneshot::channel();
+        let (reply, _) = oneshot::channel();
         Input::Ask { question: super::super::Question::Revision(revision), reply }
     }
 

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore, oneshot};
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::queue::{Rank, Ticket};
@@ -104,11 +104,9 @@ async fn text(inputs: &Inputs, last: &Last) -> Option<Bytes> {
     {
         return Some(text.clone());
     }
-    let (reply, answer) = oneshot::channel();
-    let input = Input::Ask { question: Question::Metrics, reply };
+    let ask = |reply| Input::Ask { question: Question::Metrics, reply };
     // At most once a second: what watches the gateway waits for nobody who only looks.
-    let _asking = inputs.ask(Rank::Operator, input, Ticket::default()).await.ok()?;
-    let text = answer.await.ok()?.ok()?;
+    let text = inputs.reply(Rank::Operator, Ticket::default(), ask).await.ok()?.ok()?;
     *last = Some((Instant::now(), text.clone()));
     Some(text)
 }

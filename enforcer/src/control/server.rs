@@ -99,11 +99,8 @@ impl Core {
         asker: Asker,
         input: impl FnOnce(oneshot::Sender<T>) -> Input,
     ) -> Result<T, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let gone = || Refusal::from(stopping());
-        let asked = self.inputs.ask(Rank::of(asker.role), input(reply), asker.ticket).await;
-        let _asking = asked.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        let answer = self.inputs.reply(Rank::of(asker.role), asker.ticket, input).await;
+        answer.map_err(|_| Refusal::from(stopping()))
     }
 
     /// The answer to a question that many may ask at once.

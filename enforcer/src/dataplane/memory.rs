@@ -2,9 +2,15 @@
 //! seconds for a million lines.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use aya::Ebpf;
+use aya::maps::Map;
+
+use super::Error;
+use super::pins::Pins;
 
 /// The values of an mmap-able array map.
 #[derive(Debug)]
@@ -35,6 +41,22 @@ impl Memory {
         }
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::InvalidData)?;
         Ok(Self { start, length })
+    }
+
+    /// Maps `length` bytes of a lasting map of the object.
+    ///
+    /// # Errors
+    ///
+    /// There is no such array, or the kernel refuses.
+    pub(super) fn of(
+        ebpf: &Ebpf,
+        name: &'static str,
+        length: usize,
+        pins: &Pins,
+    ) -> Result<Self, Error> {
+        let Some(Map::Array(data)) = ebpf.map(name) else { return Err(Error::Object(name)) };
+        Self::map(data.fd().as_fd(), length)
+            .map_err(|e| Error::io("map the memory of", &pins.path(name), e))
     }
 
     /// Copies `bytes` to the start; what does not fit is an error.

@@ -37,11 +37,10 @@ mod virtio;
 mod withheld;
 
 use std::mem::offset_of;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{MapData, PerCpuArray};
 use aya::programs::{ProgramInfo, Xdp};
 use enforcer_common::abi::{self, ReasonCounter, map, program};
 use enforcer_common::decide::Decision;
@@ -126,11 +125,7 @@ impl Dataplane {
         let budgets = ebpf.take_map(map::BUDGETS).ok_or(Error::Object(map::BUDGETS))?;
         let withheld = withheld::Counters::new(budgets)?;
         let diagnostics = Diagnostics::open(&mut ebpf, options.talks)?;
-        let control = match ebpf.map(map::CONTROL) {
-            Some(Map::Array(data)) => Memory::map(data.fd().as_fd(), size_of::<abi::Control>())
-                .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?,
-            _ => return Err(Error::Object(map::CONTROL)),
-        };
+        let control = Memory::of(&ebpf, map::CONTROL, size_of::<abi::Control>(), &pins)?;
         let runs = runs::Runs::open(&ebpf, &pins)?;
         let sightings = sightings::open(&ebpf, &pins)?;
         let (previous, kept) = (None, Kept::default());

@@ -1,9 +1,6 @@
 //! How often drivers have run the program, by interface.
 
-use std::os::fd::AsFd as _;
-
 use aya::Ebpf;
-use aya::maps::Map;
 use enforcer_common::abi::{self, map};
 
 use super::Error;
@@ -20,12 +17,8 @@ pub(super) struct Runs {
 impl Runs {
     /// Maps the counters of all CPUs.
     pub(super) fn open(ebpf: &Ebpf, pins: &Pins) -> Result<Self, Error> {
-        let Some(Map::Array(data)) = ebpf.map(map::RUNS) else {
-            return Err(Error::Object(map::RUNS));
-        };
         let [.., entries] = of_all_cpus();
-        let memory = Memory::map(data.fd().as_fd(), entries as usize * size_of::<u64>())
-            .map_err(|e| Error::io("map the memory of", &pins.path(map::RUNS), e))?;
+        let memory = Memory::of(ebpf, map::RUNS, entries as usize * size_of::<u64>(), pins)?;
         Ok(Self { memory, cpus: entries / abi::RUNS_A_CPU })
     }
 

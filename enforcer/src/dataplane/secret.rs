@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use std::os::fd::AsFd as _;
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData};
+use aya::maps::MapData;
 use enforcer_common::abi::{self, map};
 use enforcer_common::keyed::Keys;
 use sha2::{Digest as _, Sha256};
@@ -42,11 +42,7 @@ impl Secret {
 
     /// Keeps it in the kernel.
     pub(super) fn keep(self, ebpf: &Ebpf, pins: &Pins) -> Result<(), Error> {
-        let Some(Map::Array(data)) = ebpf.map(map::CONTROL) else {
-            return Err(Error::Object(map::CONTROL));
-        };
-        let memory = Memory::map(data.fd().as_fd(), size_of::<abi::Control>())
-            .map_err(|e| Error::io("map the memory of", &pins.path(map::CONTROL), e))?;
+        let memory = Memory::of(ebpf, map::CONTROL, size_of::<abi::Control>(), pins)?;
         for (word, number) in (FIRST..).zip(self.0) {
             memory.publish(word, number);
         }

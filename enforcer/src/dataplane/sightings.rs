@@ -1,9 +1,6 @@
 //! Devices of which a frame was refused, whatever became of the event.
 
-use std::os::fd::AsFd as _;
-
 use aya::Ebpf;
-use aya::maps::Map;
 use enforcer_common::abi::{self, map};
 use enforcer_common::event::held_by;
 
@@ -23,12 +20,8 @@ pub struct Sighted {
 }
 
 pub(super) fn open(ebpf: &Ebpf, pins: &Pins) -> Result<Memory, Error> {
-    let Some(Map::Array(data)) = ebpf.map(map::SIGHTINGS) else {
-        return Err(Error::Object(map::SIGHTINGS));
-    };
     let bytes = abi::SIGHTINGS as usize * size_of::<abi::Sighting>();
-    Memory::map(data.fd().as_fd(), bytes)
-        .map_err(|e| Error::io("map the memory of", &pins.path(map::SIGHTINGS), e))
+    Memory::of(ebpf, map::SIGHTINGS, bytes, pins)
 }
 
 pub(super) fn read(memory: &Memory) -> Vec<Sighted> {

@@ -160,9 +160,8 @@ impl Kernel {
         Ok(messages.iter().filter_map(on_link).collect())
     }
 
-    /// The site: `protected` interfaces, and what of this machine devices must not claim.
-    pub async fn site(&self, protected: &[Link], now: i64) -> Result<Site, Error> {
-        let links = self.links().await?;
+    /// The site: `protected` interfaces of all `links`, and what of this machine devices must not claim.
+    pub async fn site(&self, protected: &[Link], links: &[Link], now: i64) -> Result<Site, Error> {
         let mut site = Site { now, ..Site::default() };
         site.interfaces = protected
             .iter()
@@ -171,7 +170,7 @@ impl Kernel {
                 index: link.index,
                 mac: link.mac,
                 prefixes: Vec::new(),
-                above: claims::above(link, &links),
+                above: claims::above(link, links),
             })
             .collect();
         let addresses = self.addresses().await?;
@@ -184,11 +183,11 @@ impl Kernel {
                 interface.prefixes.push((found.address, found.length));
             }
         }
-        site.macs = claims::macs(protected, &links, &addresses);
+        site.macs = claims::macs(protected, links, &addresses);
         let routes = self.default_routes().await?;
         // Nobody is asked for where there is no router.
         let neighbours = if routes.is_empty() { Vec::new() } else { self.neighbours().await? };
-        site.routers = claims::routers(protected, &links, &routes, &neighbours);
+        site.routers = claims::routers(protected, links, &routes, &neighbours);
         // The order of the kernel's answer is not the site's business.
         site.own.sort_unstable();
         site.own.dedup();

@@ -18,8 +18,8 @@ pub(super) fn site(settings: &Settings) -> Option<Site> {
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
         let named = |link: &Link| settings.interfaces.contains(&link.name);
-        let protected: Vec<Link> = links.into_iter().filter(named).collect();
-        Ok(kernel.site(&protected, now()).await?)
+        let protected: Vec<Link> = links.iter().filter(|link| named(link)).cloned().collect();
+        Ok(kernel.site(&protected, &links, now()).await?)
     };
     block_on(work).ok().filter(|site| !site.interfaces.is_empty())
 }

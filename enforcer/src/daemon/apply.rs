@@ -151,8 +151,9 @@ impl Core {
     }
 
     pub(super) async fn site(&self) -> Result<Site, Error> {
-        let protected = self.chosen(&self.kernel.links().await?);
-        let mut site = self.kernel.site(&protected, self.clock.now().earliest).await?;
+        let links = self.kernel.links().await?;
+        let mut site =
+            self.kernel.site(&self.chosen(&links), &links, self.clock.now().earliest).await?;
         site.remember_routers(&self.in_force.site);
         Ok(site)
     }

@@ -87,7 +87,7 @@ impl Core {
         let named = |name: &String| links.iter().find(|link| link.name == *name).cloned();
         let protected: Vec<_> = settings.interfaces.iter().filter_map(named).collect();
         let clock = Clock::open(&state, settings.clock);
-        let site = kernel.site(&protected, clock.now().earliest).await?;
+        let site = kernel.site(&protected, &links, clock.now().earliest).await?;
 
         let mut warnings = Vec::new();
         let saved = state.policy();

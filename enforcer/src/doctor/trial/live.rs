@@ -104,7 +104,7 @@ async fn site(status: &Status) -> Result<Site, site::Error> {
         let link = links.iter().find(|link| link.index == row.index)?;
         Some(Link { name: row.name.clone(), ..link.clone() })
     });
-    kernel.site(&protected.collect::<Vec<_>>(), jiff::Timestamp::now().as_second()).await
+    kernel.site(&protected.collect::<Vec<_>>(), &links, jiff::Timestamp::now().as_second()).await
 }
 
 async fn ask(

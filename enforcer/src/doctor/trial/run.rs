@@ -137,7 +137,9 @@ async fn load(pairs: &[Pair]) -> Result<Dataplane, Error> {
     let known = pairs.iter().filter(|pair| pair.preference.is_some());
     let known: Vec<Link> = known.map(|pair| pair.gateway.clone()).collect();
     let now = jiff::Timestamp::now().as_second();
-    let site = Kernel::open()?.site(&known, now).await?;
+    let kernel = Kernel::open()?;
+    let links = kernel.links().await?;
+    let site = kernel.site(&known, &links, now).await?;
     let (policy, problems) = read(CHECK, POLICY, &mut |_| Err(io::ErrorKind::NotFound.into()));
     if !problems.is_empty() {
         return Err(Error::Policy(first(&problems)));

@@ -32,6 +32,7 @@ use enforcer_common::image::{NO_DEVICE, NO_RULE};
 use enforcer_common::reason::{Reason, Verdict};
 
 pub use self::captured::{Captured, captured, source_of};
+pub(crate) use self::frame::dhcp_discover;
 pub use self::frame::{Described, Unjudged, frame, frame_heard};
 pub use self::sender::{asked_source, protected};
 use super::{

@@ -4,6 +4,8 @@ use enforcer_common::reason::Reason;
 use enforcer_common::wire::{ether_type, protocol};
 
 use super::Case;
+use crate::policy::Mac;
+use crate::policy::explain::dhcp_discover;
 
 /// A MAC address that no interface has: locally administered, digits after RFC 7042.
 pub(super) const DEVICE: [u8; 6] = [0x02, 0, 0x5e, 0, 0x53, 0x02];
@@ -40,7 +42,7 @@ pub(super) fn cases(own: [u8; 6]) -> Vec<Case> {
     if let Some(first) = short.first_mut() {
         *first = 0x44;
     }
-    let dhcp = ipv4([0; 4], [255; 4], &[], 0, protocol::UDP, &dhcp_discover());
+    let dhcp = ipv4([0; 4], [255; 4], &[], 0, protocol::UDP, &discover());
     let source_route = [131, 7, 4, 203, 0, 113, 9, 0];
     let routed = ipv4(ADDRESS, ALLOWED, &source_route, 0, protocol::TCP, &tcp(443));
     let rest = ipv4(ADDRESS, ALLOWED, &[], 100, protocol::TCP, &[0; 16]);
@@ -184,11 +186,9 @@ fn tcp(port: u16) -> Vec<u8> {
     [&head[..], &[0; MARK]].concat()
 }
 
-/// What a DHCP client sends first (RFC 2131 section 2), in UDP, with room for a mark.
-fn dhcp_discover() -> Vec<u8> {
-    // Request, Ethernet, six bytes of address, no relay; the address; the cookie; option 53, and the end.
-    let head = [&[1, 1, 6, 0][..], &[0; 24], &DEVICE, &[0; 202], &[99, 130, 83, 99]].concat();
-    let message = [&head[..], &[53, 1, 1, 255], &[0; MARK]].concat();
+/// What a DHCP client sends first, in UDP, with room for a mark.
+fn discover() -> Vec<u8> {
+    let message = [&dhcp_discover(Mac(DEVICE))[..], &[0; MARK]].concat();
     let ports = [68, 67, 8 + message.len() as u16, 0].map(u16::to_be_bytes).concat();
     [&ports[..], &message].concat()
 }

@@ -137,11 +137,13 @@ fn destination_mac(address: IpAddr, gateway: Mac) -> Mac {
     }
 }
 
-/// A client's message to a DHCP server: a discover (RFC 2131 section 2), or a solicit (RFC 8415 section 8).
+/// A client's message to a DHCP server: a discover, or a solicit (RFC 8415 section 8).
 fn dhcp_message(address: IpAddr, client: Mac) -> Vec<u8> {
-    if address.is_ipv6() {
-        return vec![1, 0, 0, 1];
-    }
+    if address.is_ipv6() { vec![1, 0, 0, 1] } else { dhcp_discover(client) }
+}
+
+/// What a DHCP client sends first (RFC 2131 section 2), a UDP payload.
+pub(crate) fn dhcp_discover(client: Mac) -> Vec<u8> {
     // Request, Ethernet, six bytes of address, no relay; the address; the cookie; option 53, and the end.
     let head = [&[1, 1, 6, 0][..], &[0; 24], &client.0, &[0; 202], &[99, 130, 83, 99]].concat();
     [&head[..], &[53, 1, 1, 255]].concat()

@@ -16,7 +16,7 @@ use crate::keyed::Keys;
 use crate::reason::{Reason, Verdict};
 
 pub use budget::{
-    Due, NOBODY, Place, Untold, due, find, held_by, hold, holder, slot, tell, withhold,
+    Due, INTERFACES, NOBODY, Place, Untold, due, find, held_by, hold, holder, slot, tell, withhold,
 };
 
 /// One event in the ring. Host order; made and read on one machine.
@@ -71,8 +71,8 @@ impl Record {
     }
 }
 
-/// What makes a refused flow new, and whose it is: device, destination, service, the interface and VLANs that it came by, and
-/// why it was refused.
+/// What makes a refused flow new, and whose it is: device, destination, service, the interface and VLANs that it
+/// came by, and why it was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Source MAC as a number.

@@ -61,7 +61,16 @@ fn escape(text: &str, unsafe_: impl Fn(char) -> bool) -> Cow<'_, str> {
 /// The text with U+FFFD in the place of each unsafe character: as many characters as before, so that columns
 /// of tables and screens line up.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if is_unsafe(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+    replaced(text, is_unsafe)
+}
+
+/// The same for a document: tabs and the ends of lines stay.
+pub fn plain_lines(text: &str) -> String {
+    replaced(text, |character| is_unsafe(character) && !matches!(character, '\t' | '\n'))
+}
+
+fn replaced(text: &str, unsafe_: impl Fn(char) -> bool) -> String {
+    text.chars().map(|c| if unsafe_(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -75,6 +84,7 @@ mod tests {
         assert_eq!(escaped(forged), expected);
         assert_eq!(escaped_lines("a\nb\r"), "a\nb\\r");
         assert_eq!(plain("a\x1b[31mb\n\u{202e}"), "a\u{fffd}[31mb\u{fffd}\u{fffd}");
+        assert_eq!(plain_lines("\ta # \u{1b}[2J\u{202e}b\n"), "\ta # \u{fffd}[2J\u{fffd}b\n");
         assert!(matches!(escaped("Bett 12, Überwachung"), Cow::Borrowed(_)));
     }
 

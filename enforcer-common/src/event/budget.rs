@@ -22,8 +22,8 @@ const OBSERVED: u64 = 1 << 63;
 pub const NOBODY: u64 = 1 << 62;
 /// First bit of the interface in a holder.
 const INTERFACE: u32 = 48;
-/// Most numbers of interfaces that a holder can tell apart.
-const INTERFACES: u32 = 1 << 13;
+/// Most numbers of interfaces that a holder can tell apart: it has the index modulo this.
+pub const INTERFACES: u32 = 1 << 13;
 
 /// What holds an entry of the budgets: a source MAC, the index of the interface modulo 2^13, and a verdict, so
 /// that the counters of the entry are those of one verdict. Who sends with another's MAC from another port

@@ -73,12 +73,8 @@ impl Core {
         tokio::spawn(async move {
             let _turn = explainer.turns.acquire().await;
             if !reply.is_closed() {
-                let mut answers = explainer.explain(&About::One(request)).await;
-                drop(
-                    reply.send(
-                        answers.as_mut().map(|all| all.swap_remove(0)).map_err(|e| e.clone()),
-                    ),
-                );
+                let answers = explainer.explain(&About::One(request)).await;
+                drop(reply.send(answers.map(|mut all| all.swap_remove(0))));
             }
         });
     }

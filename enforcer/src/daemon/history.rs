@@ -107,15 +107,6 @@ struct Known {
     shown: Option<(Stamp, Weak<[u8]>)>,
 }
 
-/// A document that several may hold.
-struct Document(Arc<[u8]>);
-
-impl AsRef<[u8]> for Document {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
 impl History {
     /// The history in this state directory, which exists.
     pub(super) fn open(state_dir: &Path) -> Self {
@@ -169,7 +160,7 @@ impl History {
             && stamp == *shown
             && let Some(text) = text.upgrade()
         {
-            return Ok(Bytes::from_owner(Document(text)));
+            return Ok(Bytes::from_owner(text));
         }
         let (_, bundle) = self.load(revision)?;
         let text = match bundle.files.is_empty() {
@@ -178,7 +169,7 @@ impl History {
         };
         let text: Arc<[u8]> = text.into_bytes().into();
         known.shown = stamp.map(|stamp| (stamp, Arc::downgrade(&text)));
-        Ok(Bytes::from_owner(Document(text)))
+        Ok(Bytes::from_owner(text))
     }
 
     /// All revisions, oldest first; of a damaged one the number and what is wrong. Reads what has changed

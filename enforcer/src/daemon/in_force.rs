@@ -9,6 +9,7 @@ use enforcer_common::image::NO_DEVICE;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::PolicyBundle;
+use crate::audit::seal::hex;
 use crate::image::Time;
 use crate::policy::live::{Change, with_live};
 use crate::policy::{
@@ -65,7 +66,7 @@ pub(super) fn digest(bundle: &PolicyBundle) -> String {
             hash.update(part);
         }
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize())
 }
 
 /// A policy with the changes that still fit it; the others are warned of.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use enforcer_common::event::Record;
+use enforcer_common::event::{INTERFACES, Record};
 use enforcer_common::flow::Class;
 use enforcer_common::reason::Verdict;
 use enforcer_common::wire::{mac_bytes, protocol};
@@ -70,10 +70,9 @@ impl Reporter {
         let (device, group) = self.count(share, in_force);
         self.0.tally.count_withheld(share, group.as_deref());
         let mut base = lost("ring-full", share.lost, in_force.generation.into(), in_force.revision);
-        // The kernel keeps thirteen bits of the index.
-        base.in_iface = share.interface.and_then(|index| {
-            let known = &in_force.site.interfaces;
-            known.iter().find(|known| known.index & 0x1fff == index).map(|known| known.name.clone())
+        base.in_iface = share.interface.and_then(|held| {
+            let mut known = in_force.site.interfaces.iter();
+            known.find(|known| known.index % INTERFACES == held).map(|known| known.name.clone())
         });
         let detail = Detail {
             verdict: Some(verdict(share.verdict).into()),

@@ -2,7 +2,6 @@
 //! none is read into memory whole: revisions have many megabytes.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
@@ -12,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Revision, head};
 use crate::api::HistoryRow;
+use crate::audit::seal::hex;
 use crate::audit::{Action, Line};
 
 /// Live changes that are listed.
@@ -130,12 +130,8 @@ fn read(path: &Path, revision: u64) -> io::Result<Option<Revision>> {
         let length = some.len();
         file.consume(length);
     }
-    let digest = digest.finalize().iter().fold(String::new(), |mut text, byte| {
-        // A `String` takes everything.
-        let _ = write!(text, "{byte:02x}");
-        text
-    });
-    let whole = ends && head.documents == digest && head.revision.revision == revision;
+    let whole =
+        ends && head.documents == hex(&digest.finalize()) && head.revision.revision == revision;
     Ok(whole.then_some(head.revision))
 }
 

@@ -58,18 +58,13 @@ fn addresses(policy: &Policy, site: &Site, index: u32) -> Vec<(u32, IpAddr)> {
     let own = site.interfaces.iter().find(|own| own.index == index);
     let near: Vec<Range> = own.into_iter().flat_map(|own| &own.prefixes).map(on_link).collect();
     let single = |range: &Range| match *range {
-        Range::V4(first, last) if first == last => {
-            let holds = |near: &Range| matches!(near, Range::V4(a, b) if (a..=b).contains(&&first));
-            near.iter().any(holds).then(|| IpAddr::V4(first.into()))
-        }
-        Range::V6(first, last) if first == last => {
-            let holds = |near: &Range| matches!(near, Range::V6(a, b) if (a..=b).contains(&&first));
-            near.iter().any(holds).then(|| IpAddr::V6(first.into()))
-        }
+        Range::V4(first, last) if first == last => Some(IpAddr::V4(first.into())),
+        Range::V6(first, last) if first == last => Some(IpAddr::V6(first.into())),
         Range::V4(..) | Range::V6(..) => None,
     };
-    let all = policy.devices.iter().flat_map(|device| &device.addresses);
-    all.filter_map(single).map(|address| (index, address)).collect()
+    let all = policy.devices.iter().flat_map(|device| &device.addresses).filter_map(single);
+    let is_near = |address: &IpAddr| near.iter().any(|near| near.contains(*address));
+    all.filter(is_near).map(|address| (index, address)).collect()
 }
 
 /// What runs of the program and received frames say.

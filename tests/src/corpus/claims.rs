@@ -54,7 +54,7 @@ fn link(to: [u8; 6]) -> Vec<Row> {
         probe.drop("ARP probe for the gateway's address", "-F", R::ArpSpoof, {
             packet(&probe, 1, OWN4)
         }),
-        reply.drop("ARP reply of nobody", "-F", R::ArpMalformed, packet(&reply, 2, OWN4)),
+        reply.drop("ARP reply from 0.0.0.0", "-F", R::ArpMalformed, packet(&reply, 2, OWN4)),
         zero.drop("source MAC of zeros, allowed port", "F-", R::SourceMacZero, {
             zero.from([0; 6]).frame(ether_type::IPV4, &zero.v4(6).packet(&zero.tcp(443)))
         }),

@@ -101,12 +101,14 @@ impl Core {
     async fn status(&mut self) -> Status {
         self.return_if_overdue();
         let interfaces = self.interfaces().await;
+        let small_tables = self.small_tables().await;
         let names = &*self.in_force;
         let mut warnings = self.warnings.clone();
         warnings.extend(self.audit.warnings());
         warnings.extend(self.sinks.iter().filter_map(|sink| sink.warning()));
         warnings.extend(self.clock.warning(names));
         warnings.extend(self.break_glass());
+        warnings.extend(small_tables);
         warnings.extend(names.warnings.iter().map(|w| format!("{}: {}", w.place, w.message)));
         Status {
             enforcing: interfaces.iter().all(|interface| interface.enforcing),

@@ -7,6 +7,7 @@ use crate::api::InterfaceStatus;
 use crate::backstop::{self, Tables};
 use crate::config::Backstop;
 use crate::site::Link;
+use crate::site::tables::{self, TooSmall};
 
 impl Core {
     /// Every interface that is protected or should be.
@@ -34,6 +35,18 @@ impl Core {
         };
         rows.sort_by_key(place);
         rows
+    }
+
+    /// Tables that devices can fill, and that have no room for others beside: of the kernel, and of bridges that
+    /// protected interfaces are ports of.
+    pub(super) async fn small_tables(&self) -> Vec<String> {
+        let links = self.kernel.links().await.unwrap_or_default();
+        let chosen = self.chosen(&links);
+        let is_above = |link: &&Link| chosen.iter().any(|port| port.controller == Some(link.index));
+        let most = self.kernel.most_neighbours().await.unwrap_or_default();
+        let bridges = links.iter().filter(is_above).filter_map(tables::of_bridge);
+        let small = tables::of_neighbours(&most).into_iter().chain(bridges);
+        small.map(|TooSmall { text, remedy }| format!("{text}: {remedy}")).collect()
     }
 
     /// The backstop's tables; none when they cannot be read or the settings leave them alone.

@@ -6,6 +6,7 @@ use super::unknown;
 use crate::daemon;
 use crate::dataplane::Error;
 use crate::privilege;
+use crate::site::tables::{self, TooSmall};
 
 /// Least free space: the audit trail takes up to 72 MiB, the history up to 64.
 const FREE: u64 = 136 << 20;
@@ -94,21 +95,13 @@ fn unprivileged(machine: &Machine) -> Option<Finding> {
     })
 }
 
-/// The kernel's own default; see `docs/internals/essential-rates.md`.
-const NEIGHBOURS: u32 = 1024;
-
 fn neighbours(machine: &Machine) -> Option<Finding> {
     const CHECK: &str = "neighbours";
-    let (family, most) = machine.neighbours.iter().min_by_key(|(_, most)| *most)?;
-    if *most >= NEIGHBOURS {
-        return Some(Finding::ok(CHECK, format!("the kernel keeps at least {most} of a family")));
-    }
-    let text = format!(
-        "the kernel keeps {most} of {family}: addresses that devices invent, 2,048 at once, displace real ones"
-    );
-    let remedy =
-        format!("sysctl -w net.{family}.neigh.default.gc_thresh3=4096, and in /etc/sysctl.d");
-    Some(Finding::warning(CHECK, text, remedy))
+    let (_, most) = machine.neighbours.iter().min_by_key(|(_, most)| *most)?;
+    Some(match tables::of_neighbours(&machine.neighbours) {
+        Some(TooSmall { text, remedy }) => Finding::warning(CHECK, text, remedy),
+        None => Finding::ok(CHECK, format!("the kernel keeps at least {most} of a family")),
+    })
 }
 
 fn clock(machine: &Machine) -> Finding {

@@ -10,6 +10,7 @@ use super::super::{Finding, State};
 use super::unknown;
 use crate::backstop::forward::Chain;
 use crate::backstop::stack::{Root, Stack, follow};
+use crate::site::tables::{self, TooSmall};
 use crate::site::{Link, OnLink};
 
 pub(super) fn machine(facts: &Facts) -> Vec<Finding> {
@@ -262,8 +263,6 @@ fn protect(facts: &Facts, more: &[&str]) -> String {
     format!("interfaces = {names:?} in enforcer.toml")
 }
 
-/// As many MACs may come up within the time that a bridge remembers them, see `docs/internals/essential-rates.md`.
-const LEARNED: u32 = 2_912;
 /// What passes whatever the rules say and no bridge forwards unless it is told to: 802.1X and LLDP.
 const RESERVED: u16 = 1 << 3 | 1 << 14;
 
@@ -280,12 +279,7 @@ pub(super) fn bridge(facts: &Facts, link: &Link) -> Option<Finding> {
         let remedy = format!("ip link set {name} type bridge group_fwd_mask 0");
         return Some(Finding::warning(CHECK, text, remedy));
     }
-    if (1..LEARNED).contains(&bridge.most_learned) {
-        let text = format!(
-            "{name} learns {} MACs at most: those that devices invent, up to {LEARNED}, keep real ones out",
-            bridge.most_learned
-        );
-        let remedy = format!("ip link set {name} type bridge fdb_max_learned 0, or 4096");
+    if let Some(TooSmall { text, remedy }) = tables::of_bridge(above) {
         return Some(Finding::warning(CHECK, text, remedy));
     }
     Some(Finding::ok(CHECK, format!("{name} keeps 802.1X and LLDP, and has room for MACs")))

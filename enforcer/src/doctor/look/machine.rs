@@ -18,7 +18,7 @@ use crate::privilege;
 /// `TMPFS_MAGIC` and `RAMFS_MAGIC` in include/uapi/linux/magic.h.
 const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6];
 
-pub(super) fn look(settings: &Settings) -> Machine {
+pub(super) fn look(settings: &Settings, neighbours: Vec<(&'static str, u32)>) -> Machine {
     let release = uname().release().to_string_lossy().into_owned();
     Machine {
         kernel: version(&release),
@@ -31,19 +31,12 @@ pub(super) fn look(settings: &Settings) -> Machine {
         unprivileged: fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled")
             .ok()
             .and_then(|text| text.trim().parse().ok()),
-        neighbours: ["ipv4", "ipv6"].into_iter().filter_map(most_neighbours).collect(),
+        neighbours,
         now: jiff::Timestamp::now().as_second(),
         synchronised: synchronised().map_err(|e| Unseen::new(e.to_string())),
         disk: disk(&settings.state_dir).map_err(|e| Unseen::new(e.to_string())),
         state: settings.state_dir.clone(),
     }
-}
-
-/// Most neighbours of a family: `net.ipv4.neigh.default.gc_thresh3`.
-fn most_neighbours(family: &'static str) -> Option<(&'static str, u32)> {
-    let path = format!("/proc/sys/net/{family}/neigh/default/gc_thresh3");
-    let most = fs::read_to_string(path).ok()?.trim().parse().ok()?;
-    Some((family, most))
 }
 
 /// `6.18.44-amd64` to 6 and 18.

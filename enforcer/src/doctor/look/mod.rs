@@ -42,6 +42,7 @@ pub async fn look(settings: &Settings) -> Result<Facts, site::Error> {
         names.extend(status.interfaces.iter().map(|row| row.name.clone()));
     }
     let interfaces = names.iter().map(|name| interface(name, &links)).collect();
+    let neighbours = kernel.most_neighbours().await.unwrap_or_default();
     let network = Network {
         links,
         addresses: kernel.addresses().await?,
@@ -60,7 +61,7 @@ pub async fn look(settings: &Settings) -> Result<Facts, site::Error> {
         flowtables: flowtables().await,
         forward: backstop::forward::look().await.map_err(unseen),
     };
-    Ok(Facts { machine: machine::look(settings), network, interfaces, enforcement })
+    Ok(Facts { machine: machine::look(settings, neighbours), network, interfaces, enforcement })
 }
 
 fn interface(name: &str, links: &[Link]) -> Interface {

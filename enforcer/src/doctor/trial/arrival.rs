@@ -127,7 +127,7 @@ mod tests {
                 ("10.20.0.1".parse().unwrap(), 24),
                 ("2001:db8:20::1".parse().unwrap(), 64),
             ],
-            above: Vec::new(),
+            ..SiteInterface::default()
         };
         let site = Site { interfaces: vec![interface], ..Site::default() };
         let near = ["10.20.0.12", "2001:db8:20::5"].map(|near| (3, near.parse().unwrap()));

@@ -217,7 +217,7 @@ mod tests {
             index: 7,
             mac: Mac(own),
             prefixes: Vec::new(),
-            above: Vec::new(),
+            ..SiteInterface::default()
         };
         let site = Site { interfaces: vec![interface], ..Site::default() };
         let compiled = compile(&policy, &site).unwrap();

@@ -339,7 +339,7 @@ mod tests {
             index: 3,
             mac: Mac([2, 0, 0, 0, 0, 9]),
             prefixes: Vec::new(),
-            above: Vec::new(),
+            ..crate::policy::SiteInterface::default()
         };
         let site = Site { interfaces: vec![interface], ..Site::default() };
         let compiled = compile(&policy, &site).unwrap();

@@ -43,6 +43,8 @@ pub mod map {
     pub const ADDRESSES: &str = "ADDRESSES";
     /// Array of [`super::Sighting`].
     pub const SIGHTINGS: &str = "SIGHTINGS";
+    /// Hash of MACs by [`crate::decide::hops::Hop`].
+    pub const HOPS: &str = "HOPS";
     /// Array of lines: the policy image of one generation.
     pub const IMAGE: &str = "IMAGE";
     /// Per-CPU array of [`super::RuleCounter`], by rule, of one generation.
@@ -54,7 +56,7 @@ pub mod map {
     pub const LOGS: &str = "AYA_LOGS";
 
     /// Maps that outlive a generation: pinned by name, reused by the next one.
-    pub const LASTING: [&str; 12] = [
+    pub const LASTING: [&str; 13] = [
         GENERATIONS,
         CONTROL,
         REASONS,
@@ -66,6 +68,7 @@ pub mod map {
         METERS,
         ADDRESSES,
         SIGHTINGS,
+        HOPS,
         LOGS,
     ];
 }
@@ -115,6 +118,8 @@ pub const fn run_entry(interface: u32, cpu: u32) -> u32 {
 pub const RING_BYTES: u32 = 4 << 20;
 /// Entries of [`map::SIGHTINGS`]; a power of two.
 pub const SIGHTINGS: u32 = 1 << 14;
+/// Most entries of [`map::HOPS`].
+pub const HOPS: u32 = 1 << 14;
 
 /// Bytes in the ring at which the reader is woken. Below it a timer in the reader is enough: a
 /// wake-up for each event costs 2 µs a drop.
@@ -265,6 +270,7 @@ const _: () = assert!(size_of::<Record>() == 144 + HEAD);
 #[cfg(feature = "user")]
 mod user {
     use super::{Budget, ReasonCounter, RuleCounter};
+    use crate::decide::hops::Hop;
 
     // SAFETY: `repr(C)` and nothing but `u64`: any bits are a value.
     unsafe impl aya::Pod for ReasonCounter {}
@@ -272,4 +278,6 @@ mod user {
     unsafe impl aya::Pod for RuleCounter {}
     // SAFETY: `repr(C)` and nothing but numbers: any bits are a value.
     unsafe impl aya::Pod for Budget {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Hop {}
 }

@@ -72,6 +72,7 @@ reasons! {
     RogueDhcp = 35 "rogue-dhcp" "a device answers as a DHCP server",
     Redirect = 36 "icmp-redirect" "ICMP redirect or router discovery from a device",
     IdentityRate = 37 "identity-rate" "more new MAC or IP addresses than may appear",
+    DestinationBinding = 38 "destination-binding" "destination MAC is not the next hop of the destination",
 
     TruncatedEthernet = 48 "truncated-l2" "the frame ends inside the Ethernet header",
     TruncatedNetwork = 49 "truncated-l3" "the frame ends inside the network header",
@@ -105,6 +106,7 @@ reasons! {
     EapolDestination = 77 "eapol-destination" "802.1X outside the reserved multicast block",
     ArpMalformed = 78 "arp-malformed" "ARP that is not plain IPv4 over Ethernet",
     NeighbourMalformed = 79 "nd-malformed" "neighbour discovery that did not start on this link",
+    TrailingBytes = 80 "trailing-bytes" "bytes behind the packet that are not padding",
     EssentialShape = 81 "essential-shape" "essential protocol, but not its format",
     SourceMacZero = 82 "src-mac-zero" "source MAC is 00:00:00:00:00:00",
 
@@ -166,6 +168,7 @@ impl Reason {
             | Self::RogueDhcp
             | Self::Redirect
             | Self::IdentityRate
+            | Self::DestinationBinding
             | Self::TruncatedEthernet
             | Self::TruncatedNetwork
             | Self::TruncatedTransport
@@ -198,6 +201,7 @@ impl Reason {
             | Self::EapolDestination
             | Self::ArpMalformed
             | Self::NeighbourMalformed
+            | Self::TrailingBytes
             | Self::EssentialShape
             | Self::SourceMacZero
             | Self::NoPolicy

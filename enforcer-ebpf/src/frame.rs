@@ -1,8 +1,25 @@
-//! The first bytes of a frame, for its event.
+//! The length of a frame, and its first bytes for its event.
 
-use aya_ebpf::helpers::bpf_xdp_load_bytes;
+use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::abi::HEAD;
+
+/// Bytes of the linear part of a frame.
+#[inline(always)]
+pub(crate) fn linear(ctx: &XdpContext) -> usize {
+    ctx.data_end().wrapping_sub(ctx.data())
+}
+
+/// Bytes of the whole frame.
+#[inline(always)]
+pub(crate) fn length<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
+    if FRAGMENTS {
+        // SAFETY: the helper takes the context that the kernel passed.
+        unsafe { bpf_xdp_get_buff_len(ctx.ctx) as u32 }
+    } else {
+        linear(ctx) as u32
+    }
+}
 
 /// Copies up to [`HEAD`] bytes, wherever the driver has put them; returns how many.
 ///

@@ -8,7 +8,7 @@
 //! - `record`: what is done about a verdict
 //! - `counters`: counters of reasons and rules
 //! - `budgets`: budgets of events, and flows that were reported
-//! - `frame`: the first bytes of a frame, for its event
+//! - `frame`: the length of a frame, and its first bytes for its event
 //! - `remembered`: flows that are not judged anew
 //! - `clock`: the boot clock
 //! - `runs`: proof that the driver runs the program
@@ -46,7 +46,6 @@ mod scattered;
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::bindings::xdp_action;
-    use aya_ebpf::helpers::bpf_xdp_get_buff_len;
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
     use enforcer_common::decide::{self, Case};
@@ -55,7 +54,7 @@ mod programs {
 
     use crate::dispatch::tail_call;
     use crate::maps::{CASE, cpu};
-    use crate::{once, probe, record, remembered, runs, scattered};
+    use crate::{frame, once, probe, record, remembered, runs, scattered};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]
@@ -83,29 +82,18 @@ mod programs {
         judge::<false>(&ctx)
     }
 
-    /// Bytes of the whole frame.
-    #[inline(always)]
-    fn length<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
-        if FRAGMENTS {
-            // SAFETY: the helper takes the context that the kernel passed.
-            unsafe { bpf_xdp_get_buff_len(ctx.ctx) as u32 }
-        } else {
-            ctx.data_end().wrapping_sub(ctx.data()) as u32
-        }
-    }
-
     #[inline(always)]
     fn judge<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
-        let (interface, cpu) = (ctx.ingress_ifindex() as u32, cpu());
-        match remembered::verdict(ctx, interface, cpu) {
-            Some(verdict) => {
-                // Asked for once more: kept across the recall they would take 8 bytes of stack, which
-                // Linux before 6.8 does not have left.
-                runs::count(ctx.ingress_ifindex() as u32, crate::maps::cpu());
-                action(verdict)
+        // A probe wants to know more than what is remembered, and is no run.
+        if !probe::may_be(ctx) {
+            let (interface, cpu) = (ctx.ingress_ifindex() as u32, cpu());
+            // First, while both are at hand.
+            runs::count(interface, cpu);
+            if let Some(verdict) = remembered::verdict::<FRAGMENTS>(ctx, interface, cpu) {
+                return action(verdict);
             }
-            None => anew::<FRAGMENTS>(ctx),
         }
+        anew::<FRAGMENTS>(ctx)
     }
 
     #[inline(always)]
@@ -121,7 +109,7 @@ mod programs {
     /// Not inlined: what was learnt of the frame before is forgotten, so that the verifier walks this once.
     #[inline(never)]
     fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
-        let length = length::<FRAGMENTS>(ctx);
+        let length = frame::length::<FRAGMENTS>(ctx);
         let Some(case) = CASE.get_ptr_mut(0) else {
             return xdp_action::XDP_DROP;
         };
@@ -130,7 +118,7 @@ mod programs {
         *case = Case::NEW;
         case.flow.interface = ctx.ingress_ifindex() as u32;
         case.flow.length = length;
-        let apart = FRAGMENTS && scattered::is(ctx.data_end().wrapping_sub(ctx.data()), length);
+        let apart = FRAGMENTS && scattered::is(frame::linear(ctx), length);
         let read = if apart { scattered::read(ctx) } else { read(ctx) };
         if !read {
             return xdp_action::XDP_DROP;
@@ -140,7 +128,10 @@ mod programs {
             if case.decision.reason.is_essential() {
                 once::limit_essential();
             }
-            runs::count(case.flow.interface, cpu());
+            // It has metadata, but of somebody else's.
+            if probe::may_be(ctx) {
+                runs::count(case.flow.interface, cpu());
+            }
             let may = record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
             case.may_be_remembered(may);
             let _ = core::hint::black_box(remembered::keep(ctx, case));

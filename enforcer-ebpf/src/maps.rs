@@ -2,9 +2,10 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, PerCpuArray, ProgramArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, SeenSet, Sighting};
 use enforcer_common::decide::datagrams::{self, Datagram};
+use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Meters, Shared};
 use enforcer_common::decide::{Case, Policy};
 use enforcer_common::flow::Address;
@@ -19,6 +20,8 @@ use crate::once;
 
 /// `BPF_F_MMAPABLE`, Linux 5.5: user space fills the image through memory.
 pub(crate) const MMAPABLE: u32 = 1 << 10;
+/// `BPF_F_NO_PREALLOC`.
+const NO_PREALLOC: u32 = 1;
 
 #[map]
 pub(crate) static GENERATIONS: ProgramArray = ProgramArray::pinned(abi::SLOTS, 0);
@@ -46,6 +49,9 @@ static METERS: Array<Shared> = Array::pinned(limits::METERS, MMAPABLE);
 static ADDRESSES: Array<Shared> = Array::pinned(limits::SETS, MMAPABLE);
 #[map]
 pub(crate) static SIGHTINGS: Array<Sighting> = Array::pinned(abi::SIGHTINGS, MMAPABLE);
+/// Filled by user space alone, so that memory is for what is in it.
+#[map]
+static HOPS: HashMap<Hop, u64> = HashMap::pinned(abi::HOPS, NO_PREALLOC);
 /// Sized by the loader for its policy.
 #[map]
 pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
@@ -122,6 +128,13 @@ impl Policy for Maps {
     #[inline(always)]
     fn datagram(&self, number: u32) -> Option<&Datagram> {
         FRAGMENTS.get(number)
+    }
+
+    #[inline(always)]
+    fn hop(&self, hop: &Hop) -> Option<u64> {
+        // SAFETY: user space replaces entries whole, and one that was removed stays readable while the
+        // program runs (RCU).
+        unsafe { HOPS.get(hop) }.copied()
     }
 }
 

@@ -10,8 +10,9 @@ use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
 use enforcer_common::reason::Verdict;
 
+use crate::frame::{length, linear};
 use crate::maps::{MMAPABLE, Maps, cpu};
-use crate::{counters, probe, record};
+use crate::{counters, record};
 
 /// What is remembered, [`recall::LINES`] a CPU; sized by the loader. Memory that is mapped begins on
 /// a page, so that a line is a line of the cache.
@@ -52,9 +53,13 @@ impl Memory for Remembered {
 
 /// The verdict on a frame because one like it had it before; if there is one, the frame is counted.
 #[inline(always)]
-pub(crate) fn verdict(ctx: &XdpContext, interface: u32, cpu: u32) -> Option<Verdict> {
-    // A probe wants to know more.
-    if !remembers() || probe::may_be(ctx) {
+pub(crate) fn verdict<const FRAGMENTS: bool>(
+    ctx: &XdpContext,
+    interface: u32,
+    cpu: u32,
+) -> Option<Verdict> {
+    // Of a frame in pieces nothing here tells where it ends.
+    if !remembers() || !is_whole::<FRAGMENTS>(ctx) {
         return None;
     }
     let frame = frame(ctx);
@@ -68,7 +73,6 @@ pub(crate) fn verdict(ctx: &XdpContext, interface: u32, cpu: u32) -> Option<Verd
 #[inline(always)]
 fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>, cpu: u32) -> Option<Verdict> {
     let recalled = recall::recall(&mut Remembered::of(cpu), &Maps, key)?;
-    // A frame that is recalled lies in one piece, but for what may stand behind its packet.
     let bytes = frame.linear() as u32;
     if matches!(recalled.verdict, Verdict::Pass) {
         counters::pass(recalled.rule, recalled.reason, bytes);
@@ -99,6 +103,12 @@ pub(crate) fn keep(ctx: &XdpContext, case: &Case) -> bool {
         recall::remember(&mut Remembered::of(cpu()), &key, case);
     }
     true
+}
+
+/// Whether all of a frame is in its linear part.
+#[inline(always)]
+fn is_whole<const FRAGMENTS: bool>(ctx: &XdpContext) -> bool {
+    !FRAGMENTS || length::<FRAGMENTS>(ctx) as usize == linear(ctx)
 }
 
 #[inline(always)]

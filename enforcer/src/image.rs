@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use enforcer_common::decide::datagrams::{self, Datagram};
+use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::{Case, Policy, decide, judge};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::clock::Clocks;
@@ -28,13 +29,20 @@ pub struct Image {
     pub rules: u32,
     /// Lines in reserve behind the lines.
     pub spare: u32,
+    /// Who is where on the links whose next hops are bound. No part of the lines: it changes with every
+    /// neighbour, and the kernel has it in a table of its own.
+    pub hops: Arc<Hops>,
 }
+
+/// MACs, as numbers, of addresses on the links and of routers there.
+pub type Hops = BTreeMap<Hop, u64>;
 
 impl Image {
     /// An image of compiled lines.
     pub fn new(layout: Layout, lines: Vec<Line>, rules: u32, spare: u32) -> Self {
         let (written, appended) = (BTreeMap::new(), Vec::new());
-        Self { layout, compiled: Arc::new(lines), written, appended, rules, spare }
+        let hops = Arc::default();
+        Self { layout, compiled: Arc::new(lines), written, appended, rules, spare, hops }
     }
 
     /// Lines in it, without the reserve.
@@ -231,5 +239,9 @@ impl Policy for HostImage<'_> {
     fn datagram(&self, number: u32) -> Option<&Datagram> {
         let none = || (0..datagrams::ENTRIES).map(|_| Datagram::default()).collect();
         self.datagrams.get_or_init(none).get(number as usize)
+    }
+
+    fn hop(&self, hop: &Hop) -> Option<u64> {
+        self.image.hops.get(hop).copied()
     }
 }

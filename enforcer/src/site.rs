@@ -2,8 +2,10 @@
 
 mod claims;
 mod heard;
+mod hops;
 pub mod neighbours;
 pub mod survey;
+pub mod tables;
 pub mod way;
 
 use std::net::IpAddr;
@@ -16,7 +18,9 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::{Handle, new_connection};
 
+use self::survey::Routes;
 use crate::dataplane::{Attached, Interface};
+pub use crate::policy::OnLink;
 use crate::policy::{Mac, Site, SiteInterface};
 
 /// Why the machine cannot be looked at.
@@ -77,24 +81,6 @@ pub struct Bridge {
     pub forwards: u16,
     /// Most MACs that it learns; 0 is any number (Linux 6.8).
     pub most_learned: u32,
-}
-
-/// An address of the gateway, and the prefix that is on its link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OnLink {
-    /// Index of the interface.
-    pub interface: u32,
-    /// The address.
-    pub address: IpAddr,
-    /// Length of the prefix, in bits.
-    pub length: u8,
-}
-
-impl OnLink {
-    /// Whether it is valid on one link alone.
-    pub fn is_link_local(&self) -> bool {
-        matches!(self.address, IpAddr::V6(v6) if v6.is_unicast_link_local())
-    }
 }
 
 impl Link {
@@ -169,8 +155,8 @@ impl Kernel {
                 name: link.name.clone(),
                 index: link.index,
                 mac: link.mac,
-                prefixes: Vec::new(),
                 above: claims::above(link, links),
+                ..SiteInterface::default()
             })
             .collect();
         let addresses = self.addresses().await?;
@@ -184,16 +170,22 @@ impl Kernel {
             }
         }
         site.macs = claims::macs(protected, links, &addresses);
-        let routes = self.default_routes().await?;
-        // Nobody is asked for where there is no router.
-        let neighbours = if routes.is_empty() { Vec::new() } else { self.neighbours().await? };
-        site.routers = claims::routers(protected, links, &routes, &neighbours);
+        let Routes { default, gateways } = self.routes().await?;
+        let neighbours = self.neighbours().await?;
+        site.routers = claims::routers(protected, links, &default, &neighbours);
+        for interface in &mut site.interfaces {
+            let link = neighbours::at_and_above(interface.index, links);
+            interface.on_link =
+                addresses.iter().filter(|own| link.contains(&own.interface)).copied().collect();
+            interface.learn(&link, &gateways, &neighbours);
+        }
         // The order of the kernel's answer is not the site's business.
         site.own.sort_unstable();
         site.own.dedup();
         for interface in &mut site.interfaces {
             interface.prefixes.sort_unstable();
             interface.prefixes.dedup();
+            interface.on_link.sort_unstable();
         }
         Ok(site)
     }

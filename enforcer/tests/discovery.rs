@@ -45,7 +45,7 @@ fn image(policy: &str) -> Image {
         index: 1,
         mac: Mac(GATEWAY),
         prefixes,
-        above: Vec::new(),
+        ..SiteInterface::default()
     };
     let site = Site { interfaces: vec![lan], own: own.to_vec(), now: NOW, ..Site::default() };
     let compiled = compile(&policy, &site).expect("it compiles");

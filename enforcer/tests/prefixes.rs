@@ -186,7 +186,7 @@ fn site() -> Site {
         index: 1,
         mac,
         prefixes: Vec::new(),
-        above: Vec::new(),
+        ..SiteInterface::default()
     };
     Site { interfaces: vec![lan], own: Vec::new(), now: NOW, ..Site::default() }
 }

@@ -63,7 +63,10 @@ pub fn decide(policy: &Policy, site: &Site, flow: &Flow, now: impl Into<Now>) ->
     let Now(now) = now.into();
     let sender = Sender::of(policy, site, flow);
     let mut rule = None;
-    let reason = reason(policy, site, flow, &sender, now, &mut rule);
+    let mut reason = reason(policy, site, flow, &sender, now, &mut rule);
+    if !goes_well(policy, site, flow) && BY_RULES.contains(&reason) {
+        (reason, rule) = (Reason::DestinationBinding, None);
+    }
     let mode = match sender.group {
         0 => mode_at(policy.unknown.mode, policy.unknown.timed, now),
         group => {
@@ -414,6 +417,55 @@ fn reason(
         (DefaultVerdict::Pass, _) => Reason::DefaultPass,
         (DefaultVerdict::Drop, 0) => Reason::Unknown,
         (DefaultVerdict::Drop, _) => Reason::Default,
+    }
+}
+
+/// The reasons for which what is not essential passes.
+const BY_RULES: [Reason; 3] = [Reason::Allow, Reason::DefaultPass, Reason::UnknownPass];
+
+/// Whether a frame goes to the next hop of its destination, where that matters.
+fn goes_well(policy: &Policy, site: &Site, flow: &Flow) -> bool {
+    let Some(on) = site.interfaces.iter().find(|known| known.index == flow.interface) else {
+        return true;
+    };
+    let mut declared = policy.interfaces.iter().filter(|declared| declared.name == on.name);
+    if !declared.any(|declared| declared.binds_next_hops) {
+        return true;
+    }
+    let destination: IpAddr = if flow.family == FAMILY_V4 {
+        std::net::Ipv4Addr::from(flow.destination.to_v4()).into()
+    } else {
+        std::net::Ipv6Addr::from(flow.destination.to_v6()).into()
+    };
+    let mac = wire::mac_bytes(flow.destination_mac);
+    match destination {
+        IpAddr::V4(address) if address.is_broadcast() => return mac == [0xff; 6],
+        IpAddr::V4(address) if address.is_multicast() => {
+            let [_, b, c, d] = address.octets();
+            return mac == [1, 0, 0x5e, b & 127, c, d];
+        }
+        IpAddr::V6(address) if address.is_multicast() => {
+            return mac[..2] == [0x33; 2] && mac[2..] == address.octets()[12..];
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) if is_gateways(on, flow.destination_mac) => return true,
+        IpAddr::V4(_) | IpAddr::V6(_) => {}
+    }
+    let is_its = |device: &&Device| {
+        let single = |range: &Range| {
+            let few = match *range {
+                Range::V4(first, last) => last - first < 16,
+                Range::V6(first, last) => last - first < 16,
+            };
+            few && covers(range, flow.family, flow.destination)
+        };
+        device.mac.is_some() && device.addresses.iter().any(single)
+    };
+    // Of devices that share an address the last one counts; the policy before the neighbours.
+    let device = policy.devices.iter().rev().find(is_its).and_then(|device| device.mac);
+    let neighbour = on.neighbours.iter().find(|(address, _)| *address == destination);
+    match device.or(neighbour.map(|(_, mac)| *mac)) {
+        Some(known) => known.0 == mac,
+        None => on.next_hops.iter().any(|router| router.0 == mac),
     }
 }
 

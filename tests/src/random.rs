@@ -63,6 +63,9 @@ pub fn site() -> Site {
             (IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, u16::from(last), 0, 0, 0, 0, 1)), 64),
         ],
         above: vec![Mac([2, 0, 0, 0, 0xfe, last])],
+        neighbours: (0..12).step_by(2).flat_map(neighbours).collect(),
+        next_hops: vec![ROUTER],
+        ..SiteInterface::default()
     };
     Site {
         interfaces: vec![interface("lan0", 1, 0), interface("lan1", 7, 1)],
@@ -83,6 +86,17 @@ pub fn site() -> Site {
         ],
         now: NOW,
     }
+}
+
+/// A host on the link.
+const HOST: Mac = Mac([2, 0, 0, 0, 0, 5]);
+/// A router on the link.
+const ROUTER: Mac = Mac([2, 0, 0, 0, 0xfd, 0]);
+
+/// Two of its addresses.
+fn neighbours(last: u8) -> [(IpAddr, Mac); 2] {
+    let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into());
+    [(IpAddr::V4(Ipv4Addr::new(10, 20, 0, last)), HOST), (IpAddr::V6(v6), HOST)]
 }
 
 /// So much of what is essential that no test comes near it: before Linux 5.14 each frame counts.
@@ -371,6 +385,7 @@ pub fn policy(random: &mut Random) -> Policy {
         interfaces: vec![Interface {
             name: "lan0".into(),
             vlans: (0..random.below(3)).map(|_| 10 + random.below(6) as u16).collect(),
+            binds_next_hops: random.once_in(3),
             place: place(),
         }],
         unknown: Unknown { default: verdict(random), mode: mode(random), timed: timed(random) },
@@ -469,12 +484,12 @@ pub fn flow(random: &mut Random) -> Flow {
     }
     // Mostly the MAC that belongs to the address, if it is that of many; sometimes another host's.
     flow.destination_mac = match flow.destination.low.to_be_bytes() {
-        _ if random.once_in(6) => wire::mac([2, 0, 0, 0, 0, 5]),
+        _ if random.once_in(6) => wire::mac(HOST.0),
         [.., a, b, c, d] if flow.destination.high >> 56 == 0xff => {
             wire::mac([0x33, 0x33, a, b, c, d])
         }
         _ if flow.destination == Address::v4(u32::MAX) => wire::BROADCAST_MAC,
-        _ => wire::mac([2, 0, 0, 0, random.pick(&[0xff, 0xfe]), 0]),
+        _ => wire::mac([2, 0, 0, 0, random.pick(&[0xff, 0xfe, 0xfd]), 0]),
     };
     flow
 }

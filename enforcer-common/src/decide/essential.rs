@@ -1,11 +1,12 @@
 //! What is decided before any rule.
 
+use super::hops::group_mac;
 use super::{Case, Policy, may_use, owner};
 use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, Flow};
 use crate::image::walk::is_zero;
 use crate::image::{self, Corrupt, Word, kind};
 use crate::reason::Reason;
-use crate::wire::{self, neighbour};
+use crate::wire::neighbour;
 
 /// What is decided before any rule, see `[essential]` in the policy reference.
 #[inline(always)]
@@ -65,22 +66,17 @@ fn is_link_local(address: Address) -> bool {
     address.high >> 54 == 0x3fa
 }
 
-/// Whether a frame to many has a destination MAC for many: RFC 894 for the broadcast address, RFC 2464
-/// section 7 for a multicast group. One to a single MAC would be for a collaborator alone.
+/// Whether a frame to many has a destination MAC for many. One to a single MAC would be for a collaborator
+/// alone.
 #[inline(always)]
 fn casts_fit(flow: &Flow) -> bool {
-    const GROUP: u64 = 0x3333_0000_0000;
-    let Flow { destination, destination_mac, .. } = *flow;
-    if flow.family == FAMILY_V4 {
-        return destination.to_v4() != u32::MAX || destination_mac == wire::BROADCAST_MAC;
-    }
-    let group = GROUP | destination.low & 0xffff_ffff;
-    destination.high >> 56 != 0xff || destination_mac == group
+    let group = group_mac(flow.family, flow.destination);
+    group.is_none_or(|group| group == flow.destination_mac)
 }
 
 /// Whether the gateway takes a frame for itself: it goes to a MAC of the interface, or of what is on top.
 #[inline(always)]
-fn to_gateway<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
+pub(super) fn to_gateway<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
     let lines = image::constant(&policy.layout().interface_lines);
     let line = policy.line(lines.wrapping_add(case.identity.interface)).ok_or(Corrupt)?;
     let [own, _, above @ ..] = line.0;

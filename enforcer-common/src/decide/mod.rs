@@ -3,27 +3,32 @@
 //! - `essential`: what is decided before any rule
 //! - [`limits`]: how much of it a device may send
 //! - `rules`: deny, allow, default verdict
+//! - [`hops`]: whether a frame goes to where its destination is known to be
 //! - [`datagrams`]: what the first fragment of a datagram says for the rest
 //! - [`recall`]: verdicts that are remembered
 //!
 //! The order is the contract of the policy language: malformed, place, essential, source binding,
-//! quarantine, deny, allow, default verdict.
+//! quarantine, deny, allow, default verdict, next hop.
 
 pub mod datagrams;
 mod essential;
+pub mod hops;
 pub mod limits;
 pub mod recall;
 mod rules;
 
 use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, FAMILY_V6, Flow};
 use crate::image::clock::Clocks;
-use crate::image::{self, Corrupt, GroupEntry, Layout, Lines, NO_DEVICE, NO_RULE, Word, kind};
+use crate::image::{
+    self, Corrupt, GroupEntry, Layout, Lines, NO_DEVICE, NO_RULE, Word, flag, kind,
+};
 use crate::keyed::Keys;
 use crate::packet::Frame;
 use crate::parse::{parse, settle};
 use crate::reason::{Reason, Verdict};
 use datagrams::{Datagram, FragmentState};
 use essential::essential;
+use hops::Hop;
 use rules::rules;
 
 /// What differs between the kernel and the host.
@@ -42,6 +47,9 @@ pub trait Policy: Lines {
 
     /// What is kept of a datagram, by number: below [`datagrams::ENTRIES`].
     fn datagram(&self, number: u32) -> Option<&Datagram>;
+
+    /// What is known of who is where on a link: a MAC as a number.
+    fn hop(&self, hop: &Hop) -> Option<u64>;
 }
 
 /// What becomes of a frame, and why.
@@ -102,8 +110,8 @@ struct Identity {
     ends: u32,
     /// Whether the source MAC is nobody's to use: 0 or 1.
     nobody: u32,
-    /// Zero.
-    reserved: u32,
+    /// Whether the next hops of the receiving interface are bound: 0 or 1.
+    bound_hops: u32,
 }
 
 /// A frame on its way to a verdict. In map memory in the kernel, see `settle`.
@@ -140,7 +148,7 @@ impl Case {
             interface: 0,
             ends: 0,
             nobody: 0,
-            reserved: 0,
+            bound_hops: 0,
         },
         datagram: FragmentState { since: 0, service: 0, end: 0 },
         entry: 0,
@@ -235,7 +243,8 @@ fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
     let number = image::constant(&layout.interface_lines).wrapping_add(u32::from(number));
     let line = policy.line(number).ok_or(Corrupt)?;
     let [_, packed, ..] = line.0;
-    let interface_group = packed as u32;
+    let interface_group = packed as u32 & !image::interface::BOUND_HOPS;
+    identity.bound_hops = u32::from(packed as u32 & image::interface::BOUND_HOPS != 0);
     if flow.vlan() != 0 {
         let declared = image::declares_vlan(policy, (packed >> 32) as u32, flow.vlan())?;
         identity.declared = u8::from(declared);
@@ -343,7 +352,18 @@ fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> 
     if entry.quarantines() {
         return Err(Reason::Quarantine);
     }
-    rules(policy, case, entry)
+    let reason = rules(policy, case, entry)?;
+    if image::constant(&layout.flags) & flag::BOUND_HOPS == 0 || case.identity.bound_hops == 0 {
+        return Ok(reason);
+    }
+    // A neighbour may be elsewhere by the next frame.
+    case.identity.ends = 1;
+    settle();
+    if reason.passes() && !hops::leads_there(policy, case)? {
+        case.decision.rule = NO_RULE;
+        return Err(Reason::DestinationBinding);
+    }
+    Ok(reason)
 }
 
 /// The entry with the mode that holds now.

@@ -42,9 +42,10 @@ pub trait Memory {
 /// All that the verdict on a plain frame depends on, as it stands in the frame.
 ///
 /// A frame is plain if it has no VLAN tag, no options or extension headers, is not a fragment, goes to
-/// one receiver, is TCP or UDP but not DHCP, lies in one piece, and none of its lengths is wrong.
+/// one receiver, is TCP or UDP but not DHCP, and none of its lengths is wrong.
 pub trait Key: Copy {
-    /// The frame's key, if it is plain, of this family and was received by `interface`.
+    /// The frame's key, if it is plain, of this family and was received by `interface`. The frame must lie in
+    /// one piece.
     fn read(frame: &Packet<'_>, interface: u32) -> Option<Self>;
 
     /// The key as the first words of a line: source MAC and EtherType; interface, protocol and
@@ -117,7 +118,7 @@ impl Key for V4 {
         let plain = to & 1 == 0
             && from >> 32 & 0xff_ffff == 0x45_0000 | u64::from(ether_type::IPV4.swap_bytes())
             && length >> 32 & 0xff3f == 0
-            && wire::ETHERNET + total <= frame.linear();
+            && ends(frame, total);
         if !plain {
             return None;
         }
@@ -164,7 +165,7 @@ impl Key for V6 {
         let payload = network(length >> 16) as usize;
         let plain = to & 1 == 0
             && from >> 32 & 0xf0_ffff == 0x60_0000 | u64::from(ether_type::IPV6.swap_bytes())
-            && wire::ETHERNET + wire::IPV6 + payload <= frame.linear();
+            && ends(frame, wire::IPV6 + payload);
         if !plain {
             return None;
         }
@@ -203,6 +204,13 @@ impl Key for V6 {
         let [_, _, high, low] = self.addresses;
         Address { high: high.swap_bytes(), low: low.swap_bytes() }
     }
+}
+
+/// Whether a frame holds a packet of `total` bytes, and behind it no more than Ethernet's padding.
+#[inline(always)]
+fn ends(frame: &Packet<'_>, total: usize) -> bool {
+    let (bytes, packet) = (frame.linear(), wire::ETHERNET + total);
+    bytes == packet || packet < bytes && bytes <= wire::ETHERNET + wire::PADDED
 }
 
 /// A number of 16 bits in network order, from the lowest of a word.

@@ -230,6 +230,8 @@ pub mod essential {
 pub mod flag {
     /// Some rules have an end.
     pub const EXPIRING: u32 = 1;
+    /// Some interfaces have next hops that are bound.
+    pub const BOUND_HOPS: u32 = 2;
 }
 
 /// An address of the gateway itself.
@@ -498,14 +500,18 @@ pub mod rates {
     }
 }
 
-/// An interface: 0 its own MAC; 1 low half its group, high half the first of eight lines of a
+/// An interface: 0 its own MAC; 1 low half its group and [`interface::BOUND_HOPS`], high half the first of eight lines of a
 /// bitmap of declared VLANs, or [`ABSENT`]; from [`interface::ABOVE`] on the MACs of the devices on top
-/// of it, or 0.
+/// of it, or [`interface::NO_MAC`].
 pub mod interface {
+    /// In the place of a MAC: no frame has it, and 00:00:00:00:00:00 some may have.
+    pub const NO_MAC: u64 = 1 << 48;
     /// First word of 64 bits of the MACs of what is on top.
     pub const ABOVE: usize = 2;
     /// Word of the group.
     pub const GROUP: usize = 2;
+    /// Bit of the group's word: frames must go to the next hops that are known.
+    pub const BOUND_HOPS: u32 = 1 << 31;
     /// Word of the bitmap's first line.
     pub const VLANS: usize = 3;
 }

@@ -3,7 +3,6 @@
 //! A second look at a frame whose class is known. Everything stands at a fixed distance from the network
 //! header, so that the verifier follows few paths.
 
-use super::ends_with;
 use crate::flow::{Class, FAMILY_V4, Flow};
 use crate::packet::Frame;
 use crate::reason::Reason;
@@ -27,7 +26,7 @@ pub(super) fn format<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason>
             let plain = if flow.family == FAMILY_V4 {
                 is_bootp(frame, flow, network)?
             } else {
-                is_dhcp_v6(frame, flow, network)?
+                is_dhcp_v6(frame, network)?
             };
             if !plain {
                 flow.class = Class::OddDhcp;
@@ -35,14 +34,13 @@ pub(super) fn format<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason>
             Ok(())
         }
         Class::Neighbour => neighbour(frame, flow, network),
-        Class::Multicast => {
-            let payload = payload_v6(frame, network)?;
-            if !ends_with(flow, network + wire::IPV6, payload) {
-                flow.class = Class::Ip;
-            }
-            Ok(())
-        }
-        Class::Ip | Class::Arp | Class::OddDhcp | Class::Eapol | Class::Lldp | Class::Stp => Ok(()),
+        Class::Multicast
+        | Class::Ip
+        | Class::Arp
+        | Class::OddDhcp
+        | Class::Eapol
+        | Class::Lldp
+        | Class::Stp => Ok(()),
     }
 }
 
@@ -55,7 +53,7 @@ fn payload_v6<F: Frame>(frame: &F, network: usize) -> Result<usize, Reason> {
     Ok(usize::from(wire::be16(high, low)))
 }
 
-/// Whether a message is a client's of DHCP over Ethernet, and the frame no more than it: RFC 2131 sections 2 and
+/// Whether a message is a client's of DHCP over Ethernet, and the packet no more than it: RFC 2131 sections 2 and
 /// 3. Its hardware address must be the frame's source, so that one device cannot lease the addresses of many.
 #[inline(always)]
 fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Reason> {
@@ -70,7 +68,7 @@ fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Re
     };
     let length = usize::from(wire::be16(l0, l1));
     let whole = usize::from(wire::be16(t0, t1)) == wire::IPV4 + length;
-    if !whole || length <= UDP + BOOTP || length > MAX_DHCP || !ends_with(flow, udp, length) {
+    if !whole || length <= UDP + BOOTP || length > MAX_DHCP {
         return Ok(false);
     }
     let message = udp + UDP;
@@ -88,9 +86,9 @@ fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Re
     Ok(differs == 0 && wire::mac(client) == flow.source_mac)
 }
 
-/// Whether a message is a client's of DHCPv6, by its type, and the frame no more than it: RFC 8415 section 7.3.
+/// Whether a message is a client's of DHCPv6, by its type, and the packet no more than it: RFC 8415 section 7.3.
 #[inline(always)]
-fn is_dhcp_v6<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Reason> {
+fn is_dhcp_v6<F: Frame>(frame: &F, network: usize) -> Result<bool, Reason> {
     const CLIENT_TYPES: u32 =
         1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 11;
     let udp = network + wire::IPV6;
@@ -101,9 +99,7 @@ fn is_dhcp_v6<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, 
     };
     let length = usize::from(wire::be16(l0, l1));
     let fits = length == payload && (UDP + 4..=MAX_DHCP).contains(&length);
-    Ok(fits
-        && ends_with(flow, udp, length)
-        && CLIENT_TYPES >> (kind & 31) & u32::from(kind < 32) != 0)
+    Ok(fits && CLIENT_TYPES >> (kind & 31) & u32::from(kind < 32) != 0)
 }
 
 /// An ND message is no longer than it says, and a link-layer address in its options (RFC 4861 section 4.6) is the
@@ -119,7 +115,7 @@ fn neighbour<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<(), Rea
     let head =
         if flow.destination_port >> 8 == wire::neighbour::ROUTER_SOLICITATION { 8 } else { 24 };
     let options = payload.wrapping_sub(head);
-    if options > 8 * MAX_OPTIONS || options % 8 != 0 || !ends_with(flow, message, payload) {
+    if options > 8 * MAX_OPTIONS || options % 8 != 0 {
         return Err(Reason::NeighbourMalformed);
     }
     let mut at = 0;

@@ -1,6 +1,6 @@
 //! IPv4, IPv6 and its extension headers.
 
-use super::{settle, transport};
+use super::{ends_with, settle, transport};
 use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use crate::image::walk::is_zero;
 use crate::packet::Frame;
@@ -43,6 +43,9 @@ pub(super) fn ipv4<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
     };
     if offset + total > flow.length as usize {
         return Err(Reason::Length);
+    }
+    if !ends_with(flow, offset, total) {
+        return Err(Reason::TrailingBytes);
     }
     let fragment = wire::be16(f0, f1);
     if header > wire::IPV4 {
@@ -152,6 +155,9 @@ pub(super) fn ipv6<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
     }
     if offset + wire::IPV6 + payload > flow.length as usize {
         return Err(Reason::Length);
+    }
+    if !ends_with(flow, offset, wire::IPV6 + payload) {
+        return Err(Reason::TrailingBytes);
     }
     addresses_v6(flow)?;
 

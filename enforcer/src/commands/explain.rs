@@ -124,7 +124,7 @@ fn site(policy: &Policy, asked: Option<&str>, now: i64) -> Site {
         // Only a frame from this address would notice: nobody's.
         mac: Mac([0; 6]),
         prefixes: Vec::new(),
-        above: Vec::new(),
+        ..SiteInterface::default()
     });
     Site { interfaces: interfaces.collect(), now, ..Site::default() }
 }

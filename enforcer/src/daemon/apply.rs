@@ -155,12 +155,13 @@ impl Core {
         let mut site =
             self.kernel.site(&self.chosen(&links), &links, self.clock.now().earliest).await?;
         site.remember_routers(&self.in_force.site);
+        site.remember_neighbours(&self.in_force.site);
         Ok(site)
     }
 
-    /// Whether what is in force was compiled for this machine, the time aside.
+    /// Whether what is in force was compiled for this machine, time and neighbours aside.
     pub(super) fn is_for(&self, site: &Site) -> bool {
-        Site { now: self.in_force.site.now, ..site.clone() } == self.in_force.site
+        site.without_neighbours() == self.in_force.site.without_neighbours()
     }
 }
 

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use enforcer_common::decide::{Case, Decision};
 use enforcer_common::flow::{Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
-use enforcer_common::reason::Verdict;
+use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::mac;
 use rtnetlink::packet_route::link::InfoKind;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -287,7 +287,11 @@ impl Judged {
     fn take(&mut self, decision: Result<Decision, String>) {
         match (decision, &mut self.case) {
             (Ok(decision), Ok(case)) => {
-                if decision != case.decision {
+                // Who is where on a link may have changed between the two looks.
+                let moving = [&decision, &case.decision]
+                    .iter()
+                    .any(|it| it.reason == Reason::DestinationBinding);
+                if decision != case.decision && !moving {
                     log::error!("host and kernel disagree: {:?} {decision:?}", case.decision);
                 }
                 case.decision = decision;

@@ -1,7 +1,7 @@
 //! What is in force: the policy, its image, and what the numbers in it mean.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
@@ -177,9 +177,14 @@ impl InForce {
 
 /// An address in words; `None` without a family.
 pub(super) fn address(family: u8, address: Address) -> Option<String> {
+    ip(family, address).map(|address| address.to_string())
+}
+
+/// An address of a family; `None` without one.
+pub(super) fn ip(family: u8, address: Address) -> Option<IpAddr> {
     match family {
-        FAMILY_V4 => Some(Ipv4Addr::from(address.to_v4()).to_string()),
-        FAMILY_V6 => Some(Ipv6Addr::from(address.to_v6()).to_string()),
+        FAMILY_V4 => Some(Ipv4Addr::from(address.to_v4()).into()),
+        FAMILY_V6 => Some(Ipv6Addr::from(address.to_v6()).into()),
         _ => None,
     }
 }

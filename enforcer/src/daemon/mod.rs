@@ -42,6 +42,7 @@ mod doors;
 mod error;
 mod explain;
 mod history;
+mod hops;
 mod image;
 mod in_force;
 mod interfaces;

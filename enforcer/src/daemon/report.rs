@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use enforcer_common::event::{INTERFACES, Record};
-use enforcer_common::flow::Class;
-use enforcer_common::reason::Verdict;
+use enforcer_common::flow::{Class, Flow};
+use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::{mac_bytes, protocol};
 use jiff::tz::TimeZone;
 
-use super::in_force::{InForce, address};
+use super::hops::Strangers;
+use super::in_force::{InForce, address, ip};
 use super::tally::{Row, Tally};
 use super::wall_offset;
 use crate::api::{Detail, DeviceRow, Ether, Event, SUPPRESSED, TAMPER};
@@ -34,12 +35,13 @@ struct Shared {
     names: RwLock<BTreeMap<u32, Arc<InForce>>>,
     seen: Mutex<HashMap<u64, DeviceRow>>,
     tally: Tally,
+    strangers: Mutex<Strangers>,
 }
 
 impl Reporter {
     pub(super) fn new(hub: Hub) -> Self {
         let (names, seen, tally) = (RwLock::default(), Mutex::default(), Tally::default());
-        Self(Arc::new(Shared { hub, names, seen, tally }))
+        Self(Arc::new(Shared { hub, names, seen, tally, strangers: Mutex::default() }))
     }
 
     /// Makes the meaning of a generation's numbers known, before the generation is in force.
@@ -60,9 +62,26 @@ impl Reporter {
         let Some(names) = names else { return };
         self.0.tally.count(record, &names);
         self.note(record, &names);
+        self.note_stranger(record);
         let frame = record.frame();
         let frame = (!frame.is_empty()).then(|| STANDARD.encode(frame));
         self.0.hub.publish_with(&event(record, &names), frame.as_deref());
+    }
+
+    fn note_stranger(&self, record: &Record) {
+        if record.decision.reason != Reason::DestinationBinding {
+            return;
+        }
+        let Flow { family, destination, interface, .. } = record.flow;
+        if let Some(address) = ip(family, destination) {
+            let mut strangers = self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner);
+            strangers.note(interface, address);
+        }
+    }
+
+    /// Destinations that frames did not find their way to, since the last time.
+    pub(super) fn take_strangers(&self) -> Strangers {
+        std::mem::take(&mut self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Tells the followers which refused frames had no event, and counts them.

@@ -1,8 +1,6 @@
 //! The branch that the operator sits on.
 
-use std::net::IpAddr;
-
-use enforcer_common::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow};
+use enforcer_common::flow::{Class, Flow};
 use enforcer_common::reason::Verdict;
 use enforcer_common::wire::{self, protocol};
 
@@ -12,6 +10,7 @@ use super::in_force::InForce;
 use crate::api::{Failure, Guard, Session};
 use crate::exit::Exit;
 use crate::image::{HostImage, Time};
+use crate::policy::address::numbers;
 use crate::site::Link;
 use crate::site::way::Way;
 
@@ -114,19 +113,14 @@ fn passes(names: &InForce, session: Session, way: Way, arrival: &Arrival, now: T
     flow.source_mac = way.mac.map_or(0, |mac| wire::mac(mac.0));
     flow.protocol = protocol::TCP;
     (flow.source_port, flow.destination_port) = (session.peer.port(), session.local.port());
-    match (session.peer.ip(), session.local.ip()) {
-        (IpAddr::V4(peer), IpAddr::V4(local)) => {
-            flow.family = FAMILY_V4;
-            flow.source = Address::v4(peer.into());
-            flow.destination = Address::v4(local.into());
-        }
-        (IpAddr::V6(peer), IpAddr::V6(local)) => {
-            flow.family = FAMILY_V6;
-            flow.source = Address::v6(peer.octets());
-            flow.destination = Address::v6(local.octets());
-        }
-        _ => return true,
+    let on = names.site.interfaces.iter().find(|known| known.index == arrival.interface);
+    flow.destination_mac = on.map_or(0, |on| wire::mac(on.mac.0));
+    let (peer, local) = (numbers(session.peer.ip()), numbers(session.local.ip()));
+    if peer.0 != local.0 {
+        return true;
     }
+    (flow.family, flow.source) = peer;
+    (_, flow.destination) = local;
     let case = HostImage::at(&names.compiled.image, now).judge(flow);
     case.decision.verdict != Verdict::Drop
 }

@@ -226,9 +226,10 @@ impl Core {
     /// Compiles the policy again when addresses or interfaces changed.
     async fn follow_site(&mut self) -> Result<(), Error> {
         let site = self.site().await?;
+        self.ask_strangers().await;
         // What waits to be confirmed is not replaced by anything: a new index is shut until then.
         if self.is_for(&site) || self.pending.is_some() {
-            return Ok(());
+            return self.follow_hops(&site);
         }
         info!("addresses or interfaces changed: compiling the policy for them");
         self.recompile(site)

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use enforcer_common::abi::{self, map, program};
 use enforcer_common::decide::datagrams::{self, Datagram};
+use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Shared};
 use enforcer_common::image::{Line, Word};
 use enforcer_common::reason::Reason;
@@ -19,12 +20,15 @@ use super::object::{self, Kind, MapInfo, ProgramInfo};
 use super::pins::Pins;
 
 /// Numbers of include/uapi/linux/bpf.h: types of maps,
+const HASH: u32 = 1;
 const ARRAY: u32 = 2;
 const PROG_ARRAY: u32 = 3;
 const PERCPU_ARRAY: u32 = 6;
 const RINGBUF: u32 = 27;
 /// a flag of maps, BPF_F_MMAPABLE,
 const MMAPABLE: u32 = 1 << 10;
+/// and BPF_F_NO_PREALLOC.
+const NO_PREALLOC: u32 = 1;
 /// BPF_PROG_TYPE_XDP, and BPF_LINK_TYPE_XDP.
 const XDP_PROGRAM: u32 = 6;
 const XDP_LINK: u32 = 6;
@@ -72,6 +76,11 @@ impl Shape {
         Self { flags: MMAPABLE, ..self }
     }
 
+    /// Memory for what is in it, and no more.
+    const fn sized_by_use(self) -> Self {
+        Self { flags: NO_PREALLOC, ..self }
+    }
+
     const fn of_any_size(self) -> Self {
         Self { entries: None, ..self }
     }
@@ -96,7 +105,7 @@ impl Shape {
 }
 
 /// The maps that outlive a generation.
-fn lasting() -> [(&'static str, Shape); 12] {
+fn lasting() -> [(&'static str, Shape); 13] {
     let reasons = Reason::COUNT as u32;
     let [budgets, seen, runs] = generation::of_all_cpus();
     let (datagram, shared) = (size_of::<Datagram>(), size_of::<Shared>());
@@ -113,6 +122,7 @@ fn lasting() -> [(&'static str, Shape); 12] {
         (map::METERS, Shape::new(ARRAY, 4, shared, limits::METERS).mmapable()),
         (map::ADDRESSES, Shape::new(ARRAY, 4, shared, limits::SETS).mmapable()),
         (map::SIGHTINGS, Shape::new(ARRAY, 4, sighting, abi::SIGHTINGS).mmapable()),
+        (map::HOPS, Shape::new(HASH, size_of::<Hop>(), 8, abi::HOPS).sized_by_use()),
         (map::LOGS, Shape::new(RINGBUF, 0, 0, abi::LOG_BYTES)),
     ]
 }

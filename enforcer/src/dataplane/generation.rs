@@ -178,6 +178,8 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
     // take the kernel for one that knows no names.
     let mut ebpf = to_load(|| loader.load(OBJECT)).map_err(Error::load)?;
     secret.keep(&ebpf, pins)?;
+    // Before a frame is judged by them.
+    super::hops::add(&mut ebpf, &image.hops)?;
     let Some(Map::Array(data)) = ebpf.map_mut(map::IMAGE) else {
         return Err(Error::Object(map::IMAGE));
     };

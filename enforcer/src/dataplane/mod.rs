@@ -5,6 +5,7 @@
 //! - [`events`]: the ring buffer
 //! - `foreign`: pins that are not what their names say
 //! - [`inspect`]: what is pinned, for who only looks
+//! - `hops`: who is where on the links
 //! - `kept`: descriptors of what is pinned
 //! - `links`: what attaches the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
@@ -21,6 +22,7 @@ mod error;
 pub mod events;
 mod foreign;
 pub mod generation;
+mod hops;
 pub mod inspect;
 mod kept;
 mod links;
@@ -49,7 +51,7 @@ use enforcer_common::keyed::Keys;
 use enforcer_common::reason::Reason;
 use log::{info, warn};
 
-use crate::image::{Image, Patch};
+use crate::image::{Hops, Image, Patch};
 use crate::privilege::to_load;
 use diagnostics::Diagnostics;
 pub use error::Error;
@@ -90,6 +92,7 @@ pub struct Dataplane {
     control: Memory,
     runs: runs::Runs,
     sightings: Memory,
+    hops: hops::Table,
     kept: Kept,
 }
 
@@ -128,6 +131,8 @@ impl Dataplane {
         let control = Memory::of(&ebpf, map::CONTROL, size_of::<abi::Control>(), &pins)?;
         let runs = runs::Runs::open(&ebpf, &pins)?;
         let sightings = sightings::open(&ebpf, &pins)?;
+        let mut hops = hops::Table::open(&pins)?;
+        hops.set(&image.hops)?;
         let (previous, kept) = (None, Kept::default());
         let mut dataplane = Self {
             pins,
@@ -144,6 +149,7 @@ impl Dataplane {
             control,
             runs,
             sightings,
+            hops,
             kept,
         };
         dataplane.unseen = dataplane.count_unseen();
@@ -164,7 +170,17 @@ impl Dataplane {
         let next = self.put(&mut ebpf, number, abi::SLOT_CURRENT)?;
         let old = std::mem::replace(&mut self.current, next);
         self.forget_others();
+        self.set_hops(&image.hops)?;
         Ok(old)
+    }
+
+    /// Says who is where on the links whose next hops are bound, from the next frame on.
+    ///
+    /// # Errors
+    ///
+    /// The kernel has no room: what it does not know is refused.
+    pub fn set_hops(&mut self, hops: &Hops) -> Result<(), Error> {
+        self.hops.set(hops)
     }
 
     fn put(&self, ebpf: &mut Ebpf, number: u32, slot: u32) -> Result<Generation, Error> {

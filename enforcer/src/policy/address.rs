@@ -5,9 +5,19 @@ mod mac;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6};
+
 pub(crate) use self::mac::{as_prefix, is_wildcard, looks_like_mac, mac_prefix};
 use super::{Mac, Range};
 use crate::shown::{escaped, is_invisible};
+
+/// Family and address, as a frame's are read.
+pub(crate) fn numbers(address: IpAddr) -> (u8, Address) {
+    match address {
+        IpAddr::V4(address) => (FAMILY_V4, Address::v4(address.into())),
+        IpAddr::V6(address) => (FAMILY_V6, Address::v6(address.octets())),
+    }
+}
 
 /// Why a piece of text is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

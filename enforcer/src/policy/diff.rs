@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::{Device, End, Group, Policy, Range, Rule, Set, To};
+use super::{Device, End, Group, Interface, Policy, Range, Rule, Set, To};
 use crate::api::Change;
 
 /// What a reader sees when `new` takes the place of `old`: unknown devices and essentials,
@@ -71,26 +71,28 @@ impl Changes {
     }
 
     fn interfaces(&mut self, old: &Policy, new: &Policy) {
-        let vlans = |vlans: &[u16]| match vlans {
-            [] => "no VLANs".to_owned(),
-            [id] => format!("VLAN {id}"),
-            _ => format!("VLANs {}", join(vlans.iter())),
+        let words = |interface: &Interface| {
+            let mut ids = interface.vlans.clone();
+            ids.sort_unstable();
+            let vlans = match ids.as_slice() {
+                [] => "no VLANs".to_owned(),
+                [id] => format!("VLAN {id}"),
+                _ => format!("VLANs {}", join(ids.iter())),
+            };
+            let hops = if interface.binds_next_hops { ", next hops bound" } else { "" };
+            vlans + hops
         };
         let pairs = pairs(&old.interfaces, &new.interfaces, |interface| &interface.name);
         for (name, pair) in pairs {
             let text = match pair {
-                Pair::Added(after) => format!("{name}: {}", vlans(&after.vlans)),
-                Pair::Removed(before) => format!("{name}: {}", vlans(&before.vlans)),
+                Pair::Added(after) => format!("{name}: {}", words(after)),
+                Pair::Removed(before) => format!("{name}: {}", words(before)),
                 Pair::Both(before, after) => {
-                    let sorted = |vlans: &[u16]| {
-                        let mut vlans = vlans.to_vec();
-                        vlans.sort_unstable();
-                        vlans
-                    };
-                    if sorted(&before.vlans) == sorted(&after.vlans) {
+                    let (before, after) = (words(before), words(after));
+                    if before == after {
                         continue;
                     }
-                    format!("{name}: {} → {}", vlans(&before.vlans), vlans(&after.vlans))
+                    format!("{name}: {before} → {after}")
                 }
             };
             self.push(pair.sign(), "interface", None, text);

@@ -39,7 +39,7 @@ mod service;
 mod words;
 pub mod write;
 
-pub use compile::{Compiled, CompiledRule, check, compile};
+pub use compile::{Compiled, CompiledRule, check, compile, hops};
 pub use diff::diff;
 pub use end::End;
 pub use essential::{Essential, Rates};
@@ -289,6 +289,8 @@ pub struct Interface {
     pub name: String,
     /// VLAN ids that may arrive tagged.
     pub vlans: Vec<u16>,
+    /// Whether what passes must go to the MAC of its next hop.
+    pub binds_next_hops: bool,
     /// Place of its table.
     pub place: Place,
 }
@@ -346,6 +348,29 @@ pub struct Router {
     pub elsewhere: Option<bool>,
 }
 
+/// An address of the gateway, and the prefix that is on its link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OnLink {
+    /// Index of the interface.
+    pub interface: u32,
+    /// The address.
+    pub address: IpAddr,
+    /// Length of the prefix, in bits.
+    pub length: u8,
+}
+
+impl OnLink {
+    /// Whether it is valid on one link alone.
+    pub fn is_link_local(&self) -> bool {
+        matches!(self.address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+    }
+
+    /// Whether an address is in the prefix.
+    pub fn holds(&self, address: IpAddr) -> bool {
+        compile::on_link(&(self.address, self.length)).contains(address)
+    }
+}
+
 /// One protected interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SiteInterface {
@@ -359,4 +384,10 @@ pub struct SiteInterface {
     pub prefixes: Vec<(IpAddr, u8)>,
     /// The other MACs for which the gateway takes frames that arrive here: of VLAN devices and of the bridge.
     pub above: Vec<Mac>,
+    /// The gateway's addresses on the link: those of this interface, and of what is on top of it.
+    pub on_link: Vec<OnLink>,
+    /// Who has which address on the link, as the gateway knows it.
+    pub neighbours: Vec<(IpAddr, Mac)>,
+    /// MACs of the routers there that are next hops of the gateway.
+    pub next_hops: Vec<Mac>,
 }

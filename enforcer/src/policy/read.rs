@@ -169,7 +169,7 @@ impl Reader<'_> {
                 continue;
             }
             let Some(table) = self.sheet.as_table(key.get_ref(), value) else { continue };
-            self.sheet.known_keys(table, &["vlans"], "an interface");
+            self.sheet.known_keys(table, &["vlans", "next-hop"], "an interface");
             let mut vlans = Vec::new();
             for value in self.sheet.items(table, "vlans") {
                 let Some(id) = self.sheet.vlan_id("vlans", value) else { continue };
@@ -179,11 +179,10 @@ impl Reader<'_> {
                     vlans.push(id);
                 }
             }
-            self.policy.interfaces.push(Interface {
-                name: key.get_ref().to_string(),
-                vlans,
-                place,
-            });
+            let binds_next_hops =
+                self.sheet.choice(table, "next-hop", &["any", "bound"]) == Some(1);
+            let name = key.get_ref().to_string();
+            self.policy.interfaces.push(Interface { name, vlans, binds_next_hops, place });
         }
     }
 

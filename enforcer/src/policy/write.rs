@@ -191,6 +191,9 @@ fn write_interface(out: &mut String, interface: &Interface) {
     let vlans: Vec<String> = interface.vlans.iter().map(u16::to_string).collect();
     let name = key(&interface.name);
     out.push_str(&format!("\n[interfaces.{name}]\nvlans = [{}]\n", vlans.join(", ")));
+    if interface.binds_next_hops {
+        out.push_str("next-hop = \"bound\"\n");
+    }
 }
 
 /// The remote end as the operator wrote it, where that still means the same.

@@ -202,7 +202,7 @@ mod tests {
             index,
             mac: mac(index as u8),
             prefixes: Vec::new(),
-            above: Vec::new(),
+            ..SiteInterface::default()
         });
         let site = Site { interfaces: protected.into(), ..Site::default() };
         let neighbours = [

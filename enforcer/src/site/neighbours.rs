@@ -1,7 +1,7 @@
 //! Neighbours that are made to answer: the kernel asks them (ARP, neighbour solicitations), and their
 //! answers are frames that arrive.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
@@ -31,6 +31,17 @@ pub fn at_and_above(index: u32, links: &[Link]) -> BTreeSet<u32> {
     }
 }
 
+/// What can be asked of a neighbour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Entry {
+    /// It answered before with this MAC, and may be asked again.
+    Known(Vec<u8>),
+    /// It has not answered.
+    Silent,
+    /// It was set by hand, and stays as it is.
+    Fixed,
+}
+
 impl Kernel {
     /// Has the kernel ask the neighbours on some interfaces whether they are there: those that it knows, and
     /// these addresses. Returns how many were asked.
@@ -43,38 +54,61 @@ impl Kernel {
         interfaces: &BTreeSet<u32>,
         addresses: &[(u32, IpAddr)],
     ) -> Result<usize, Error> {
-        let failed = |e| Error::Request { what: "neighbours", source: Box::new(e) };
-        let mut known = Vec::new();
-        let mut heard = Box::pin(self.handle.neighbours().get().execute());
-        while let Some(message) = heard.try_next().await.map_err(failed)? {
-            let neighbour = askable(&message);
-            known.extend(neighbour.filter(|(index, ..)| interfaces.contains(index)));
-        }
-        known.truncate(MAX_ASKED);
+        let entries = self.entries().await?;
+        let known = entries.iter().filter(|((index, _), entry)| {
+            interfaces.contains(index) && matches!(entry, Entry::Known(_))
+        });
+        let known: BTreeSet<_> = known.map(|(key, _)| *key).take(MAX_ASKED).collect();
+        let new = addresses.iter().filter(|key| !known.contains(key)).take(MAX_ASKED);
         let mut asked = 0;
-        for (index, address, mac) in &known {
-            // What `ip neigh replace … nud probe` does: the entry stays, and the neighbour is asked at once.
-            let request = self.handle.neighbours().add(*index, *address).replace();
-            let request = request.link_layer_address(mac).state(NeighbourState::Probe);
-            asked += usize::from(request.execute().await.is_ok());
-        }
-        let is_new = |(index, address): &&(u32, IpAddr)| {
-            !known.iter().any(|(at, known, _)| at == index && known == address)
-        };
-        for (index, address) in addresses.iter().filter(is_new).take(MAX_ASKED) {
-            // As if a packet waited for it.
-            let request = self.handle.neighbours().add(*index, *address).replace();
-            let request = request.state(NeighbourState::None).flags(NeighbourFlags::Use);
-            asked += usize::from(request.execute().await.is_ok());
+        for key in known.iter().chain(new) {
+            asked += usize::from(self.ask_one(*key, entries.get(key)).await);
         }
         Ok(asked)
     }
+
+    /// Has the kernel ask who has some addresses on some interfaces; returns how many were asked for.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Kernel::ask_neighbours`].
+    pub async fn ask(&self, addresses: &[(u32, IpAddr)]) -> Result<usize, Error> {
+        if addresses.is_empty() {
+            return Ok(0);
+        }
+        self.ask_neighbours(&BTreeSet::new(), addresses).await
+    }
+
+    /// Whether the kernel asks.
+    async fn ask_one(&self, (index, address): (u32, IpAddr), entry: Option<&Entry>) -> bool {
+        let request = self.handle.neighbours().add(index, address).replace();
+        let request = match entry {
+            Some(Entry::Fixed) => return false,
+            // What `ip neigh replace … nud probe` does: the entry stays, and the neighbour is asked at once.
+            Some(Entry::Known(mac)) => request.link_layer_address(mac).state(NeighbourState::Probe),
+            // As if a packet waited for it.
+            Some(Entry::Silent) | None => {
+                request.state(NeighbourState::None).flags(NeighbourFlags::Use)
+            }
+        };
+        request.execute().await.is_ok()
+    }
+
+    /// The table of neighbours, by interface and address.
+    async fn entries(&self) -> Result<BTreeMap<(u32, IpAddr), Entry>, Error> {
+        let failed = |e| Error::Request { what: "neighbours", source: Box::new(e) };
+        let mut found = BTreeMap::new();
+        let mut heard = Box::pin(self.handle.neighbours().get().execute());
+        while let Some(message) = heard.try_next().await.map_err(failed)? {
+            found.extend(entry(&message));
+        }
+        Ok(found)
+    }
 }
 
-/// A neighbour that answered before and may be asked again: what was set by hand stays as it is.
-fn askable(message: &NeighbourMessage) -> Option<(u32, IpAddr, Vec<u8>)> {
-    use NeighbourState::{Delay, Probe, Reachable, Stale};
-    matches!(message.header.state, Reachable | Stale | Delay | Probe).then_some(())?;
+/// An entry of the table of neighbours.
+fn entry(message: &NeighbourMessage) -> Option<((u32, IpAddr), Entry)> {
+    use NeighbourState::{Delay, Failed, Incomplete, None as Unset, Probe, Reachable, Stale};
     let (mut address, mut mac) = (None, None);
     for attribute in &message.attributes {
         if let NeighbourAttribute::LinkLayerAddress(bytes) = attribute {
@@ -87,7 +121,12 @@ fn askable(message: &NeighbourMessage) -> Option<(u32, IpAddr, Vec<u8>)> {
             }
         }
     }
-    Some((message.header.ifindex, address?, mac?))
+    let entry = match (message.header.state, mac) {
+        (Reachable | Stale | Delay | Probe, Some(mac)) => Entry::Known(mac),
+        (Unset | Incomplete | Failed, _) => Entry::Silent,
+        _ => Entry::Fixed,
+    };
+    Some(((message.header.ifindex, address?), entry))
 }
 
 #[cfg(test)]
@@ -106,5 +145,25 @@ mod tests {
         ];
         assert_eq!(at_and_above(2, &links), BTreeSet::from([2, 3, 9, 10]));
         assert_eq!(at_and_above(11, &links), BTreeSet::from([11]));
+    }
+
+    #[test]
+    fn what_was_set_by_hand_stays_as_it_is() {
+        let of = |state, mac: Option<[u8; 6]>| {
+            let mut message = NeighbourMessage::default();
+            message.header.ifindex = 4;
+            message.header.state = state;
+            let destination = NeighbourAddress::Inet("10.0.0.9".parse().unwrap());
+            message.attributes.push(NeighbourAttribute::Destination(destination));
+            let mac = mac.map(|mac| NeighbourAttribute::LinkLayerAddress(mac.to_vec()));
+            message.attributes.extend(mac);
+            entry(&message).unwrap().1
+        };
+        let mac = [2, 0, 0, 0, 0, 9];
+        let known = Entry::Known(mac.to_vec());
+        assert_eq!(of(NeighbourState::Stale, Some(mac)), known);
+        assert_eq!(of(NeighbourState::Failed, None), Entry::Silent);
+        assert_eq!(of(NeighbourState::Permanent, Some(mac)), Entry::Fixed);
+        assert_eq!(of(NeighbourState::Noarp, Some(mac)), Entry::Fixed);
     }
 }

@@ -1,5 +1,6 @@
 //! Everything that a first configuration is made from, as the kernel says it.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::TryStreamExt;
@@ -52,6 +53,15 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
 }
 
+/// Where packets leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Routes {
+    /// The hops of the default routes.
+    pub(super) default: Vec<Route>,
+    /// Next routers of all routes: index of the interface that reaches one, and its address.
+    pub(super) gateways: BTreeSet<(u32, IpAddr)>,
+}
+
 /// Somebody who was heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbour {
@@ -77,25 +87,30 @@ impl Kernel {
                 owner.addresses.push((found.address, found.length));
             }
         }
-        survey.routes = self.default_routes().await?;
+        survey.routes = self.routes().await?.default;
         survey.neighbours = self.neighbours().await?;
         let tagged = self.bridge_vlans().await?.into_iter().filter(|vlan| !vlan.untagged);
         survey.bridge_vlans = tagged.map(|vlan| (vlan.port, vlan.id)).collect();
         Ok(survey)
     }
 
-    /// The hops of the default routes, of both families.
-    pub(super) async fn default_routes(&self) -> Result<Vec<Route>, Error> {
+    /// The hops of the default routes, of both families, and every next router.
+    pub(super) async fn routes(&self) -> Result<Routes, Error> {
         let families = [
             RouteMessageBuilder::<Ipv4Addr>::new().build(),
             RouteMessageBuilder::<Ipv6Addr>::new().build(),
         ];
-        let mut found = Vec::new();
+        let mut found = Routes::default();
         for family in families {
-            // A router of the internet has a million routes: none of them is kept.
+            // A router of the internet has a million routes, by a few neighbours: no route is kept.
             let mut routes = Box::pin(self.handle.route().get(family).execute());
             while let Some(message) = routes.try_next().await.map_err(request("routes"))? {
-                found.extend(default_routes(&message));
+                let hops = hops(&message);
+                let gateways = hops.iter().filter_map(|hop| Some((hop.interface, hop.gateway?)));
+                found.gateways.extend(gateways);
+                if message.header.destination_prefix_length == 0 {
+                    found.default.extend(hops);
+                }
             }
         }
         Ok(found)
@@ -155,9 +170,9 @@ fn interface(message: &LinkMessage) -> Interface {
     }
 }
 
-/// The hops of a route, if it is a default route.
-fn default_routes(message: &RouteMessage) -> Vec<Route> {
-    if message.header.destination_prefix_length != 0 || message.header.kind != RouteType::Unicast {
+/// The hops of a route.
+fn hops(message: &RouteMessage) -> Vec<Route> {
+    if message.header.kind != RouteType::Unicast {
         return Vec::new();
     }
     let mut hops = vec![hop(None, &message.attributes)];
@@ -249,14 +264,14 @@ mod tests {
 
     #[test]
     fn a_default_route_may_have_several_hops() {
-        let hops = |attributes: Vec<RouteAttribute>| {
+        let of = |attributes: Vec<RouteAttribute>| {
             let mut message = RouteMessage::default();
             message.header.kind = RouteType::Unicast;
             message.attributes = attributes;
-            default_routes(&message)
+            hops(&message)
         };
         let router = RouteAddress::Inet(Ipv4Addr::new(192, 0, 2, 1));
-        let one = hops(vec![RouteAttribute::Oif(4), RouteAttribute::Gateway(router)]);
+        let one = of(vec![RouteAttribute::Oif(4), RouteAttribute::Gateway(router)]);
         let gateway = Some("192.0.2.1".parse().unwrap());
         assert_eq!(one, [Route { interface: 4, gateway }]);
         let next = |index| {
@@ -264,8 +279,8 @@ mod tests {
             hop.interface_index = index;
             hop
         };
-        let several = hops(vec![RouteAttribute::MultiPath(vec![next(5), next(6)])]);
+        let several = of(vec![RouteAttribute::MultiPath(vec![next(5), next(6)])]);
         assert_eq!(several.iter().map(|hop| hop.interface).collect::<Vec<_>>(), [5, 6]);
-        assert!(hops(Vec::new()).is_empty());
+        assert!(of(Vec::new()).is_empty());
     }
 }

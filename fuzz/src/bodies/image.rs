@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use enforcer::image::Image;
 use enforcer_common::decide::datagrams::{self, Datagram, FragmentState};
+use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::{self, Case};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::clock::Clocks;
@@ -123,5 +124,9 @@ impl decide::Policy for Damaged {
 
     fn datagram(&self, number: u32) -> Option<&Datagram> {
         self.datagrams.get(number as usize)
+    }
+
+    fn hop(&self, hop: &Hop) -> Option<u64> {
+        self.image.hops.get(hop).copied()
     }
 }

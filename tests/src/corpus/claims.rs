@@ -1,4 +1,5 @@
-//! Essentials that are not what they seem, claims of what is another's, and fragments that begin twice.
+//! Essentials that are not what they seem, claims of what is another's, fragments that begin twice, and bytes
+//! behind packets.
 
 use super::{A6, ALL_NODES, D4, DEVICE, LINK, Make, OWN4, OWN6, Row, ipv6::to_nodes};
 use crate::frames::{
@@ -10,12 +11,13 @@ use enforcer_common::reason::Reason as R;
 /// Somebody else's MAC.
 const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 3];
 
-/// Rows 153 to 166.
+/// Rows 153 to 168.
 pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
     let mut rows = dhcp(to);
     rows.extend(link(to));
     rows.extend(neighbours(to));
     rows.extend(packets(to));
+    rows.extend(trailing(to));
     rows
 }
 
@@ -79,7 +81,7 @@ fn neighbours(to: [u8; 6]) -> Vec<Row> {
     let tailed =
         tail.ethernet().to(group_mac(ALL_NODES)).frame(ether_type::IPV6, &tail.with(&packet));
     vec![
-        tail.drop("solicitation with bytes behind it", "-F", R::NeighbourMalformed, tailed),
+        tail.drop("solicitation with bytes behind it", "-F", R::TrailingBytes, tailed),
         row(161, "advertisement with another MAC", R::NeighbourSpoof, to_nodes(A6), &|_| {
             [neighbour(136, A6), link_layer(2, OTHER)].concat()
         }),
@@ -120,6 +122,20 @@ fn packets(to: [u8; 6]) -> Vec<Row> {
         .after(R::Allow, first),
         unknown.drop("16 bytes of options, allowed port", "FF", R::Options, {
             unknown.ip6(padded, &unknown.tcp(443))
+        }),
+    ]
+}
+
+/// What a bridge would carry along with an allowed packet.
+fn trailing(to: [u8; 6]) -> Vec<Row> {
+    let (v4, v6) = (Make::new(167, to), Make::new(168, to));
+    let tail = |frame: Vec<u8>| [&frame[..], &[b'x'; 1_000]].concat();
+    vec![
+        v4.drop("1,000 bytes behind an allowed packet", "FF", R::TrailingBytes, {
+            tail(v4.ip4(v4.v4(6), &v4.tcp(443)))
+        }),
+        v6.drop("the same over IPv6", "FF", R::TrailingBytes, {
+            tail(v6.ip6(v6.v6(6), &v6.tcp(443)))
         }),
     ]
 }

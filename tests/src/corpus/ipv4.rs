@@ -55,7 +55,7 @@ fn header(to: [u8; 6]) -> Vec<Row> {
             options: route.clone(),
             ..header
         }),
-        below.short(443, "total length ends in the TCP header", R::TruncatedTransport, below_frame),
+        below.short(443, "total length ends in the TCP header", R::TrailingBytes, below_frame),
         v4(38, "total length beyond the frame", "--", R::Length, 25, &|header| V4 {
             total: Some(1400),
             ..header

@@ -154,7 +154,7 @@ pub fn site() -> Site {
         index: 1,
         mac: Mac(GATEWAY),
         prefixes,
-        above: Vec::new(),
+        ..SiteInterface::default()
     };
     Site { interfaces: vec![lan], own: own.to_vec(), now: NOW, ..Site::default() }
 }

@@ -23,7 +23,9 @@ pub(crate) fn damage(random: &mut Random, frame: &mut Vec<u8>) {
         let length = frame.len() as u64;
         match random.below(4) {
             0 => frame.truncate(random.below(length + 1) as usize),
-            1 => frame.resize(frame.len() + 1 + random.below(60) as usize, random.next() as u8),
+            1 if random.once_in(2) => {
+                frame.resize(frame.len() + 1 + random.below(60) as usize, random.next() as u8);
+            }
             _ if length == 0 => {}
             _ => {
                 let reach = if random.once_in(4) { length } else { length.min(80) };
@@ -262,6 +264,11 @@ fn v6(random: &mut Random, mut ethernet: Ethernet) -> Vec<u8> {
             }
         }
         14 => header.version = random.below(16) as u8,
+        15 => {
+            header.protocol = random.pick(&[60, 44]);
+            payload = vec![6, random.below(4) as u8];
+            payload.resize(random.pick(&[4, 8, 12]), 0);
+        }
         _ => {}
     }
     ethernet.frame(ether_type::IPV6, &header.packet(&payload))

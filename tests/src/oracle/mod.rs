@@ -29,7 +29,7 @@ const LISTS: u64 = 40;
 const FRAMES: u32 = 600;
 
 /// The rows of the corpus with another verdict of nftables, and why it is not enforcer's.
-const EXCEPTIONS: [(u16, Verdict, &str); 17] = [
+const EXCEPTIONS: [(u16, Verdict, &str); 19] = [
     (36, Verdict::Pass, "it does not look at options: the source route leads somewhere else"),
     (37, Verdict::Pass, "it reads ports behind the end that the IP header states"),
     (43, Verdict::Pass, "it takes the payload of a later fragment for a TCP header"),
@@ -47,6 +47,8 @@ const EXCEPTIONS: [(u16, Verdict, &str); 17] = [
     (164, Verdict::Pass, "it does not look at options: the source is another one"),
     (165, Verdict::Pass, "it knows nothing of the fragment before"),
     (166, Verdict::Pass, "it does not look at options"),
+    (167, Verdict::Pass, "it does not look behind the packet"),
+    (168, Verdict::Pass, "it does not look behind the packet"),
 ];
 
 /// The reasons that well-formed frames meet, each often.

@@ -8,6 +8,7 @@
 //! The bridge has no address unless a test gives it one; `w0` is not protected.
 
 mod bridge;
+mod hops;
 mod pipe;
 mod reports;
 

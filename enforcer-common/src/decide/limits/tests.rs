@@ -1,5 +1,6 @@
 use super::*;
 use crate::decide::datagrams::Datagram;
+use crate::decide::hops::Hop;
 use crate::image::clock::Clocks;
 use crate::image::{Corrupt, Layout, Line, Lines};
 use crate::keyed::Keys;
@@ -85,6 +86,10 @@ impl Policy for World {
     }
 
     fn datagram(&self, _: u32) -> Option<&Datagram> {
+        None
+    }
+
+    fn hop(&self, _: &Hop) -> Option<u64> {
         None
     }
 }

@@ -153,7 +153,7 @@ fn extension_header_beyond_the_packet() {
     refuses(&chain(44, &[vec![6, 0, 0, 0]]), Reason::TruncatedExtension);
     // In the frame, but behind the packet.
     let mut frame = V6 { length: Some(4), ..v6(60) }.frame(&[options(6, 0), tcp(443)].concat());
-    refuses(&frame, Reason::TruncatedExtension);
+    refuses(&frame, Reason::TrailingBytes);
     frame = chain(60, &[options(6, 0), tcp(443)]);
     refuses_split(&frame, 54, Reason::TruncatedExtension);
     refuses_split(&frame, 61, Reason::TruncatedExtension);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::flow::{Class, FAMILY_NONE, FAMILY_V4, FAMILY_V6, Fragment};
+use crate::wire;
 
 const MORE: u16 = 0x2000;
 
@@ -139,10 +140,37 @@ fn v4_length() {
 }
 
 #[test]
-fn v4_frame_may_be_longer_than_the_packet() {
-    let mut frame = v4(6).frame(&tcp(443));
-    frame.resize(1514, 0);
-    assert_eq!(accepts(&frame).destination_port, 443);
+fn behind_a_packet_is_nothing_but_padding() {
+    // Ethernet pads to 46 bytes behind its header, and a switch that takes a tag away leaves what it has.
+    let of = |packet: Vec<u8>, length: usize| {
+        let mut frame = packet;
+        frame.resize(length, b'x');
+        frame
+    };
+    let segment = |bytes: usize| [tcp(443), vec![0; bytes]].concat();
+    for (frame, head) in [
+        (v4(6).frame(&tcp(443)), 14),
+        (v4(17).frame(&udp(40000, 53, 8, b"")), 14),
+        (tagged(&[(0x8100, 10)], 0x0800, &v4(6).packet(&tcp(443))), 18),
+    ] {
+        let padded = head + wire::PADDED;
+        for length in [frame.len(), frame.len() + 1, padded] {
+            accepts(&of(frame.clone(), length));
+        }
+        for length in [padded + 1, 128, 1514] {
+            refuses(&of(frame.clone(), length), Reason::TrailingBytes);
+        }
+    }
+    // A packet that needs no padding has none.
+    for frame in [v4(6).frame(&segment(6)), v4(6).frame(&segment(100)), v6(6).frame(&tcp(443))] {
+        accepts(&frame);
+        let longer = of(frame.clone(), frame.len() + 1);
+        refuses(&longer, Reason::TrailingBytes);
+    }
+    let later = V4 { fragment: 100, ..v4(6) }.frame(&segment(100));
+    refuses(&of(later.clone(), later.len() + 1), Reason::TrailingBytes);
+    let short = v6(17).frame(&udp(40000, 53, 8, b""));
+    refuses(&of(short.clone(), short.len() + 1), Reason::TrailingBytes);
 }
 
 #[test]
@@ -235,7 +263,8 @@ fn v6_fields() {
 fn v6_length() {
     refuses(&V6 { length: Some(0), ..v6(6) }.frame(&tcp(25)), Reason::Length);
     refuses(&V6 { length: Some(21), ..v6(6) }.frame(&tcp(443)), Reason::Length);
-    refuses(&V6 { length: Some(8), ..v6(6) }.frame(&tcp(443)), Reason::TruncatedTransport);
+    refuses(&V6 { length: Some(8), ..v6(6) }.frame(&tcp(443)), Reason::TrailingBytes);
+    refuses(&v6(6).frame(&tcp(443)[..8]), Reason::TruncatedTransport);
     // Jumbo payload option, RFC 2675.
     let jumbo = [&[6, 0, 0xc2, 4, 0, 0, 0xea, 0x60][..], &tcp(25)].concat();
     refuses(&V6 { length: Some(0), ..v6(0) }.frame(&jumbo), Reason::Jumbogram);

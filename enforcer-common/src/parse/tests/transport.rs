@@ -189,13 +189,10 @@ fn neighbour_discovery_is_short() {
     refuses(&solicitation().multicast(&message(23)), Reason::TruncatedTransport);
     refuses_split(&solicitation().multicast(&message(24)), 70, Reason::TruncatedTransport);
     refuses_split(&solicitation().multicast(&message(32)), 80, Reason::TruncatedTransport);
-    let mut frame = solicitation().multicast(&message(23));
-    frame.push(0);
-    refuses(&frame, Reason::TruncatedTransport);
     // A bridge forwards what stands behind the packet, too: nothing may.
     let mut frame = solicitation().multicast(&message(24));
     frame.push(b'x');
-    refuses(&frame, Reason::NeighbourMalformed);
+    refuses(&frame, Reason::TrailingBytes);
 }
 
 /// Hosts believe the link-layer address in the options, not the frame's.
@@ -242,10 +239,6 @@ fn multicast_listener_reports() {
         message.resize(length, 0);
         message
     };
-    let padded = |mut frame: Vec<u8>, length| {
-        frame.resize(length, b'x');
-        frame
-    };
     for kind in [131, 132, 143] {
         for source in ["fe80::2", "::"] {
             let flow = accepts(&from(source, 1).multicast(&report(kind, 36)));
@@ -263,9 +256,6 @@ fn multicast_listener_reports() {
         assert_eq!(accepts(&far.multicast(&report(kind, 36))).class, Class::Ip);
         let host = V6 { destination: "fe80::1", ..from("fe80::2", 1) };
         assert_eq!(accepts(&host.frame(&report(kind, 36))).class, Class::Ip);
-        // Nor is one with a tail.
-        let frame = padded(from("fe80::2", 1).multicast(&report(kind, 36)), 54 + 37);
-        assert_eq!(accepts(&frame).class, Class::Ip);
     }
     // Queries come from routers.
     assert_eq!(accepts(&from("fe80::2", 1).multicast(&report(130, 36))).class, Class::Ip);
@@ -347,12 +337,9 @@ fn dhcp_v4_has_a_format() {
         [240, 241, 1016, 1017].map(sized),
         [Class::OddDhcp, Class::Dhcp, Class::Dhcp, Class::OddDhcp]
     );
-    // Bytes behind the message, in the packet and behind it.
+    // Bytes behind the message, in the packet.
     let longer = udp(68, 67, 8 + 300, &[bootp(), vec![0]].concat());
     assert_eq!(class(&longer), Class::OddDhcp);
-    let mut frame = discover();
-    frame.push(0);
-    assert_eq!(accepts(&frame).class, Class::OddDhcp);
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! Model to image: a pure function, the same bytes for the same input.
 //!
 //! - `cover`: what covers a key
+//! - [`hops`](mod@hops): who is where on links whose next hops are bound
 //! - `lint`: what a policy says to no effect
 //! - [`live`]: what a live change adds to an image
 //! - `tree`: intervals to lines
 //! - `sources`: who a frame comes from
 
 mod cover;
+mod hops;
 mod lint;
 pub mod live;
 mod sources;
@@ -24,6 +26,7 @@ use super::{
 };
 use crate::image::Image;
 use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
+pub use hops::hops;
 pub use sources::Slot;
 use tree::{Builder, TooLarge};
 
@@ -121,7 +124,9 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
         *first = layout.to_line();
     }
     let counters = rules.len() as u32 + live::SPARE_RULES;
-    let image = Image::new(layout, lines, counters, live::SPARE_LINES);
+    let mut image = Image::new(layout, lines, counters, live::SPARE_LINES);
+    image.hops = hops(policy, site).into();
+    warnings.extend(hops::warnings(policy, site, &image.hops));
     Ok(Compiled { image, rules, slots, warnings })
 }
 

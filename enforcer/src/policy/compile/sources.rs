@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use enforcer_common::image::{
-    ABSENT, BOUND_PLACE, BOUND_SOURCES, Layout, Line, NOBODY, OWNER_GATEWAY, Word, interface, kind,
-    place,
+    ABSENT, BOUND_PLACE, BOUND_SOURCES, Layout, Line, NOBODY, OWNER_GATEWAY, Word, flag, interface,
+    kind, place,
 };
 use enforcer_common::wire;
 
@@ -341,12 +341,19 @@ fn interfaces(
         }
         if let Some(words) = line.0.get_mut(interface::ABOVE..) {
             let many = known.above.len() > words.len();
+            words.fill(interface::NO_MAC);
             for (word, mac) in words.iter_mut().zip(&known.above) {
                 // More than there is room for: every MAC counts as the gateway's.
                 *word = if many { u64::MAX } else { wire::mac(mac.0) };
             }
         }
-        line.set_word(interface::GROUP, group.map_or(0, |(_, group)| *group));
+        let declared = policy.interfaces.iter().find(|declared| declared.name == known.name);
+        let mut word = group.map_or(0, |(_, group)| *group);
+        if declared.is_some_and(|declared| declared.binds_next_hops) {
+            word |= interface::BOUND_HOPS;
+            layout.flags |= flag::BOUND_HOPS;
+        }
+        line.set_word(interface::GROUP, word);
         line.set_word(interface::VLANS, vlans);
         lines.push(line);
     }

@@ -2,14 +2,16 @@
 
 use std::net::IpAddr;
 
-use enforcer_common::wire::{ether_type, protocol};
+use enforcer_common::decide::hops::{Hop, group_mac};
+use enforcer_common::wire::{self, ether_type, protocol};
 
 use super::Error;
 use super::endpoint::Endpoint;
 use super::heard::Heard;
 use super::sender::Sender;
 use crate::api::ExplainRequest;
-use crate::policy::{Mac, Policy, Site};
+use crate::policy::address::numbers;
+use crate::policy::{Mac, Policy, Site, SiteInterface, hops};
 
 /// Shortest frame on a wire, without FCS.
 const SHORTEST: usize = 60;
@@ -78,7 +80,8 @@ pub fn frame_heard(
     let segment = segment(&endpoint, source_port, sender.mac);
 
     let mut frame = Vec::with_capacity(SHORTEST);
-    frame.extend(destination_mac(endpoint.address, sender.interface.mac).0);
+    let next = next_hop(policy, sender.interface, endpoint.address, &mut sender.assumed);
+    frame.extend(destination_mac(endpoint.address, next).0);
     frame.extend(sender.mac.0);
     if let Some(vlan) = sender.vlan {
         frame.extend(ether_type::VLAN.to_be_bytes());
@@ -120,21 +123,37 @@ pub fn frame_heard(
     Ok(Described { frame, known, interface, words, assumed, unjudged: None })
 }
 
-/// Where a frame goes: the gateway, unless its packet goes to many (RFC 894, RFC 1112 section 6.4, RFC 2464
-/// section 7).
-fn destination_mac(address: IpAddr, gateway: Mac) -> Mac {
-    match address {
-        IpAddr::V4(address) if address.is_broadcast() => Mac([0xff; 6]),
-        IpAddr::V4(address) if address.is_multicast() => {
-            let [_, b, c, d] = address.octets();
-            Mac([1, 0, 0x5e, b & 0x7f, c, d])
-        }
-        IpAddr::V6(address) if address.is_multicast() => {
-            let [.., a, b, c, d] = address.octets();
-            Mac([0x33, 0x33, a, b, c, d])
-        }
-        IpAddr::V4(_) | IpAddr::V6(_) => gateway,
+/// Where a frame goes: to the next hop, unless its packet goes to many.
+fn destination_mac(address: IpAddr, next_hop: Mac) -> Mac {
+    let (family, number) = numbers(address);
+    group_mac(family, number).map_or(next_hop, |group| Mac(wire::mac_bytes(group)))
+}
+
+/// The next hop of a destination: the gateway, or what it must be where next hops are bound.
+fn next_hop(
+    policy: &Policy,
+    interface: &SiteInterface,
+    address: IpAddr,
+    assumed: &mut Vec<String>,
+) -> Mac {
+    let mut declared = policy.interfaces.iter().filter(|it| it.name == interface.name);
+    if !declared.any(|it| it.binds_next_hops) || address.is_multicast() {
+        return interface.mac;
     }
+    let known = hops(policy, &Site { interfaces: vec![interface.clone()], ..Site::default() });
+    let (family, number) = numbers(address);
+    let neighbour = known.get(&Hop::address(interface.index, family, number));
+    let router = interface.next_hops.first();
+    let (mac, whose) = match (neighbour, router) {
+        (Some(mac), _) => (Mac(wire::mac_bytes(*mac)), format!("of {address}")),
+        (None, _) if interface.on_link.iter().any(|own| own.holds(address)) => {
+            (interface.mac, format!("of the gateway: nobody is known to have {address}"))
+        }
+        (None, Some(router)) => (*router, "of the gateway's next router".to_owned()),
+        (None, None) => (interface.mac, "of the gateway".to_owned()),
+    };
+    assumed.push(format!("destination MAC {mac}, {whose}"));
+    mac
 }
 
 /// A client's message to a DHCP server: a discover, or a solicit (RFC 8415 section 8).

@@ -40,7 +40,7 @@ fn site() -> Site {
         index: 3,
         mac: Mac([2, 0, 0, 0, 0xff, 0]),
         prefixes: vec![(IpAddr::V4(Ipv4Addr::new(10, 20, 0, 1)), 24)],
-        above: Vec::new(),
+        ..SiteInterface::default()
     };
     let own = vec![IpAddr::V4(Ipv4Addr::new(10, 20, 0, 1))];
     Site { interfaces: vec![interface], own, now: NOW, ..Site::default() }

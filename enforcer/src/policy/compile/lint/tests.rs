@@ -11,7 +11,8 @@ fn site() -> Site {
         ["10.20.0.1", "127.0.0.1", "2001:db8:20::1"].map(|own| own.parse().unwrap()).into();
     let prefixes = vec![(own[0], 24), (own[2], 64)];
     let mac = Mac([2, 0, 0, 0, 0xff, 0]);
-    let lan = SiteInterface { name: "lan0".into(), index: 1, mac, prefixes, above: Vec::new() };
+    let lan =
+        SiteInterface { name: "lan0".into(), index: 1, mac, prefixes, ..SiteInterface::default() };
     Site { interfaces: vec![lan], own, now: NOW, ..Site::default() }
 }
 

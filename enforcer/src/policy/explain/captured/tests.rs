@@ -28,7 +28,7 @@ fn site() -> Site {
         index,
         mac: Mac(mac),
         prefixes: Vec::new(),
-        above: Vec::new(),
+        ..SiteInterface::default()
     };
     let interfaces = vec![interface("lan0", 3, LAN0), interface("lan1", 4, [2, 0, 0, 0, 0xff, 1])];
     Site {

@@ -1,0 +1,64 @@
+//! Who is where on the links whose next hops are bound: followed once a second, without a new generation.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::core::Core;
+use super::in_force::InForce;
+use super::{Error, failure};
+use crate::policy::{Site, hops};
+
+/// Destinations that are asked for in a second: whoever scans an allowed prefix makes no more of them.
+const MOST_ASKED: usize = 16;
+
+/// Destinations on links whose next hops are bound, to which a frame did not find its way.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(BTreeSet<(u32, IpAddr)>);
+
+impl Strangers {
+    /// Notes one, by the interface that received the frame.
+    pub(super) fn note(&mut self, interface: u32, address: IpAddr) {
+        if self.0.len() < MOST_ASKED {
+            self.0.insert((interface, address));
+        }
+    }
+}
+
+impl Core {
+    /// Takes what the neighbour table says now into the kernel.
+    pub(super) fn follow_hops(&mut self, site: &Site) -> Result<(), Error> {
+        let now = hops(&self.in_force.policy, site);
+        let mut all = now.clone();
+        if let Some(pending) = &self.pending {
+            for (hop, mac) in hops(&pending.previous.policy, site) {
+                all.entry(hop).or_insert(mac);
+            }
+        }
+        self.dataplane.set_hops(&all)?;
+        if now != *self.in_force.compiled.image.hops {
+            let mut next = InForce::clone(&self.in_force);
+            next.site.take_neighbours(site);
+            next.compiled.image.hops = Arc::new(now);
+            self.in_force = Arc::new(next);
+            self.reporter.announce(self.in_force.generation, Arc::clone(&self.in_force));
+        }
+        Ok(())
+    }
+
+    /// Has the kernel ask for destinations on the link that frames were refused for: nobody knew where they
+    /// are. Whoever answers is known from the next look on.
+    pub(super) async fn ask_strangers(&self) {
+        let Strangers(strangers) = self.reporter.take_strangers();
+        let mut asked = Vec::new();
+        for (index, address) in strangers {
+            let interface = self.in_force.site.interfaces.iter().find(|it| it.index == index);
+            let on_link = interface.into_iter().flat_map(|known| &known.on_link);
+            let own = on_link.into_iter().find(|own| own.holds(address));
+            asked.extend(own.map(|own| (own.interface, address)));
+        }
+        if let Err(e) = self.kernel.ask(&asked).await {
+            log::warn!("{}", failure(&e.into()).error);
+        }
+    }
+}

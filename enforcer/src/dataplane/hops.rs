@@ -1,0 +1,71 @@
+//! Who is where on the links: what the program compares destination MACs with.
+
+use aya::Ebpf;
+use aya::maps::{HashMap, Map, MapData, MapError};
+use enforcer_common::abi::map;
+use enforcer_common::decide::hops::Hop;
+
+use super::Error;
+use super::pins::Pins;
+use crate::image::Hops;
+
+/// The lasting table.
+#[derive(Debug)]
+pub(super) struct Table(HashMap<MapData, Hop, u64>);
+
+impl Table {
+    /// The pinned one.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it is not such a table.
+    pub(super) fn open(pins: &Pins) -> Result<Self, Error> {
+        let data = MapData::from_pin(pins.path(map::HOPS)).map_err(Error::Map)?;
+        let table = Map::from_map_data(data).map_err(Error::Map)?;
+        HashMap::try_from(table).map(Self).map_err(Error::Map)
+    }
+
+    /// Makes it hold exactly this. What is already so is not written.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses an entry, for want of memory.
+    pub(super) fn set(&mut self, hops: &Hops) -> Result<(), Error> {
+        let stale: Vec<Hop> = self
+            .0
+            .keys()
+            .filter_map(Result::ok)
+            .filter(|known| !hops.contains_key(known))
+            .collect();
+        for hop in stale {
+            match self.0.remove(&hop) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(e) => return Err(Error::Map(e)),
+            }
+        }
+        extend(&mut self.0, hops)
+    }
+}
+
+/// Puts what an image needs beside what is in the table of a loaded object.
+pub(super) fn add(ebpf: &mut Ebpf, hops: &Hops) -> Result<(), Error> {
+    if hops.is_empty() {
+        return Ok(());
+    }
+    let table = ebpf.map_mut(map::HOPS).ok_or(Error::Object(map::HOPS))?;
+    let mut table: HashMap<&mut MapData, Hop, u64> =
+        HashMap::try_from(table).map_err(Error::Map)?;
+    extend(&mut table, hops)
+}
+
+fn extend<M: std::borrow::BorrowMut<MapData>>(
+    table: &mut HashMap<M, Hop, u64>,
+    hops: &Hops,
+) -> Result<(), Error> {
+    for (hop, mac) in hops {
+        if table.get(hop, 0).ok() != Some(*mac) {
+            table.insert(hop, mac, 0).map_err(Error::Map)?;
+        }
+    }
+    Ok(())
+}

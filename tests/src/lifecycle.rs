@@ -4,6 +4,7 @@
 //! - `backstop`: what holds while an interface is not protected
 //! - `watch`: programs, pins and interfaces that somebody removes, renames or moves
 //! - `branch`: changes that would cut off whoever makes them
+//! - `busy`: what goes on while a large policy is put in force
 //! - `clock`: a wall clock that is wrong, and that is put right
 //! - `confirm`: policies that return unless they are confirmed, and earlier revisions
 //! - `faults`: a full disk, no BTF, a daemon that hangs, tables that somebody writes to
@@ -22,6 +23,7 @@
 mod audit;
 mod backstop;
 mod branch;
+mod busy;
 mod clock;
 mod confirm;
 mod diagnostics;

@@ -41,7 +41,7 @@ allow = [{ to = "198.51.100.10", service = "tcp/80" }]
 "#;
 
 /// A list with so many prefixes, none of which touches another or the lab.
-fn feed(prefixes: u64) -> String {
+pub(crate) fn feed(prefixes: u64) -> String {
     let mut text = String::new();
     for n in 0..prefixes as u32 {
         let _ = writeln!(text, "{}/31", std::net::Ipv4Addr::from_bits(0x1000_0000 + 4 * n));

@@ -150,6 +150,24 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// Whether it may change what is in force: one such comes after the other.
+    pub(crate) fn is_order(&self) -> bool {
+        match self {
+            Self::Apply { .. }
+            | Self::Change { .. }
+            | Self::Revoke { .. }
+            | Self::Confirm { .. }
+            | Self::Rollback { .. }
+            | Self::Detach { .. } => true,
+            Self::Ask { .. }
+            | Self::Refused { .. }
+            | Self::Explain { .. }
+            | Self::ExplainFrames { .. } => false,
+        }
+    }
+}
+
 /// What can be asked of the core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Question {

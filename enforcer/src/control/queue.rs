@@ -70,6 +70,7 @@ struct Request {
 /// The sending side of the core's queue. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inputs {
+    orders: mpsc::Sender<Request>,
     operators: mpsc::Sender<Request>,
     viewers: mpsc::Sender<Request>,
 }
@@ -84,6 +85,7 @@ impl Inputs {
     async fn ask(&self, rank: Rank, input: Input, ticket: Ticket) -> Result<Asking, Stopped> {
         let asking = Asking(ticket.clone());
         let queue = match rank {
+            _ if input.is_order() => &self.orders,
             Rank::Operator => &self.operators,
             Rank::Viewer => &self.viewers,
         };
@@ -116,21 +118,43 @@ impl Inputs {
 /// The core's side.
 #[derive(Debug)]
 pub struct Queue {
+    orders: mpsc::Receiver<Request>,
     operators: mpsc::Receiver<Request>,
     viewers: mpsc::Receiver<Request>,
 }
 
-/// Both sides of a queue in which `most` requests of each rank may wait.
+/// Both sides of a queue in which `most` requests of each kind may wait: orders, questions of root and operators,
+/// and of those who may only look.
 pub fn queue(most: usize) -> (Inputs, Queue) {
-    let (operators, first) = mpsc::channel(most);
-    let (viewers, second) = mpsc::channel(most);
-    (Inputs { operators, viewers }, Queue { operators: first, viewers: second })
+    let (orders, first) = mpsc::channel(most);
+    let (operators, second) = mpsc::channel(most);
+    let (viewers, third) = mpsc::channel(most);
+    (
+        Inputs { orders, operators, viewers },
+        Queue { orders: first, operators: second, viewers: third },
+    )
 }
 
 impl Queue {
     /// The next request whose asker still waits; `None` when there will be none. May be dropped at any time:
     /// nothing is lost.
     pub async fn next(&mut self) -> Option<(Rank, Input)> {
+        loop {
+            let (rank, Request { input, ticket }) = tokio::select! {
+                biased;
+                Some(request) = self.orders.recv() => (Rank::Operator, request),
+                Some(request) = self.operators.recv() => (Rank::Operator, request),
+                Some(request) = self.viewers.recv() => (Rank::Viewer, request),
+                else => return None,
+            };
+            if ticket.begin() {
+                return Some((rank, input));
+            }
+        }
+    }
+
+    /// The same of questions alone, while an order is carried out: the next order waits for its end.
+    pub async fn next_question(&mut self) -> Option<(Rank, Input)> {
         loop {
             let (rank, Request { input, ticket }) = tokio::select! {
                 biased;
@@ -182,6 +206,20 @@ mod tests {
             (Rank::Viewer, revision(4)),
         ];
         assert_eq!(served, expected);
+    }
+
+    #[tokio::test]
+    async fn orders_wait_while_one_is_carried_out_and_questions_do_not() {
+        let (inputs, mut queue) = queue(8);
+        let (reply, _answer) = oneshot::channel();
+        let peer = super::super::Peer { uid: 0, gid: 0, pid: None };
+        let order = Input::Confirm { peer, reply };
+        let _order = inputs.ask(Rank::Operator, order, Ticket::default()).await.unwrap();
+        let _question = inputs.ask(Rank::Viewer, revision(1), Ticket::default()).await.unwrap();
+        assert!(matches!(queue.next_question().await, Some((Rank::Viewer, Input::Ask { .. }))));
+        assert!(matches!(queue.next().await, Some((Rank::Operator, Input::Confirm { .. }))));
+        drop(inputs);
+        assert!(queue.next().await.is_none());
     }
 
     #[test]

@@ -42,7 +42,9 @@ impl Core {
             Input::Revoke { id, guard, peer, reply } => {
                 drop(reply.send(self.revoke_for(&peer.who(), &id, guard).await));
             }
-            Input::Confirm { peer, reply } => drop(reply.send(self.confirm_for(&peer.who()))),
+            Input::Confirm { peer, reply } => {
+                drop(reply.send(self.confirm_for(&peer.who()).await));
+            }
             Input::Rollback { revision, guard, peer, reply } => {
                 drop(reply.send(self.roll_back_for(&peer.who(), revision, guard).await));
             }

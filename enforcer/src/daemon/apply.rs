@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use log::{error, info};
+use enforcer_common::abi::map;
+use log::{error, info, warn};
 
 use super::confirm::Unconfirmed;
 use super::core::{Core, now};
@@ -13,10 +14,14 @@ use super::session::CONFIRM_OR_FORCE;
 use super::state::Saved;
 use super::{Error, failure};
 use crate::api::{ApplyReport, Failure, Guard, PolicyBundle};
+use crate::dataplane::generation::Loaded;
+use crate::dataplane::{self, Dataplane};
 use crate::exit::Exit;
 use crate::policy::remark::{self, MAX_FILE, check_remark};
 use crate::policy::{Site, diff, report};
 
+/// How often a generation is loaded while somebody removes pins.
+const TRIES: u32 = 3;
 /// Shortest and longest time for a confirmation, in seconds.
 const CONFIRM: std::ops::RangeInclusive<u32> = 1..=86_400;
 
@@ -35,7 +40,16 @@ impl Core {
             files: bundle.files,
             ..Default::default()
         };
-        let (policy, mut problems) = read_bundle(&bundle);
+        let (bundle, names) = (Arc::new(bundle), Arc::clone(&self.in_force));
+        let read = Arc::clone(&bundle);
+        let (policy, mut problems, changes) = self
+            .offload(move || {
+                let (policy, problems) = read_bundle(&read);
+                let is_damaged = report::has_errors(&problems);
+                let changes = if is_damaged { Vec::new() } else { diff(&names.written, &policy) };
+                (policy, problems, changes)
+            })
+            .await;
         let mut answer = ApplyReport {
             revision: self.in_force.revision,
             generation: self.in_force.generation.into(),
@@ -45,18 +59,19 @@ impl Core {
             answer.problems = problems.iter().map(Into::into).collect();
             return Ok(answer);
         }
-        answer.changes = diff(&self.in_force.written, &policy);
+        answer.changes = changes;
         let site = self.site().await.map_err(|e| failure(&e))?;
-        let live = &self.in_force.live;
-        let next =
-            match InForce::compile(bundle.into(), policy.into(), live, site, problems.clone()) {
-                Ok(next) => next,
-                Err(found) => {
-                    problems.extend(found);
-                    answer.problems = problems.iter().map(Into::into).collect();
-                    return Ok(answer);
-                }
-            };
+        let (live, read) = (self.in_force.live.clone(), problems.clone());
+        let compiled =
+            self.offload(move || InForce::compile(bundle, policy.into(), &live, site, read)).await;
+        let next = match compiled {
+            Ok(next) => next,
+            Err(found) => {
+                problems.extend(found);
+                answer.problems = problems.iter().map(Into::into).collect();
+                return Ok(answer);
+            }
+        };
         answer.problems = next.warnings.iter().map(Into::into).collect();
         let same = next.digest == self.in_force.digest && next.bundle == self.in_force.bundle;
         if order.dry_run || (same && self.is_for(&next.site)) {
@@ -68,8 +83,8 @@ impl Core {
         let revision = self.in_force.revision + u64::from(next.digest != self.in_force.digest);
         let next = InForce { revision, since: now(), ..next };
         match order.confirm {
-            None => self.switch(next),
-            Some(time) => self.switch_until(next, time, &answer.changes),
+            None => self.switch(next).await,
+            Some(time) => self.switch_until(next, time, &answer.changes).await,
         }
         .map_err(|e| failure(&e))?;
         self.warnings.clear();
@@ -82,12 +97,23 @@ impl Core {
     }
 
     /// Puts a compiled policy in force. The old one stays when anything fails.
-    pub(super) fn switch(&mut self, next: InForce) -> Result<(), Error> {
-        // What cannot be kept is not put in force: it would be gone after a restart.
-        let pending = self.state.prepare(&saved(&next))?;
-        let live = self.state.prepare_live(&next.live, &self.clock.stamp())?;
+    pub(super) async fn switch(&mut self, next: InForce) -> Result<(), Error> {
         let next = self.numbered(next);
-        match self.dataplane.replace(&next.compiled.image) {
+        // What cannot be kept is not put in force: it would be gone after a restart.
+        let (state, stamp, names) = (self.state.clone(), self.clock.stamp(), Arc::clone(&next));
+        let (pending, live) = self
+            .offload(move || {
+                let pending = state.prepare(&saved(&names))?;
+                match state.prepare_live(&names.live, &stamp) {
+                    Ok(live) => Ok((pending, live)),
+                    Err(e) => {
+                        pending.discard();
+                        Err(e)
+                    }
+                }
+            })
+            .await?;
+        match self.put(&next, Dataplane::put_in_force).await {
             Ok(old) => {
                 let names = std::mem::replace(&mut self.in_force, next);
                 self.retired.push((old, names));
@@ -103,9 +129,28 @@ impl Core {
             Err(e) => {
                 pending.discard();
                 live.discard();
-                Err(e.into())
+                Err(e)
             }
         }
+    }
+
+    /// Loads what was compiled on a thread of its own, and puts it where `put` says.
+    pub(super) async fn put<T>(
+        &mut self,
+        next: &Arc<InForce>,
+        mut put: impl FnMut(&mut Dataplane, Loaded) -> Result<T, dataplane::Error>,
+    ) -> Result<T, Error> {
+        for _ in 0..TRIES {
+            let (loader, names) = (self.dataplane.loader()?, Arc::clone(next));
+            let loaded = self.offload(move || loader.load(&names.compiled.image)).await?;
+            match put(&mut self.dataplane, loaded) {
+                Err(dataplane::Error::Replaced(name)) => {
+                    warn!("{}", dataplane::Error::Replaced(name));
+                }
+                other => return Ok(other?),
+            }
+        }
+        Err(dataplane::Error::Replaced(map::GENERATIONS).into())
     }
 
     /// Numbers the next generation: its numbers must have a meaning before the first frame is
@@ -138,14 +183,16 @@ impl Core {
 
     /// Compiles the documents and the live changes in force for another site, and switches. A state directory that
     /// cannot be written does not matter: it is the same policy.
-    pub(super) fn recompile(&mut self, site: Site) -> Result<(), Error> {
+    pub(super) async fn recompile(&mut self, site: Site) -> Result<(), Error> {
         let old = InForce::clone(&self.in_force);
         let warnings = old.read.clone();
         let file = old.bundle.file.clone();
-        let next = InForce::compile(old.bundle, old.written, &old.live, site, warnings)
-            .map_err(|problems| Error::Problems { file, problems })?;
         let InForce { revision, since, aside, .. } = old;
-        self.put_generation(InForce { revision, since, aside, ..next })?;
+        let next = self
+            .offload(move || InForce::compile(old.bundle, old.written, &old.live, site, warnings))
+            .await
+            .map_err(|problems| Error::Problems { file, problems })?;
+        self.put_generation(InForce { revision, since, aside, ..next }).await?;
         self.say_in_force();
         Ok(())
     }

@@ -11,6 +11,7 @@ use super::live::usage;
 use super::session::FORCE;
 use super::{Error, failure};
 use crate::api::{Failure, Guard};
+use crate::dataplane::Dataplane;
 use crate::image::Patch;
 use crate::policy::Site;
 use crate::policy::compile;
@@ -46,17 +47,17 @@ impl Core {
     /// # Errors
     ///
     /// They fit neither.
-    pub(super) fn plan(
-        &self,
+    pub(super) async fn plan(
+        &mut self,
         edit: impl Fn(&[Change]) -> Result<Vec<Change>, Failure>,
     ) -> Result<Plan, Failure> {
-        let step = |names: &InForce| edit(&names.live).and_then(|live| self.step(names, live));
-        let current = step(&self.in_force);
+        let current = self.step(Arc::clone(&self.in_force), &edit).await;
         let Some(pending) = &self.pending else {
             return Ok(Plan { current: Some(current?), previous: None, note: None });
         };
         let (now, then) = (self.in_force.revision, pending.previous.revision);
-        match (current, step(&pending.previous)) {
+        let previous = Arc::clone(&pending.previous);
+        match (current, self.step(previous, &edit).await) {
             (Ok(current), Ok(previous)) => {
                 Ok(Plan { current: Some(current), previous: Some(previous), note: None })
             }
@@ -94,15 +95,18 @@ impl Core {
         }
         let notes: Vec<String> = plan.note.clone().into_iter().collect();
         notes.iter().for_each(|note| warn!("{note}"));
-        self.put(plan).map_err(|e| failure(&e))?;
+        self.publish(plan).await.map_err(|e| failure(&e))?;
         Ok(notes)
     }
 
     /// Puts a plan in force.
-    pub(super) fn put(&mut self, plan: Plan) -> Result<(), Error> {
+    pub(super) async fn publish(&mut self, plan: Plan) -> Result<(), Error> {
         let Plan { current, previous, .. } = plan;
         if self.pending.is_none() {
-            return current.map_or(Ok(()), |step| self.put_alone(step));
+            return match current {
+                Some(step) => self.put_alone(step).await,
+                None => Ok(()),
+            };
         }
         let lives = |step: &Option<Step>, names: &InForce| match step {
             Some(step) => step.next.live.clone(),
@@ -113,12 +117,15 @@ impl Core {
         let live = together(&lives(&current, &self.in_force), &before.unwrap_or_default());
         let file = self.state.prepare_live(&live, &self.clock.stamp())?;
         if let Some(step) = previous
-            && let Err(e) = self.put_previous(step)
+            && let Err(e) = self.put_previous(step).await
         {
             file.discard();
             return Err(e);
         }
-        let done = current.map_or(Ok(()), |step| self.put_current(step));
+        let done = match current {
+            Some(step) => self.put_current(step).await,
+            None => Ok(()),
+        };
         if let Err(e) = &done {
             let text = "a live change is only beside the policy that returns unless the one in force \
                         is confirmed";
@@ -130,12 +137,12 @@ impl Core {
     }
 
     /// Changes what is in force, while nothing waits to be confirmed.
-    fn put_alone(&mut self, step: Step) -> Result<(), Error> {
+    async fn put_alone(&mut self, step: Step) -> Result<(), Error> {
         if step.patch.is_none() {
-            return self.switch(step.next);
+            return self.switch(step.next).await;
         }
         let file = self.state.prepare_live(&step.next.live, &self.clock.stamp())?;
-        if let Err(e) = self.put_current(step) {
+        if let Err(e) = self.put_current(step).await {
             file.discard();
             return Err(e);
         }
@@ -152,9 +159,9 @@ impl Core {
     }
 
     /// In the kernel alone: a policy that waits to be confirmed is not on disk as the one in force.
-    fn put_current(&mut self, step: Step) -> Result<(), Error> {
+    async fn put_current(&mut self, step: Step) -> Result<(), Error> {
         let Step { next, patch } = step;
-        let Some(patch) = patch else { return self.put_generation(next) };
+        let Some(patch) = patch else { return self.put_generation(next).await };
         let next = Arc::new(next);
         self.reporter.announce(next.generation, Arc::clone(&next));
         self.dataplane.patch(&patch)?;
@@ -163,16 +170,16 @@ impl Core {
     }
 
     /// Puts a new generation in force, and nothing on disk: what is there says the same.
-    pub(super) fn put_generation(&mut self, next: InForce) -> Result<(), Error> {
+    pub(super) async fn put_generation(&mut self, next: InForce) -> Result<(), Error> {
         let next = self.numbered(next);
-        let old = self.dataplane.replace(&next.compiled.image)?;
+        let old = self.put(&next, Dataplane::put_in_force).await?;
         let names = std::mem::replace(&mut self.in_force, next);
         self.retired.push((old, names));
         Ok(())
     }
 
     /// Changes what returns unless the policy in force is confirmed.
-    fn put_previous(&mut self, step: Step) -> Result<(), Error> {
+    async fn put_previous(&mut self, step: Step) -> Result<(), Error> {
         let Step { next, patch } = step;
         let (next, old) = match patch {
             Some(patch) => {
@@ -183,7 +190,7 @@ impl Core {
             }
             None => {
                 let next = self.numbered(next);
-                let old = self.dataplane.replace_previous(&next.compiled.image)?;
+                let old = self.put(&next, Dataplane::put_previous).await?;
                 (next, old)
             }
         };
@@ -193,11 +200,24 @@ impl Core {
         Ok(())
     }
 
+    /// What `edit` makes of a policy: on a thread of its own, for it may have to be compiled.
+    async fn step(
+        &mut self,
+        names: Arc<InForce>,
+        edit: impl Fn(&[Change]) -> Result<Vec<Change>, Failure>,
+    ) -> Result<Step, Failure> {
+        let live = edit(&names.live)?;
+        let now = self.clock.now().earliest;
+        self.offload(move || Step::of(&names, live, now)).await
+    }
+}
+
+impl Step {
     /// What these changes make of a policy.
-    fn step(&self, names: &InForce, live: Vec<Change>) -> Result<Step, Failure> {
+    fn of(names: &InForce, live: Vec<Change>, now: i64) -> Result<Self, Failure> {
         let policy = with_live(&names.written, &live)
             .map_err(|(_, complaint)| usage(&complaint.message, complaint.hint.as_deref()))?;
-        let site = Site { now: self.clock.now().earliest, ..names.site.clone() };
+        let site = Site { now, ..names.site.clone() };
         let (compiled, patch) = match patch(&names.compiled, &names.policy, &policy, &site) {
             Some((compiled, patch)) => (compiled, Some(patch)),
             None => {
@@ -223,7 +243,7 @@ impl Core {
             warnings: names.warnings.clone(),
             read: names.read.clone(),
         };
-        Ok(Step { next, patch })
+        Ok(Self { next, patch })
     }
 }
 

@@ -43,21 +43,29 @@ impl Unconfirmed {
 
 impl Core {
     /// Puts a policy in force until `time` has passed without a confirmation.
-    pub(super) fn switch_until(
+    pub(super) async fn switch_until(
         &mut self,
         next: InForce,
         time: Duration,
         changes: &[Change],
     ) -> Result<(), Error> {
         // After a restart the old one is in force: only that is on disk as such.
-        self.state.await_confirmation(&saved(&next))?;
         let next = self.numbered(next);
-        let deadline = boot_clock().saturating_add(time.as_nanos() as u64);
-        let at = Timestamp::now() + (time.as_secs() as i64).seconds();
-        if let Err(e) = self.dataplane.replace_until(&next.compiled.image, deadline) {
+        let (state, names) = (self.state.clone(), Arc::clone(&next));
+        self.offload(move || state.await_confirmation(&saved(&names))).await?;
+        let mut ends = (0, Timestamp::UNIX_EPOCH);
+        let put = self
+            .put(&next, |dataplane, loaded| {
+                let deadline = boot_clock().saturating_add(time.as_nanos() as u64);
+                ends = (deadline, Timestamp::now() + (time.as_secs() as i64).seconds());
+                dataplane.put_in_force_until(loaded, deadline)
+            })
+            .await;
+        if let Err(e) = put {
             self.state.forget_unconfirmed();
-            return Err(e.into());
+            return Err(e);
         }
+        let (deadline, at) = ends;
         let previous = std::mem::replace(&mut self.in_force, next);
         self.say_in_force();
         info!(
@@ -87,10 +95,10 @@ impl Core {
     }
 
     /// Keeps what waits to be confirmed, and writes it into the trail.
-    pub(super) fn confirm_for(&mut self, who: &Who) -> Result<Decided, Failure> {
+    pub(super) async fn confirm_for(&mut self, who: &Who) -> Result<Decided, Failure> {
         let old = self.in_force.revision;
         self.announce(who, Action::Confirm, "")?;
-        let outcome = self.confirm_policy(who);
+        let outcome = self.confirm_policy(who).await;
         self.trail(who, Action::Confirm, old, &outcome);
         outcome
     }
@@ -118,7 +126,7 @@ impl Core {
         self.audit.record(Entry { old_revision: Some(old), result, ..entry });
     }
 
-    fn confirm_policy(&mut self, who: &Who) -> Result<Decided, Failure> {
+    async fn confirm_policy(&mut self, who: &Who) -> Result<Decided, Failure> {
         self.return_if_overdue();
         let Some(pending) = self.pending.take() else {
             return Err(Failure {
@@ -130,13 +138,14 @@ impl Core {
                 exit: Exit::Problems as u8,
             });
         };
-        let kept =
-            self.state.prepare(&saved(&self.in_force)).and_then(|policy| policy.commit()).and_then(
-                |()| {
-                    let stamp = self.clock.stamp();
-                    self.state.prepare_live(&self.in_force.live, &stamp)?.commit()
-                },
-            );
+        let (state, stamp, names) =
+            (self.state.clone(), self.clock.stamp(), Arc::clone(&self.in_force));
+        let kept = self
+            .offload(move || {
+                state.prepare(&saved(&names))?.commit()?;
+                state.prepare_live(&names.live, &stamp)?.commit()
+            })
+            .await;
         if let Err(e) = kept {
             self.pending = Some(pending);
             return Err(failure(&e.into()));
@@ -145,7 +154,7 @@ impl Core {
             self.retired.push((old, pending.previous));
         }
         self.state.forget_unconfirmed();
-        self.keep(who, None, &pending.changes);
+        self.keep(who, None, &pending.changes).await;
         Ok(self.decided(format!("confirmed: revision {} stays in force", self.in_force.revision)))
     }
 
@@ -169,18 +178,24 @@ impl Core {
             );
         }
         let (earlier, bundle) = self.earlier(revision)?;
-        let (policy, problems) = read_bundle(&bundle);
-        let names = &self.in_force;
-        let (live, site) = (names.live.clone(), names.site.clone());
-        let file = bundle.file.clone();
-        let next = InForce::compile(bundle.into(), policy.into(), &live, site, problems)
+        let (names, file) = (Arc::clone(&self.in_force), bundle.file.clone());
+        let (next, changes) = self
+            .offload(move || {
+                let (policy, problems) = read_bundle(&bundle);
+                let site = names.site.clone();
+                let next =
+                    InForce::compile(bundle.into(), policy.into(), &names.live, site, problems)?;
+                let changes = diff(&names.written, &next.written);
+                Ok((next, changes))
+            })
+            .await
             .map_err(|problems| failure(&Error::Problems { file, problems }))?;
+        let names = &self.in_force;
         let aside = Some(names.digest.clone()).filter(|digest| *digest != next.digest);
-        let changes = diff(&names.written, &next.written);
         let next = InForce { revision: names.revision + 1, since: now(), aside, ..next };
         self.spare_session(guard, &next, FORCE).await?;
-        self.switch(next).map_err(|e| failure(&e))?;
-        self.keep(who, Some(format!("rolled back to revision {earlier}")), &changes);
+        self.switch(next).await.map_err(|e| failure(&e))?;
+        self.keep(who, Some(format!("rolled back to revision {earlier}")), &changes).await;
         Ok(self.decided(format!(
             "revision {} is in force: the policy of revision {earlier} again",
             self.in_force.revision
@@ -194,7 +209,9 @@ impl Core {
 
     /// Follows the kernel, where the policy before decides again already.
     pub(super) fn return_if_overdue(&mut self) {
-        if self.pending.as_ref().is_some_and(Unconfirmed::is_overdue)
+        // What is done aside is for what is in force; the kernel has gone back already.
+        if !self.turns.is_busy()
+            && self.pending.as_ref().is_some_and(Unconfirmed::is_overdue)
             && let Err(e) = self.return_to_previous("not confirmed in time")
         {
             error!("{}", failure(&e).error);

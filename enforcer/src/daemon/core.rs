@@ -20,6 +20,7 @@ use super::report::Reporter;
 use super::source::{choose, last_good};
 use super::state::{Counters, Saved, State};
 use super::time::Clock;
+use super::turns::Turns;
 use super::watch::Watch;
 use super::{Error, failure, record};
 use crate::api::Detached;
@@ -37,6 +38,8 @@ use crate::site::Kernel;
 /// What the daemon owns.
 pub(super) struct Core {
     pub(super) settings: Settings,
+    /// Where the loop hears what it has to do.
+    pub(super) turns: Turns,
     pub(super) kernel: Kernel,
     pub(super) dataplane: Dataplane,
     pub(super) reporter: Reporter,
@@ -75,7 +78,7 @@ impl Core {
         settings: Settings,
         pins: Pins,
         hub: Hub,
-        probes: mpsc::Sender<Probe>,
+        (turns, probes): (Turns, mpsc::Sender<Probe>),
     ) -> Result<Self, Error> {
         let (state, made) = State::open(&settings.state_dir);
         let audit = Audit::open(&settings.state_dir, settings.audit_keep);
@@ -135,6 +138,7 @@ impl Core {
         dataplane.set_clock(latest, earliest);
         let mut core = Self {
             settings,
+            turns,
             kernel,
             dataplane,
             reporter,
@@ -180,7 +184,9 @@ impl Core {
         }
         core.record_start();
         if same_as_before.is_none_or(|revision| !core.history.has(revision)) {
-            core.keep(&Who::Daemon, None, &[]);
+            let (revision, bundle) = core.revision(&Who::Daemon, None, &[]);
+            let saved = core.history.save(revision, &bundle);
+            core.say_kept(saved);
         }
         Ok(core)
     }
@@ -237,7 +243,7 @@ impl Core {
     pub(super) async fn watch(&mut self) {
         self.look_at_clock();
         self.return_if_overdue();
-        self.end_changes();
+        self.end_changes().await;
         self.audit.retry();
         self.shown.tidy();
         self.fold();

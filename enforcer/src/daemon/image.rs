@@ -12,9 +12,11 @@ const LOOKS: u32 = 10;
 impl Core {
     /// Compares what the kernel judges by with what should be in force, and puts that in force anew
     /// where they differ.
-    pub(super) fn mend_image(&mut self) {
-        // What waits to be confirmed may have been taken back by the kernel alone.
-        if self.pending.is_some() || !self.watch.looks.is_multiple_of(LOOKS) {
+    pub(super) async fn mend_image(&mut self) {
+        // What waits to be confirmed may have been taken back by the kernel alone; and what is being replaced
+        // is not for long.
+        let is_settled = self.pending.is_none() && !self.turns.is_busy();
+        if !is_settled || !self.watch.looks.is_multiple_of(LOOKS) {
             return;
         }
         // What is not pinned cannot be compared; that it is not is told already.
@@ -30,7 +32,7 @@ impl Core {
             }
         }
         let what = "somebody changed what the kernel judges by";
-        let text = match self.publish_again() {
+        let text = match self.publish_again().await {
             Ok(()) => format!("{what}; the policy in force is published again"),
             Err(e) => format!("{what}, and it cannot be put right: {}", failure(&e).error),
         };
@@ -40,13 +42,10 @@ impl Core {
 
     /// Puts the image in force once more, in a new generation. Nothing is written to disk: a full
     /// one must not stand in the way.
-    fn publish_again(&mut self) -> Result<(), Error> {
+    async fn publish_again(&mut self) -> Result<(), Error> {
         // Nobody waits to be confirmed: a deadline in the kernel is not ours.
         self.dataplane.confirm();
-        let next = self.numbered(InForce::clone(&self.in_force));
-        let old = self.dataplane.replace(&next.compiled.image)?;
-        let names = std::mem::replace(&mut self.in_force, next);
-        self.retired.push((old, names));
+        self.put_generation(InForce::clone(&self.in_force)).await?;
         self.say_in_force();
         Ok(())
     }

@@ -78,6 +78,9 @@ impl Core {
             }
             (false, None) => Some("no program is attached".to_owned()),
             (false, Some(id)) => Some(format!("another program (id {id}) is attached")),
+            (true, _) if !self.is_compiled_for(link.index) => {
+                Some("all is dropped: the policy is not compiled for it yet".to_owned())
+            }
             (true, _) if !enforcing => doubt,
             (true, _) if present != link.name => Some(format!("its name is {present} now")),
             (true, _) if mode == "generic" => {

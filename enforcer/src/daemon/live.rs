@@ -89,7 +89,8 @@ impl Core {
             }
             live.push(change.clone());
             Ok(live)
-        })?;
+        });
+        let plan = plan.await?;
         let mut notes = self.carry_out(plan, request.guard).await?;
         info!("{change} ({}), by {}", change.id, change.by);
         notes.extend(self.notes(&change));
@@ -121,7 +122,8 @@ impl Core {
                 true => Err(usage("it was never beside that policy", None)),
                 false => Ok(others),
             }
-        })?;
+        });
+        let plan = plan.await?;
         let notes = self.carry_out(plan, guard).await?;
         info!("revoked {change} ({})", change.id);
         Ok(self.report(&change, notes, begun))
@@ -178,7 +180,10 @@ impl Core {
     }
 
     /// Forgets what has ended; in the kernel it ended on time.
-    pub(super) fn end_changes(&mut self) {
+    pub(super) async fn end_changes(&mut self) {
+        if self.turns.is_busy() {
+            return;
+        }
         let now = self.clock.now();
         let mut ended = self.all_live();
         ended.retain(|change| change.has_ended(now));
@@ -188,7 +193,10 @@ impl Core {
         let left = |live: &[Change]| -> Result<Vec<Change>, Failure> {
             Ok(live.iter().filter(|change| !change.has_ended(now)).cloned().collect())
         };
-        let done = self.plan(left).and_then(|plan| self.put(plan).map_err(|e| failure(&e)));
+        let done = match self.plan(left).await {
+            Ok(plan) => self.publish(plan).await.map_err(|e| failure(&e)),
+            Err(e) => Err(e),
+        };
         match done {
             Ok(()) => {
                 for change in ended {

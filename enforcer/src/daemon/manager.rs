@@ -25,8 +25,13 @@ impl Manager {
     }
 
     /// Says that the loop turns, when it is time. Nothing but the loop itself may call this.
-    pub(super) fn alive(&mut self) {
-        if self.every.is_some_and(|every| self.told.elapsed() >= every) {
+    ///
+    /// It does not say so while something that is done aside, since `busy`, takes longer than four times what the
+    /// manager allows the loop: as long as it does not end, no order is carried out.
+    pub(super) fn alive(&mut self, busy: Option<Instant>) {
+        let Some(every) = self.every else { return };
+        let hangs = busy.is_some_and(|since| since.elapsed() > every * 12);
+        if !hangs && self.told.elapsed() >= every {
             self.told = Instant::now();
             tell(&[NotifyState::Watchdog]);
         }

@@ -62,6 +62,7 @@ mod state;
 mod tags;
 mod tally;
 mod time;
+mod turns;
 mod watch;
 
 use std::path::Path;
@@ -70,13 +71,14 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::timeout;
 
 use self::core::Core;
 use self::doors::Doors;
 pub use self::error::Error;
 use self::error::failure;
 use self::manager::Manager;
+use self::turns::{Turn, Turns};
 use crate::api::Detached;
 use crate::audit::Action;
 use crate::backstop;
@@ -95,8 +97,6 @@ const QUEUE: usize = 64;
 const PROBES: usize = 8;
 /// Time for the sinks when the daemon ends.
 const SINKS: Duration = Duration::from_secs(2);
-/// How often the kernel is asked whether all is as it should be.
-const WATCH: Duration = Duration::from_secs(1);
 
 /// Runs until SIGTERM, SIGINT or a detach. Enforcement stays in force when it ends; only a
 /// detach removes it.
@@ -120,54 +120,34 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     privilege::drop_unneeded().map_err(Error::Privilege)?;
     // Before the first look, so that nothing falls between.
     let listens = settings.backstop != Backstop::Off;
-    let mut notices = lookout::listen(listens).map_err(Error::Lookout)?;
-    let (sender, mut inputs) = queue(QUEUE);
-    let (probes, mut asked) = mpsc::channel(PROBES);
+    let notices = lookout::listen(listens).map_err(Error::Lookout)?;
+    let (sender, inputs) = queue(QUEUE);
+    let (probes, asked) = mpsc::channel(PROBES);
+    let turns = Turns::new(inputs, notices, asked);
     let mut doors = Doors::new(&settings, sender, hub.clone());
-    let mut core = Core::start(settings, pins, hub.clone(), probes).await?;
+    let mut core = Core::start(settings, pins, hub.clone(), (turns, probes)).await?;
     let sinks = start_sinks(&mut core, &hub);
     let events = core.follow_ring()?;
 
     if let Ok(socket) = socket {
         doors.serve(socket);
     }
-    let mut manager = Manager::ready(&core.summary());
-    core.open(&mut doors, &manager).await;
-    let mut watch = interval(WATCH);
-    watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut glance = interval(watch::GLANCE);
-    glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    core.turns.report_to(Manager::ready(&core.summary()));
+    core.open(&mut doors).await;
     loop {
-        manager.alive();
-        let input = tokio::select! {
+        let turn = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
-                manager.status(&core.reload().await);
+                let text = core.reload().await;
+                core.turns.say(&text);
                 continue;
             }
-            _ = watch.tick() => {
-                core.watch().await;
-                core.open(&mut doors, &manager).await;
-                continue;
-            }
-            Some(notice) = notices.recv() => {
-                core.hear(notice).await;
-                continue;
-            }
-            _ = glance.tick() => {
-                core.glance().await;
-                continue;
-            }
-            Some(probe) = asked.recv() => {
-                core.probe(probe);
-                continue;
-            }
-            input = inputs.next() => input,
+            turn = core.turns.next() => turn,
         };
-        match input {
-            None => break,
-            Some((_, Input::Detach { peer, reply })) => {
+        match turn {
+            Turn::Input(None) => break,
+            Turn::Input(Some((_, Input::Detach { peer, reply }))) => {
                 let who = peer.who();
                 if let Err(refused) = core.announce(&who, Action::Detach, "everything") {
                     let _ = reply.send(Err(refused));
@@ -181,7 +161,11 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 finish(sinks).await;
                 return Ok(());
             }
-            Some((rank, input)) => core.answer(rank, input).await,
+            Turn::Watch => {
+                core.watch().await;
+                core.open(&mut doors).await;
+            }
+            turn => core.turn(turn).await,
         }
     }
     log::info!("the daemon ends; what is in force stays in force");
@@ -197,12 +181,12 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
 
 impl Core {
     /// Opens what is not open yet, and says what is in the way.
-    async fn open(&mut self, doors: &mut Doors, manager: &Manager) {
+    async fn open(&mut self, doors: &mut Doors) {
         if doors.are_open() {
             return;
         }
         if let Some(trouble) = doors.open().await {
-            manager.status(&format!("{} {trouble}", self.summary()));
+            self.turns.say(&format!("{} {trouble}", self.summary()));
             self.warnings.extend(Some(trouble).filter(|trouble| !trouble.is_empty()));
         }
     }

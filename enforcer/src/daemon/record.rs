@@ -1,8 +1,10 @@
 //! What the core writes into the audit trail.
 
+use std::sync::Arc;
+
 use super::core::Core;
 use super::failure;
-use super::history::Revision;
+use super::history::{self, Revision};
 use super::in_force::InForce;
 use super::source::load;
 use crate::api::{ApplyReport, Change, Failure, PolicyBundle};
@@ -66,7 +68,7 @@ impl Core {
             && report.applied
             && self.pending.is_none()
         {
-            self.keep(who, reason.clone(), &report.changes);
+            self.keep(who, reason.clone(), &report.changes).await;
         }
         let entry = self.entry(who, action).about(file);
         self.audit.record(Entry {
@@ -81,7 +83,8 @@ impl Core {
 
     /// Applies the policy file again (SIGHUP).
     pub(super) async fn reload(&mut self) -> String {
-        let outcome = match load(&self.settings.policy) {
+        let file = self.settings.policy.clone();
+        let outcome = match self.offload(move || load(&file)).await {
             Ok(bundle) => self.apply_for(&Who::Daemon, Action::Reload, bundle).await,
             Err(e) => {
                 let failure = failure(&e);
@@ -115,7 +118,20 @@ impl Core {
     }
 
     /// Keeps what is in force among the revisions. What cannot be kept is in force all the same.
-    pub(super) fn keep(&mut self, who: &Who, why: Option<String>, changes: &[Change]) {
+    pub(super) async fn keep(&mut self, who: &Who, why: Option<String>, changes: &[Change]) {
+        let (history, (revision, bundle)) =
+            (self.history.clone(), self.revision(who, why, changes));
+        let saved = self.offload(move || history.save(revision, &bundle)).await;
+        self.say_kept(saved);
+    }
+
+    /// What is in force as a revision, and its documents.
+    pub(super) fn revision(
+        &self,
+        who: &Who,
+        why: Option<String>,
+        changes: &[Change],
+    ) -> (Revision, Arc<PolicyBundle>) {
         let InForce { revision, since, digest, bundle, .. } = &*self.in_force;
         let kept = Revision {
             revision: *revision,
@@ -127,8 +143,13 @@ impl Core {
             counts: (0, 0, 0),
             changes: Vec::new(),
         };
-        if let Err(e) = self.history.save(kept.with(changes), bundle) {
-            let text = format!("revision {revision} is not in the history: {e}");
+        (kept.with(changes), Arc::clone(bundle))
+    }
+
+    /// Says what could not be kept.
+    pub(super) fn say_kept(&mut self, saved: Result<(), history::Error>) {
+        if let Err(e) = saved {
+            let text = format!("revision {} is not in the history: {e}", self.in_force.revision);
             log::error!("{text}");
             self.warnings.push(text);
         }

@@ -19,13 +19,19 @@ const PAUSE: Duration = Duration::from_millis(100);
 const REPAIR_EVERY: u32 = 30;
 
 impl Core {
-    /// Whether what arrives on an interface is judged: our program is attached, as the kernel says, and
-    /// nothing speaks against it that the driver runs it.
+    /// Whether what arrives on an interface is judged by the policy: our program is attached, as the kernel says,
+    /// nothing speaks against it that the driver runs it, and the policy is compiled for the interface.
     pub(super) fn enforces(&self, link: &Link) -> bool {
         let guarded = self.guarded.iter().find(|guarded| guarded.index == link.index);
         guarded.is_some_and(|guarded| guarded.prover.proof().holds())
             && link.no_ethernet.is_none()
             && self.dataplane.guards(link.attached)
+            && self.is_compiled_for(link.index)
+    }
+
+    /// Whether the policy knows an interface: on one that it does not know everything is dropped.
+    pub(super) fn is_compiled_for(&self, index: u32) -> bool {
+        self.in_force.site.interfaces.iter().any(|known| known.index == index)
     }
 
     /// An interface has changed: each driver has to show again that it runs the program.

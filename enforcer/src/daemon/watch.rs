@@ -104,7 +104,7 @@ impl Core {
     async fn mend(&mut self) -> Result<(), Error> {
         self.mend_pins();
         self.mend_tables().await;
-        self.mend_image();
+        self.mend_image().await;
         let mut links = self.kernel.links().await?;
         self.notice(&links);
         self.prove(&links);
@@ -228,11 +228,11 @@ impl Core {
         let site = self.site().await?;
         self.ask_strangers().await;
         // What waits to be confirmed is not replaced by anything: a new index is shut until then.
-        if self.is_for(&site) || self.pending.is_some() {
+        if self.is_for(&site) || self.pending.is_some() || self.turns.is_busy() {
             return self.follow_hops(&site);
         }
         info!("addresses or interfaces changed: compiling the policy for them");
-        self.recompile(site)
+        self.recompile(site).await
     }
 
     /// Brings the backstop's sets up to date with what the kernel said of the interfaces.

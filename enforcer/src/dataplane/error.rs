@@ -116,6 +116,9 @@ pub enum Error {
     /// The object lacks something.
     #[error("the kernel program lacks `{0}`")]
     Object(&'static str),
+    /// A lasting table is another one than when a generation was loaded.
+    #[error("the pin of {0} was removed or replaced while a policy was loaded")]
+    Replaced(&'static str),
     /// The object could not be loaded.
     #[error("cannot load the kernel program")]
     Load(#[source] Box<EbpfError>),
@@ -214,6 +217,7 @@ impl Error {
             | Self::ProbeTooLong(_)
             | Self::Attach { .. }
             | Self::Object(_)
+            | Self::Replaced(_)
             | Self::Load(_)
             | Self::Program(_)
             | Self::Map(_)

@@ -1,7 +1,8 @@
 //! A generation: the classifier with an image of its own, built aside and put in force with one
 //! store into the program array.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::{ProgramError, SocketFilter, Xdp};
@@ -14,7 +15,7 @@ use log::{debug, warn};
 use super::memory::Memory;
 use super::pins::Pins;
 use super::secret::Secret;
-use super::{Error, OBJECT, diagnostics};
+use super::{Error, OBJECT, diagnostics, object};
 use crate::image::{Image, Patch, line_bytes};
 use crate::privilege::to_load;
 
@@ -191,16 +192,82 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
     Ok(ebpf)
 }
 
-/// Loads the classifier, pins the generation and puts it into a slot: into that of the generation in
-/// force, or of the one that decides again.
-///
-/// A failure on the way leaves the old generation there.
-pub fn put_in_force(
+/// What a generation is loaded with: goes to a thread of its own, for a large image takes a second.
+#[derive(Clone, Debug)]
+pub struct Loader {
+    pub(super) pins: Pins,
+    pub(super) options: Options,
+    pub(super) kind: Kind,
+    pub(super) number: u32,
+}
+
+/// A generation that is loaded and pinned, and judges nothing yet.
+pub struct Loaded {
+    pub(super) ebpf: Ebpf,
+    pub(super) generation: Generation,
+}
+
+impl Loader {
+    /// Loads and pins a generation with an image.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses; what is in force stays.
+    pub fn load(&self, image: &Image) -> Result<Loaded, Error> {
+        let mut ebpf = load(&self.pins, image, self.number, self.options)?;
+        let generation = pin(&self.pins, &mut ebpf, self.kind, self.number)?;
+        Ok(Loaded { ebpf, generation })
+    }
+}
+
+impl Loaded {
+    /// Puts it into a slot: into that of the generation in force, or of the one that decides again.
+    ///
+    /// # Errors
+    ///
+    /// The old generation stays there. So it does where somebody removed pins meanwhile: then the new one has
+    /// tables of its own, which nothing reads.
+    pub(super) fn put(mut self, pins: &Pins, kind: Kind, slot: u32) -> Result<Generation, Error> {
+        for name in map::LASTING {
+            let used = self.ebpf.map(name).and_then(descriptor);
+            let pinned = object::open(&pins.path(name));
+            let is_same = match (used, pinned) {
+                (Some(used), Ok(pinned)) => {
+                    object::identity(used).ok() == object::identity(pinned.as_fd()).ok()
+                }
+                // Taken out of the object, or none of the object's.
+                (None, _) => true,
+                (Some(_), Err(_)) => false,
+            };
+            if !is_same {
+                return Err(Error::Replaced(name));
+            }
+        }
+        put(&mut self.ebpf, kind, self.generation.number, slot)?;
+        Ok(self.generation)
+    }
+}
+
+/// The descriptor of a map of a kind that lasts.
+fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
+    if let Map::Array(data)
+    | Map::PerCpuArray(data)
+    | Map::ProgramArray(data)
+    | Map::RingBuf(data)
+    | Map::HashMap(data) = map
+    {
+        Some(data.fd().as_fd())
+    } else {
+        None
+    }
+}
+
+/// Loads the classifier and pins the generation.
+pub(super) fn pin(
     pins: &Pins,
     ebpf: &mut Ebpf,
     kind: Kind,
     number: u32,
-    slot: u32,
 ) -> Result<Generation, Error> {
     let name = kind.name(program::CLASSIFY);
     let classify = program(ebpf, &name)?;
@@ -222,9 +289,14 @@ pub fn put_in_force(
     }
     let rules = PerCpuArray::try_from(rules).map_err(Error::Map)?;
     program(ebpf, &name)?.pin(dir.join("program")).map_err(Error::Pin)?;
+    Ok(Generation { number, rules, image_bytes })
+}
 
+/// Puts a generation that is loaded into a slot: one store.
+pub(super) fn put(ebpf: &mut Ebpf, kind: Kind, number: u32, slot: u32) -> Result<(), Error> {
+    let name = kind.name(program::CLASSIFY);
     let fd = program(ebpf, &name)?.fd().map_err(Error::Program)?.try_clone();
-    let fd = fd.map_err(|e| Error::io("duplicate", &dir, e))?;
+    let fd = fd.map_err(|e| Error::io("duplicate", Path::new(&name), e))?;
     let array = ebpf.map_mut(map::GENERATIONS).ok_or(Error::Object(map::GENERATIONS))?;
     let mut array = ProgramArray::try_from(array).map_err(Error::Map)?;
     array.set(slot, &fd, 0).map_err(Error::Map)?;
@@ -232,7 +304,7 @@ pub fn put_in_force(
     // The pins and the program array keep what is in use; this process must not.
     program(ebpf, &name)?.unload().map_err(Error::Program)?;
     drop(ebpf.take_map(map::IMAGE));
-    Ok(Generation { number, rules, image_bytes })
+    Ok(())
 }
 
 /// Empties the slot of the generation in force.
@@ -310,7 +382,7 @@ fn current_program(pins: &Pins) -> Result<Option<u32>, Error> {
         return Ok(None);
     }
     let array = MapData::from_pin(&path).map_err(Error::Map)?;
-    match super::object::entry(array.fd().as_fd(), abi::SLOT_CURRENT) {
+    match object::entry(array.fd().as_fd(), abi::SLOT_CURRENT) {
         Ok(id) => Ok(Some(id)),
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(e) => Err(Error::io("read", &path, e)),

@@ -55,7 +55,7 @@ use crate::image::{Hops, Image, Patch};
 use crate::privilege::to_load;
 use diagnostics::Diagnostics;
 pub use error::Error;
-use generation::{Generation, Kind, Options};
+use generation::{Generation, Kind, Loaded, Loader, Options};
 use kept::Kept;
 pub use links::{Attached, How, Interface, Preference, Protected};
 use memory::Memory;
@@ -119,7 +119,11 @@ impl Dataplane {
                 drop(ebpf.take_map(map::IMAGE));
                 generation
             }
-            _ => generation::put_in_force(&pins, &mut ebpf, kind, number, abi::SLOT_CURRENT)?,
+            _ => {
+                let next = generation::pin(&pins, &mut ebpf, kind, number)?;
+                generation::put(&mut ebpf, kind, number, abi::SLOT_CURRENT)?;
+                next
+            }
         };
         let dispatcher = generation::program(&mut ebpf, &kind.name(program::DISPATCH))?;
         let dispatcher = dispatcher.info().map_err(Error::Program)?.id();
@@ -160,17 +164,32 @@ impl Dataplane {
         Ok(dataplane)
     }
 
-    /// Puts another image in force for all interfaces at once. Returns the old generation, whose
-    /// counters can still be read.
-    pub fn replace(&mut self, image: &Image) -> Result<Generation, Error> {
-        // Without its pins, a new program would get tables of its own, which nothing judges by.
+    /// What the next generation is loaded with.
+    ///
+    /// # Errors
+    ///
+    /// Somebody removed pins, and they cannot be put back: without them, a new program would get tables of its
+    /// own, which nothing judges by.
+    pub fn loader(&mut self) -> Result<Loader, Error> {
         self.restore_pins().map_err(|(_, e)| e)?;
         let number = self.next_number();
-        let mut ebpf = generation::load(&self.pins, image, number, self.options)?;
-        let next = self.put(&mut ebpf, number, abi::SLOT_CURRENT)?;
+        Ok(Loader { pins: self.pins.clone(), options: self.options, kind: self.kind, number })
+    }
+
+    /// Loads another image and puts it in force, see [`Dataplane::put_in_force`].
+    pub fn replace(&mut self, image: &Image) -> Result<Generation, Error> {
+        let loaded = self.loader()?.load(image)?;
+        let old = self.put_in_force(loaded)?;
+        self.set_hops(&image.hops)?;
+        Ok(old)
+    }
+
+    /// Puts a generation in force for all interfaces at once. Returns the old one, whose counters can
+    /// still be read.
+    pub fn put_in_force(&mut self, loaded: Loaded) -> Result<Generation, Error> {
+        let next = loaded.put(&self.pins, self.kind, abi::SLOT_CURRENT)?;
         let old = std::mem::replace(&mut self.current, next);
         self.forget_others();
-        self.set_hops(&image.hops)?;
         Ok(old)
     }
 
@@ -181,10 +200,6 @@ impl Dataplane {
     /// The kernel has no room: what it does not know is refused.
     pub fn set_hops(&mut self, hops: &Hops) -> Result<(), Error> {
         self.hops.set(hops)
-    }
-
-    fn put(&self, ebpf: &mut Ebpf, number: u32, slot: u32) -> Result<Generation, Error> {
-        generation::put_in_force(&self.pins, ebpf, self.kind, number, slot)
     }
 
     /// The number of the next generation.

@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use enforcer_common::abi;
 
@@ -20,13 +21,13 @@ use super::{Error, foreign};
 /// `BPF_FS_MAGIC` in include/uapi/linux/magic.h.
 const BPF_FS: i64 = 0xcafe_4a11;
 
-/// The pin directory, held by this process alone.
-#[derive(Debug)]
+/// The pin directory, held by this process alone; copies hold it together.
+#[derive(Clone, Debug)]
 pub struct Pins {
     root: PathBuf,
     dir: PathBuf,
     /// Keeps the lock on the directory.
-    _lock: File,
+    _lock: Arc<File>,
 }
 
 impl Pins {
@@ -38,7 +39,7 @@ impl Pins {
             return Err(Error::NotPermitted("load programs"));
         }
         let dir = root.join(format!("v{}", abi::ABI_VERSION));
-        let lock = prepare(root, &dir)?;
+        let lock = prepare(root, &dir)?.into();
         let pins = Self { root: root.into(), dir, _lock: lock };
         foreign::check(&pins)?;
         Ok(pins)
@@ -47,7 +48,7 @@ impl Pins {
     /// Makes the directory once more where the file system under it went away and came back.
     pub(super) fn remake(&mut self) -> Result<(), Error> {
         if !self.dir.exists() {
-            self._lock = prepare(&self.root, &self.dir)?;
+            self._lock = prepare(&self.root, &self.dir)?.into();
         }
         Ok(())
     }

@@ -3,23 +3,19 @@
 use enforcer_common::abi;
 use log::warn;
 
-use super::generation::{self, Generation};
+use super::generation::{self, Generation, Loaded};
 use super::{DEADLINE, Dataplane, Error};
-use crate::image::{Image, Patch};
+use crate::image::Patch;
 
 impl Dataplane {
-    /// Puts another image in force until `deadline` (boot clock, in nanoseconds): from then on the
+    /// Puts a generation in force until `deadline` (boot clock, in nanoseconds): from then on the
     /// generation before decides again, by the kernel alone, unless [`Dataplane::confirm`] comes
     /// first.
-    pub fn replace_until(&mut self, image: &Image, deadline: u64) -> Result<(), Error> {
-        // As in `replace`.
-        self.restore_pins().map_err(|(_, e)| e)?;
-        let number = self.next_number();
-        let mut ebpf = generation::load(&self.pins, image, number, self.options)?;
+    pub fn put_in_force_until(&mut self, loaded: Loaded, deadline: u64) -> Result<(), Error> {
         generation::keep(&self.pins, self.current.number)?;
         // Armed first: should this process end here, the old generation decides in both slots.
         self.control.publish(DEADLINE, deadline);
-        match self.put(&mut ebpf, number, abi::SLOT_CURRENT) {
+        match loaded.put(&self.pins, self.kind, abi::SLOT_CURRENT) {
             Ok(next) => {
                 self.previous = Some(std::mem::replace(&mut self.current, next));
                 self.forget_others();
@@ -66,17 +62,13 @@ impl Dataplane {
         Some(self.control.read(DEADLINE)).filter(|deadline| *deadline != 0)
     }
 
-    /// Puts another image in the place of the one that decides again when the one in force is not
+    /// Puts a generation in the place of the one that decides again when the one in force is not
     /// confirmed, if there is one. Returns the generation that would have.
-    pub fn replace_previous(&mut self, image: &Image) -> Result<Option<Generation>, Error> {
+    pub fn put_previous(&mut self, loaded: Loaded) -> Result<Option<Generation>, Error> {
         if self.previous.is_none() {
             return Ok(None);
         }
-        // As in `replace`.
-        self.restore_pins().map_err(|(_, e)| e)?;
-        let number = self.next_number();
-        let mut ebpf = generation::load(&self.pins, image, number, self.options)?;
-        let next = self.put(&mut ebpf, number, abi::SLOT_PREVIOUS)?;
+        let next = loaded.put(&self.pins, self.kind, abi::SLOT_PREVIOUS)?;
         let old = self.previous.replace(next);
         self.forget_others();
         Ok(old)

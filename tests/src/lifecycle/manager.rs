@@ -68,7 +68,7 @@ fn a_loop_that_hangs_gives_no_sign_of_life() {
     manager.wait_for("WATCHDOG=1");
     manager.wait_for("WATCHDOG=1");
 
-    // A policy file that does not end: the loop waits for it, and all other threads go on.
+    // A policy file that does not end: it is read on a thread of its own, but no order is carried out meanwhile.
     let policy = daemon.path("policy.toml");
     fs::remove_file(&policy).expect("it was written");
     let fifo = std::process::Command::new("mkfifo").arg(&policy).status();

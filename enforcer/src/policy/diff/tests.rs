@@ -98,6 +98,11 @@ fn each_kind() {
         ("vlans = [20]", "vlans = [20, 30]", vec!["~ interface -: lan0: VLAN 20 → VLANs 20, 30"]),
         ("[interfaces.lan0]\nvlans = [20]\n", "", vec!["- interface -: lan0: VLAN 20"]),
         (
+            "vlans = [20]",
+            "vlans = [20]\nnext-hop = \"bound\"",
+            vec!["~ interface -: lan0: VLAN 20 → VLAN 20, next hops bound"],
+        ),
+        (
             "schema = 1",
             "schema = 1\nunknown.default = \"drop\"\nessential.stp = true",
             vec!["~ unknown -: default pass → drop", "~ essential -: stp off → on"],

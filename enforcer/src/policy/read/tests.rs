@@ -236,6 +236,14 @@ fn keys_and_types() {
         ),
         ("[interfaces.lan0]\nvlans = [20, 20]", "6:14: warning: VLAN 20 is listed twice"),
         (
+            "[interfaces.lan0]\nnext-hop = \"bond\"",
+            "6:12: error: `bond` is not a value of `next-hop` (did you mean `bound`?)",
+        ),
+        (
+            "[interfaces.lan0]\nnext-hop = true",
+            "6:12: error: `next-hop` must be a string, not a boolean (write `next-hop = \"any\"`)",
+        ),
+        (
             "[interfaces.\"lan 0\"]",
             "5:13: error: `lan 0` is not a name of an interface (1 to 15 characters without spaces, `/` and `:`)",
         ),

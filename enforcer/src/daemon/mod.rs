@@ -165,7 +165,9 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 core.watch().await;
                 core.open(&mut doors).await;
             }
-            turn => core.turn(turn).await,
+            turn @ (Turn::Glance | Turn::Hear(_) | Turn::Probe(_) | Turn::Input(Some(_))) => {
+                core.turn(turn).await;
+            }
         }
     }
     log::info!("the daemon ends; what is in force stays in force");

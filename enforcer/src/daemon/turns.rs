@@ -21,6 +21,7 @@ use crate::control::{Input, Queue, Rank};
 const WATCH: Duration = Duration::from_secs(1);
 
 /// What the loop has to do.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Turn {
     /// A look at everything is due.
     Watch,

@@ -58,7 +58,7 @@ pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
 /// Sized by the loader for its policy.
 #[map]
 pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
-/// The frame that this CPU is judging: too large for the stack, and see `settle`.
+/// The frame that this CPU is judging: too large for the stack, and see `verifier_barrier`.
 #[map]
 pub(crate) static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
 /// Room for [`HEADERS`] bytes, in a size whose bounds a mask can give.

@@ -24,7 +24,7 @@ use crate::image::{
 };
 use crate::keyed::Keys;
 use crate::packet::Frame;
-use crate::parse::{parse, settle};
+use crate::parse::{parse, verifier_barrier};
 use crate::reason::{Reason, Verdict};
 use datagrams::{Datagram, FragmentState};
 use essential::essential;
@@ -114,7 +114,7 @@ struct Identity {
     bound_hops: u32,
 }
 
-/// A frame on its way to a verdict. In map memory in the kernel, see `settle`.
+/// A frame on its way to a verdict. In map memory in the kernel, see `verifier_barrier`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Case {
@@ -160,7 +160,7 @@ impl Case {
     #[inline(always)]
     pub fn may_be_remembered(&mut self, may: bool) {
         self.identity.ends |= u32::from(!may);
-        settle();
+        verifier_barrier();
     }
 
     /// A flow that has been read, and nothing decided.
@@ -189,10 +189,10 @@ pub fn read<F: Frame>(frame: &F, case: &mut Case) {
 /// Judges the flow in `case`.
 #[inline(always)]
 pub fn judge<P: Policy>(policy: &P, case: &mut Case) {
-    settle();
+    verifier_barrier();
     let reason = match identify(policy, case) {
         Ok(()) => {
-            settle();
+            verifier_barrier();
             match verdict_on(policy, case) {
                 Ok(reason) | Err(reason) => reason,
             }
@@ -200,7 +200,7 @@ pub fn judge<P: Policy>(policy: &P, case: &mut Case) {
         Err(reason) => reason,
     };
     case.decision.reason = reason;
-    settle();
+    verifier_barrier();
     case.decision.verdict = outcome(case);
 }
 
@@ -267,7 +267,7 @@ fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
     let arp = matches!(flow.class, Class::Arp);
     let (family, address) = if arp { (FAMILY_V4, flow.claim) } else { (flow.family, flow.source) };
     identity.source = owner(policy, family, address)?;
-    settle();
+    verifier_barrier();
     if decision.group != 0 {
         return Ok(());
     }
@@ -345,7 +345,7 @@ fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> 
     {
         return Ok(reason);
     }
-    settle();
+    verifier_barrier();
     if !may_use(case, case.identity.source) {
         return Err(Reason::SourceBinding);
     }
@@ -358,7 +358,7 @@ fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> 
     }
     // A neighbour may be elsewhere by the next frame.
     case.identity.ends = 1;
-    settle();
+    verifier_barrier();
     if reason.passes() && !hops::leads_there(policy, case)? {
         case.decision.rule = NO_RULE;
         return Err(Reason::DestinationBinding);

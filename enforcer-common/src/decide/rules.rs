@@ -3,7 +3,7 @@
 use super::{Case, Policy, datagrams};
 use crate::flow::{FAMILY_V4, Fragment};
 use crate::image::{self, Corrupt, GroupEntry, NO_RULE, Word, kind};
-use crate::parse::settle;
+use crate::parse::verifier_barrier;
 use crate::reason::Reason;
 
 /// What the rules say. A later fragment is judged as the service that its first one named, by the
@@ -15,9 +15,9 @@ pub(super) fn rules<P: Policy>(
     entry: GroupEntry,
 ) -> Result<Reason, Reason> {
     case.datagram = datagrams::datagram(policy, case)?;
-    settle();
+    verifier_barrier();
     case.decision.reason = first_match(policy, case, entry)?;
-    settle();
+    verifier_barrier();
     let reason = case.decision.reason;
     let fragment = case.flow.fragment;
     if fragment == Fragment::Whole || !(reason.passes() || entry.observes()) {
@@ -54,10 +54,10 @@ fn first_match<P: Policy>(
         let live = policy.line(descriptor).and_then(|line| line.word(image::top::LIVE));
         let live = live.ok_or(Corrupt)?;
         if live != 0 {
-            settle();
+            verifier_barrier();
             beside(policy, case, live)?;
         }
-        settle();
+        verifier_barrier();
         let word = Word(case.decision.rule);
         case.decision.rule = NO_RULE;
         match word.kind() {

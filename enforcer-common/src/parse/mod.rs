@@ -61,17 +61,17 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
     }
 
     flow.network = offset as u8;
-    settle();
+    verifier_barrier();
     let offset = usize::from(flow.network);
     match flow.ether_type {
         ether_type::IPV4 => {
             network::ipv4(frame, flow, offset)?;
-            settle();
+            verifier_barrier();
             format::format(frame, flow)
         }
         ether_type::IPV6 => {
             network::ipv6(frame, flow, offset)?;
-            settle();
+            verifier_barrier();
             format::format(frame, flow)
         }
         ether_type::ARP => arp(frame, flow, offset),
@@ -97,7 +97,7 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
 /// to the verifier, so that it merges the paths that lead here instead of following each of
 /// them to the end of the program.
 #[inline(always)]
-pub fn settle() {
+pub fn verifier_barrier() {
     core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
 }
 

@@ -1,6 +1,6 @@
 //! IPv4, IPv6 and its extension headers.
 
-use super::{ends_with, settle, transport};
+use super::{ends_with, verifier_barrier, transport};
 use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use crate::image::walk::is_zero;
 use crate::packet::Frame;
@@ -162,7 +162,7 @@ pub(super) fn ipv6<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
     addresses_v6(flow)?;
 
     let extensions = extensions(frame, flow, offset + wire::IPV6, payload)?;
-    settle();
+    verifier_barrier();
     if !flow.fragment.is_later() {
         transport::parse(
             frame,
@@ -264,7 +264,7 @@ fn extension<F: Frame, const COUNT: usize>(
     offset: usize,
     payload: usize,
 ) -> Result<Walked, Reason> {
-    settle();
+    verifier_barrier();
     let at = COUNT * EXTENSION;
     match flow.protocol {
         protocol::ROUTING => return Err(Reason::RoutingHeader),

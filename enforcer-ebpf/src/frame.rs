@@ -29,7 +29,7 @@ pub(crate) fn length<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
 #[inline(always)]
 pub(crate) unsafe fn load(ctx: &XdpContext, head: *mut u8, length: u32) -> u32 {
     let last = (length.wrapping_sub(1) as usize).min(HEAD - 1);
-    // The bounds by arithmetic, as in `scattered::read`.
+    // The bounds by arithmetic, as in `nonlinear::read`.
     // SAFETY: it reads a local variable; volatile, so that the compiler does not see that no bit is masked.
     let held = (unsafe { core::ptr::read_volatile(&raw const last) } & (HEAD - 1)) + 1;
     // SAFETY: the context is the one that the kernel passed, and `held` bytes fit: at most `HEAD`.

@@ -12,7 +12,7 @@
 //! - `remembered`: flows that are not judged anew
 //! - `clock`: the boot clock
 //! - `runs`: proof that the driver runs the program
-//! - `scattered`: frames whose headers are not in the linear part
+//! - `nonlinear`: frames whose headers are not in the linear part
 //!
 //! Each program exists twice: for frames that may be spread over fragments (Linux 5.18 and
 //! later), and `_linear` for kernels without them. A program array takes one kind only.
@@ -41,7 +41,7 @@ mod remembered;
 #[cfg(target_arch = "bpf")]
 mod runs;
 #[cfg(target_arch = "bpf")]
-mod scattered;
+mod nonlinear;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
@@ -54,7 +54,7 @@ mod programs {
 
     use crate::dispatch::tail_call;
     use crate::maps::{CASE, cpu};
-    use crate::{frame, once, probe, record, remembered, runs, scattered};
+    use crate::{frame, once, probe, record, remembered, runs, nonlinear};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]
@@ -118,8 +118,8 @@ mod programs {
         *case = Case::NEW;
         case.flow.interface = ctx.ingress_ifindex() as u32;
         case.flow.length = length;
-        let apart = FRAGMENTS && scattered::is(frame::linear(ctx), length);
-        let read = if apart { scattered::read(ctx) } else { read(ctx) };
+        let apart = FRAGMENTS && nonlinear::is(frame::linear(ctx), length);
+        let read = if apart { nonlinear::read(ctx) } else { read(ctx) };
         if !read {
             return xdp_action::XDP_DROP;
         }

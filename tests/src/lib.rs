@@ -9,7 +9,7 @@
 //! - [`replay`]: the table through real gateways
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
-//! The tests themselves are in `verdict`, `scattered`, `agree`, `captures`, `evasions`, `stacked`,
+//! The tests themselves are in `verdict`, `nonlinear`, `agree`, `captures`, `evasions`, `stacked`,
 //! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `rogue`, `cli`, `completions`,
 //! `metrics`, `packaging`, `readme`, `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
 
@@ -59,7 +59,7 @@ mod remembered;
 #[cfg(test)]
 mod rogue;
 #[cfg(test)]
-mod scattered;
+mod nonlinear;
 #[cfg(test)]
 mod setup;
 #[cfg(test)]

@@ -130,12 +130,12 @@ pub const BURST: u32 = 64;
 /// Events a second that a device may send in the long run, per CPU.
 pub const RATE: u32 = 20;
 /// Of [`BURST`], what is kept for flows that have not been reported yet.
-pub const RESERVE: u32 = 32;
+pub const NEW_FLOW_RESERVE: u32 = 32;
 /// Milliseconds until a flow that repeats itself is reported again.
-pub const FOLD: u32 = 5_000;
+pub const REPEAT_INTERVAL: u32 = 5_000;
 /// Nanoseconds that a device keeps its entry after its last refused frame. Longer than the reader of
 /// the counters takes: what they gain after that belongs to the next holder.
-pub const HOLD: u64 = 10_000_000_000;
+pub const ENTRY_TTL: u64 = 10_000_000_000;
 /// Bytes of a frame that an event carries; a power of two.
 pub const HEAD: usize = 128;
 

@@ -1,6 +1,6 @@
 //! When a device may tell of a refused frame, and what is counted when it may not.
 
-use crate::abi::{BURST, Budget, FOLD, HOLD, RATE, RESERVE, SEEN_WAYS, Seen, SeenSet};
+use crate::abi::{BURST, Budget, REPEAT_INTERVAL, ENTRY_TTL, RATE, NEW_FLOW_RESERVE, SEEN_WAYS, Seen, SeenSet};
 use crate::image::walk::opaque;
 use crate::keyed::Keys;
 use crate::reason::Verdict;
@@ -62,7 +62,7 @@ const BITS: u32 = 9;
 #[inline(always)]
 pub fn hold(budget: &mut Budget, holder: u64, now: u64) -> bool {
     if budget.holder != holder || budget.used == 0 {
-        if budget.used != 0 && now.saturating_sub(budget.used) < HOLD {
+        if budget.used != 0 && now.saturating_sub(budget.used) < ENTRY_TTL {
             return false;
         }
         budget.holder = holder;
@@ -96,7 +96,7 @@ fn refill(budget: &mut Budget, now: u64) {
 pub enum Due {
     /// It has.
     Yes,
-    /// No: it repeats what was reported less than [`FOLD`] ago.
+    /// No: it repeats what was reported less than [`REPEAT_INTERVAL`] ago.
     Repeats,
     /// No: its device's budget is spent.
     No,
@@ -112,18 +112,18 @@ pub struct Place {
 /// Whether a refused frame of a flow has an event at `now` (boot clock, nanoseconds); if
 /// not, it is counted as a repeat of its flow, where that was reported.
 ///
-/// A new flow may use the whole budget. One that was reported waits for [`FOLD`] and leaves
-/// [`RESERVE`] tokens, so that a device that repeats itself cannot hide what it does for the first
+/// A new flow may use the whole budget. One that was reported waits for [`REPEAT_INTERVAL`] and leaves
+/// [`NEW_FLOW_RESERVE`] tokens, so that a device that repeats itself cannot hide what it does for the first
 /// time.
 #[inline(always)]
 pub fn due(budget: &mut Budget, seen: &mut SeenSet, place: Place, now: u64) -> Due {
     let Place { known, way } = place;
     let Some(flow) = seen.get_mut(way % SEEN_WAYS) else { return Due::No };
-    let due = if known && milliseconds(now).wrapping_sub(flow.told) < FOLD {
+    let due = if known && milliseconds(now).wrapping_sub(flow.told) < REPEAT_INTERVAL {
         Due::Repeats
     } else {
         refill(budget, now);
-        if budget.tokens > if known { RESERVE } else { 0 } { Due::Yes } else { Due::No }
+        if budget.tokens > if known { NEW_FLOW_RESERVE } else { 0 } { Due::Yes } else { Due::No }
     };
     if !matches!(due, Due::Yes) {
         // A new flow is not taken note of, and so is still new when there are tokens again.

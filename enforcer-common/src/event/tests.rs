@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::budget::TOKEN;
 use super::*;
-use crate::abi::{BURST, Budget, FOLD, HOLD, RESERVE, SeenSet};
+use crate::abi::{BURST, Budget, REPEAT_INTERVAL, ENTRY_TTL, NEW_FLOW_RESERVE, SeenSet};
 
 const SECOND: u64 = 1_000_000_000;
 const KEYS: Keys = Keys::OPEN;
@@ -81,10 +81,10 @@ fn what_repeats_itself_leaves_the_reserve_to_what_is_new() {
     // All are due again; the tokens that came back since are gone first.
     cpu.budget.refilled = 100 * SECOND;
     let now = 100 * SECOND + 1;
-    cpu.budget.tokens = RESERVE + 3;
+    cpu.budget.tokens = NEW_FLOW_RESERVE + 3;
     assert_eq!((1..=16).filter(|flow| cpu.refuse(*flow, now).is_some()).count(), 3);
     let fresh = (100..200).filter(|flow| cpu.refuse(*flow, now).is_some()).count();
-    assert_eq!(fresh, RESERVE as usize);
+    assert_eq!(fresh, NEW_FLOW_RESERVE as usize);
     // One that found no token is new when there is one again.
     let later = now + TOKEN;
     assert_eq!(cpu.refuse(999, now), None);
@@ -101,7 +101,7 @@ fn flows_of_one_entry_are_told_apart_and_the_oldest_makes_room() {
     assert!((0..4).all(|n| cpu.refuse(flow(n), SECOND + 10_000_000).is_none()));
     assert_eq!(cpu.seen[1].map(|seen| seen.repeats), [1; 4]);
     // Told again, the first one is the youngest.
-    let later = SECOND + u64::from(FOLD) * 1_000_000;
+    let later = SECOND + u64::from(REPEAT_INTERVAL) * 1_000_000;
     assert_eq!(cpu.refuse(flow(0), later).unwrap().repeats, 1);
     assert!(cpu.refuse(flow(4), later + 1_000_000).is_some());
     let there = |n| cpu.seen[1].iter().any(|seen| seen.digest == flow(n));
@@ -180,14 +180,14 @@ fn what_is_withheld_is_counted_alike_by_the_short_way() {
 fn who_is_active_keeps_its_entry() {
     let mut budget = Budget::FREE;
     assert!(hold(&mut budget, 1, SECOND) && hold(&mut budget, 1, 2 * SECOND));
-    assert!(!hold(&mut budget, 2, 2 * SECOND + HOLD - 1));
+    assert!(!hold(&mut budget, 2, 2 * SECOND + ENTRY_TTL - 1));
     assert_eq!((budget.holder, budget.used), (1, 2 * SECOND));
     budget.withheld[0].suppressed = 7;
     budget.tokens = 3;
-    assert!(hold(&mut budget, 2, 2 * SECOND + HOLD));
+    assert!(hold(&mut budget, 2, 2 * SECOND + ENTRY_TTL));
     // Nothing is gained by it, and nothing that was counted goes.
     assert_eq!((budget.holder, budget.tokens, budget.withheld[0].suppressed), (2, 3, 7));
-    assert!(!hold(&mut budget, 1, 2 * SECOND + HOLD + 1));
+    assert!(!hold(&mut budget, 1, 2 * SECOND + ENTRY_TTL + 1));
 }
 
 #[test]

@@ -51,7 +51,7 @@ impl Counters {
     }
 
     /// What they gained since the last look. Whoever holds an entry is who gained it: the one before
-    /// was silent for [`enforcer_common::abi::HOLD`], many looks long.
+    /// was silent for [`enforcer_common::abi::ENTRY_TTL`], many looks long.
     ///
     /// The memory is mapped for the look alone: it would count as the daemon's own all the time.
     pub(super) fn gained(&mut self) -> Result<Vec<Share>, Error> {

@@ -31,6 +31,8 @@ mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]
+mod nonlinear;
+#[cfg(target_arch = "bpf")]
 mod once;
 #[cfg(target_arch = "bpf")]
 mod probe;
@@ -40,8 +42,6 @@ mod record;
 mod remembered;
 #[cfg(target_arch = "bpf")]
 mod runs;
-#[cfg(target_arch = "bpf")]
-mod nonlinear;
 
 #[cfg(target_arch = "bpf")]
 mod programs {
@@ -54,7 +54,7 @@ mod programs {
 
     use crate::dispatch::tail_call;
     use crate::maps::{CASE, cpu};
-    use crate::{frame, once, probe, record, remembered, runs, nonlinear};
+    use crate::{frame, nonlinear, once, probe, record, remembered, runs};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]

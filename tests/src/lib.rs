@@ -49,6 +49,8 @@ mod lifecycle;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod nonlinear;
+#[cfg(test)]
 mod oracle;
 #[cfg(test)]
 mod packaging;
@@ -58,8 +60,6 @@ mod readme;
 mod remembered;
 #[cfg(test)]
 mod rogue;
-#[cfg(test)]
-mod nonlinear;
 #[cfg(test)]
 mod setup;
 #[cfg(test)]

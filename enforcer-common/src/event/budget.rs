@@ -1,6 +1,8 @@
 //! When a device may tell of a refused frame, and what is counted when it may not.
 
-use crate::abi::{BURST, Budget, REPEAT_INTERVAL, ENTRY_TTL, RATE, NEW_FLOW_RESERVE, SEEN_WAYS, Seen, SeenSet};
+use crate::abi::{
+    BURST, Budget, ENTRY_TTL, NEW_FLOW_RESERVE, RATE, REPEAT_INTERVAL, SEEN_WAYS, Seen, SeenSet,
+};
 use crate::image::walk::opaque;
 use crate::keyed::Keys;
 use crate::reason::Verdict;

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::budget::TOKEN;
 use super::*;
-use crate::abi::{BURST, Budget, REPEAT_INTERVAL, ENTRY_TTL, NEW_FLOW_RESERVE, SeenSet};
+use crate::abi::{BURST, Budget, ENTRY_TTL, NEW_FLOW_RESERVE, REPEAT_INTERVAL, SeenSet};
 
 const SECOND: u64 = 1_000_000_000;
 const KEYS: Keys = Keys::OPEN;

@@ -1,6 +1,6 @@
 //! IPv4, IPv6 and its extension headers.
 
-use super::{ends_with, verifier_barrier, transport};
+use super::{ends_with, transport, verifier_barrier};
 use crate::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use crate::image::walk::is_zero;
 use crate::packet::Frame;

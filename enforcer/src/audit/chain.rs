@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::seal::{HEX, sha256, unseal};
+use super::digest::{HEX, sha256, verify_digest};
 
 /// Where a chain ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ pub fn walk(text: &[u8], from: Option<&Tail>, each: &mut Each<'_>) -> Walk {
 
 /// The number of a line, and what is wrong with it.
 fn judge(line: &[u8], before: Option<&Tail>) -> (u64, Option<Fault>) {
-    let link = unseal(line).and_then(|json| serde_json::from_str::<Link>(&json).ok());
+    let link = verify_digest(line).and_then(|json| serde_json::from_str::<Link>(&json).ok());
     let Some(link) = link else {
         return (before.map_or(1, |tail| tail.sequence + 1), Some(Fault::Changed));
     };

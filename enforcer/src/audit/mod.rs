@@ -5,7 +5,7 @@
 //! found. Whoever may write the file can write a whole new trail: keep the last hash elsewhere.
 //!
 //! - [`chain`]: what makes lines a chain; pure
-//! - [`seal`]: a line that carries its own digest
+//! - [`digest`]: a line that carries its own digest
 //! - [`trail`]: the file: appending, rotation, what a power cut leaves, what is kept how long
 //! - [`files`]: names, packed files
 //! - `forgot`: what was removed
@@ -25,10 +25,10 @@ use log::{error, info, warn};
 use serde::{Deserialize, Serialize};
 
 pub mod chain;
+pub mod digest;
 pub mod files;
 mod forgot;
 mod refusals;
-pub mod seal;
 #[cfg(test)]
 mod tests;
 pub mod trail;

@@ -53,7 +53,7 @@ fn entries_come_back_as_they_were_said() {
     assert_eq!(lines[2].entry, entry(3));
     // As sha256sum would say it.
     let text = fs::read_to_string(&file).unwrap();
-    assert_eq!(lines[1].previous, seal::sha256(text.lines().next().unwrap().as_bytes()));
+    assert_eq!(lines[1].previous, digest::sha256(text.lines().next().unwrap().as_bytes()));
     assert!(text.starts_with("{\"sequence\":1,\"time\":\"20"), "{text}");
     assert!(text.contains("\"who\":{\"peer\":{\"uid\":0,"), "{text}");
 

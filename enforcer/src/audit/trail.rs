@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::chain::{Link, Tail, walk};
+use super::digest::with_digest;
 use super::files::{self, rotated};
-use super::seal::seal;
 use super::{Entry, Forgot, Line};
 
 /// The file that entries are appended to.
@@ -165,7 +165,7 @@ impl Trail {
             previous: self.tail.hash.clone(),
         };
         let path = self.dir.join(FILE);
-        let mut line = seal(&line).map_err(io::Error::from).map_err(fail("write", &path))?;
+        let mut line = with_digest(&line).map_err(io::Error::from).map_err(fail("write", &path))?;
         line.push('\n');
         Ok(line)
     }
@@ -178,7 +178,7 @@ impl Trail {
             return Err(fail("write", &self.dir.join(FILE))(e));
         }
         self.length += line.len() as u64;
-        let hash = super::seal::sha256(line.trim_end_matches('\n').as_bytes());
+        let hash = super::digest::sha256(line.trim_end_matches('\n').as_bytes());
         self.tail = Tail { sequence: self.tail.sequence + 1, hash };
         Ok(())
     }
@@ -306,7 +306,7 @@ impl Span {
         }
         let last = text.strip_suffix(b"\n").unwrap_or(&text);
         let last = last.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
-        Ok(span.map(|span| Self { hash: super::seal::sha256(last), ..span }))
+        Ok(span.map(|span| Self { hash: super::digest::sha256(last), ..span }))
     }
 }
 

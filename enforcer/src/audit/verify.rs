@@ -83,7 +83,7 @@ pub fn verify(path: &Path, last: Option<&str>) -> io::Result<Report> {
     let mut forgotten: Vec<Forgot> = Vec::new();
     let files = files(path)?;
     let tail = lines(&files, &mut |file, number, line, fault| {
-        seen |= last.is_some_and(|last| super::seal::sha256(line) == last);
+        seen |= last.is_some_and(|last| super::digest::sha256(line) == last);
         let torn = matches!(fault, Some(Fault::Torn | Fault::Packed(_)));
         report.entries += u64::from(!torn);
         if begins.is_none() && !torn {

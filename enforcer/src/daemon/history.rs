@@ -18,7 +18,7 @@ use self::known::{Heads, Live, Stamp};
 use super::in_force::read_bundle;
 use super::state::{self, replace};
 use crate::api::{Change, HistoryRow, PolicyBundle};
-use crate::audit::seal::{seal, sha256, unseal};
+use crate::audit::digest::{sha256, verify_digest, with_digest};
 use crate::audit::{Who, trail};
 use crate::policy::write;
 
@@ -120,7 +120,7 @@ impl History {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(written)?;
         let documents = serde_json::to_string(bundle).map_err(io::Error::from).map_err(written)?;
         let head = Head { revision, documents: sha256(documents.as_bytes()) };
-        let head = seal(&head).map_err(io::Error::from).map_err(written)?;
+        let head = with_digest(&head).map_err(io::Error::from).map_err(written)?;
         replace(&path, format!("{head}\n{documents}\n").as_bytes())?.commit()?;
         self.prune(&path);
         Ok(())
@@ -233,7 +233,7 @@ fn parts(text: &[u8], revision: u64) -> Option<(Revision, &[u8])> {
 
 /// What the first line of a file says; `None` if a byte of it is not as it was written.
 fn head(line: &[u8]) -> Option<Head> {
-    serde_json::from_str(&unseal(line)?).ok()
+    serde_json::from_str(&verify_digest(line)?).ok()
 }
 
 #[cfg(test)]

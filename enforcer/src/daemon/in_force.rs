@@ -9,7 +9,7 @@ use enforcer_common::image::NO_DEVICE;
 use sha2::{Digest as _, Sha256};
 
 use crate::api::PolicyBundle;
-use crate::audit::seal::hex;
+use crate::audit::digest::hex;
 use crate::image::Time;
 use crate::policy::live::{Change, with_live};
 use crate::policy::{

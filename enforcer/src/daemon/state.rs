@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::before::Before;
 use super::known::Known;
 use crate::api::PolicyBundle;
-use crate::audit::seal::sha256;
+use crate::audit::digest::sha256;
 use crate::policy::live::Change;
 
 /// The policy that was in force last.

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Revision, head};
 use crate::api::HistoryRow;
-use crate::audit::seal::hex;
+use crate::audit::digest::hex;
 use crate::audit::{Action, Line};
 
 /// Live changes that are listed.

@@ -23,7 +23,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// # Errors
 ///
 /// What has no form in JSON.
-pub fn seal(object: &impl Serialize) -> serde_json::Result<String> {
+pub fn with_digest(object: &impl Serialize) -> serde_json::Result<String> {
     let mut line = serde_json::to_string(object)?;
     line.pop();
     let digest = sha256(line.as_bytes());
@@ -31,8 +31,8 @@ pub fn seal(object: &impl Serialize) -> serde_json::Result<String> {
     Ok(line)
 }
 
-/// The object of a line that [`seal`] made; `None` if a byte of it was changed.
-pub fn unseal(line: &[u8]) -> Option<String> {
+/// The object of a line that [`with_digest`] made; `None` if a byte of it was changed.
+pub fn verify_digest(line: &[u8]) -> Option<String> {
     let body = line.strip_suffix(b"\"}")?;
     let (body, digest) = body.split_at_checked(body.len().checked_sub(HEX)?)?;
     let body = body.strip_suffix(FIELD.as_bytes())?;
@@ -48,14 +48,14 @@ mod tests {
 
     #[test]
     fn a_sealed_line_opens_and_a_changed_one_does_not() {
-        let line = seal(&serde_json::json!({"a": 1, "b": "x"})).unwrap();
-        assert_eq!(unseal(line.as_bytes()).unwrap(), "{\"a\":1,\"b\":\"x\"}");
+        let line = with_digest(&serde_json::json!({"a": 1, "b": "x"})).unwrap();
+        assert_eq!(verify_digest(line.as_bytes()).unwrap(), "{\"a\":1,\"b\":\"x\"}");
         for at in 0..line.len() {
-            assert_eq!(unseal(&line.as_bytes()[..at]), None, "cut at {at}");
+            assert_eq!(verify_digest(&line.as_bytes()[..at]), None, "cut at {at}");
             for bit in 0..8 {
                 let mut bad = line.clone().into_bytes();
                 bad[at] ^= 1 << bit;
-                assert_eq!(unseal(&bad), None, "bit {bit} flipped at {at}");
+                assert_eq!(verify_digest(&bad), None, "bit {bit} flipped at {at}");
             }
         }
     }

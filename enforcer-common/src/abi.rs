@@ -49,8 +49,8 @@ pub mod map {
     pub const IMAGE: &str = "IMAGE";
     /// Per-CPU array of [`super::RuleCounter`], by rule, of one generation.
     pub const RULES: &str = "RULES";
-    /// Array of lines: what each CPU remembers by one generation, see [`crate::decide::recall`].
-    pub const REMEMBERED: &str = "REMEMBERED";
+    /// Array of lines: the flow cache of each CPU, of one generation; see [`crate::decide::flow_cache`].
+    pub const FLOW_CACHE: &str = "FLOW_CACHE";
 
     /// What the programs say about themselves: aya-log-ebpf gives it its name and size.
     pub const LOGS: &str = "AYA_LOGS";
@@ -81,8 +81,8 @@ pub const GENERATION: &str = "GENERATION";
 /// Name of the read-only constant that holds the [`crate::keyed::Keys`].
 pub const KEYS: &str = "KEYS";
 
-/// Name of the read-only constant that says whether flows are remembered.
-pub const REMEMBERS: &str = "REMEMBERS";
+/// Name of the read-only constant that says whether the flow cache is on.
+pub const CACHES_FLOWS: &str = "CACHES_FLOWS";
 
 /// Size of [`map::LOGS`] in bytes, as aya-log-ebpf 0.2 has it.
 pub const LOG_BYTES: u32 = 128 << 10;

@@ -9,7 +9,7 @@
 //! - `counters`: counters of reasons and rules
 //! - `budgets`: budgets of events, and flows that were reported
 //! - `frame`: the length of a frame, and its first bytes for its event
-//! - `remembered`: flows that are not judged anew
+//! - `flow_cache`: flows that are not decided again
 //! - `clock`: the boot clock
 //! - `runs`: proof that the driver runs the program
 //! - `nonlinear`: frames whose headers are not in the linear part
@@ -27,6 +27,8 @@ mod counters;
 #[cfg(target_arch = "bpf")]
 mod dispatch;
 #[cfg(target_arch = "bpf")]
+mod flow_cache;
+#[cfg(target_arch = "bpf")]
 mod frame;
 #[cfg(target_arch = "bpf")]
 mod maps;
@@ -38,8 +40,6 @@ mod once;
 mod probe;
 #[cfg(target_arch = "bpf")]
 mod record;
-#[cfg(target_arch = "bpf")]
-mod remembered;
 #[cfg(target_arch = "bpf")]
 mod runs;
 
@@ -54,7 +54,7 @@ mod programs {
 
     use crate::dispatch::tail_call;
     use crate::maps::{CASE, cpu};
-    use crate::{frame, nonlinear, once, probe, record, remembered, runs};
+    use crate::{flow_cache, frame, nonlinear, once, probe, record, runs};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]
@@ -84,12 +84,12 @@ mod programs {
 
     #[inline(always)]
     fn judge<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
-        // A probe wants to know more than what is remembered, and is no run.
+        // A probe asks for more than the cache holds, and is no run of the driver's.
         if !probe::may_be(ctx) {
             let (interface, cpu) = (ctx.ingress_ifindex() as u32, cpu());
             // First, while both are at hand.
             runs::count(interface, cpu);
-            if let Some(verdict) = remembered::verdict::<FRAGMENTS>(ctx, interface, cpu) {
+            if let Some(verdict) = flow_cache::verdict::<FRAGMENTS>(ctx, interface, cpu) {
                 return action(verdict);
             }
         }
@@ -133,8 +133,8 @@ mod programs {
                 runs::count(case.flow.interface, cpu());
             }
             let may = record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
-            case.may_be_remembered(may);
-            let _ = core::hint::black_box(remembered::keep(ctx, case));
+            case.set_cacheable(may);
+            let _ = core::hint::black_box(flow_cache::keep(ctx, case));
         }
         action(case.decision.verdict)
     }

@@ -21,7 +21,7 @@ const FORCE_WAKEUP: u64 = 2;
 const AVAILABLE: u64 = 0;
 
 /// Counts a judged frame and, if it is a drop, reports it within its device's budget. Whether the
-/// frame may be remembered: one that passes, and one that was reported shortly before.
+/// frame may be cached: one that passes, and one that was reported shortly before.
 #[inline(always)]
 pub(crate) fn record<const FRAGMENTS: bool>(
     ctx: &XdpContext,
@@ -103,7 +103,7 @@ fn report<const FRAGMENTS: bool>(
     told
 }
 
-/// Counts a refused frame of a remembered flow, by its rule and reason and as one without an event.
+/// Counts a refused frame of a cached flow, by its rule and reason and as one without an event.
 ///
 /// `None`, and nothing is counted, if an event is due, or its device has no entry of its own.
 #[inline(always)]
@@ -115,7 +115,7 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
         return None;
     }
     count_rule(rule, bytes);
-    // What was remembered has a number that both tables have.
+    // A cached number is one that both tables have.
     if let Some(counter) = count_number(refused.reason, bytes) {
         counter.suppressed += 1;
         counter.would_drop += u64::from(matches!(refused.verdict, Verdict::WouldDrop));

@@ -39,6 +39,8 @@ mod evasions;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
+mod flow_cache;
+#[cfg(test)]
 mod gateway;
 #[cfg(test)]
 mod hostile;
@@ -56,8 +58,6 @@ mod oracle;
 mod packaging;
 #[cfg(test)]
 mod readme;
-#[cfg(test)]
-mod remembered;
 #[cfg(test)]
 mod rogue;
 #[cfg(test)]

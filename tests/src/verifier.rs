@@ -30,7 +30,7 @@ fn instructions_walked_are_bounded() {
         let with = |options| {
             Bench::with("verifier", &image, options).get().verified_instructions().unwrap()
         };
-        let talking = with(Options { talks: true, ..Options::default() });
+        let talking = with(Options { kernel_log: true, ..Options::default() });
         println!("verified instructions, with what programs say: {talking}");
         assert!(talking <= LIMIT, "{talking} of {LIMIT}");
         with(Options::default())

@@ -5,16 +5,16 @@
 //! - `rules`: deny, allow, default verdict
 //! - [`hops`]: whether a frame goes to where its destination is known to be
 //! - [`datagrams`]: what the first fragment of a datagram says for the rest
-//! - [`recall`]: verdicts that are remembered
+//! - [`flow_cache`]: verdicts of flows that were decided before
 //!
 //! The order is the contract of the policy language: malformed, place, essential, source binding,
 //! quarantine, deny, allow, default verdict, next hop.
 
 pub mod datagrams;
 mod essential;
+pub mod flow_cache;
 pub mod hops;
 pub mod limits;
-pub mod recall;
 mod rules;
 
 use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, FAMILY_V6, Flow};
@@ -154,11 +154,11 @@ impl Case {
         entry: 0,
     };
 
-    /// Notes whether this may be remembered, as far as its event is concerned.
+    /// Says whether the verdict may be cached, as far as its event is concerned.
     ///
     /// In map memory for the verifier, which forgets there by which of the ways it came.
     #[inline(always)]
-    pub fn may_be_remembered(&mut self, may: bool) {
+    pub fn set_cacheable(&mut self, may: bool) {
         self.identity.ends |= u32::from(!may);
         verifier_barrier();
     }

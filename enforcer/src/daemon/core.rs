@@ -104,7 +104,7 @@ impl Core {
         let mut in_force = choose(&settings, &state, saved.as_ref(), &live, &site, &mut warnings)?;
 
         let reporter = Reporter::new(hub);
-        let options = Options { talks: settings.kernel_log, remembers: settings.flow_cache };
+        let options = Options { kernel_log: settings.kernel_log, flow_cache: settings.flow_cache };
         let other = saved.as_ref().filter(|saved| saved.digest != in_force.digest);
         let dataplane = match (Dataplane::open(pins, &in_force.compiled.image, options), other) {
             (Ok(dataplane), _) => dataplane,

@@ -8,7 +8,7 @@ use aya::maps::{Map, MapData, MapError, PerCpuArray, ProgramArray};
 use aya::programs::{ProgramError, SocketFilter, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use enforcer_common::abi::{self, RuleCounter, map, program};
-use enforcer_common::decide::recall;
+use enforcer_common::decide::flow_cache;
 use enforcer_common::image::Line;
 use log::{debug, warn};
 
@@ -117,21 +117,21 @@ impl Generation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Whether they write what is rare and wrong into the log.
-    pub talks: bool,
-    /// Whether they remember flows, see [`recall`].
-    pub remembers: bool,
+    pub kernel_log: bool,
+    /// Whether they remember flows, see [`flow_cache`].
+    pub flow_cache: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { talks: false, remembers: true }
+        Self { kernel_log: false, flow_cache: true }
     }
 }
 
 /// Lines of memory for flows: as many for each CPU up to the last one that is there. One
 /// that comes later remembers nothing.
-fn remembered(options: Options) -> u32 {
-    if options.remembers { cpus("online").saturating_mul(recall::LINES) } else { 1 }
+fn cache_lines(options: Options) -> u32 {
+    if options.flow_cache { cpus("online").saturating_mul(flow_cache::LINES) } else { 1 }
 }
 
 /// Entries of [`map::BUDGETS`], [`map::SEEN`] and [`map::RUNS`], for all CPUs that may ever be there.
@@ -156,7 +156,8 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
     let lines = u32::try_from(image.len()).map_err(|_| Error::TooLarge)?;
     let lines = lines.checked_add(image.spare).ok_or(Error::TooLarge)?;
     let layout = image.layout_bytes();
-    let (remembers, level) = (u32::from(options.remembers), diagnostics::level(options.talks));
+    let (remembers, level) =
+        (u32::from(options.flow_cache), diagnostics::level(options.kernel_log));
     let [budgets, seen, runs] = of_all_cpus();
     let secret = Secret::find(pins)?;
     let keys = secret.constant();
@@ -166,14 +167,14 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
         .map_pin_path(map::LOGS, pins.path(map::LOGS))
         .map_max_entries(map::IMAGE, lines.max(1))
         .map_max_entries(map::RULES, image.rules.max(1))
-        .map_max_entries(map::REMEMBERED, remembered(options))
+        .map_max_entries(map::FLOW_CACHE, cache_lines(options))
         .map_max_entries(map::BUDGETS, budgets)
         .map_max_entries(map::SEEN, seen)
         .map_max_entries(map::RUNS, runs)
         .override_global(abi::LAYOUT, layout.as_slice(), true)
         .override_global(abi::GENERATION, &number, true)
         .override_global(abi::KEYS, keys.as_slice(), true)
-        .override_global(abi::REMEMBERS, &remembers, true)
+        .override_global(abi::CACHES_FLOWS, &remembers, true)
         .override_global(aya_log::LEVEL, &level, true);
     // Aya finds out what the kernel can do with programs that take CAP_PERFMON: without it, it would
     // take the kernel for one that knows no names.

@@ -131,7 +131,7 @@ impl Dataplane {
         let reasons = PerCpuArray::try_from(reasons).map_err(Error::Map)?;
         let budgets = ebpf.take_map(map::BUDGETS).ok_or(Error::Object(map::BUDGETS))?;
         let withheld = withheld::Counters::new(budgets)?;
-        let diagnostics = Diagnostics::open(&mut ebpf, options.talks)?;
+        let diagnostics = Diagnostics::open(&mut ebpf, options.kernel_log)?;
         let control = Memory::of(&ebpf, map::CONTROL, size_of::<abi::Control>(), &pins)?;
         let runs = runs::Runs::open(&ebpf, &pins)?;
         let sightings = sightings::open(&ebpf, &pins)?;

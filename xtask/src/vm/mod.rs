@@ -47,7 +47,7 @@ const MEMORY: &str = "1536";
 /// The word for a machine of the other kind, and what runs there when no test is named: emulated, and
 /// without the lab's programs.
 const ARM: &str = "arm64";
-const ARM_TESTS: [&str; 4] = ["verdict::", "agree::", "verifier::", "remembered::"];
+const ARM_TESTS: [&str; 4] = ["verdict::", "agree::", "verifier::", "flow_cache::"];
 /// The word for NICs that QEMU emulates, with their drivers.
 const DRIVERS: &str = "drivers";
 

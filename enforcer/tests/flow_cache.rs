@@ -4,7 +4,7 @@
 use enforcer::image::HostImage;
 use enforcer::policy::compile;
 use enforcer::policy::compile::live;
-use enforcer_common::decide::recall::{Key, LINES, Memory, V4, V6, may_be_kept, recall, remember};
+use enforcer_common::decide::flow_cache::{Key, LINES, Memory, V4, V6, find, insert, is_cacheable};
 use enforcer_common::event::Refused;
 use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
@@ -38,7 +38,7 @@ fn judge<K: Key>(
 ) -> Option<Verdict> {
     let expected = host.decide(frame, INTERFACE);
     let key = K::read(&Packet::from_slice(frame), INTERFACE)?;
-    if let Some(recalled) = recall(memory, host, &key) {
+    if let Some(recalled) = find(memory, host, &key) {
         let decision = expected.decision;
         let found = (recalled.verdict, Reason::from_number(recalled.reason), recalled.rule);
         let wanted = (decision.verdict, Some(decision.reason), decision.rule);
@@ -47,8 +47,8 @@ fn judge<K: Key>(
         assert_eq!(key.refused(&recalled), refused, "{hint}: {frame:02x?}");
         return Some(recalled.verdict);
     }
-    if may_be_kept(&expected) {
-        remember(memory, &key, &expected);
+    if is_cacheable(&expected) {
+        insert(memory, &key, &expected);
     }
     None
 }

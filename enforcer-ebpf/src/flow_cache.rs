@@ -1,10 +1,10 @@
-//! The short way: flows that this CPU remembers.
+//! The flow cache of each CPU.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::decide::Case;
-use enforcer_common::decide::recall::{self, Key, Memory, V4, V6};
+use enforcer_common::decide::flow_cache::{self, Key, Memory, V4, V6};
 use enforcer_common::flow::{FAMILY_V4, FAMILY_V6};
 use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
@@ -14,38 +14,38 @@ use crate::frame::{length, linear};
 use crate::maps::{MMAPABLE, Maps, cpu};
 use crate::{counters, record};
 
-/// What is remembered, [`recall::LINES`] a CPU; sized by the loader. Memory that is mapped begins on
+/// The cache, [`flow_cache::LINES`] lines a CPU; sized by the loader. Memory that is mapped begins on
 /// a page, so that a line is a line of the cache.
 #[map]
-static REMEMBERED: Array<Line> = Array::with_max_entries(1, MMAPABLE);
+static FLOW_CACHE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
 
-/// Set by the loader: 1 if flows are remembered.
+/// Set by the loader: 1 if the cache is on.
 #[unsafe(no_mangle)]
-static REMEMBERS: u32 = 0;
+static CACHES_FLOWS: u32 = 0;
 
-/// Whether flows are remembered.
+/// Whether the cache is on.
 #[inline(always)]
-fn remembers() -> bool {
-    enforcer_common::image::constant(&REMEMBERS) != 0
+fn is_on() -> bool {
+    enforcer_common::image::constant(&CACHES_FLOWS) != 0
 }
 
-/// What this CPU remembers.
-struct Remembered {
+/// The cache of this CPU.
+struct FlowCache {
     first: u32,
 }
 
-impl Remembered {
+impl FlowCache {
     /// Of a CPU: the one on which the program runs.
     #[inline(always)]
     fn of(cpu: u32) -> Self {
-        Self { first: cpu.wrapping_mul(recall::LINES) }
+        Self { first: cpu.wrapping_mul(flow_cache::LINES) }
     }
 }
 
-impl Memory for Remembered {
+impl Memory for FlowCache {
     #[inline(always)]
     fn line(&mut self, number: u32) -> Option<&mut Line> {
-        let line = REMEMBERED.get_ptr_mut(self.first.wrapping_add(number))?;
+        let line = FLOW_CACHE.get_ptr_mut(self.first.wrapping_add(number))?;
         // SAFETY: this CPU's line, and no other program runs on this CPU meanwhile.
         Some(unsafe { &mut *line })
     }
@@ -59,11 +59,11 @@ pub(crate) fn verdict<const FRAGMENTS: bool>(
     cpu: u32,
 ) -> Option<Verdict> {
     // Of a frame in pieces nothing here tells where it ends.
-    if !remembers() || !is_whole::<FRAGMENTS>(ctx) {
+    if !is_on() || !is_whole::<FRAGMENTS>(ctx) {
         return None;
     }
     let frame = frame(ctx);
-    match recall::family(&frame) {
+    match flow_cache::family(&frame) {
         FAMILY_V4 => verdict_by(&V4::read(&frame, interface)?, &frame, cpu),
         FAMILY_V6 => verdict_by(&V6::read(&frame, interface)?, &frame, cpu),
         _ => None,
@@ -72,23 +72,23 @@ pub(crate) fn verdict<const FRAGMENTS: bool>(
 
 #[inline(always)]
 fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>, cpu: u32) -> Option<Verdict> {
-    let recalled = recall::recall(&mut Remembered::of(cpu), &Maps, key)?;
+    let cached = flow_cache::find(&mut FlowCache::of(cpu), &Maps, key)?;
     let bytes = frame.linear() as u32;
-    if matches!(recalled.verdict, Verdict::Pass) {
-        counters::pass(recalled.rule, recalled.reason, bytes);
+    if matches!(cached.verdict, Verdict::Pass) {
+        counters::pass(cached.rule, cached.reason, bytes);
     } else {
-        record::again(&key.refused(&recalled), recalled.rule, bytes)?;
+        record::again(&key.refused(&cached), cached.rule, bytes)?;
     }
-    Some(recalled.verdict)
+    Some(cached.verdict)
 }
 
-/// Remembers a case that has been judged, if the next one like it may be recalled.
+/// Remembers a case that has been judged, if the next one like it may be cached.
 ///
 /// Not inlined: what is learnt here of the frame is forgotten on return, so that the verifier walks
 /// what follows once. Whether it was, for the caller to use: see `read`.
 #[inline(never)]
 pub(crate) fn keep(ctx: &XdpContext, case: &Case) -> bool {
-    if !remembers() || !recall::may_be_kept(case) {
+    if !is_on() || !flow_cache::is_cacheable(case) {
         return false;
     }
     let frame = frame(ctx);
@@ -96,11 +96,11 @@ pub(crate) fn keep(ctx: &XdpContext, case: &Case) -> bool {
     if case.flow.family == FAMILY_V4
         && let Some(key) = V4::read(&frame, interface)
     {
-        recall::remember(&mut Remembered::of(cpu()), &key, case);
+        flow_cache::insert(&mut FlowCache::of(cpu()), &key, case);
     } else if case.flow.family == FAMILY_V6
         && let Some(key) = V6::read(&frame, interface)
     {
-        recall::remember(&mut Remembered::of(cpu()), &key, case);
+        flow_cache::insert(&mut FlowCache::of(cpu()), &key, case);
     }
     true
 }

@@ -27,7 +27,7 @@ fn flows_that_differ_little_are_spread() {
     let key = |n: u64| V4 { sender: 2 | n << 40, place: 0x2_0006_bb01, addresses: 10 | n << 24 };
     let mut sets = std::collections::HashMap::<u32, u32>::new();
     for n in 0..4_096 {
-        *sets.entry(spot(&key(n)).0).or_default() += 1;
+        *sets.entry(bucket(&key(n)).0).or_default() += 1;
     }
     let crowded: u32 = sets.values().filter(|flows| **flows > WAYS).sum();
     assert!(crowded < 200, "{crowded} flows share a set with more than three others");
@@ -44,22 +44,22 @@ impl Memory for Lines {
 #[test]
 fn flows_of_one_set_stand_side_by_side_the_last_one_first() {
     let key = |n: u64| V4 { sender: 2, place: 0x2_0006_bb01, addresses: n };
-    let set = spot(&key(0)).0;
-    let keys: Vec<_> = (0..100_000).map(key).filter(|key| spot(key).0 == set).take(3).collect();
+    let set = bucket(&key(0)).0;
+    let keys: Vec<_> = (0..100_000).map(key).filter(|key| bucket(key).0 == set).take(3).collect();
     let mut memory = Lines(vec![Line::default(); LINES as usize]);
     let mut case = Case::NEW;
     case.decision.reason = Reason::Allow;
     case.decision.verdict = Verdict::Pass;
-    assert!(may_be_kept(&case));
+    assert!(is_cacheable(&case));
     for key in &keys {
-        assert_eq!(remember(&mut memory, key, &case), None, "the first time it leaves its tag");
-        assert_eq!(remember(&mut memory, key, &case), Some(()));
+        assert_eq!(insert(&mut memory, key, &case), None, "the first time it leaves its tag");
+        assert_eq!(insert(&mut memory, key, &case), Some(()));
         let first = memory.line(TAG_LINES + set * WAYS).unwrap();
         assert!(key.is(first));
     }
     for key in &keys {
         let tags = memory.line(set >> 3).unwrap().0[(set & 7) as usize];
-        let place = way(tags, spot(key).1).unwrap();
+        let place = way(tags, bucket(key).1).unwrap();
         assert!(key.is(memory.line(TAG_LINES + set * WAYS + place).unwrap()), "{tags:x}");
     }
 }

@@ -1,19 +1,17 @@
-//! Verdicts that are remembered, so that the next frame of a flow costs two looks.
+//! The flow cache: the verdict of a flow is looked up with two loads instead of being decided again.
 //!
-//! Only what a rule or a default decides is remembered, and only what has no end in time. What is
-//! remembered names the entry of the group that it was decided by: a change while an image is in
-//! force stores another entry, and all that was remembered by the old one counts no more.
+//! Only decisions of rules and defaults are cached, and only those without an end in time. An entry holds the group
+//! entry that it was decided by. A live change stores another group entry, which invalidates the old cache entries.
 //!
-//! A refusal is remembered only if its flow was reported shortly before, for which a device has no
-//! more than its budget of events: what is refused hardly displaces what passes.
+//! A refusal is cached only if its flow was reported shortly before. The event budget bounds such flows, so refused
+//! flows cannot evict many allowed ones.
 //!
-//! A frame is recalled by all that its verdict depends on. What makes a frame malformed is looked at in
-//! each frame; a frame of any but the plainest shape is judged anew.
+//! The key is everything that the verdict depends on. Malformed frames are detected for each frame; only the plainest
+//! shape of frame is looked up at all.
 //!
-//! Flows share [`SETS`] sets of four. A set has a word of *tags*, 16 bits of each flow's hash; all
-//! tags together stay in a near cache. A flow leaves its tag with its first frame and is
-//! remembered with its second, so that flows which never come back, a scan or a flood, displace
-//! nothing and read no other memory than the tags.
+//! There are [`SETS`] sets of four flows. Each set has a word of *tags*, 16 bits of each flow's hash; all tags together
+//! stay in the L2 cache. The first frame of a flow stores its tag, the second one its entry. A scan or a flood of new
+//! flows therefore evicts nothing and touches no memory but the tags.
 
 use super::{Case, Decision, Policy};
 use crate::event::Refused;
@@ -33,7 +31,7 @@ const TAG_LINES: u32 = SETS / 8;
 /// Lines that a CPU has.
 pub const LINES: u32 = TAG_LINES + SETS * WAYS;
 
-/// What a CPU remembers: [`LINES`] lines.
+/// The cache of a CPU: [`LINES`] lines.
 pub trait Memory {
     /// One of them.
     fn line(&mut self, number: u32) -> Option<&mut Line>;
@@ -63,7 +61,7 @@ pub trait Key: Copy {
 
     /// What an event on a frame with this key would be about.
     #[inline(always)]
-    fn refused(&self, recalled: &Recalled) -> Refused {
+    fn refused(&self, cached: &CachedVerdict) -> Refused {
         let [sender, place, ..] = self.words();
         Refused {
             source_mac: sender.swap_bytes() >> 16,
@@ -71,9 +69,9 @@ pub trait Key: Copy {
             interface: (place >> 32) as u32,
             vlans: [0, 0],
             service: place as u32 & 0xff_0000 | u32::from(network(place)),
-            reason: recalled.reason,
-            verdict: recalled.verdict,
-            named: recalled.named,
+            reason: cached.reason,
+            verdict: cached.verdict,
+            named: cached.named,
         }
     }
 }
@@ -233,10 +231,9 @@ fn mix(ends: u64, sender: u64, place: u64) -> u64 {
 
 /// A key's set and its tag.
 ///
-/// Whoever finds flows that meet in one set makes them forget each other, and pays for it himself:
-/// each is judged anew.
+/// The hash has no key: an attacker can choose flows that evict each other, but only slows his own traffic.
 #[inline(always)]
-fn spot<K: Key>(key: &K) -> (u32, u64) {
+fn bucket<K: Key>(key: &K) -> (u32, u64) {
     let mixed = key.mixed();
     ((mixed >> 52) as u32 & (SETS - 1), mixed >> 36 & 0xffff)
 }
@@ -294,9 +291,9 @@ fn with_tag(tags: u64, tag: u64) -> u64 {
     tags ^ (tag_at(tags, way) ^ tag) << (16 * way)
 }
 
-/// A verdict that is remembered.
+/// A verdict in the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Recalled {
+pub struct CachedVerdict {
     /// Rule that decided, or [`image::NO_RULE`].
     pub rule: u32,
     /// Number of the [`Reason`].
@@ -310,14 +307,14 @@ pub struct Recalled {
 /// Set in the last word of a line if the policy names the source MAC.
 const NAMED: u64 = 1 << 31;
 
-/// The verdict on earlier frames with this key, if it still holds.
+/// The cached verdict of this key, if it is still valid.
 #[inline(always)]
-pub fn recall<K: Key, M: Memory, P: Policy>(
+pub fn find<K: Key, M: Memory, P: Policy>(
     memory: &mut M,
     policy: &P,
     key: &K,
-) -> Option<Recalled> {
-    let (set, tag) = spot(key);
+) -> Option<CachedVerdict> {
+    let (set, tag) = bucket(key);
     let tags = *memory.line(set >> 3)?.0.get((set & 7) as usize)?;
     let number = TAG_LINES + set * WAYS + way(tags, tag)?;
     let line = memory.line(number)?;
@@ -337,12 +334,12 @@ pub fn recall<K: Key, M: Memory, P: Policy>(
         _ => Verdict::WouldDrop,
     };
     let (rule, reason) = ((packed >> 32) as u32, (packed >> 16) as u8);
-    Some(Recalled { rule, reason, verdict, named: packed & NAMED != 0 })
+    Some(CachedVerdict { rule, reason, verdict, named: packed & NAMED != 0 })
 }
 
 /// Whether the next frame with the same key has the same verdict.
 #[inline(always)]
-pub fn may_be_kept(case: &Case) -> bool {
+pub fn is_cacheable(case: &Case) -> bool {
     let Decision { reason, group, .. } = case.decision;
     let passes = matches!(reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass);
     let refused =
@@ -350,12 +347,11 @@ pub fn may_be_kept(case: &Case) -> bool {
     (passes || refused) && case.identity.ends == 0 && group <= 0xffff
 }
 
-/// Remembers the verdict on a frame with this key, or that the flow was there; [`may_be_kept`] must
-/// hold.
+/// Stores the verdict on a frame with this key, or the tag of a flow that is new; [`is_cacheable`] must hold.
 #[inline(always)]
-pub fn remember<K: Key, M: Memory>(memory: &mut M, key: &K, case: &Case) -> Option<()> {
+pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, case: &Case) -> Option<()> {
     let decision = &case.decision;
-    let (set, tag) = spot(key);
+    let (set, tag) = bucket(key);
     let tags = memory.line(set >> 3)?.0.get_mut((set & 7) as usize)?;
     let Some(way) = way(*tags, tag) else {
         *tags = with_tag(*tags, tag);

@@ -86,7 +86,7 @@ fn refusals(bench: &mut Bench) -> usize {
     let pin = bench.get().pins().generation(number).join("program");
     let ids = ProgramInfo::from_pin(pin).unwrap().map_ids().unwrap().unwrap();
     let mut maps = ids.into_iter().map(|id| MapData::from_id(id).unwrap());
-    let memory = maps.find(|data| data.info().unwrap().name_as_str() == Some(map::REMEMBERED));
+    let memory = maps.find(|data| data.info().unwrap().name_as_str() == Some(map::FLOW_CACHE));
     let memory = Map::from_map_data(memory.expect("the program has it")).unwrap();
     let memory: Array<_, [u64; 8]> = memory.try_into().unwrap();
     // A line that was never written has no sender; a line of tags, which has no verdict, is one.

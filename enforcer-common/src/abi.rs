@@ -176,7 +176,7 @@ pub struct ReasonCounter {
     pub bytes: u64,
     /// Frames that passed only because their group is observed.
     pub would_drop: u64,
-    /// Events withheld by a budget.
+    /// Events suppressed by a budget.
     pub suppressed: u64,
     /// Events that the ring could not take.
     pub lost: u64,
@@ -199,14 +199,14 @@ const _: () = assert!(size_of::<RuleCounter>() == 16);
 /// Frames of a device and a reason that have no event, on one CPU. Both wrap.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Withheld {
+pub struct Unreported {
     /// Because the device's budget was spent, or they only repeat what was told.
     pub suppressed: u32,
     /// Because the ring was full.
     pub lost: u32,
 }
 
-/// A device's event budget on one CPU, and what it withheld.
+/// A device's event budget on one CPU, and what it suppressed.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
@@ -218,11 +218,11 @@ pub struct Budget {
     pub refilled: u64,
     /// Events that it may still send.
     pub tokens: u32,
-    /// Events withheld since its last one.
+    /// Events suppressed since its last one.
     pub suppressed: u32,
     /// Counters by number of the refusal less [`Reason::FIRST_REFUSAL`]. They only grow, whoever
     /// holds the entry.
-    pub withheld: [Withheld; Reason::REFUSALS],
+    pub by_reason: [Unreported; Reason::REFUSALS],
 }
 
 impl Budget {
@@ -233,7 +233,7 @@ impl Budget {
         refilled: 0,
         tokens: 0,
         suppressed: 0,
-        withheld: [Withheld { suppressed: 0, lost: 0 }; Reason::REFUSALS],
+        by_reason: [Unreported { suppressed: 0, lost: 0 }; Reason::REFUSALS],
     };
 }
 
@@ -245,7 +245,7 @@ pub struct Seen {
     pub digest: u64,
     /// When it was last reported, boot clock, in milliseconds; wraps.
     pub told: u32,
-    /// Frames withheld since then.
+    /// Frames suppressed since then.
     pub repeats: u32,
 }
 

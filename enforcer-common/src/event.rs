@@ -16,7 +16,8 @@ use crate::keyed::Keys;
 use crate::reason::{Reason, Verdict};
 
 pub use budget::{
-    Due, INTERFACES, NOBODY, Place, Untold, due, find, held_by, hold, holder, slot, tell, withhold,
+    Due, INTERFACES, NOBODY, Place, SuppressedSince, due, find, held_by, hold, holder, slot,
+    suppress, tell,
 };
 
 /// One event in the ring. Host order; made and read on one machine.
@@ -31,9 +32,9 @@ pub struct Record {
     pub decision: Decision,
     /// Generation that decided.
     pub generation: u32,
-    /// Events of this device withheld since its last one.
+    /// Events of this device suppressed since its last one.
     pub suppressed: u32,
-    /// Frames of this very flow withheld since it was last reported.
+    /// Frames of this very flow suppressed since it was last reported.
     pub repeats: u32,
     /// Milliseconds since then; 0 for a flow that is new.
     pub since: u32,

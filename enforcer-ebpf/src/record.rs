@@ -3,7 +3,7 @@
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::abi;
 use enforcer_common::decide::Decision;
-use enforcer_common::event::{self, Due, Record, Refused, Untold};
+use enforcer_common::event::{self, Due, Record, Refused, SuppressedSince};
 use enforcer_common::flow::Flow;
 use enforcer_common::reason::Verdict;
 
@@ -40,20 +40,20 @@ pub(crate) fn record<const FRAGMENTS: bool>(
     if matches!(decision.verdict, Verdict::WouldDrop) {
         counter.would_drop += 1;
     }
-    let told = known.map_or(Told::Suppressed, |known| {
+    let outcome = known.map_or(ReportOutcome::Suppressed, |known| {
         report::<FRAGMENTS>(ctx, flow, decision, &refused, known)
     });
-    match told {
-        Told::Yes => {}
-        Told::Suppressed | Told::Repeated => counter.suppressed += 1,
-        Told::Lost => counter.lost += 1,
+    match outcome {
+        ReportOutcome::Reported => {}
+        ReportOutcome::Suppressed | ReportOutcome::Repeated => counter.suppressed += 1,
+        ReportOutcome::Lost => counter.lost += 1,
     }
-    matches!(told, Told::Repeated)
+    matches!(outcome, ReportOutcome::Repeated)
 }
 
 /// What became of a refused frame's event.
 #[derive(Clone, Copy)]
-enum Told {
+enum ReportOutcome {
     Yes,
     Suppressed,
     /// Suppressed, as its flow was reported shortly before.
@@ -69,38 +69,40 @@ fn report<const FRAGMENTS: bool>(
     decision: &Decision,
     refused: &Refused,
     known: Known,
-) -> Told {
+) -> ReportOutcome {
     let time = tick_time();
     let holder = refused.holder();
     budgets::sight(holder, decision.device, time);
     let Known { seen, place, digest } = known;
-    let Some(budget) = budget(holder, refused.named, time) else { return Told::Suppressed };
+    let Some(budget) = budget(holder, refused.named, time) else {
+        return ReportOutcome::Suppressed;
+    };
     let slot = slot(decision.reason.number());
-    let told = match event::due(budget, seen, place, time) {
-        Due::Repeats => Told::Repeated,
-        Due::No => Told::Suppressed,
+    let outcome = match event::due(budget, seen, place, time) {
+        Due::Repeats => ReportOutcome::Repeated,
+        Due::No => ReportOutcome::Suppressed,
         Due::Yes => {
             if let Some(mut entry) = EVENTS.reserve::<Record>(0) {
-                let untold = event::tell(budget, seen, place, digest, time);
-                write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), flow, decision, untold);
+                let since_last = event::tell(budget, seen, place, digest, time);
+                write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), flow, decision, since_last);
                 let full = EVENTS.query(AVAILABLE) >= abi::WAKE_BYTES;
                 entry.submit(if full { FORCE_WAKEUP } else { NO_WAKEUP });
-                Told::Yes
+                ReportOutcome::Reported
             } else {
-                Told::Lost
+                ReportOutcome::Lost
             }
         }
     };
-    if let Some(withheld) = budget.withheld.get_mut(slot) {
-        match told {
-            Told::Yes => {}
-            Told::Suppressed | Told::Repeated => {
-                withheld.suppressed = withheld.suppressed.wrapping_add(1);
+    if let Some(counts) = budget.by_reason.get_mut(slot) {
+        match outcome {
+            ReportOutcome::Reported => {}
+            ReportOutcome::Suppressed | ReportOutcome::Repeated => {
+                counts.suppressed = counts.suppressed.wrapping_add(1);
             }
-            Told::Lost => withheld.lost = withheld.lost.wrapping_add(1),
+            ReportOutcome::Lost => counts.lost = counts.lost.wrapping_add(1),
         }
     }
-    told
+    outcome
 }
 
 /// Counts a refused frame of a cached flow, by its rule and reason and as one without an event.
@@ -111,7 +113,7 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     let Known { seen, place, .. } = known(refused.digest(&KEYS))?;
     let holder = refused.holder();
     let budget = budgets::entry(event::slot(&KEYS, holder, refused.named))?;
-    if !event::withhold(budget, seen, holder, place, tick_time()) {
+    if !event::suppress(budget, seen, holder, place, tick_time()) {
         return None;
     }
     count_rule(rule, bytes);
@@ -122,8 +124,8 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     }
     // In one register, opaque: verifiers before 6.12 do not learn from the check of a copy.
     let slot = core::hint::black_box(slot(refused.reason));
-    if let Some(withheld) = budget.withheld.get_mut(slot) {
-        withheld.suppressed = withheld.suppressed.wrapping_add(1);
+    if let Some(counts) = budget.by_reason.get_mut(slot) {
+        counts.suppressed = counts.suppressed.wrapping_add(1);
     }
     Some(())
 }
@@ -135,7 +137,7 @@ fn write<const FRAGMENTS: bool>(
     record: *mut Record,
     flow: &Flow,
     decision: &Decision,
-    untold: Untold,
+    since_last: SuppressedSince,
 ) {
     // SAFETY: `record` is one entry of the ring, which nobody else sees yet.
     unsafe {
@@ -143,9 +145,9 @@ fn write<const FRAGMENTS: bool>(
         (&raw mut (*record).flow).write(*flow);
         (&raw mut (*record).decision).write(*decision);
         (&raw mut (*record).generation).write(generation());
-        (&raw mut (*record).suppressed).write(untold.suppressed);
-        (&raw mut (*record).repeats).write(untold.repeats);
-        (&raw mut (*record).since).write(untold.since);
+        (&raw mut (*record).suppressed).write(since_last.suppressed);
+        (&raw mut (*record).repeats).write(since_last.repeats);
+        (&raw mut (*record).since).write(since_last.since);
         (&raw mut (*record).reserved).write(0);
         let head = (&raw mut (*record).head).cast::<u8>();
         let captured =

@@ -106,14 +106,14 @@ pub struct Detail {
     /// Frames that this line stands for: one; of a `suppressed` or `lost` event, the frames without
     /// an event of their own.
     pub count: u64,
-    /// Frames of the same flow (see [`enforcer_common::event::digest`]) that were withheld since the last line
+    /// Frames of the same flow (see [`enforcer_common::event::digest`]) that were suppressed since the last line
     /// about it. They are counted in `suppressed` events, too.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeats: u64,
     /// When that last line was, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repeats_since: Option<String>,
-    /// Events of this device withheld by its budget since its last line.
+    /// Events of this device suppressed by its budget since its last line.
     pub suppressed: u64,
     /// Of a `suppressed` event and of a `lost` one about the ring: MAC address of the device; absent
     /// for the devices that had no place of their own.

@@ -24,7 +24,7 @@ const TIMES: u32 = 5;
 
 /// Frames by reason, and those that would have been dropped; frames by rule of the generation in force.
 type Counted = (BTreeMap<Reason, [u64; 2]>, BTreeMap<u32, u64>);
-/// Frames by reason that have an event, that the budgets withheld, and that the ring could not take.
+/// Frames by reason that have an event, that the budgets suppressed, and that the ring could not take.
 type Accounts = BTreeMap<Reason, [u64; 3]>;
 
 /// What the kernel has counted; the image has this many rules.
@@ -69,7 +69,7 @@ fn account(bench: &mut Bench, accounts: &mut Accounts) {
     for event in bench.get().drain_events().unwrap() {
         accounts.entry(event.decision.reason).or_default()[0] += 1;
     }
-    for share in bench.get().withheld() {
+    for share in bench.get().suppressed() {
         let [_, suppressed, lost] = accounts.entry(share.reason).or_default();
         (*suppressed, *lost) = (*suppressed + share.suppressed, *lost + share.lost);
     }

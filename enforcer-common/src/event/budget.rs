@@ -9,10 +9,10 @@ use crate::reason::Verdict;
 
 /// What an event says about those that have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Untold {
-    /// Events of this device withheld since its last one.
+pub struct SuppressedSince {
+    /// Events of this device suppressed since its last one.
     pub suppressed: u32,
-    /// Frames of this flow withheld since it was last reported.
+    /// Frames of this flow suppressed since it was last reported.
     pub repeats: u32,
     /// Milliseconds since then; 0 for a flow that is new.
     pub since: u32,
@@ -140,7 +140,7 @@ pub fn due(budget: &mut Budget, seen: &mut SeenSet, place: Place, now: u64) -> D
 /// [`hold`] and [`due`] in one for a holder that has the entry already: `true` when the frame has no event and
 /// is counted. Otherwise it is not, and asking them again gives the same answers.
 #[inline(always)]
-pub fn withhold(
+pub fn suppress(
     budget: &mut Budget,
     seen: &mut SeenSet,
     holder: u64,
@@ -163,13 +163,13 @@ pub fn tell(
     place: Place,
     digest: u64,
     now: u64,
-) -> Untold {
+) -> SuppressedSince {
     let time = milliseconds(now);
     let Place { known, mut way } = place;
     if !known {
         way = oldest(seen, time);
     }
-    let mut untold = Untold { suppressed: budget.suppressed, repeats: 0, since: 0 };
+    let mut untold = SuppressedSince { suppressed: budget.suppressed, repeats: 0, since: 0 };
     budget.tokens = budget.tokens.saturating_sub(1);
     budget.suppressed = 0;
     if let Some(flow) = seen.get_mut(way % SEEN_WAYS) {

@@ -51,7 +51,7 @@ impl Cpu {
     }
 
     /// A refused frame of a flow; what its event says, if it has one.
-    fn refuse(&mut self, digest: u64, now: u64) -> Option<Untold> {
+    fn refuse(&mut self, digest: u64, now: u64) -> Option<SuppressedSince> {
         let seen = &mut self.seen[digest as usize % 16];
         let place = find(seen, digest);
         if due(&mut self.budget, seen, place, now) == Due::Yes {
@@ -66,8 +66,8 @@ impl Cpu {
 fn a_flow_that_repeats_itself_is_told_every_five_seconds() {
     let mut cpu = Cpu::new();
     let told: Vec<_> = (0..20_000).filter_map(|n| cpu.refuse(7, n * SECOND / 1000)).collect();
-    assert_eq!(told[0], Untold { suppressed: 0, repeats: 0, since: 0 });
-    let again = Untold { suppressed: 4999, repeats: 4999, since: 5000 };
+    assert_eq!(told[0], SuppressedSince { suppressed: 0, repeats: 0, since: 0 });
+    let again = SuppressedSince { suppressed: 4999, repeats: 4999, since: 5000 };
     assert_eq!(told[1..], [again; 3]);
     assert_eq!(cpu.suppressed, 4 * 4999);
 }
@@ -100,7 +100,7 @@ fn flows_of_one_entry_are_told_apart_and_the_oldest_makes_room() {
     }
     assert!((0..4).all(|n| cpu.refuse(flow(n), SECOND + 10_000_000).is_none()));
     assert_eq!(cpu.seen[1].map(|seen| seen.repeats), [1; 4]);
-    // Told again, the first one is the youngest.
+    // ReportOutcome again, the first one is the youngest.
     let later = SECOND + u64::from(REPEAT_INTERVAL) * 1_000_000;
     assert_eq!(cpu.refuse(flow(0), later).unwrap().repeats, 1);
     assert!(cpu.refuse(flow(4), later + 1_000_000).is_some());
@@ -159,7 +159,7 @@ fn what_is_withheld_is_counted_alike_by_the_short_way() {
             let Cpu { budget, seen, .. } = &mut cpus[usize::from(tries)];
             let seen = &mut seen[flow as usize % 16];
             let place = find(seen, flow);
-            if tries && withhold(budget, seen, holder, place, now) {
+            if tries && suppress(budget, seen, holder, place, now) {
                 short += 1;
                 return None;
             }
@@ -182,11 +182,11 @@ fn who_is_active_keeps_its_entry() {
     assert!(hold(&mut budget, 1, SECOND) && hold(&mut budget, 1, 2 * SECOND));
     assert!(!hold(&mut budget, 2, 2 * SECOND + ENTRY_TTL - 1));
     assert_eq!((budget.holder, budget.used), (1, 2 * SECOND));
-    budget.withheld[0].suppressed = 7;
+    budget.by_reason[0].suppressed = 7;
     budget.tokens = 3;
     assert!(hold(&mut budget, 2, 2 * SECOND + ENTRY_TTL));
     // Nothing is gained by it, and nothing that was counted goes.
-    assert_eq!((budget.holder, budget.tokens, budget.withheld[0].suppressed), (2, 3, 7));
+    assert_eq!((budget.holder, budget.tokens, budget.by_reason[0].suppressed), (2, 3, 7));
     assert!(!hold(&mut budget, 1, 2 * SECOND + ENTRY_TTL + 1));
 }
 

@@ -100,7 +100,7 @@ pub struct ReasonCount {
     pub bytes: u64,
     /// Frames that passed only because the group is observed.
     pub would_drop: u64,
-    /// Events withheld by a budget.
+    /// Events suppressed by a budget.
     pub suppressed: u64,
     /// Events that the ring could not take.
     pub lost: u64,

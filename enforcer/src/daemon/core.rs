@@ -247,15 +247,15 @@ impl Core {
         self.audit.retry();
         self.shown.tidy();
         self.fold();
-        self.tell_withheld();
+        self.report_suppressed();
         self.dataplane.tell_diagnostics();
         self.mend_or_say().await;
     }
 
     /// Tells which refused frames had no event since the last time.
-    pub(super) fn tell_withheld(&mut self) {
-        for share in self.dataplane.withheld() {
-            self.reporter.withheld(&share, &self.in_force);
+    pub(super) fn report_suppressed(&mut self) {
+        for share in self.dataplane.suppressed() {
+            self.reporter.suppressed(&share, &self.in_force);
         }
     }
 

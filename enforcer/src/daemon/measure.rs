@@ -31,7 +31,7 @@ impl Core {
                 "Frames that passed only because their group is observed.",
                 |count| count.would_drop,
             ),
-            ("events_suppressed", "Events withheld by a device's budget.", |count| {
+            ("events_suppressed", "Events suppressed by a device's budget.", |count| {
                 count.suppressed
             }),
             ("events_lost", "Events that the ring buffer could not take.", |count| count.lost),
@@ -84,7 +84,7 @@ impl Core {
             ];
             (labels, *frames)
         });
-        let help = "Refused frames that the daemon heard of since it started; what a budget withheld \
+        let help = "Refused frames that the daemon heard of since it started; what a budget suppressed \
                     is counted with the device's next event.";
         families.add(Counter, "enforcer_refused_frames_total", help, samples);
     }

@@ -175,7 +175,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     core.keep_time();
     core.record(Action::Stop);
     events.abort();
-    core.tell_withheld();
+    core.report_suppressed();
     doors.close().await;
     finish(sinks).await;
     Ok(())

@@ -17,7 +17,7 @@ use super::tally::{Row, Tally};
 use super::wall_offset;
 use crate::api::{Detail, DeviceRow, Ether, Event, SUPPRESSED, TAMPER};
 use crate::control::hub::{Hub, lost, timestamp};
-use crate::dataplane::{Share, Sighted};
+use crate::dataplane::{Sighted, SuppressedCounts};
 use crate::policy::Mac;
 
 /// Devices that are remembered: a flood of invented MACs must not fill the memory.
@@ -85,9 +85,9 @@ impl Reporter {
     }
 
     /// Tells the followers which refused frames had no event, and counts them.
-    pub(super) fn withheld(&self, share: &Share, in_force: &InForce) {
+    pub(super) fn suppressed(&self, share: &SuppressedCounts, in_force: &InForce) {
         let (device, group) = self.count(share, in_force);
-        self.0.tally.count_withheld(share, group.as_deref());
+        self.0.tally.count_suppressed(share, group.as_deref());
         let mut base = lost("ring-full", share.lost, in_force.generation.into(), in_force.revision);
         base.in_iface = share.interface.and_then(|held| {
             let mut known = in_force.site.interfaces.iter();
@@ -113,7 +113,7 @@ impl Reporter {
     }
 
     /// Adds frames to their device's row; its name and group, as far as they are known.
-    fn count(&self, share: &Share, names: &InForce) -> (Option<String>, Option<String>) {
+    fn count(&self, share: &SuppressedCounts, names: &InForce) -> (Option<String>, Option<String>) {
         let Some(mac) = share.mac else { return (None, None) };
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = row(&mut seen, mac, names) else { return (None, None) };

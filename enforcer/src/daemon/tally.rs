@@ -7,7 +7,7 @@ use enforcer_common::event::Record;
 use enforcer_common::reason::Verdict;
 
 use super::in_force::InForce;
-use crate::dataplane::Share;
+use crate::dataplane::SuppressedCounts;
 
 /// Most rows. They come from the policy's own groups and interfaces, and change with them.
 const MAX_ROWS: usize = 4096;
@@ -48,7 +48,7 @@ impl Tally {
     }
 
     /// Counts frames that had no event, of a group as far as it is known.
-    pub(super) fn count_withheld(&self, share: &Share, group: Option<&str>) {
+    pub(super) fn count_suppressed(&self, share: &SuppressedCounts, group: Option<&str>) {
         let verdict = match share.verdict {
             Verdict::WouldDrop => "would-drop",
             Verdict::Drop | Verdict::Pass => "drop",

@@ -12,7 +12,7 @@
 //! - `object`: what bpf(2) tells of an object behind a pin
 //! - [`offload`]: what hardware does to frames before XDP sees them
 //! - `unconfirmed`: a generation that must be confirmed, and the one before
-//! - `withheld`: refused frames that have no event
+//! - `suppressed`: refused frames that have no event
 //! - `probe`: runs of the program in force that leave no trace
 //!
 //! It sees images, interface indices and numbers; what they mean is the policy's business.
@@ -34,9 +34,9 @@ mod probe;
 mod runs;
 mod secret;
 mod sightings;
+mod suppressed;
 mod unconfirmed;
 mod virtio;
-mod withheld;
 
 use std::mem::offset_of;
 use std::path::PathBuf;
@@ -61,8 +61,8 @@ pub use links::{Attached, How, Interface, Preference, Protected};
 use memory::Memory;
 use pins::Pins;
 pub use sightings::Sighted;
+pub use suppressed::SuppressedCounts;
 pub use virtio::hindrance as native_hindrance;
-pub use withheld::Share;
 
 /// 64-bit words of [`abi::Control`].
 const WALL_OFFSET: usize = offset_of!(abi::Control, wall_offset) / 8;
@@ -85,7 +85,7 @@ pub struct Dataplane {
     /// Decides again unless the current one is confirmed in time.
     previous: Option<Generation>,
     reasons: PerCpuArray<MapData, ReasonCounter>,
-    withheld: withheld::Counters,
+    suppressed: suppressed::Counters,
     /// Suppressed and lost together, at the last look.
     unseen: u64,
     diagnostics: Diagnostics,
@@ -130,7 +130,7 @@ impl Dataplane {
         let reasons = ebpf.take_map(map::REASONS).ok_or(Error::Object(map::REASONS))?;
         let reasons = PerCpuArray::try_from(reasons).map_err(Error::Map)?;
         let budgets = ebpf.take_map(map::BUDGETS).ok_or(Error::Object(map::BUDGETS))?;
-        let withheld = withheld::Counters::new(budgets)?;
+        let suppressed = suppressed::Counters::new(budgets)?;
         let diagnostics = Diagnostics::open(&mut ebpf, options.kernel_log)?;
         let control = Memory::of(&ebpf, map::CONTROL, size_of::<abi::Control>(), &pins)?;
         let runs = runs::Runs::open(&ebpf, &pins)?;
@@ -147,7 +147,7 @@ impl Dataplane {
             current,
             previous,
             reasons,
-            withheld,
+            suppressed,
             unseen: 0,
             diagnostics,
             control,
@@ -328,20 +328,20 @@ impl Dataplane {
 
     /// Refused frames without an event, by device and reason, since the last look or since this
     /// value was made. All looks together are the counters' sum, exactly.
-    pub fn withheld(&mut self) -> Vec<Share> {
+    pub fn suppressed(&mut self) -> Vec<SuppressedCounts> {
         let unseen = self.count_unseen();
         if unseen == self.unseen {
             // The entries are many, and most seconds have none.
             return Vec::new();
         }
-        match self.withheld.gained() {
+        match self.suppressed.gained() {
             Ok(shares) => {
                 self.unseen = unseen;
                 shares
             }
             // The counters only grow: the next look has all of it.
             Err(error) => {
-                warn!("what budgets withhold cannot be read: {error}");
+                warn!("what budgets suppress cannot be read: {error}");
                 Vec::new()
             }
         }

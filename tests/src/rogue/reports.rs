@@ -64,7 +64,7 @@ fn a_beacon_is_not_hidden_behind_another_flow() {
     }
     tail.wait_for_dest("202.114.4.119");
     wait_until("all are accounted for", || (dropped(&daemon, "attacker") == 300).then_some(()));
-    // And once more, when it is told again what was withheld of it.
+    // And once more, when it is told again what was suppressed of it.
     pause(Duration::from_secs(6));
     sender.send(std::slice::from_ref(&beacon));
     let again = tail.wait_for("the repeats", |line| {

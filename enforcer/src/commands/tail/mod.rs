@@ -1,7 +1,7 @@
 //! `enforcer tail`: events as they come, until Ctrl-C.
 //!
 //! - `render`: columns for people
-//! - `withheld`: drops that have no line of their own
+//! - `suppressed`: drops that have no line of their own
 //! - `eve`: lines as Suricata would write them
 //! - `pcap`: a capture
 
@@ -23,7 +23,7 @@ use tokio::time::{Instant, interval};
 
 use self::pcap::Capture;
 use self::render::{Renderer, Words};
-use self::withheld::Withheld;
+use self::suppressed::Suppressed;
 use super::Screen;
 use super::names::Names;
 use crate::cli::Tail;
@@ -32,7 +32,7 @@ mod eve;
 
 mod pcap;
 mod render;
-mod withheld;
+mod suppressed;
 
 /// Time for the last write after Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -125,7 +125,7 @@ struct Output {
 }
 
 enum Form {
-    Text { out: Out, renderer: Renderer, withheld: Withheld, next: Instant },
+    Text { out: Out, renderer: Renderer, suppressed: Suppressed, next: Instant },
     Json(Out),
     Eve(Out, Words),
     Capture(Capture<Out>, Words),
@@ -156,8 +156,8 @@ impl Output {
         } else {
             let names = Names::of_this_machine();
             let renderer = Renderer { words, names, screen: Screen::of_stdout() };
-            let next = Instant::now() + withheld::PERIOD;
-            Form::Text { out: stdout(), renderer, withheld: Withheld::default(), next }
+            let next = Instant::now() + suppressed::PERIOD;
+            Form::Text { out: stdout(), renderer, suppressed: Suppressed::default(), next }
         };
         Ok(Self { form, file: None })
     }
@@ -165,8 +165,8 @@ impl Output {
     /// Writes an event, `line` in the daemon's words; whether it was one for this output.
     fn write(&mut self, event: &Event, line: &[u8]) -> Result<bool> {
         match &mut self.form {
-            Form::Text { out, renderer, withheld, .. } => {
-                if !withheld.take(event) {
+            Form::Text { out, renderer, suppressed, .. } => {
+                if !suppressed.take(event) {
                     writeln!(out, "{}", renderer.render(event))?;
                 }
             }
@@ -182,14 +182,14 @@ impl Output {
 
     /// What there is to do from time to time.
     fn pause(&mut self) -> Result<()> {
-        let Form::Text { out, renderer, withheld, next } = &mut self.form else { return Ok(()) };
+        let Form::Text { out, renderer, suppressed, next } = &mut self.form else { return Ok(()) };
         if renderer.screen.width.is_some() {
             // The window may have changed.
             renderer.screen = Screen::of_stdout();
         }
         if Instant::now() >= *next {
-            *next += withheld::PERIOD;
-            for event in withheld.due() {
+            *next += suppressed::PERIOD;
+            for event in suppressed.due() {
                 writeln!(out, "{}", renderer.render(&event))?;
             }
         }

@@ -18,7 +18,7 @@ pub(super) const PERIOD: Duration = Duration::from_secs(10);
 type Key = (String, Option<String>, Option<String>);
 
 #[derive(Debug, Default)]
-pub(super) struct Withheld(BTreeMap<Key, Sum>);
+pub(super) struct Suppressed(BTreeMap<Key, Sum>);
 
 #[derive(Debug)]
 struct Sum {
@@ -34,7 +34,7 @@ fn key(event: &Event) -> Key {
     (device(event), event.enforcer.reason.clone(), event.enforcer.verdict.clone())
 }
 
-impl Withheld {
+impl Suppressed {
     /// Takes note of an event; whether it needs no line now.
     pub(super) fn take(&mut self, event: &Event) -> bool {
         if event.event_type != SUPPRESSED {
@@ -79,30 +79,30 @@ mod tests {
         event
     }
 
-    fn told(withheld: &mut Withheld) -> Vec<u64> {
-        withheld.due().iter().map(|event| event.enforcer.count).collect()
+    fn told(waiting: &mut Suppressed) -> Vec<u64> {
+        waiting.due().iter().map(|event| event.enforcer.count).collect()
     }
 
     #[test]
     fn what_a_later_line_tells_has_none_of_its_own() {
-        let mut withheld = Withheld::default();
-        assert!(withheld.take(&suppressed(500)) && withheld.take(&suppressed(500)));
-        assert!(told(&mut withheld).is_empty(), "a line may still come");
+        let mut waiting = Suppressed::default();
+        assert!(waiting.take(&suppressed(500)) && waiting.take(&suppressed(500)));
+        assert!(told(&mut waiting).is_empty(), "a line may still come");
         let mut repeated = event();
         repeated.enforcer.repeats = 990;
-        assert!(!withheld.take(&repeated));
-        assert!(withheld.take(&suppressed(7)));
-        assert_eq!(told(&mut withheld), [10 + 7]);
-        assert!(told(&mut withheld).is_empty() && withheld.0.is_empty());
+        assert!(!waiting.take(&repeated));
+        assert!(waiting.take(&suppressed(7)));
+        assert_eq!(told(&mut waiting), [10 + 7]);
+        assert!(told(&mut waiting).is_empty() && waiting.0.is_empty());
     }
 
     #[test]
     fn what_nobody_tells_comes_after_a_period() {
-        let mut withheld = Withheld::default();
-        withheld.take(&suppressed(500));
-        assert!(told(&mut withheld).is_empty());
-        withheld.take(&suppressed(20));
-        assert_eq!(told(&mut withheld), [500]);
-        assert_eq!(told(&mut withheld), [20]);
+        let mut waiting = Suppressed::default();
+        waiting.take(&suppressed(500));
+        assert!(told(&mut waiting).is_empty());
+        waiting.take(&suppressed(20));
+        assert_eq!(told(&mut waiting), [500]);
+        assert_eq!(told(&mut waiting), [20]);
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use aya::maps::Map;
-use enforcer_common::abi::{Budget, Withheld, map};
+use enforcer_common::abi::{Budget, Unreported, map};
 use enforcer_common::event::held_by;
 use enforcer_common::reason::{Reason, Verdict};
 
@@ -15,7 +15,7 @@ use super::memory::Memory;
 
 /// Refused frames of a device and a reason that had no event, since the last look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Share {
+pub struct SuppressedCounts {
     /// Source MAC; `None` for all devices that had no entry of their own.
     pub mac: Option<u64>,
     /// Index of the interface that received them, modulo 2^13; `None` with no MAC.
@@ -24,7 +24,7 @@ pub struct Share {
     pub reason: Reason,
     /// What became of them.
     pub verdict: Verdict,
-    /// Withheld by the budget.
+    /// Unreported by the budget.
     pub suppressed: u64,
     /// Lost because the ring was full.
     pub lost: u64,
@@ -34,13 +34,13 @@ pub struct Share {
 pub(super) struct Counters {
     budgets: Map,
     /// Those that are not zero, by number of the entry and slot of the reason.
-    last: HashMap<(usize, usize), Withheld>,
+    last: HashMap<(usize, usize), Unreported>,
 }
 
 /// 64-bit words of an entry.
 const WORDS: usize = size_of::<Budget>() / 8;
 /// The first of those with counters: one a reason.
-const FIRST: usize = offset_of!(Budget, withheld) / 8;
+const FIRST: usize = offset_of!(Budget, by_reason) / 8;
 
 impl Counters {
     /// Begins with what was counted so far.
@@ -54,7 +54,7 @@ impl Counters {
     /// was silent for [`enforcer_common::abi::ENTRY_TTL`], many looks long.
     ///
     /// The memory is mapped for the look alone: it would count as the daemon's own all the time.
-    pub(super) fn gained(&mut self) -> Result<Vec<Share>, Error> {
+    pub(super) fn gained(&mut self) -> Result<Vec<SuppressedCounts>, Error> {
         let Map::Array(data) = &self.budgets else { return Err(Error::Object(map::BUDGETS)) };
         let entries = data.info().map_err(Error::Map)?.max_entries() as usize;
         let memory = Memory::map(data.fd().as_fd(), entries * size_of::<Budget>())
@@ -65,7 +65,7 @@ impl Counters {
             for slot in 0..Reason::REFUSALS {
                 let [s0, s1, s2, s3, l0, l1, l2, l3] =
                     memory.read(entry * WORDS + FIRST + slot).to_ne_bytes();
-                let now = Withheld {
+                let now = Unreported {
                     suppressed: u32::from_ne_bytes([s0, s1, s2, s3]),
                     lost: u32::from_ne_bytes([l0, l1, l2, l3]),
                 };
@@ -81,7 +81,7 @@ impl Counters {
             let number = u8::try_from(slot).ok()?.checked_add(Reason::FIRST_REFUSAL)?;
             let (sender, verdict) = held_by(holder);
             let (mac, interface) = (sender.map(|(mac, _)| mac), sender.map(|(_, it)| it));
-            Some(Share {
+            Some(SuppressedCounts {
                 mac,
                 interface,
                 reason: Reason::from_number(number)?,
@@ -96,19 +96,19 @@ impl Counters {
 
 /// What a counter gained since it was looked at last.
 fn step(
-    last: &mut HashMap<(usize, usize), Withheld>,
+    last: &mut HashMap<(usize, usize), Unreported>,
     at: (usize, usize),
-    now: Withheld,
-) -> Option<Withheld> {
-    if now == Withheld::default() && !last.contains_key(&at) {
+    now: Unreported,
+) -> Option<Unreported> {
+    if now == Unreported::default() && !last.contains_key(&at) {
         return None;
     }
     let before = last.insert(at, now).unwrap_or_default();
-    let gained = Withheld {
+    let gained = Unreported {
         suppressed: now.suppressed.wrapping_sub(before.suppressed),
         lost: now.lost.wrapping_sub(before.lost),
     };
-    (gained != Withheld::default()).then_some(gained)
+    (gained != Unreported::default()).then_some(gained)
 }
 
-const _: () = assert!(size_of::<Withheld>() == 8 && size_of::<Budget>().is_multiple_of(8));
+const _: () = assert!(size_of::<Unreported>() == 8 && size_of::<Budget>().is_multiple_of(8));

@@ -9,10 +9,10 @@ use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::wire;
 use tokio::sync::oneshot;
 
+use super::active::Active;
 use super::confirm::Unconfirmed;
 use super::core::Core;
 use super::history;
-use super::in_force::InForce;
 use super::state::Counters;
 use super::time::{Dates, wall_time};
 use crate::api::{DeviceRow, Failure, GroupStatus, PolicyStatus, ReasonCount, RuleRow, Status};
@@ -57,7 +57,7 @@ impl Core {
 
     /// Answers a question. What takes long is made beside the loop.
     async fn look(&mut self, rank: Rank, question: Question, reply: oneshot::Sender<Answer>) {
-        let (aside, names) = (self.aside.clone(), Arc::clone(&self.in_force));
+        let (aside, names) = (self.aside.clone(), Arc::clone(&self.active));
         match question {
             Question::Status => {
                 let status = self.status().await;
@@ -104,7 +104,7 @@ impl Core {
         self.return_if_overdue();
         let interfaces = self.interfaces().await;
         let small_tables = self.small_tables().await;
-        let names = &*self.in_force;
+        let names = &*self.active;
         let mut warnings = self.warnings.clone();
         warnings.extend(self.audit.warnings());
         warnings.extend(self.sinks.iter().filter_map(|sink| sink.warning()));
@@ -156,7 +156,7 @@ impl Core {
 
     /// Groups, and what unknown devices get.
     pub(super) fn groups(&self) -> Vec<GroupStatus> {
-        let names = &*self.in_force;
+        let names = &*self.active;
         let until = |timed: Option<Timed>| wall_time(self.clock.date(timed?.until));
         let left = |timed: Option<Timed>| self.clock.left(timed?.until);
         let members: HashMap<&str, usize> =
@@ -189,7 +189,7 @@ impl Core {
     /// What an operator must not forget: groups that pass everything because of a command.
     fn break_glass(&self) -> impl Iterator<Item = String> + '_ {
         let observed = |change: &&Change| matches!(change.what, What::Mode { mode: Mode::Observe });
-        self.in_force.live.iter().filter(observed).map(|change| {
+        self.active.live.iter().filter(observed).map(|change| {
             let Change { target, by, until, left, .. } = self.clock.told(change);
             let until = until.and_then(wall_time).map(|until| format!(" until {until}"));
             let left = left.map(|left| format!(" ({} left)", span(left)));
@@ -199,12 +199,12 @@ impl Core {
     }
 
     pub(super) fn rules(&self) -> Vec<RuleRow> {
-        rules(&self.in_force, &self.rule_counters(), self.clock.dates())
+        rules(&self.active, &self.rule_counters(), self.clock.dates())
     }
 }
 
 /// Named devices first, then those that were only seen.
-fn devices(names: &InForce, mut seen: HashMap<u64, DeviceRow>) -> Vec<DeviceRow> {
+fn devices(names: &Active, mut seen: HashMap<u64, DeviceRow>) -> Vec<DeviceRow> {
     let named = seen.iter().filter_map(|(key, row)| Some((row.device.clone()?, *key)));
     let named: HashMap<String, u64> = named.collect();
     let mut rows = Vec::new();
@@ -237,7 +237,7 @@ fn devices(names: &InForce, mut seen: HashMap<u64, DeviceRow>) -> Vec<DeviceRow>
 }
 
 /// The group of a named device that has not been seen yet.
-fn group_of<'n>(names: &'n InForce, device: &Device) -> (&'n str, Mode) {
+fn group_of<'n>(names: &'n Active, device: &Device) -> (&'n str, Mode) {
     let mut flow = Flow::NEW;
     flow.source_mac = device.mac.map_or(0, |mac| wire::mac(mac.0));
     match device.addresses.first() {
@@ -254,7 +254,7 @@ fn group_of<'n>(names: &'n InForce, device: &Device) -> (&'n str, Mode) {
 }
 
 /// The group of a sender, and its mode.
-fn group_of_flow(names: &InForce, mut flow: Flow) -> (&str, Mode) {
+fn group_of_flow(names: &Active, mut flow: Flow) -> (&str, Mode) {
     flow.interface = names.site.interfaces.first().map_or(0, |interface| interface.index);
     let host = HostImage::new(&names.compiled.image, 0);
     let Case { decision, .. } = host.judge(flow);
@@ -262,7 +262,7 @@ fn group_of_flow(names: &InForce, mut flow: Flow) -> (&str, Mode) {
 }
 
 /// The rules with their counters.
-fn rules(names: &InForce, counters: &Counters, dates: Dates) -> Vec<RuleRow> {
+fn rules(names: &Active, counters: &Counters, dates: Dates) -> Vec<RuleRow> {
     // A device with live rules of its own has those of its group, too.
     let mut known = HashSet::new();
     (0..names.compiled.rules.len() as u32)
@@ -273,7 +273,7 @@ fn rules(names: &InForce, counters: &Counters, dates: Dates) -> Vec<RuleRow> {
 
 /// One rule as the socket tells it.
 pub(super) fn rule_row(
-    names: &InForce,
+    names: &Active,
     number: u32,
     counters: &Counters,
     dates: Dates,
@@ -289,7 +289,7 @@ pub(super) fn rule_row(
 }
 
 /// Rules of the policy file and live ones.
-fn rule_count(names: &InForce) -> usize {
+fn rule_count(names: &Active) -> usize {
     let written = names.written.groups.iter().map(|group| group.allow.len() + group.deny.len());
     let live = names.live.iter().filter(|change| !matches!(change.what, What::Mode { .. }));
     written.sum::<usize>() + live.count()

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use enforcer_common::abi::map;
 use log::{error, info, warn};
 
+use super::active::{Active, read_bundle};
 use super::confirm::Unconfirmed;
 use super::core::{Core, now};
-use super::in_force::{InForce, read_bundle};
 use super::live::usage;
 use super::session::CONFIRM_OR_FORCE;
 use super::state::Saved;
@@ -40,7 +40,7 @@ impl Core {
             files: bundle.files,
             ..Default::default()
         };
-        let (bundle, names) = (Arc::new(bundle), Arc::clone(&self.in_force));
+        let (bundle, names) = (Arc::new(bundle), Arc::clone(&self.active));
         let read = Arc::clone(&bundle);
         let (policy, mut problems, changes) = self
             .offload(move || {
@@ -51,8 +51,8 @@ impl Core {
             })
             .await;
         let mut answer = ApplyReport {
-            revision: self.in_force.revision,
-            generation: self.in_force.generation.into(),
+            revision: self.active.revision,
+            generation: self.active.generation.into(),
             ..ApplyReport::default()
         };
         if report::has_errors(&problems) {
@@ -61,9 +61,9 @@ impl Core {
         }
         answer.changes = changes;
         let site = self.site().await.map_err(|e| failure(&e))?;
-        let (live, read) = (self.in_force.live.clone(), problems.clone());
+        let (live, read) = (self.active.live.clone(), problems.clone());
         let compiled =
-            self.offload(move || InForce::compile(bundle, policy.into(), &live, site, read)).await;
+            self.offload(move || Active::compile(bundle, policy.into(), &live, site, read)).await;
         let next = match compiled {
             Ok(next) => next,
             Err(found) => {
@@ -73,15 +73,15 @@ impl Core {
             }
         };
         answer.problems = next.warnings.iter().map(Into::into).collect();
-        let same = next.digest == self.in_force.digest && next.bundle == self.in_force.bundle;
+        let same = next.digest == self.active.digest && next.bundle == self.active.bundle;
         if order.dry_run || (same && self.is_for(&next.site)) {
             return Ok(answer);
         }
         if order.confirm.is_none() {
             self.spare_session(order.guard, &next, CONFIRM_OR_FORCE).await?;
         }
-        let revision = self.in_force.revision + u64::from(next.digest != self.in_force.digest);
-        let next = InForce { revision, since: now(), ..next };
+        let revision = self.active.revision + u64::from(next.digest != self.active.digest);
+        let next = Active { revision, since: now(), ..next };
         match order.confirm {
             None => self.switch(next).await,
             Some(time) => self.switch_until(next, time, &answer.changes).await,
@@ -89,15 +89,15 @@ impl Core {
         .map_err(|e| failure(&e))?;
         self.warnings.clear();
         answer.applied = true;
-        answer.revision = self.in_force.revision;
-        answer.generation = self.in_force.generation.into();
+        answer.revision = self.active.revision;
+        answer.generation = self.active.generation.into();
         answer.milliseconds = begun.elapsed().as_secs_f64() * 1e3;
         answer.confirm_until = self.pending.as_ref().map(Unconfirmed::until);
         Ok(answer)
     }
 
     /// Puts a compiled policy in force. The old one stays when anything fails.
-    pub(super) async fn switch(&mut self, next: InForce) -> Result<(), Error> {
+    pub(super) async fn switch(&mut self, next: Active) -> Result<(), Error> {
         let next = self.numbered(next);
         // What cannot be kept is not put in force: it would be gone after a restart.
         let (state, stamp, names) = (self.state.clone(), self.clock.stamp(), Arc::clone(&next));
@@ -113,9 +113,9 @@ impl Core {
                 }
             })
             .await?;
-        match self.put(&next, Dataplane::put_in_force).await {
+        match self.put(&next, Dataplane::activate).await {
             Ok(old) => {
-                let names = std::mem::replace(&mut self.in_force, next);
+                let names = std::mem::replace(&mut self.active, next);
                 self.retired.push((old, names));
                 for file in [pending, live] {
                     if let Err(e) = file.commit() {
@@ -123,7 +123,7 @@ impl Core {
                         self.warnings.push("what is in force is not on disk".into());
                     }
                 }
-                self.say_in_force();
+                self.say_active();
                 Ok(())
             }
             Err(e) => {
@@ -137,7 +137,7 @@ impl Core {
     /// Loads what was compiled on a thread of its own, and puts it where `put` says.
     pub(super) async fn put<T>(
         &mut self,
-        next: &Arc<InForce>,
+        next: &Arc<Active>,
         mut put: impl FnMut(&mut Dataplane, Loaded) -> Result<T, dataplane::Error>,
     ) -> Result<T, Error> {
         for _ in 0..TRIES {
@@ -155,7 +155,7 @@ impl Core {
 
     /// Numbers the next generation: its numbers must have a meaning before the first frame is
     /// judged by it.
-    pub(super) fn numbered(&self, mut next: InForce) -> Arc<InForce> {
+    pub(super) fn numbered(&self, mut next: Active) -> Arc<Active> {
         next.generation = self.dataplane.next_number();
         let next = Arc::new(next);
         self.reporter.announce(next.generation, Arc::clone(&next));
@@ -170,30 +170,30 @@ impl Core {
         let names = |list: Vec<&String>| {
             list.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
         };
-        let revision = self.in_force.revision;
+        let revision = self.active.revision;
         let on = if on.is_empty() { "no interface yet".to_owned() } else { names(on) };
         let text = format!("revision {revision} was put in force on {on}");
         if not_on.is_empty() { text } else { format!("{text}; NOT on {}", names(not_on)) }
     }
 
-    pub(super) fn say_in_force(&self) {
-        let (revision, generation) = (self.in_force.revision, self.in_force.generation);
+    pub(super) fn say_active(&self) {
+        let (revision, generation) = (self.active.revision, self.active.generation);
         info!("revision {revision} is in force (generation {generation})");
     }
 
     /// Compiles the documents and the live changes in force for another site, and switches. A state directory that
     /// cannot be written does not matter: it is the same policy.
     pub(super) async fn recompile(&mut self, site: Site) -> Result<(), Error> {
-        let old = InForce::clone(&self.in_force);
+        let old = Active::clone(&self.active);
         let warnings = old.read.clone();
         let file = old.bundle.file.clone();
-        let InForce { revision, since, aside, .. } = old;
+        let Active { revision, since, aside, .. } = old;
         let next = self
-            .offload(move || InForce::compile(old.bundle, old.written, &old.live, site, warnings))
+            .offload(move || Active::compile(old.bundle, old.written, &old.live, site, warnings))
             .await
             .map_err(|problems| Error::Problems { file, problems })?;
-        self.put_generation(InForce { revision, since, aside, ..next }).await?;
-        self.say_in_force();
+        self.put_generation(Active { revision, since, aside, ..next }).await?;
+        self.say_active();
         Ok(())
     }
 
@@ -201,14 +201,14 @@ impl Core {
         let links = self.kernel.links().await?;
         let mut site =
             self.kernel.site(&self.chosen(&links), &links, self.clock.now().earliest).await?;
-        site.remember_routers(&self.in_force.site);
-        site.remember_neighbours(&self.in_force.site);
+        site.remember_routers(&self.active.site);
+        site.remember_neighbours(&self.active.site);
         Ok(site)
     }
 
     /// Whether what is in force was compiled for this machine, time and neighbours aside.
     pub(super) fn is_for(&self, site: &Site) -> bool {
-        site.without_neighbours() == self.in_force.site.without_neighbours()
+        site.without_neighbours() == self.active.site.without_neighbours()
     }
 }
 
@@ -243,7 +243,7 @@ impl Order {
 }
 
 /// What survives a restart.
-pub(super) fn saved(names: &InForce) -> Saved {
+pub(super) fn saved(names: &Active) -> Saved {
     Saved {
         bundle: PolicyBundle::clone(&names.bundle),
         revision: names.revision,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::in_force::InForce;
+use super::active::Active;
 use super::time::Dates;
 use crate::api::PolicyBundle;
 use crate::control::{Answer, Rank};
@@ -71,7 +71,7 @@ pub(super) struct Shown(Arc<Mutex<Option<Text>>>);
 #[derive(Debug)]
 struct Text {
     /// What it says.
-    of: Weak<InForce>,
+    of: Weak<Active>,
     /// What ends on the boot clock are in it.
     dates: Dates,
     text: Bytes,
@@ -89,7 +89,7 @@ impl AsRef<[u8]> for Document {
 
 impl Shown {
     /// The text, if no work is needed for it: the operator's own document, or one that was asked for just now.
-    pub(super) fn at_once(&self, names: &Arc<InForce>, dates: Dates) -> Option<Bytes> {
+    pub(super) fn at_once(&self, names: &Arc<Active>, dates: Dates) -> Option<Bytes> {
         if names.live.is_empty() && names.bundle.files.is_empty() {
             return Some(Bytes::from_owner(Document(Arc::clone(&names.bundle))));
         }
@@ -102,7 +102,7 @@ impl Shown {
     }
 
     /// The text; writing that of a million prefixes takes a second.
-    pub(super) fn make(&self, names: &Arc<InForce>, dates: Dates) -> Bytes {
+    pub(super) fn make(&self, names: &Arc<Active>, dates: Dates) -> Bytes {
         if let Some(text) = self.at_once(names, dates) {
             return text;
         }
@@ -127,10 +127,10 @@ impl Shown {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::in_force::read_bundle;
+    use crate::daemon::active::read_bundle;
     use crate::policy::Site;
 
-    fn in_force(files: &[(&str, &str)]) -> Arc<InForce> {
+    fn active(files: &[(&str, &str)]) -> Arc<Active> {
         let text = match files {
             [] => "schema = 1\n".to_owned(),
             _ => "schema = 1\nsets.feed.file = \"feed\"\n[groups.beds]\nmembers = [\"00:1b:44/24\"]\n\
@@ -141,17 +141,17 @@ mod tests {
         let bundle = PolicyBundle { text, files: files.collect(), ..PolicyBundle::default() };
         let (policy, problems) = read_bundle(&bundle);
         let site = Site::default();
-        InForce::compile(bundle.into(), policy.into(), &[], site, problems).unwrap().into()
+        Active::compile(bundle.into(), policy.into(), &[], site, problems).unwrap().into()
     }
 
     #[test]
     fn a_text_is_made_once_and_forgotten_with_what_it_says() {
         let (shown, dates) = (Shown::default(), Dates::default());
-        let own = in_force(&[]);
+        let own = active(&[]);
         let text = shown.at_once(&own, dates).unwrap();
         assert_eq!(text.as_ptr(), own.bundle.text.as_ptr(), "it is no copy");
 
-        let names = in_force(&[("feed", "192.0.2.0/24\n")]);
+        let names = active(&[("feed", "192.0.2.0/24\n")]);
         assert_eq!(shown.at_once(&names, dates), None);
         let text = shown.make(&names, dates);
         assert!(text.windows(12).any(|part| part == b"192.0.2.0/24"));
@@ -160,7 +160,7 @@ mod tests {
         }
         shown.tidy();
         assert!(shown.at_once(&names, dates).is_some());
-        let other = in_force(&[("feed", "192.0.2.0/24\n")]);
+        let other = active(&[("feed", "192.0.2.0/24\n")]);
         assert_eq!(shown.at_once(&other, dates), None);
         drop(names);
         shown.tidy();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use log::{error, warn};
 
+use super::active::Active;
 use super::core::Core;
-use super::in_force::InForce;
 use super::live::usage;
 use super::session::FORCE;
 use super::{Error, failure};
@@ -20,7 +20,7 @@ use crate::policy::live::{Change, with_live};
 
 /// What changes make of a policy, and the patch of its image that does it, where one is enough.
 struct Step {
-    next: InForce,
+    next: Active,
     patch: Option<Patch>,
 }
 
@@ -39,7 +39,7 @@ impl Core {
     /// return.
     pub(super) fn all_live(&self) -> Vec<Change> {
         let previous = self.pending.as_ref().map(|pending| &*pending.previous);
-        together(&self.in_force.live, previous.map_or(&[], |previous| &previous.live))
+        together(&self.active.live, previous.map_or(&[], |previous| &previous.live))
     }
 
     /// What `edit` makes of the live changes, compiled, beside both policies.
@@ -51,11 +51,11 @@ impl Core {
         &mut self,
         edit: impl Fn(&[Change]) -> Result<Vec<Change>, Failure>,
     ) -> Result<Plan, Failure> {
-        let current = self.step(Arc::clone(&self.in_force), &edit).await;
+        let current = self.step(Arc::clone(&self.active), &edit).await;
         let Some(pending) = &self.pending else {
             return Ok(Plan { current: Some(current?), previous: None, note: None });
         };
-        let (now, then) = (self.in_force.revision, pending.previous.revision);
+        let (now, then) = (self.active.revision, pending.previous.revision);
         let previous = Arc::clone(&pending.previous);
         match (current, self.step(previous, &edit).await) {
             (Ok(current), Ok(previous)) => {
@@ -108,13 +108,13 @@ impl Core {
                 None => Ok(()),
             };
         }
-        let lives = |step: &Option<Step>, names: &InForce| match step {
+        let lives = |step: &Option<Step>, names: &Active| match step {
             Some(step) => step.next.live.clone(),
             None => names.live.clone(),
         };
         let before = self.pending.as_ref().map(|pending| lives(&previous, &pending.previous));
         // A daemon that starts now goes back to the policy before; what does not fit it goes then.
-        let live = together(&lives(&current, &self.in_force), &before.unwrap_or_default());
+        let live = together(&lives(&current, &self.active), &before.unwrap_or_default());
         let file = self.state.prepare_live(&live, &self.clock.stamp())?;
         if let Some(step) = previous
             && let Err(e) = self.put_previous(step).await
@@ -165,15 +165,15 @@ impl Core {
         let next = Arc::new(next);
         self.reporter.announce(next.generation, Arc::clone(&next));
         self.dataplane.patch(&patch)?;
-        self.in_force = next;
+        self.active = next;
         Ok(())
     }
 
     /// Puts a new generation in force, and nothing on disk: what is there says the same.
-    pub(super) async fn put_generation(&mut self, next: InForce) -> Result<(), Error> {
+    pub(super) async fn put_generation(&mut self, next: Active) -> Result<(), Error> {
         let next = self.numbered(next);
-        let old = self.put(&next, Dataplane::put_in_force).await?;
-        let names = std::mem::replace(&mut self.in_force, next);
+        let old = self.put(&next, Dataplane::activate).await?;
+        let names = std::mem::replace(&mut self.active, next);
         self.retired.push((old, names));
         Ok(())
     }
@@ -203,7 +203,7 @@ impl Core {
     /// What `edit` makes of a policy: on a thread of its own, for it may have to be compiled.
     async fn step(
         &mut self,
-        names: Arc<InForce>,
+        names: Arc<Active>,
         edit: impl Fn(&[Change]) -> Result<Vec<Change>, Failure>,
     ) -> Result<Step, Failure> {
         let live = edit(&names.live)?;
@@ -214,7 +214,7 @@ impl Core {
 
 impl Step {
     /// What these changes make of a policy.
-    fn of(names: &InForce, live: Vec<Change>, now: i64) -> Result<Self, Failure> {
+    fn of(names: &Active, live: Vec<Change>, now: i64) -> Result<Self, Failure> {
         let policy = with_live(&names.written, &live)
             .map_err(|(_, complaint)| usage(&complaint.message, complaint.hint.as_deref()))?;
         let site = Site { now, ..names.site.clone() };
@@ -228,7 +228,7 @@ impl Step {
                 (compiled, None)
             }
         };
-        let next = InForce {
+        let next = Active {
             bundle: names.bundle.clone(),
             written: names.written.clone(),
             live,

@@ -7,9 +7,9 @@ use std::time::Duration;
 use jiff::{Timestamp, ToSpan, tz::TimeZone};
 use log::{error, info, warn};
 
+use super::active::{Active, read_bundle};
 use super::apply::saved;
 use super::core::{Core, now};
-use super::in_force::{InForce, read_bundle};
 use super::session::FORCE;
 use super::{Error, boot_clock, failure};
 use crate::api::{Change, Decided, Failure, Guard, PolicyBundle};
@@ -21,7 +21,7 @@ use crate::policy::diff;
 /// A policy in force that waits to be confirmed.
 pub(super) struct Unconfirmed {
     /// What returns otherwise.
-    pub(super) previous: Arc<InForce>,
+    pub(super) previous: Arc<Active>,
     /// When, boot clock, in nanoseconds.
     deadline: u64,
     /// The same for people.
@@ -45,7 +45,7 @@ impl Core {
     /// Puts a policy in force until `time` has passed without a confirmation.
     pub(super) async fn switch_until(
         &mut self,
-        next: InForce,
+        next: Active,
         time: Duration,
         changes: &[Change],
     ) -> Result<(), Error> {
@@ -58,7 +58,7 @@ impl Core {
             .put(&next, |dataplane, loaded| {
                 let deadline = boot_clock().saturating_add(time.as_nanos() as u64);
                 ends = (deadline, Timestamp::now() + (time.as_secs() as i64).seconds());
-                dataplane.put_in_force_until(loaded, deadline)
+                dataplane.activate_until(loaded, deadline)
             })
             .await;
         if let Err(e) = put {
@@ -66,8 +66,8 @@ impl Core {
             return Err(e);
         }
         let (deadline, at) = ends;
-        let previous = std::mem::replace(&mut self.in_force, next);
-        self.say_in_force();
+        let previous = std::mem::replace(&mut self.active, next);
+        self.say_active();
         info!(
             "revision {} returns in {} s unless it is confirmed",
             previous.revision,
@@ -86,7 +86,7 @@ impl Core {
         Err(Failure {
             error: format!(
                 "revision {} waits to be confirmed until {}",
-                self.in_force.revision,
+                self.active.revision,
                 pending.until()
             ),
             hint: Some("`enforcer confirm` keeps it, `enforcer rollback` takes it back".into()),
@@ -96,7 +96,7 @@ impl Core {
 
     /// Keeps what waits to be confirmed, and writes it into the trail.
     pub(super) async fn confirm_for(&mut self, who: &Who) -> Result<Decided, Failure> {
-        let old = self.in_force.revision;
+        let old = self.active.revision;
         self.announce(who, Action::Confirm, "")?;
         let outcome = self.confirm_policy(who).await;
         self.trail(who, Action::Confirm, old, &outcome);
@@ -110,7 +110,7 @@ impl Core {
         revision: Option<u64>,
         guard: Guard,
     ) -> Result<Decided, Failure> {
-        let old = self.in_force.revision;
+        let old = self.active.revision;
         self.announce(who, Action::Rollback, "")?;
         let outcome = self.roll_back(who, revision, guard).await;
         self.trail(who, Action::Rollback, old, &outcome);
@@ -132,14 +132,14 @@ impl Core {
             return Err(Failure {
                 error: format!(
                     "nothing waits to be confirmed: revision {} is in force",
-                    self.in_force.revision
+                    self.active.revision
                 ),
                 hint: Some("`enforcer history` shows what came and went".into()),
                 exit: Exit::Problems as u8,
             });
         };
         let (state, stamp, names) =
-            (self.state.clone(), self.clock.stamp(), Arc::clone(&self.in_force));
+            (self.state.clone(), self.clock.stamp(), Arc::clone(&self.active));
         let kept = self
             .offload(move || {
                 state.prepare(&saved(&names))?.commit()?;
@@ -155,7 +155,7 @@ impl Core {
         }
         self.state.forget_unconfirmed();
         self.keep(who, None, &pending.changes).await;
-        Ok(self.decided(format!("confirmed: revision {} stays in force", self.in_force.revision)))
+        Ok(self.decided(format!("confirmed: revision {} stays in force", self.active.revision)))
     }
 
     /// Takes back what waits to be confirmed, or applies an earlier revision again.
@@ -173,37 +173,35 @@ impl Core {
             }
             self.spare_session(guard, &previous, FORCE).await?;
             self.return_to_previous("taken back").map_err(|e| failure(&e))?;
-            return Ok(
-                self.decided(format!("revision {} is in force again", self.in_force.revision))
-            );
+            return Ok(self.decided(format!("revision {} is in force again", self.active.revision)));
         }
         let (earlier, bundle) = self.earlier(revision)?;
-        let (names, file) = (Arc::clone(&self.in_force), bundle.file.clone());
+        let (names, file) = (Arc::clone(&self.active), bundle.file.clone());
         let (next, changes) = self
             .offload(move || {
                 let (policy, problems) = read_bundle(&bundle);
                 let site = names.site.clone();
                 let next =
-                    InForce::compile(bundle.into(), policy.into(), &names.live, site, problems)?;
+                    Active::compile(bundle.into(), policy.into(), &names.live, site, problems)?;
                 let changes = diff(&names.written, &next.written);
                 Ok((next, changes))
             })
             .await
             .map_err(|problems| failure(&Error::Problems { file, problems }))?;
-        let names = &self.in_force;
+        let names = &self.active;
         let aside = Some(names.digest.clone()).filter(|digest| *digest != next.digest);
-        let next = InForce { revision: names.revision + 1, since: now(), aside, ..next };
+        let next = Active { revision: names.revision + 1, since: now(), aside, ..next };
         self.spare_session(guard, &next, FORCE).await?;
         self.switch(next).await.map_err(|e| failure(&e))?;
         self.keep(who, Some(format!("rolled back to revision {earlier}")), &changes).await;
         Ok(self.decided(format!(
             "revision {} is in force: the policy of revision {earlier} again",
-            self.in_force.revision
+            self.active.revision
         )))
     }
 
     fn decided(&self, text: String) -> Decided {
-        let (revision, generation) = (self.in_force.revision, self.in_force.generation.into());
+        let (revision, generation) = (self.active.revision, self.active.generation.into());
         Decided { revision, generation, text }
     }
 
@@ -220,11 +218,11 @@ impl Core {
 
     fn return_to_previous(&mut self, why: &str) -> Result<(), Error> {
         let Some(pending) = &self.pending else { return Ok(()) };
-        let refused = Arc::clone(&self.in_force);
+        let refused = Arc::clone(&self.active);
         // Its file must not come back by itself at the next start.
-        let previous = InForce::clone(&pending.previous);
+        let previous = Active::clone(&pending.previous);
         let aside = Some(refused.digest.clone()).filter(|digest| *digest != previous.digest);
-        let previous = Arc::new(InForce { aside, ..previous });
+        let previous = Arc::new(Active { aside, ..previous });
         let kept = self.state.prepare(&saved(&previous)).and_then(|file| file.commit());
         // Not what was only beside the policy that goes.
         let kept = kept
@@ -235,12 +233,12 @@ impl Core {
         if let Some(generation) = self.dataplane.return_to_previous()? {
             self.retired.push((generation, Arc::clone(&refused)));
         }
-        self.in_force = previous;
+        self.active = previous;
         self.pending = None;
         self.state.forget_unconfirmed();
         let text = format!(
             "revision {} was {why}: revision {} is in force again",
-            refused.revision, self.in_force.revision
+            refused.revision, self.active.revision
         );
         warn!("{text}");
         let entry = self.entry(&Who::Daemon, Action::Returned).about(text.clone());
@@ -258,10 +256,10 @@ impl Core {
             hint: Some("`enforcer history` lists the revisions that are kept".into()),
             exit: Exit::Problems as u8,
         };
-        let before = || (1..self.in_force.revision).rev().find(|number| self.history.has(*number));
+        let before = || (1..self.active.revision).rev().find(|number| self.history.has(*number));
         let number = revision.or_else(before);
         let number = number.ok_or_else(|| fail("no earlier revision is kept".into()))?;
-        if number == self.in_force.revision {
+        if number == self.active.revision {
             return Err(fail(format!("revision {number} is in force")));
         }
         let (_, bundle) = self.history.load(number).map_err(|e| fail(e.to_string()))?;

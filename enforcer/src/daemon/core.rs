@@ -8,13 +8,13 @@ use log::{error, info, warn};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::active::Active;
 use super::apply;
 use super::aside::{Aside, Shown};
 use super::before::Before;
 use super::confirm::Unconfirmed;
 use super::explain::Probe;
 use super::history::History;
-use super::in_force::InForce;
 use super::protect::Guarded;
 use super::report::Reporter;
 use super::source::{choose, last_good};
@@ -43,7 +43,7 @@ pub(super) struct Core {
     pub(super) kernel: Kernel,
     pub(super) dataplane: Dataplane,
     pub(super) reporter: Reporter,
-    pub(super) in_force: Arc<InForce>,
+    pub(super) active: Arc<Active>,
     pub(super) guarded: Vec<Guarded>,
     pub(super) watch: Watch,
     /// Links that were attached at the last look of this daemon or the one before.
@@ -53,7 +53,7 @@ pub(super) struct Core {
     /// Counters of rules from generations that are gone.
     pub(super) counters: Counters,
     /// Generations that frames may still be leaving.
-    pub(super) retired: Vec<(Generation, Arc<InForce>)>,
+    pub(super) retired: Vec<(Generation, Arc<Active>)>,
     /// What the operator should know, beside the policy's own warnings.
     pub(super) warnings: Vec<String>,
     pub(super) started: String,
@@ -101,39 +101,39 @@ impl Core {
             warnings.push(text);
         }
         let saved = without_unconfirmed(&state, saved, &mut warnings);
-        let mut in_force = choose(&settings, &state, saved.as_ref(), &live, &site, &mut warnings)?;
+        let mut active = choose(&settings, &state, saved.as_ref(), &live, &site, &mut warnings)?;
 
         let reporter = Reporter::new(hub);
         let options = Options { kernel_log: settings.kernel_log, flow_cache: settings.flow_cache };
-        let other = saved.as_ref().filter(|saved| saved.digest != in_force.digest);
-        let dataplane = match (Dataplane::open(pins, &in_force.compiled.image, options), other) {
+        let other = saved.as_ref().filter(|saved| saved.digest != active.digest);
+        let dataplane = match (Dataplane::open(pins, &active.compiled.image, options), other) {
             (Ok(dataplane), _) => dataplane,
             (Err(e), None) => return Err(e.into()),
             (Err(e), Some(saved)) => {
                 let why = failure(&e.into()).error;
                 let text = format!(
                     "{} cannot be put in force: {why}; revision {} stays in force",
-                    in_force.bundle.file, saved.revision
+                    active.bundle.file, saved.revision
                 );
                 error!("{text}");
                 warnings.push(text);
-                in_force = last_good(saved, &live, &site)?;
+                active = last_good(saved, &live, &site)?;
                 let pins = Pins::open(&settings.bpffs)?;
-                Dataplane::open(pins, &in_force.compiled.image, options)?
+                Dataplane::open(pins, &active.compiled.image, options)?
             }
         };
-        let same = saved.as_ref().filter(|saved| saved.digest == in_force.digest);
-        in_force.revision = match (same, &saved) {
+        let same = saved.as_ref().filter(|saved| saved.digest == active.digest);
+        active.revision = match (same, &saved) {
             (Some(same), _) => same.revision,
             (None, Some(saved)) => saved.revision + 1,
             (None, None) => 1,
         };
         let same_as_before = same.map(|same| same.revision);
-        in_force.since = same.map_or_else(now, |same| same.since.clone());
-        in_force.aside = saved.as_ref().and_then(|saved| saved.aside.clone());
-        in_force.generation = dataplane.current().number;
-        let in_force = Arc::new(in_force);
-        reporter.announce(in_force.generation, Arc::clone(&in_force));
+        active.since = same.map_or_else(now, |same| same.since.clone());
+        active.aside = saved.as_ref().and_then(|saved| saved.aside.clone());
+        active.generation = dataplane.current().number;
+        let active = Arc::new(active);
+        reporter.announce(active.generation, Arc::clone(&active));
         let (latest, earliest) = clock.offsets();
         dataplane.set_clock(latest, earliest);
         let mut core = Self {
@@ -142,7 +142,7 @@ impl Core {
             kernel,
             dataplane,
             reporter,
-            in_force,
+            active,
             guarded: Vec::new(),
             watch,
             protected_before: state.protected(),
@@ -174,9 +174,9 @@ impl Core {
         }
         core.keep_time();
         core.keep_state(made);
-        core.state.end_of_start(&core.in_force.digest);
+        core.state.end_of_start(&core.active.digest);
         let on: Vec<&str> = core.guarded.iter().map(|guarded| &*guarded.name).collect();
-        let (revision, generation) = (core.in_force.revision, core.in_force.generation);
+        let (revision, generation) = (core.active.revision, core.active.generation);
         if on.is_empty() {
             error!("revision {revision} is NOT enforced on any interface yet");
         } else {
@@ -213,8 +213,8 @@ impl Core {
     fn keep_state(&mut self, made: Result<(), super::state::Error>) {
         let write = || -> Result<(), super::state::Error> {
             made?;
-            self.state.prepare(&apply::saved(&self.in_force))?.commit()?;
-            self.state.prepare_live(&self.in_force.live, &self.clock.stamp())?.commit()
+            self.state.prepare(&apply::saved(&self.active))?.commit()?;
+            self.state.prepare_live(&self.active.live, &self.clock.stamp())?.commit()
         };
         match write() {
             Ok(()) => self.state.forget_unconfirmed(),
@@ -255,7 +255,7 @@ impl Core {
     /// Tells which refused frames had no event since the last time.
     pub(super) fn report_suppressed(&mut self) {
         for share in self.dataplane.suppressed() {
-            self.reporter.suppressed(&share, &self.in_force);
+            self.reporter.suppressed(&share, &self.active);
         }
     }
 
@@ -268,7 +268,7 @@ impl Core {
             add(&mut self.counters, &generation, &names);
         }
         let previous = self.pending.as_ref().map(|pending| &*pending.previous);
-        let known = previous.into_iter().chain([&*self.in_force]).flat_map(rules);
+        let known = previous.into_iter().chain([&*self.active]).flat_map(rules);
         let known: BTreeMap<_, _> = known.map(|(_, id)| (id, ())).collect();
         self.counters.retain(|id, _| known.contains_key(id.as_str()));
         if let Err(e) = self.state.save_counters(&self.counters) {
@@ -282,7 +282,7 @@ impl Core {
         for (generation, names) in &self.retired {
             add(&mut counters, generation, names);
         }
-        add(&mut counters, self.dataplane.current(), &self.in_force);
+        add(&mut counters, self.dataplane.current(), &self.active);
         counters
     }
 
@@ -318,7 +318,7 @@ fn without_unconfirmed(
 }
 
 /// Ids of the rules, with their numbers.
-fn rules(names: &InForce) -> impl Iterator<Item = (u32, &str)> {
+fn rules(names: &Active) -> impl Iterator<Item = (u32, &str)> {
     let rules = (0u32..).zip(&names.compiled.rules);
     rules.filter_map(|(number, rule)| {
         let (_, rule) = rule.as_ref()?.rule(&names.policy)?;
@@ -326,7 +326,7 @@ fn rules(names: &InForce) -> impl Iterator<Item = (u32, &str)> {
     })
 }
 
-fn add(counters: &mut Counters, generation: &Generation, names: &InForce) {
+fn add(counters: &mut Counters, generation: &Generation, names: &Active) {
     for (number, id) in rules(names) {
         let counter = generation.counter(number);
         let sum = counters.entry(id.to_owned()).or_default();

@@ -14,10 +14,10 @@ use enforcer_common::wire::mac;
 use rtnetlink::packet_route::link::InfoKind;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::active::Active;
 use super::answers::rule_row;
 use super::core::Core;
 use super::failure;
-use super::in_force::InForce;
 use super::state::Counters;
 use super::time::Dates;
 use crate::api::{CapturedFrame, ExplainFrames, ExplainRequest, Explanation, Failure};
@@ -104,7 +104,7 @@ impl Core {
     fn explainer(&self, rank: Rank) -> Explainer {
         Explainer {
             kernel: self.kernel.clone(),
-            names: Arc::clone(&self.in_force),
+            names: Arc::clone(&self.active),
             now: self.clock.now(),
             dates: self.clock.dates(),
             probes: self.probes.clone(),
@@ -122,7 +122,7 @@ impl Core {
             self.dataplane.probe(frame, *interface).map_err(|e| e.to_string())
         };
         let decisions = frames.iter().map(ask).collect();
-        let (generation, counters) = (self.in_force.generation, self.rule_counters());
+        let (generation, counters) = (self.active.generation, self.rule_counters());
         drop(reply.send(Probed { generation, decisions, counters }));
     }
 }
@@ -130,7 +130,7 @@ impl Core {
 /// Explains beside the core's loop, which is asked for what only the program in force can tell.
 struct Explainer {
     kernel: Kernel,
-    names: Arc<InForce>,
+    names: Arc<Active>,
     now: Time,
     dates: Dates,
     probes: mpsc::Sender<Probe>,
@@ -316,14 +316,14 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 fn told(
-    names: &InForce,
+    names: &Active,
     now: Time,
     dates: Dates,
     counters: &Counters,
     filters: &Filters,
     judged: Judged,
 ) -> Explanation {
-    let InForce { policy, site, compiled, .. } = names;
+    let Active { policy, site, compiled, .. } = names;
     let Judged { described, case, decided_by } = judged;
     let case = match case {
         Ok(case) => case,

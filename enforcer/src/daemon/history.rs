@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::known::{Heads, Live, Stamp};
-use super::in_force::read_bundle;
+use super::active::read_bundle;
 use super::state::{self, replace};
 use crate::api::{Change, HistoryRow, PolicyBundle};
 use crate::audit::digest::{sha256, verify_digest, with_digest};
@@ -174,10 +174,10 @@ impl History {
 
     /// All revisions, oldest first; of a damaged one the number and what is wrong. Reads what has changed
     /// since the last time: not for the core's own thread.
-    pub(super) fn list(&self, in_force: u64) -> Vec<HistoryRow> {
+    pub(super) fn list(&self, active: u64) -> Vec<HistoryRow> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { heads, live, .. } = &mut *known;
-        let mut rows = heads.rows(&self.numbers(), in_force);
+        let mut rows = heads.rows(&self.numbers(), active);
         rows.extend(live.rows(&self.dir.with_file_name(trail::FILE)));
         // Stable: what has no time stays behind the one before it.
         let mut last = Timestamp::MIN;
@@ -282,9 +282,9 @@ mod tests {
         assert_eq!(history.load(3).unwrap(), (third, bundle("3")));
         let rows = history.list(20);
         let row = &rows[0];
-        assert_eq!((row.added, row.removed, row.changed, row.in_force), (2, 0, 1, false));
+        assert_eq!((row.added, row.removed, row.changed, row.active), (2, 0, 1, false));
         assert_eq!((&*row.who, row.why.as_deref()), ("root", Some("CHG-4711")));
-        assert_eq!((rows[1].revision, rows[1].in_force), (20, true));
+        assert_eq!((rows[1].revision, rows[1].active), (20, true));
     }
 
     #[test]

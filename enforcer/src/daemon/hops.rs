@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use super::active::Active;
 use super::core::Core;
-use super::in_force::InForce;
 use super::{Error, failure};
 use crate::policy::{Site, hops};
 
@@ -28,7 +28,7 @@ impl Strangers {
 impl Core {
     /// Takes what the neighbour table says now into the kernel.
     pub(super) fn follow_hops(&mut self, site: &Site) -> Result<(), Error> {
-        let now = hops(&self.in_force.policy, site);
+        let now = hops(&self.active.policy, site);
         let mut all = now.clone();
         if let Some(pending) = &self.pending {
             for (hop, mac) in hops(&pending.previous.policy, site) {
@@ -36,12 +36,12 @@ impl Core {
             }
         }
         self.dataplane.set_hops(&all)?;
-        if now != *self.in_force.compiled.image.hops {
-            let mut next = InForce::clone(&self.in_force);
+        if now != *self.active.compiled.image.hops {
+            let mut next = Active::clone(&self.active);
             next.site.take_neighbours(site);
             next.compiled.image.hops = Arc::new(now);
-            self.in_force = Arc::new(next);
-            self.reporter.announce(self.in_force.generation, Arc::clone(&self.in_force));
+            self.active = Arc::new(next);
+            self.reporter.announce(self.active.generation, Arc::clone(&self.active));
         }
         Ok(())
     }
@@ -52,7 +52,7 @@ impl Core {
         let Strangers(strangers) = self.reporter.take_strangers();
         let mut asked = Vec::new();
         for (index, address) in strangers {
-            let interface = self.in_force.site.interfaces.iter().find(|it| it.index == index);
+            let interface = self.active.site.interfaces.iter().find(|it| it.index == index);
             let on_link = interface.into_iter().flat_map(|known| &known.on_link);
             let own = on_link.into_iter().find(|own| own.holds(address));
             asked.extend(own.map(|own| (own.interface, address)));

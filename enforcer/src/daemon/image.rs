@@ -2,8 +2,8 @@
 
 use log::error;
 
+use super::active::Active;
 use super::core::Core;
-use super::in_force::InForce;
 use super::{Error, failure};
 
 /// Looks between two comparisons of the image: a large one takes milliseconds.
@@ -23,7 +23,7 @@ impl Core {
         if !self.dataplane.is_pinned() {
             return;
         }
-        match self.dataplane.judges_by(&self.in_force.compiled.image) {
+        match self.dataplane.judges_by(&self.active.compiled.image) {
             Ok(true) => return,
             Ok(false) => {}
             Err(e) => {
@@ -45,8 +45,8 @@ impl Core {
     async fn publish_again(&mut self) -> Result<(), Error> {
         // Nobody waits to be confirmed: a deadline in the kernel is not ours.
         self.dataplane.confirm();
-        self.put_generation(InForce::clone(&self.in_force)).await?;
-        self.say_in_force();
+        self.put_generation(Active::clone(&self.active)).await?;
+        self.say_active();
         Ok(())
     }
 }

@@ -104,7 +104,7 @@ impl Core {
         let known = self.all_live().into_iter().find(|change| change.id == id);
         let Some(change) = known else {
             let rule = self
-                .in_force
+                .active
                 .policy
                 .groups
                 .iter()
@@ -174,7 +174,7 @@ impl Core {
 
     fn report(&self, change: &Change, notes: Vec<String>, begun: Instant) -> LiveReport {
         let change = self.clock.told(change);
-        let generation = self.in_force.generation.into();
+        let generation = self.active.generation.into();
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
         LiveReport { change, generation, notes, milliseconds }
     }
@@ -218,12 +218,12 @@ impl Core {
             return vec![note.into()];
         }
         let What::Allow(_) = change.what else { return Vec::new() };
-        let live = self.in_force.policy.groups.iter().find_map(|group| {
+        let live = self.active.policy.groups.iter().find_map(|group| {
             let rule = group.allow.iter().find(|rule| rule.live && rule.id == change.id)?;
             Some((group, rule))
         });
         let Some((group, rule)) = live else { return Vec::new() };
-        let denied = denied_by(&self.in_force.site, group, rule);
+        let denied = denied_by(&self.active.site, group, rule);
         let mut notes: Vec<String> = denied
             .into_iter()
             .map(|deny| {

@@ -125,7 +125,7 @@ impl Core {
     }
 
     fn measure_policy(&self, families: &mut Families) {
-        let names = &*self.in_force;
+        let names = &*self.active;
         let build = [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)];
         families.add(Gauge, "enforcer_build_info", "Version of the daemon.", build);
         let gauges: [(&str, &str, u64); 7] = [

@@ -11,7 +11,7 @@
 //! - `session`: the branch that the operator sits on
 //! - `history`: earlier revisions
 //! - `image`: the watch over what the kernel judges by
-//! - `in_force`: a policy, its image, and what its numbers mean
+//! - `active`: a policy, its image, and what its numbers mean
 //! - `interfaces`: the interfaces and the backstop, as the socket tells them
 //! - `report`: records from the kernel to event lines
 //! - `answers`: what is in force, as the socket tells it
@@ -31,6 +31,7 @@
 //! - `watch`: pins, programs, interfaces and the backstop, and what to do when they change
 //! - `tags`: the watch over VLAN tags that hardware would remove
 
+mod active;
 mod answers;
 mod apply;
 mod aside;
@@ -44,7 +45,6 @@ mod explain;
 mod history;
 mod hops;
 mod image;
-mod in_force;
 mod interfaces;
 mod known;
 mod live;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::active::Active;
 use super::core::Core;
 use super::failure;
 use super::history::{self, Revision};
-use super::in_force::InForce;
 use super::source::load;
 use crate::api::{ApplyReport, Change, Failure, PolicyBundle};
 use crate::audit::{Action, Audit, Entry, Who};
@@ -15,9 +15,9 @@ use crate::exit::Exit;
 impl Core {
     /// An entry with what is in force now.
     pub(super) fn entry(&self, who: &Who, action: Action) -> Entry {
-        let generation = self.in_force.generation;
+        let generation = self.active.generation;
         Entry {
-            new_revision: Some(self.in_force.revision),
+            new_revision: Some(self.active.revision),
             generation: Some(generation),
             program: self.dataplane.pins().tag(generation),
             ..Entry::new(who.clone(), action)
@@ -62,7 +62,7 @@ impl Core {
         }
         let (file, reason) = (bundle.file.clone(), bundle.reason.clone());
         self.announce(who, action, &file)?;
-        let old = self.in_force.revision;
+        let old = self.active.revision;
         let outcome = self.apply(bundle).await;
         if let Ok(report) = &outcome
             && report.applied
@@ -93,7 +93,7 @@ impl Core {
                 Err(failure)
             }
         };
-        let revision = self.in_force.revision;
+        let revision = self.active.revision;
         match outcome {
             Ok(answer) if answer.problems.iter().all(|problem| problem.severity != "error") => {
                 if !answer.applied {
@@ -132,7 +132,7 @@ impl Core {
         why: Option<String>,
         changes: &[Change],
     ) -> (Revision, Arc<PolicyBundle>) {
-        let InForce { revision, since, digest, bundle, .. } = &*self.in_force;
+        let Active { revision, since, digest, bundle, .. } = &*self.active;
         let kept = Revision {
             revision: *revision,
             since: since.clone(),
@@ -149,7 +149,7 @@ impl Core {
     /// Says what could not be kept.
     pub(super) fn say_kept(&mut self, saved: Result<(), history::Error>) {
         if let Err(e) = saved {
-            let text = format!("revision {} is not in the history: {e}", self.in_force.revision);
+            let text = format!("revision {} is not in the history: {e}", self.active.revision);
             log::error!("{text}");
             self.warnings.push(text);
         }
@@ -166,14 +166,14 @@ impl Core {
     /// in the trail.
     pub(super) fn record_start(&mut self) {
         let entry = self.entry(&Who::Daemon, Action::Start);
-        let entry = entry.about(self.in_force.bundle.file.clone());
+        let entry = entry.about(self.active.bundle.file.clone());
         let difference = std::mem::take(&mut self.starts);
         self.audit.record(Entry { difference, ..entry });
     }
 
     /// The daemon ends.
     pub(super) fn record(&mut self, action: Action) {
-        let entry = self.entry(&Who::Daemon, action).about(self.in_force.bundle.file.clone());
+        let entry = self.entry(&Who::Daemon, action).about(self.active.bundle.file.clone());
         self.audit.record(entry);
     }
 }

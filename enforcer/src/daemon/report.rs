@@ -11,8 +11,8 @@ use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::{mac_bytes, protocol};
 use jiff::tz::TimeZone;
 
+use super::active::{Active, address, ip};
 use super::hops::Strangers;
-use super::in_force::{InForce, address, ip};
 use super::tally::{Row, Tally};
 use super::wall_offset;
 use crate::api::{Detail, DeviceRow, Ether, Event, SUPPRESSED, TAMPER};
@@ -32,7 +32,7 @@ pub(super) struct Reporter(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     hub: Hub,
-    names: RwLock<BTreeMap<u32, Arc<InForce>>>,
+    names: RwLock<BTreeMap<u32, Arc<Active>>>,
     seen: Mutex<HashMap<u64, DeviceRow>>,
     tally: Tally,
     strangers: Mutex<Strangers>,
@@ -45,7 +45,7 @@ impl Reporter {
     }
 
     /// Makes the meaning of a generation's numbers known, before the generation is in force.
-    pub(super) fn announce(&self, generation: u32, names: Arc<InForce>) {
+    pub(super) fn announce(&self, generation: u32, names: Arc<Active>) {
         let mut known = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(generation, names);
         while known.len() > MAX_GENERATIONS {
@@ -85,12 +85,12 @@ impl Reporter {
     }
 
     /// Tells the followers which refused frames had no event, and counts them.
-    pub(super) fn suppressed(&self, share: &SuppressedCounts, in_force: &InForce) {
-        let (device, group) = self.count(share, in_force);
+    pub(super) fn suppressed(&self, share: &SuppressedCounts, active: &Active) {
+        let (device, group) = self.count(share, active);
         self.0.tally.count_suppressed(share, group.as_deref());
-        let mut base = lost("ring-full", share.lost, in_force.generation.into(), in_force.revision);
+        let mut base = lost("ring-full", share.lost, active.generation.into(), active.revision);
         base.in_iface = share.interface.and_then(|held| {
-            let mut known = in_force.site.interfaces.iter();
+            let mut known = active.site.interfaces.iter();
             known.find(|known| known.index % INTERFACES == held).map(|known| known.name.clone())
         });
         let detail = Detail {
@@ -113,7 +113,7 @@ impl Reporter {
     }
 
     /// Adds frames to their device's row; its name and group, as far as they are known.
-    fn count(&self, share: &SuppressedCounts, names: &InForce) -> (Option<String>, Option<String>) {
+    fn count(&self, share: &SuppressedCounts, names: &Active) -> (Option<String>, Option<String>) {
         let Some(mac) = share.mac else { return (None, None) };
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = row(&mut seen, mac, names) else { return (None, None) };
@@ -126,7 +126,7 @@ impl Reporter {
     }
 
     /// Adds the devices that the kernel refused, whether or not an event told of it.
-    pub(super) fn sighted(&self, sighted: &[Sighted], names: &InForce) {
+    pub(super) fn sighted(&self, sighted: &[Sighted], names: &Active) {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for Sighted { mac, time: at, .. } in sighted {
             let Some(row) = row(&mut seen, *mac, names) else { continue };
@@ -143,10 +143,10 @@ impl Reporter {
         reason: &str,
         interface: Option<&str>,
         message: String,
-        in_force: &InForce,
+        active: &Active,
     ) {
-        let generation = in_force.generation.into();
-        let mut event = lost(reason, 1, generation, in_force.revision);
+        let generation = active.generation.into();
+        let mut event = lost(reason, 1, generation, active.revision);
         event.event_type = TAMPER.into();
         event.in_iface = interface.map(Into::into);
         event.enforcer.message = Some(message);
@@ -163,7 +163,7 @@ impl Reporter {
         self.0.tally.rows()
     }
 
-    fn note(&self, record: &Record, names: &InForce) {
+    fn note(&self, record: &Record, names: &Active) {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = row(&mut seen, record.flow.source_mac, names) else { return };
         let (group, mode) = names.group_name(record.decision.group);
@@ -187,7 +187,7 @@ impl Reporter {
 fn row<'a>(
     seen: &'a mut HashMap<u64, DeviceRow>,
     mac: u64,
-    names: &InForce,
+    names: &Active,
 ) -> Option<&'a mut DeviceRow> {
     if !seen.contains_key(&mac) {
         let own = Mac(mac_bytes(mac));
@@ -242,7 +242,7 @@ fn service(record: &Record) -> String {
     }
 }
 
-fn event(record: &Record, names: &InForce) -> Event {
+fn event(record: &Record, names: &Active) -> Event {
     let (flow, decision) = (&record.flow, &record.decision);
     let ip = flow.family != 0 && flow.class != Class::Arp;
     let ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)

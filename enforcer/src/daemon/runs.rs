@@ -31,7 +31,7 @@ impl Core {
 
     /// Whether the policy knows an interface: on one that it does not know everything is dropped.
     pub(super) fn is_compiled_for(&self, index: u32) -> bool {
-        self.in_force.site.interfaces.iter().any(|known| known.index == index)
+        self.active.site.interfaces.iter().any(|known| known.index == index)
     }
 
     /// An interface has changed: each driver has to show again that it runs the program.
@@ -133,7 +133,7 @@ impl Core {
             ),
         };
         error!("{text}");
-        self.reporter.tamper("program-not-run", Some(&name), text, &self.in_force);
+        self.reporter.tamper("program-not-run", Some(&name), text, &self.active);
         self.watch.reattached += 1;
         if let Some(guarded) = self.guarded.iter_mut().find(|guarded| guarded.index == index) {
             guarded.prover.mended();

@@ -4,9 +4,9 @@ use enforcer_common::flow::{Class, Flow};
 use enforcer_common::reason::Verdict;
 use enforcer_common::wire::{self, protocol};
 
+use super::active::Active;
 use super::core::Core;
 use super::failure;
-use super::in_force::InForce;
 use crate::api::{Failure, Guard, Session};
 use crate::exit::Exit;
 use crate::image::{HostImage, Time};
@@ -27,18 +27,18 @@ impl Core {
     pub(super) async fn spare_session(
         &self,
         guard: Guard,
-        next: &InForce,
+        next: &Active,
         hint: &str,
     ) -> Result<(), Failure> {
-        self.spare_session_in(&self.in_force, guard, next, hint).await
+        self.spare_session_in(&self.active, guard, next, hint).await
     }
 
     /// The same where `before` is what `next` takes the place of.
     pub(super) async fn spare_session_in(
         &self,
-        before: &InForce,
+        before: &Active,
         guard: Guard,
-        next: &InForce,
+        next: &Active,
         hint: &str,
     ) -> Result<(), Failure> {
         let Guard { force: false, session: Some(session) } = guard else { return Ok(()) };
@@ -106,7 +106,7 @@ fn arrivals(links: &[Link], guarded: &[u32], upper: u32) -> Vec<Arrival> {
 }
 
 /// Whether frames of the session pass.
-fn passes(names: &InForce, session: Session, way: Way, arrival: &Arrival, now: Time) -> bool {
+fn passes(names: &Active, session: Session, way: Way, arrival: &Arrival, now: Time) -> bool {
     let mut flow = Flow::NEW;
     flow.class = Class::Ip;
     (flow.interface, flow.vlans) = (arrival.interface, arrival.vlans);

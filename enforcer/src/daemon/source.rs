@@ -5,7 +5,7 @@ use std::path::Path;
 
 use log::error;
 
-use super::in_force::{InForce, digest, read_bundle};
+use super::active::{Active, digest, read_bundle};
 use super::state::{Saved, State};
 use super::{Error, failure};
 use crate::api::PolicyBundle;
@@ -29,7 +29,7 @@ pub(super) fn choose(
     live: &[Change],
     site: &Site,
     warnings: &mut Vec<String>,
-) -> Result<InForce, Error> {
+) -> Result<Active, Error> {
     let file = absolute(&settings.policy);
     if let Some(saved) = saved.filter(|saved| saved.bundle.file != file) {
         warnings.push(format!(
@@ -84,7 +84,7 @@ fn absolute(file: &Path) -> String {
 }
 
 /// The policy that was in force last.
-pub(super) fn last_good(saved: &Saved, live: &[Change], site: &Site) -> Result<InForce, Error> {
+pub(super) fn last_good(saved: &Saved, live: &[Change], site: &Site) -> Result<Active, Error> {
     let (policy, problems) = read_bundle(&saved.bundle);
     compiled(saved.bundle.clone(), policy, problems, live, site)
 }
@@ -95,12 +95,12 @@ fn compiled(
     problems: Vec<Problem>,
     live: &[Change],
     site: &Site,
-) -> Result<InForce, Error> {
+) -> Result<Active, Error> {
     let file = bundle.file.clone();
     if report::has_errors(&problems) {
         return Err(Error::Problems { file, problems });
     }
-    InForce::compile(bundle.into(), policy.into(), live, site.clone(), problems)
+    Active::compile(bundle.into(), policy.into(), live, site.clone(), problems)
         .map_err(|problems| Error::Problems { file, problems })
 }
 

@@ -163,7 +163,7 @@ impl State {
     fn saved(&self, name: &str) -> Option<Saved> {
         let path = self.dir.join(name);
         let saved: Saved = self.read(&path)?;
-        if super::in_force::digest(&saved.bundle) != saved.digest {
+        if super::active::digest(&saved.bundle) != saved.digest {
             log::error!("{} is damaged: its digest does not match", path.display());
             return None;
         }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use enforcer_common::event::Record;
 use enforcer_common::reason::Verdict;
 
-use super::in_force::InForce;
+use super::active::Active;
 use crate::dataplane::SuppressedCounts;
 
 /// Most rows. They come from the policy's own groups and interfaces, and change with them.
@@ -33,7 +33,7 @@ pub(super) struct Tally(Mutex<BTreeMap<Row, u64>>);
 
 impl Tally {
     /// Counts a record.
-    pub(super) fn count(&self, record: &Record, names: &InForce) {
+    pub(super) fn count(&self, record: &Record, names: &Active) {
         let verdict = match record.decision.verdict {
             Verdict::WouldDrop => "would-drop",
             Verdict::Drop | Verdict::Pass => "drop",

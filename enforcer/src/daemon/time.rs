@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use jiff::{Timestamp, tz::TimeZone};
 use log::{info, warn};
 
+use super::active::Active;
 use super::core::Core;
-use super::in_force::InForce;
 use super::known::{Doubt, Known, MADE_UP, Reading, resumed};
 use super::state::{Live, Stamp, State};
 use super::{clock, failure};
@@ -229,9 +229,9 @@ impl Clock {
     }
 
     /// What an operator should know, and do.
-    pub(super) fn warning(&self, in_force: &InForce) -> Option<String> {
+    pub(super) fn warning(&self, active: &Active) -> Option<String> {
         const SET: &str = "set it: `timedatectl set-ntp true`, or chrony or ntpd";
-        let by_date = by_date(&in_force.policy);
+        let by_date = by_date(&active.policy);
         match (self.doubt?, self.ahead) {
             (Doubt::Behind(by), _) => {
                 let last = wall_time(self.known.last()).unwrap_or_default();

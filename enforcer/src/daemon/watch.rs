@@ -275,6 +275,6 @@ impl Core {
     pub(super) fn tamper(&mut self, reason: &'static str, interface: Option<&str>, text: String) {
         warn!("{text}");
         *self.watch.tampered.entry(reason).or_default() += 1;
-        self.reporter.tamper(reason, interface, text, &self.in_force);
+        self.reporter.tamper(reason, interface, text, &self.active);
     }
 }

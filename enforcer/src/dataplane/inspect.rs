@@ -16,7 +16,7 @@ use super::{Dataplane, Error, object};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pinned {
     /// Whether a generation is in its slot; without one, every frame is dropped.
-    pub in_force: bool,
+    pub active: bool,
     /// The dispatcher behind each link of ours, by the index of the interface.
     pub dispatchers: BTreeMap<u32, u32>,
 }
@@ -33,7 +33,7 @@ pub fn pinned(root: &Path) -> Result<Option<Pinned>, Error> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("read", &dir, e)),
     };
-    let mut pinned = Pinned { in_force: is_in_force(&dir)?, ..Pinned::default() };
+    let mut pinned = Pinned { active: is_active(&dir)?, ..Pinned::default() };
     for entry in entries.flatten() {
         let path = entry.path();
         if !entry.file_name().to_string_lossy().starts_with("link-") {
@@ -50,7 +50,7 @@ pub fn pinned(root: &Path) -> Result<Option<Pinned>, Error> {
     Ok(Some(pinned))
 }
 
-fn is_in_force(dir: &Path) -> Result<bool, Error> {
+fn is_active(dir: &Path) -> Result<bool, Error> {
     let path = dir.join(map::GENERATIONS);
     let slot = || -> io::Result<u32> {
         let array = object::open(&path)?;

@@ -176,17 +176,17 @@ impl Dataplane {
         Ok(Loader { pins: self.pins.clone(), options: self.options, kind: self.kind, number })
     }
 
-    /// Loads another image and puts it in force, see [`Dataplane::put_in_force`].
+    /// Loads another image and puts it in force, see [`Dataplane::activate`].
     pub fn replace(&mut self, image: &Image) -> Result<Generation, Error> {
         let loaded = self.loader()?.load(image)?;
-        let old = self.put_in_force(loaded)?;
+        let old = self.activate(loaded)?;
         self.set_hops(&image.hops)?;
         Ok(old)
     }
 
     /// Puts a generation in force for all interfaces at once. Returns the old one, whose counters can
     /// still be read.
-    pub fn put_in_force(&mut self, loaded: Loaded) -> Result<Generation, Error> {
+    pub fn activate(&mut self, loaded: Loaded) -> Result<Generation, Error> {
         let next = loaded.put(&self.pins, self.kind, abi::SLOT_CURRENT)?;
         let old = std::mem::replace(&mut self.current, next);
         self.forget_others();

@@ -11,7 +11,7 @@ impl Dataplane {
     /// Puts a generation in force until `deadline` (boot clock, in nanoseconds): from then on the
     /// generation before decides again, by the kernel alone, unless [`Dataplane::confirm`] comes
     /// first.
-    pub fn put_in_force_until(&mut self, loaded: Loaded, deadline: u64) -> Result<(), Error> {
+    pub fn activate_until(&mut self, loaded: Loaded, deadline: u64) -> Result<(), Error> {
         generation::keep(&self.pins, self.current.number)?;
         // Armed first: should this process end here, the old generation decides in both slots.
         self.control.publish(DEADLINE, deadline);

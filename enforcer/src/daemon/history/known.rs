@@ -54,11 +54,11 @@ pub(super) struct Heads {
 
 impl Heads {
     /// The rows of these files.
-    pub(super) fn rows(&mut self, files: &[(u64, PathBuf)], in_force: u64) -> Vec<HistoryRow> {
+    pub(super) fn rows(&mut self, files: &[(u64, PathBuf)], active: u64) -> Vec<HistoryRow> {
         self.rows.retain(|number, _| files.binary_search_by_key(number, |(n, _)| *n).is_ok());
         let rows = files.iter().map(|(revision, path)| {
             let row = self.row(*revision, path);
-            HistoryRow { in_force: *revision == in_force, ..row }
+            HistoryRow { active: *revision == active, ..row }
         });
         rows.collect()
     }
@@ -95,7 +95,7 @@ fn row(revision: Revision) -> HistoryRow {
     let Revision { revision, since, who, why, file, digest, counts, changes } = revision;
     HistoryRow {
         revision,
-        in_force: false,
+        active: false,
         since,
         who: who.to_string(),
         why,

@@ -7,7 +7,7 @@ fn saved() -> Saved {
         files: BTreeMap::from([("a".into(), "10.0.0.0/8\n".into())]),
         ..PolicyBundle::default()
     };
-    let digest = crate::daemon::in_force::digest(&bundle);
+    let digest = crate::daemon::active::digest(&bundle);
     Saved { bundle, revision: 3, since: "2026-11-23T00:00:00Z".into(), digest, aside: None }
 }
 

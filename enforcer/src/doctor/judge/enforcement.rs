@@ -29,7 +29,7 @@ fn daemon(facts: &Facts) -> Finding {
         (Ok(None), Ok(None)) => {
             return Finding::warning(CHECK, "none runs, and nothing is enforced", "enforcer run");
         }
-        (Ok(None), Ok(Some(pinned))) if pinned.in_force => {
+        (Ok(None), Ok(Some(pinned))) if pinned.active => {
             let text = "none runs: the kernel enforces on; no event is told, and nobody looks";
             return Finding::warning(CHECK, text, "enforcer run");
         }

@@ -115,7 +115,7 @@ fn well() -> Facts {
         }],
         enforcement: Enforcement {
             daemon: Ok(Some(status())),
-            pinned: Ok(Some(Pinned { in_force: true, dispatchers: [(2, 40)].into() })),
+            pinned: Ok(Some(Pinned { active: true, dispatchers: [(2, 40)].into() })),
             tables: Ok(Family::ALL.map(|family| (family, table("lan0"))).into()),
             backstop: Backstop::Auto,
             xdp: Xdp::Auto,
@@ -244,7 +244,7 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
     ("daemon", State::Warning, "nothing is enforced", "enforcer run", fresh),
     ("daemon", State::Fail, "drop all", "enforcer run", |f| {
         no_daemon(f);
-        f.enforcement.pinned = Ok(Some(Pinned { dispatchers: [(2, 40)].into(), in_force: false }));
+        f.enforcement.pinned = Ok(Some(Pinned { dispatchers: [(2, 40)].into(), active: false }));
     }),
     ("daemon", State::Unknown, "permission", "root", |f| f.enforcement.daemon = unseen()),
     ("daemon", State::Fail, "not protected", "enforcer status", |f| {

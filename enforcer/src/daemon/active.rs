@@ -18,7 +18,7 @@ use crate::policy::{
 
 /// A policy that is in force, or about to be. Copies share what is large.
 #[derive(Clone, Debug)]
-pub(super) struct InForce {
+pub(super) struct Active {
     /// The documents that it was read from.
     pub(super) bundle: Arc<PolicyBundle>,
     /// What they say.
@@ -97,7 +97,7 @@ fn beside(
     }
 }
 
-impl InForce {
+impl Active {
     /// Compiles a policy that was read without errors.
     ///
     /// # Errors

@@ -70,7 +70,7 @@ pub enum Error {
     Privilege(#[source] io::Error),
     /// The kernel cannot be listened to.
     #[error("cannot listen to the kernel's notices")]
-    Lookout(#[source] io::Error),
+    Notifications(#[source] io::Error),
 }
 
 impl Error {
@@ -91,7 +91,7 @@ impl Error {
             ) => Exit::Configuration,
             Self::Backstop(_)
             | Self::Privilege(_)
-            | Self::Lookout(_)
+            | Self::Notifications(_)
             | Self::Signals(_)
             | Self::Site(_)
             | Self::Contained
@@ -128,7 +128,7 @@ impl Error {
             | Self::State(_)
             | Self::Site(_)
             | Self::Privilege(_)
-            | Self::Lookout(_) => None,
+            | Self::Notifications(_) => None,
         }
     }
 }

@@ -27,7 +27,7 @@
 //! - `state`: what survives a restart
 //! - `known`: what is known of the time, and what is not: pure
 //! - `time`: the machine's clocks
-//! - `lookout`: what the kernel tells by itself
+//! - `notifications`: what the kernel tells by itself
 //! - `watch`: pins, programs, interfaces and the backstop, and what to do when they change
 //! - `tags`: the watch over VLAN tags that hardware would remove
 
@@ -48,9 +48,9 @@ mod image;
 mod interfaces;
 mod known;
 mod live;
-mod lookout;
 mod manager;
 mod measure;
+mod notifications;
 mod proof;
 mod protect;
 mod record;
@@ -120,7 +120,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     privilege::drop_unneeded().map_err(Error::Privilege)?;
     // Before the first look, so that nothing falls between.
     let listens = settings.backstop != Backstop::Off;
-    let notices = lookout::listen(listens).map_err(Error::Lookout)?;
+    let notices = notifications::listen(listens).map_err(Error::Notifications)?;
     let (sender, inputs) = queue(QUEUE);
     let (probes, asked) = mpsc::channel(PROBES);
     let turns = Turns::new(inputs, notices, asked);

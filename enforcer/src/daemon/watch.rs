@@ -9,7 +9,7 @@ use std::time::Duration;
 use log::{error, info, warn};
 
 use super::core::Core;
-use super::lookout::Notice;
+use super::notifications::Notice;
 use super::{Error, failure};
 use crate::backstop::stack::Root;
 use crate::backstop::{self, Change, Guard};

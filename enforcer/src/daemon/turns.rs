@@ -12,8 +12,8 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::core::Core;
 use super::explain::Probe;
-use super::manager::Manager;
 use super::notifications::Notice;
+use super::systemd::Manager;
 use super::watch::GLANCE;
 use crate::control::{Input, Queue, Rank};
 

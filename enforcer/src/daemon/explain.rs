@@ -15,9 +15,9 @@ use rtnetlink::packet_route::link::InfoKind;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::active::Active;
-use super::answers::rule_row;
 use super::core::Core;
 use super::failure;
+use super::queries::rule_row;
 use super::state::Counters;
 use super::time::Dates;
 use crate::api::{CapturedFrame, ExplainFrames, ExplainRequest, Explanation, Failure};

@@ -32,7 +32,6 @@
 //! - `tags`: the watch over VLAN tags that hardware would remove
 
 mod active;
-mod answers;
 mod apply;
 mod aside;
 mod before;
@@ -52,6 +51,7 @@ mod measure;
 mod notifications;
 mod proof;
 mod protect;
+mod queries;
 mod record;
 mod report;
 mod runs;

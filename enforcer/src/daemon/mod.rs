@@ -47,7 +47,7 @@ mod image;
 mod interfaces;
 mod known;
 mod live;
-mod measure;
+mod metrics;
 mod notifications;
 mod proof;
 mod protect;

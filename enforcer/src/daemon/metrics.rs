@@ -74,7 +74,7 @@ impl Core {
         families.add(Gauge, "enforcer_group_info", "Groups, their modes and defaults.", modes);
         let rules = groups.iter().map(|group| (vec![("group", &*group.name)], group.rules as u64));
         families.add(Gauge, "enforcer_group_rules", "Rules, by group.", rules);
-        let refused = self.reporter.tally();
+        let refused = self.reporter.totals();
         let samples = refused.iter().map(|(row, frames)| {
             let labels: Labels<'_> = vec![
                 ("interface", &row.interface),

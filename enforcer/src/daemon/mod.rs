@@ -17,7 +17,7 @@
 //! - `answers`: what is in force, as the socket tells it
 //! - `aside`: answers that are made beside the loop
 //! - `measure`: what is in force and what it did, as Prometheus reads it
-//! - `tally`: what was refused, in a table that devices cannot fill
+//! - `totals`: what was refused, in a table that devices cannot fill
 //! - `proof`: whether a driver runs the program, by two counters; pure
 //! - `protect`: which interfaces are protected, and how
 //! - `runs`: the same for all interfaces, and what is done where one does not
@@ -60,8 +60,8 @@ mod source;
 mod state;
 mod systemd;
 mod tags;
-mod tally;
 mod time;
+mod totals;
 mod turns;
 mod watch;
 

@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 
 use super::active::{Active, address, ip};
 use super::hops::Strangers;
-use super::tally::{Row, Tally};
+use super::totals::{Row, Totals};
 use super::wall_offset;
 use crate::api::{Detail, DeviceRow, Ether, Event, SUPPRESSED, TAMPER};
 use crate::control::hub::{Hub, lost, timestamp};
@@ -34,14 +34,14 @@ struct Shared {
     hub: Hub,
     names: RwLock<BTreeMap<u32, Arc<Active>>>,
     seen: Mutex<HashMap<u64, DeviceRow>>,
-    tally: Tally,
+    totals: Totals,
     strangers: Mutex<Strangers>,
 }
 
 impl Reporter {
     pub(super) fn new(hub: Hub) -> Self {
-        let (names, seen, tally) = (RwLock::default(), Mutex::default(), Tally::default());
-        Self(Arc::new(Shared { hub, names, seen, tally, strangers: Mutex::default() }))
+        let (names, seen, totals) = (RwLock::default(), Mutex::default(), Totals::default());
+        Self(Arc::new(Shared { hub, names, seen, totals, strangers: Mutex::default() }))
     }
 
     /// Makes the meaning of a generation's numbers known, before the generation is in force.
@@ -60,7 +60,7 @@ impl Reporter {
             known.get(&record.generation).cloned()
         };
         let Some(names) = names else { return };
-        self.0.tally.count(record, &names);
+        self.0.totals.count(record, &names);
         self.note(record, &names);
         self.note_stranger(record);
         let frame = record.frame();
@@ -87,7 +87,7 @@ impl Reporter {
     /// Tells the followers which refused frames had no event, and counts them.
     pub(super) fn suppressed(&self, share: &SuppressedCounts, active: &Active) {
         let (device, group) = self.count(share, active);
-        self.0.tally.count_suppressed(share, group.as_deref());
+        self.0.totals.count_suppressed(share, group.as_deref());
         let mut base = lost("ring-full", share.lost, active.generation.into(), active.revision);
         base.in_iface = share.interface.and_then(|held| {
             let mut known = active.site.interfaces.iter();
@@ -159,8 +159,8 @@ impl Reporter {
     }
 
     /// Refused frames that events told of.
-    pub(super) fn tally(&self) -> BTreeMap<Row, u64> {
-        self.0.tally.rows()
+    pub(super) fn totals(&self) -> BTreeMap<Row, u64> {
+        self.0.totals.rows()
     }
 
     fn note(&self, record: &Record, names: &Active) {

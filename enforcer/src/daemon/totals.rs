@@ -29,9 +29,9 @@ pub(super) struct Row {
 
 /// Frames by [`Row`], since the daemon started.
 #[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<BTreeMap<Row, u64>>);
+pub(super) struct Totals(Mutex<BTreeMap<Row, u64>>);
 
-impl Tally {
+impl Totals {
     /// Counts a record.
     pub(super) fn count(&self, record: &Record, names: &Active) {
         let verdict = match record.decision.verdict {
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn it_does_not_grow_without_bound() {
-        let tally = Tally::default();
+        let totals = Totals::default();
         let row = |group: usize| Row {
             interface: "lan0".into(),
             group: group.to_string(),
@@ -88,10 +88,10 @@ mod tests {
             verdict: "drop",
         };
         for group in 0..MAX_ROWS + 100 {
-            tally.add(row(group), 2);
+            totals.add(row(group), 2);
         }
-        tally.add(row(7), 1);
-        let rows = tally.rows();
+        totals.add(row(7), 1);
+        let rows = totals.rows();
         assert_eq!(rows.len(), MAX_ROWS + 1);
         assert_eq!(rows[&row(7)], 3);
         let others = rows.iter().find(|(row, _)| row.group == OTHERS).unwrap();

@@ -16,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::body::Frame;
 use jiff::{Timestamp, ZonedDateTime};
 
-use super::past::{Line, Past, Section};
+use super::backlog::{Backlog, Line, Section};
 pub use super::seats::{Full, MAX_EACH, MAX_FOLLOWERS, MAX_ROOT, Seat};
 use super::seats::{Place, Seats};
 use super::subscription::Subscription;
@@ -47,7 +47,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Followers {
     queues: Vec<Arc<Queue>>,
-    past: Past,
+    past: Backlog,
     closed: bool,
 }
 

@@ -16,7 +16,7 @@
 //! - [`cidr`]: addresses and prefixes in queries
 //! - [`filter`]: which events a follower wants
 //! - [`subscription`]: that, from when on, and how much of each
-//! - `past`: events that are kept for those who ask later
+//! - `backlog`: events that are kept for those who ask later
 //! - [`client`]: the other end
 //! - `eager`: its stream, which hears the answer whatever becomes of the request
 //!
@@ -34,6 +34,7 @@ use crate::audit::Who;
 
 pub mod access;
 pub mod accounts;
+mod backlog;
 mod board;
 pub(crate) mod body;
 pub mod cidr;
@@ -44,7 +45,6 @@ pub mod filter;
 pub mod hub;
 mod limits;
 pub mod listen;
-mod past;
 mod patient;
 mod queue;
 pub mod scrape;

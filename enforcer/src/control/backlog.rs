@@ -66,7 +66,7 @@ impl Line {
 
 /// The latest events. Each has a number; they count up without a gap.
 #[derive(Debug, Default)]
-pub(super) struct Past {
+pub(super) struct Backlog {
     lines: VecDeque<Arc<Line>>,
     /// Number of the oldest one that is kept.
     first: u64,
@@ -76,7 +76,7 @@ pub(super) struct Past {
 /// Numbers of events that a follower has not read yet.
 pub(super) type Section = Range<u64>;
 
-impl Past {
+impl Backlog {
     /// Keeps one more.
     pub(super) fn keep(&mut self, line: Arc<Line>) {
         self.bytes += line.size();
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_latest_are_kept_and_no_more_than_fit() {
-        let mut past = Past::default();
+        let mut past = Backlog::default();
         let first = 1_800_000_000;
         let many = (MAX_BYTES / at(first).size() + 100) as i64;
         for second in 0..many {

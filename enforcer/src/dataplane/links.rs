@@ -10,7 +10,7 @@ use aya::programs::xdp::XdpLink;
 use enforcer_common::abi::program;
 use log::{info, warn};
 
-use super::{Dataplane, Error, foreign, generation, object, offload, virtio};
+use super::{Dataplane, Error, generation, object, offload, verify_pins, virtio};
 use crate::privilege::to_load;
 
 /// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`, include/uapi/linux/if_link.h.
@@ -153,7 +153,7 @@ impl Dataplane {
             if !old.exists() {
                 continue;
             }
-            foreign::check_link(&old, index, &BTreeSet::new())?;
+            verify_pins::check_link(&old, index, &BTreeSet::new())?;
             let link = FdLink::from(PinnedLink::from_pin(&old).map_err(Error::Link)?);
             link.pin(pin).map_err(Error::Pin)?;
             info!("{} is of another version: its link is taken over", dir.display());

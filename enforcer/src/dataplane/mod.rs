@@ -3,10 +3,10 @@
 //! - [`pins`]: what is pinned, and where
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - [`events`]: the ring buffer
-//! - `foreign`: pins that are not what their names say
+//! - `verify_pins`: pins that are not what their names say
 //! - [`inspect`]: what is pinned, for who only looks
 //! - `hops`: who is where on the links
-//! - `kept`: descriptors of what is pinned
+//! - `pin_keeper`: descriptors of what is pinned
 //! - `links`: what attaches the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
 //! - `object`: what bpf(2) tells of an object behind a pin
@@ -20,15 +20,14 @@
 mod diagnostics;
 mod error;
 pub mod events;
-mod foreign;
 pub mod generation;
 mod hops;
 pub mod inspect;
-mod kept;
 mod links;
 mod memory;
 mod object;
 pub mod offload;
+mod pin_keeper;
 pub mod pins;
 mod probe;
 mod runs;
@@ -36,6 +35,7 @@ mod secret;
 mod sightings;
 mod suppressed;
 mod unconfirmed;
+mod verify_pins;
 mod virtio;
 
 use std::mem::offset_of;
@@ -56,9 +56,9 @@ use crate::privilege::to_load;
 use diagnostics::Diagnostics;
 pub use error::Error;
 use generation::{Generation, Kind, Loaded, Loader, Options};
-use kept::Kept;
 pub use links::{Attached, How, Interface, Preference, Protected};
 use memory::Memory;
+use pin_keeper::PinKeeper;
 use pins::Pins;
 pub use sightings::Sighted;
 pub use suppressed::SuppressedCounts;
@@ -93,7 +93,7 @@ pub struct Dataplane {
     runs: runs::Runs,
     sightings: Memory,
     hops: hops::Table,
-    kept: Kept,
+    kept: PinKeeper,
 }
 
 impl Dataplane {
@@ -137,7 +137,7 @@ impl Dataplane {
         let sightings = sightings::open(&ebpf, &pins)?;
         let mut hops = hops::Table::open(&pins)?;
         hops.set(&image.hops)?;
-        let (previous, kept) = (None, Kept::default());
+        let (previous, kept) = (None, PinKeeper::default());
         let mut dataplane = Self {
             pins,
             options,

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use enforcer_common::abi;
 
-use super::{Error, foreign};
+use super::{Error, verify_pins};
 
 /// `BPF_FS_MAGIC` in include/uapi/linux/magic.h.
 const BPF_FS: i64 = 0xcafe_4a11;
@@ -41,7 +41,7 @@ impl Pins {
         let dir = root.join(format!("v{}", abi::ABI_VERSION));
         let lock = prepare(root, &dir)?.into();
         let pins = Self { root: root.into(), dir, _lock: lock };
-        foreign::check(&pins)?;
+        verify_pins::check(&pins)?;
         Ok(pins)
     }
 
@@ -200,7 +200,7 @@ fn make(dir: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            foreign::check_directory(dir)?;
+            verify_pins::check_directory(dir)?;
             fs::set_permissions(dir, Permissions::from_mode(0o700))
                 .map_err(|e| Error::io("set the mode of", dir, e))
         }

@@ -13,9 +13,9 @@ use super::pins::Pins;
 
 /// What is pinned, by path.
 #[derive(Debug, Default)]
-pub(super) struct Kept(BTreeMap<PathBuf, OwnedFd>);
+pub(super) struct PinKeeper(BTreeMap<PathBuf, OwnedFd>);
 
-impl Kept {
+impl PinKeeper {
     /// Keeps what is pinned now, for after a change of our own. What is held and no longer pinned stays
     /// held: nobody here has removed it.
     pub(super) fn refresh(&mut self, pins: &Pins) {

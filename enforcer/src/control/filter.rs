@@ -124,10 +124,10 @@ impl Term {
 ///
 /// With what may be written instead.
 fn service(text: &str) -> Result<Service, Error> {
-    Service::parse(text).map_err(|complaint| {
-        Error::Value(match complaint.hint {
-            Some(hint) => format!("{}; {hint}", complaint.message),
-            None => complaint.message,
+    Service::parse(text).map_err(|error| {
+        Error::Value(match error.hint {
+            Some(hint) => format!("{}; {hint}", error.message),
+            None => error.message,
         })
     })
 }

@@ -83,14 +83,14 @@ fn beside(
     loop {
         match with_live(written, &live) {
             Ok(policy) => return (policy, live),
-            Err((at, complaint)) => {
+            Err((at, error)) => {
                 let change = live.remove(at);
                 let file = format!("live change by {}", change.by);
                 warnings.push(Problem {
                     severity: Severity::Warning,
                     place: Place { file: file.into(), line: 0, column: 0 },
-                    message: format!("`{change}` ends: {}", complaint.message),
-                    hint: complaint.hint,
+                    message: format!("`{change}` ends: {}", error.message),
+                    hint: error.hint,
                 });
             }
         }

@@ -216,7 +216,7 @@ impl Step {
     /// What these changes make of a policy.
     fn of(names: &Active, live: Vec<Change>, now: i64) -> Result<Self, Failure> {
         let policy = with_live(&names.written, &live)
-            .map_err(|(_, complaint)| usage(&complaint.message, complaint.hint.as_deref()))?;
+            .map_err(|(_, error)| usage(&error.message, error.hint.as_deref()))?;
         let site = Site { now, ..names.site.clone() };
         let (compiled, patch) = match patch(&names.compiled, &names.policy, &policy, &site) {
             Some((compiled, patch)) => (compiled, Some(patch)),

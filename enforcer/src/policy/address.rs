@@ -21,15 +21,15 @@ pub(crate) fn numbers(address: IpAddr) -> (u8, Address) {
 
 /// Why a piece of text is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Complaint {
+pub struct ParseError {
     /// What is wrong, lower case, no full stop.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
 }
 
-impl Complaint {
-    /// A complaint with a hint.
+impl ParseError {
+    /// A error with a hint.
     pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: Some(hint.into()) }
     }
@@ -53,11 +53,11 @@ const MAPPED_LAST: u128 = 0xffff_ffff_ffff;
 
 impl Range {
     /// Reads an address, a CIDR or a range `a-b`.
-    pub fn parse(text: &str) -> Result<Self, Complaint> {
-        Self::read(text).map_err(|complaint| complaint.printable(text, "an address"))
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        Self::read(text).map_err(|error| error.printable(text, "an address"))
     }
 
-    fn read(text: &str) -> Result<Self, Complaint> {
+    fn read(text: &str) -> Result<Self, ParseError> {
         let range = if let Some((address, length)) = text.split_once('/') {
             cidr(text, address, length)?
         } else if let Ok(address) = text.parse() {
@@ -157,11 +157,11 @@ fn length_is_odd(text: &str) -> bool {
         || !length.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn cidr(text: &str, address: &str, length: &str) -> Result<Range, Complaint> {
+fn cidr(text: &str, address: &str, length: &str) -> Result<Range, ParseError> {
     let parsed: IpAddr = match address.parse() {
         Ok(parsed) => parsed,
         Err(_) if !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_digit()) => {
-            return Err(Complaint::new(
+            return Err(ParseError::new(
                 format!("`{text}` is not a CIDR"),
                 format!("write all four numbers: `{address}.0.0.0/{length}`"),
             ));
@@ -178,7 +178,7 @@ fn cidr(text: &str, address: &str, length: &str) -> Result<Range, Complaint> {
                 }
                 _ => format!("a length is a number from 0 to {bits}"),
             };
-            return Err(Complaint::new(format!("`{length}` is not a prefix length"), hint));
+            return Err(ParseError::new(format!("`{length}` is not a prefix length"), hint));
         }
     };
     let free = u32::from(bits - length);
@@ -193,7 +193,7 @@ fn cidr(text: &str, address: &str, length: &str) -> Result<Range, Complaint> {
     if !matches!((range, parsed), (Range::V4(first, _), IpAddr::V4(a)) if first == a.to_bits())
         && !matches!((range, parsed), (Range::V6(first, _), IpAddr::V6(a)) if first == a.to_bits())
     {
-        return Err(Complaint::new(
+        return Err(ParseError::new(
             format!("`{text}` has address bits set behind its first {length}"),
             format!("write `{range}` for the network, or `{address}` for the one address"),
         ));
@@ -201,7 +201,7 @@ fn cidr(text: &str, address: &str, length: &str) -> Result<Range, Complaint> {
     Ok(range)
 }
 
-fn between(first: &str, last: &str) -> Result<Range, Complaint> {
+fn between(first: &str, last: &str) -> Result<Range, ParseError> {
     let low: IpAddr = first.parse().map_err(|_| no_address(first))?;
     let high: IpAddr = last.parse().map_err(|_| no_address(last))?;
     let range = match (low, high) {
@@ -212,34 +212,34 @@ fn between(first: &str, last: &str) -> Result<Range, Complaint> {
             (low <= high).then(|| Range::V6(low.to_bits(), high.to_bits()))
         }
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {
-            return Err(Complaint::new(
+            return Err(ParseError::new(
                 format!("the range `{first}-{last}` mixes IPv4 and IPv6"),
                 "both ends of a range are of one family",
             ));
         }
     };
     range.ok_or_else(|| {
-        Complaint::new(
+        ParseError::new(
             format!("the range `{first}-{last}` ends before it begins"),
             format!("write `{last}-{first}`"),
         )
     })
 }
 
-fn refuse_mapped(range: Range) -> Result<Range, Complaint> {
+fn refuse_mapped(range: Range) -> Result<Range, ParseError> {
     let Range::V6(first @ MAPPED_FIRST..=MAPPED_LAST, last @ MAPPED_FIRST..=MAPPED_LAST) = range
     else {
         return Ok(range);
     };
     let low = |number: u128| u32::try_from(number & 0xffff_ffff).unwrap_or(0);
-    Err(Complaint::new(
+    Err(ParseError::new(
         format!("`{range}` is an IPv4-mapped IPv6 address, which no frame carries"),
         format!("write `{}`", Range::V4(low(first), low(last))),
     ))
 }
 
 /// Why something is no address, as near to the mistake as can be said.
-fn no_address(text: &str) -> Complaint {
+fn no_address(text: &str) -> ParseError {
     let message = format!("`{text}` is not an address");
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     let octets = text.split('.').count();
@@ -274,7 +274,7 @@ fn no_address(text: &str) -> Complaint {
         "write an address (`10.20.0.10`), a CIDR (`10.20.0.0/24`) or a range (`10.20.0.5-10.20.0.9`)"
             .to_owned()
     };
-    Complaint::new(message, hint)
+    ParseError::new(message, hint)
 }
 
 /// What to do about the first character that is not ASCII, of which every address and service is made.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::address::{Complaint, quoted};
+use super::address::{ParseError, quoted};
 use super::{
     Device, End, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set,
     Timed, To, Unknown,
@@ -140,18 +140,18 @@ pub fn span(seconds: u64) -> String {
 /// # Errors
 ///
 /// The first change that does not fit the policy, by its place in `changes`, and why.
-pub fn with_live(policy: &Policy, changes: &[Change]) -> Result<Policy, (usize, Complaint)> {
+pub fn with_live(policy: &Policy, changes: &[Change]) -> Result<Policy, (usize, ParseError)> {
     let mut policy = policy.clone();
     // Modes and groups first: a device's own group starts from what its group has by then.
     let mut order: Vec<(usize, &Change)> = changes.iter().enumerate().collect();
     order.sort_by_key(|(_, change)| policy.groups.iter().all(|g| g.name != change.target));
     for (at, change) in order {
-        apply(&mut policy, change).map_err(|complaint| (at, complaint))?;
+        apply(&mut policy, change).map_err(|error| (at, error))?;
     }
     Ok(policy)
 }
 
-fn apply(policy: &mut Policy, change: &Change) -> Result<(), Complaint> {
+fn apply(policy: &mut Policy, change: &Change) -> Result<(), ParseError> {
     let named = policy.groups.iter().position(|group| group.name == change.target);
     if let What::Mode { mode } = change.what {
         let group = named.and_then(|index| policy.groups.get_mut(index));
@@ -179,29 +179,29 @@ fn apply(policy: &mut Policy, change: &Change) -> Result<(), Complaint> {
     Ok(())
 }
 
-fn unknown_group(policy: &Policy, name: &str) -> Complaint {
+fn unknown_group(policy: &Policy, name: &str) -> ParseError {
     if policy.devices.iter().any(|device| device.name == name) {
-        return Complaint::new(
+        return ParseError::new(
             format!("{} is a device, and only a group has a mode", quoted(name)),
             "`enforcer devices` shows its group",
         );
     }
-    Complaint::new(
+    ParseError::new(
         format!("there is no group {}", quoted(name)),
         "`enforcer status` lists the groups",
     )
 }
 
 /// The rule that a change stands for.
-fn rule(policy: &Policy, change: &Change) -> Result<Rule, Complaint> {
+fn rule(policy: &Policy, change: &Change) -> Result<Rule, ParseError> {
     let (What::Allow(end) | What::Deny(end)) = &change.what else {
-        return Err(Complaint::new("a mode is no rule", "see `enforcer mode --help`"));
+        return Err(ParseError::new("a mode is no rule", "see `enforcer mode --help`"));
     };
     let to = to(policy, &end.to)?;
     if let To::Set(set) = &to
         && set.ranges.len() > MAX_RANGES
     {
-        return Err(Complaint::new(
+        return Err(ParseError::new(
             format!("{} has more than {MAX_RANGES} ranges", quoted(&end.to)),
             "write the rule into the policy file and apply it",
         ));
@@ -222,14 +222,14 @@ fn rule(policy: &Policy, change: &Change) -> Result<Rule, Complaint> {
     })
 }
 
-fn to(policy: &Policy, text: &str) -> Result<To, Complaint> {
+fn to(policy: &Policy, text: &str) -> Result<To, ParseError> {
     Ok(match text {
         "any" => To::Any,
         "gateway" => To::Gateway,
         "local" => To::Local,
         _ => match text.strip_prefix('@') {
             Some(name) => To::Set(set(policy, name).ok_or_else(|| {
-                Complaint::new(
+                ParseError::new(
                     format!("no rule of the policy uses a set {}", quoted(text)),
                     "name the addresses, or write the rule into the policy file",
                 )
@@ -248,7 +248,7 @@ fn set(policy: &Policy, name: &str) -> Option<Arc<Set>> {
 }
 
 /// The index of the group that one device has for itself; made if need be.
-fn own_group(policy: &mut Policy, target: &str) -> Result<usize, Complaint> {
+fn own_group(policy: &mut Policy, target: &str) -> Result<usize, ParseError> {
     let selector = selector(policy, target)?;
     let is_it = |member: &Member| member.selector == selector;
     let own = |group: &Group| group.device_of.is_some() && group.members.iter().any(is_it);
@@ -256,7 +256,7 @@ fn own_group(policy: &mut Policy, target: &str) -> Result<usize, Complaint> {
         return Ok(index);
     }
     let parent = group_of(policy, &selector).ok_or_else(|| {
-        Complaint::new(
+        ParseError::new(
             format!("{} is in no group", quoted(target)),
             "add it to a group of the policy file, and apply that",
         )
@@ -284,7 +284,7 @@ fn own_group(policy: &mut Policy, target: &str) -> Result<usize, Complaint> {
     Ok(policy.groups.len() - 1)
 }
 
-fn selector(policy: &Policy, target: &str) -> Result<Selector, Complaint> {
+fn selector(policy: &Policy, target: &str) -> Result<Selector, ParseError> {
     let mac = Mac::parse(target);
     // A name first: it may be made of twelve digits.
     let named = |device: &Device| device.name == target;
@@ -304,7 +304,7 @@ fn selector(policy: &Policy, target: &str) -> Result<Selector, Complaint> {
             .iter()
             .position(|device| device.mac.is_none() && device.addresses.contains(&range))
             .map_or(Selector::Addresses(range), Selector::Device)),
-        Err(_) => Err(Complaint::new(
+        Err(_) => Err(ParseError::new(
             format!("there is no group and no device {}", quoted(target)),
             "`enforcer status` lists the groups, `enforcer devices` the devices",
         )),

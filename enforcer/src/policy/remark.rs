@@ -3,7 +3,7 @@
 
 use jiff::{Timestamp, civil, tz::Offset};
 
-use super::address::Complaint;
+use super::address::ParseError;
 use crate::shown::{escaped, reorders};
 
 /// Longest reason or owner, in bytes.
@@ -18,14 +18,14 @@ pub(super) const MAX_WORD: usize = 1024;
 pub(super) const YEARS: std::ops::RangeInclusive<u16> = 2000..=2199;
 
 /// Whether a text can be shown in one line: no control characters, none that reorder it, and no longer than
-/// `longest` bytes. `what` names it in the complaint.
+/// `longest` bytes. `what` names it in the error.
 ///
 /// # Errors
 ///
 /// What is wrong with it, and what to do.
-pub fn check(what: &str, text: &str, longest: usize) -> Result<(), Complaint> {
+pub fn check(what: &str, text: &str, longest: usize) -> Result<(), ParseError> {
     if text.chars().any(char::is_control) {
-        return Err(Complaint::new(
+        return Err(ParseError::new(
             format!("{what} has control characters"),
             "write it in one line",
         ));
@@ -33,12 +33,12 @@ pub fn check(what: &str, text: &str, longest: usize) -> Result<(), Complaint> {
     if let Some(character) = text.chars().find(|character| reorders(*character)) {
         let code = format!("U+{:04X}", u32::from(character));
         let message = format!("{what} has the character {code}, which reorders or breaks text");
-        return Err(Complaint::new(message, "leave it out: it is invisible"));
+        return Err(ParseError::new(message, "leave it out: it is invisible"));
     }
     // A reader takes it for a byte that was not UTF-8.
     if text.contains(char::REPLACEMENT_CHARACTER) {
         let message = format!("{what} has the character U+FFFD");
-        return Err(Complaint::new(
+        return Err(ParseError::new(
             message,
             "it stands for a byte that is not UTF-8: leave it out",
         ));
@@ -48,7 +48,7 @@ pub fn check(what: &str, text: &str, longest: usize) -> Result<(), Complaint> {
             MAX_REMARK => "give a ticket number and keep the story there",
             _ => "shorten it",
         };
-        return Err(Complaint::new(format!("{what} is longer than {longest} bytes"), hint));
+        return Err(ParseError::new(format!("{what} is longer than {longest} bytes"), hint));
     }
     Ok(())
 }
@@ -58,7 +58,7 @@ pub fn check(what: &str, text: &str, longest: usize) -> Result<(), Complaint> {
 /// # Errors
 ///
 /// As [`check`].
-pub fn check_remark(key: &str, text: &str) -> Result<(), Complaint> {
+pub fn check_remark(key: &str, text: &str) -> Result<(), ParseError> {
     check(&format!("`{key}`"), text, MAX_REMARK)
 }
 
@@ -97,7 +97,7 @@ pub fn nearest_end(until: i64) -> i64 {
 /// # Errors
 ///
 /// It is outside the years that a policy takes.
-pub(super) fn check_end(until: i64) -> Result<(), Complaint> {
+pub(super) fn check_end(until: i64) -> Result<(), ParseError> {
     let (first, last) = ends();
     if (first..=last).contains(&until) {
         return Ok(());
@@ -105,7 +105,7 @@ pub(super) fn check_end(until: i64) -> Result<(), Complaint> {
     let date = Timestamp::from_second(until);
     let date = date.map_or_else(|_| format!("{until} s"), |date| date.to_string());
     let hint = format!("years are {} to {}", YEARS.start(), YEARS.end());
-    Err(Complaint::new(format!("nothing can end at {date}"), hint))
+    Err(ParseError::new(format!("nothing can end at {date}"), hint))
 }
 
 #[cfg(test)]
@@ -128,8 +128,8 @@ mod tests {
             ("a\u{fffd}b", "`reason` has the character U+FFFD"),
             (&"ü".repeat(129), "`reason` is longer than 256 bytes"),
         ] {
-            let complaint = check_remark("reason", bad).unwrap_err();
-            assert!(complaint.message.starts_with(why), "{complaint:?}");
+            let error = check_remark("reason", bad).unwrap_err();
+            assert!(error.message.starts_with(why), "{error:?}");
             assert_eq!(check_remark("reason", &mended(bad)), Ok(()), "{bad:?}");
         }
     }

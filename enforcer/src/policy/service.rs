@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Service;
-use super::address::Complaint;
+use super::address::ParseError;
 
 /// Protocols with a name of their own, and whether they have ports.
 const NAMED: [(&str, u8, bool); 5] = [
@@ -43,11 +43,11 @@ const FORMS: &str =
 
 impl Service {
     /// Reads one service.
-    pub fn parse(text: &str) -> Result<Self, Complaint> {
-        Self::read(text).map_err(|complaint| complaint.printable(text, "a service"))
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        Self::read(text).map_err(|error| error.printable(text, "a service"))
     }
 
-    fn read(text: &str) -> Result<Self, Complaint> {
+    fn read(text: &str) -> Result<Self, ParseError> {
         if text == "any" {
             return Ok(Self::ANY);
         }
@@ -60,7 +60,7 @@ impl Service {
                 Some(protocol) if protocol <= 255 => {
                     Ok(Self::protocol(u8::try_from(protocol).unwrap_or(u8::MAX)))
                 }
-                _ => Err(Complaint::new(
+                _ => Err(ParseError::new(
                     format!("`{text}` does not name an IP protocol"),
                     "write its number, 0 to 255: `proto/47`",
                 )),
@@ -71,7 +71,7 @@ impl Service {
         };
         match rest {
             None => Ok(Self::protocol(protocol)),
-            Some(_) if !has_ports => Err(Complaint::new(
+            Some(_) if !has_ports => Err(ParseError::new(
                 format!("`{text}`: {name} has no ports"),
                 format!("write `{name}`"),
             )),
@@ -120,23 +120,23 @@ impl fmt::Display for Service {
     }
 }
 
-fn ports(text: &str, name: &str, protocol: u8, rest: &str) -> Result<Service, Complaint> {
+fn ports(text: &str, name: &str, protocol: u8, rest: &str) -> Result<Service, ParseError> {
     let (low, high) = rest.split_once('-').unwrap_or((rest, rest));
     let (Some(first), Some(last)) = (number(low.trim_end()), number(high.trim_start())) else {
         let hint = match OTHER.iter().find(|other| other.0 == rest) {
             Some((_, instead)) => format!("ports are numbers: `{instead}`"),
             None => format!("ports are numbers: `{name}/443` or `{name}/8000-8010`"),
         };
-        return Err(Complaint::new(format!("`{text}` does not name a port"), hint));
+        return Err(ParseError::new(format!("`{text}` does not name a port"), hint));
     };
     let (Ok(low), Ok(high)) = (u16::try_from(first), u16::try_from(last)) else {
-        return Err(Complaint::new(
+        return Err(ParseError::new(
             format!("`{text}`: there is no port {}", first.max(last)),
             "ports are 0 to 65535",
         ));
     };
     if low > high {
-        return Err(Complaint::new(
+        return Err(ParseError::new(
             format!("`{text}` ends before it begins"),
             format!("write `{name}/{high}-{low}`"),
         ));
@@ -144,7 +144,7 @@ fn ports(text: &str, name: &str, protocol: u8, rest: &str) -> Result<Service, Co
     Ok(Service::ports(protocol, low, high))
 }
 
-fn unknown(text: &str, name: &str, rest: Option<&str>) -> Complaint {
+fn unknown(text: &str, name: &str, rest: Option<&str>) -> ParseError {
     let lower = text.to_ascii_lowercase();
     let instead = if lower != text && is_service(&lower) {
         Some(lower)
@@ -159,7 +159,7 @@ fn unknown(text: &str, name: &str, rest: Option<&str>) -> Complaint {
         (slashed != text && is_service(&slashed)).then_some(slashed)
     };
     let hint = instead.map_or_else(|| FORMS.to_owned(), |instead| format!("write `{instead}`"));
-    Complaint::new(format!("`{text}` is not a service"), hint)
+    ParseError::new(format!("`{text}` is not a service"), hint)
 }
 
 /// Whether a hint may name this text. What is no service here must not ask for a hint again: of
@@ -220,7 +220,7 @@ mod tests {
                 "write its number, 0 to 255: `proto/47`",
             ),
         ] {
-            let expected = Complaint::new(message, hint);
+            let expected = ParseError::new(message, hint);
             assert_eq!(Service::parse(text), Err(expected), "{text}");
         }
     }
@@ -230,8 +230,8 @@ mod tests {
         let colons = format!("tcp{}", ":".repeat(200_000));
         assert!(Service::parse(&colons).is_err());
         for text in ["1/2", "80/443", "0/0", "/", ":", "A:1/2"] {
-            let complaint = Service::parse(text).expect_err("no service");
-            assert_eq!(complaint.hint.as_deref(), Some(FORMS), "{text}");
+            let error = Service::parse(text).expect_err("no service");
+            assert_eq!(error.hint.as_deref(), Some(FORMS), "{text}");
         }
     }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{Complaint, hex, length_is_odd};
+use super::{ParseError, hex, length_is_odd};
 use crate::policy::Mac;
 
 /// Hexadecimal digits of an address.
@@ -42,29 +42,29 @@ impl Mac {
 }
 
 /// A MAC prefix: the given bits, padded with zeros, and the length in bits, 1 to 48.
-pub(crate) fn mac_prefix(text: &str) -> Result<(Mac, u8), Complaint> {
-    read(text).map_err(|complaint| complaint.printable(text, "a MAC prefix"))
+pub(crate) fn mac_prefix(text: &str) -> Result<(Mac, u8), ParseError> {
+    read(text).map_err(|error| error.printable(text, "a MAC prefix"))
 }
 
-fn read(text: &str) -> Result<(Mac, u8), Complaint> {
+fn read(text: &str) -> Result<(Mac, u8), ParseError> {
     if let Some((leading, length)) = wildcard(text) {
         return read(&format!("{leading}/{length}"));
     }
     let (address, length) = text.split_once('/').unwrap_or((text, "48"));
     let Some((number, count)) = digits(address) else {
-        return Err(Complaint::new(format!("`{text}` is not a MAC prefix"), EXAMPLE));
+        return Err(ParseError::new(format!("`{text}` is not a MAC prefix"), EXAMPLE));
     };
     let length = match length.parse::<u8>() {
         Ok(length @ 1..=48) if !length_is_odd(text) => length,
         _ => {
-            return Err(Complaint::new(
+            return Err(ParseError::new(
                 format!("`{length}` is not the length of a MAC prefix"),
                 "1 to 48 bits; 24 covers one manufacturer's block",
             ));
         }
     };
     if usize::from(length) > count * 4 {
-        return Err(Complaint::new(
+        return Err(ParseError::new(
             format!("`{text}` gives {} bits, fewer than its length", count * 4),
             "write as many bytes as the length covers: `00:1b:44/24`",
         ));
@@ -72,7 +72,7 @@ fn read(text: &str) -> Result<(Mac, u8), Complaint> {
     let kept = number & !((1_u64 << (48 - u32::from(length))) - 1);
     let prefix = Mac::from_number(kept);
     if kept != number {
-        return Err(Complaint::new(
+        return Err(ParseError::new(
             format!("`{text}` has bits set behind its first {length}"),
             format!("write `{prefix}/{length}`, or a longer length"),
         ));

@@ -2,9 +2,9 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn complaint(text: &str) -> (String, String) {
-    let complaint = Range::parse(text).expect_err(text);
-    (complaint.message, complaint.hint.unwrap_or_default())
+fn error(text: &str) -> (String, String) {
+    let error = Range::parse(text).expect_err(text);
+    (error.message, error.hint.unwrap_or_default())
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn texts_that_are_not() {
             "names cannot be used yet; write the addresses, or a set of them",
         ),
     ] {
-        assert_eq!(complaint(text), (message.to_owned(), hint.to_owned()));
+        assert_eq!(error(text), (message.to_owned(), hint.to_owned()));
     }
 }
 
@@ -199,9 +199,9 @@ fn foreign_characters_are_named() {
         ("1\u{ff10}.0.0.1", "write it in ASCII: `\u{ff10}` is U+FF10"),
         ("10.0.0.1 \u{2212} 10.0.0.2", "write `-` in the place of `\u{2212}` (U+2212)"),
     ] {
-        let complaint = Range::parse(text).expect_err(text);
-        assert_eq!(complaint.hint.as_deref(), Some(expected), "{text}");
-        assert!(!complaint.message.contains(is_invisible), "{}", complaint.message);
+        let error = Range::parse(text).expect_err(text);
+        assert_eq!(error.hint.as_deref(), Some(expected), "{text}");
+        assert!(!error.message.contains(is_invisible), "{}", error.message);
     }
     let service = super::super::Service::parse("tcp/443\u{200b}").expect_err("a service");
     assert_eq!(service.hint.as_deref(), Some("leave out the invisible character U+200B behind it"));

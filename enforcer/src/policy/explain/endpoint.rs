@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use enforcer_common::wire::protocol;
 
 use super::Error;
-use crate::policy::address::{Complaint, quoted};
+use crate::policy::address::{ParseError, quoted};
 use crate::policy::{Range, Service};
 
 /// Where the frame wants to go.
@@ -108,9 +108,9 @@ fn split(text: &str) -> Result<(&str, Option<&str>), Error> {
 }
 
 fn parse_address(text: &str) -> Result<IpAddr, Error> {
-    let refuse = |complaint: Complaint| Error::Endpoint {
-        message: complaint.message,
-        hint: complaint.hint.unwrap_or_else(|| "write an IPv4 or IPv6 address".to_owned()),
+    let refuse = |error: ParseError| Error::Endpoint {
+        message: error.message,
+        hint: error.hint.unwrap_or_else(|| "write an IPv4 or IPv6 address".to_owned()),
     };
     let range = Range::parse(text).map_err(refuse)?;
     text.parse().map_err(|_| Error::Endpoint {

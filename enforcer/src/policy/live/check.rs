@@ -1,6 +1,6 @@
 //! What a change by command may say: the same as a policy.
 
-use super::super::address::Complaint;
+use super::super::address::ParseError;
 use super::super::remark::{MAX_WORD, check, check_end, check_remark, mended, nearest_end};
 use super::{Change, What};
 
@@ -11,7 +11,7 @@ impl Change {
     /// # Errors
     ///
     /// The first thing that is wrong with it.
-    pub fn check(&self) -> Result<(), Complaint> {
+    pub fn check(&self) -> Result<(), ParseError> {
         check("the target", &self.target, MAX_WORD)?;
         if let What::Allow(end) | What::Deny(end) = &self.what {
             check("`to`", &end.to, MAX_WORD)?;

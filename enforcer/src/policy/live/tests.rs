@@ -108,8 +108,8 @@ fn a_device_is_where_its_address_or_prefix_puts_it() {
         assert_eq!(after.groups[2].device_of, Some(group), "{target}");
     }
     for target in ["10.99.0.1", "02:00:00:00:00:09", "2001:db8::1"] {
-        let (at, complaint) = with_live(&policy(), &[allow(target, "any", "any")]).unwrap_err();
-        assert_eq!((at, complaint.message), (0, format!("`{target}` is in no group")));
+        let (at, error) = with_live(&policy(), &[allow(target, "any", "any")]).unwrap_err();
+        assert_eq!((at, error.message), (0, format!("`{target}` is in no group")));
     }
 }
 
@@ -122,9 +122,9 @@ fn a_mode_has_an_end() {
     assert_eq!(after.groups[0].mode_at(Time::wall(1000)), Mode::Enforce);
     let ended = |now| change.has_ended(Time::wall(now));
     assert!(!ended(999) && ended(1000));
-    let (_, complaint) =
+    let (_, error) =
         with_live(&policy(), &[Change { target: "bed-12".into(), ..change }]).unwrap_err();
-    assert!(complaint.message.contains("only a group has a mode"), "{complaint:?}");
+    assert!(error.message.contains("only a group has a mode"), "{error:?}");
 }
 
 #[test]
@@ -160,9 +160,9 @@ fn what_does_not_fit_is_named() {
         (allow("beds", "10.0.0.0/33", "any"), "33"),
         (allow("beds", "any", "tpc/80"), "tpc"),
     ] {
-        let (_, complaint) = with_live(&policy(), &[change]).unwrap_err();
-        assert!(complaint.message.contains(message), "{complaint:?}");
-        assert!(complaint.hint.is_some(), "{complaint:?}");
+        let (_, error) = with_live(&policy(), &[change]).unwrap_err();
+        assert!(error.message.contains(message), "{error:?}");
+        assert!(error.hint.is_some(), "{error:?}");
     }
     assert!(with_live(&policy(), &[allow("beds", "@updates", "any")]).is_ok());
 }

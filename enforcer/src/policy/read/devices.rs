@@ -92,7 +92,7 @@ impl Reader<'_> {
         for (text, offset) in texts {
             match Range::parse(text) {
                 Ok(range) => addresses.push(range),
-                Err(complaint) => self.complain(offset, complaint),
+                Err(error) => self.complain(offset, error),
             }
         }
         addresses

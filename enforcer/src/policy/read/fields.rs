@@ -3,7 +3,7 @@
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::super::address::{Complaint, cut, quoted};
+use super::super::address::{ParseError, cut, quoted};
 use super::super::place::Lines;
 use super::super::remark::check_remark;
 use super::super::{DefaultVerdict, Mode, Problem};
@@ -341,7 +341,7 @@ impl Sheet<'_> {
         example: &str,
     ) -> Option<String> {
         let (text, offset) = self.string(table, key, example)?;
-        if let Err(Complaint { message, hint }) = check_remark(key, text) {
+        if let Err(ParseError { message, hint }) = check_remark(key, text) {
             self.error(offset, message, hint.unwrap_or_default());
             return None;
         }

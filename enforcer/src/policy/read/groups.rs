@@ -119,8 +119,8 @@ impl Reader<'_> {
                 Ok((mac, _)) if mac.is_multicast() => self.multicast(text, offset),
                 Ok((mac, 48)) => Some(Selector::Mac(mac)),
                 Ok((mac, length)) => Some(Selector::MacPrefix(mac, length)),
-                Err(complaint) => {
-                    self.complain(offset, complaint);
+                Err(error) => {
+                    self.complain(offset, error);
                     None
                 }
             };
@@ -142,8 +142,8 @@ impl Reader<'_> {
                     );
                     None
                 }
-                Err(complaint) => {
-                    self.complain(offset, complaint);
+                Err(error) => {
+                    self.complain(offset, error);
                     None
                 }
             };

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use toml::de::{DeTable, DeValue};
 use toml::value::{Datetime, Offset};
 
-use super::super::address::{Complaint, quoted};
+use super::super::address::{ParseError, quoted};
 use super::super::remark::{YEARS, check_end};
 use super::super::{End, Group, Place, Range, Rule, Service, To};
 use super::Reader;
@@ -130,13 +130,13 @@ impl Reader<'_> {
                 },
                 None => match Range::parse(text) {
                     Ok(range) => To::Range(range),
-                    Err(mut complaint) => {
+                    Err(mut error) => {
                         if self.sets.contains_key(text) {
-                            complaint.hint = Some(format!("sets are written `@{text}`"));
+                            error.hint = Some(format!("sets are written `@{text}`"));
                         } else if let Some(word) = nearest(text, ["any", "gateway", "local"]) {
-                            complaint.hint = Some(format!("did you mean `{word}`?"));
+                            error.hint = Some(format!("did you mean `{word}`?"));
                         }
-                        self.complain(offset, complaint);
+                        self.complain(offset, error);
                         return None;
                     }
                 },
@@ -172,8 +172,8 @@ impl Reader<'_> {
         for (word, offset) in texts {
             match Service::parse(word) {
                 Ok(service) => services.push(service),
-                Err(complaint) => {
-                    self.complain(offset, complaint);
+                Err(error) => {
+                    self.complain(offset, error);
                     fine = false;
                 }
             }
@@ -216,7 +216,7 @@ impl Reader<'_> {
             self.sheet.error(offset, format!("there is no {written}"), hint);
         }
         // Another offset may carry it over the end of the last year: written in UTC, it would be refused.
-        if let Some(Complaint { message, hint }) = end.and_then(|end| check_end(end).err()) {
+        if let Some(ParseError { message, hint }) = end.and_then(|end| check_end(end).err()) {
             self.sheet.error(offset, message, hint.unwrap_or_default());
             return None;
         }

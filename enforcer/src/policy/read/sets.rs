@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-use super::super::address::{Complaint, quoted};
+use super::super::address::{ParseError, quoted};
 use super::super::remark::{MAX_FILE, check};
 use super::super::{Place, Range, Set};
 use super::fields::{Value, entries};
@@ -49,7 +49,7 @@ impl Reader<'_> {
             match entry(text) {
                 Ok(range) if self.room(offset) => ranges.push(range),
                 Ok(_) => break,
-                Err(complaint) => self.complain(offset, complaint),
+                Err(error) => self.complain(offset, error),
             }
         }
         ranges
@@ -121,7 +121,7 @@ impl Reader<'_> {
                     }
                     ranges.push(range);
                 }
-                Err(mut complaint) => {
+                Err(mut error) => {
                     wrong.count += 1;
                     if !skip && wrong.count > PROBLEMS_OF_A_FILE || skip && wrong.count > 1 {
                         continue;
@@ -131,12 +131,12 @@ impl Reader<'_> {
                     if let Some(hint) = of_a_list(word) {
                         let shown =
                             if word.len() > 100 { quoted(word) } else { format!("`{word}`") };
-                        complaint = Complaint::new(format!("{shown} is not an address"), hint);
+                        error = ParseError::new(format!("{shown} is not an address"), hint);
                     }
                     if skip {
-                        wrong.first = Some((place, complaint));
+                        wrong.first = Some((place, error));
                     } else {
-                        self.sheet.problems.error(place.clone(), complaint.message, complaint.hint);
+                        self.sheet.problems.error(place.clone(), error.message, error.hint);
                         wrong.last = Some(place);
                     }
                 }
@@ -149,13 +149,13 @@ impl Reader<'_> {
     /// Says what could not be read of a file and is not an error of its own; `read` lines could be.
     fn tell(&mut self, wrong: Wrong, offset: usize, read: usize) {
         let Wrong { file, count, first, last } = wrong;
-        if let Some((place, complaint)) = first {
+        if let Some((place, error)) = first {
             let s = if count == 1 { " is" } else { "s are" };
-            let why = format!("{}:{}: {}", place.file, place.line, complaint.message);
+            let why = format!("{}:{}: {}", place.file, place.line, error.message);
             if read == 0 {
                 // An answer that is no list: all of it left out, the set would be empty.
                 let message = format!("`{file}` has no line that can be read: {why}");
-                self.sheet.problems.error(place, message, complaint.hint);
+                self.sheet.problems.error(place, message, error.hint);
             } else {
                 let message = format!("{count} line{s} left out of `{file}`; the first is {why}");
                 let hint = "`skip-invalid` allows it; the set has all the others";
@@ -185,9 +185,9 @@ impl Reader<'_> {
         self.ranges <= MAX_RANGES
     }
 
-    pub(super) fn complain(&mut self, offset: usize, complaint: Complaint) {
+    pub(super) fn complain(&mut self, offset: usize, error: ParseError) {
         let place = self.sheet.lines.place(offset);
-        self.sheet.problems.error(place, complaint.message, complaint.hint);
+        self.sheet.problems.error(place, error.message, error.hint);
     }
 }
 
@@ -196,7 +196,7 @@ struct Wrong {
     file: Arc<str>,
     count: usize,
     /// The first one, where such lines are left out.
-    first: Option<(Place, Complaint)>,
+    first: Option<(Place, ParseError)>,
     /// Where the last one was that is listed.
     last: Option<Place>,
 }
@@ -250,14 +250,14 @@ fn of_a_list(word: &str) -> Option<String> {
 }
 
 /// An entry of a list in the document.
-fn entry(text: &str) -> Result<Range, Complaint> {
+fn entry(text: &str) -> Result<Range, ParseError> {
     if text.starts_with('@') {
         let message = format!("{} is a set inside a set", quoted(text));
-        return Err(Complaint::new(message, "write its addresses, or a rule for each set"));
+        return Err(ParseError::new(message, "write its addresses, or a rule for each set"));
     }
     if matches!(text, "any" | "gateway" | "local") {
         let message = format!("`{text}` cannot be part of a set");
-        return Err(Complaint::new(message, format!("write a rule with `to = \"{text}\"`")));
+        return Err(ParseError::new(message, format!("write a rule with `to = \"{text}\"`")));
     }
     Range::parse(text)
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use toml_parser::decoder::Encoding;
 use toml_parser::lexer::TokenKind;
 use toml_parser::parser::{EventReceiver, RecursionGuard, ValidateWhitespace, parse_document};
-use toml_parser::{ErrorSink, ParseError, Raw, Source, Span};
+use toml_parser::{ErrorSink, ParseError as TomlError, Raw, Source, Span};
 
 /// Syntax errors that are looked at. What is behind them is not: the document is no policy.
 pub(super) const MAX_ERRORS: usize = 1000;
@@ -21,7 +21,7 @@ pub(super) fn readable(text: &str) -> &str {
     let tokens = source.lex().into_vec();
     let mut count = 0_usize;
     let mut end = None;
-    let mut errors = |error: ParseError| {
+    let mut errors = |error: TomlError| {
         count += 1;
         if count == MAX_ERRORS {
             end = error.unexpected().map(|span| span.start());

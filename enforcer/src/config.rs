@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use toml::de::{DeTable, DeValue};
 
 use crate::policy::address::quoted;
-use crate::policy::read::Sheet;
+use crate::policy::read::TomlReader;
 use crate::policy::{Problem, Severity};
 
 /// Where the settings are unless told otherwise.
@@ -207,10 +207,11 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
 /// Reads a settings document with every problem found: the settings are of use only if none of
 /// them is an error.
 pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
-    let (mut sheet, document) = Sheet::open(file, text);
+    let (mut reader, document) = TomlReader::open(file, text);
     let root = document.get_ref();
-    sheet.known_keys(root, &KEYS, "the settings");
-    let mut settings = Settings { interfaces: interfaces(&mut sheet, root), ..Settings::default() };
+    reader.known_keys(root, &KEYS, "the settings");
+    let mut settings =
+        Settings { interfaces: interfaces(&mut reader, root), ..Settings::default() };
     for (key, path) in [
         ("policy", &mut settings.policy),
         ("socket", &mut settings.socket),
@@ -218,7 +219,7 @@ pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
         ("bpffs", &mut settings.bpffs),
     ] {
         let usual = path.display().to_string();
-        if let Some(other) = filled(&mut sheet, root, key, &usual) {
+        if let Some(other) = filled(&mut reader, root, key, &usual) {
             *path = other.into();
         }
     }
@@ -227,7 +228,7 @@ pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
         ("viewer_group", &mut settings.viewer_group),
         ("operator_group", &mut settings.operator_group),
     ] {
-        *group = filled(&mut sheet, root, key, "netops").map(str::to_owned);
+        *group = filled(&mut reader, root, key, "netops").map(str::to_owned);
     }
     for (key, switch) in [
         ("audit_required", &mut settings.audit_required),
@@ -237,55 +238,55 @@ pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
         match root.get(key).map(|value| (value, value.get_ref())) {
             Some((_, DeValue::Boolean(on))) => *switch = *on,
             Some((value, _)) => {
-                sheet.wrong_type(key, value, "a boolean", &format!("{key} = true"));
+                reader.wrong_type(key, value, "a boolean", &format!("{key} = true"));
             }
             None => {}
         }
     }
-    if let Some(at) = sheet.choice(root, "xdp", &["auto", "native", "generic"]) {
+    if let Some(at) = reader.choice(root, "xdp", &["auto", "native", "generic"]) {
         settings.xdp = [Xdp::Auto, Xdp::Native, Xdp::Generic][at];
     }
-    if let Some(at) = sheet.choice(root, "backstop", &["auto", "required", "off"]) {
+    if let Some(at) = reader.choice(root, "backstop", &["auto", "required", "off"]) {
         settings.backstop = [Backstop::Auto, Backstop::Required, Backstop::Off][at];
     }
-    if let Some((text, offset)) = sheet.string(root, "audit_keep", "6y")
-        && let Some(keep) = keep(&mut sheet, text, offset)
+    if let Some((text, offset)) = reader.string(root, "audit_keep", "6y")
+        && let Some(keep) = keep(&mut reader, text, offset)
     {
         settings.audit_keep = keep;
     }
-    if let Some(at) = sheet.choice(root, "clock", &["auto", "trusted"]) {
+    if let Some(at) = reader.choice(root, "clock", &["auto", "trusted"]) {
         settings.clock = [Clock::Auto, Clock::Trusted][at];
     }
-    if let Some(metrics) = sheet.table(root, "metrics") {
-        sheet.known_keys(metrics, &["listen"], "`metrics`");
-        if let Some((text, offset)) = sheet.string(metrics, "listen", "127.0.0.1:9750") {
-            settings.metrics = address(&mut sheet, text, offset);
+    if let Some(metrics) = reader.table(root, "metrics") {
+        reader.known_keys(metrics, &["listen"], "`metrics`");
+        if let Some((text, offset)) = reader.string(metrics, "listen", "127.0.0.1:9750") {
+            settings.metrics = address(&mut reader, text, offset);
         }
     }
-    if let Some(sinks) = sheet.table(root, "sinks") {
-        settings.sinks = sinks::read(&mut sheet, sinks);
+    if let Some(sinks) = reader.table(root, "sinks") {
+        settings.sinks = sinks::read(&mut reader, sinks);
     }
-    (settings, sheet.close(file))
+    (settings, reader.close(file))
 }
 
-fn interfaces(sheet: &mut Sheet<'_>, root: &DeTable<'_>) -> Vec<String> {
+fn interfaces(reader: &mut TomlReader<'_>, root: &DeTable<'_>) -> Vec<String> {
     let mut interfaces: Vec<String> = Vec::new();
-    let items = sheet.items(root, "interfaces");
+    let items = reader.items(root, "interfaces");
     if items.is_empty() {
         let offset = root.get("interfaces").map_or(0, |value| value.span().start);
-        sheet.warn_absent(offset, "no interface is named", Some(NO_INTERFACE));
+        reader.warn_absent(offset, "no interface is named", Some(NO_INTERFACE));
     }
     for item in items {
         let offset = item.span().start;
         let DeValue::String(name) = item.get_ref() else {
-            sheet.wrong_type("interfaces", item, "a list of strings", "interfaces = [\"lan0\"]");
+            reader.wrong_type("interfaces", item, "a list of strings", "interfaces = [\"lan0\"]");
             continue;
         };
         if !is_interface(name) {
             let message = format!("{} cannot be the name of an interface", quoted(name));
-            sheet.error(offset, message, "`ip -brief link` lists the interfaces of this machine");
+            reader.error(offset, message, "`ip -brief link` lists the interfaces of this machine");
         } else if interfaces.iter().any(|other| other == name) {
-            sheet.error(offset, format!("`{name}` is named twice"), "keep one");
+            reader.error(offset, format!("`{name}` is named twice"), "keep one");
         } else {
             interfaces.push(name.to_string());
         }
@@ -295,38 +296,38 @@ fn interfaces(sheet: &mut Sheet<'_>, root: &DeTable<'_>) -> Vec<String> {
 
 /// A text that has something in it.
 fn filled<'a>(
-    sheet: &mut Sheet<'_>,
+    reader: &mut TomlReader<'_>,
     table: &'a DeTable<'_>,
     key: &str,
     example: &str,
 ) -> Option<&'a str> {
-    let (text, offset) = sheet.string(table, key, example)?;
+    let (text, offset) = reader.string(table, key, example)?;
     if text.is_empty() {
         let hint = format!("write `{key} = \"{example}\"`, or leave the line out");
-        sheet.error(offset, format!("`{key}` is empty"), hint);
+        reader.error(offset, format!("`{key}` is empty"), hint);
     }
     Some(text).filter(|text| !text.is_empty())
 }
 
 /// A time of days to years.
-fn keep(sheet: &mut Sheet<'_>, text: &str, offset: usize) -> Option<SignedDuration> {
+fn keep(reader: &mut TomlReader<'_>, text: &str, offset: usize) -> Option<SignedDuration> {
     // Years and months are counted from a date that has leap years as usual.
     let from = jiff::civil::date(2001, 1, 1);
     let span = text.parse::<jiff::Span>().ok().and_then(|span| span.to_duration(from).ok());
     let keep = span.filter(|keep| *keep >= SignedDuration::from_hours(24));
     if keep.is_none() {
         let message = format!("{} is not a time of a day or more", quoted(text));
-        sheet.error(offset, message, "such as 90d, 18mo or 6y");
+        reader.error(offset, message, "such as 90d, 18mo or 6y");
     }
     keep
 }
 
 /// An address and a port. Names are not looked up: that could hang, and fail at boot.
-fn address(sheet: &mut Sheet<'_>, text: &str, offset: usize) -> Option<SocketAddr> {
+fn address(reader: &mut TomlReader<'_>, text: &str, offset: usize) -> Option<SocketAddr> {
     let address = text.parse().ok().filter(|to: &SocketAddr| to.port() != 0);
     if address.is_none() {
         let hint = "such as 127.0.0.1:9750 or [::1]:9750; names are not looked up";
-        sheet.error(offset, format!("{} is not an address with a port", quoted(text)), hint);
+        reader.error(offset, format!("{} is not an address with a port", quoted(text)), hint);
     }
     address
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Sheet, address, filled, quoted};
+use super::{TomlReader, address, filled, quoted};
 
 /// Where events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,55 +73,55 @@ pub(super) const KEYS: [&str; 6] = [JOURNALD[0], SYSLOG[0], SYSLOG[1], FILE[0], 
 const MIN_BYTES: u64 = 64 << 10;
 
 /// The sinks that are asked for: a table in `[sinks]` switches that one on.
-pub(super) fn read(sheet: &mut Sheet<'_>, table: &DeTable<'_>) -> Vec<Sink> {
-    sheet.known_keys(table, &["journald", "syslog", "file"], "`sinks`");
-    let journald = sheet.table(table, "journald").and_then(|table| journald(sheet, table));
+pub(super) fn read(reader: &mut TomlReader<'_>, table: &DeTable<'_>) -> Vec<Sink> {
+    reader.known_keys(table, &["journald", "syslog", "file"], "`sinks`");
+    let journald = reader.table(table, "journald").and_then(|table| journald(reader, table));
     let place = |name| table.get_key_value(name).map_or(0, |(key, _)| key.span().start);
-    let syslog = sheet.table(table, "syslog").and_then(|t| syslog(sheet, t, place("syslog")));
-    let file = sheet.table(table, "file").and_then(|t| file(sheet, t, place("file")));
+    let syslog = reader.table(table, "syslog").and_then(|t| syslog(reader, t, place("syslog")));
+    let file = reader.table(table, "file").and_then(|t| file(reader, t, place("file")));
     [journald, syslog, file].into_iter().flatten().collect()
 }
 
-fn journald(sheet: &mut Sheet<'_>, table: &DeTable<'_>) -> Option<Sink> {
+fn journald(reader: &mut TomlReader<'_>, table: &DeTable<'_>) -> Option<Sink> {
     const USUAL: &str = "/run/systemd/journal/socket";
-    sheet.known_keys(table, &JOURNALD, "`sinks.journald`");
-    let socket = filled(sheet, table, "socket", USUAL);
+    reader.known_keys(table, &JOURNALD, "`sinks.journald`");
+    let socket = filled(reader, table, "socket", USUAL);
     Some(Sink::Journald { socket: socket.unwrap_or(USUAL).into() })
 }
 
-fn syslog(sheet: &mut Sheet<'_>, table: &DeTable<'_>, start: usize) -> Option<Sink> {
-    sheet.known_keys(table, &SYSLOG, "`sinks.syslog`");
-    let facility = sheet.string(table, "facility", "local0").map_or(Some(LOCAL0), |(name, at)| {
+fn syslog(reader: &mut TomlReader<'_>, table: &DeTable<'_>, start: usize) -> Option<Sink> {
+    reader.known_keys(table, &SYSLOG, "`sinks.syslog`");
+    let facility = reader.string(table, "facility", "local0").map_or(Some(LOCAL0), |(name, at)| {
         let number = facility_number(name);
         if number.is_none() {
             let message = format!("{} is no facility", quoted(name));
-            sheet.error(at, message, "one of local0 to local7, daemon, user and so on");
+            reader.error(at, message, "one of local0 to local7, daemon, user and so on");
         }
         number
     });
-    let to = needed(sheet, table, start, "to", "unix:/dev/log").and_then(|(text, at)| {
-        match text.split_once(':') {
-            Some(("unix", path)) if path.starts_with('/') => Some(To::Unix(path.into())),
-            Some(("udp", to)) => address(sheet, to, at).map(To::Udp),
-            Some(("tcp", to)) => address(sheet, to, at).map(To::Tcp),
-            _ => {
-                let hint = "one of unix:/dev/log, udp:192.0.2.7:514 and tcp:192.0.2.7:601";
-                sheet.error(at, format!("{} is not a syslog receiver", quoted(text)), hint);
-                None
-            }
+    let to = needed(reader, table, start, "to", "unix:/dev/log").and_then(|(text, at)| match text
+        .split_once(':')
+    {
+        Some(("unix", path)) if path.starts_with('/') => Some(To::Unix(path.into())),
+        Some(("udp", to)) => address(reader, to, at).map(To::Udp),
+        Some(("tcp", to)) => address(reader, to, at).map(To::Tcp),
+        _ => {
+            let hint = "one of unix:/dev/log, udp:192.0.2.7:514 and tcp:192.0.2.7:601";
+            reader.error(at, format!("{} is not a syslog receiver", quoted(text)), hint);
+            None
         }
     });
     Some(Sink::Syslog { to: to?, facility: facility? })
 }
 
-fn file(sheet: &mut Sheet<'_>, table: &DeTable<'_>, start: usize) -> Option<Sink> {
-    sheet.known_keys(table, &FILE, "`sinks.file`");
-    let max_bytes = number(sheet, table, "max_bytes", 16 << 20, MIN_BYTES, u64::MAX);
-    let keep = number(sheet, table, "keep", 8, 0, u32::MAX.into());
-    let (path, at) = needed(sheet, table, start, "path", "/var/log/enforcer/events.json")?;
+fn file(reader: &mut TomlReader<'_>, table: &DeTable<'_>, start: usize) -> Option<Sink> {
+    reader.known_keys(table, &FILE, "`sinks.file`");
+    let max_bytes = number(reader, table, "max_bytes", 16 << 20, MIN_BYTES, u64::MAX);
+    let keep = number(reader, table, "keep", 8, 0, u32::MAX.into());
+    let (path, at) = needed(reader, table, start, "path", "/var/log/enforcer/events.json")?;
     if !path.starts_with('/') {
         let hint = "the daemon's directory may be any: write the whole path";
-        sheet.error(at, format!("{} does not begin with /", quoted(path)), hint);
+        reader.error(at, format!("{} does not begin with /", quoted(path)), hint);
         return None;
     }
     let keep = u32::try_from(keep?).ok()?;
@@ -130,7 +130,7 @@ fn file(sheet: &mut Sheet<'_>, table: &DeTable<'_>, start: usize) -> Option<Sink
 
 /// A text without which there is no such sink.
 fn needed<'a>(
-    sheet: &mut Sheet<'_>,
+    reader: &mut TomlReader<'_>,
     table: &'a DeTable<'_>,
     start: usize,
     key: &str,
@@ -138,14 +138,14 @@ fn needed<'a>(
 ) -> Option<(&'a str, usize)> {
     if table.get(key).is_none() {
         let message = format!("this sink has no `{key}`");
-        sheet.absent(start, message, format!("write `{key} = \"{example}\"`"));
+        reader.absent(start, message, format!("write `{key} = \"{example}\"`"));
     }
-    sheet.string(table, key, example)
+    reader.string(table, key, example)
 }
 
 /// A number between two others, both included; `None` if it is not.
 fn number(
-    sheet: &mut Sheet<'_>,
+    reader: &mut TomlReader<'_>,
     table: &DeTable<'_>,
     key: &str,
     usual: u64,
@@ -154,14 +154,14 @@ fn number(
 ) -> Option<u64> {
     let Some(value) = table.get(key) else { return Some(usual) };
     let DeValue::Integer(number) = value.get_ref() else {
-        sheet.wrong_type(key, value, "an integer", &format!("{key} = {usual}"));
+        reader.wrong_type(key, value, "an integer", &format!("{key} = {usual}"));
         return None;
     };
     let number = u64::from_str_radix(number.as_str(), number.radix()).ok();
     let number = number.filter(|number| (least..=most).contains(number));
     if number.is_none() {
         let hint = format!("{least} or more; {usual} unless it is written");
-        sheet.error(value.span().start, format!("`{key}` is out of range"), hint);
+        reader.error(value.span().start, format!("`{key}` is out of range"), hint);
     }
     number
 }

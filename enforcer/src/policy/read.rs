@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
-pub(crate) use self::fields::Sheet;
+pub(crate) use self::fields::TomlReader;
 pub(super) use self::fields::{MAX_NAME, nearest};
 use self::problems::Problems;
 pub(super) use self::rules::content;
@@ -83,21 +83,21 @@ pub fn read(
         );
         return (Policy::default(), problems.finish(file));
     }
-    let (sheet, document) = Sheet::open(file, text);
+    let (reader, document) = TomlReader::open(file, text);
     let mut reader = Reader {
-        sheet,
+        reader,
         policy: Policy::default(),
         sets: HashMap::new(),
         ranges: 0,
         device_index: HashMap::new(),
     };
     reader.document(document.get_ref(), load);
-    (reader.policy, reader.sheet.close(file))
+    (reader.policy, reader.reader.close(file))
 }
 
 /// What is known while a document is read.
 struct Reader<'t> {
-    sheet: Sheet<'t>,
+    reader: TomlReader<'t>,
     policy: Policy,
     sets: HashMap<String, Arc<Set>>,
     /// Ranges in all sets so far.
@@ -112,75 +112,79 @@ impl Reader<'_> {
         root: &DeTable<'_>,
         load: &mut dyn FnMut(&str) -> std::io::Result<String>,
     ) {
-        self.sheet.known_keys(root, &KEYS, "a policy");
+        self.reader.known_keys(root, &KEYS, "a policy");
         self.schema(root);
         // What is referred to comes first, wherever it stands in the document.
-        if let Some(sets) = self.sheet.table(root, "sets") {
+        if let Some(sets) = self.reader.table(root, "sets") {
             self.read_sets(sets, load);
         }
-        if let Some(devices) = self.sheet.table(root, "devices") {
+        if let Some(devices) = self.reader.table(root, "devices") {
             self.read_devices(devices);
         }
-        if let Some(interfaces) = self.sheet.table(root, "interfaces") {
+        if let Some(interfaces) = self.reader.table(root, "interfaces") {
             self.read_interfaces(interfaces);
         }
-        if let Some(unknown) = self.sheet.table(root, "unknown") {
-            self.sheet.known_keys(unknown, &["default", "mode"], "`unknown`");
-            if let Some(verdict) = self.sheet.default_verdict(unknown) {
+        if let Some(unknown) = self.reader.table(root, "unknown") {
+            self.reader.known_keys(unknown, &["default", "mode"], "`unknown`");
+            if let Some(verdict) = self.reader.default_verdict(unknown) {
                 self.policy.unknown.default = verdict;
             }
-            if let Some(mode) = self.sheet.mode(unknown) {
+            if let Some(mode) = self.reader.mode(unknown) {
                 self.policy.unknown.mode = mode;
             }
         }
-        if let Some(essential) = self.sheet.table(root, "essential") {
+        if let Some(essential) = self.reader.table(root, "essential") {
             self.read_essential(essential);
         }
-        match self.sheet.table(root, "groups") {
+        match self.reader.table(root, "groups") {
             Some(groups) => self.read_groups(groups),
-            None => self.sheet.warn_absent(0, "the policy has no group, so no rule applies", None),
+            None => self.reader.warn_absent(0, "the policy has no group, so no rule applies", None),
         }
-        claims::check(&self.policy, &mut self.sheet.problems);
-        if !self.sheet.damaged {
-            claims::check_devices(&self.policy, &mut self.sheet.problems);
+        claims::check(&self.policy, &mut self.reader.problems);
+        if !self.reader.damaged {
+            claims::check_devices(&self.policy, &mut self.reader.problems);
         }
     }
 
     fn schema(&mut self, root: &DeTable<'_>) {
         let Some(value) = root.get("schema") else {
             let hint = "begin the document with `schema = 1`";
-            self.sheet.absent(0, "`schema` is missing", hint);
+            self.reader.absent(0, "`schema` is missing", hint);
             return;
         };
         let DeValue::Integer(number) = value.get_ref() else {
-            self.sheet.wrong_type("schema", value, "an integer", "schema = 1");
+            self.reader.wrong_type("schema", value, "an integer", "schema = 1");
             return;
         };
         if number.radix() != 10 || number.as_str() != "1" {
             let message = format!("schema {} is not known", quoted(&number.to_string()));
-            self.sheet.error(value.span().start, message, "this version reads `schema = 1`");
+            self.reader.error(value.span().start, message, "this version reads `schema = 1`");
         }
     }
 
     fn read_interfaces(&mut self, interfaces: &DeTable<'_>) {
         for (key, value) in fields::entries(interfaces) {
-            let place = self.sheet.lines.place(key.span().start);
-            if !self.sheet.interface_name(key.get_ref(), key.span().start) {
+            let place = self.reader.lines.place(key.span().start);
+            if !self.reader.interface_name(key.get_ref(), key.span().start) {
                 continue;
             }
-            let Some(table) = self.sheet.as_table(key.get_ref(), value) else { continue };
-            self.sheet.known_keys(table, &["vlans", "next-hop"], "an interface");
+            let Some(table) = self.reader.as_table(key.get_ref(), value) else { continue };
+            self.reader.known_keys(table, &["vlans", "next-hop"], "an interface");
             let mut vlans = Vec::new();
-            for value in self.sheet.items(table, "vlans") {
-                let Some(id) = self.sheet.vlan_id("vlans", value) else { continue };
+            for value in self.reader.items(table, "vlans") {
+                let Some(id) = self.reader.vlan_id("vlans", value) else { continue };
                 if vlans.contains(&id) {
-                    self.sheet.warn(value.span().start, format!("VLAN {id} is listed twice"), None);
+                    self.reader.warn(
+                        value.span().start,
+                        format!("VLAN {id} is listed twice"),
+                        None,
+                    );
                 } else {
                     vlans.push(id);
                 }
             }
             let binds_next_hops =
-                self.sheet.choice(table, "next-hop", &["any", "bound"]) == Some(1);
+                self.reader.choice(table, "next-hop", &["any", "bound"]) == Some(1);
             let name = key.get_ref().to_string();
             self.policy.interfaces.push(Interface { name, vlans, binds_next_hops, place });
         }
@@ -188,14 +192,14 @@ impl Reader<'_> {
 
     fn read_essential(&mut self, table: &DeTable<'_>) {
         const NAMES: [&str; 6] = ["arp", "neighbour-discovery", "dhcp", "eapol", "lldp", "stp"];
-        self.sheet.known_keys(table, &[NAMES.as_slice(), &["rate"]].concat(), "`essential`");
-        if let Some(rates) = self.sheet.table(table, "rate") {
+        self.reader.known_keys(table, &[NAMES.as_slice(), &["rate"]].concat(), "`essential`");
+        if let Some(rates) = self.reader.table(table, "rate") {
             self.read_rates(rates);
         }
         for name in NAMES {
             let Some(value) = table.get(name) else { continue };
             let DeValue::Boolean(on) = *value.get_ref() else {
-                self.sheet.wrong_type(name, value, "a boolean", &format!("{name} = true"));
+                self.reader.wrong_type(name, value, "a boolean", &format!("{name} = true"));
                 continue;
             };
             let essential = &mut self.policy.essential;
@@ -213,11 +217,11 @@ impl Reader<'_> {
 
     fn read_rates(&mut self, table: &DeTable<'_>) {
         let names = Rates::default().named().map(|(name, _)| name);
-        self.sheet.known_keys(table, &names, "`rate`");
+        self.reader.known_keys(table, &names, "`rate`");
         for (name, rate) in self.policy.essential.rates.named_mut() {
             let Some(value) = table.get(name) else { continue };
             let DeValue::Integer(number) = value.get_ref() else {
-                self.sheet.wrong_type(name, value, "an integer", &format!("{name} = {rate}"));
+                self.reader.wrong_type(name, value, "an integer", &format!("{name} = {rate}"));
                 continue;
             };
             let parsed = u32::from_str_radix(number.as_str(), number.radix()).ok();
@@ -230,7 +234,7 @@ impl Reader<'_> {
                         Rates::RANGE.start(),
                         Rates::RANGE.end()
                     );
-                    self.sheet.error(value.span().start, message, hint);
+                    self.reader.error(value.span().start, message, hint);
                 }
             }
         }

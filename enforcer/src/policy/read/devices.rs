@@ -17,28 +17,28 @@ impl Reader<'_> {
         for (key, value) in entries(devices) {
             let (name, offset) = (key.get_ref().as_ref(), key.span().start);
             self.group_or_device_name("device", name, offset);
-            let Some(table) = self.sheet.as_table(name, value) else { continue };
-            self.sheet.known_keys(table, &KEYS, "a device");
+            let Some(table) = self.reader.as_table(name, value) else { continue };
+            self.reader.known_keys(table, &KEYS, "a device");
             let mac = self.device_mac(table);
             let addresses = self.device_addresses(table);
-            let vlan = table.get("vlan").and_then(|value| self.sheet.vlan_id("vlan", value));
-            let interface = match self.sheet.string(table, "interface", "lan0") {
-                Some((text, at)) if self.sheet.interface_name(text, at) => Some(text.to_owned()),
+            let vlan = table.get("vlan").and_then(|value| self.reader.vlan_id("vlan", value));
+            let interface = match self.reader.string(table, "interface", "lan0") {
+                Some((text, at)) if self.reader.interface_name(text, at) => Some(text.to_owned()),
                 _ => None,
             };
             if table.get("mac").is_none() && table.get("ip").is_none() {
                 let message = format!("the device `{name}` has neither `mac` nor `ip`");
                 let hint = "say how to recognise it: `mac = \"00:1b:44:11:3a:b7\"`";
-                self.sheet.absent(offset, message, hint);
+                self.reader.absent(offset, message, hint);
             }
-            let place = self.sheet.lines.place(offset);
+            let place = self.reader.lines.place(offset);
             let index = self.policy.devices.len();
             if let Some((mac, at)) = mac {
                 if let Some(&other) = by_mac.get(&mac) {
                     let first = &self.policy.devices[other];
                     let message = format!("`{name}` and `{}` have the same MAC", first.name);
                     let hint = format!("`{}` is at {}", first.name, first.place);
-                    self.sheet.error(at, message, hint);
+                    self.reader.error(at, message, hint);
                 } else {
                     by_mac.insert(mac, index);
                 }
@@ -56,16 +56,16 @@ impl Reader<'_> {
     }
 
     fn device_mac(&mut self, table: &DeTable<'_>) -> Option<(Mac, usize)> {
-        let (text, offset) = self.sheet.string(table, "mac", "00:1b:44:11:3a:b7")?;
+        let (text, offset) = self.reader.string(table, "mac", "00:1b:44:11:3a:b7")?;
         match Mac::parse(text) {
             Some(mac) if mac.is_multicast() => {
                 let hint = "a device sends from an address whose first byte is even";
-                self.sheet.error(offset, format!("{mac} is a multicast address"), hint);
+                self.reader.error(offset, format!("{mac} is a multicast address"), hint);
                 None
             }
             Some(Mac([0, 0, 0, 0, 0, 0])) => {
                 let hint = "write the address that is on the device's label";
-                self.sheet.error(offset, "no device has the MAC 00:00:00:00:00:00", hint);
+                self.reader.error(offset, "no device has the MAC 00:00:00:00:00:00", hint);
                 None
             }
             Some(mac) => Some((mac, offset)),
@@ -75,7 +75,7 @@ impl Reader<'_> {
                 } else {
                     "write six bytes: `00:1b:44:11:3a:b7`"
                 };
-                self.sheet.error(offset, format!("{} is not a MAC address", quoted(text)), hint);
+                self.reader.error(offset, format!("{} is not a MAC address", quoted(text)), hint);
                 None
             }
         }
@@ -83,10 +83,10 @@ impl Reader<'_> {
 
     fn device_addresses(&mut self, table: &DeTable<'_>) -> Vec<Range> {
         let Some(value) = table.get("ip") else { return Vec::new() };
-        let Some(texts) = self.sheet.strings("ip", value, "10.20.0.12") else { return Vec::new() };
+        let Some(texts) = self.reader.strings("ip", value, "10.20.0.12") else { return Vec::new() };
         if is_empty_list(value) {
             let hint = "leave `ip` out, or write the device's addresses";
-            self.sheet.absent(value.span().start, "`ip` is an empty list", hint);
+            self.reader.absent(value.span().start, "`ip` is an empty list", hint);
         }
         let mut addresses = Vec::with_capacity(texts.len());
         for (text, offset) in texts {
@@ -102,12 +102,12 @@ impl Reader<'_> {
     pub(super) fn group_or_device_name(&mut self, what: &str, name: &str, offset: usize) {
         if name == "unknown" {
             let hint = "it stands for devices that are in no group: see `[unknown]`";
-            self.sheet.error(offset, "`unknown` is a reserved name", hint);
+            self.reader.error(offset, "`unknown` is a reserved name", hint);
         } else if looks_like_address(name) {
             let message = format!("the name {} looks like an address", quoted(name));
-            self.sheet.error(offset, message, format!("choose another name for the {what}"));
+            self.reader.error(offset, message, format!("choose another name for the {what}"));
         } else {
-            self.sheet.name(what, name, offset);
+            self.reader.name(what, name, offset);
         }
     }
 }

@@ -69,34 +69,34 @@ fn distance(a: &str, b: &str, limit: usize) -> usize {
 }
 
 /// A document while it is read, and what was wrong in it so far.
-pub(crate) struct Sheet<'t> {
+pub(crate) struct TomlReader<'t> {
     pub(super) lines: Lines<'t>,
     pub(super) problems: Problems,
     /// The document has syntax errors, so that what is absent may only have been lost.
     pub(super) damaged: bool,
 }
 
-impl<'t> Sheet<'t> {
+impl<'t> TomlReader<'t> {
     /// Parses a document as far as it can be understood. Problems carry `file` as their name.
     pub(crate) fn open(file: &str, text: &'t str) -> (Self, Spanned<DeTable<'t>>) {
         let text = syntax::readable(text);
         let (document, errors) = DeTable::parse_recoverable(text);
         let (lines, damaged) = (Lines::new(file, text), !errors.is_empty());
-        let mut sheet = Self { lines, problems: Problems::default(), damaged };
+        let mut reader = Self { lines, problems: Problems::default(), damaged };
         for offset in syntax::undecodable(text) {
-            let place = sheet.lines.place(offset);
+            let place = reader.lines.place(offset);
             let hint = "save the file as UTF-8";
             let message = "there is a byte that is not UTF-8".to_owned();
-            sheet.problems.syntax_error(place, message, Some(hint.to_owned()));
+            reader.problems.syntax_error(place, message, Some(hint.to_owned()));
         }
         // Beyond these, one is as good as another.
         for error in errors.iter().take(syntax::MAX_ERRORS) {
             let offset = error.span().map_or(0, |span| span.start);
-            let place = sheet.lines.place(offset);
+            let place = reader.lines.place(offset);
             let (message, hint) = syntax::explain(error.message());
-            sheet.problems.syntax_error(place, message, hint);
+            reader.problems.syntax_error(place, message, hint);
         }
-        (sheet, document)
+        (reader, document)
     }
 
     /// Every problem, sorted by place.
@@ -105,7 +105,7 @@ impl<'t> Sheet<'t> {
     }
 }
 
-impl Sheet<'_> {
+impl TomlReader<'_> {
     /// What is wrong at an offset, and what to do about it.
     pub(crate) fn error(
         &mut self,

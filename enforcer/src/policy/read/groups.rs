@@ -17,7 +17,7 @@ const KEYS: [&str; 5] = ["members", "mode", "default", "allow", "deny"];
 impl Reader<'_> {
     pub(super) fn read_groups(&mut self, groups: &DeTable<'_>) {
         if groups.is_empty() {
-            self.sheet.warn_absent(0, "the policy has no group, so no rule applies", None);
+            self.reader.warn_absent(0, "the policy has no group, so no rule applies", None);
         }
         let mut canonical = Vec::new();
         for (key, value) in entries(groups) {
@@ -26,19 +26,19 @@ impl Reader<'_> {
             if let Some(&device) = self.device_index.get(name) {
                 let place = &self.policy.devices[device].place;
                 let hint = format!("the device is at {place}; commands take either, so rename one");
-                self.sheet.error(offset, format!("a device is named `{name}` too"), hint);
+                self.reader.error(offset, format!("a device is named `{name}` too"), hint);
             }
-            let Some(table) = self.sheet.as_table(name, value) else { continue };
-            self.sheet.known_keys(table, &KEYS, "a group");
+            let Some(table) = self.reader.as_table(name, value) else { continue };
+            self.reader.known_keys(table, &KEYS, "a group");
             let members = self.members(name, table, offset);
-            let mode = self.sheet.mode(table).unwrap_or_default();
-            let default = self.sheet.default_verdict(table).unwrap_or_default();
+            let mode = self.reader.mode(table).unwrap_or_default();
+            let default = self.reader.default_verdict(table).unwrap_or_default();
             let mut seen = Seen::default();
             // In the order in which they decide; ids are given in the same.
             let deny = self.rules(name, Action::Deny, table, &mut seen);
             let allow = self.rules(name, Action::Allow, table, &mut seen);
             canonical.push(seen.digests);
-            let (name, place) = (name.to_owned(), self.sheet.lines.place(offset));
+            let (name, place) = (name.to_owned(), self.reader.lines.place(offset));
             self.policy.groups.push(Group {
                 name,
                 members,
@@ -58,24 +58,24 @@ impl Reader<'_> {
         let value = table.get("members");
         if value.is_none_or(is_empty_list) {
             let hint = Some("its rules apply to nobody");
-            self.sheet.warn_absent(
+            self.reader.warn_absent(
                 offset,
                 format!("the group {} has no members", quoted(name)),
                 hint,
             );
         }
-        let texts = value.and_then(|value| self.sheet.strings("members", value, "10.20.1.0/24"));
+        let texts = value.and_then(|value| self.reader.strings("members", value, "10.20.1.0/24"));
         let texts = texts.unwrap_or_default();
         let mut members: Vec<Member> = Vec::with_capacity(texts.len());
         let mut first: HashMap<Selector, Place> = HashMap::new();
         for (text, offset) in texts {
             let Some(selector) = self.selector(text, offset) else { continue };
-            let place = self.sheet.lines.place(offset);
+            let place = self.reader.lines.place(offset);
             let identity = self.identity(&selector);
             if let Some(place) = first.get(&identity) {
                 let message = format!("{} is a member already", quoted(text));
                 let hint = format!("it is listed at {place}");
-                self.sheet.warn(offset, message, Some(&hint));
+                self.reader.warn(offset, message, Some(&hint));
                 continue;
             }
             first.insert(identity, place.clone());
@@ -102,14 +102,14 @@ impl Reader<'_> {
             let parsed = id.parse().ok().filter(|id| (1..=4094).contains(id));
             if parsed.is_none() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
                 let message = format!("{} is not a VLAN", quoted(text));
-                self.sheet.error(offset, message, "VLAN ids are 1 to 4094: `vlan:20`");
+                self.reader.error(offset, message, "VLAN ids are 1 to 4094: `vlan:20`");
                 return None;
             }
             return parsed.map(Selector::Vlan);
         }
         if let Some(name) = text.strip_prefix("interface:") {
             return self
-                .sheet
+                .reader
                 .interface_name(name, offset)
                 .then(|| Selector::Interface(name.to_owned()));
         }
@@ -135,7 +135,7 @@ impl Reader<'_> {
                 Ok(range) => Some(Selector::Addresses(range)),
                 Err(_) if let Some(prefix) = as_prefix(text) => {
                     let message = format!("{} is not a MAC address", quoted(text));
-                    self.sheet.error(
+                    self.reader.error(
                         offset,
                         message,
                         format!("six bytes, or a prefix: `{prefix}`"),
@@ -154,7 +154,7 @@ impl Reader<'_> {
 
     fn multicast(&mut self, text: &str, offset: usize) -> Option<Selector> {
         let hint = "a device sends from an address whose first byte is even";
-        self.sheet.error(offset, format!("{} is a multicast address", quoted(text)), hint);
+        self.reader.error(offset, format!("{} is a multicast address", quoted(text)), hint);
         None
     }
 
@@ -162,10 +162,10 @@ impl Reader<'_> {
         if let Some(set) = text.strip_prefix('@') {
             let message = format!("{} is a set; a set cannot be a member", quoted(text));
             let hint = format!("write the addresses of {} here", quoted(set));
-            self.sheet.error(offset, message, hint);
+            self.reader.error(offset, message, hint);
             return;
         }
-        let meant = if self.sheet.problems.is_full() {
+        let meant = if self.reader.problems.is_full() {
             None
         } else {
             nearest(text, self.policy.devices.iter().map(|device| device.name.as_str()))
@@ -179,6 +179,6 @@ impl Reader<'_> {
                     .to_owned()
             }
         };
-        self.sheet.absent(offset, format!("there is no device {}", quoted(text)), hint);
+        self.reader.absent(offset, format!("there is no device {}", quoted(text)), hint);
     }
 }

@@ -56,10 +56,10 @@ impl Reader<'_> {
         seen: &mut Seen,
     ) -> Vec<Rule> {
         let mut rules = Vec::new();
-        for value in self.sheet.items(table, action.name()) {
+        for value in self.reader.items(table, action.name()) {
             let DeValue::Table(table) = value.get_ref() else {
                 let example = format!("{} = [{{ to = \"10.20.0.10\" }}]", action.name());
-                self.sheet.wrong_type(action.name(), value, "a list of tables", &example);
+                self.reader.wrong_type(action.name(), value, "a list of tables", &example);
                 continue;
             };
             let Some(rule) = self.rule(table, value.span().start) else { continue };
@@ -68,7 +68,7 @@ impl Reader<'_> {
             if let Some(place) = seen.contents.get(&(action, content.clone())) {
                 let message = format!("the same {} rule is written twice", action.name());
                 let hint = format!("the first is at {place}");
-                self.sheet.error(value.span().start, message, hint);
+                self.reader.error(value.span().start, message, hint);
                 continue;
             }
             seen.contents.insert((action, content.clone()), rule.place.clone());
@@ -80,21 +80,21 @@ impl Reader<'_> {
     }
 
     fn rule(&mut self, table: &DeTable<'_>, offset: usize) -> Option<Rule> {
-        self.sheet.known_keys(table, &KEYS, "a rule");
+        self.reader.known_keys(table, &KEYS, "a rule");
         if table.get("to").is_none() {
             let hint = "write `to = \"10.20.0.10\"`, or `to = \"any\"`";
-            self.sheet.absent(offset, "the rule has no `to`", hint);
+            self.reader.absent(offset, "the rule has no `to`", hint);
         }
         let to = self.to(table);
         let services = self.services(table);
-        let reason = self.sheet.remark(table, "reason", "CHG-4711");
-        let owner = self.sheet.remark(table, "owner", "biomed");
+        let reason = self.reader.remark(table, "reason", "CHG-4711");
+        let owner = self.reader.remark(table, "owner", "biomed");
         let until = match table.get("until") {
             Some(value) => self.until(value).map(End::Wall),
             None => None,
         };
         let ((to, to_text), (services, service_text)) = (to?, services?);
-        let (id, place) = (String::new(), self.sheet.lines.place(offset));
+        let (id, place) = (String::new(), self.reader.lines.place(offset));
         Some(Rule {
             id,
             to,
@@ -112,10 +112,10 @@ impl Reader<'_> {
     fn to(&mut self, table: &DeTable<'_>) -> Option<(To, String)> {
         if let Some(value) = table.get("to").filter(|value| value.get_ref().is_array()) {
             let hint = "write a rule for each, or make it a set and write `to = \"@name\"`";
-            self.sheet.error(value.span().start, "`to` must be a string, not an array", hint);
+            self.reader.error(value.span().start, "`to` must be a string, not an array", hint);
             return None;
         }
-        let (text, offset) = self.sheet.string(table, "to", "10.20.0.10")?;
+        let (text, offset) = self.reader.string(table, "to", "10.20.0.10")?;
         let to = match text {
             "any" => To::Any,
             "gateway" => To::Gateway,
@@ -146,7 +146,7 @@ impl Reader<'_> {
     }
 
     fn unknown_set(&mut self, name: &str, offset: usize) {
-        let meant = if self.sheet.problems.is_full() {
+        let meant = if self.reader.problems.is_full() {
             None
         } else {
             nearest(name, self.sets.keys().map(String::as_str))
@@ -155,17 +155,17 @@ impl Reader<'_> {
             Some(meant) => format!("did you mean `@{meant}`?"),
             None => "declare it under `[sets]`".to_owned(),
         };
-        self.sheet.absent(offset, format!("there is no set {}", quoted(name)), hint);
+        self.reader.absent(offset, format!("there is no set {}", quoted(name)), hint);
     }
 
     fn services(&mut self, table: &DeTable<'_>) -> Option<(Vec<Service>, String)> {
         let Some(value) = table.get("service") else {
             return Some((vec![Service::ANY], "any".to_owned()));
         };
-        let texts = self.sheet.strings("service", value, "tcp/443")?;
+        let texts = self.reader.strings("service", value, "tcp/443")?;
         if is_empty_list(value) {
             let hint = "write `any`, or leave `service` out";
-            self.sheet.absent(value.span().start, "`service` is an empty list", hint);
+            self.reader.absent(value.span().start, "`service` is an empty list", hint);
         }
         let (mut services, mut text) = (Vec::with_capacity(texts.len()), String::new());
         let mut fine = !texts.is_empty();
@@ -188,7 +188,7 @@ impl Reader<'_> {
     fn until(&mut self, value: &Value<'_>) -> Option<i64> {
         let offset = value.span().start;
         let DeValue::Datetime(written) = value.get_ref() else {
-            self.sheet.wrong_type(
+            self.reader.wrong_type(
                 "until",
                 value,
                 "a date and time",
@@ -198,7 +198,7 @@ impl Reader<'_> {
         };
         if written.date.is_some_and(|date| !YEARS.contains(&date.year)) {
             let hint = format!("years are {} to {}", YEARS.start(), YEARS.end());
-            self.sheet.error(offset, format!("the rule cannot end at {written}"), hint);
+            self.reader.error(offset, format!("the rule cannot end at {written}"), hint);
             return None;
         }
         if written.offset.is_none() || written.date.is_none() {
@@ -207,17 +207,17 @@ impl Reader<'_> {
                 (Some(date), None) => format!("write `{date}T00:00:00Z`, or `+01:00` for `Z`"),
                 _ => "write `until = 2027-01-31T00:00:00Z`".to_owned(),
             };
-            self.sheet.error(offset, "`until` needs a date, a time and an offset from UTC", hint);
+            self.reader.error(offset, "`until` needs a date, a time and an offset from UTC", hint);
             return None;
         }
         let end = seconds(written);
         if end.is_none() {
             let hint = "write `until = 2027-01-31T00:00:00Z`";
-            self.sheet.error(offset, format!("there is no {written}"), hint);
+            self.reader.error(offset, format!("there is no {written}"), hint);
         }
         // Another offset may carry it over the end of the last year: written in UTC, it would be refused.
         if let Some(ParseError { message, hint }) = end.and_then(|end| check_end(end).err()) {
-            self.sheet.error(offset, message, hint.unwrap_or_default());
+            self.reader.error(offset, message, hint.unwrap_or_default());
             return None;
         }
         end

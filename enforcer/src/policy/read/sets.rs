@@ -22,18 +22,18 @@ impl Reader<'_> {
             let (name, offset) = (key.get_ref().as_ref(), key.span().start);
             if matches!(name, "any" | "gateway" | "local") {
                 let hint = "rules name it without `@`; choose another name";
-                self.sheet.error(offset, format!("`{name}` is a reserved word"), hint);
+                self.reader.error(offset, format!("`{name}` is a reserved word"), hint);
             } else {
-                self.sheet.name("set", name, offset);
+                self.reader.name("set", name, offset);
             }
-            let before = self.sheet.problems.errors();
+            let before = self.reader.problems.errors();
             let ranges = match value.get_ref().as_table() {
                 Some(table) => self.file_set(name, table, offset, load),
                 None => self.listed_set(name, value),
             };
-            if ranges.is_empty() && self.sheet.problems.errors() == before {
+            if ranges.is_empty() && self.reader.problems.errors() == before {
                 let hint = Some("rules that name it match nothing");
-                self.sheet.warn_absent(offset, format!("the set `{name}` is empty"), hint);
+                self.reader.warn_absent(offset, format!("the set `{name}` is empty"), hint);
             }
             // Even a set with problems is known, so that its rules are not reported too.
             self.sets.insert(name.to_owned(), Arc::new(Set { name: name.to_owned(), ranges }));
@@ -41,7 +41,7 @@ impl Reader<'_> {
     }
 
     fn listed_set(&mut self, name: &str, value: &Value<'_>) -> Vec<Range> {
-        let Some(texts) = self.sheet.strings(name, value, "10.20.0.0/24") else {
+        let Some(texts) = self.reader.strings(name, value, "10.20.0.0/24") else {
             return Vec::new();
         };
         let mut ranges = Vec::with_capacity(texts.len());
@@ -62,33 +62,33 @@ impl Reader<'_> {
         offset: usize,
         load: Load<'_>,
     ) -> Vec<Range> {
-        self.sheet.known_keys(table, &["file", "skip-invalid"], "a set");
+        self.reader.known_keys(table, &["file", "skip-invalid"], "a set");
         let skip = match table.get("skip-invalid").map(|value| (value, value.get_ref())) {
             Some((_, DeValue::Boolean(skip))) => *skip,
             Some((value, _)) => {
                 let example = "skip-invalid = true";
-                self.sheet.wrong_type("skip-invalid", value, "a boolean", example);
+                self.reader.wrong_type("skip-invalid", value, "a boolean", example);
                 return Vec::new();
             }
             None => false,
         };
         if table.get("file").is_none() {
             let hint = format!("write `{name} = {{ file = \"list.txt\" }}`");
-            self.sheet.absent(offset, format!("the set `{name}` names no file"), hint);
+            self.reader.absent(offset, format!("the set `{name}` names no file"), hint);
             return Vec::new();
         }
-        let Some((file, offset)) = self.sheet.string(table, "file", "list.txt") else {
+        let Some((file, offset)) = self.reader.string(table, "file", "list.txt") else {
             return Vec::new();
         };
         if file.is_empty() || check("it", file, MAX_FILE).is_err() {
             let message = format!("{} is not a file name", quoted(file));
-            self.sheet.error(offset, message, "write `{ file = \"list.txt\" }`");
+            self.reader.error(offset, message, "write `{ file = \"list.txt\" }`");
             return Vec::new();
         }
         match load(file) {
             Ok(text) if text.len() > MAX_SET_FILE => {
                 let message = format!("`{file}` is larger than {} MiB", MAX_SET_FILE >> 20);
-                self.sheet.error(offset, message, "split it, or leave out what is not needed");
+                self.reader.error(offset, message, "split it, or leave out what is not needed");
                 Vec::new()
             }
             Ok(text) => self.set_file(file, &text, offset, skip),
@@ -98,7 +98,7 @@ impl Reader<'_> {
                 } else {
                     "file names are relative to the policy's directory"
                 };
-                self.sheet.error(offset, format!("cannot read `{file}`: {error}"), hint);
+                self.reader.error(offset, format!("cannot read `{file}`: {error}"), hint);
                 Vec::new()
             }
         }
@@ -136,7 +136,7 @@ impl Reader<'_> {
                     if skip {
                         wrong.first = Some((place, error));
                     } else {
-                        self.sheet.problems.error(place.clone(), error.message, error.hint);
+                        self.reader.problems.error(place.clone(), error.message, error.hint);
                         wrong.last = Some(place);
                     }
                 }
@@ -155,11 +155,11 @@ impl Reader<'_> {
             if read == 0 {
                 // An answer that is no list: all of it left out, the set would be empty.
                 let message = format!("`{file}` has no line that can be read: {why}");
-                self.sheet.problems.error(place, message, error.hint);
+                self.reader.problems.error(place, message, error.hint);
             } else {
                 let message = format!("{count} line{s} left out of `{file}`; the first is {why}");
                 let hint = "`skip-invalid` allows it; the set has all the others";
-                self.sheet.warn(offset, message, Some(hint));
+                self.reader.warn(offset, message, Some(hint));
             }
         } else if let (true, Some(place)) = (count > PROBLEMS_OF_A_FILE, last) {
             let more = count - PROBLEMS_OF_A_FILE;
@@ -167,7 +167,7 @@ impl Reader<'_> {
             let message = format!("and {more} more line{s} of `{file}` that cannot be read");
             let hint = "one address, CIDR or range a line; comments begin with `#`; \
                         `skip-invalid = true` leaves such lines out";
-            self.sheet.problems.error(place, message, Some(hint.to_owned()));
+            self.reader.problems.error(place, message, Some(hint.to_owned()));
         }
     }
 
@@ -176,7 +176,7 @@ impl Reader<'_> {
         self.ranges += 1;
         if self.ranges == MAX_RANGES + 1 {
             let message = format!("the sets have more than {MAX_RANGES} ranges");
-            self.sheet.error(
+            self.reader.error(
                 offset,
                 message,
                 "merge what is adjacent, or leave out what is not needed",
@@ -186,8 +186,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn complain(&mut self, offset: usize, error: ParseError) {
-        let place = self.sheet.lines.place(offset);
-        self.sheet.problems.error(place, error.message, error.hint);
+        let place = self.reader.lines.place(offset);
+        self.reader.problems.error(place, error.message, error.hint);
     }
 }
 

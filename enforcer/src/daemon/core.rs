@@ -16,12 +16,12 @@ use super::confirm::Unconfirmed;
 use super::explain::Probe;
 use super::history::History;
 use super::protect::Guarded;
+use super::reconcile::Watched;
 use super::report::Reporter;
 use super::source::{choose, last_good};
 use super::state::{Counters, Saved, State};
 use super::time::Clock;
 use super::turns::Turns;
-use super::watch::Watch;
 use super::{Error, failure, record};
 use crate::api::Detached;
 use crate::audit::{Audit, Who};
@@ -45,7 +45,7 @@ pub(super) struct Core {
     pub(super) reporter: Reporter,
     pub(super) active: Arc<Active>,
     pub(super) guarded: Vec<Guarded>,
-    pub(super) watch: Watch,
+    pub(super) watched: Watched,
     /// Links that were attached at the last look of this daemon or the one before.
     pub(super) protected_before: Before,
     /// How each interface came to be protected at the start, for the audit trail.
@@ -83,7 +83,7 @@ impl Core {
         let (state, made) = State::open(&settings.state_dir);
         let audit = Audit::open(&settings.state_dir, settings.audit_keep);
         let history = History::open(&settings.state_dir);
-        let watch = Watch::open(&settings).await?;
+        let watched = Watched::open(&settings).await?;
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
         // What is there is protected first; what is not there yet is for the watch.
@@ -144,7 +144,7 @@ impl Core {
             reporter,
             active,
             guarded: Vec::new(),
-            watch,
+            watched,
             protected_before: state.protected(),
             starts: Vec::new(),
             counters: state.counters(),
@@ -193,7 +193,7 @@ impl Core {
 
     /// Says what had become of the backstop while no daemon ran.
     fn say_backstop(&mut self) {
-        let text = match self.watch.at_start {
+        let text = match self.watched.at_start {
             Change::Restored => {
                 "the backstop's tables were removed while no daemon ran; they are installed again"
             }
@@ -240,7 +240,7 @@ impl Core {
     }
 
     /// Looks after everything that can change without us, once a second.
-    pub(super) async fn watch(&mut self) {
+    pub(super) async fn tick(&mut self) {
         self.look_at_clock();
         self.return_if_overdue();
         self.end_changes().await;
@@ -249,7 +249,7 @@ impl Core {
         self.fold();
         self.report_suppressed();
         self.dataplane.tell_diagnostics();
-        self.mend_or_say().await;
+        self.reconcile_or_log().await;
     }
 
     /// Tells which refused frames had no event since the last time.

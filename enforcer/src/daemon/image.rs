@@ -12,11 +12,11 @@ const LOOKS: u32 = 10;
 impl Core {
     /// Compares what the kernel judges by with what should be in force, and puts that in force anew
     /// where they differ.
-    pub(super) async fn mend_image(&mut self) {
+    pub(super) async fn restore_image(&mut self) {
         // What waits to be confirmed may have been taken back by the kernel alone; and what is being replaced
         // is not for long.
         let is_settled = self.pending.is_none() && !self.turns.is_busy();
-        if !is_settled || !self.watch.looks.is_multiple_of(LOOKS) {
+        if !is_settled || !self.watched.looks.is_multiple_of(LOOKS) {
             return;
         }
         // What is not pinned cannot be compared; that it is not is told already.

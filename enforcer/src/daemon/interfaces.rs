@@ -51,7 +51,7 @@ impl Core {
 
     /// The backstop's tables; none when they cannot be read or the settings leave them alone.
     pub(super) async fn tables(&self) -> Tables {
-        if self.settings.backstop == Backstop::Off || self.watch.guard.is_none() {
+        if self.settings.backstop == Backstop::Off || self.watched.guard.is_none() {
             return Tables::new();
         }
         let looked = backstop::look().await;

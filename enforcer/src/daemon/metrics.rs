@@ -101,8 +101,8 @@ impl Core {
         let help = "Frames that the backstop dropped.";
         families.add(Counter, "enforcer_backstop_dropped_frames_total", help, dropped);
         let help = "Times that a program was attached again since the daemon started.";
-        families.one(Counter, "enforcer_reattached_total", help, self.watch.reattached);
-        let tampered = self.watch.tampered.iter();
+        families.one(Counter, "enforcer_reattached_total", help, self.watched.reattached);
+        let tampered = self.watched.tampered.iter();
         let tampered = tampered.map(|(why, count)| (vec![("reason", *why)], *count));
         let help = "What happened to pins, programs, interfaces and the backstop since the daemon started.";
         families.add(Counter, "enforcer_tamper_total", help, tampered);

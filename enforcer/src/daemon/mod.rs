@@ -28,7 +28,7 @@
 //! - `known`: what is known of the time, and what is not: pure
 //! - `time`: the machine's clocks
 //! - `notifications`: what the kernel tells by itself
-//! - `watch`: pins, programs, interfaces and the backstop, and what to do when they change
+//! - `reconcile`: pins, programs, interfaces and the backstop, and what to do when they change
 //! - `tags`: the watch over VLAN tags that hardware would remove
 
 mod active;
@@ -52,6 +52,7 @@ mod notifications;
 mod proof;
 mod protect;
 mod queries;
+mod reconcile;
 mod record;
 mod report;
 mod runs;
@@ -63,7 +64,6 @@ mod tags;
 mod time;
 mod totals;
 mod turns;
-mod watch;
 
 use std::path::Path;
 use std::time::Duration;
@@ -161,11 +161,11 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 finish(sinks).await;
                 return Ok(());
             }
-            Turn::Watch => {
-                core.watch().await;
+            Turn::Tick => {
+                core.tick().await;
                 core.open(&mut doors).await;
             }
-            turn @ (Turn::Glance | Turn::Hear(_) | Turn::Probe(_) | Turn::Input(Some(_))) => {
+            turn @ (Turn::PollLinks | Turn::Hear(_) | Turn::Probe(_) | Turn::Input(Some(_))) => {
                 core.turn(turn).await;
             }
         }

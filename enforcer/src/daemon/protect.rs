@@ -192,7 +192,7 @@ impl Core {
         // One that cannot be protected must not keep the others from it.
         let text = match self.protect(link, links) {
             Ok(_) => {
-                self.watch.reattached += 1;
+                self.watched.reattached += 1;
                 info!("{name} is protected again");
                 format!("{name} was not protected: {what}; attached again")
             }

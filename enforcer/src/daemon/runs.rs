@@ -42,13 +42,13 @@ impl Core {
 
     /// Has runs looked at often, for a while.
     pub(super) fn look_often(&mut self) {
-        self.watch.often_until = now() + OFTEN;
+        self.watched.often_until = now() + OFTEN;
     }
 
     /// Looks at runs, where that was asked for and it is time; whether what is known of one has changed.
     pub(super) async fn proofs_changed(&mut self) -> bool {
-        let (now, watch) = (now(), &self.watch);
-        let is_due = now < watch.often_until && now >= watch.runs_looked_at + PAUSE;
+        let (now, watched) = (now(), &self.watched);
+        let is_due = now < watched.often_until && now >= watched.runs_looked_at + PAUSE;
         if !is_due || !self.guarded.iter().any(|guarded| guarded.prover.is_fresh()) {
             return false;
         }
@@ -63,7 +63,7 @@ impl Core {
     /// proves; whether anything has changed.
     pub(super) fn prove(&mut self, links: &[Link]) -> bool {
         let time = now();
-        self.watch.runs_looked_at = time;
+        self.watched.runs_looked_at = time;
         let mut said = Vec::new();
         for guarded in &mut self.guarded {
             let link = links.iter().find(|link| link.index == guarded.index);
@@ -134,7 +134,7 @@ impl Core {
         };
         error!("{text}");
         self.reporter.tamper("program-not-run", Some(&name), text, &self.active);
-        self.watch.reattached += 1;
+        self.watched.reattached += 1;
         if let Some(guarded) = self.guarded.iter_mut().find(|guarded| guarded.index == index) {
             guarded.prover.mended();
             if tries == 1 && may_fall_back {

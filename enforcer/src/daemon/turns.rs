@@ -13,20 +13,20 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::core::Core;
 use super::explain::Probe;
 use super::notifications::Notice;
+use super::reconcile::LINK_POLL;
 use super::systemd::Manager;
-use super::watch::GLANCE;
 use crate::control::{Input, Queue, Rank};
 
 /// How often the kernel is asked whether all is as it should be.
-const WATCH: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_secs(1);
 
 /// What the loop has to do.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Turn {
     /// A look at everything is due.
-    Watch,
+    Tick,
     /// A look at the links is due.
-    Glance,
+    PollLinks,
     /// The kernel says that something has changed.
     Hear(Notice),
     /// The program in the kernel is asked.
@@ -40,8 +40,8 @@ pub(super) struct Turns {
     inputs: Queue,
     notices: mpsc::Receiver<Notice>,
     probes: mpsc::Receiver<Probe>,
-    watch: Interval,
-    glance: Interval,
+    tick: Interval,
+    link_poll: Interval,
     /// Whom to show that the loop turns, once all is in force.
     manager: Option<Manager>,
     /// Since when something is done aside.
@@ -59,8 +59,8 @@ impl Turns {
             every.set_missed_tick_behavior(MissedTickBehavior::Delay);
             every
         };
-        let (watch, glance) = (every(WATCH), every(GLANCE));
-        Self { inputs, notices, probes, watch, glance, manager: None, busy_since: None }
+        let (tick, link_poll) = (every(TICK), every(LINK_POLL));
+        Self { inputs, notices, probes, tick, link_poll, manager: None, busy_since: None }
     }
 
     /// Whom to show that the loop turns.
@@ -84,9 +84,9 @@ impl Turns {
     pub(super) async fn next(&mut self) -> Turn {
         self.live();
         tokio::select! {
-            _ = self.watch.tick() => Turn::Watch,
+            _ = self.tick.tick() => Turn::Tick,
             Some(notice) = self.notices.recv() => Turn::Hear(notice),
-            _ = self.glance.tick() => Turn::Glance,
+            _ = self.link_poll.tick() => Turn::PollLinks,
             Some(probe) = self.probes.recv() => Turn::Probe(probe),
             input = self.inputs.next() => Turn::Input(input),
         }
@@ -96,9 +96,9 @@ impl Turns {
     async fn meanwhile(&mut self) -> Turn {
         self.live();
         tokio::select! {
-            _ = self.watch.tick() => Turn::Watch,
+            _ = self.tick.tick() => Turn::Tick,
             Some(notice) = self.notices.recv() => Turn::Hear(notice),
-            _ = self.glance.tick() => Turn::Glance,
+            _ = self.link_poll.tick() => Turn::PollLinks,
             Some(probe) = self.probes.recv() => Turn::Probe(probe),
             Some(question) = self.inputs.next_question() => Turn::Input(Some(question)),
         }
@@ -139,9 +139,9 @@ impl Core {
     /// Does what a turn asks for; orders to end are the loop's.
     pub(super) async fn turn(&mut self, turn: Turn) {
         match turn {
-            Turn::Watch => self.watch().await,
+            Turn::Tick => self.tick().await,
             Turn::Hear(notice) => self.hear(notice).await,
-            Turn::Glance => self.glance().await,
+            Turn::PollLinks => self.poll_links().await,
             Turn::Probe(probe) => self.probe(probe),
             Turn::Input(Some((rank, input))) => self.answer(rank, input).await,
             Turn::Input(None) => {}

@@ -1,7 +1,7 @@
 //! The watch over what can change without us: pins, programs, interfaces, the backstop.
 //!
 //! What the kernel tells by itself is answered at once; what it does not tell is asked for: a link that
-//! is detached every [`GLANCE`], everything once a second.
+//! is detached every [`LINK_POLL`], everything once a second.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use crate::config::{Backstop, Settings};
 use crate::site::Link;
 
 /// How often the links are asked whether they are attached: one system call for each.
-pub(super) const GLANCE: Duration = Duration::from_millis(20);
+pub(super) const LINK_POLL: Duration = Duration::from_millis(20);
 /// Seconds between two looks at the backstop that nothing gave occasion to.
 const TABLES: u32 = 10;
 
 /// What the watch knows.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct Watched {
     /// The backstop, unless the settings or a missing `nft` switch it off.
     pub(super) guard: Option<Guard>,
     /// What had become of the backstop's tables when the daemon started.
@@ -42,7 +42,7 @@ pub(super) struct Watch {
     pub(super) runs_looked_at: Duration,
 }
 
-impl Watch {
+impl Watched {
     /// Looks for the backstop.
     pub(super) async fn open(settings: &Settings) -> Result<Self, Error> {
         let opened = match settings.backstop {
@@ -71,7 +71,7 @@ impl Watch {
 }
 
 impl Core {
-    /// Whether a link is no longer attached to anything, as far as a glance tells.
+    /// Whether a link is no longer attached to anything, as far as its descriptor tells.
     fn is_detached(&self) -> bool {
         let there = self.guarded.iter().filter(|guarded| guarded.there);
         there.into_iter().any(|guarded| self.dataplane.link_interface(guarded.index) == Some(0))
@@ -79,32 +79,32 @@ impl Core {
 
     /// Looks at once at what the kernel says has changed.
     pub(super) async fn hear(&mut self, notice: Notice) {
-        self.watch.tables_changed |= notice == Notice::Tables;
+        self.watched.tables_changed |= notice == Notice::Tables;
         if notice == Notice::Interfaces {
             self.renew_proofs();
         }
-        self.mend_or_say().await;
+        self.reconcile_or_log().await;
     }
 
     /// Looks at the links alone, and after an event at what the programs do.
-    pub(super) async fn glance(&mut self) {
+    pub(super) async fn poll_links(&mut self) {
         if self.is_detached() || self.proofs_changed().await {
-            self.mend_or_say().await;
+            self.reconcile_or_log().await;
         }
     }
 
     /// Mends, and logs what stands in the way.
-    pub(super) async fn mend_or_say(&mut self) {
-        if let Err(e) = self.mend().await {
+    pub(super) async fn reconcile_or_log(&mut self) {
+        if let Err(e) = self.reconcile().await {
             error!("{}", failure(&e).error);
         }
     }
 
     /// Looks after everything: shuts what is not protected, protects it, follows addresses, and opens.
-    async fn mend(&mut self) -> Result<(), Error> {
-        self.mend_pins();
-        self.mend_tables().await;
-        self.mend_image().await;
+    async fn reconcile(&mut self) -> Result<(), Error> {
+        self.restore_pins();
+        self.restore_tables().await;
+        self.restore_image().await;
         let mut links = self.kernel.links().await?;
         self.notice(&links);
         self.prove(&links);
@@ -132,7 +132,7 @@ impl Core {
         Ok(())
     }
 
-    fn mend_pins(&mut self) {
+    fn restore_pins(&mut self) {
         let (paths, failed) = match self.dataplane.restore_pins() {
             Ok(paths) => (paths, None),
             Err((paths, e)) => (paths, Some(failure(&e.into()).error)),
@@ -153,14 +153,14 @@ impl Core {
         }
     }
 
-    async fn mend_tables(&mut self) {
-        let watch = &mut self.watch;
-        watch.looks = watch.looks.wrapping_add(1);
-        let Some(guard) = &mut watch.guard else { return };
-        if !(watch.tables_changed || watch.looks.is_multiple_of(TABLES)) {
+    async fn restore_tables(&mut self) {
+        let watched = &mut self.watched;
+        watched.looks = watched.looks.wrapping_add(1);
+        let Some(guard) = &mut watched.guard else { return };
+        if !(watched.tables_changed || watched.looks.is_multiple_of(TABLES)) {
             return;
         }
-        watch.tables_changed = false;
+        watched.tables_changed = false;
         match guard.check().await {
             Ok(Change::None) => {}
             Ok(Change::Restored) => {
@@ -238,7 +238,7 @@ impl Core {
     /// Brings the backstop's sets up to date with what the kernel said of the interfaces.
     pub(super) async fn follow_stack(&mut self, links: &[Link]) {
         let roots = self.roots(links);
-        let Some(guard) = &mut self.watch.guard else { return };
+        let Some(guard) = &mut self.watched.guard else { return };
         match guard.follow(&roots, links).await {
             Ok(false) => {}
             Ok(true) => {
@@ -247,7 +247,7 @@ impl Core {
             }
             Err(e) => {
                 // The next look compares with what the kernel has, not with what was meant.
-                self.watch.tables_changed = true;
+                self.watched.tables_changed = true;
                 error!("the backstop does not follow: {}", failure(&e.into()).error);
             }
         }
@@ -274,7 +274,7 @@ impl Core {
     /// Says what somebody did to us: a line in the log, an event, a count.
     pub(super) fn tamper(&mut self, reason: &'static str, interface: Option<&str>, text: String) {
         warn!("{text}");
-        *self.watch.tampered.entry(reason).or_default() += 1;
+        *self.watched.tampered.entry(reason).or_default() += 1;
         self.reporter.tamper(reason, interface, text, &self.active);
     }
 }

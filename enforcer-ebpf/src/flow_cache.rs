@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
-use enforcer_common::decide::Case;
+use enforcer_common::decide::FrameContext;
 use enforcer_common::decide::flow_cache::{self, Key, Memory, V4, V6};
 use enforcer_common::flow::{FAMILY_V4, FAMILY_V6};
 use enforcer_common::image::Line;
@@ -82,25 +82,25 @@ fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>, cpu: u32) -> Option<Verdict> 
     Some(cached.verdict)
 }
 
-/// Remembers a case that has been judged, if the next one like it may be cached.
+/// Remembers a context that has been judged, if the next one like it may be cached.
 ///
 /// Not inlined: what is learnt here of the frame is forgotten on return, so that the verifier walks
 /// what follows once. Whether it was, for the caller to use: see `read`.
 #[inline(never)]
-pub(crate) fn keep(ctx: &XdpContext, case: &Case) -> bool {
-    if !is_on() || !flow_cache::is_cacheable(case) {
+pub(crate) fn keep(ctx: &XdpContext, context: &FrameContext) -> bool {
+    if !is_on() || !flow_cache::is_cacheable(context) {
         return false;
     }
     let frame = frame(ctx);
     let interface = ctx.ingress_ifindex() as u32;
-    if case.flow.family == FAMILY_V4
+    if context.flow.family == FAMILY_V4
         && let Some(key) = V4::read(&frame, interface)
     {
-        flow_cache::insert(&mut FlowCache::of(cpu()), &key, case);
-    } else if case.flow.family == FAMILY_V6
+        flow_cache::insert(&mut FlowCache::of(cpu()), &key, context);
+    } else if context.flow.family == FAMILY_V6
         && let Some(key) = V6::read(&frame, interface)
     {
-        flow_cache::insert(&mut FlowCache::of(cpu()), &key, case);
+        flow_cache::insert(&mut FlowCache::of(cpu()), &key, context);
     }
     true
 }

@@ -48,12 +48,12 @@ mod programs {
     use aya_ebpf::bindings::xdp_action;
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
-    use enforcer_common::decide::{self, Case};
+    use enforcer_common::decide::{self, FrameContext};
     use enforcer_common::packet::Packet;
     use enforcer_common::reason::Verdict;
 
     use crate::dispatch::tail_call;
-    use crate::maps::{CASE, cpu};
+    use crate::maps::{FRAME_CONTEXT, cpu};
     use crate::{flow_cache, frame, nonlinear, once, probe, record, runs};
 
     /// Attached to interfaces: finds the generation in force.
@@ -110,48 +110,48 @@ mod programs {
     #[inline(never)]
     fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
         let length = frame::length::<FRAGMENTS>(ctx);
-        let Some(case) = CASE.get_ptr_mut(0) else {
+        let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) else {
             return xdp_action::XDP_DROP;
         };
         // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile.
-        let case = unsafe { &mut *case };
-        *case = Case::NEW;
-        case.flow.interface = ctx.ingress_ifindex() as u32;
-        case.flow.length = length;
+        let context = unsafe { &mut *context };
+        *context = FrameContext::NEW;
+        context.flow.interface = ctx.ingress_ifindex() as u32;
+        context.flow.length = length;
         let apart = FRAGMENTS && nonlinear::is(frame::linear(ctx), length);
         let read = if apart { nonlinear::read(ctx) } else { read(ctx) };
         if !read {
             return xdp_action::XDP_DROP;
         }
         once::judge_frame();
-        if !probe::answer(ctx, &case.decision) {
-            if case.decision.reason.is_essential() {
+        if !probe::answer(ctx, &context.decision) {
+            if context.decision.reason.is_essential() {
                 once::limit_essential();
             }
             // It has metadata, but of somebody else's.
             if probe::may_be(ctx) {
-                runs::count(case.flow.interface, cpu());
+                runs::count(context.flow.interface, cpu());
             }
-            let may = record::record::<FRAGMENTS>(ctx, &case.flow, &case.decision);
-            case.set_cacheable(may);
-            let _ = core::hint::black_box(flow_cache::keep(ctx, case));
+            let may = record::record::<FRAGMENTS>(ctx, &context.flow, &context.decision);
+            context.set_cacheable(may);
+            let _ = core::hint::black_box(flow_cache::keep(ctx, context));
         }
-        action(case.decision.verdict)
+        action(context.decision.verdict)
     }
 
-    /// Reads a frame whose headers are linear into this CPU's case.
+    /// Reads a frame whose headers are linear into this CPU's context.
     ///
     /// Not inlined: by which way its end was reached is forgotten on return. What it returns is used, or the
     /// register of the result would hold anything, and the verifier refuses a pointer there.
     #[inline(never)]
     fn read(ctx: &XdpContext) -> bool {
-        let Some(case) = CASE.get_ptr_mut(0) else { return false };
+        let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) else { return false };
         // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
-        let case = unsafe { &mut *case };
+        let context = unsafe { &mut *context };
         let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
         // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
-        let packet = unsafe { Packet::new(start, end, case.flow.length) };
-        decide::read(&packet, case);
+        let packet = unsafe { Packet::new(start, end, context.flow.length) };
+        decide::read(&packet, context);
         true
     }
 

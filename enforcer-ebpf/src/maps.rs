@@ -7,7 +7,7 @@ use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, Se
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Meters, Shared};
-use enforcer_common::decide::{Case, Policy};
+use enforcer_common::decide::{FrameContext, Policy};
 use enforcer_common::flow::Address;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{self, Corrupt, Layout, Line, Lines};
@@ -60,7 +60,7 @@ pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
 pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
 /// The frame that this CPU is judging: too large for the stack, and see `verifier_barrier`.
 #[map]
-pub(crate) static CASE: PerCpuArray<Case> = PerCpuArray::with_max_entries(1, 0);
+pub(crate) static FRAME_CONTEXT: PerCpuArray<FrameContext> = PerCpuArray::with_max_entries(1, 0);
 /// Room for [`HEADERS`] bytes, in a size whose bounds a mask can give.
 pub(crate) const HEAD: usize = HEADERS.next_power_of_two();
 /// The first bytes of a frame whose headers are not linear, on this CPU.

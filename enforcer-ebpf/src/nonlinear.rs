@@ -12,7 +12,7 @@ use enforcer_common::packet::{Frame, HEADERS};
 use enforcer_common::reason::Reason;
 
 use crate::counters;
-use crate::maps::{CASE, HEAD, HEADS, REASONS};
+use crate::maps::{FRAME_CONTEXT, HEAD, HEADS, REASONS};
 
 /// The copied beginning of a frame.
 struct Head {
@@ -45,17 +45,17 @@ pub(crate) fn is(linear: usize, length: u32) -> bool {
     linear < HEADERS && linear < length as usize
 }
 
-/// Reads the frame into this CPU's case by way of a copy.
+/// Reads the frame into this CPU's context by way of a copy.
 ///
 /// Not inlined: the verifier walks the parser once more here, and what follows only once.
 #[inline(never)]
 pub(crate) fn read(ctx: &XdpContext) -> bool {
-    let Some(case) = CASE.get_ptr_mut(0) else { return false };
+    let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) else { return false };
     // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
-    let case = unsafe { &mut *case };
-    case.flow.fault = Reason::ReadFailed.number();
+    let context = unsafe { &mut *context };
+    context.flow.fault = Reason::ReadFailed.number();
     let Some(head) = HEADS.get_ptr_mut(0) else { return false };
-    let length = case.flow.length;
+    let length = context.flow.length;
     // Of a frame without bytes too many are asked for, and that is refused.
     let last = (length.wrapping_sub(1) as usize).min(HEADERS - 1);
     // The bounds by arithmetic: the compiler compares one register and passes a copy of it, whose
@@ -71,7 +71,7 @@ pub(crate) fn read(ctx: &XdpContext) -> bool {
         }
         return true;
     }
-    case.flow.fault = 0;
-    decide::read(&Head { start: head.cast(), held, length }, case);
+    context.flow.fault = 0;
+    decide::read(&Head { start: head.cast(), held, length }, context);
     true
 }

@@ -7,15 +7,15 @@ use enforcer_common::decide::{self, limits};
 use enforcer_common::flow::Address;
 
 use crate::clock::tick_time;
-use crate::maps::{CASE, Maps};
+use crate::maps::{FRAME_CONTEXT, Maps};
 
 /// Judges the frame that this CPU has read. Returns 0.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn judge_frame() -> u64 {
-    if let Some(case) = CASE.get_ptr_mut(0) {
+    if let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) {
         // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
-        decide::judge(&Maps, unsafe { &mut *case });
+        decide::judge(&Maps, unsafe { &mut *context });
     }
     0
 }
@@ -24,9 +24,9 @@ pub(crate) extern "C" fn judge_frame() -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn limit_essential() -> u64 {
-    if let Some(case) = CASE.get_ptr_mut(0) {
+    if let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) {
         // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
-        limits::limit(&Maps, tick_time(), unsafe { &mut *case });
+        limits::limit(&Maps, tick_time(), unsafe { &mut *context });
     }
     0
 }

@@ -54,7 +54,7 @@ pub(crate) fn record<const FRAGMENTS: bool>(
 /// What became of a refused frame's event.
 #[derive(Clone, Copy)]
 enum ReportOutcome {
-    Yes,
+    Reported,
     Suppressed,
     /// Suppressed, as its flow was reported shortly before.
     Repeated,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
-use enforcer_common::decide::{Case, Policy, decide, judge};
+use enforcer_common::decide::{FrameContext, Policy, decide, judge};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{Corrupt, Layout, Line, Lines};
@@ -167,24 +167,24 @@ impl<'a> HostImage<'a> {
     }
 
     /// Judges a frame that the interface with this index received.
-    pub fn decide(&self, frame: &[u8], interface: u32) -> Case {
-        let mut case = Case::NEW;
+    pub fn decide(&self, frame: &[u8], interface: u32) -> FrameContext {
+        let mut case = FrameContext::NEW;
         decide(&Packet::from_slice(frame), interface, self, &mut case);
         case
     }
 
     /// The same of a frame of which only the first `known` bytes are; `None` if the decision looks
     /// at one behind them.
-    pub fn decide_from(&self, frame: &[u8], known: usize, interface: u32) -> Option<Case> {
-        let mut case = Case::NEW;
+    pub fn decide_from(&self, frame: &[u8], known: usize, interface: u32) -> Option<FrameContext> {
+        let mut case = FrameContext::NEW;
         let frame = Partly { whole: Packet::from_slice(frame), known, beyond: Cell::new(false) };
         decide(&frame, interface, self, &mut case);
         (!frame.beyond.get()).then_some(case)
     }
 
     /// Judges a flow without a frame.
-    pub fn judge(&self, flow: Flow) -> Case {
-        let mut case = Case::of(flow);
+    pub fn judge(&self, flow: Flow) -> FrameContext {
+        let mut case = FrameContext::of(flow);
         judge(self, &mut case);
         case
     }

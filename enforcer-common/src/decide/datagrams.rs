@@ -4,7 +4,7 @@
 //! entry is read and written word by word, by several CPUs; the first word is the datagram's digest and
 //! the others in one, so that an entry of which another CPU has written a part is nobody's.
 
-use super::{Case, Policy};
+use super::{FrameContext, Policy};
 use crate::flow::{Flow, Fragment};
 use crate::image::NO_DEVICE;
 use crate::reason::Reason;
@@ -46,12 +46,12 @@ const WRITTEN: u64 = 1 << 31;
 
 /// A datagram's entry and its digest.
 #[inline(always)]
-fn entry<'a, P: Policy>(policy: &'a P, case: &Case) -> Option<(&'a Datagram, u64)> {
-    let Flow { source, destination, source_mac, interface, family, .. } = case.flow;
+fn entry<'a, P: Policy>(policy: &'a P, context: &FrameContext) -> Option<(&'a Datagram, u64)> {
+    let Flow { source, destination, source_mac, interface, family, .. } = context.flow;
     // RFC 8200 section 4.5: of IPv6, the fragments of a datagram need not name the same next header.
-    let protocol = if family == crate::flow::FAMILY_V4 { case.flow.protocol } else { 0 };
-    let way = u64::from(case.flow.vlan()) << 48;
-    let id = u64::from(case.flow.fragment_id);
+    let protocol = if family == crate::flow::FAMILY_V4 { context.flow.protocol } else { 0 };
+    let way = u64::from(context.flow.vlan()) << 48;
+    let id = u64::from(context.flow.fragment_id);
     let words = [
         source.high,
         source.low,
@@ -62,16 +62,16 @@ fn entry<'a, P: Policy>(policy: &'a P, case: &Case) -> Option<(&'a Datagram, u64
         u64::from(protocol) << 8 | u64::from(family),
     ];
     let keys = policy.keys();
-    let named = if case.decision.device == NO_DEVICE { 0 } else { PARTS };
+    let named = if context.decision.device == NO_DEVICE { 0 } else { PARTS };
     let part = named + keys.slot::<PART_BITS>(source_mac ^ u64::from(interface) << 48);
-    let number = part * DATAGRAMS + (case.flow.fragment_id & (DATAGRAMS - 1));
+    let number = part * DATAGRAMS + (context.flow.fragment_id & (DATAGRAMS - 1));
     Some((policy.datagram(number)?, keys.digest(words)))
 }
 
 /// What was kept about the datagram of a fragment, if it may still be continued.
 #[inline(always)]
-fn kept<P: Policy>(policy: &P, case: &Case) -> Option<FragmentState> {
-    let ([mark, first, second, _], digest) = entry(policy, case)?;
+fn kept<P: Policy>(policy: &P, context: &FrameContext) -> Option<FragmentState> {
+    let ([mark, first, second, _], digest) = entry(policy, context)?;
     let [mark, first, second] = [mark.get(), first.get(), second.get()];
     if mark ^ first ^ second != digest || first & WRITTEN == 0 {
         return None;
@@ -88,13 +88,16 @@ fn kept<P: Policy>(policy: &P, case: &Case) -> Option<FragmentState> {
 /// No fragment may write into what has passed: RFC 5722, and for IPv4 the same. So the fragments of a
 /// datagram pass in their order only, one number remembers them all, and there is one first fragment.
 #[inline(always)]
-pub(super) fn datagram<P: Policy>(policy: &P, case: &Case) -> Result<FragmentState, Reason> {
-    let flow = &case.flow;
+pub(super) fn datagram<P: Policy>(
+    policy: &P,
+    context: &FrameContext,
+) -> Result<FragmentState, Reason> {
+    let flow = &context.flow;
     let new = FragmentState { since: 0, service: flow.service(), end: 0 };
     if flow.fragment == Fragment::Whole {
         return Ok(new);
     }
-    let before = kept(policy, case);
+    let before = kept(policy, context);
     if flow.fragment == Fragment::First {
         return match before {
             Some(state) if state.end != WHOLE => Err(Reason::FragmentOverlap),
@@ -108,22 +111,22 @@ pub(super) fn datagram<P: Policy>(policy: &P, case: &Case) -> Result<FragmentSta
     Ok(state)
 }
 
-/// Keeps what has passed of the datagram in `case`.
+/// Keeps what has passed of the datagram in `context`.
 #[inline(always)]
-pub(super) fn keep<P: Policy>(policy: &P, case: &mut Case) {
-    let Case { flow, datagram, .. } = case;
+pub(super) fn keep<P: Policy>(policy: &P, context: &mut FrameContext) {
+    let FrameContext { flow, datagram, .. } = context;
     datagram.end = if flow.fragment == Fragment::Last {
         WHOLE
     } else {
         u32::from(flow.fragment_offset) + u32::from(flow.fragment_length)
     };
-    write(policy, case, case.datagram);
+    write(policy, context, context.datagram);
 }
 
 /// Writes what is known of the datagram of a fragment.
 #[inline(always)]
-pub fn write<P: Policy>(policy: &P, case: &Case, state: FragmentState) {
-    let Some(([mark, first, second, _], digest)) = entry(policy, case) else { return };
+pub fn write<P: Policy>(policy: &P, context: &FrameContext, state: FragmentState) {
+    let Some(([mark, first, second, _], digest)) = entry(policy, context) else { return };
     let one = state.since << 32 | WRITTEN | u64::from(state.service & 0xff_ffff);
     let other = u64::from(state.end);
     mark.set(digest ^ one ^ other);

@@ -1,7 +1,7 @@
 //! What is decided before any rule.
 
 use super::hops::group_mac;
-use super::{Case, Policy, may_use, owner};
+use super::{FrameContext, Policy, may_use, owner};
 use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, Flow};
 use crate::image::walk::is_zero;
 use crate::image::{self, Corrupt, Word, kind};
@@ -10,28 +10,31 @@ use crate::wire::neighbour;
 
 /// What is decided before any rule, see `[essential]` in the policy reference.
 #[inline(always)]
-pub(super) fn essential<P: Policy>(policy: &P, case: &Case) -> Result<Option<Reason>, Reason> {
-    let flow = &case.flow;
+pub(super) fn essential<P: Policy>(
+    policy: &P,
+    context: &FrameContext,
+) -> Result<Option<Reason>, Reason> {
+    let flow = &context.flow;
     let on = image::constant(&policy.layout().essential);
     let (bit, reason) = match flow.class {
         Class::Ip => return Ok(None),
         Class::Arp => {
             // A probe claims its target, every other packet its sender address.
             let probes = flow.family == FAMILY_NONE;
-            let word = case.identity.source;
-            if if probes { is_anothers(case, word) } else { !may_use(case, word) } {
+            let word = context.identity.source;
+            if if probes { is_anothers(context, word) } else { !may_use(context, word) } {
                 return Err(Reason::ArpSpoof);
             }
             (image::essential::ARP, Reason::Arp)
         }
         Class::Neighbour | Class::Multicast => {
-            if on & image::essential::NEIGHBOUR == 0 || !on_link(policy, case)? {
+            if on & image::essential::NEIGHBOUR == 0 || !on_link(policy, context)? {
                 return Ok(None);
             }
             if !casts_fit(flow) {
                 return Err(Reason::CastMismatch);
             }
-            if !claims_well(policy, case)? {
+            if !claims_well(policy, context)? {
                 return Err(Reason::NeighbourSpoof);
             }
             (image::essential::NEIGHBOUR, Reason::Neighbour)
@@ -39,7 +42,7 @@ pub(super) fn essential<P: Policy>(policy: &P, case: &Case) -> Result<Option<Rea
         Class::Dhcp | Class::OddDhcp => {
             // A client without an address has none to name (RFC 2131 section 4.1); any other
             // source is bound like that of every packet.
-            let asks = is_own_source(case) && to_dhcp_server(policy, case)?;
+            let asks = is_own_source(context) && to_dhcp_server(policy, context)?;
             if on & image::essential::DHCP == 0 || !asks {
                 return Ok(None);
             }
@@ -76,15 +79,15 @@ fn casts_fit(flow: &Flow) -> bool {
 
 /// Whether the gateway takes a frame for itself: it goes to a MAC of the interface, or of what is on top.
 #[inline(always)]
-pub(super) fn to_gateway<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
+pub(super) fn to_gateway<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
     let lines = image::constant(&policy.layout().interface_lines);
-    let line = policy.line(lines.wrapping_add(case.identity.interface)).ok_or(Corrupt)?;
+    let line = policy.line(lines.wrapping_add(context.identity.interface)).ok_or(Corrupt)?;
     let [own, _, above @ ..] = line.0;
     // Without a branch for each: the verifier would follow both ways.
-    let mut is = is_zero(own ^ case.flow.destination_mac);
+    let mut is = is_zero(own ^ context.flow.destination_mac);
     let mut index = 0;
     while index < above.len() {
-        is |= is_zero(above.get(index).copied().unwrap_or(0) ^ case.flow.destination_mac);
+        is |= is_zero(above.get(index).copied().unwrap_or(0) ^ context.flow.destination_mac);
         index += 1;
     }
     Ok(is != 0)
@@ -94,20 +97,20 @@ pub(super) fn to_gateway<P: Policy>(policy: &P, case: &Case) -> Result<bool, Cor
 /// gateway's, for then a bridge forwards it and nobody routes it; or to the gateway, or an address in a
 /// prefix of the very interface that received it. To another interface's prefix the gateway would route it.
 #[inline(always)]
-fn on_link<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
-    let destination = case.flow.destination;
+fn on_link<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
+    let destination = context.flow.destination;
     if destination.high >> 48 == 0xff02 || is_link_local(destination) {
         return Ok(true);
     }
     if destination.high >> 56 == 0xff {
         return Ok(false);
     }
-    if !to_gateway(policy, case)? {
+    if !to_gateway(policy, context)? {
         return Ok(true);
     }
     let site = Word(image::constant(&policy.layout().site_v6));
     let word = image::look_up_128(policy, site, destination.high, destination.low)?;
-    let here = image::SITE_LOCAL + case.identity.interface;
+    let here = image::SITE_LOCAL + context.identity.interface;
     let answer = word.payload();
     Ok(word.kind() == kind::PASS && (answer == image::SITE_OWN || answer == here))
 }
@@ -116,30 +119,30 @@ fn on_link<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
 /// and that of a solicitation from :: (duplicate address detection, RFC 4862 section 5.4), by which a host
 /// would be kept from an address that is its own.
 #[inline(always)]
-fn claims_well<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
-    let flow = &case.flow;
+fn claims_well<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
+    let flow = &context.flow;
     let kind = flow.destination_port >> 8;
     let detects = kind == neighbour::SOLICITATION && flow.source == Address::default();
     if kind == neighbour::ADVERTISEMENT || detects {
         let word = owner(policy, flow.family, flow.claim)?;
         let own = if is_link_local(flow.claim) {
-            !is_anothers(case, word) && is_of_mac(flow.claim, flow.source_mac)
+            !is_anothers(context, word) && is_of_mac(flow.claim, flow.source_mac)
         } else if detects {
-            !is_anothers(case, word)
+            !is_anothers(context, word)
         } else {
-            may_use(case, word)
+            may_use(context, word)
         };
         if !own {
             return Ok(false);
         }
     }
-    Ok(is_own_source(case))
+    Ok(is_own_source(context))
 }
 
 /// Whether an address of which the source tree says `word` is bound to another device, or the gateway's.
 #[inline(always)]
-fn is_anothers(case: &Case, word: Word) -> bool {
-    word.kind() == kind::DROP && word.payload() != case.decision.device
+fn is_anothers(context: &FrameContext, word: Word) -> bool {
+    word.kind() == kind::DROP && word.payload() != context.decision.device
 }
 
 /// Whether a link-local address fits a MAC: one that is made of a MAC (RFC 4291 appendix A) is made of
@@ -153,20 +156,21 @@ fn is_of_mac(address: Address, mac: u64) -> bool {
 
 /// Whether the source address is the device's, or one that every host has.
 #[inline(always)]
-fn is_own_source(case: &Case) -> bool {
-    let Flow { source, source_mac, .. } = case.flow;
-    let word = case.identity.source;
+fn is_own_source(context: &FrameContext) -> bool {
+    let Flow { source, source_mac, .. } = context.flow;
+    let word = context.identity.source;
     let local = is_link_local(source);
     if local && !is_of_mac(source, source_mac) {
         return false;
     }
-    may_use(case, word) || ((local || source == Address::default()) && !is_anothers(case, word))
+    may_use(context, word)
+        || ((local || source == Address::default()) && !is_anothers(context, word))
 }
 
 /// Whether a DHCP client message goes to everybody or to the gateway itself.
 #[inline(always)]
-fn to_dhcp_server<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
-    let (layout, flow) = (policy.layout(), &case.flow);
+fn to_dhcp_server<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
+    let (layout, flow) = (policy.layout(), &context.flow);
     let destination = flow.destination;
     let word = if flow.family == FAMILY_V4 {
         if destination.to_v4() == u32::MAX {
@@ -181,5 +185,5 @@ fn to_dhcp_server<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
         image::look_up_128(policy, site, destination.high, destination.low)?
     };
     let own = word == Word::new(kind::PASS, image::SITE_OWN);
-    Ok(own && to_gateway(policy, case)?)
+    Ok(own && to_gateway(policy, context)?)
 }

@@ -13,7 +13,7 @@
 //! stay in the L2 cache. The first frame of a flow stores its tag, the second one its entry. A scan or a flood of new
 //! flows therefore evicts nothing and touches no memory but the tags.
 
-use super::{Case, Decision, Policy};
+use super::{Decision, FrameContext, Policy};
 use crate::event::Refused;
 use crate::flow::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6};
 use crate::image::walk::GOLDEN;
@@ -339,18 +339,18 @@ pub fn find<K: Key, M: Memory, P: Policy>(
 
 /// Whether the next frame with the same key has the same verdict.
 #[inline(always)]
-pub fn is_cacheable(case: &Case) -> bool {
-    let Decision { reason, group, .. } = case.decision;
+pub fn is_cacheable(context: &FrameContext) -> bool {
+    let Decision { reason, group, .. } = context.decision;
     let passes = matches!(reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass);
     let refused =
         matches!(reason, Reason::Deny | Reason::Default | Reason::Unknown | Reason::Quarantine);
-    (passes || refused) && case.identity.ends == 0 && group <= 0xffff
+    (passes || refused) && context.identity.ends == 0 && group <= 0xffff
 }
 
 /// Stores the verdict on a frame with this key, or the tag of a flow that is new; [`is_cacheable`] must hold.
 #[inline(always)]
-pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, case: &Case) -> Option<()> {
-    let decision = &case.decision;
+pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, context: &FrameContext) -> Option<()> {
+    let decision = &context.decision;
     let (set, tag) = bucket(key);
     let tags = memory.line(set >> 3)?.0.get_mut((set & 7) as usize)?;
     let Some(way) = way(*tags, tag) else {
@@ -367,7 +367,7 @@ pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, case: &Case) -> Option
     // Word by word: LLVM 22's BPF target ends with a signal over a copy of 64 bytes.
     let before = memory.line(first)?.0.map(core::hint::black_box);
     *memory.line(first + way)? = Line(before);
-    *memory.line(first)? = Line([sender, place, a, b, c, d, case.entry, packed]);
+    *memory.line(first)? = Line([sender, place, a, b, c, d, context.entry, packed]);
     Some(())
 }
 

@@ -4,7 +4,7 @@
 //! allowed host, and whose MAC is a collaborator's, would reach the collaborator.
 
 use super::essential::to_gateway;
-use super::{Case, Policy};
+use super::{FrameContext, Policy};
 use crate::flow::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6, Flow};
 use crate::image::Corrupt;
 use crate::wire;
@@ -45,12 +45,12 @@ impl Hop {
 /// Whether a frame goes to where the gateway knows its destination: to the gateway itself, to the MAC of
 /// a neighbour, and to what is no neighbour by a router.
 #[inline(always)]
-pub(super) fn leads_there<P: Policy>(policy: &P, case: &Case) -> Result<bool, Corrupt> {
-    let Flow { family, destination, destination_mac, interface, .. } = case.flow;
+pub(super) fn leads_there<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
+    let Flow { family, destination, destination_mac, interface, .. } = context.flow;
     if let Some(group) = group_mac(family, destination) {
         return Ok(destination_mac == group);
     }
-    if to_gateway(policy, case)? {
+    if to_gateway(policy, context)? {
         return Ok(true);
     }
     let known = policy.hop(&Hop::address(interface, family, destination));

@@ -14,7 +14,7 @@
 //! Devices that share a word share a limit. Which ones do depends on the secret of this boot, see
 //! [`crate::keyed`], and only MAC addresses that have passed their own limit get so far.
 
-use super::{Case, Policy};
+use super::{FrameContext, Policy};
 use crate::flow::{Address, Class, FAMILY_NONE, Flow};
 use crate::image::rates::{self, Kind};
 use crate::image::walk::{is_zero, opaque};
@@ -91,10 +91,10 @@ pub trait Meters: Policy {
 ///
 /// First what is new, then how much: a MAC address that may not appear fills no limit that it shares.
 #[inline(always)]
-pub fn limit<M: Meters>(meters: &M, now: u64, case: &mut Case) {
-    if let Err(reason) = within(meters, now, case) {
-        case.decision.reason = reason;
-        case.decision.verdict = super::outcome(case);
+pub fn limit<M: Meters>(meters: &M, now: u64, context: &mut FrameContext) {
+    if let Err(reason) = within(meters, now, context) {
+        context.decision.reason = reason;
+        context.decision.verdict = super::outcome(context);
     }
 }
 
@@ -116,9 +116,9 @@ fn kind(reason: Reason) -> Option<Kind> {
 }
 
 #[inline(always)]
-fn within<M: Meters>(meters: &M, now: u64, case: &Case) -> Result<(), Reason> {
-    let Some(kind) = kind(case.decision.reason) else { return Ok(()) };
-    let Case { flow, decision, identity, .. } = case;
+fn within<M: Meters>(meters: &M, now: u64, context: &FrameContext) -> Result<(), Reason> {
+    let Some(kind) = kind(context.decision.reason) else { return Ok(()) };
+    let FrameContext { flow, decision, identity, .. } = context;
     let sender = flow.source_mac | u64::from(flow.interface) << 48;
     let device = INTERFACES + meters.keys().slot::<DEVICE_BITS>(sender);
     let interface = flow.interface & (INTERFACES - 1);

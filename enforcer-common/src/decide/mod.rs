@@ -117,7 +117,7 @@ struct Identity {
 /// A frame on its way to a verdict. In map memory in the kernel, see `verifier_barrier`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Case {
+pub struct FrameContext {
     /// What the frame says.
     pub flow: Flow,
     /// What is decided.
@@ -128,7 +128,7 @@ pub struct Case {
     entry: u64,
 }
 
-impl Case {
+impl FrameContext {
     /// Nothing known yet.
     pub const NEW: Self = Self {
         flow: Flow::NEW,
@@ -169,48 +169,53 @@ impl Case {
     }
 }
 
-/// Judges a frame that interface `interface` received; `case` must be [`Case::NEW`].
+/// Judges a frame that interface `interface` received; `context` must be [`FrameContext::NEW`].
 #[inline(always)]
-pub fn decide<F: Frame, P: Policy>(frame: &F, interface: u32, policy: &P, case: &mut Case) {
-    case.flow.interface = interface;
-    case.flow.length = frame.length();
-    read(frame, case);
-    judge(policy, case);
+pub fn decide<F: Frame, P: Policy>(
+    frame: &F,
+    interface: u32,
+    policy: &P,
+    context: &mut FrameContext,
+) {
+    context.flow.interface = interface;
+    context.flow.length = frame.length();
+    read(frame, context);
+    judge(policy, context);
 }
 
-/// Reads a frame into `case`, whose interface and length are known.
+/// Reads a frame into `context`, whose interface and length are known.
 #[inline(always)]
-pub fn read<F: Frame>(frame: &F, case: &mut Case) {
-    if let Err(fault) = parse(frame, &mut case.flow) {
-        case.flow.fault = fault.number();
+pub fn read<F: Frame>(frame: &F, context: &mut FrameContext) {
+    if let Err(fault) = parse(frame, &mut context.flow) {
+        context.flow.fault = fault.number();
     }
 }
 
-/// Judges the flow in `case`.
+/// Judges the flow in `context`.
 #[inline(always)]
-pub fn judge<P: Policy>(policy: &P, case: &mut Case) {
+pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext) {
     verifier_barrier();
-    let reason = match identify(policy, case) {
+    let reason = match identify(policy, context) {
         Ok(()) => {
             verifier_barrier();
-            match verdict_on(policy, case) {
+            match verdict_on(policy, context) {
                 Ok(reason) | Err(reason) => reason,
             }
         }
         Err(reason) => reason,
     };
-    case.decision.reason = reason;
+    context.decision.reason = reason;
     verifier_barrier();
-    case.decision.verdict = outcome(case);
+    context.decision.verdict = outcome(context);
 }
 
 /// What becomes of a frame for the reason of its decision.
 #[inline(always)]
-fn outcome(case: &Case) -> Verdict {
-    let reason = case.decision.reason;
+fn outcome(context: &FrameContext) -> Verdict {
+    let reason = context.decision.reason;
     if reason.passes() {
         Verdict::Pass
-    } else if case.identity.observes != 0 && reason.observable() {
+    } else if context.identity.observes != 0 && reason.observable() {
         Verdict::WouldDrop
     } else {
         Verdict::Drop
@@ -227,9 +232,9 @@ impl From<Corrupt> for Reason {
 /// Finds device and group: exact MAC, then the longest IP prefix, then the longest MAC prefix,
 /// then the VLAN, then the interface.
 #[inline(always)]
-fn identify<P: Policy>(policy: &P, case: &mut Case) -> Result<(), Reason> {
+fn identify<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<(), Reason> {
     let layout = policy.layout();
-    let Case { flow, decision, identity, .. } = case;
+    let FrameContext { flow, decision, identity, .. } = context;
     let interfaces = image::constant(&layout.interfaces);
     if interfaces == image::ABSENT {
         return Err(Reason::InterfaceUnknown);
@@ -306,61 +311,61 @@ fn owner<P: Policy>(policy: &P, family: u8, address: Address) -> Result<Word, Co
 
 /// Whether the device may use an address of which the source tree says `word`.
 #[inline(always)]
-fn may_use(case: &Case, word: Word) -> bool {
+fn may_use(context: &FrameContext, word: Word) -> bool {
     if word.kind() == kind::DROP {
-        return word.payload() == case.decision.device;
+        return word.payload() == context.decision.device;
     }
-    case.identity.bound & image::BOUND_SOURCES == 0
+    context.identity.bound & image::BOUND_SOURCES == 0
 }
 
 /// The reason of the verdict; the rule, if one decides.
 #[inline(always)]
-fn verdict_on<P: Policy>(policy: &P, case: &mut Case) -> Result<Reason, Reason> {
+fn verdict_on<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Reason, Reason> {
     let layout = policy.layout();
     let groups = image::constant(&layout.groups);
     let count = image::constant(&layout.group_count);
-    let entry = image::group_entry(policy, groups, count, case.decision.group)?;
-    case.entry = entry.0;
+    let entry = image::group_entry(policy, groups, count, context.decision.group)?;
+    context.entry = entry.0;
     if entry.is_timed() {
-        case.identity.ends = 1;
+        context.identity.ends = 1;
     }
     let entry = in_time(policy, entry)?;
     // The mode counts for malformed frames, too.
-    case.identity.observes = u8::from(entry.observes());
-    if let Some(fault) = Reason::from_fault(case.flow.fault) {
+    context.identity.observes = u8::from(entry.observes());
+    if let Some(fault) = Reason::from_fault(context.flow.fault) {
         return Err(fault);
     }
     // Before anything passes: one frame is enough for a bridge to send the answers to another port.
-    if case.identity.nobody != 0 {
+    if context.identity.nobody != 0 {
         return Err(Reason::SourceMacOwn);
     }
-    if case.identity.declared == 0 {
+    if context.identity.declared == 0 {
         return Err(Reason::VlanUndeclared);
     }
-    if case.identity.bound & image::BOUND_PLACE != 0 {
-        place(policy, case)?;
+    if context.identity.bound & image::BOUND_PLACE != 0 {
+        place(policy, context)?;
     }
-    if case.flow.class != Class::Ip
-        && let Some(reason) = essential(policy, case)?
+    if context.flow.class != Class::Ip
+        && let Some(reason) = essential(policy, context)?
     {
         return Ok(reason);
     }
     verifier_barrier();
-    if !may_use(case, case.identity.source) {
+    if !may_use(context, context.identity.source) {
         return Err(Reason::SourceBinding);
     }
     if entry.quarantines() {
         return Err(Reason::Quarantine);
     }
-    let reason = rules(policy, case, entry)?;
-    if image::constant(&layout.flags) & flag::BOUND_HOPS == 0 || case.identity.bound_hops == 0 {
+    let reason = rules(policy, context, entry)?;
+    if image::constant(&layout.flags) & flag::BOUND_HOPS == 0 || context.identity.bound_hops == 0 {
         return Ok(reason);
     }
     // A neighbour may be elsewhere by the next frame.
-    case.identity.ends = 1;
+    context.identity.ends = 1;
     verifier_barrier();
-    if reason.passes() && !hops::leads_there(policy, case)? {
-        case.decision.rule = NO_RULE;
+    if reason.passes() && !hops::leads_there(policy, context)? {
+        context.decision.rule = NO_RULE;
         return Err(Reason::DestinationBinding);
     }
     Ok(reason)
@@ -382,10 +387,10 @@ fn in_time<P: Policy>(policy: &P, entry: GroupEntry) -> Result<GroupEntry, Corru
 
 /// Whether the device is where it belongs.
 #[inline(always)]
-fn place<P: Policy>(policy: &P, case: &Case) -> Result<(), Reason> {
-    let flow = &case.flow;
+fn place<P: Policy>(policy: &P, context: &FrameContext) -> Result<(), Reason> {
+    let flow = &context.flow;
     let first = image::constant(&policy.layout().places);
-    let packed = image::index_64(policy, first, case.decision.device)?;
+    let packed = image::index_64(policy, first, context.decision.device)?;
     let vlan = packed >> image::place::VLAN_SHIFT & 0xfff;
     if packed & image::place::HAS_VLAN != 0 && u64::from(flow.vlan()) != vlan {
         return Err(Reason::VlanBinding);

@@ -1,6 +1,6 @@
 //! Deny, allow, default verdict.
 
-use super::{Case, Policy, datagrams};
+use super::{FrameContext, Policy, datagrams};
 use crate::flow::{FAMILY_V4, Fragment};
 use crate::image::{self, Corrupt, GroupEntry, NO_RULE, Word, kind};
 use crate::parse::verifier_barrier;
@@ -11,19 +11,19 @@ use crate::reason::Reason;
 #[inline(always)]
 pub(super) fn rules<P: Policy>(
     policy: &P,
-    case: &mut Case,
+    context: &mut FrameContext,
     entry: GroupEntry,
 ) -> Result<Reason, Reason> {
-    case.datagram = datagrams::datagram(policy, case)?;
+    context.datagram = datagrams::datagram(policy, context)?;
     verifier_barrier();
-    case.decision.reason = first_match(policy, case, entry)?;
+    context.decision.reason = first_match(policy, context, entry)?;
     verifier_barrier();
-    let reason = case.decision.reason;
-    let fragment = case.flow.fragment;
+    let reason = context.decision.reason;
+    let fragment = context.flow.fragment;
     if fragment == Fragment::Whole || !(reason.passes() || entry.observes()) {
         return Ok(reason);
     }
-    datagrams::keep(policy, case);
+    datagrams::keep(policy, context);
     let later = fragment != Fragment::First;
     Ok(if later && reason.passes() { Reason::FragmentOfPassed } else { reason })
 }
@@ -32,12 +32,12 @@ pub(super) fn rules<P: Policy>(
 #[inline(always)]
 fn first_match<P: Policy>(
     policy: &P,
-    case: &mut Case,
+    context: &mut FrameContext,
     entry: GroupEntry,
 ) -> Result<Reason, Reason> {
     let descriptor = entry.descriptor();
     if descriptor != image::ABSENT {
-        let Case { flow, decision, datagram, identity, .. } = case;
+        let FrameContext { flow, decision, datagram, identity, .. } = context;
         let destination = flow.destination;
         let word = if flow.family == FAMILY_V4 {
             image::look_up_top(policy, descriptor, destination.to_v4())?
@@ -55,25 +55,25 @@ fn first_match<P: Policy>(
         let live = live.ok_or(Corrupt)?;
         if live != 0 {
             verifier_barrier();
-            beside(policy, case, live)?;
+            beside(policy, context, live)?;
         }
         verifier_barrier();
-        let word = Word(case.decision.rule);
-        case.decision.rule = NO_RULE;
+        let word = Word(context.decision.rule);
+        context.decision.rule = NO_RULE;
         match word.kind() {
             kind::NONE => {}
             kind::PASS => {
-                case.decision.rule = word.payload();
+                context.decision.rule = word.payload();
                 return Ok(Reason::Allow);
             }
             kind::DROP => {
-                case.decision.rule = word.payload();
+                context.decision.rule = word.payload();
                 return Ok(Reason::Deny);
             }
             _ => return Err(Reason::Corrupt),
         }
     }
-    Ok(match (entry.default_pass(), case.decision.group) {
+    Ok(match (entry.default_pass(), context.decision.group) {
         (true, 0) => Reason::UnknownPass,
         (true, _) => Reason::DefaultPass,
         (false, 0) => Reason::Unknown,
@@ -84,18 +84,18 @@ fn first_match<P: Policy>(
 /// Puts the word of the live rules in the place of the policy's where it decides: deny wins
 /// wherever it stands, and of two that say the same the policy's rule counts.
 #[inline(always)]
-fn beside<P: Policy>(policy: &P, case: &mut Case, live: u32) -> Result<(), Corrupt> {
-    let service = case.datagram.service;
-    let destination = case.flow.destination;
-    let word = if case.flow.family == FAMILY_V4 {
+fn beside<P: Policy>(policy: &P, context: &mut FrameContext, live: u32) -> Result<(), Corrupt> {
+    let service = context.datagram.service;
+    let destination = context.flow.destination;
+    let word = if context.flow.family == FAMILY_V4 {
         image::live_v4(policy, live, destination.to_v4(), service)?
     } else {
         image::live_v6(policy, live, (destination.high, destination.low), service)?
     };
-    let word = unexpired(policy, word, &mut case.identity.ends)?;
-    let decided = Word(case.decision.rule).kind();
+    let word = unexpired(policy, word, &mut context.identity.ends)?;
+    let decided = Word(context.decision.rule).kind();
     if decided == kind::NONE || decided == kind::PASS && word.kind() == kind::DROP {
-        case.decision.rule = word.0;
+        context.decision.rule = word.0;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ fn records_from_the_ring_are_checked() {
     let record = Record {
         time: 7,
         flow: Flow::NEW,
-        decision: crate::decide::Case::NEW.decision,
+        decision: crate::decide::FrameContext::NEW.decision,
         generation: 3,
         suppressed: 4,
         repeats: 5,
@@ -119,7 +119,7 @@ fn a_long_silence_fills_the_budget_and_no_more() {
 
 #[test]
 fn what_makes_a_flow_new() {
-    let decision = crate::decide::Case::NEW.decision;
+    let decision = crate::decide::FrameContext::NEW.decision;
     let digest = |flow: &Flow, decision: &Decision| Refused::new(flow, decision).digest(&KEYS);
     let one = Flow { source_mac: 1, destination_port: 9, protocol: 17, ..Flow::NEW };
     let same = Flow { source_port: 7, length: 60, ..one };
@@ -143,7 +143,7 @@ fn what_makes_a_flow_new() {
     ] {
         let digests = [decision, Decision { rule: 7, ..decision }].map(|d| digest(&one, &d));
         assert_eq!(digests[0], digests[1]);
-        assert_ne!(digests[0], digest(&one, &crate::decide::Case::NEW.decision));
+        assert_ne!(digests[0], digest(&one, &crate::decide::FrameContext::NEW.decision));
     }
 }
 

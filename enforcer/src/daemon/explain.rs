@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use enforcer_common::decide::{Case, Decision};
+use enforcer_common::decide::{Decision, FrameContext};
 use enforcer_common::flow::{Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::mac;
@@ -140,7 +140,7 @@ struct Explainer {
 /// A frame, and what the same code outside the kernel makes of it.
 struct Judged {
     described: Described,
-    case: Result<Case, Unjudged>,
+    case: Result<FrameContext, Unjudged>,
     decided_by: &'static str,
 }
 
@@ -259,7 +259,7 @@ impl Explainer {
                     one.described.assumed.push(text.into());
                 }
             }
-            let is_whole = |case: &Case| case.flow.fragment == Fragment::Whole;
+            let is_whole = |case: &FrameContext| case.flow.fragment == Fragment::Whole;
             let mut whole: Vec<_> =
                 some.iter_mut().filter(|one| one.case.as_ref().is_ok_and(is_whole)).collect();
             let frames = whole.iter().map(|one| {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::process;
 use std::sync::Arc;
 
-use enforcer_common::decide::Case;
+use enforcer_common::decide::FrameContext;
 use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::wire;
 use tokio::sync::oneshot;
@@ -257,7 +257,7 @@ fn group_of<'n>(names: &'n Active, device: &Device) -> (&'n str, Mode) {
 fn group_of_flow(names: &Active, mut flow: Flow) -> (&str, Mode) {
     flow.interface = names.site.interfaces.first().map_or(0, |interface| interface.index);
     let host = HostImage::new(&names.compiled.image, 0);
-    let Case { decision, .. } = host.judge(flow);
+    let FrameContext { decision, .. } = host.judge(flow);
     names.group_name(decision.group)
 }
 

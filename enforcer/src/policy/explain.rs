@@ -26,7 +26,7 @@ mod tests;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use enforcer_common::decide::Case;
+use enforcer_common::decide::FrameContext;
 use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::image::{NO_DEVICE, NO_RULE};
 use enforcer_common::reason::{Reason, Verdict};
@@ -174,7 +174,7 @@ pub fn frames_on_host(
 /// # Errors
 ///
 /// Why it is not judged: it is none of a device's, or the capture has too little of it.
-pub fn judge(host: &HostImage<'_>, described: &Described) -> Result<Case, Unjudged> {
+pub fn judge(host: &HostImage<'_>, described: &Described) -> Result<FrameContext, Unjudged> {
     if let Some(unjudged) = &described.unjudged {
         return Err(unjudged.clone());
     }
@@ -204,7 +204,7 @@ pub fn explain(
     site: &Site,
     compiled: &Compiled,
     described: &Described,
-    case: &Case,
+    case: &FrameContext,
     now: Time,
     decided_by: &str,
 ) -> Explanation {
@@ -241,7 +241,7 @@ pub fn explain(
 }
 
 /// The named device that sent the frame: by its MAC, or by its address if it has none.
-fn device<'p>(policy: &'p Policy, compiled: &Compiled, case: &Case) -> Option<&'p Device> {
+fn device<'p>(policy: &'p Policy, compiled: &Compiled, case: &FrameContext) -> Option<&'p Device> {
     let slot = case.decision.device;
     if slot != NO_DEVICE
         && let Some(Some(slot)) = compiled.slots.get(slot as usize)
@@ -283,7 +283,7 @@ fn line(place: &Place) -> String {
 
 /// The smallest rule that would let the frame pass, as it is pasted into the group: one more
 /// entry of its list of allow rules, or the list if it has none.
-fn suggestion(group: &Group, case: &Case) -> Option<String> {
+fn suggestion(group: &Group, case: &FrameContext) -> Option<String> {
     if case.decision.reason != Reason::Default {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use enforcer::image::HostImage;
 use enforcer::policy::Mode;
-use enforcer_common::decide::Case;
+use enforcer_common::decide::FrameContext;
 use enforcer_common::flow::{Class, FAMILY_NONE, Flow, Fragment};
 use enforcer_common::image::NO_RULE;
 use enforcer_common::packet::HEADERS;
@@ -32,12 +32,12 @@ pub fn run(input: &[u8]) {
 }
 
 /// Judges a frame, with no other one before it.
-fn decide(frame: &[u8], interface: u32, now: i64) -> Case {
+fn decide(frame: &[u8], interface: u32, now: i64) -> FrameContext {
     HostImage::new(&super::fixed().1.image, now).decide(frame, interface)
 }
 
 /// Holds a verdict against the naive model.
-fn agrees(case: &Case, now: i64) {
+fn agrees(case: &FrameContext, now: i64) {
     let (policy, compiled) = super::fixed();
     let decision = case.decision;
     let rule =
@@ -59,7 +59,7 @@ fn agrees(case: &Case, now: i64) {
 
 /// A frame cut short holds its whole packet if it passes, and then the rest of the frame is no
 /// reason to drop it, except where a long tail is a tunnel.
-fn passes_whole(frame: &[u8], cut: &Case, whole: &Case) {
+fn passes_whole(frame: &[u8], cut: &FrameContext, whole: &FrameContext) {
     let flow = &cut.flow;
     if flow.family != FAMILY_NONE && flow.class != Class::Arp {
         let network = usize::from(flow.network);

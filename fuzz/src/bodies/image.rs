@@ -5,7 +5,7 @@ use std::cell::Cell;
 use enforcer::image::Image;
 use enforcer_common::decide::datagrams::{self, Datagram, FragmentState};
 use enforcer_common::decide::hops::Hop;
-use enforcer_common::decide::{self, Case};
+use enforcer_common::decide::{self, FrameContext};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{Corrupt, Layout, Line, Lines, NO_DEVICE};
@@ -47,7 +47,7 @@ pub fn run(input: &[u8]) {
         datagrams: (0..datagrams::ENTRIES).map(|_| Datagram::default()).collect(),
     };
     damaged.begin(frame, interface);
-    let mut case = Case::NEW;
+    let mut case = FrameContext::NEW;
     decide::decide(&Packet::from_slice(frame), interface, &damaged, &mut case);
 
     let decision = case.decision;
@@ -78,7 +78,7 @@ impl Damaged {
     fn begin(&self, frame: &[u8], interface: u32) {
         let mut flow = Flow { interface, length: frame.len() as u32, ..Flow::NEW };
         if parse(&Packet::from_slice(frame), &mut flow).is_ok() && flow.fragment.is_later() {
-            let mut case = Case::of(flow);
+            let mut case = FrameContext::of(flow);
             for device in [NO_DEVICE, 0] {
                 case.decision.device = device;
                 let state = FragmentState { since: NOW as u64, service: 0, end: 64 };

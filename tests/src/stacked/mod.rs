@@ -30,7 +30,7 @@ fn policy(interfaces: &[&str]) -> String {
 }
 
 /// A frame with these tags, and what the program has to say about it.
-struct Case {
+struct FrameContext {
     /// Also its marker.
     name: &'static str,
     tags: &'static [(u16, u16)],
@@ -43,15 +43,15 @@ const fn case(
     tags: &'static [(u16, u16)],
     port: u16,
     reason: &'static str,
-) -> Case {
-    Case { name, tags, port, reason }
+) -> FrameContext {
+    FrameContext { name, tags, port, reason }
 }
 
 /// In VLAN 20 and with the allowed port; sent last, so that all others have come when it has.
-const ALLOWED: Case = case("=declared=", &[(0x8100, 20)], 443, "allow");
+const ALLOWED: FrameContext = case("=declared=", &[(0x8100, 20)], 443, "allow");
 
 /// Everything but [`ALLOWED`] has to be dropped.
-const CASES: [Case; 11] = [
+const CASES: [FrameContext; 11] = [
     case("=port=", &[(0x8100, 20)], 25, "default-drop"),
     case("=untagged=", &[], 443, "vlan-binding"),
     case("=priority=", &[(0x8100, 0xe000)], 443, "vlan-binding"),
@@ -65,7 +65,7 @@ const CASES: [Case; 11] = [
     ALLOWED,
 ];
 
-impl Case {
+impl FrameContext {
     fn frame(&self, to: [u8; 6]) -> Vec<u8> {
         let segment = Tcp::new(self.port).segment(self.name.as_bytes());
         let packet = V4::new(A4, D4, 6).packet(&segment);

@@ -47,13 +47,13 @@ fn flows_of_one_set_stand_side_by_side_the_last_one_first() {
     let set = bucket(&key(0)).0;
     let keys: Vec<_> = (0..100_000).map(key).filter(|key| bucket(key).0 == set).take(3).collect();
     let mut memory = Lines(vec![Line::default(); LINES as usize]);
-    let mut case = Case::NEW;
-    case.decision.reason = Reason::Allow;
-    case.decision.verdict = Verdict::Pass;
-    assert!(is_cacheable(&case));
+    let mut context = FrameContext::NEW;
+    context.decision.reason = Reason::Allow;
+    context.decision.verdict = Verdict::Pass;
+    assert!(is_cacheable(&context));
     for key in &keys {
-        assert_eq!(insert(&mut memory, key, &case), None, "the first time it leaves its tag");
-        assert_eq!(insert(&mut memory, key, &case), Some(()));
+        assert_eq!(insert(&mut memory, key, &context), None, "the first time it leaves its tag");
+        assert_eq!(insert(&mut memory, key, &context), Some(()));
         let first = memory.line(TAG_LINES + set * WAYS).unwrap();
         assert!(key.is(first));
     }

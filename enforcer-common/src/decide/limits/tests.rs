@@ -44,14 +44,14 @@ impl World {
 
     /// The same of a kind and a length.
     fn send_as(&self, reason: Reason, now: u64, flow: Flow, named: bool) -> Option<Reason> {
-        let mut case = Case::of(Flow { interface: 2, ..flow });
-        case.decision.reason = reason;
-        case.decision.verdict = Verdict::Pass;
-        case.decision.group = 1;
-        case.decision.device = if named { 3 } else { NO_DEVICE };
-        limit(self, now, &mut case);
-        assert_eq!(case.decision.verdict == Verdict::Pass, case.decision.reason.passes());
-        (!case.decision.reason.passes()).then_some(case.decision.reason)
+        let mut context = FrameContext::of(Flow { interface: 2, ..flow });
+        context.decision.reason = reason;
+        context.decision.verdict = Verdict::Pass;
+        context.decision.group = 1;
+        context.decision.device = if named { 3 } else { NO_DEVICE };
+        limit(self, now, &mut context);
+        assert_eq!(context.decision.verdict == Verdict::Pass, context.decision.reason.passes());
+        (!context.decision.reason.passes()).then_some(context.decision.reason)
     }
 
     /// How many of these frames pass.
@@ -127,10 +127,11 @@ fn frames_of_a_kind_are_limited_and_a_burst_passes() {
     for reason in kinds {
         let mut passed = 0;
         for n in 0..1000 {
-            let mut case = Case::of(Flow { length: FRAME as u32, ..arp(7, 1) });
-            (case.decision.reason, case.decision.group, case.decision.device) = (reason, 1, 3);
-            limit(&other, SECOND * 1000 + n, &mut case);
-            passed += u64::from(case.decision.reason == reason);
+            let mut context = FrameContext::of(Flow { length: FRAME as u32, ..arp(7, 1) });
+            (context.decision.reason, context.decision.group, context.decision.device) =
+                (reason, 1, 3);
+            limit(&other, SECOND * 1000 + n, &mut context);
+            passed += u64::from(context.decision.reason == reason);
         }
         assert_eq!(passed, 101, "{reason:?}: each kind has its own");
     }
@@ -209,10 +210,10 @@ fn devices_of_no_group_share_a_limit_too() {
     let mut bytes = 0;
     for n in 0..400_000_u64 {
         let now = SECOND * 1000 + n * SECOND / 40_000;
-        let mut case = Case::of(Flow { length: FRAME as u32, ..arp(1 + n % 100, 1) });
-        case.decision.reason = Reason::Arp;
-        limit(&world, now, &mut case);
-        bytes += if case.decision.reason == Reason::Arp { FRAME } else { 0 };
+        let mut context = FrameContext::of(Flow { length: FRAME as u32, ..arp(1 + n % 100, 1) });
+        context.decision.reason = Reason::Arp;
+        limit(&world, now, &mut context);
+        bytes += if context.decision.reason == Reason::Arp { FRAME } else { 0 };
     }
     // Ten seconds, and four at once, of sixteen devices; a hundred alone would have had 800,000 a second.
     let most = (14 * 8000) << UNKNOWN_SHIFT;
@@ -265,11 +266,11 @@ fn a_ward_that_boots_at_once_is_not_noticed() {
 fn what_is_not_essential_is_let_alone() {
     let world = World::new(1, 1, 1, 1);
     for reason in Reason::ALL.iter().copied().filter(|reason| !reason.is_essential()) {
-        let mut case = Case::of(arp(7, 1));
-        case.decision.reason = reason;
+        let mut context = FrameContext::of(arp(7, 1));
+        context.decision.reason = reason;
         for _ in 0..3 {
-            limit(&world, SECOND, &mut case);
-            assert_eq!(case.decision.reason, reason);
+            limit(&world, SECOND, &mut context);
+            assert_eq!(context.decision.reason, reason);
         }
     }
 }

@@ -3,7 +3,7 @@
 use enforcer_common::reason::Reason;
 use enforcer_common::wire::{ether_type, protocol};
 
-use super::Case;
+use super::FrameContext;
 use crate::policy::Mac;
 use crate::policy::explain::dhcp_discover;
 
@@ -31,7 +31,7 @@ default = "drop"
 "#;
 
 /// Every frame for an interface with the MAC address `own`, under [`POLICY`].
-pub(super) fn cases(own: [u8; 6]) -> Vec<Case> {
+pub(super) fn cases(own: [u8; 6]) -> Vec<FrameContext> {
     let to = |from: [u8; 6], kind: u16, payload: Vec<u8>| ethernet(own, from, kind, &payload);
     let packet = |from, to| ipv4(from, to, &[], 0, protocol::TCP, &tcp(443));
     let v4 = |from: [u8; 6], packet: Vec<u8>| to(from, ether_type::IPV4, packet);
@@ -107,11 +107,11 @@ pub(super) fn number(frame: &[u8]) -> Option<usize> {
 }
 
 /// Writes the mark over the end of a frame; every frame has room for it there.
-fn marked(name: &'static str, reason: Reason, mut frame: Vec<u8>, number: usize) -> Case {
+fn marked(name: &'static str, reason: Reason, mut frame: Vec<u8>, number: usize) -> FrameContext {
     if let Some(end) = frame.last_chunk_mut() {
         *end = mark(number);
     }
-    Case { name, reason, frame }
+    FrameContext { name, reason, frame }
 }
 
 /// A frame with room for a mark behind its payload.

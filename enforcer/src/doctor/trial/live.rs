@@ -8,7 +8,7 @@ use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::ether_type;
 
 use super::frames;
-use super::{Case, arrival, first, named};
+use super::{FrameContext, arrival, first, named};
 use crate::api::{
     CapturedFrame, ExplainFrames, ExplainRequest, Explanation, InterfaceStatus, Status,
 };
@@ -139,12 +139,12 @@ fn must_die(own: Mac, vlan: u16) -> Vec<Question> {
                 | Reason::RogueRouter
         )
     });
-    let undeclared = tagged.map(|frame| Case {
+    let undeclared = tagged.map(|frame| FrameContext {
         name: "a VLAN that is not declared",
         reason: Reason::VlanUndeclared,
         frame,
     });
-    let question = |case: Case| Question {
+    let question = |case: FrameContext| Question {
         name: case.name.to_owned(),
         reason: case.reason,
         frame: case.frame,

@@ -25,7 +25,7 @@ pub use run::run;
 
 /// A frame, and what has to become of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Case {
+pub struct FrameContext {
     /// What it is.
     pub name: &'static str,
     /// The reason that has to be given; it says whether the frame lives.
@@ -49,7 +49,7 @@ pub struct Seen {
 const NAMED: usize = 3;
 
 /// What one pair of interfaces says about the program.
-pub fn judge(place: &str, cases: &[Case], seen: &Seen) -> Finding {
+pub fn judge(place: &str, cases: &[FrameContext], seen: &Seen) -> Finding {
     const CHECK: &str = "self-test";
     let numbered = || cases.iter().enumerate();
     let lost: Vec<&str> = numbered()
@@ -116,12 +116,12 @@ mod tests {
     use super::super::State;
     use super::*;
 
-    fn case(name: &'static str, reason: Reason) -> Case {
-        Case { name, reason, frame: Vec::new() }
+    fn case(name: &'static str, reason: Reason) -> FrameContext {
+        FrameContext { name, reason, frame: Vec::new() }
     }
 
     /// Two die, two live, and all is counted.
-    fn cases() -> (Vec<Case>, Seen) {
+    fn cases() -> (Vec<FrameContext>, Seen) {
         let cases = vec![
             case("a denied one", Reason::Deny),
             case("a tag", Reason::VlanUndeclared),

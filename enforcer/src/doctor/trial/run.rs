@@ -12,7 +12,7 @@ use rtnetlink::{Handle, LinkUnspec, LinkVeth, new_connection};
 use super::frames::{POLICY, cases};
 use super::place::{self, within};
 use super::wire::Socket;
-use super::{Case, Seen, first, judge};
+use super::{FrameContext, Seen, first, judge};
 use crate::dataplane::generation::{Kind, Options};
 use crate::dataplane::pins::Pins;
 use crate::dataplane::{self, Dataplane, Preference};
@@ -209,8 +209,8 @@ fn counts(dataplane: &Dataplane) -> BTreeMap<Reason, u64> {
 /// `is_done`.
 fn send(
     pair: &Pair,
-    cases: &[Case],
-    expected: impl Fn(&Case) -> bool,
+    cases: &[FrameContext],
+    expected: impl Fn(&FrameContext) -> bool,
     is_done: impl Fn() -> bool,
 ) -> Result<BTreeSet<usize>, Error> {
     let from = Socket::open(pair.device.index).map_err(Error::Wire)?;
@@ -222,7 +222,7 @@ fn send(
         // By the mark: cases that were left out keep their numbers.
         cases.iter().position(|case| super::frames::number(&case.frame) == Some(*number))
     };
-    let mark = |case: &Case| super::frames::number(&case.frame);
+    let mark = |case: &FrameContext| super::frames::number(&case.frame);
     let expected = cases.iter().filter(|case| expected(case)).filter_map(mark).collect();
     let arrived = to.arrivals(&expected, is_done, PATIENCE, MORE).map_err(Error::Wire)?;
     Ok(arrived.iter().filter_map(position).collect())

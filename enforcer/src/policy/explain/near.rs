@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use enforcer_common::decide::Case;
+use enforcer_common::decide::FrameContext;
 use enforcer_common::reason::Reason;
 
 use super::{address, line, smallest_service};
@@ -25,7 +25,7 @@ const CLOSE: u128 = 1 << 16;
 pub(super) struct Near<'a> {
     pub(super) policy: &'a Policy,
     pub(super) site: &'a Site,
-    pub(super) case: &'a Case,
+    pub(super) case: &'a FrameContext,
     /// Index of the group that decided, if the device is in one.
     pub(super) group: Option<usize>,
     /// The rule that decided.

@@ -82,7 +82,7 @@ enum Before {
     Fill,
 }
 
-struct Case {
+struct FrameContext {
     name: &'static str,
     empty: bool,
     block: Block,
@@ -90,12 +90,15 @@ struct Case {
     fate: Fate,
 }
 
-const fn case(name: &'static str, block: Block, before: Before, fate: Fate) -> Case {
-    Case { name, empty: false, block, before, fate }
+const fn case(name: &'static str, block: Block, before: Before, fate: Fate) -> FrameContext {
+    FrameContext { name, empty: false, block, before, fate }
 }
 
-const CASES: [Case; 10] = [
-    Case { empty: true, ..case("empty program", Block::Refused, Before::Nothing, Fate::None) },
+const CASES: [FrameContext; 10] = [
+    FrameContext {
+        empty: true,
+        ..case("empty program", Block::Refused, Before::Nothing, Fate::None)
+    },
     case("passes by a rule", Block::Allowed, Before::Nothing, Fate::None),
     case(
         "drop, its flow told before",
@@ -155,7 +158,7 @@ pub(crate) fn run(report: &mut Report) {
     let blocks = [(beds, 0x0a1e), (beds, 0x0a28), (beds, 0x0a29), (watched, 0x0a28)];
     let frames: Vec<_> = blocks.into_iter().flat_map(|(macs, net)| frames(macs, net)).collect();
     bench.yardstick.lay(&frames);
-    let cases: Vec<&Case> =
+    let cases: Vec<&FrameContext> =
         CASES.iter().filter(|case| cpus > 1 || case.before != Before::Reader).collect();
     let mut rounds = vec![Vec::new(); cases.len()];
     for round in 0..=ROUNDS {
@@ -182,7 +185,7 @@ struct Bench {
 
 impl Bench {
     /// Nanoseconds a frame.
-    fn measure(&mut self, case: &Case) -> f64 {
+    fn measure(&mut self, case: &FrameContext) -> f64 {
         let mut found = Err(String::new());
         // On a busy machine a run may be interrupted for as long as tokens take to come back.
         for _ in 0..ATTEMPTS {
@@ -195,7 +198,7 @@ impl Bench {
     }
 
     /// The same, unless the events met another fate than they should.
-    fn attempt(&mut self, case: &Case) -> Result<f64, String> {
+    fn attempt(&mut self, case: &FrameContext) -> Result<f64, String> {
         self.empty_tables();
         let ours = self.dataplane.dispatcher().unwrap().fd().unwrap().try_clone().unwrap();
         self.yardstick.aim(Kind::Fragments, &ours);
@@ -330,10 +333,10 @@ fn frames(macs: &[[u8; 6]], net: u32) -> impl Iterator<Item = Vec<u8>> {
     })
 }
 
-fn print(report: &mut Report, cases: &[&Case], rounds: Vec<Vec<f64>>) {
+fn print(report: &mut Report, cases: &[&FrameContext], rounds: Vec<Vec<f64>>) {
     let spreads: Vec<Spread> = rounds.into_iter().map(Spread::of).collect();
     let (empty, passes) = (spreads[0].least, spreads[1].least);
-    let row = |(case, spread): (&&Case, &Spread)| {
+    let row = |(case, spread): (&&FrameContext, &Spread)| {
         let Spread { least, median, most_of, .. } = spread;
         let above = |base: f64| format!("{:.0}", least - base);
         let figures = [above(empty), above(passes), format!("{least:.0}"), format!("{median:.0}")];

@@ -16,6 +16,8 @@ const ONE_BUFFER: u32 = 3498;
 /// Features that merge frames before XDP sees them, by the kernel's names, and what `ethtool -K` calls
 /// them.
 const MERGE: [(&str, &str); 2] = [("rx-lro", "lro"), ("rx-gro-hw", "rx-gro-hw")];
+/// The feature by which hardware leaves the checksum of a frame (FCS) in it.
+const CHECKSUM: (&str, &str) = ("rx-fcs", "rx-fcs");
 /// The feature by which hardware takes over what tc and flowtables do.
 const FORWARD: (&str, &str) = ("hw-tc-offload", "hw-tc-offload");
 
@@ -28,7 +30,12 @@ pub(super) fn missing(interface: &Interface) -> Finding {
 pub(super) fn judge(facts: &Facts, interface: &Interface, link: &Link) -> Vec<Finding> {
     let mut findings = vec![kind(facts, link), xdp(facts, interface, link)];
     match &interface.features {
-        Ok(_) => findings.extend([tags(interface), merged(interface), hardware(interface)]),
+        Ok(_) => findings.extend([
+            tags(interface),
+            merged(interface),
+            checksums(interface),
+            hardware(interface),
+        ]),
         Err(unseen) => findings.push(unknown("hardware", unseen)),
     }
     findings.push(mtu(facts, interface, link));
@@ -179,6 +186,17 @@ fn merged(interface: &Interface) -> Finding {
     }
     let text = format!("merged in front of XDP by {}: most drivers refuse both", names(&on));
     Finding::warning(CHECK, text, switch_off(interface, &on))
+}
+
+/// Hardware that leaves the checksum of frames in them: four bytes behind every packet, which are refused.
+fn checksums(interface: &Interface) -> Finding {
+    const CHECK: &str = "frame-checksums";
+    let on = on(interface, &[CHECKSUM]);
+    if on.is_empty() {
+        return Finding::ok(CHECK, "frames end without their checksum (rx-fcs)");
+    }
+    let text = "rx-fcs leaves the checksum in every frame: all but short ones are dropped as trailing-bytes";
+    Finding::fail(CHECK, text, switch_off(interface, &on))
 }
 
 /// Hardware that may forward by itself.

@@ -79,7 +79,7 @@ fn well() -> Facts {
     let attached = Attached { program: Some(40), native: true };
     let lan0 = Link { attached, ..link("lan0", 2) };
     let off = Feature { on: false, fixed: false };
-    let features = ["rx-vlan-hw-parse", "rx-lro", "rx-gro-hw", "hw-tc-offload"];
+    let features = ["rx-vlan-hw-parse", "rx-lro", "rx-gro-hw", "rx-fcs", "hw-tc-offload"];
     Facts {
         machine: Machine {
             kernel: (6, 12),
@@ -191,7 +191,7 @@ fn all_is_well() {
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(findings.iter().all(|finding| finding.remedy.is_none()));
     // A number of checks, so that one that is lost shows.
-    assert_eq!(findings.len(), 20, "{findings:#?}");
+    assert_eq!(findings.len(), 21, "{findings:#?}");
 }
 
 type Change = fn(&mut Facts);
@@ -392,6 +392,9 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
     ("merged-frames", State::Warning, "by lro and rx-gro-hw:", "lan0 lro off rx-gro-hw off", |f| {
         on(f, "rx-lro", false);
         on(f, "rx-gro-hw", false);
+    }),
+    ("frame-checksums", State::Fail, "trailing-bytes", "lan0 rx-fcs off", |f| {
+        on(f, "rx-fcs", false);
     }),
     ("hardware-offload", State::Warning, "past XDP", "lan0 hw-tc-offload off", |f| {
         on(f, "hw-tc-offload", false);

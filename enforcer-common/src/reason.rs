@@ -1,5 +1,7 @@
 //! Why a verdict was given.
 
+use crate::image::Corrupt;
+
 /// What becomes of a frame.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +227,13 @@ impl Reason {
     #[inline(always)]
     pub const fn observable(self) -> bool {
         self.number() < Self::NoPolicy.number()
+    }
+}
+
+impl From<Corrupt> for Reason {
+    #[inline(always)]
+    fn from(_: Corrupt) -> Self {
+        Self::Corrupt
     }
 }
 

@@ -222,13 +222,6 @@ fn outcome(context: &FrameContext) -> Verdict {
     }
 }
 
-impl From<Corrupt> for Reason {
-    #[inline(always)]
-    fn from(_: Corrupt) -> Self {
-        Self::Corrupt
-    }
-}
-
 /// Finds device and group: exact MAC, then the longest IP prefix, then the longest MAC prefix,
 /// then the VLAN, then the interface.
 #[inline(always)]

@@ -5,13 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use aya::maps::{Map, MapData, MapError, PerCpuArray, ProgramArray};
-use aya::programs::{ProgramError, SocketFilter, Xdp};
+use aya::programs::{ProgramError, ProgramInfo, SocketFilter, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use enforcer_common::abi::{self, RuleCounter, map, program};
-use enforcer_common::decide::flow_cache;
 use enforcer_common::image::Line;
 use log::{debug, warn};
 
+use super::cpus::{cache_lines, of_all_cpus};
 use super::memory::Memory;
 use super::pins::Pins;
 use super::secret::Secret;
@@ -55,7 +55,7 @@ impl Generation {
         let Some(current) = current_program(pins)? else { return Ok(None) };
         for number in pins.generations() {
             let dir = pins.generation(number);
-            let pinned = aya::programs::ProgramInfo::from_pin(dir.join("program"));
+            let pinned = ProgramInfo::from_pin(dir.join("program"));
             let is_whole = || [map::IMAGE, map::RULES].iter().all(|name| dir.join(name).exists());
             if pinned.is_ok_and(|info| info.id() == current) && is_whole() {
                 let image = MapData::from_pin(dir.join(map::IMAGE)).map_err(Error::Map)?;
@@ -100,6 +100,18 @@ impl Generation {
         Ok(())
     }
 
+    /// Whether it runs the very instructions of a loaded object.
+    pub(super) fn is_of(&self, pins: &Pins, ebpf: &mut Ebpf, kind: Kind) -> Result<bool, Error> {
+        let pinned = pins.generation(self.number).join("program");
+        let pinned = ProgramInfo::from_pin(pinned).map_err(Error::Program)?.tag();
+        let classify = program(ebpf, &kind.name(program::CLASSIFY))?;
+        to_load(|| classify.load()).map_err(Error::Program)?;
+        let own = classify.info().map_err(Error::Program)?.tag();
+        // It is loaded again if a new generation is needed.
+        classify.unload().map_err(Error::Program)?;
+        Ok(own == pinned)
+    }
+
     /// A rule's counters, summed over all CPUs.
     pub fn counter(&self, rule: u32) -> RuleCounter {
         let mut sum = RuleCounter::default();
@@ -118,7 +130,7 @@ impl Generation {
 pub struct Options {
     /// Whether they write what is rare and wrong into the log.
     pub kernel_log: bool,
-    /// Whether they remember flows, see [`flow_cache`].
+    /// Whether they remember flows, see [`enforcer_common::decide::flow_cache`].
     pub flow_cache: bool,
 }
 
@@ -126,26 +138,6 @@ impl Default for Options {
     fn default() -> Self {
         Self { kernel_log: false, flow_cache: true }
     }
-}
-
-/// Lines of memory for flows: as many for each CPU up to the last one that is there. One
-/// that comes later remembers nothing.
-fn cache_lines(options: Options) -> u32 {
-    if options.flow_cache { cpus("online").saturating_mul(flow_cache::LINES) } else { 1 }
-}
-
-/// Entries of [`map::BUDGETS`], [`map::SEEN`] and [`map::RUNS`], for all CPUs that may ever be there.
-pub(super) fn of_all_cpus() -> [u32; 3] {
-    let cpus = cpus("possible");
-    [abi::BUDGETS_A_CPU, abi::SEEN, abi::RUNS_A_CPU].map(|entries| cpus.saturating_mul(entries))
-}
-
-/// CPUs up to the last one of a list of the kernel's.
-fn cpus(list: &str) -> u32 {
-    let path = format!("/sys/devices/system/cpu/{list}");
-    let list = std::fs::read_to_string(path).unwrap_or_default();
-    let last = list.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<u32>().ok());
-    last.map_or(1, |last| last + 1)
 }
 
 /// Loads the object with an image, reusing what is pinned.

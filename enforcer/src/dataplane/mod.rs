@@ -2,6 +2,7 @@
 //!
 //! - [`pins`]: what is pinned, and where
 //! - [`generation`]: a classifier with its image, put in force with one store
+//! - `cpus`: sizes of tables that depend on the number of CPUs
 //! - [`events`]: the ring buffer
 //! - `verify_pins`: pins that are not what their names say
 //! - [`inspect`]: what is pinned, for who only looks
@@ -17,6 +18,7 @@
 //!
 //! It sees images, interface indices and numbers; what they mean is the policy's business.
 
+mod cpus;
 mod diagnostics;
 mod error;
 pub mod events;
@@ -52,7 +54,6 @@ use enforcer_common::reason::Reason;
 use log::{info, warn};
 
 use crate::image::{Hops, Image, Patch};
-use crate::privilege::to_load;
 use diagnostics::Diagnostics;
 pub use error::Error;
 use generation::{Generation, Kind, Loaded, Loader, Options};
@@ -113,7 +114,7 @@ impl Dataplane {
             Some(generation)
                 if options == Options::default()
                     && generation.holds(&pins, image)?
-                    && same_program(&pins, &generation, &mut ebpf, kind)? =>
+                    && generation.is_of(&pins, &mut ebpf, kind)? =>
             {
                 info!("adopted generation {}: it holds this policy", generation.number);
                 drop(ebpf.take_map(map::IMAGE));
@@ -394,21 +395,4 @@ impl Dataplane {
     pub fn detach(self) -> Result<Vec<String>, Error> {
         self.pins.remove_all()
     }
-}
-
-/// Whether a pinned generation runs the very instructions of this binary's object.
-fn same_program(
-    pins: &Pins,
-    generation: &Generation,
-    ebpf: &mut Ebpf,
-    kind: Kind,
-) -> Result<bool, Error> {
-    let pinned = pins.generation(generation.number).join("program");
-    let pinned = ProgramInfo::from_pin(pinned).map_err(Error::Program)?.tag();
-    let classify = generation::program(ebpf, &kind.name(program::CLASSIFY))?;
-    to_load(|| classify.load()).map_err(Error::Program)?;
-    let own = classify.info().map_err(Error::Program)?.tag();
-    // It is loaded again if a new generation is needed.
-    classify.unload().map_err(Error::Program)?;
-    Ok(own == pinned)
 }

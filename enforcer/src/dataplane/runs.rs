@@ -4,7 +4,7 @@ use aya::Ebpf;
 use enforcer_common::abi::{self, map};
 
 use super::Error;
-use super::generation::of_all_cpus;
+use super::cpus::of_all_cpus;
 use super::memory::Memory;
 use super::pins::Pins;
 

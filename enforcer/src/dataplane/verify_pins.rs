@@ -15,7 +15,8 @@ use enforcer_common::image::{Line, Word};
 use enforcer_common::reason::Reason;
 
 use super::Error;
-use super::generation::{self, Kind as Programs};
+use super::cpus;
+use super::generation::Kind as Programs;
 use super::object::{self, Kind, MapInfo, ProgramInfo};
 use super::pins::Pins;
 
@@ -107,7 +108,7 @@ impl Shape {
 /// The maps that outlive a generation.
 fn lasting() -> [(&'static str, Shape); 13] {
     let reasons = Reason::COUNT as u32;
-    let [budgets, seen, runs] = generation::of_all_cpus();
+    let [budgets, seen, runs] = cpus::of_all_cpus();
     let (datagram, shared) = (size_of::<Datagram>(), size_of::<Shared>());
     let sighting = size_of::<abi::Sighting>();
     [

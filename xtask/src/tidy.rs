@@ -102,6 +102,9 @@ fn check(file: &str, text: &str) -> Vec<(usize, String)> {
             problems.push((number, format!("{path} exists on one machine only")));
         }
     }
+    if file.ends_with(".md") {
+        problems.extend(wide(file, text));
+    }
     if !text.is_empty() && !text.ends_with('\n') {
         problems.push((text.lines().count(), "no newline at the end".to_owned()));
     }
@@ -113,6 +116,28 @@ fn check(file: &str, text: &str) -> Vec<(usize, String)> {
         problems.extend(code(file, text));
     }
     problems
+}
+
+/// Lines of a document that are wider than a screen. Tables, examples and headings cannot be wrapped, nor can a
+/// line without a space behind its first word; what a command writes is as it writes it.
+fn wide(file: &str, text: &str) -> Vec<(usize, String)> {
+    const WIDTH: usize = 100;
+    if file.starts_with("docs/performance/") {
+        return Vec::new();
+    }
+    let mut is_example = false;
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let plain = line.trim_start();
+        if plain.starts_with("```") {
+            is_example = !is_example;
+        }
+        let can_wrap = !plain.starts_with(['|', '#', '`', '[']) && plain.contains(' ');
+        if !is_example && can_wrap && line.chars().count() > WIDTH {
+            found.push((number, format!("wider than {WIDTH} columns")));
+        }
+    }
+    found
 }
 
 fn length(file: &str, text: &str) -> Option<(usize, String)> {
@@ -297,6 +322,18 @@ mod tests {
         assert!(whats("enforcer/src/cli/tail.rs", "use clap::Args;\n").is_empty());
         assert_eq!(whats("enforcer/src/daemon.rs", "    println!(\"x\");\n").len(), 1);
         assert!(whats("enforcer/src/commands/tail.rs", "    println!(\"x\");\n").is_empty());
+    }
+
+    #[test]
+    fn documents_are_a_screen_wide() {
+        let word = "word ".repeat(20);
+        assert!(whats("docs/a.md", &format!("{word}\n").replace(" \n", "\n")).is_empty());
+        let wide = format!("{word}more\n");
+        assert_eq!(whats("docs/a.md", &wide), ["1 wider than 100 columns"]);
+        for kept in [format!("| {wide}"), format!("```\n{wide}```\n"), format!("# {wide}")] {
+            assert!(whats("docs/a.md", &kept).is_empty(), "{kept}");
+        }
+        assert!(whats("docs/performance/results.md", &wide).is_empty());
     }
 
     #[test]

@@ -80,7 +80,7 @@ pub fn frame_heard(
     let segment = segment(&endpoint, source_port, sender.mac);
 
     let mut frame = Vec::with_capacity(SHORTEST);
-    let next = next_hop(policy, sender.interface, endpoint.address, &mut sender.assumed);
+    let next = next_hop(policy, site, sender.interface, endpoint.address, &mut sender.assumed);
     frame.extend(destination_mac(endpoint.address, next).0);
     frame.extend(sender.mac.0);
     if let Some(vlan) = sender.vlan {
@@ -132,12 +132,14 @@ fn destination_mac(address: IpAddr, next_hop: Mac) -> Mac {
 /// The next hop of a destination: the gateway, or what it must be where next hops are bound.
 fn next_hop(
     policy: &Policy,
+    site: &Site,
     interface: &SiteInterface,
     address: IpAddr,
     assumed: &mut Vec<String>,
 ) -> Mac {
     let mut declared = policy.interfaces.iter().filter(|it| it.name == interface.name);
-    if !declared.any(|it| it.binds_next_hops) || address.is_multicast() {
+    let is_bound = declared.any(|it| it.binds_next_hops);
+    if !is_bound || address.is_multicast() || site.own.contains(&address) {
         return interface.mac;
     }
     let known = hops(policy, &Site { interfaces: vec![interface.clone()], ..Site::default() });

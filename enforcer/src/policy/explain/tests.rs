@@ -1,6 +1,6 @@
 use super::heard::{Heard, Neighbour, Way};
 use super::*;
-use crate::policy::{Mac, SiteInterface, compile, read};
+use crate::policy::{Mac, OnLink, SiteInterface, compile, read};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -345,4 +345,41 @@ fn what_comes_from_elsewhere_is_said() {
     let said = ask_heard(&Heard { elsewhere, ..Heard::default() }, "pump-7", "8.8.8.8:53");
     let text = "the gateway reaches 10.20.0.65 by wan0, which is not protected";
     assert!(said.assumed.iter().any(|assumed| assumed.starts_with(text)), "{said:?}");
+}
+
+/// On a bound link the described frame goes to where a device would send it.
+#[test]
+fn next_hops_of_bound_links() {
+    let text = format!("{POLICY}[interfaces.lan0]\nnext-hop = \"bound\"\n");
+    let (policy, _) = read("p", &text, &mut |_| unreachable!("no files"));
+    let mut site = site();
+    let lan0 = &mut site.interfaces[0];
+    let (host, router) = (Mac([2, 0, 0, 0, 0, 9]), Mac([2, 0, 0, 0, 0, 1]));
+    lan0.neighbours = vec![("10.20.0.10".parse().unwrap(), host)];
+    lan0.next_hops = vec![router];
+    let own = site.own[0];
+    site.interfaces[0].on_link = vec![OnLink { interface: 3, address: own, length: 24 }];
+    let assumed = |to: &str| {
+        let request = ExplainRequest {
+            from: "bed-12".into(),
+            to: to.into(),
+            proto: "tcp".into(),
+            mac: None,
+            interface: None,
+            vlan: None,
+        };
+        let described = frame(&policy, &site, &request).unwrap();
+        described.assumed.into_iter().find(|text| text.starts_with("destination MAC"))
+    };
+    assert_eq!(
+        assumed("10.20.0.10:515").unwrap(),
+        "destination MAC 02:00:00:00:00:09, of 10.20.0.10"
+    );
+    assert_eq!(
+        assumed("198.51.100.7:443").unwrap(),
+        "destination MAC 02:00:00:00:00:01, of the gateway's next router"
+    );
+    let unknown = assumed("10.20.0.77:515").unwrap();
+    assert!(unknown.ends_with("of the gateway: nobody is known to have 10.20.0.77"), "{unknown}");
+    assert_eq!(assumed("10.20.0.1:515"), None, "the gateway itself");
 }

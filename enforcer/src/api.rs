@@ -331,7 +331,7 @@ pub struct HistoryRow {
     /// Revision.
     pub revision: u64,
     /// Whether it is in force.
-    pub active: bool,
+    pub in_force: bool,
     /// When it came into force, RFC 3339.
     pub since: String,
     /// Who put it in force.

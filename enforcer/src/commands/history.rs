@@ -25,7 +25,7 @@ fn render(history: &[HistoryRow], width: Option<usize>) -> String {
     }
     let mut rows = vec![head(&["REV", "", "SINCE", "WHO", "+", "-", "~", "WHY, FILE"])];
     for row in history {
-        let mark = if row.active { "in force" } else { "" };
+        let mark = if row.in_force { "in force" } else { "" };
         let mut cells = vec![row.revision.to_string(), mark.to_owned()];
         if let Some(live) = &row.live {
             cells[0] = String::new();
@@ -73,7 +73,7 @@ mod tests {
         };
         let damaged = HistoryRow {
             revision: 7,
-            active: true,
+            in_force: true,
             damaged: Some("revisions/7.json is damaged".into()),
             ..HistoryRow::default()
         };

@@ -282,9 +282,9 @@ mod tests {
         assert_eq!(history.load(3).unwrap(), (third, bundle("3")));
         let rows = history.list(20);
         let row = &rows[0];
-        assert_eq!((row.added, row.removed, row.changed, row.active), (2, 0, 1, false));
+        assert_eq!((row.added, row.removed, row.changed, row.in_force), (2, 0, 1, false));
         assert_eq!((&*row.who, row.why.as_deref()), ("root", Some("CHG-4711")));
-        assert_eq!((rows[1].revision, rows[1].active), (20, true));
+        assert_eq!((rows[1].revision, rows[1].in_force), (20, true));
     }
 
     #[test]

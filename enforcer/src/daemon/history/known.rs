@@ -58,7 +58,7 @@ impl Heads {
         self.rows.retain(|number, _| files.binary_search_by_key(number, |(n, _)| *n).is_ok());
         let rows = files.iter().map(|(revision, path)| {
             let row = self.row(*revision, path);
-            HistoryRow { active: *revision == active, ..row }
+            HistoryRow { in_force: *revision == active, ..row }
         });
         rows.collect()
     }
@@ -95,7 +95,7 @@ fn row(revision: Revision) -> HistoryRow {
     let Revision { revision, since, who, why, file, digest, counts, changes } = revision;
     HistoryRow {
         revision,
-        active: false,
+        in_force: false,
         since,
         who: who.to_string(),
         why,

@@ -139,25 +139,23 @@ impl Queue {
     /// The next request whose asker still waits; `None` when there will be none. May be dropped at any time:
     /// nothing is lost.
     pub async fn next(&mut self) -> Option<(Rank, Input)> {
-        loop {
-            let (rank, Request { input, ticket }) = tokio::select! {
-                biased;
-                Some(request) = self.orders.recv() => (Rank::Operator, request),
-                Some(request) = self.operators.recv() => (Rank::Operator, request),
-                Some(request) = self.viewers.recv() => (Rank::Viewer, request),
-                else => return None,
-            };
-            if ticket.begin() {
-                return Some((rank, input));
-            }
+        self.take(true).await
+    }
+
+    /// The next question, while an order is carried out and the next one waits for its end. Where there will be
+    /// none, it never comes.
+    pub async fn next_question(&mut self) -> (Rank, Input) {
+        match self.take(false).await {
+            Some(question) => question,
+            None => std::future::pending().await,
         }
     }
 
-    /// The same of questions alone, while an order is carried out: the next order waits for its end.
-    pub async fn next_question(&mut self) -> Option<(Rank, Input)> {
+    async fn take(&mut self, orders: bool) -> Option<(Rank, Input)> {
         loop {
             let (rank, Request { input, ticket }) = tokio::select! {
                 biased;
+                Some(request) = self.orders.recv(), if orders => (Rank::Operator, request),
                 Some(request) = self.operators.recv() => (Rank::Operator, request),
                 Some(request) = self.viewers.recv() => (Rank::Viewer, request),
                 else => return None,
@@ -216,7 +214,7 @@ mod tests {
         let order = Input::Confirm { peer, reply };
         let _order = inputs.ask(Rank::Operator, order, Ticket::default()).await.unwrap();
         let _question = inputs.ask(Rank::Viewer, revision(1), Ticket::default()).await.unwrap();
-        assert!(matches!(queue.next_question().await, Some((Rank::Viewer, Input::Ask { .. }))));
+        assert!(matches!(queue.next_question().await, (Rank::Viewer, Input::Ask { .. })));
         assert!(matches!(queue.next().await, Some((Rank::Operator, Input::Confirm { .. }))));
         drop(inputs);
         assert!(queue.next().await.is_none());

@@ -80,27 +80,19 @@ impl Turns {
         self.busy_since.is_some()
     }
 
-    /// The next turn. May be dropped at any time: nothing is lost.
+    /// The next turn; no order while something is done aside. May be dropped at any time: nothing is lost.
     pub(super) async fn next(&mut self) -> Turn {
         self.live();
+        let (is_busy, inputs) = (self.is_busy(), &mut self.inputs);
+        let input = async {
+            if is_busy { Some(inputs.next_question().await) } else { inputs.next().await }
+        };
         tokio::select! {
             _ = self.tick.tick() => Turn::Tick,
             Some(notice) = self.notices.recv() => Turn::Hear(notice),
             _ = self.link_poll.tick() => Turn::PollLinks,
             Some(probe) = self.probes.recv() => Turn::Probe(probe),
-            input = self.inputs.next() => Turn::Input(input),
-        }
-    }
-
-    /// The same without orders.
-    async fn meanwhile(&mut self) -> Turn {
-        self.live();
-        tokio::select! {
-            _ = self.tick.tick() => Turn::Tick,
-            Some(notice) = self.notices.recv() => Turn::Hear(notice),
-            _ = self.link_poll.tick() => Turn::PollLinks,
-            Some(probe) = self.probes.recv() => Turn::Probe(probe),
-            Some(question) = self.inputs.next_question() => Turn::Input(Some(question)),
+            input = input => Turn::Input(input),
         }
     }
 
@@ -124,7 +116,7 @@ impl Core {
             let turn = tokio::select! {
                 biased;
                 done = &mut work => break done,
-                turn = self.turns.meanwhile() => turn,
+                turn = self.turns.next() => turn,
             };
             // What a turn asks for may be work of its own.
             Box::pin(self.turn(turn)).await;

@@ -166,6 +166,13 @@ impl<'a> HostImage<'a> {
         Self { image, time, keys: Keys::OPEN, datagrams: OnceCell::new() }
     }
 
+    /// The same with the keys of a running data plane: which datagrams share a place depends on
+    /// them.
+    #[must_use]
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
     /// Judges a frame that the interface with this index received.
     pub fn decide(&self, frame: &[u8], interface: u32) -> FrameContext {
         let mut case = FrameContext::NEW;

@@ -90,7 +90,8 @@ impl Sum {
         bench.forget_fragments();
         // Between those random ends that are on the boot clock: see `random::BOOT`.
         let time = Time { earliest, latest, boot: random::BOOT + 1 };
-        let host = HostImage::at(image, time);
+        // By the same keys, the same datagrams displace each other.
+        let host = HostImage::at(image, time).with_keys(bench.get().keys().unwrap());
         for (name, frame) in frames {
             let expected = host.decide(&frame, INTERFACE);
             let Some(found) = bench.ask(&frame) else {

@@ -7,6 +7,7 @@ use enforcer_common::flow::{Class, FAMILY_NONE, Flow, Fragment};
 use enforcer_common::image::NO_RULE;
 use enforcer_common::packet::HEADERS;
 use enforcer_common::reason::{Reason, Verdict};
+use enforcer_common::wire;
 
 use super::parse;
 use crate::naive;
@@ -57,23 +58,25 @@ fn agrees(case: &FrameContext, now: i64) {
     }
 }
 
-/// A frame cut short holds its whole packet if it passes, and then the rest of the frame is no
-/// reason to drop it, except where a long tail is a tunnel.
+/// A frame cut short holds its whole packet if it passes, and then the rest of the frame is a
+/// reason to drop it exactly where it is more than padding: a long tail is a tunnel.
 fn passes_whole(frame: &[u8], cut: &FrameContext, whole: &FrameContext) {
     let flow = &cut.flow;
     if flow.family != FAMILY_NONE && flow.class != Class::Arp {
         let network = usize::from(flow.network);
         let (_, end) = parse::length(&frame[network..], flow);
         assert!(network + end <= frame.len(), "passes without its end: {flow:?}");
+        let padded = network + end.max(wire::PADDED);
+        if whole.flow.length as usize > padded {
+            assert_eq!(whole.decision.reason, Reason::TrailingBytes, "cut to {}", frame.len());
+            return;
+        }
     }
     let reason = whole.decision.reason;
     let tunnel = match flow.class {
         Class::Arp => reason == Reason::ArpMalformed,
-        Class::Neighbour => reason == Reason::NeighbourMalformed,
-        Class::Multicast => whole.flow.class == Class::Ip,
-        Class::Dhcp => whole.flow.class == Class::OddDhcp,
         Class::Eapol | Class::Stp => reason == Reason::EssentialShape,
-        Class::Ip | Class::OddDhcp | Class::Lldp => false,
+        _ => false,
     };
     let same = whole.decision == cut.decision;
     assert!(same || tunnel, "cut to {}: {:?}, not {reason:?}", frame.len(), cut.decision.reason);

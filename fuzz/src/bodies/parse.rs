@@ -97,6 +97,7 @@ fn well_formed(frame: &[u8], flow: &Flow) {
     }
     let (header, end) = length(packet, flow);
     assert!(end <= packet.len(), "the packet ends at {end} of {}", packet.len());
+    assert!(packet.len() <= end.max(wire::PADDED), "{} bytes behind {end}", packet.len() - end);
     assert!(usize::from(flow.fragment_offset) + usize::from(flow.fragment_length) <= 0xffff);
     assert!(usize::from(flow.fragment_length) <= end - header);
     match flow.fragment {

@@ -10,7 +10,7 @@ use aya::programs::xdp::XdpLink;
 use enforcer_common::abi::program;
 use log::{info, warn};
 
-use super::{Dataplane, Error, generation, object, offload, verify_pins, virtio};
+use super::{Dataplane, Error, generation, native, object, offload, verify_pins};
 use crate::privilege::to_load;
 
 /// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE`, include/uapi/linux/if_link.h.
@@ -201,8 +201,8 @@ impl Dataplane {
         let pin = self.pins.link(index);
         let mut note = None;
         if preference != Preference::Generic {
-            let refused = match virtio::hindrance(name, mtu) {
-                // Not even tried: the driver would take the program, and everything would pass.
+            let refused = match native::hindrance(name, mtu) {
+                // Not even tried: the driver would take the program, and frames would pass unjudged.
                 Some(why) => io::Error::new(io::ErrorKind::Unsupported, why),
                 None => match self.create_link(name, index, DRV_MODE, &pin)? {
                     Ok(()) => return Ok(None),

@@ -27,6 +27,7 @@ mod hops;
 pub mod inspect;
 mod links;
 mod memory;
+mod native;
 mod object;
 pub mod offload;
 mod pin_keeper;
@@ -63,7 +64,7 @@ use pin_keeper::PinKeeper;
 use pins::Pins;
 pub use sightings::Sighted;
 pub use suppressed::SuppressedCounts;
-pub use virtio::hindrance as native_hindrance;
+pub use native::hindrance as native_hindrance;
 
 /// 64-bit words of [`abi::Control`].
 const WALL_OFFSET: usize = offset_of!(abi::Control, wall_offset) / 8;

@@ -6,8 +6,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::offload;
-
 /// Feature bits, by number.
 const GUEST_CSUM: usize = 1;
 const CTRL_GUEST_OFFLOADS: usize = 2;
@@ -21,12 +19,9 @@ const GUEST_USO6: usize = 55;
 /// Those with which the driver gives frames large buffers (`virtnet_set_big_packets`).
 const MERGES: [usize; 6] = [GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO, GUEST_USO4, GUEST_USO6];
 
-/// Why native XDP must not be tried on an interface: the driver would take the program and never run
-/// it, or is known to refuse it. `None` for any other driver.
-pub fn hindrance(interface: &str, mtu: u32) -> Option<String> {
-    let info = offload::driver_info(interface).ok()?;
-    (info.driver == "virtio_net").then_some(())?;
-    let device = device(Path::new("/sys/bus"), &info.bus)?;
+/// Why native XDP must not be tried on the virtio-net device at this place of a bus.
+pub(super) fn hindrance(bus: &str, mtu: u32) -> Option<String> {
+    let device = device(Path::new("/sys/bus"), bus)?;
     judge(&fs::read_to_string(device.join("features")).ok()?, mtu)
 }
 

@@ -82,6 +82,7 @@ fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
     if asked {
         return Finding::ok(CHECK, format!("generic, as the settings say ({driver})"));
     }
+    let another_card = "change the virtual network card on the host, or leave it: slower";
     let slower = "slower; a driver with native XDP, or xdp = \"generic\" in enforcer.toml";
     if attached(facts, link) == Attached::Ours {
         if link.attached.native {
@@ -98,6 +99,7 @@ fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
         };
         let text = format!("generic ({driver}): {why}");
         let remedy = match interface.native {
+            _ if interface.hindrance.is_some() => another_card.to_owned(),
             Some(native) if native.basic => {
                 "the log of `enforcer run` has the driver's reason; dmesg may have more".to_owned()
             }
@@ -107,8 +109,7 @@ fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
     }
     if let Some(why) = &interface.hindrance {
         let text = format!("it will be generic ({driver}): {why}");
-        let remedy = "change the virtual network card on the host, or leave it: slower";
-        return Finding::warning(CHECK, text, remedy);
+        return Finding::warning(CHECK, text, another_card);
     }
     match interface.native {
         Some(native) if native.basic => {

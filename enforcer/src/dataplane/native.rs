@@ -1,0 +1,19 @@
+//! Drivers on which native XDP is known to leave frames unjudged.
+
+use super::{offload, virtio};
+
+/// Why native XDP must not be tried on an interface: its driver would take the program and not run
+/// it, or lose it later, or is known to refuse it. `None` where nothing is known against it.
+pub fn hindrance(interface: &str, mtu: u32) -> Option<String> {
+    let info = offload::driver_info(interface).ok()?;
+    match info.driver.as_str() {
+        "virtio_net" => virtio::hindrance(&info.bus, mtu),
+        // `vmxnet3_activate_dev` sets up the receive queues anew without the program, seen on 6.12
+        // and 7.2. Proof that it does not run takes 16 frames, and those have passed by then.
+        "vmxnet3" => Some(
+            "the driver loses a native program when the link goes down and up or its rings change"
+                .into(),
+        ),
+        _ => None,
+    }
+}

@@ -4,7 +4,7 @@ use crate::image::Corrupt;
 
 /// What becomes of a frame.
 #[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// It goes on to the kernel.
     Pass = 0,
@@ -12,6 +12,22 @@ pub enum Verdict {
     Drop = 1,
     /// The decision was to drop; the group is observed, so it goes on.
     WouldDrop = 2,
+}
+
+impl Verdict {
+    /// Its name in events, queries and counters.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+            Self::WouldDrop => "would-drop",
+        }
+    }
+
+    /// The verdict of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Pass, Self::Drop, Self::WouldDrop].into_iter().find(|verdict| verdict.name() == name)
+    }
 }
 
 /// One list makes the enum, the names and the words, so that none can be forgotten.

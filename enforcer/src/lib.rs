@@ -11,8 +11,7 @@
 //! - [`doctor`]: what on this machine helps or hinders enforcement
 //! - [`backstop`]: what the packet filter drops while an interface is not protected
 //! - [`metrics`]: counters and gauges as Prometheus reads them
-//! - [`line`]: an event as one line, and as flat fields
-//! - [`sinks`]: events to journald, syslog and files
+//! - [`events`]: what they are, who follows them, and how they look outside
 //! - [`setup`]: a first configuration, from what the machine looks like
 //! - [`shown`]: text from outside, made safe to show
 //! - [`site`]: what the machine looks like, over rtnetlink
@@ -26,13 +25,12 @@ pub mod control;
 pub mod daemon;
 pub mod dataplane;
 pub mod doctor;
+pub mod events;
 pub mod exit;
 pub mod image;
-pub mod line;
 pub mod metrics;
 pub mod policy;
 pub mod privilege;
 pub mod setup;
 pub mod shown;
-pub mod sinks;
 pub mod site;

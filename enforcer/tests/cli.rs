@@ -5,11 +5,11 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use enforcer::api::{Detail, Event};
 use enforcer::control::access::Access;
-use enforcer::control::hub::Hub;
 use enforcer::control::listen::Socket;
 use enforcer::control::{queue, server};
+use enforcer::events::Event;
+use enforcer::events::hub::Hub;
 use tokio::runtime::Runtime;
 
 fn enforcer(args: &[&str]) -> Command {
@@ -70,24 +70,28 @@ impl Daemon {
     }
 }
 
-fn event(count: u64) -> Event {
-    let detail = Detail {
-        verdict: Some("drop".into()),
-        reason: Some("default".into()),
-        device: Some("bed-12".into()),
-        count,
-        ..Detail::default()
-    };
-    Event {
-        timestamp: "2026-11-23T12:03:04.123456+01:00".into(),
-        event_type: "drop".into(),
-        dest_ip: Some("192.0.2.1".into()),
+/// A drop after so many repeats.
+fn event(repeats: u64) -> Event {
+    with_frame(repeats, None)
+}
+
+fn with_frame(repeats: u64, packet: Option<&str>) -> Event {
+    let mut line = serde_json::json!({
+        "timestamp": "2026-11-23T12:03:04.123456+01:00",
+        "event_type": "drop",
+        "dest_ip": "192.0.2.1",
         // No machine has a name for it.
-        dest_port: Some(60053),
-        proto: Some("UDP".into()),
-        enforcer: detail,
-        ..Event::default()
+        "dest_port": 60053,
+        "proto": "UDP",
+        "enforcer": {
+            "verdict": "drop", "reason": "default", "device": "bed-12", "generation": 1,
+            "revision": 1, "count": 1, "repeats": repeats, "suppressed": 0,
+        },
+    });
+    if let Some(packet) = packet {
+        line["packet"] = packet.into();
     }
+    serde_json::from_value(line).unwrap()
 }
 
 #[test]
@@ -203,8 +207,8 @@ fn a_closed_pipe_ends_quietly() {
 fn tail_counts_and_prints_a_line_an_event() {
     let daemon = Daemon::start();
     let child = daemon.tail(&["-n", "2"]);
-    for count in 1..=3 {
-        daemon.hub.publish(&event(count));
+    for repeats in 0..3 {
+        daemon.hub.publish(event(repeats));
     }
     let done = child.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(0));
@@ -219,11 +223,11 @@ fn tail_counts_and_prints_a_line_an_event() {
 fn tail_ends_with_ctrl_c_and_with_its_reader() {
     let daemon = Daemon::start();
     let mut child = daemon.tail(&["--json"]);
-    daemon.hub.publish(&event(1));
+    daemon.hub.publish(event(0));
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     lines.read_line(&mut line).unwrap();
-    assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event(1));
+    assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event(0));
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 
@@ -232,7 +236,7 @@ fn tail_ends_with_ctrl_c_and_with_its_reader() {
         drop(child.stdout.take());
         // It notices also when there is nothing to write.
         if !quiet {
-            daemon.hub.publish(&event(1));
+            daemon.hub.publish(event(0));
         }
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
@@ -267,7 +271,7 @@ fn a_quiet_tail_ends_with_its_reader_whatever_it_writes_to() {
     #[expect(clippy::disallowed_methods, reason = "longer than it looks from time to time")]
     std::thread::sleep(Duration::from_millis(1500));
     assert_eq!(child.try_wait().unwrap(), None);
-    daemon.hub.publish_with(&event(1), Some("AAECAwQFBgcICQoLDA0="));
+    daemon.hub.publish(with_frame(0, Some("AAECAwQFBgcICQoLDA0=")));
     assert_eq!(child.wait().unwrap().code(), Some(0));
 
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -290,8 +294,8 @@ fn a_capture_has_the_frames_and_no_terminal() {
     let daemon = Daemon::start();
     let file = daemon.dir.path().join("drops.pcapng");
     let child = daemon.tail(&["-n", "1", "--pcap", file.to_str().unwrap()]);
-    daemon.hub.publish(&event(1));
-    daemon.hub.publish_with(&event(1), Some("AAECAwQFBgcICQoLDA0="));
+    daemon.hub.publish(event(0));
+    daemon.hub.publish(with_frame(0, Some("AAECAwQFBgcICQoLDA0=")));
     assert_eq!(child.wait_with_output().unwrap().status.code(), Some(0));
     let bytes = std::fs::read(&file).unwrap();
     let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
@@ -304,7 +308,7 @@ fn a_capture_has_the_frames_and_no_terminal() {
 fn eve_lines_have_no_field_of_ours() {
     let daemon = Daemon::start();
     let child = daemon.tail(&["-n", "1", "--eve", "--since", "2026-11-23T00:00:00Z"]);
-    daemon.hub.publish(&event(1));
+    daemon.hub.publish(event(0));
     let done = child.wait_with_output().unwrap();
     let line: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(
@@ -321,7 +325,7 @@ fn ctrl_c_ends_a_tail_that_nobody_reads() {
     let mut child = daemon.tail(&["--json"]);
     for _ in 0..10 {
         for count in 0..1000 {
-            daemon.hub.publish(&event(count));
+            daemon.hub.publish(event(count));
         }
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -1,4 +1,6 @@
 //! Rules of the style guide that a program can check: lengths, module edges, and what no file contains.
+mod paths;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -13,7 +15,7 @@ const LONG: &str = "// tidy: long because ";
 const TEXT: [&str; 10] = ["rs", "toml", "md", "py", "sh", "yml", "service", "nft", "txt", "conf"];
 
 /// Who may not use what, by the beginning of the path in the repository and of the path in the code.
-const EDGES: [(&str, &[&str], &str); 6] = [
+const EDGES: [(&str, &[&str], &str); 7] = [
     ("enforcer-common/src/", &["std", "alloc", "aya_ebpf", "libc"], "it is `core` only"),
     ("enforcer-ebpf/src/", &["std", "aya"], "it is aya-ebpf and enforcer-common only"),
     ("enforcer/src/policy/", PURE, "no clock, no files, no kernel: pass it in"),
@@ -35,6 +37,11 @@ const EDGES: [(&str, &[&str], &str); 6] = [
         "enforcer/src/dataplane/",
         &["crate::policy", "crate::config", "crate::cli"],
         "policy and dataplane meet in `Image` alone",
+    ),
+    (
+        "enforcer/src/events/",
+        &["crate::api", "crate::control", "crate::daemon", "crate::dataplane"],
+        "an event knows neither who made it nor how it travels",
     ),
     ("enforcer/src/", &["clap"], "`cli` alone knows clap"),
 ];
@@ -60,7 +67,11 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
     let mut problems = 0;
     for file in &files {
         let Ok(text) = fs::read_to_string(paths.root.join(file)) else { continue };
-        for (line, what) in check(&file.to_string_lossy(), &text) {
+        let mut found = check(&file.to_string_lossy(), &text);
+        if file.extension().is_some_and(|extension| extension == "md") {
+            found.extend(paths::missing(&paths.root, &text));
+        }
+        for (line, what) in found {
             println!("{}:{line}: {what}", file.display());
             problems += usize::from(!what.starts_with("warning"));
         }

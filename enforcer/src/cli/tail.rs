@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use enforcer::control::filter::{Filter, Term};
-use enforcer::control::subscription::Subscription;
+use enforcer::events::filter::{Filter, Term};
+use enforcer::events::subscription::Subscription;
 use jiff::Timestamp;
 
 /// Options of `tail`.

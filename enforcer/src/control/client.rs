@@ -17,12 +17,12 @@ use tokio::time::timeout;
 
 use super::MAX_BODY;
 use super::eager::Eager;
-use super::filter::{Filter, percent_encode};
-use super::subscription::Subscription;
 use crate::api::{
     ApplyReport, Decided, Detached, DeviceRow, ExplainFrames, ExplainRequest, Explanation, Failure,
     Guard, HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
 };
+use crate::events::filter::{Filter, percent_encode};
+use crate::events::subscription::Subscription;
 use crate::exit::Exit;
 
 /// Longer than the server's own limit, so that its answer is the one that is seen.

@@ -10,13 +10,8 @@
 //! - `limits`: bytes and time of one request
 //! - `body`: what requests carry and answers do
 //! - [`server`]: requests to [`Input`], answers to responses
+//! - `stream`: events as the body of an answer
 //! - [`scrape`]: the port for Prometheus, where one is configured
-//! - [`hub`]: events to those who follow, none of whom can delay another
-//! - `seats`: how many may follow, and whose places they are
-//! - [`cidr`]: addresses and prefixes in queries
-//! - [`filter`]: which events a follower wants
-//! - [`subscription`]: that, from when on, and how much of each
-//! - `backlog`: events that are kept for those who ask later
 //! - [`client`]: the other end
 //! - `eager`: its stream, which hears the answer whatever becomes of the request
 //!
@@ -34,23 +29,18 @@ use crate::audit::Who;
 
 pub mod access;
 pub mod accounts;
-mod backlog;
 mod board;
 pub(crate) mod body;
-pub mod cidr;
 pub mod client;
 mod connections;
 mod eager;
-pub mod filter;
-pub mod hub;
 mod limits;
 pub mod listen;
 mod patient;
 mod queue;
 pub mod scrape;
-mod seats;
 pub mod server;
-pub mod subscription;
+mod stream;
 #[cfg(test)]
 mod tests;
 

@@ -25,14 +25,15 @@ use super::board::{Board, stopping};
 use super::body::{JSON, Refusal, bad_body, bad_query, guard, json, parse};
 use super::connections;
 pub use super::connections::Limits;
-use super::hub::{Hub, Seat};
 use super::limits::{Budget, limits};
 use super::listen::Socket;
 use super::patient::Follows;
 use super::queue::{Rank, Ticket};
-use super::subscription::Subscription;
+use super::stream::Stream;
 use super::{Input, Inputs, MAX_BODY, Peer, Question};
 use crate::api::{ApplyReport, PolicyBundle};
+use crate::events::hub::{Hub, Seat};
+use crate::events::subscription::Subscription;
 use crate::exit::Exit;
 use crate::metrics;
 use crate::shown::escaped;
@@ -304,7 +305,7 @@ async fn events(
     })?;
     follows.set();
     log::debug!("{peer} follows the events");
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(follower)).into_response())
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(Stream(follower))).into_response())
 }
 
 async fn no_such_path(request: Request) -> Refusal {

@@ -14,17 +14,18 @@ use tokio::time::timeout;
 use super::access::Access;
 use super::body::encode;
 use super::client::{Client, Error};
-use super::filter::{
-    Filter,
-    tests::{event, filter},
-};
-use super::hub::{Hub, MAX_EACH, MAX_LINES, MAX_ROOT, SLOW_READER};
 use super::listen::{self, Socket};
 use super::{Input, MAX_BODY, Peer, Question, Queue, queue, server};
 use crate::api::{
-    ApplyReport, Detached, DeviceRow, Event, ExplainRequest, Explanation, Failure, PolicyBundle,
+    ApplyReport, Detached, DeviceRow, ExplainRequest, Explanation, Failure, PolicyBundle,
     PolicyStatus, ProblemReport, Status,
 };
+use crate::events::Event;
+use crate::events::event::tests::{event, refusal};
+use crate::events::event::{ReasonName, Refusal, SLOW_READER};
+use crate::events::filter::Filter;
+use crate::events::filter::tests::filter;
+use crate::events::hub::{Hub, MAX_EACH, MAX_LINES, MAX_ROOT};
 use crate::exit::Exit;
 
 struct Daemon {
@@ -313,15 +314,14 @@ async fn a_follower_that_stalls_loses_his_own_lines_and_is_told() {
     let total = MAX_LINES as u64 * 40;
     let (mut read, mut sent, mut lost) = (0, 0, 0);
     for n in 0..total {
-        let mut event = event();
-        event.enforcer.count = n;
-        daemon.hub.publish(&event);
+        daemon.hub.publish(Event::Drop(Refusal { suppressed: n, ..refusal() }.into()));
         sent += 1;
         if sent % 100 == 0 {
             while read < sent {
                 let lines = soon(reader.next()).await.unwrap().unwrap();
                 for event in parse(&lines) {
-                    assert_eq!(event.enforcer.count, read, "the reader misses nothing");
+                    let number = event.refusal().map(|refusal| refusal.suppressed);
+                    assert_eq!(number, Some(read), "the reader misses nothing");
                     read += 1;
                 }
             }
@@ -332,13 +332,13 @@ async fn a_follower_that_stalls_loses_his_own_lines_and_is_told() {
     let (mut got, mut last) = (0, None);
     while let Some(lines) = soon(stalled.next()).await.unwrap() {
         for event in parse(&lines) {
-            if event.event_type == "lost" {
-                assert_eq!(event.enforcer.reason.as_deref(), Some(SLOW_READER));
-                lost += event.enforcer.count;
-            } else {
-                assert!(last < Some(event.enforcer.count), "in order");
-                last = Some(event.enforcer.count);
+            if let Some(refusal) = event.refusal() {
+                assert!(last < Some(refusal.suppressed), "in order");
+                last = Some(refusal.suppressed);
                 got += 1;
+            } else {
+                assert_eq!(event.reason(), Some(&ReasonName::of(SLOW_READER)));
+                lost += event.count();
             }
         }
     }
@@ -351,10 +351,10 @@ async fn a_filter_travels() {
     let daemon = Daemon::start();
     let filter = filter(&[("device", "bed 12 & co"), ("to", "202.114.4.0/24")]);
     let mut events = daemon.client().events(&filter).await.unwrap();
-    daemon.hub.publish(&event());
-    let mut wanted = event();
-    wanted.enforcer.device = Some("bed 12 & co".into());
-    daemon.hub.publish(&wanted);
+    daemon.hub.publish(event());
+    let device = Some("bed 12 & co".into());
+    let wanted = Event::Drop(Refusal { device, ..refusal() }.into());
+    daemon.hub.publish(wanted.clone());
     let lines = soon(events.next()).await.unwrap().unwrap();
     assert_eq!(parse(&lines), [wanted]);
 }
@@ -476,7 +476,7 @@ async fn a_follower_that_reads_nothing_is_hung_up() {
     let mut reader = daemon.client().events(&Filter::default()).await.unwrap();
     soon(async {
         while daemon.hub.followers() > 1 {
-            daemon.hub.publish(&event());
+            daemon.hub.publish(event());
             let _ = timeout(Duration::from_millis(1), reader.next()).await;
         }
     })
@@ -492,7 +492,7 @@ async fn a_follower_that_reads_nothing_is_hung_up() {
         }
     })
     .await;
-    daemon.hub.publish(&event());
+    daemon.hub.publish(event());
     assert!(soon(reader.next()).await.unwrap().is_some(), "others follow on");
 }
 
@@ -506,7 +506,7 @@ async fn who_takes_no_answers_is_let_go_unless_he_follows() {
 
     let mut follower = daemon.client().events(&Filter::default()).await.unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    daemon.hub.publish(&event());
+    daemon.hub.publish(event());
     assert!(soon(follower.next()).await.unwrap().is_some(), "following may be quiet");
 }
 

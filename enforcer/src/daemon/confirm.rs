@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{Timestamp, ToSpan, tz::TimeZone};
+use jiff::{Timestamp, ToSpan};
 use log::{error, info, warn};
 
 use super::active::{Active, read_bundle};
@@ -14,7 +14,7 @@ use super::session::FORCE;
 use super::{Error, boot_clock, failure};
 use crate::api::{Change, Decided, Failure, Guard, PolicyBundle};
 use crate::audit::{Action, Entry, Who};
-use crate::control::hub::timestamp;
+use crate::events::Time;
 use crate::exit::Exit;
 use crate::policy::diff;
 
@@ -33,7 +33,7 @@ pub(super) struct Unconfirmed {
 impl Unconfirmed {
     /// When the policy before returns, RFC 3339.
     pub(super) fn until(&self) -> String {
-        timestamp(&self.at.to_zoned_datetime(TimeZone::system()))
+        Time::from(self.at).to_string()
     }
 
     fn is_overdue(&self) -> bool {

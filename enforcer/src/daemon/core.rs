@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::ZonedDateTime;
 use log::{error, info, warn};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -27,12 +26,12 @@ use crate::api::Detached;
 use crate::audit::{Audit, Who};
 use crate::backstop::Change;
 use crate::config::{Settings, Xdp};
-use crate::control::hub::{Hub, timestamp};
 use crate::dataplane::events::Reader;
 use crate::dataplane::generation::{Generation, Options};
 use crate::dataplane::pins::Pins;
 use crate::dataplane::{Dataplane, Preference};
-use crate::sinks::Health;
+use crate::events::hub::Hub;
+use crate::events::sinks::Health;
 use crate::site::Kernel;
 
 /// What the daemon owns.
@@ -336,7 +335,7 @@ fn add(counters: &mut Counters, generation: &Generation, names: &Active) {
 }
 
 pub(super) fn now() -> String {
-    timestamp(&ZonedDateTime::now())
+    crate::events::Time::now().to_string()
 }
 
 pub(super) fn preference(xdp: Xdp) -> Preference {

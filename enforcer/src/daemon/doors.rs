@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 use super::{Error, failure};
 use crate::config::Settings;
 use crate::control::access::Access;
-use crate::control::hub::Hub;
 use crate::control::listen::Socket;
 use crate::control::{Inputs, scrape, server};
+use crate::events::hub::Hub;
 
 /// What is open, and what still has to be.
 pub(super) struct Doors {

@@ -2,9 +2,9 @@
 
 use super::core::Core;
 use crate::api::{GroupStatus, InterfaceStatus, ReasonCount, RuleRow};
+use crate::events::sinks::Health;
 use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::{Families, Labels};
-use crate::sinks::Health;
 
 impl Core {
     /// Prometheus text. No label comes from a device: a flood of invented ones makes no series.

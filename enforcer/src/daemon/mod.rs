@@ -83,13 +83,13 @@ use crate::api::Detached;
 use crate::audit::Action;
 use crate::backstop;
 use crate::config::{self, Backstop, Settings};
-use crate::control::hub::Hub;
 use crate::control::listen::{self, Socket};
 use crate::control::{Input, queue};
 use crate::dataplane;
 use crate::dataplane::pins::Pins;
+use crate::events::hub::Hub;
+use crate::events::sinks;
 use crate::privilege;
-use crate::sinks;
 
 /// Inputs of each rank that may wait for the core.
 const QUEUE: usize = 64;

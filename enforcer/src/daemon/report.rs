@@ -3,21 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use enforcer_common::event::{INTERFACES, Record};
 use enforcer_common::flow::{Class, Flow};
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::{mac_bytes, protocol};
-use jiff::tz::TimeZone;
 
 use super::active::{Active, address, ip};
 use super::hops::Strangers;
-use super::totals::{Row, Totals};
+use super::totals::{Row, Totals, refused};
 use super::wall_offset;
-use crate::api::{Detail, DeviceRow, Ether, Event, SUPPRESSED, TAMPER};
-use crate::control::hub::{Hub, lost, timestamp};
+use crate::api::DeviceRow;
 use crate::dataplane::{Sighted, SuppressedCounts};
+use crate::events::event::{
+    Ether, Event, Head, Lost, LostFrames, Protocol, RING_FULL, ReasonName, Refusal, Rule, Sender,
+    Suppressed, Tamper,
+};
+use crate::events::hub::Hub;
+use crate::events::{Time, text};
 use crate::policy::Mac;
 
 /// Devices that are remembered: a flood of invented MACs must not fill the memory.
@@ -61,11 +64,10 @@ impl Reporter {
         };
         let Some(names) = names else { return };
         self.0.totals.count(record, &names);
-        self.note(record, &names);
+        let refusal = refusal(record, &names);
+        self.note(record, &refusal, &names);
         self.note_stranger(record);
-        let frame = record.frame();
-        let frame = (!frame.is_empty()).then(|| STANDARD.encode(frame));
-        self.0.hub.publish_with(&event(record, &names), frame.as_deref());
+        self.0.hub.publish(Event::Drop(refusal.into()));
     }
 
     fn note_stranger(&self, record: &Record) {
@@ -88,27 +90,29 @@ impl Reporter {
     pub(super) fn suppressed(&self, share: &SuppressedCounts, active: &Active) {
         let (device, group) = self.count(share, active);
         self.0.totals.count_suppressed(share, group.as_deref());
-        let mut base = lost("ring-full", share.lost, active.generation.into(), active.revision);
-        base.in_iface = share.interface.and_then(|held| {
+        let interface = share.interface.and_then(|held| {
             let mut known = active.site.interfaces.iter();
-            known.find(|known| known.index % INTERFACES == held).map(|known| known.name.clone())
+            let known = known.find(|known| known.index % INTERFACES == held)?;
+            Some(known.name.as_str().into())
         });
-        let detail = Detail {
-            verdict: Some(verdict(share.verdict).into()),
-            device,
-            group,
-            mac: share.mac.map(|mac| Mac(mac_bytes(mac)).to_string()),
-            ..base.enforcer.clone()
+        let head = Head { interface, ..head(active) };
+        let sender = Sender {
+            mac: share.mac.map(|mac| Mac(mac_bytes(mac))),
+            device: device.map(Into::into),
+            group: group.map(Into::into),
         };
-        let reason = Some(share.reason.name().to_owned());
+        let (verdict, reason) = (refused(share.verdict), ReasonName::from(share.reason));
         if share.lost > 0 {
-            let enforcer = Detail { frame_reason: reason.clone(), ..detail.clone() };
-            self.0.hub.publish(&Event { enforcer, ..base.clone() });
+            let frames =
+                LostFrames { sender: sender.clone(), verdict, reason: Some(reason.clone()) };
+            let (head, cause) = (head.clone(), ReasonName::of(RING_FULL));
+            let lost = Lost { head, cause, count: share.lost, frames: Some(frames) };
+            self.0.hub.publish(Event::Lost(lost));
         }
         if share.suppressed > 0 {
-            let enforcer = Detail { reason, count: share.suppressed, ..detail };
-            let event_type = SUPPRESSED.into();
-            self.0.hub.publish(&Event { event_type, enforcer, ..base });
+            let count = share.suppressed;
+            let suppressed = Suppressed { head, sender, verdict, reason, count };
+            self.0.hub.publish(Event::Suppressed(suppressed));
         }
     }
 
@@ -130,7 +134,7 @@ impl Reporter {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for Sighted { mac, time: at, .. } in sighted {
             let Some(row) = row(&mut seen, *mac, names) else { continue };
-            let at = time(*at);
+            let at = time(*at).to_string();
             if row.last_seen.as_ref().is_none_or(|known| *known < at) {
                 row.last_seen = Some(at);
             }
@@ -140,17 +144,14 @@ impl Reporter {
     /// Tells the followers what somebody did to us.
     pub(super) fn tamper(
         &self,
-        reason: &str,
+        reason: &'static str,
         interface: Option<&str>,
         message: String,
         active: &Active,
     ) {
-        let generation = active.generation.into();
-        let mut event = lost(reason, 1, generation, active.revision);
-        event.event_type = TAMPER.into();
-        event.in_iface = interface.map(Into::into);
-        event.enforcer.message = Some(message);
-        self.0.hub.publish(&event);
+        let head = Head { interface: interface.map(Into::into), ..head(active) };
+        let reason = ReasonName::of(reason);
+        self.0.hub.publish(Event::Tamper(Tamper { head, reason, message }));
     }
 
     /// The devices seen in events, by MAC.
@@ -163,7 +164,7 @@ impl Reporter {
         self.0.totals.rows()
     }
 
-    fn note(&self, record: &Record, names: &Active) {
+    fn note(&self, record: &Record, refusal: &Refusal, names: &Active) {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = row(&mut seen, record.flow.source_mac, names) else { return };
         let (group, mode) = names.group_name(record.decision.group);
@@ -175,10 +176,9 @@ impl Reporter {
             Verdict::WouldDrop => row.would_drop += 1,
             Verdict::Drop | Verdict::Pass => row.dropped += 1,
         }
-        row.last_seen = Some(time(record.time));
-        if let Some(destination) = address(record.flow.family, record.flow.destination) {
-            let service = service(record);
-            row.last_destination = Some(format!("{destination} {service}").trim_end().into());
+        row.last_seen = Some(refusal.head.time.to_string());
+        if refusal.destination.is_some() {
+            row.last_destination = Some(text::destination(refusal));
         }
     }
 }
@@ -204,86 +204,58 @@ fn row<'a>(
 
 /// Wall-clock time of a moment of the boot clock, which goes on while the machine sleeps. The offset
 /// is today's: a step of the wall clock moves what is told after it, and no two events apart.
-fn time(boot: u64) -> String {
+fn time(boot: u64) -> Time {
     let nanoseconds = i128::from(boot) + i128::from(wall_offset());
-    let now = jiff::Timestamp::from_nanosecond(nanoseconds).unwrap_or_default();
-    timestamp(&now.to_zoned_datetime(TimeZone::system()))
+    jiff::Timestamp::from_nanosecond(nanoseconds).unwrap_or_default().into()
 }
 
-fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::WouldDrop => "would-drop",
-        Verdict::Drop | Verdict::Pass => "drop",
-    }
+/// Now, by the active policy.
+fn head(active: &Active) -> Head {
+    let Active { generation, revision, .. } = *active;
+    Head { time: Time::now(), interface: None, generation: generation.into(), revision }
 }
 
-fn protocol_name(number: u8) -> String {
-    match number {
-        protocol::ICMP => "ICMP".into(),
-        protocol::TCP => "TCP".into(),
-        protocol::UDP => "UDP".into(),
-        protocol::ICMPV6 => "IPv6-ICMP".into(),
-        protocol::SCTP => "SCTP".into(),
-        number => number.to_string(),
-    }
-}
-
-/// The service as a policy writes it; empty for frames without an upper layer.
-fn service(record: &Record) -> String {
-    let flow = &record.flow;
-    match flow.protocol {
-        protocol::TCP => format!("tcp/{}", flow.destination_port),
-        protocol::UDP => format!("udp/{}", flow.destination_port),
-        protocol::SCTP => format!("sctp/{}", flow.destination_port),
-        protocol::ICMP => "icmp".into(),
-        protocol::ICMPV6 => "icmpv6".into(),
-        0 if flow.class != Class::Ip => String::new(),
-        number => format!("proto/{number}"),
-    }
-}
-
-fn event(record: &Record, names: &Active) -> Event {
+fn refusal(record: &Record, names: &Active) -> Refusal {
     let (flow, decision) = (&record.flow, &record.decision);
-    let ip = flow.family != 0 && flow.class != Class::Arp;
+    let is_ip = flow.family != 0 && flow.class != Class::Arp;
     let ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
         && (flow.source_port, flow.destination_port) != (0, 0);
     let rule = names.rule(decision.rule);
     // Where the parser gave up at a tag, it did not come as far as counting them.
     let read = flow.vlans.iter().take_while(|id| **id != 0).count();
     let tags = read.max(usize::from(flow.tags()));
-    Event {
-        timestamp: time(record.time),
-        event_type: "drop".into(),
-        in_iface: names.interface(flow.interface).map(Into::into),
-        vlan: flow.vlans.iter().copied().take(tags).collect(),
-        ether: Some(Ether {
-            src_mac: Mac(mac_bytes(flow.source_mac)).to_string(),
-            dest_mac: Mac(mac_bytes(flow.destination_mac)).to_string(),
-            ether_type: flow.ether_type,
-        }),
-        src_ip: address(flow.family, flow.source),
-        src_port: ports.then_some(flow.source_port),
-        dest_ip: address(flow.family, flow.destination),
-        dest_port: ports.then_some(flow.destination_port),
-        proto: ip.then(|| protocol_name(flow.protocol)),
-        pkt_len: Some(flow.length),
-        enforcer: Detail {
-            verdict: Some(verdict(decision.verdict).into()),
-            reason: Some(decision.reason.name().into()),
-            device: names.device(decision.device, flow).map(Into::into),
-            group: Some(names.group_name(decision.group).0.into()),
-            rule: rule.map(|rule| rule.id.clone()),
-            rule_reason: rule.and_then(|rule| rule.reason.clone()),
+    let frame = record.frame();
+    Refusal {
+        head: Head {
+            time: time(record.time),
+            interface: names.interface(flow.interface).map(Into::into),
             generation: record.generation.into(),
             revision: names.revision,
-            count: 1,
-            suppressed: record.suppressed.into(),
-            repeats: record.repeats.into(),
-            repeats_since: (record.repeats > 0)
-                .then(|| time(record.time.saturating_sub(u64::from(record.since) * 1_000_000))),
-            ..Detail::default()
         },
-        packet: None,
-        packet_info: None,
+        vlans: flow.vlans.iter().copied().take(tags).collect(),
+        ether: Some(Ether {
+            source: Mac(mac_bytes(flow.source_mac)),
+            destination: Mac(mac_bytes(flow.destination_mac)),
+            ether_type: flow.ether_type,
+        }),
+        source: ip(flow.family, flow.source),
+        source_port: ports.then_some(flow.source_port),
+        destination: ip(flow.family, flow.destination),
+        destination_port: ports.then_some(flow.destination_port),
+        protocol: is_ip.then_some(Protocol(flow.protocol)),
+        length: flow.length,
+        verdict: refused(decision.verdict),
+        reason: decision.reason.into(),
+        device: names.device(decision.device, flow).map(Into::into),
+        group: Some(names.group_name(decision.group).0.into()),
+        rule: rule.map(|rule| Rule {
+            id: rule.id.as_str().into(),
+            reason: rule.reason.as_deref().map(Into::into),
+        }),
+        repeats: record.repeats.into(),
+        repeats_since: (record.repeats > 0)
+            .then(|| time(record.time.saturating_sub(u64::from(record.since) * 1_000_000))),
+        suppressed: record.suppressed.into(),
+        frame: (!frame.is_empty()).then(|| Bytes::copy_from_slice(frame)),
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::Timestamp;
 use log::{info, warn};
 
 use super::active::Active;
@@ -12,7 +12,6 @@ use super::known::{Doubt, Known, MADE_UP, Reading, resumed};
 use super::state::{Live, Stamp, State};
 use super::{clock, failure};
 use crate::config;
-use crate::control::hub::timestamp;
 use crate::image::Time;
 use crate::policy::live::Change;
 use crate::policy::remark::nearest_end;
@@ -301,7 +300,7 @@ pub(super) fn span(seconds: i64) -> String {
 /// Seconds since 1970-01-01 UTC as RFC 3339.
 pub(super) fn wall_time(seconds: i64) -> Option<String> {
     let time = Timestamp::from_second(seconds).ok()?;
-    Some(timestamp(&time.to_zoned_datetime(TimeZone::system())))
+    Some(crate::events::Time::from(time).to_string())
 }
 
 /// Which boot this is, without dashes.

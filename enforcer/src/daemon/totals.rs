@@ -34,10 +34,7 @@ pub(super) struct Totals(Mutex<BTreeMap<Row, u64>>);
 impl Totals {
     /// Counts a record.
     pub(super) fn count(&self, record: &Record, names: &Active) {
-        let verdict = match record.decision.verdict {
-            Verdict::WouldDrop => "would-drop",
-            Verdict::Drop | Verdict::Pass => "drop",
-        };
+        let verdict = refused(record.decision.verdict).name();
         let row = Row {
             interface: names.interface(record.flow.interface).unwrap_or_default().to_owned(),
             group: names.group_name(record.decision.group).0.to_owned(),
@@ -49,10 +46,7 @@ impl Totals {
 
     /// Counts frames that had no event, of a group as far as it is known.
     pub(super) fn count_suppressed(&self, share: &SuppressedCounts, group: Option<&str>) {
-        let verdict = match share.verdict {
-            Verdict::WouldDrop => "would-drop",
-            Verdict::Drop | Verdict::Pass => "drop",
-        };
+        let verdict = refused(share.verdict).name();
         let group = group.unwrap_or(OTHERS).to_owned();
         let row = Row { interface: String::new(), group, reason: share.reason.name(), verdict };
         self.add(row, share.suppressed + share.lost);
@@ -72,6 +66,11 @@ impl Totals {
     pub(super) fn rows(&self) -> BTreeMap<Row, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// The verdict of a frame that is told of: what passed by the policy is not.
+pub(super) fn refused(verdict: Verdict) -> Verdict {
+    if verdict == Verdict::WouldDrop { verdict } else { Verdict::Drop }
 }
 
 #[cfg(test)]

@@ -60,11 +60,11 @@ pub use error::Error;
 use generation::{Generation, Kind, Loaded, Loader, Options};
 pub use links::{Attached, How, Interface, Preference, Protected};
 use memory::Memory;
+pub use native::hindrance as native_hindrance;
 use pin_keeper::PinKeeper;
 use pins::Pins;
 pub use sightings::Sighted;
 pub use suppressed::SuppressedCounts;
-pub use native::hindrance as native_hindrance;
 
 /// 64-bit words of [`abi::Control`].
 const WALL_OFFSET: usize = offset_of!(abi::Control, wall_offset) / 8;

@@ -28,8 +28,16 @@ pub struct ParseError {
     pub hint: Option<String>,
 }
 
+/// What is wrong, and what to do about it.
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        self.hint.as_ref().map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+}
+
 impl ParseError {
-    /// A error with a hint.
+    /// An error with a hint.
     pub(crate) fn new(message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { message: message.into(), hint: Some(hint.into()) }
     }

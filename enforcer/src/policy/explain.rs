@@ -29,7 +29,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use enforcer_common::decide::FrameContext;
 use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::image::{NO_DEVICE, NO_RULE};
-use enforcer_common::reason::{Reason, Verdict};
+use enforcer_common::reason::Reason;
 
 pub use self::captured::{Captured, captured, source_of};
 pub(crate) use self::frame::dhcp_discover;
@@ -216,12 +216,7 @@ pub fn explain(
         .flatten();
     let near = near::Near { policy, site, case, group: number.checked_sub(1), rule, now };
     Explanation {
-        verdict: match decision.verdict {
-            Verdict::Pass => "pass",
-            Verdict::Drop => "drop",
-            Verdict::WouldDrop => "would-drop",
-        }
-        .to_owned(),
+        verdict: decision.verdict.name().to_owned(),
         reason: decision.reason.name().to_owned(),
         text: decision.reason.words().to_owned(),
         decided_by: decided_by.to_owned(),

@@ -2,8 +2,6 @@
 //!
 //! - `render`: columns for people
 //! - `suppressed`: drops that have no line of their own
-//! - `eve`: lines as Suricata would write them
-//! - `pcap`: a capture
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -13,24 +11,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use enforcer::api::Event;
 use enforcer::control::client::Client;
+use enforcer::events::pcap::Capture;
+use enforcer::events::text::Words;
+use enforcer::events::{Event, eve};
 use enforcer::exit::Exit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::{Instant, interval};
 
-use self::pcap::Capture;
-use self::render::{Renderer, Words};
+use self::render::Renderer;
 use self::suppressed::Suppressed;
 use super::Screen;
 use super::names::Names;
 use crate::cli::Tail;
 
-mod eve;
-
-mod pcap;
 mod render;
 mod suppressed;
 
@@ -101,7 +97,7 @@ async fn follow(client: &Client, args: &Tail, stop: &Notify) -> Result<Exit> {
             let event: Event =
                 serde_json::from_slice(line).context("cannot read the daemon's event")?;
             // Lines about loss and tampering are not what was asked for.
-            if output.write(&event, line)? && event.event_type == "drop" {
+            if output.write(&event, line)? && event.refusal().is_some() {
                 left -= 1;
                 if left == 0 {
                     output.flush()?;
@@ -175,7 +171,7 @@ impl Output {
                 let Some(line) = eve::line(event, words) else { return Ok(false) };
                 writeln!(out, "{line}")?;
             }
-            Form::Capture(capture, words) => return capture.add(event, words),
+            Form::Capture(capture, words) => return Ok(capture.add(event, words)?),
         }
         Ok(true)
     }
@@ -212,7 +208,7 @@ impl Output {
     fn flush(&mut self) -> Result<()> {
         match &mut self.form {
             Form::Text { out, .. } | Form::Json(out) | Form::Eve(out, _) => Ok(out.flush()?),
-            Form::Capture(capture, _) => capture.flush(),
+            Form::Capture(capture, _) => Ok(capture.flush()?),
         }
     }
 }

@@ -4,26 +4,27 @@
 //! next line about the same flow tells anyway (`×18,204 in 5 s`): only what no such line has told
 //! within a period gets a line here.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::time::Duration;
 
-use enforcer::api::{Event, SUPPRESSED};
-
-use super::render::device;
+use enforcer::events::Event;
+use enforcer::events::event::{ReasonName, Suppressed as Frames};
+use enforcer::events::text::device;
+use enforcer_common::reason::Verdict;
 
 /// How often such a line may come; longer than it takes until a repeated flow is told again.
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
 
 /// Whose frames, why, and what became of them.
-type Key = (String, Option<String>, Option<String>);
+type Key = (String, Option<ReasonName>, Option<Verdict>);
 
 #[derive(Debug, Default)]
-pub(super) struct Suppressed(BTreeMap<Key, Sum>);
+pub(super) struct Suppressed(HashMap<Key, Sum>);
 
 #[derive(Debug)]
 struct Sum {
     /// The last line about them.
-    event: Event,
+    frames: Frames,
     /// Frames that no line has told.
     untold: u64,
     /// Those of them that were untold a period ago.
@@ -31,22 +32,24 @@ struct Sum {
 }
 
 fn key(event: &Event) -> Key {
-    (device(event), event.enforcer.reason.clone(), event.enforcer.verdict.clone())
+    (device(event), event.reason().cloned(), event.verdict())
 }
 
 impl Suppressed {
     /// Takes note of an event; whether it needs no line now.
     pub(super) fn take(&mut self, event: &Event) -> bool {
-        if event.event_type != SUPPRESSED {
-            if let Some(sum) = self.0.get_mut(&key(event)) {
-                sum.untold = sum.untold.saturating_sub(event.enforcer.repeats);
+        let Event::Suppressed(frames) = event else {
+            if let Some(refusal) = event.refusal()
+                && let Some(sum) = self.0.get_mut(&key(event))
+            {
+                sum.untold = sum.untold.saturating_sub(refusal.repeats);
             }
             return false;
-        }
-        let new = || Sum { event: event.clone(), untold: 0, before: 0 };
+        };
+        let new = || Sum { frames: frames.clone(), untold: 0, before: 0 };
         let sum = self.0.entry(key(event)).or_insert_with(new);
-        sum.untold += event.enforcer.count;
-        sum.event = event.clone();
+        sum.untold += frames.count;
+        sum.frames = frames.clone();
         true
     }
 
@@ -58,29 +61,30 @@ impl Suppressed {
             sum.untold -= count;
             sum.before = sum.untold;
             if count > 0 {
-                sum.event.enforcer.count = count;
-                due.push(sum.event.clone());
+                sum.frames.count = count;
+                due.push(sum.frames.clone());
             }
         }
         self.0.retain(|_, sum| sum.untold > 0);
-        due
+        due.sort_by_key(|frames| frames.head.time.at);
+        due.into_iter().map(Event::Suppressed).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::render::tests::event;
+    use super::super::render::tests::{event, refusal};
     use super::*;
+    use enforcer::events::event::{Refusal, Sender};
 
     fn suppressed(count: u64) -> Event {
-        let mut event = event();
-        event.event_type = SUPPRESSED.into();
-        event.enforcer.count = count;
-        event
+        let Refusal { head, device, verdict, reason, .. } = refusal();
+        let sender = Sender { device, ..Sender::default() };
+        Event::Suppressed(Frames { head, sender, verdict, reason, count })
     }
 
     fn told(waiting: &mut Suppressed) -> Vec<u64> {
-        waiting.due().iter().map(|event| event.enforcer.count).collect()
+        waiting.due().iter().map(Event::count).collect()
     }
 
     #[test]
@@ -88,9 +92,8 @@ mod tests {
         let mut waiting = Suppressed::default();
         assert!(waiting.take(&suppressed(500)) && waiting.take(&suppressed(500)));
         assert!(told(&mut waiting).is_empty(), "a line may still come");
-        let mut repeated = event();
-        repeated.enforcer.repeats = 990;
-        assert!(!waiting.take(&repeated));
+        let repeated = Refusal { repeats: 990, ..refusal() };
+        assert!(!waiting.take(&event(repeated)));
         assert!(waiting.take(&suppressed(7)));
         assert_eq!(told(&mut waiting), [10 + 7]);
         assert!(told(&mut waiting).is_empty() && waiting.0.is_empty());

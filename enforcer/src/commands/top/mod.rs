@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use crossterm::event::{Event as Input, EventStream, KeyEventKind};
-use enforcer::api::{Event, LiveReport, LiveRequest};
+use enforcer::api::{LiveReport, LiveRequest};
 use enforcer::control::client::{self, Client};
-use enforcer::control::filter::Filter;
+use enforcer::events::Event;
+use enforcer::events::filter::Filter;
 use enforcer::exit::Exit;
 use enforcer::policy::live::{Change, Endpoint, What};
 use futures_util::StreamExt as _;

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use enforcer::api::{DeviceRow, Event, RuleRow, Status};
-use enforcer::line;
+use enforcer::api::{DeviceRow, RuleRow, Status};
+use enforcer::events::event::Refusal;
+use enforcer::events::{Event, text};
+use enforcer_common::reason::Verdict;
 
 use super::popup::{Form, Popup};
 
@@ -190,30 +192,33 @@ impl State {
         if self.paused {
             return;
         }
-        if event.event_type == "lost" {
-            self.lost += event.enforcer.count;
-        }
-        if event.event_type != "drop" {
-            return;
-        }
-        let detail = &event.enforcer;
-        let mac = event.ether.as_ref().map(|ether| ether.src_mac.as_str());
-        let key = key(mac, detail.device.as_deref(), event.src_ip.as_deref());
+        let refusal = match event {
+            Event::Drop(refusal) => refusal,
+            Event::Lost(lost) => {
+                self.lost += lost.count;
+                return;
+            }
+            Event::Suppressed(_) | Event::Tamper(_) | Event::Other(..) => return,
+        };
+        let mac = event.mac().map(|mac| mac.to_string());
+        let source = refusal.source.map(|address| address.to_string());
+        let key = key(mac.as_deref(), refusal.device.as_deref(), source.as_deref());
         if self.destinations.len() >= MAX_DEVICES && !self.destinations.contains_key(&key) {
             return;
         }
         let known = self.destinations.entry(key).or_default();
-        let text = line::destination(event);
+        let text = text::destination(refusal);
         let at = known.iter().position(|destination| destination.text == text);
-        let at = at.unwrap_or_else(|| add(known, event, text));
+        let at = at.unwrap_or_else(|| add(known, refusal, text));
         let destination = &mut known[at];
-        let frames = detail.count + detail.suppressed;
+        let frames = 1 + refusal.suppressed;
         destination.frames += frames;
-        destination.bytes += u64::from(event.pkt_len.unwrap_or(0)) * frames;
-        let why = [&detail.reason, &detail.rule, &detail.rule_reason];
-        let why: Vec<&str> = why.into_iter().flatten().map(String::as_str).collect();
-        destination.why = why.join(" ");
-        destination.observed = detail.verdict.as_deref() == Some("would-drop");
+        destination.bytes += u64::from(refusal.length) * frames;
+        let rule = refusal.rule.as_ref();
+        let reason = rule.and_then(|rule| rule.reason.as_deref());
+        let why = [Some(refusal.reason.as_str()), rule.map(|rule| &*rule.id), reason];
+        destination.why = why.into_iter().flatten().collect::<Vec<_>>().join(" ");
+        destination.observed = refusal.verdict == Verdict::WouldDrop;
     }
 
     /// Nothing new comes, and why.
@@ -354,15 +359,15 @@ fn key(mac: Option<&str>, name: Option<&str>, ip: Option<&str>) -> String {
 }
 
 /// Adds a destination, and forgets the one that was seen least if there are too many.
-fn add(known: &mut Vec<Destination>, event: &Event, text: String) -> usize {
+fn add(known: &mut Vec<Destination>, refusal: &Refusal, text: String) -> usize {
     if known.len() >= MAX_DESTINATIONS {
         let least = (0..known.len()).min_by_key(|at| known[*at].frames).unwrap_or(0);
         known.remove(least);
     }
-    let service = Some(line::service(event)).filter(|service| !service.is_empty());
+    let service = Some(text::service(refusal)).filter(|service| !service.is_empty());
     known.push(Destination {
         text,
-        endpoint: event.dest_ip.clone().zip(service),
+        endpoint: refusal.destination.map(|address| address.to_string()).zip(service),
         frames: 0,
         bytes: 0,
         why: String::new(),

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use enforcer::api::{
-    Detail, DeviceRow, Ether, Event, InterfaceStatus, PolicyStatus, ReasonCount, RuleRow, Status,
-};
+use enforcer::api::{DeviceRow, InterfaceStatus, PolicyStatus, ReasonCount, RuleRow, Status};
+use enforcer::events::Event;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::style::{Color, Modifier};
@@ -101,34 +100,18 @@ fn snapshot(bed: u64, pump: u64) -> Snapshot {
 }
 
 fn event(mac: &str, to: &str, port: u16, length: u32) -> Event {
-    Event {
-        timestamp: "2026-11-23T12:03:04.123456+01:00".into(),
-        event_type: "drop".into(),
-        in_iface: Some("lan0".into()),
-        vlan: Vec::new(),
-        ether: Some(Ether {
-            src_mac: mac.into(),
-            dest_mac: "02:00:00:00:00:01".into(),
-            ether_type: 0x800,
-        }),
-        src_ip: Some("10.20.0.11".into()),
-        src_port: Some(40000),
-        dest_ip: Some(to.into()),
-        dest_port: Some(port),
-        proto: Some("TCP".into()),
-        pkt_len: Some(length),
-        packet: None,
-        packet_info: None,
-        enforcer: Detail {
-            verdict: Some("drop".into()),
-            reason: Some("deny".into()),
-            rule: Some("r-1a2b3c4d".into()),
-            rule_reason: Some("ICSMA-25-030-01".into()),
-            count: 1,
-            suppressed: 2,
-            ..Detail::default()
-        },
-    }
+    let ether =
+        format!(r#"{{"src_mac": "{mac}", "dest_mac": "02:00:00:00:00:01", "ether_type": 2048}}"#);
+    let detail = r#"{"verdict": "drop", "reason": "deny", "rule": "r-1a2b3c4d",
+        "rule_reason": "ICSMA-25-030-01", "generation": 0, "revision": 0, "count": 1,
+        "suppressed": 2}"#;
+    let line = format!(
+        r#"{{"timestamp": "2026-11-23T12:03:04.123456+01:00", "event_type": "drop",
+        "in_iface": "lan0", "ether": {ether}, "src_ip": "10.20.0.11", "src_port": 40000,
+        "dest_ip": "{to}", "dest_port": {port}, "proto": "TCP", "pkt_len": {length},
+        "enforcer": {detail}}}"#
+    );
+    serde_json::from_str(&line).unwrap()
 }
 
 /// Two seconds of two devices; the second one grows faster.

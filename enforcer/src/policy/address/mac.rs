@@ -14,6 +14,15 @@ const BLOCK: usize = 6;
 /// How a prefix is written.
 const EXAMPLE: &str = "write the leading bytes and a length in bits: `00:1b:44/24`";
 
+impl std::str::FromStr for Mac {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Self, ParseError> {
+        let wrong = || ParseError::new(format!("`{text}` is not a MAC address"), EXAMPLE);
+        Self::parse(text).ok_or_else(wrong)
+    }
+}
+
 /// Lower case, colons.
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use enforcer_common::reason::Verdict;
 use rustix::system::uname;
 use syslog_fmt::v5424::{Config, Formatter, Msg};
 use syslog_fmt::{Facility, Severity};
@@ -10,9 +11,9 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UdpSocket, UnixDatagram};
 
 use super::{Out, in_time};
-use crate::api::{Event, TAMPER};
 use crate::config::sinks::To;
-use crate::line::{fields, line};
+use crate::events::Event;
+use crate::events::text::{fields, line};
 
 /// The structured data's name. 32473 is the number for examples (RFC 5612): this project has none of
 /// its own.
@@ -47,19 +48,20 @@ impl Syslog {
 
     fn message(&self, event: &Event) -> io::Result<Vec<u8>> {
         let (fields, line) = (fields(event), line(event));
-        let data = fields.iter().map(|(name, value)| (*name, value.as_str()));
+        let data = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         // A mark is asked for where the text is not ASCII (section 6.4), and shown by many receivers.
         let text = match line.is_ascii() {
             true => Msg::NonUnicodeBytes(line.as_bytes()),
             false => Msg::Utf8Str(&line),
         };
         let mut message = Vec::new();
+        let time = event.head().time.to_string();
         self.formatter.write_with_data(
             &mut message,
             severity(event),
-            event.timestamp.as_str(),
+            time.as_str(),
             text,
-            Some(event.event_type.as_str()),
+            Some(event.kind()),
             [(ID, data)],
         )?;
         Ok(message)
@@ -68,11 +70,11 @@ impl Syslog {
 
 /// How loud an event is; the numbers of journald are the same.
 pub(super) fn severity(event: &Event) -> Severity {
-    match (event.event_type.as_str(), event.enforcer.verdict.as_deref()) {
-        (TAMPER, _) => Severity::Crit,
-        ("lost", _) => Severity::Warning,
-        ("drop", Some("drop")) => Severity::Notice,
-        _ => Severity::Info,
+    match event {
+        Event::Tamper(_) => Severity::Crit,
+        Event::Lost(_) => Severity::Warning,
+        Event::Drop(refusal) if refusal.verdict == Verdict::Drop => Severity::Notice,
+        Event::Drop(_) | Event::Suppressed(_) | Event::Other(..) => Severity::Info,
     }
 }
 
@@ -137,7 +139,8 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::filter::tests::event;
+    use crate::events::event::tests::refusal;
+    use crate::events::event::{ReasonName, Rule, Tamper};
 
     fn text(event: &Event) -> String {
         let to = To::Udp("127.0.0.1:514".parse().unwrap());
@@ -146,19 +149,23 @@ mod tests {
 
     #[test]
     fn a_message() {
-        let mut event = event();
-        event.enforcer.rule_reason = Some("say \"no\" ]\\".into());
+        let mut refusal = refusal();
+        refusal.rule =
+            Some(Rule { id: "r-1a2b3c4d".into(), reason: Some("say \"no\" ]\\".into()) });
+        let event = Event::Drop(refusal.clone().into());
         let message = text(&event);
         // local0.notice: 16 * 8 + 5.
-        let head = format!("<133>1 {} ", event.timestamp);
+        let head = format!("<133>1 {} ", refusal.head.time);
         assert!(message.starts_with(&head), "{message}");
         let middle = format!(" enforcer {} drop [{ID} event_type=\"drop\"", std::process::id());
         assert!(message.contains(&middle), "{message}");
         assert!(message.contains(r#"rule_reason="say \"no\" \]\\""#), "{message}");
         assert!(message.ends_with(&format!("] {}", line(&event))), "{message}");
-        event.enforcer.device = Some("brücke".into());
+        refusal.device = Some("brücke".into());
+        let event = Event::Drop(refusal.clone().into());
         assert!(text(&event).contains("] \u{feff}DROP brücke"), "{}", text(&event));
-        event.event_type = TAMPER.into();
+        let (reason, message) = (ReasonName::of("unpinned"), String::new());
+        let event = Event::Tamper(Tamper { head: refusal.head, reason, message });
         assert!(text(&event).starts_with("<130>1 "));
     }
 }

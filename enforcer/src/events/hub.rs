@@ -1,37 +1,30 @@
 //! Events to those who follow.
 //!
-//! Each follower has a bounded queue of its own. One that does not read loses its own lines, is
-//! told how many with a `lost` event, and delays nobody: publishing never waits. A line is kept once, however
+//! Each follower has a bounded queue of its own. One that does not read loses its own events, is
+//! told how many with a `lost` event, and delays nobody: publishing never waits. An event is kept once, however
 //! many followers it waits for.
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use axum::body::HttpBody;
-use bytes::{Bytes, BytesMut};
-use hyper::body::Frame;
-use jiff::{Timestamp, ZonedDateTime};
+use jiff::Timestamp;
 
-use super::backlog::{Backlog, Line, Section};
+pub use super::backlog::Published;
+use super::backlog::{Backlog, Section};
+use super::event::{Event, Head, Lost, ReasonName, SLOW_READER};
 pub use super::seats::{Full, MAX_EACH, MAX_FOLLOWERS, MAX_ROOT, Seat};
 use super::seats::{Place, Seats};
 use super::subscription::Subscription;
-use crate::api::{Detail, Event, LOST};
+use super::time::Time;
 
-/// Most lines that wait for one follower on the socket.
+/// Most events that wait for one follower.
 pub const MAX_LINES: usize = 1024;
-/// Most lines that wait for a sink of the daemon: more than a second of 50,000 a second, for a disk that is busy.
-pub const MAX_SINK_LINES: usize = 65_536;
-/// The `reason` of a `lost` event about a follower that did not read.
-pub const SLOW_READER: &str = "slow-reader";
-
-/// Bytes that are handed to a connection at once.
-const CHUNK: usize = 64 << 10;
-/// Lines of the past that are looked at before others have their turn.
+/// Most events that wait for the daemon's own file: more than a second of 50,000 a second, for a disk that is
+/// busy.
+pub const MAX_FILE_LINES: usize = 65_536;
+/// Events of the past that are looked at before others have their turn.
 const GLANCE: usize = 256;
 
 /// Where the daemon publishes events and connections follow them. Cheap to clone.
@@ -63,7 +56,7 @@ struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    lines: VecDeque<Arc<Line>>,
+    lines: VecDeque<Arc<Published>>,
     /// Lines that this follower missed and was not told of.
     lost: u64,
     /// What the missed lines were about, for the `lost` event.
@@ -90,19 +83,14 @@ impl Hub {
         lock(&self.0.followers).queues.len()
     }
 
-    /// Sends an event to every follower who wants it, and keeps it. Never waits for one.
-    pub fn publish(&self, event: &Event) {
-        self.publish_with(event, None);
-    }
-
-    /// The same, with the beginning of the frame, base64, for those who want that too.
-    pub fn publish_with(&self, event: &Event, frame: Option<&str>) {
-        let line = Arc::new(Line::new(event, frame));
+    /// Sends an event to every follower that wants it, and keeps it. Never waits for one.
+    pub fn publish(&self, event: Event) {
         let mut followers = lock(&self.0.followers);
-        for queue in &followers.queues {
-            if queue.wants.filter.matches(event) {
-                queue.push(&line, event);
-            }
+        let wanted = |queue: &&Arc<Queue>| queue.wants.filter.matches(&event);
+        let wanting: Vec<_> = followers.queues.iter().filter(wanted).cloned().collect();
+        let line = Arc::new(Published::new(event, !wanting.is_empty()));
+        for queue in wanting {
+            queue.push(&line);
         }
         followers.past.keep(line);
     }
@@ -115,7 +103,7 @@ impl Hub {
     pub fn follow(&self, wants: impl Into<Subscription>, seat: Seat) -> Result<Follower, Full> {
         let wants = wants.into();
         let place = self.0.seats.take(seat)?;
-        let most = if seat == Seat::Sink { MAX_SINK_LINES } else { MAX_LINES };
+        let most = if seat == Seat::File { MAX_FILE_LINES } else { MAX_LINES };
         let mut followers = lock(&self.0.followers);
         let since = wants.since.unwrap_or(Timestamp::MAX);
         let past = wants.since.map(|time| followers.past.since(time)).unwrap_or_default();
@@ -138,7 +126,7 @@ impl Hub {
 }
 
 impl Queue {
-    fn push(&self, line: &Arc<Line>, event: &Event) {
+    fn push(&self, line: &Arc<Published>) {
         let mut state = lock(&self.state);
         // After a loss, wait until half of the queue is read: otherwise a follower that is just
         // too slow would read a line about loss after every event.
@@ -146,8 +134,8 @@ impl Queue {
         if state.lines.len() >= room {
             state.lost += 1;
             self.missed.fetch_add(1, Ordering::Relaxed);
-            state.generation = event.enforcer.generation;
-            state.revision = event.enforcer.revision;
+            let Head { generation, revision, .. } = line.event.head();
+            (state.generation, state.revision) = (*generation, *revision);
             return;
         }
         state.tell_loss();
@@ -171,12 +159,14 @@ impl State {
     }
 }
 
-/// The line that tells a follower what it has missed.
-fn missing(count: u64, generation: u64, revision: u64) -> Arc<Line> {
-    Arc::new(Line::new(&lost(SLOW_READER, count, generation, revision), None))
+/// The event that tells a follower what it has missed.
+fn missing(count: u64, generation: u64, revision: u64) -> Arc<Published> {
+    let head = Head { time: Time::now(), interface: None, generation, revision };
+    let cause = ReasonName::of(SLOW_READER);
+    Arc::new(Published::new(Event::Lost(Lost { head, cause, count, frames: None }), true))
 }
 
-/// A follower's end: a response body of newline-delimited JSON.
+/// A follower's end.
 #[derive(Debug)]
 pub struct Follower {
     hub: Hub,
@@ -189,65 +179,53 @@ pub struct Follower {
     _place: Place,
 }
 
+/// Some events for a follower.
+#[derive(Debug)]
+pub enum Batch {
+    /// Of the past; none, if nothing of it was wanted.
+    Past(Vec<Arc<Published>>),
+    /// As they came.
+    New(Vec<Arc<Published>>),
+}
+
 impl Follower {
-    /// Lines that this follower missed since it came, because it did not read them in time; it counts on.
+    /// Events that this follower missed since it came, because it did not read them in time; it counts on.
     pub fn missed(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.queue.missed)
     }
 
-    /// Some of what is still to be sent from before; nothing, if nothing of it is wanted.
-    fn before(&mut self) -> Bytes {
-        let (lines, gone) = lock(&self.hub.0.followers).past.read(&mut self.past, GLANCE);
-        let Subscription { filter, frames, .. } = &self.queue.wants;
-        let mut chunk = BytesMut::new();
-        if gone > 0 {
-            self.queue.missed.fetch_add(gone, Ordering::Relaxed);
-            let next = lines.first().and_then(|line| line.event()).unwrap_or_default().enforcer;
-            missing(gone, next.generation, next.revision).put(false, &mut chunk);
-        }
-        for line in lines {
-            let is_wanted =
-                || filter.takes_all() || line.event().is_some_and(|event| filter.matches(&event));
-            if line.time >= self.since && is_wanted() {
-                line.put(*frames, &mut chunk);
-            }
-        }
-        chunk.freeze()
+    /// Whether it wants the first bytes of frames.
+    pub fn wants_frames(&self) -> bool {
+        self.queue.wants.frames
     }
-}
 
-impl HttpBody for Follower {
-    type Data = Bytes;
-    type Error = Infallible;
+    /// Some of what is still to be sent from before.
+    fn before(&mut self) -> Vec<Arc<Published>> {
+        let (mut lines, gone) = lock(&self.hub.0.followers).past.read(&mut self.past, GLANCE);
+        let filter = &self.queue.wants.filter;
+        let told = (gone > 0).then(|| {
+            self.queue.missed.fetch_add(gone, Ordering::Relaxed);
+            let next = lines.first().map(|line| line.event.head());
+            let (generation, revision) =
+                next.map_or((0, 0), |head| (head.generation, head.revision));
+            missing(gone, generation, revision)
+        });
+        lines.retain(|line| line.event.head().time.at >= self.since && filter.matches(&line.event));
+        told.into_iter().chain(lines).collect()
+    }
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    /// The next events, `most` at a time; `None` when the hub is closed and all were taken.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>, most: usize) -> Poll<Option<Batch>> {
         if !self.past.is_empty() {
-            let chunk = self.before();
-            if chunk.is_empty() {
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
-            return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            return Poll::Ready(Some(Batch::Past(self.before())));
         }
-        let frames = self.queue.wants.frames;
         let mut state = lock(&self.queue.state);
         if state.lines.is_empty() {
             state.tell_loss();
         }
-        let mut chunk = BytesMut::new();
-        while let Some(line) = state.lines.front() {
-            if !chunk.is_empty() && chunk.len() + line.len(frames) > CHUNK {
-                break;
-            }
-            if let Some(line) = state.lines.pop_front() {
-                line.put(frames, &mut chunk);
-            }
-        }
-        if !chunk.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(chunk.freeze()))));
+        let count = state.lines.len().min(most);
+        if count > 0 {
+            return Poll::Ready(Some(Batch::New(state.lines.drain(..count).collect())));
         }
         if state.closed {
             return Poll::Ready(None);
@@ -255,42 +233,18 @@ impl HttpBody for Follower {
         state.waker = Some(cx.waker().clone());
         Poll::Pending
     }
+
+    /// The same, waiting.
+    pub async fn next(&mut self, most: usize) -> Option<Vec<Arc<Published>>> {
+        let batch = std::future::poll_fn(|cx| self.poll_next(cx, most)).await?;
+        let (Batch::Past(events) | Batch::New(events)) = batch;
+        Some(events)
+    }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
         lock(&self.hub.0.followers).queues.retain(|queue| !Arc::ptr_eq(queue, &self.queue));
-    }
-}
-
-/// RFC 3339 with microseconds and offset, as events carry it.
-pub fn timestamp(time: &ZonedDateTime) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%S%.6f%:z").to_string()
-}
-
-/// What tells a follower that `count` events are missing where it stands, and for what reason.
-pub fn lost(reason: &str, count: u64, generation: u64, revision: u64) -> Event {
-    Event {
-        timestamp: timestamp(&ZonedDateTime::now()),
-        event_type: LOST.to_owned(),
-        in_iface: None,
-        vlan: Vec::new(),
-        ether: None,
-        src_ip: None,
-        src_port: None,
-        dest_ip: None,
-        dest_port: None,
-        proto: None,
-        pkt_len: None,
-        enforcer: Detail {
-            reason: Some(reason.to_owned()),
-            generation,
-            revision,
-            count,
-            ..Detail::default()
-        },
-        packet: None,
-        packet_info: None,
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use enforcer_common::reason::Verdict;
+
 use super::cidr::{Cidr, NotACidr};
-use crate::api::{Event, LOST, TAMPER};
+use super::event::{Event, Name};
 use crate::policy::Service;
 
 /// What the name of an unwanted property begins with in queries.
@@ -68,7 +70,7 @@ impl Term {
             "to" => value.parse().map(Self::To).map_err(|e: NotACidr| wrong(&e)),
             "service" => service(value).map(Self::Service),
             "reason" => Ok(Self::Reason(value.into())),
-            "verdict" => Verdict::parse(value).map(Self::Verdict),
+            "verdict" => verdict(value).map(Self::Verdict),
             "interface" => Ok(Self::Interface(value.into())),
             other => Err(Error::Unknown(other.into())),
         }
@@ -101,19 +103,19 @@ impl Term {
     }
 
     fn matches(&self, event: &Event) -> bool {
-        let detail = &event.enforcer;
-        let is = |wanted: &str, value: &Option<String>| value.as_deref() == Some(wanted);
+        let is = |wanted: &str, value: Option<&Name>| value.is_some_and(|value| **value == *wanted);
+        let refusal = event.refusal();
         match self {
-            Self::Group(name) => is(name, &detail.group),
+            Self::Group(name) => is(name, event.group()),
             Self::Device(name) => is_device(name, event),
             Self::To(cidr) => {
-                let to = event.dest_ip.as_deref().and_then(|ip| ip.parse().ok());
+                let to = refusal.and_then(|refusal| refusal.destination);
                 to.is_some_and(|ip| cidr.contains(ip))
             }
             Self::Service(service) => key(event).is_some_and(|key| service.contains(key)),
-            Self::Reason(name) => is(name, &detail.reason),
-            Self::Verdict(verdict) => is(verdict.name(), &detail.verdict),
-            Self::Interface(name) => is(name, &event.in_iface),
+            Self::Reason(name) => event.reason().is_some_and(|reason| reason == name.as_str()),
+            Self::Verdict(verdict) => event.verdict() == Some(*verdict),
+            Self::Interface(name) => is(name, event.head().interface.as_ref()),
         }
     }
 }
@@ -124,50 +126,19 @@ impl Term {
 ///
 /// With what may be written instead.
 fn service(text: &str) -> Result<Service, Error> {
-    Service::parse(text).map_err(|error| {
-        Error::Value(match error.hint {
-            Some(hint) => format!("{}; {hint}", error.message),
-            None => error.message,
-        })
-    })
+    Service::parse(text).map_err(|error| Error::Value(error.to_string()))
 }
 
 /// Protocol and port of an event as a service has them, see [`enforcer_common::image`].
 fn key(event: &Event) -> Option<u32> {
-    let protocol: u32 = match event.proto.as_deref()? {
-        "TCP" => 6,
-        "UDP" => 17,
-        "SCTP" => 132,
-        "ICMP" => 1,
-        "IPv6-ICMP" => 58,
-        number => number.parse().ok()?,
-    };
-    Some(protocol << 16 | u32::from(event.dest_port.unwrap_or(0)))
+    let refusal = event.refusal()?;
+    let protocol = u32::from(refusal.protocol?.0);
+    Some(protocol << 16 | u32::from(refusal.destination_port.unwrap_or(0)))
 }
 
-/// The verdict of an event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Dropped.
-    Drop,
-    /// Passed, because the group is observed.
-    WouldDrop,
-}
-
-impl Verdict {
-    fn parse(name: &str) -> Result<Self, Error> {
-        let known =
-            [Self::Drop, Self::WouldDrop].into_iter().find(|verdict| verdict.name() == name);
-        known.ok_or_else(|| Error::Value(format!("`{name}` is neither drop nor would-drop")))
-    }
-
-    /// The name in events and queries.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Drop => "drop",
-            Self::WouldDrop => "would-drop",
-        }
-    }
+fn verdict(name: &str) -> Result<Verdict, Error> {
+    let known = Verdict::named(name).filter(|verdict| *verdict != Verdict::Pass);
+    known.ok_or_else(|| Error::Value(format!("`{name}` is neither drop nor would-drop")))
 }
 
 impl Filter {
@@ -196,7 +167,7 @@ impl Filter {
 
     /// Whether an event is wanted.
     pub fn matches(&self, event: &Event) -> bool {
-        if event.event_type == LOST || event.event_type == TAMPER {
+        if matches!(event, Event::Lost(_) | Event::Tamper(_)) {
             return true;
         }
         if self.unwanted.iter().any(|term| term.matches(event)) {
@@ -234,15 +205,16 @@ impl Filter {
 }
 
 fn is_device(wanted: &str, event: &Event) -> bool {
-    let is = |value: Option<&String>| value.is_some_and(|v| v.eq_ignore_ascii_case(wanted));
-    event.enforcer.device.as_deref() == Some(wanted)
-        || is(event.ether.as_ref().map(|ether| &ether.src_mac))
-        || is(event.enforcer.mac.as_ref())
-        || is(event.src_ip.as_ref())
+    event.device().is_some_and(|name| **name == *wanted)
+        || event.mac().is_some_and(|mac| mac.to_string().eq_ignore_ascii_case(wanted))
+        || event
+            .refusal()
+            .and_then(|refusal| refusal.source)
+            .is_some_and(|address| address.to_string().eq_ignore_ascii_case(wanted))
 }
 
 /// RFC 3986, section 2.3: all but the unreserved characters.
-pub(super) fn percent_encode(value: &str, out: &mut String) {
+pub(crate) fn percent_encode(value: &str, out: &mut String) {
     for byte in value.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
@@ -254,43 +226,9 @@ pub(super) fn percent_encode(value: &str, out: &mut String) {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::event::tests::{event, refusal};
+    use super::super::event::{Lost, Protocol, RING_FULL, ReasonName};
     use super::*;
-    use crate::api::{Detail, Ether};
-
-    /// A drop of `bed-12` towards the address that the advisory names.
-    pub(crate) fn event() -> Event {
-        Event {
-            timestamp: "2026-11-23T12:03:04.123456+01:00".into(),
-            event_type: "drop".into(),
-            in_iface: Some("lan0".into()),
-            vlan: vec![20],
-            ether: Some(Ether {
-                src_mac: "00:1b:44:11:3a:b7".into(),
-                dest_mac: "02:00:00:00:00:01".into(),
-                ether_type: 0x0800,
-            }),
-            src_ip: Some("10.20.0.12".into()),
-            src_port: Some(40000),
-            dest_ip: Some("202.114.4.119".into()),
-            dest_port: Some(515),
-            proto: Some("TCP".into()),
-            pkt_len: Some(74),
-            enforcer: Detail {
-                verdict: Some("drop".into()),
-                reason: Some("deny".into()),
-                device: Some("bed-12".into()),
-                group: Some("patient-monitors".into()),
-                rule: Some("r-1a2b3c4d".into()),
-                rule_reason: Some("ICSMA-25-030-01".into()),
-                generation: 3,
-                revision: 2,
-                count: 1,
-                ..Detail::default()
-            },
-            packet: None,
-            packet_info: None,
-        }
-    }
 
     /// From the parts of a query.
     pub(crate) fn filter(parts: &[(&str, &str)]) -> Filter {
@@ -329,12 +267,15 @@ pub(crate) mod tests {
 
     #[test]
     fn services_without_ports() {
-        let mut event = event();
-        event.proto = Some("47".into());
-        event.dest_port = None;
+        let of = |protocol| {
+            let mut refusal = refusal();
+            (refusal.protocol, refusal.destination_port) = (protocol, None);
+            Event::Drop(refusal.into())
+        };
+        let event = of(Some(Protocol(47)));
         assert!(filter(&[("service", "proto/47")]).matches(&event));
         assert!(!filter(&[("service", "tcp")]).matches(&event));
-        event.proto = None;
+        let event = of(None);
         assert!(!filter(&[("service", "any")]).matches(&event), "it has no service");
         assert!(filter(&[("not_service", "any")]).matches(&event));
     }
@@ -357,7 +298,8 @@ pub(crate) mod tests {
 
     #[test]
     fn a_line_about_loss_passes_every_filter() {
-        let lost = Event { event_type: LOST.into(), ..event() };
+        let (head, cause) = (refusal().head, ReasonName::of(RING_FULL));
+        let lost = Event::Lost(Lost { head, cause, count: 7, frames: None });
         assert!(filter(&[("group", "pumps")]).matches(&lost));
     }
 

@@ -12,8 +12,8 @@ use tokio::net::UnixDatagram;
 
 use super::syslog::severity;
 use super::{Out, in_time};
-use crate::api::Event;
-use crate::line::{fields, line};
+use crate::events::Event;
+use crate::events::text::{fields, line};
 
 /// The journal behind a socket.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ fn entry(event: &Event) -> Vec<u8> {
     put(&mut entry, "MESSAGE", &line(event));
     put(&mut entry, "PRIORITY", &(severity(event) as u8).to_string());
     put(&mut entry, "SYSLOG_IDENTIFIER", "enforcer");
-    put(&mut entry, "ENFORCER_TIMESTAMP", &event.timestamp);
+    put(&mut entry, "ENFORCER_TIMESTAMP", &event.head().time.to_string());
     for (name, value) in fields(event) {
         put(&mut entry, &format!("ENFORCER_{}", name.to_uppercase()), &value);
     }

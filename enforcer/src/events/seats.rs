@@ -17,6 +17,8 @@ const MAX_VIEWERS: usize = 24;
 pub enum Seat {
     /// A sink of the daemon itself: there are as many as the settings name.
     Sink,
+    /// A file that the daemon writes: like any sink, with a longer queue.
+    File,
     /// Somebody on the socket.
     User {
         /// Who, as the kernel says.

@@ -1,70 +1,70 @@
 //! An event as Suricata would write it: only fields of its published schema (etc/schema.json and
 //! the "Eve JSON index" of its user guide), with their types.
 
-use enforcer::api::Event;
-use enforcer_common::reason::Reason;
+use enforcer_common::reason::{Reason, Verdict};
 use serde_json::{Map, Value, json};
 
-use super::render::Words;
+use super::event::{Event, Protocol, Refusal};
+use super::text::Words;
 
 /// The line of an event about a frame; there is none for the others.
 ///
 /// What was dropped is a `drop`; what passed because its group is observed is an `alert` that
 /// allowed it. Device, group and rule are in `alert`, as a signature's would be.
-pub(super) fn line(event: &Event, words: &Words) -> Option<Value> {
-    let detail = &event.enforcer;
-    let dropped = match (event.event_type.as_str(), detail.verdict.as_deref()) {
-        ("drop", Some("drop")) => true,
-        ("drop", Some("would-drop")) => false,
-        _ => return None,
-    };
-    let reason = detail.reason.as_deref().unwrap_or("unknown");
+pub fn line(event: &Event, words: &Words) -> Option<Value> {
+    let refusal = event.refusal()?;
+    let dropped = refusal.verdict == Verdict::Drop;
+    let reason = refusal.reason.as_str();
     let mut line = Map::new();
     let mut put = |name: &str, value: Option<Value>| {
         if let Some(value) = value {
             line.insert(name.to_owned(), value);
         }
     };
-    put("timestamp", Some(timestamp(&event.timestamp).into()));
+    put("timestamp", Some(refusal.head.time.without_colon().into()));
     put("event_type", Some(if dropped { "drop" } else { "alert" }.into()));
-    put("in_iface", event.in_iface.clone().map(Value::from));
-    put("vlan", (!event.vlan.is_empty()).then(|| event.vlan.clone().into()));
-    put("src_ip", event.src_ip.clone().map(Value::from));
-    put("src_port", event.src_port.map(Value::from));
-    put("dest_ip", event.dest_ip.clone().map(Value::from));
-    put("dest_port", event.dest_port.map(Value::from));
-    put("proto", event.proto.as_deref().map(|proto| protocol(proto).into()));
-    let ether = event.ether.as_ref();
-    put("ether", ether.map(|e| json!({ "src_mac": e.src_mac, "dest_mac": e.dest_mac })));
+    put("in_iface", refusal.head.interface.as_deref().map(Value::from));
+    put("vlan", (!refusal.vlans.is_empty()).then(|| refusal.vlans.clone().into()));
+    put("src_ip", refusal.source.map(|address| address.to_string().into()));
+    put("src_port", refusal.source_port.map(Value::from));
+    put("dest_ip", refusal.destination.map(|address| address.to_string().into()));
+    put("dest_port", refusal.destination_port.map(Value::from));
+    put("proto", refusal.protocol.map(|number| protocol(number).into()));
+    let macs = refusal.ether.map(|ether| {
+        let (source, destination) = (ether.source.to_string(), ether.destination.to_string());
+        json!({ "src_mac": source, "dest_mac": destination })
+    });
+    put("ether", macs);
     if dropped {
-        put("drop", Some(json!({ "len": event.pkt_len.unwrap_or(0), "reason": reason })));
+        put("drop", Some(json!({ "len": refusal.length, "reason": reason })));
     }
     put("verdict", Some(json!({ "action": if dropped { "drop" } else { "pass" } })));
-    put("alert", Some(alert(event, dropped, words.get(reason).map_or(reason, String::as_str))));
+    put("alert", Some(alert(refusal, dropped, words.get(reason).map_or(reason, String::as_str))));
     Some(line.into())
 }
 
-fn alert(event: &Event, dropped: bool, why: &str) -> Value {
-    let detail = &event.enforcer;
-    let signature = match &detail.rule_reason {
+fn alert(refusal: &Refusal, dropped: bool, why: &str) -> Value {
+    let rule = refusal.rule.as_ref();
+    let signature = match rule.and_then(|rule| rule.reason.as_ref()) {
         Some(reason) => format!("{why}: {reason}"),
         None => why.to_owned(),
     };
+    let reason = refusal.reason.as_str();
+    let id = rule.map(|rule| &*rule.id);
     let mut alert = Map::new();
     alert.insert("action".into(), if dropped { "blocked" } else { "allowed" }.into());
-    alert.insert("category".into(), detail.reason.clone().into());
+    alert.insert("category".into(), reason.into());
     alert.insert("signature".into(), signature.into());
     alert.insert("gid".into(), GENERATOR.into());
-    let reason = detail.reason.as_deref().unwrap_or_default();
-    alert.insert("signature_id".into(), signature_id(detail.rule.as_deref(), reason).into());
+    alert.insert("signature_id".into(), signature_id(id, reason).into());
     alert.insert("rev".into(), 1.into());
     alert.insert("severity".into(), if dropped { BLOCKED } else { ALLOWED }.into());
-    if let Some(rule) = &detail.rule {
-        alert.insert("rule".into(), rule.clone().into());
+    if let Some(id) = id {
+        alert.insert("rule".into(), id.into());
     }
     let mut metadata = Map::new();
-    metadata.extend(detail.group.clone().map(|group| ("policy".into(), json!([group]))));
-    metadata.extend(detail.device.clone().map(|device| ("tag".into(), json!([device]))));
+    metadata.extend(refusal.group.as_deref().map(|group| ("policy".into(), json!([group]))));
+    metadata.extend(refusal.device.as_deref().map(|device| ("tag".into(), json!([device]))));
     alert.insert("metadata".into(), metadata.into());
     alert.into()
 }
@@ -101,51 +101,49 @@ fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, step)
 }
 
-/// A protocol by its name, as in IANA's registry; events have the numbers of all but five.
-fn protocol(proto: &str) -> &str {
-    match proto {
-        "2" => "IGMP",
-        "46" => "RSVP",
-        "47" => "GRE",
-        "50" => "ESP",
-        "51" => "AH",
-        "103" => "PIM",
-        "112" => "VRRP",
-        "136" => "UDPLite",
-        known => known,
-    }
-}
-
-/// The schema wants `+0100` where RFC 3339 has `+01:00`.
-fn timestamp(rfc3339: &str) -> String {
-    match rfc3339.rsplit_once(':') {
-        Some((rest, minutes)) if rest.len() > 19 => format!("{rest}{minutes}"),
-        _ => rfc3339.to_owned(),
-    }
+/// A protocol by its name, as in IANA's registry; the number where it is not a common one.
+fn protocol(protocol: Protocol) -> String {
+    let name = match protocol.0 {
+        2 => "IGMP",
+        46 => "RSVP",
+        47 => "GRE",
+        50 => "ESP",
+        51 => "AH",
+        103 => "PIM",
+        112 => "VRRP",
+        136 => "UDPLite",
+        _ => return protocol.to_string(),
+    };
+    name.to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::render::tests::{event, words};
+    use super::super::event::tests::refusal;
+    use super::super::event::{Head, Lost, RING_FULL, ReasonName};
     use super::*;
+
+    fn eve(refusal: &Refusal) -> Value {
+        line(&Event::Drop(refusal.clone().into()), &Words::new()).unwrap()
+    }
 
     #[test]
     fn a_drop_and_an_alert() {
-        let mut event = event();
-        event.enforcer.rule_reason = Some("ICSMA-25-030-01".into());
-        let drop = line(&event, &words()).unwrap();
+        let mut refusal = refusal();
+        let drop = eve(&refusal);
         assert_eq!(
             drop,
             json!({
                 "timestamp": "2026-11-23T12:03:04.123456+0100",
                 "event_type": "drop",
                 "in_iface": "lan0",
+                "vlan": [20],
                 "src_ip": "10.20.0.12",
                 "src_port": 40000,
                 "dest_ip": "202.114.4.119",
                 "dest_port": 515,
                 "proto": "TCP",
-                "ether": { "src_mac": "00:1b:44:11:3a:b7", "dest_mac": "01:80:c2:00:00:0e" },
+                "ether": { "src_mac": "00:1b:44:11:3a:b7", "dest_mac": "02:00:00:00:00:01" },
                 "drop": { "len": 74, "reason": "deny" },
                 "verdict": { "action": "drop" },
                 "alert": {
@@ -157,12 +155,12 @@ mod tests {
                     "rev": 1,
                     "severity": 2,
                     "rule": "r-1a2b3c4d",
-                    "metadata": { "policy": ["monitors"], "tag": ["bed-12"] },
+                    "metadata": { "policy": ["patient-monitors"], "tag": ["bed-12"] },
                 },
             })
         );
-        event.enforcer.verdict = Some("would-drop".into());
-        let alert = line(&event, &words()).unwrap();
+        refusal.verdict = Verdict::WouldDrop;
+        let alert = eve(&refusal);
         assert_eq!(
             (&alert["event_type"], &alert["alert"]["action"]),
             (&"alert".into(), &"allowed".into())
@@ -170,8 +168,11 @@ mod tests {
         assert!(alert.get("drop").is_none());
         assert_eq!(alert["alert"]["severity"], 3);
         assert_eq!(alert["alert"]["signature_id"], drop["alert"]["signature_id"]);
-        event.event_type = "lost".into();
-        assert_eq!(line(&event, &words()), None);
+        let Head { time, .. } = refusal.head;
+        let head = Head { time, interface: None, generation: 1, revision: 1 };
+        let cause = ReasonName::of(RING_FULL);
+        let lost = Event::Lost(Lost { head, cause, count: 1, frames: None });
+        assert_eq!(line(&lost, &Words::new()), None);
     }
 
     #[test]
@@ -190,16 +191,9 @@ mod tests {
 
     #[test]
     fn protocols_have_names() {
-        let mut event = event();
-        for (proto, expected) in [("2", "IGMP"), ("TCP", "TCP"), ("47", "GRE"), ("200", "200")] {
-            event.proto = Some(proto.into());
-            assert_eq!(line(&event, &words()).unwrap()["proto"], expected);
+        for (number, expected) in [(2, "IGMP"), (6, "TCP"), (47, "GRE"), (200, "200")] {
+            let refusal = Refusal { protocol: Some(Protocol(number)), ..refusal() };
+            assert_eq!(eve(&refusal)["proto"], expected);
         }
-    }
-
-    #[test]
-    fn timestamps() {
-        assert_eq!(timestamp("2026-11-23T12:03:04.1+01:00"), "2026-11-23T12:03:04.1+0100");
-        assert_eq!(timestamp("2026-11-23T12:03:04"), "2026-11-23T12:03:04");
     }
 }

@@ -1,37 +1,35 @@
 //! Events to other programs' logs.
 //!
-//! Each sink follows the events on its own, with a bounded queue. One that hangs or refuses loses its
-//! own lines, which are counted and told where they are missing, and delays nobody.
+//! Each sink follows the events on its own, with a bounded queue at the hub. One that hangs or refuses loses
+//! its own events, which are counted and told where they are missing, and delays nobody.
 //!
 //! - `journald`: systemd's journal, structured fields
 //! - `syslog`: RFC 5424 over a unix socket, UDP or TCP
-//! - `rotating`: a file of JSON lines that begins anew when it is full
+//! - `file`: a file of JSON lines that begins anew when it is full
 
+mod file;
 mod journald;
-mod rotating;
 mod syslog;
 
 use std::future::Future;
 use std::io;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt as _;
-use tokio::sync::mpsc;
+use bytes::BytesMut;
 use tokio::time::{sleep, timeout};
 
+use self::file::Rotating;
 use self::journald::Journald;
-use self::rotating::Rotating;
 use self::syslog::Syslog;
-use crate::api::Event;
+use super::event::Event;
+use super::filter::Filter;
+use super::hub::{Follower, Full, Hub, Seat};
 use crate::config::sinks::Sink;
-use crate::control::filter::Filter;
-use crate::control::hub::{Follower, Full, Hub, SLOW_READER, Seat, lost};
 
-/// Events that wait for one sink.
-const QUEUE: usize = 1024;
+/// Events that a file takes at once.
+const CHUNK: usize = 64;
 /// Pause before what could not be delivered is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest that a program on the other end may take for one line.
@@ -45,8 +43,7 @@ pub struct Health {
     /// `journald`, `syslog` or `file`.
     pub name: &'static str,
     lines: AtomicU64,
-    lost: AtomicU64,
-    /// Lines that its queue at the hub could not take.
+    /// Events that its queue at the hub could not take.
     missed: Arc<AtomicU64>,
     trouble: Mutex<Trouble>,
 }
@@ -61,8 +58,7 @@ struct Trouble {
 
 impl Health {
     fn new(name: &'static str, missed: Arc<AtomicU64>) -> Self {
-        let (lines, lost) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { name, lines, lost, missed, trouble: Mutex::default() }
+        Self { name, lines: AtomicU64::new(0), missed, trouble: Mutex::default() }
     }
 
     /// Lines that were delivered.
@@ -72,7 +68,7 @@ impl Health {
 
     /// Lines that will never be.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed) + self.missed.load(Ordering::Relaxed)
+        self.missed.load(Ordering::Relaxed)
     }
 
     /// Why it does not deliver now; `None` while it does.
@@ -141,7 +137,8 @@ pub fn follow(
         Sink::Syslog { .. } => "syslog",
         Sink::File { .. } => "file",
     };
-    let follower = hub.follow(Filter::default(), Seat::Sink)?;
+    let seat = if matches!(sink, Sink::File { .. }) { Seat::File } else { Seat::Sink };
+    let follower = hub.follow(Filter::default(), seat)?;
     let health = Arc::new(Health::new(name, follower.missed()));
     let known = Arc::clone(&health);
     let work = async move {
@@ -158,53 +155,28 @@ pub fn follow(
     Ok((health, work))
 }
 
-async fn run(follower: Follower, out: impl Out, health: &Health) {
-    let (sender, queue) = mpsc::channel(QUEUE);
-    tokio::join!(pump(follower, sender, health), deliver(queue, out, health));
-}
-
-/// Takes events as they come; what the queue cannot hold is lost, and told when half of it is free.
-async fn pump(follower: Follower, queue: mpsc::Sender<Event>, health: &Health) {
-    let mut follower = pin!(follower);
-    let mut missed = 0;
-    while let Some(Ok(frame)) = follower.frame().await {
-        let Ok(data) = frame.into_data() else { continue };
-        let lines = data.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        for event in lines.filter_map(|line| serde_json::from_slice::<Event>(line).ok()) {
-            if missed > 0 && queue.capacity() >= QUEUE / 2 {
-                let (generation, revision) = (event.enforcer.generation, event.enforcer.revision);
-                if queue.try_send(lost(SLOW_READER, missed, generation, revision)).is_ok() {
-                    missed = 0;
-                }
-            }
-            if missed > 0 || queue.try_send(event).is_err() {
-                missed += 1;
-                health.lost.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
 /// Delivers in order, and tries again until it is done.
-async fn deliver(mut queue: mpsc::Receiver<Event>, mut out: impl Out, health: &Health) {
-    while let Some(event) = queue.recv().await {
-        loop {
-            health.begins();
-            match out.write(&event).await {
-                Ok(()) => break health.delivered(1),
-                Err(e) => health.failed(&e),
+async fn run(mut follower: Follower, mut out: impl Out, health: &Health) {
+    while let Some(events) = follower.next(1).await {
+        for published in events {
+            loop {
+                health.begins();
+                match out.write(&published.event).await {
+                    Ok(()) => break health.delivered(1),
+                    Err(e) => health.failed(&e),
+                }
+                sleep(PAUSE).await;
             }
-            sleep(PAUSE).await;
         }
     }
 }
 
-/// Writes lines as they are, as many at a time as there are, up to a chunk of the hub's. What waits meanwhile
-/// waits in the hub's queue, which is larger for sinks.
-async fn write_chunks(follower: Follower, mut file: Rotating, health: &Health) {
-    let mut follower = pin!(follower);
-    while let Some(Ok(frame)) = follower.frame().await {
-        let Ok(mut chunk) = frame.into_data() else { continue };
+/// Writes lines of JSON, as many at a time as there are, up to [`CHUNK`].
+async fn write_chunks(mut follower: Follower, mut file: Rotating, health: &Health) {
+    while let Some(events) = follower.next(CHUNK).await {
+        let mut lines = BytesMut::new();
+        events.iter().for_each(|published| lines.extend_from_slice(published.json(false)));
+        let mut chunk = lines.freeze();
         while !chunk.is_empty() {
             health.begins();
             let (rest, written) = file.write(chunk.clone()).await;
@@ -234,7 +206,20 @@ async fn in_time<T>(what: &str, work: impl Future<Output = io::Result<T>>) -> io
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::filter::tests::event;
+    use crate::events::event::tests::{event, refusal};
+    use crate::events::hub::MAX_LINES;
+    use tokio::sync::mpsc;
+
+    /// With a number in it.
+    fn numbered(number: u64) -> Event {
+        let mut refusal = refusal();
+        refusal.suppressed = number;
+        Event::Drop(refusal.into())
+    }
+
+    fn number(event: &Event) -> u64 {
+        event.refusal().map_or_else(|| event.count(), |refusal| refusal.suppressed)
+    }
 
     /// Takes nothing until it is told to.
     struct Gate(tokio::sync::watch::Receiver<bool>, mpsc::UnboundedSender<Event>);
@@ -257,33 +242,27 @@ mod tests {
         let known = Arc::clone(&health);
         let work = tokio::spawn(async move { run(follower, Gate(gate, seen), &known).await });
         // One is being delivered, so many wait; the rest is lost.
-        let all = 3 * QUEUE as u64;
+        let (all, kept) = (3 * MAX_LINES as u64, MAX_LINES as u64 + 1);
         for n in 1..=all {
-            let mut event = event();
-            event.enforcer.count = n;
-            hub.publish(&event);
+            hub.publish(numbered(n));
             tokio::task::yield_now().await;
         }
-        while health.lost() < all - QUEUE as u64 - 1 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!((health.lines(), health.lost()), (0, all - QUEUE as u64 - 1));
+        assert_eq!((health.lines(), health.lost()), (0, all - kept));
         open.send(true).unwrap();
-        while health.lines() <= QUEUE as u64 {
+        while health.lines() < kept {
             tokio::task::yield_now().await;
         }
-        hub.publish(&event());
+        hub.publish(event());
         hub.close();
         work.await.unwrap();
-        let mut counts = Vec::new();
+        let mut found = Vec::new();
         while let Some(event) = delivered.recv().await {
-            counts.push((event.event_type, event.enforcer.count));
+            found.push((event.kind().to_owned(), number(&event)));
         }
-        let kept = QUEUE as u64 + 1;
         let expected: Vec<(String, u64)> = (1..=kept).map(|n| ("drop".into(), n)).collect();
-        assert_eq!(counts[..kept as usize], expected);
-        let rest = [("lost".to_owned(), all - kept), ("drop".to_owned(), 1)];
-        assert_eq!(counts[kept as usize..], rest);
+        assert_eq!(found[..kept as usize], expected);
+        let rest = [("lost".to_owned(), all - kept), ("drop".to_owned(), 0)];
+        assert_eq!(found[kept as usize..], rest);
         let warning = health.warning().unwrap();
         assert_eq!(
             warning,
@@ -320,13 +299,11 @@ mod tests {
         let work = tokio::spawn(work);
         let (begun, before) = (Instant::now(), cpu());
         let mut tick = tokio::time::interval(Duration::from_millis(1_000 * EACH / 50_000));
-        let mut event = event();
         for n in 0..lines {
             if n % EACH == 0 {
                 tick.tick().await;
             }
-            event.enforcer.count = n;
-            hub.publish(&event);
+            hub.publish(numbered(n));
         }
         hub.close();
         work.await.unwrap();
@@ -340,7 +317,7 @@ mod tests {
             assert!(text.len() as u64 <= max_bytes);
             for line in text.lines() {
                 let written: Event = serde_json::from_str(line).unwrap();
-                assert_eq!(written.enforcer.count, next, "{}", written.event_type);
+                assert_eq!(number(&written), next, "{}", written.kind());
                 next += 1;
             }
         }

@@ -10,6 +10,7 @@
 //! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
 //! - [`doctor`]: what on this machine helps or hinders enforcement
 //! - [`backstop`]: what the packet filter drops while an interface is not protected
+//! - [`memory`]: what the allocator is told
 //! - [`metrics`]: counters and gauges as Prometheus reads them
 //! - [`events`]: what they are, who follows them, and how they look outside
 //! - [`setup`]: a first configuration, from what the machine looks like
@@ -28,6 +29,7 @@ pub mod doctor;
 pub mod events;
 pub mod exit;
 pub mod image;
+pub mod memory;
 pub mod metrics;
 pub mod policy;
 pub mod privilege;

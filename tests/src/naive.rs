@@ -589,7 +589,9 @@ fn matches(site: &Site, flow: &Flow, rule: &Rule, held: bool, now: Time) -> bool
         To::Gateway => is_own(site, flow),
         To::Local => is_local(site, flow),
         To::Range(range) => covers(range, flow.family, flow.destination),
-        To::Set(set) => set.ranges.iter().any(|range| covers(range, flow.family, flow.destination)),
+        To::Set(set) => {
+            set.ranges.iter().any(|range| covers(&range, flow.family, flow.destination))
+        }
     };
     let key = u32::from(flow.protocol) << 16 | u32::from(flow.destination_port);
     destination && rule.services.iter().any(|s| (s.first..=s.last).contains(&key))

@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use enforcer::config::{self, Settings, Xdp};
 use enforcer::daemon;
 use enforcer::exit::Exit;
+use enforcer::memory;
 use enforcer::policy::read::decode;
 use enforcer::privilege;
 use enforcer::shown::escaped;
@@ -17,6 +18,7 @@ use crate::cli;
 pub(super) fn run(args: &cli::Run, socket: Option<&Path>) -> Result<Exit> {
     let settings = with_flags(settings(args.config.as_deref())?, args, socket)?;
     log_to_stderr();
+    memory::give_back();
     // Two threads: one may be busy with a policy while the other answers and reads events.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // This thread alone keeps what opening the socket may need, until it has done so.

@@ -4,8 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
-use enforcer_common::image::NO_DEVICE;
+use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6};
 use sha2::{Digest as _, Sha256};
 
 use crate::api::PolicyBundle;
@@ -13,7 +12,7 @@ use crate::audit::digest::hex;
 use crate::image::Time;
 use crate::policy::live::{Change, with_live};
 use crate::policy::{
-    Compiled, Group, Mode, Place, Policy, Problem, Range, Rule, Severity, Site, compile, read,
+    Compiled, Group, Mode, Place, Policy, Problem, Severity, Site, Symbols, compile, read,
 };
 
 /// A policy that is in force, or about to be. Copies share what is large.
@@ -143,29 +142,11 @@ impl Active {
             .map_or(("unknown", self.policy.unknown.mode), |group| (&group.name, group.mode))
     }
 
-    /// The rule with this number.
-    pub(super) fn rule(&self, number: u32) -> Option<&Rule> {
-        // NO_RULE is the number of none.
-        let compiled = (*self.compiled.rules.get(number as usize)?)?;
-        compiled.rule(&self.policy).map(|(_, rule)| rule)
-    }
-
-    /// The name of the device that sent a frame: by its MAC, or by an address without a MAC.
-    pub(super) fn device(&self, slot: u32, flow: &Flow) -> Option<&str> {
-        if slot != NO_DEVICE {
-            let slot = self.compiled.slots.get(slot as usize)?.as_ref()?;
-            return Some(&self.policy.devices.get(slot.device?)?.name);
-        }
-        let holds = |range: &Range| match *range {
-            Range::V4(first, last) => {
-                flow.family == FAMILY_V4 && (first..=last).contains(&flow.source.to_v4())
-            }
-            Range::V6(first, last) => {
-                flow.family == FAMILY_V6 && (first..=last).contains(&flow.source.to_v6())
-            }
-        };
-        let named = self.policy.devices.iter().filter(|device| device.mac.is_none());
-        named.into_iter().find(|device| device.addresses.iter().any(holds)).map(|d| &*d.name)
+    /// What its numbers mean.
+    pub(super) fn symbols(&self) -> Symbols {
+        let mut symbols = Symbols::new(&self.policy, &self.compiled, &self.site);
+        (symbols.generation, symbols.revision) = (self.generation, self.revision);
+        symbols
     }
 
     /// The name of an interface.
@@ -173,11 +154,6 @@ impl Active {
         let known = self.site.interfaces.iter().find(|interface| interface.index == index);
         known.map(|interface| &*interface.name)
     }
-}
-
-/// An address in words; `None` without a family.
-pub(super) fn address(family: u8, address: Address) -> Option<String> {
-    ip(family, address).map(|address| address.to_string())
 }
 
 /// An address of a family; `None` without one.

@@ -158,7 +158,7 @@ impl Core {
     pub(super) fn numbered(&self, mut next: Active) -> Arc<Active> {
         next.generation = self.dataplane.next_number();
         let next = Arc::new(next);
-        self.reporter.announce(next.generation, Arc::clone(&next));
+        self.reporter.announce(&next);
         next
     }
 

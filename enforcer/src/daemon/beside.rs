@@ -163,7 +163,7 @@ impl Core {
         let Step { next, patch } = step;
         let Some(patch) = patch else { return self.put_generation(next).await };
         let next = Arc::new(next);
-        self.reporter.announce(next.generation, Arc::clone(&next));
+        self.reporter.announce(&next);
         self.dataplane.patch(&patch)?;
         self.active = next;
         Ok(())
@@ -184,7 +184,7 @@ impl Core {
         let (next, old) = match patch {
             Some(patch) => {
                 let next = Arc::new(next);
-                self.reporter.announce(next.generation, Arc::clone(&next));
+                self.reporter.announce(&next);
                 self.dataplane.patch_previous(&patch)?;
                 (next, None)
             }

@@ -32,6 +32,7 @@ use crate::dataplane::pins::Pins;
 use crate::dataplane::{Dataplane, Preference};
 use crate::events::hub::Hub;
 use crate::events::sinks::Health;
+use crate::memory;
 use crate::site::Kernel;
 
 /// What the daemon owns.
@@ -132,7 +133,7 @@ impl Core {
         active.aside = saved.as_ref().and_then(|saved| saved.aside.clone());
         active.generation = dataplane.current().number;
         let active = Arc::new(active);
-        reporter.announce(active.generation, Arc::clone(&active));
+        reporter.announce(&active);
         let (latest, earliest) = clock.offsets();
         dataplane.set_clock(latest, earliest);
         let mut core = Self {
@@ -263,9 +264,15 @@ impl Core {
         if self.retired.is_empty() {
             return;
         }
-        for (generation, names) in std::mem::take(&mut self.retired) {
-            add(&mut self.counters, &generation, &names);
+        let gone = std::mem::take(&mut self.retired);
+        for (generation, names) in &gone {
+            add(&mut self.counters, generation, names);
         }
+        // A million prefixes take a while to be freed.
+        tokio::task::spawn_blocking(|| {
+            drop(gone);
+            memory::trim();
+        });
         let previous = self.pending.as_ref().map(|pending| &*pending.previous);
         let known = previous.into_iter().chain([&*self.active]).flat_map(rules);
         let known: BTreeMap<_, _> = known.map(|(_, id)| (id, ())).collect();

@@ -41,7 +41,7 @@ impl Core {
             next.site.take_neighbours(site);
             next.compiled.image.hops = Arc::new(now);
             self.active = Arc::new(next);
-            self.reporter.announce(self.active.generation, Arc::clone(&self.active));
+            self.reporter.announce(&self.active);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use enforcer_common::flow::{Class, Flow};
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::{mac_bytes, protocol};
 
-use super::active::{Active, address, ip};
+use super::active::{Active, ip};
 use super::hops::Strangers;
 use super::totals::{Row, Totals, refused};
 use super::wall_offset;
@@ -21,7 +21,7 @@ use crate::events::event::{
 };
 use crate::events::hub::Hub;
 use crate::events::{Time, text};
-use crate::policy::Mac;
+use crate::policy::{Mac, Symbols};
 
 /// Devices that are remembered: a flood of invented MACs must not fill the memory.
 const MAX_SEEN: usize = 65_536;
@@ -35,7 +35,7 @@ pub(super) struct Reporter(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     hub: Hub,
-    names: RwLock<BTreeMap<u32, Arc<Active>>>,
+    names: RwLock<BTreeMap<u32, Arc<Symbols>>>,
     seen: Mutex<HashMap<u64, DeviceRow>>,
     totals: Totals,
     strangers: Mutex<Strangers>,
@@ -48,7 +48,8 @@ impl Reporter {
     }
 
     /// Makes the meaning of a generation's numbers known, before the generation is in force.
-    pub(super) fn announce(&self, generation: u32, names: Arc<Active>) {
+    pub(super) fn announce(&self, active: &Active) {
+        let (generation, names) = (active.generation, Arc::new(active.symbols()));
         let mut known = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(generation, names);
         while known.len() > MAX_GENERATIONS {
@@ -58,16 +59,22 @@ impl Reporter {
 
     /// Handles one record.
     pub(super) fn handle(&self, record: &Record) {
-        let names = {
-            let known = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
-            known.get(&record.generation).cloned()
-        };
-        let Some(names) = names else { return };
-        self.0.totals.count(record, &names);
+        let Some(names) = self.names(record.generation) else { return };
         let refusal = refusal(record, &names);
+        self.0.totals.count(record.decision.reason, &refusal);
         self.note(record, &refusal, &names);
         self.note_stranger(record);
         self.0.hub.publish(Event::Drop(refusal.into()));
+    }
+
+    fn names(&self, generation: u32) -> Option<Arc<Symbols>> {
+        let known = self.0.names.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&generation).cloned()
+    }
+
+    /// Those of the active policy.
+    fn names_of(&self, active: &Active) -> Arc<Symbols> {
+        self.names(active.generation).unwrap_or_else(|| Arc::new(active.symbols()))
     }
 
     fn note_stranger(&self, record: &Record) {
@@ -88,14 +95,13 @@ impl Reporter {
 
     /// Tells the followers which refused frames had no event, and counts them.
     pub(super) fn suppressed(&self, share: &SuppressedCounts, active: &Active) {
-        let (device, group) = self.count(share, active);
+        let names = self.names_of(active);
+        let (device, group) = self.count(share, &names);
         self.0.totals.count_suppressed(share, group.as_deref());
-        let interface = share.interface.and_then(|held| {
-            let mut known = active.site.interfaces.iter();
-            let known = known.find(|known| known.index % INTERFACES == held)?;
-            Some(known.name.as_str().into())
-        });
-        let head = Head { interface, ..head(active) };
+        let interface = share
+            .interface
+            .and_then(|held| names.interface_where(|index| index % INTERFACES == held).cloned());
+        let head = Head { interface, ..head(&names) };
         let sender = Sender {
             mac: share.mac.map(|mac| Mac(mac_bytes(mac))),
             device: device.map(Into::into),
@@ -117,7 +123,7 @@ impl Reporter {
     }
 
     /// Adds frames to their device's row; its name and group, as far as they are known.
-    fn count(&self, share: &SuppressedCounts, names: &Active) -> (Option<String>, Option<String>) {
+    fn count(&self, share: &SuppressedCounts, names: &Symbols) -> (Option<String>, Option<String>) {
         let Some(mac) = share.mac else { return (None, None) };
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = row(&mut seen, mac, names) else { return (None, None) };
@@ -130,10 +136,11 @@ impl Reporter {
     }
 
     /// Adds the devices that the kernel refused, whether or not an event told of it.
-    pub(super) fn sighted(&self, sighted: &[Sighted], names: &Active) {
+    pub(super) fn sighted(&self, sighted: &[Sighted], active: &Active) {
+        let names = self.names_of(active);
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for Sighted { mac, time: at, .. } in sighted {
-            let Some(row) = row(&mut seen, *mac, names) else { continue };
+            let Some(row) = row(&mut seen, *mac, &names) else { continue };
             let at = time(*at).to_string();
             if row.last_seen.as_ref().is_none_or(|known| *known < at) {
                 row.last_seen = Some(at);
@@ -149,7 +156,8 @@ impl Reporter {
         message: String,
         active: &Active,
     ) {
-        let head = Head { interface: interface.map(Into::into), ..head(active) };
+        let names = self.names_of(active);
+        let head = Head { interface: interface.map(Into::into), ..head(&names) };
         let reason = ReasonName::of(reason);
         self.0.hub.publish(Event::Tamper(Tamper { head, reason, message }));
     }
@@ -164,14 +172,14 @@ impl Reporter {
         self.0.totals.rows()
     }
 
-    fn note(&self, record: &Record, refusal: &Refusal, names: &Active) {
+    fn note(&self, record: &Record, refusal: &Refusal, names: &Symbols) {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = row(&mut seen, record.flow.source_mac, names) else { return };
-        let (group, mode) = names.group_name(record.decision.group);
-        row.device = names.device(record.decision.device, &record.flow).map(Into::into);
-        row.ip = address(record.flow.family, record.flow.source).or(row.ip.take());
-        row.group = group.into();
-        row.mode = mode.to_string();
+        let mode = names.group(record.decision.group).map(|(_, mode)| mode);
+        row.device = refusal.device.as_deref().map(Into::into);
+        row.ip = refusal.source.map(|address| address.to_string()).or(row.ip.take());
+        row.group = refusal.group.as_deref().unwrap_or_default().into();
+        row.mode = mode.unwrap_or_default().to_string();
         match record.decision.verdict {
             Verdict::WouldDrop => row.would_drop += 1,
             Verdict::Drop | Verdict::Pass => row.dropped += 1,
@@ -187,15 +195,15 @@ impl Reporter {
 fn row<'a>(
     seen: &'a mut HashMap<u64, DeviceRow>,
     mac: u64,
-    names: &Active,
+    names: &Symbols,
 ) -> Option<&'a mut DeviceRow> {
     if !seen.contains_key(&mac) {
         let own = Mac(mac_bytes(mac));
-        let device = names.policy.devices.iter().find(|device| device.mac == Some(own));
+        let device = names.device_of(own);
         if device.is_none() && seen.len() >= MAX_SEEN {
             return None;
         }
-        let device = device.map(|device| device.name.clone());
+        let device = device.map(ToString::to_string);
         let new = DeviceRow { device, mac: Some(own.to_string()), ..DeviceRow::default() };
         seen.insert(mac, new);
     }
@@ -209,13 +217,13 @@ fn time(boot: u64) -> Time {
     jiff::Timestamp::from_nanosecond(nanoseconds).unwrap_or_default().into()
 }
 
-/// Now, by the active policy.
-fn head(active: &Active) -> Head {
-    let Active { generation, revision, .. } = *active;
+/// Now, by these names.
+fn head(names: &Symbols) -> Head {
+    let Symbols { generation, revision, .. } = *names;
     Head { time: Time::now(), interface: None, generation: generation.into(), revision }
 }
 
-fn refusal(record: &Record, names: &Active) -> Refusal {
+fn refusal(record: &Record, names: &Symbols) -> Refusal {
     let (flow, decision) = (&record.flow, &record.decision);
     let is_ip = flow.family != 0 && flow.class != Class::Arp;
     let ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
@@ -228,7 +236,7 @@ fn refusal(record: &Record, names: &Active) -> Refusal {
     Refusal {
         head: Head {
             time: time(record.time),
-            interface: names.interface(flow.interface).map(Into::into),
+            interface: names.interface(flow.interface).cloned(),
             generation: record.generation.into(),
             revision: names.revision,
         },
@@ -246,12 +254,9 @@ fn refusal(record: &Record, names: &Active) -> Refusal {
         length: flow.length,
         verdict: refused(decision.verdict),
         reason: decision.reason.into(),
-        device: names.device(decision.device, flow).map(Into::into),
-        group: Some(names.group_name(decision.group).0.into()),
-        rule: rule.map(|rule| Rule {
-            id: rule.id.as_str().into(),
-            reason: rule.reason.as_deref().map(Into::into),
-        }),
+        device: names.device(decision.device, flow).cloned(),
+        group: names.group(decision.group).map(|(name, _)| name.clone()),
+        rule: rule.map(|rule| Rule { id: rule.id.clone(), reason: rule.reason.clone() }),
         repeats: record.repeats.into(),
         repeats_since: (record.repeats > 0)
             .then(|| time(record.time.saturating_sub(u64::from(record.since) * 1_000_000))),

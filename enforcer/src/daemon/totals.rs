@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use enforcer_common::event::Record;
-use enforcer_common::reason::Verdict;
+use enforcer_common::reason::{Reason, Verdict};
 
-use super::active::Active;
 use crate::dataplane::SuppressedCounts;
+use crate::events::event::{Name, Refusal};
 
 /// Most rows. They come from the policy's own groups and interfaces, and change with them.
 const MAX_ROWS: usize = 4096;
@@ -32,14 +31,14 @@ pub(super) struct Row {
 pub(super) struct Totals(Mutex<BTreeMap<Row, u64>>);
 
 impl Totals {
-    /// Counts a record.
-    pub(super) fn count(&self, record: &Record, names: &Active) {
-        let verdict = refused(record.decision.verdict).name();
+    /// Counts a frame.
+    pub(super) fn count(&self, reason: Reason, refusal: &Refusal) {
+        let text = |name: Option<&Name>| name.map_or_else(String::new, ToString::to_string);
         let row = Row {
-            interface: names.interface(record.flow.interface).unwrap_or_default().to_owned(),
-            group: names.group_name(record.decision.group).0.to_owned(),
-            reason: record.decision.reason.name(),
-            verdict,
+            interface: text(refusal.head.interface.as_ref()),
+            group: text(refusal.group.as_ref()),
+            reason: reason.name(),
+            verdict: refusal.verdict.name(),
         };
         self.add(row, 1);
     }

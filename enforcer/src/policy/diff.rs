@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::{Device, End, Group, Interface, Policy, Range, Rule, Set, To};
+use super::{Device, End, Group, Interface, Policy, Range, Ranges, Rule, Set, To};
 use crate::api::Change;
 
 /// What a reader sees when `new` takes the place of `old`: unknown devices and essentials,
@@ -268,9 +268,9 @@ fn used_sets(policy: &Policy) -> BTreeMap<&str, &Set> {
 
 /// How many different ranges are in the first list alone, and in the second alone. Sorted: of a million,
 /// a set of hashes takes a second.
-fn differing(before: &[Range], after: &[Range]) -> (usize, usize) {
-    let sorted = |ranges: &[Range]| {
-        let mut ranges = ranges.to_vec();
+fn differing(before: &Ranges, after: &Ranges) -> (usize, usize) {
+    let sorted = |ranges: &Ranges| {
+        let mut ranges: Vec<Range> = ranges.iter().collect();
         ranges.sort_unstable();
         ranges.dedup();
         ranges

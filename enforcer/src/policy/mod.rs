@@ -32,10 +32,12 @@ pub mod explain;
 pub mod live;
 mod place;
 mod problem;
+mod ranges;
 pub mod read;
 pub mod remark;
 pub mod report;
 mod service;
+mod symbols;
 mod words;
 pub mod write;
 
@@ -44,7 +46,9 @@ pub use diff::diff;
 pub use end::End;
 pub use essential::{Essential, Rates};
 pub use problem::{Place, Problem, Severity};
+pub use ranges::Ranges;
 pub use read::read;
+pub use symbols::Symbols;
 pub use write::write;
 
 /// A whole policy, as read from one document and the files of its sets.
@@ -220,8 +224,8 @@ pub enum To {
 pub struct Set {
     /// The key under `[sets]`.
     pub name: String,
-    /// Its ranges as written: unsorted, may nest and overlap.
-    pub ranges: Vec<Range>,
+    /// Its ranges.
+    pub ranges: Ranges,
 }
 
 /// Protocols and destination ports, as an inclusive range of service keys.

@@ -30,7 +30,7 @@ pub fn write(policy: &Policy) -> String {
     }
     for (name, set) in sets {
         // A million of them: no text of each is kept.
-        list(&mut out, name, set.ranges.iter().map(Range::to_string));
+        list(&mut out, name, set.ranges.iter().map(|range| range.to_string()));
     }
     for device in &policy.devices {
         write_device(&mut out, device);

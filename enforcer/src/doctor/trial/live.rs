@@ -226,7 +226,7 @@ fn destination(site: &Site, to: &To) -> Option<Range> {
     match to {
         To::Any => Some(Range::V4(u32::from_be_bytes([198, 51, 100, 10]), u32::MAX)),
         To::Range(range) => Some(*range),
-        To::Set(set) => set.ranges.first().copied(),
+        To::Set(set) => set.ranges.iter().next(),
         To::Gateway | To::Local => {
             site.interfaces.iter().flat_map(|own| &own.prefixes).find_map(|(address, _)| {
                 match address {

@@ -224,7 +224,7 @@ impl Lint<'_> {
 
     fn set(&mut self, set: &Set, rule: &Rule, allow: bool) {
         let verb = if allow { "allows" } else { "denies" };
-        if let Some(range) = set.ranges.iter().copied().find(|&range| is_everything(range)) {
+        if let Some(range) = set.ranges.iter().find(|&range| is_everything(range)) {
             let message = format!(
                 "the set {} holds {range}: this rule {verb} nearly every address of its family",
                 quoted(&set.name)
@@ -242,7 +242,7 @@ impl Lint<'_> {
         // Lists for outside interfaces hold private networks, and every list may hold loopback.
         let own: Vec<IpAddr> = self.site.own.iter().copied().filter(|own| is_seen(*own)).collect();
         let holds = |range: Range| own.iter().copied().find(|&own| range.contains(own));
-        let found = set.ranges.iter().find_map(|&range| Some((range, holds(range)?)));
+        let found = set.ranges.iter().find_map(|range| Some((range, holds(range)?)));
         if let Some((range, own)) = found {
             let what = match range == host(own) {
                 true => {

@@ -268,7 +268,7 @@ fn each_range(to: &To, site: &Site, mut add: impl FnMut(Range)) {
         To::Gateway => site.own.iter().for_each(|&address| add(host(address))),
         To::Local => site_prefixes(site).for_each(add),
         To::Range(range) => add(*range),
-        To::Set(set) => set.ranges.iter().copied().for_each(add),
+        To::Set(set) => set.ranges.iter().for_each(add),
     }
 }
 

@@ -244,6 +244,6 @@ struct Sets(HashMap<*const Set, (Option<u128>, Option<Range>)>);
 impl Sets {
     fn closest(&mut self, set: &Arc<Set>, address: IpAddr) -> (Option<u128>, Option<Range>) {
         let known = self.0.entry(Arc::as_ptr(set));
-        *known.or_insert_with(|| closest(set.ranges.iter().copied(), address))
+        *known.or_insert_with(|| closest(set.ranges.iter(), address))
     }
 }

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::super::address::{ParseError, quoted};
 use super::super::remark::{MAX_FILE, check};
-use super::super::{Place, Range, Set};
+use super::super::{Place, Range, Ranges, Set};
 use super::fields::{Value, entries};
 use super::{MAX_RANGES, MAX_SET_FILE, Reader};
 
@@ -27,7 +27,7 @@ impl Reader<'_> {
                 self.reader.name("set", name, offset);
             }
             let before = self.reader.problems.errors();
-            let ranges = match value.get_ref().as_table() {
+            let mut ranges = match value.get_ref().as_table() {
                 Some(table) => self.file_set(name, table, offset, load),
                 None => self.listed_set(name, value),
             };
@@ -35,16 +35,17 @@ impl Reader<'_> {
                 let hint = Some("rules that name it match nothing");
                 self.reader.warn_absent(offset, format!("the set `{name}` is empty"), hint);
             }
+            ranges.shrink();
             // Even a set with problems is known, so that its rules are not reported too.
             self.sets.insert(name.to_owned(), Arc::new(Set { name: name.to_owned(), ranges }));
         }
     }
 
-    fn listed_set(&mut self, name: &str, value: &Value<'_>) -> Vec<Range> {
+    fn listed_set(&mut self, name: &str, value: &Value<'_>) -> Ranges {
         let Some(texts) = self.reader.strings(name, value, "10.20.0.0/24") else {
-            return Vec::new();
+            return Ranges::default();
         };
-        let mut ranges = Vec::with_capacity(texts.len());
+        let mut ranges = Ranges::default();
         for (text, offset) in texts {
             match entry(text) {
                 Ok(range) if self.room(offset) => ranges.push(range),
@@ -61,35 +62,35 @@ impl Reader<'_> {
         table: &DeTable<'_>,
         offset: usize,
         load: Load<'_>,
-    ) -> Vec<Range> {
+    ) -> Ranges {
         self.reader.known_keys(table, &["file", "skip-invalid"], "a set");
         let skip = match table.get("skip-invalid").map(|value| (value, value.get_ref())) {
             Some((_, DeValue::Boolean(skip))) => *skip,
             Some((value, _)) => {
                 let example = "skip-invalid = true";
                 self.reader.wrong_type("skip-invalid", value, "a boolean", example);
-                return Vec::new();
+                return Ranges::default();
             }
             None => false,
         };
         if table.get("file").is_none() {
             let hint = format!("write `{name} = {{ file = \"list.txt\" }}`");
             self.reader.absent(offset, format!("the set `{name}` names no file"), hint);
-            return Vec::new();
+            return Ranges::default();
         }
         let Some((file, offset)) = self.reader.string(table, "file", "list.txt") else {
-            return Vec::new();
+            return Ranges::default();
         };
         if file.is_empty() || check("it", file, MAX_FILE).is_err() {
             let message = format!("{} is not a file name", quoted(file));
             self.reader.error(offset, message, "write `{ file = \"list.txt\" }`");
-            return Vec::new();
+            return Ranges::default();
         }
         match load(file) {
             Ok(text) if text.len() > MAX_SET_FILE => {
                 let message = format!("`{file}` is larger than {} MiB", MAX_SET_FILE >> 20);
                 self.reader.error(offset, message, "split it, or leave out what is not needed");
-                Vec::new()
+                Ranges::default()
             }
             Ok(text) => self.set_file(file, &text, offset, skip),
             Err(error) => {
@@ -99,15 +100,15 @@ impl Reader<'_> {
                     "file names are relative to the policy's directory"
                 };
                 self.reader.error(offset, format!("cannot read `{file}`: {error}"), hint);
-                Vec::new()
+                Ranges::default()
             }
         }
     }
 
     /// One address, CIDR or range a line. A million lines are common: nothing is allocated for a
     /// good one. With `skip`, lines that cannot be read are left out and counted.
-    fn set_file(&mut self, file: &str, text: &str, offset: usize, skip: bool) -> Vec<Range> {
-        let mut ranges = Vec::new();
+    fn set_file(&mut self, file: &str, text: &str, offset: usize, skip: bool) -> Ranges {
+        let mut ranges = Ranges::default();
         let mut wrong = Wrong { file: file.into(), count: 0, first: None, last: None };
         for (index, content) in lines(text).enumerate() {
             let word = content.trim();

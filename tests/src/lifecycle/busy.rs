@@ -8,6 +8,7 @@ use crate::harness::{
     topology::Lab,
     wait::{pause, wait_until},
 };
+use crate::hostile::proc_number;
 use crate::viewers::feed;
 
 const LARGE: &str = r#"schema = 1
@@ -63,4 +64,28 @@ fn the_loop_goes_on_while_a_million_prefixes_are_put_in_force() {
     assert_eq!(status["policy"]["revision"], 2, "{status}");
     assert_eq!(status["live"].as_array().map(Vec::len), Some(1), "{status}");
     assert_eq!(status["enforcing"], true, "{status}");
+}
+
+/// Only names are kept of policies that are gone, and what they took is given back.
+#[test]
+fn the_memory_of_large_policies_is_given_back() {
+    let lab = Lab::gateway("memory");
+    let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
+    let resident = || proc_number(&daemon, "VmRSS:") / 1024;
+    let before = resident();
+    let large = daemon.write("large.toml", LARGE).display().to_string();
+    let mut most = Vec::new();
+    for count in [300_000, 299_999, 299_998, 299_997] {
+        daemon.write("feed.txt", &feed(count));
+        assert!(daemon.cli(&["apply", &large]).success());
+        // The generation before is gone a second or two later.
+        pause(Duration::from_secs(3));
+        most.push(resident());
+    }
+    println!("MiB at the start {before}, with large policies {most:?}");
+    // A policy of this size takes about 15 MiB for as long as it is in force.
+    assert!(most.iter().all(|now| *now < before + 40), "{before} MiB, then {most:?}");
+    let small = daemon.write("small.toml", POLICY).display().to_string();
+    assert!(daemon.cli(&["apply", &small]).success());
+    wait_until("the memory is given back", || (resident() < before + 12).then_some(()));
 }

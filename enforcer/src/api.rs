@@ -3,10 +3,12 @@
 //! Field names are a contract: scripts read them. Additions are fine, renames are not.
 // tidy: long because it is one contract, all of which a reader of it wants in one place
 
+mod failure;
 mod status;
 
 use serde::{Deserialize, Serialize};
 
+pub use failure::{ErrorCode, Failure};
 pub use status::{GroupStatus, InterfaceStatus, PolicyStatus, ReasonCount, Status};
 
 /// A problem in a policy, as `check --json` and a refused `apply` print it.
@@ -344,16 +346,4 @@ pub struct NearMiss {
 pub struct Detached {
     /// What was removed from the kernel, in words, e.g. `program on lan0`.
     pub removed: Vec<String>,
-}
-
-/// An error body: HTTP status 4xx or 5xx.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Failure {
-    /// What failed, lower case.
-    pub error: String,
-    /// What to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-    /// Exit code that the command line should use, see `exit.rs`.
-    pub exit: u8,
 }

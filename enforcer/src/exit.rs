@@ -21,21 +21,6 @@ pub enum Exit {
     NotRunning = 5,
 }
 
-impl Exit {
-    /// The exit code that a [`crate::api::Failure`] carries; an unknown one is
-    /// [`Exit::Configuration`].
-    pub fn from_code(code: u8) -> Self {
-        match code {
-            0 => Self::Fine,
-            1 => Self::Problems,
-            2 => Self::Usage,
-            4 => Self::Kernel,
-            5 => Self::NotRunning,
-            _ => Self::Configuration,
-        }
-    }
-}
-
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
@@ -58,7 +43,6 @@ mod tests {
         ];
         for (code, exit) in (0u8..).zip(all) {
             assert_eq!(exit as u8, code);
-            assert_eq!(Exit::from_code(code), exit);
         }
     }
 }

@@ -15,8 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::queue::{Inputs, Rank, Ticket};
 use super::{Answer, Input, Question};
-use crate::api::Failure;
-use crate::exit::Exit;
+use crate::api::{ErrorCode, Failure};
 
 /// Large answers to one kind of question that viewers may hold at the same time: they stay in memory until
 /// the last of them is read, or hung up.
@@ -134,7 +133,7 @@ impl Board {
 
 /// The core answers nothing any more.
 pub(super) fn stopping() -> Failure {
-    Failure { error: "the daemon is stopping".into(), hint: None, exit: Exit::NotRunning as u8 }
+    Failure { error: "the daemon is stopping".into(), hint: None, code: ErrorCode::Stopping }
 }
 
 #[cfg(test)]

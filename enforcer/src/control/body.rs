@@ -9,38 +9,28 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::MAX_BODY;
-use crate::api::{Failure, Guard};
-use crate::exit::Exit;
+use crate::api::{ErrorCode, Failure, Guard};
 
 /// An error as HTTP: the body is a [`Failure`].
 pub(super) struct Refusal(StatusCode, Failure);
 
 impl Refusal {
-    pub(super) fn new(
-        status: StatusCode,
-        error: impl ToString,
-        hint: Option<&str>,
-        exit: Exit,
-    ) -> Self {
-        let failure =
-            Failure { error: error.to_string(), hint: hint.map(str::to_owned), exit: exit as u8 };
-        Self(status, failure)
+    pub(super) fn new(code: ErrorCode, error: impl ToString, hint: Option<&str>) -> Self {
+        Failure { error: error.to_string(), hint: hint.map(str::to_owned), code }.into()
     }
 
+    /// A request that makes no sense; HTTP has several words for that.
     pub(super) fn usage(status: StatusCode, error: impl ToString) -> Self {
-        Self::new(status, error, Some("docs/api.md describes every request"), Exit::Usage)
+        let hint = Some("docs/api.md describes every request");
+        let Self(_, failure) = Self::new(ErrorCode::BadRequest, error, hint);
+        Self(status, failure)
     }
 }
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
-        let status = match Exit::from_code(failure.exit) {
-            Exit::Usage => StatusCode::BAD_REQUEST,
-            Exit::Problems | Exit::Configuration => StatusCode::UNPROCESSABLE_ENTITY,
-            Exit::NotRunning => StatusCode::SERVICE_UNAVAILABLE,
-            Exit::Kernel | Exit::Fine => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        Self(status, failure)
+        let status = StatusCode::from_u16(failure.code.status());
+        Self(status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), failure)
     }
 }
 
@@ -54,7 +44,7 @@ pub(super) fn too_large(max: usize) -> Refusal {
     let size =
         if max >= 1 << 20 { format!("{} MiB", max >> 20) } else { format!("{} KiB", max >> 10) };
     let error = format!("the request is larger than {size}");
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error, None, Exit::Configuration)
+    Refusal::new(ErrorCode::TooLarge, error, None)
 }
 
 pub(super) fn bad_query(rejection: QueryRejection) -> Refusal {
@@ -88,7 +78,7 @@ pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, Failure> {
     let mut body = serde_json::to_vec(value).map_err(|e| Failure {
         error: format!("the answer cannot be written: {e}"),
         hint: None,
-        exit: Exit::Kernel as u8,
+        code: ErrorCode::Kernel,
     })?;
     body.push(b'\n');
     Ok(body.into())

@@ -111,7 +111,7 @@ impl Error {
     /// The exit code of a command that failed with it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Refused(failure) => Exit::from_code(failure.exit),
+            Self::Refused(failure) => failure.code.exit(),
             Self::TooLarge => Exit::Configuration,
             Self::NotRunning { .. }
             | Self::NotAllowed { .. }

@@ -23,8 +23,7 @@ use tokio::time::{sleep, timeout};
 use super::access::{Access, Role, groups};
 use super::patient::{Follows, Patient};
 use super::{Peer, accounts};
-use crate::api::Failure;
-use crate::exit::Exit;
+use crate::api::{ErrorCode, Failure};
 use crate::shown::escaped;
 
 /// Time for running requests when the daemon stops.
@@ -235,7 +234,7 @@ fn too_many(whose: String) -> Failure {
     Failure {
         error: format!("too many connections to the daemon: {whose}"),
         hint: Some("end what hangs or leaks, such as an `enforcer tail` that nobody reads".into()),
-        exit: Exit::NotRunning as u8,
+        code: ErrorCode::Busy,
     }
 }
 

@@ -97,7 +97,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_read_although_the_request_is_not() {
         const NO: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\
-             content-length: 26\r\n\r\n{\"error\":\"too\",\"exit\":5}  ";
+             content-length: 29\r\n\r\n{\"error\":\"too\",\"code\":\"busy\"}";
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("s");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();

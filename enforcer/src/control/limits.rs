@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, Extension, Request, State};
-use axum::http::StatusCode;
 use axum::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -15,7 +14,7 @@ use super::access::Role;
 use super::body::{Refusal, too_large};
 use super::queue::Ticket;
 use super::{MAX_BODY, Peer};
-use crate::exit::Exit;
+use crate::api::ErrorCode;
 
 /// Largest body in bytes that needs no turn, and that a viewer may send.
 const MAX_SMALL: usize = 64 << 10;
@@ -97,5 +96,5 @@ fn too_late(begun: bool, patience: Duration) -> Refusal {
             "`enforcer status` and `enforcer history` show what came of it",
         ),
     };
-    Refusal::new(StatusCode::GATEWAY_TIMEOUT, error, Some(hint), Exit::NotRunning)
+    Refusal::new(ErrorCode::Timeout, error, Some(hint))
 }

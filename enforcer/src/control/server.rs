@@ -15,12 +15,12 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{delete, get, post, put};
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 
-use super::access::{Access, Refusals, Role, needed};
+use super::access::{Access, Refusals, Role};
 use super::board::{Board, stopping};
 use super::body::{JSON, Refusal, bad_body, bad_query, guard, json, parse};
 use super::connections;
@@ -31,10 +31,9 @@ use super::patient::Follows;
 use super::queue::{Rank, Ticket};
 use super::stream::Stream;
 use super::{Input, Inputs, MAX_BODY, Peer, Question};
-use crate::api::{ApplyReport, PolicyBundle};
+use crate::api::{ApplyReport, ErrorCode, PolicyBundle};
 use crate::events::hub::{Hub, Seat};
 use crate::events::subscription::Subscription;
-use crate::exit::Exit;
 use crate::metrics;
 use crate::shown::escaped;
 
@@ -68,26 +67,33 @@ pub async fn serve(
 }
 
 fn router(core: Core, budget: Budget) -> Router {
-    Router::new()
+    let needs = |role| middleware::from_fn_with_state((role, core.clone()), authorise);
+    // A new route has to choose.
+    let for_viewers = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/devices", get(devices))
         .route("/v1/rules", get(rules))
         .route("/v1/history", get(history))
-        .route("/v1/policy", get(policy_show).put(apply))
+        .route("/v1/policy", get(policy_show))
+        .route("/v1/explain", post(explain))
+        .route("/v1/explain/frames", post(explain_frames))
+        .route("/v1/events", get(events))
+        .route("/v1/metrics", get(scrape));
+    let for_operators = Router::new()
+        .route("/v1/policy", put(apply))
         .route("/v1/live", post(change))
         .route("/v1/live/{id}", delete(revoke))
         .route("/v1/confirm", post(confirm))
         .route("/v1/rollback", post(rollback))
-        .route("/v1/explain", post(explain))
-        .route("/v1/explain/frames", post(explain_frames))
         .route("/v1/detach", post(detach))
-        .route("/v1/events", get(events))
-        .route("/v1/metrics", get(scrape))
+        .route_layer(needs(Role::Operator));
+    for_viewers
+        .merge(for_operators)
         .fallback(no_such_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(budget, limits))
-        .layer(middleware::from_fn_with_state(core.clone(), authorise))
+        .layer(needs(Role::Viewer))
         .with_state(core)
 }
 
@@ -301,7 +307,7 @@ async fn events(
     let seat = Seat::User { uid: peer.uid, operator: role == Role::Operator };
     let follower = core.hub.follow(subscription, seat).map_err(|full| {
         let hint = Some("end one of them; `ss -xp` shows who is connected");
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, full, hint, Exit::Configuration)
+        Refusal::new(ErrorCode::TooManyFollowers, full, hint)
     })?;
     follows.set();
     log::debug!("{peer} follows the events");
@@ -319,13 +325,12 @@ async fn wrong_method(request: Request) -> Refusal {
 
 /// Who may only look changes nothing; the trail says who tried.
 async fn authorise(
-    State(core): State<Core>,
+    State((needed, core)): State<(Role, Core)>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     Extension(role): Extension<Role>,
     request: Request,
     next: Next,
 ) -> Answer {
-    let needed = needed(request.method(), request.uri().path());
     if role >= needed {
         return Ok(next.run(request).await);
     }
@@ -342,5 +347,8 @@ async fn authorise(
         }
     };
     let error = format!("{request} {error}");
-    Err(Refusal::new(StatusCode::FORBIDDEN, error, Some(hint), Exit::Configuration))
+    Err(Refusal::new(ErrorCode::Forbidden, error, Some(hint)))
 }
+
+#[cfg(test)]
+mod tests;

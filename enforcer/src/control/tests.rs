@@ -17,8 +17,8 @@ use super::client::{Client, Error};
 use super::listen::{self, Socket};
 use super::{Input, MAX_BODY, Peer, Question, Queue, queue, server};
 use crate::api::{
-    ApplyReport, Detached, DeviceRow, ExplainRequest, Explanation, Failure, PolicyBundle,
-    PolicyStatus, ProblemReport, Status,
+    ApplyReport, Detached, DeviceRow, ErrorCode, ExplainRequest, Explanation, Failure,
+    PolicyBundle, PolicyStatus, ProblemReport, Status,
 };
 use crate::events::Event;
 use crate::events::event::tests::{event, refusal};
@@ -105,7 +105,7 @@ fn reply(input: Input) {
         Input::Explain { request, reply } => {
             let answer = if request.from == "nobody" {
                 let error = "there is no device `nobody`".to_owned();
-                Err(Failure { error, hint: None, exit: Exit::Usage as u8 })
+                Err(Failure { error, hint: None, code: ErrorCode::BadRequest })
             } else {
                 Ok(Explanation { verdict: "drop".into(), ..Explanation::default() })
             };
@@ -134,7 +134,7 @@ fn apply(bundle: &PolicyBundle, peer: Peer) -> Result<ApplyReport, Failure> {
         }),
         "kernel" => {
             let error = "the kernel refused the program".to_owned();
-            return Err(Failure { error, hint: Some("h".into()), exit: Exit::Kernel as u8 });
+            return Err(Failure { error, hint: Some("h".into()), code: ErrorCode::Kernel });
         }
         _ => report.applied = !bundle.dry_run,
     }
@@ -271,7 +271,7 @@ async fn what_makes_no_sense_is_a_failure_in_json() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
         let failure: Failure = serde_json::from_str(body.trim()).unwrap();
-        assert_eq!(failure.exit, Exit::Usage as u8, "{request}");
+        assert_eq!(failure.code, ErrorCode::BadRequest, "{request}");
     }
 }
 
@@ -411,7 +411,7 @@ async fn a_core_that_died_is_said_to_have_stopped() {
     daemon.core.abort();
     let error = soon(daemon.client().status()).await.unwrap_err();
     let Error::Refused(failure) = error else { panic!("{error:?}") };
-    assert_eq!(failure.exit, Exit::NotRunning as u8);
+    assert_eq!(failure.code, ErrorCode::Stopping);
 }
 
 /// What ran out of time either has begun, and is carried out, or never will be.
@@ -447,7 +447,7 @@ async fn what_runs_out_of_time_says_whether_it_takes_effect() {
     {
         let Err(Error::Refused(failure)) = soon(order).await.unwrap() else { panic!("no answer") };
         assert!(failure.error.contains(said), "{failure:?}");
-        assert_eq!(failure.exit, Exit::NotRunning as u8);
+        assert_eq!(failure.code, ErrorCode::Timeout);
     }
     go.send(()).unwrap();
     let last = apply("last");
@@ -530,7 +530,7 @@ async fn one_too_many_learns_why_each_time() {
         let Error::Refused(failure) = error else { panic!("{error:?}") };
         let text = format!("has {each} open, the most that one user may have; process ");
         assert!(failure.error.contains(&text), "{failure:?}");
-        assert_eq!(failure.exit, Exit::NotRunning as u8);
+        assert_eq!(failure.code, ErrorCode::Busy);
     }
     open.pop();
     while soon(daemon.client().status()).await.is_err() {}

@@ -13,10 +13,9 @@ use super::live::usage;
 use super::session::CONFIRM_OR_FORCE;
 use super::state::Saved;
 use super::{Error, failure};
-use crate::api::{ApplyReport, Failure, Guard, PolicyBundle};
+use crate::api::{ApplyReport, ErrorCode, Failure, Guard, PolicyBundle};
 use crate::dataplane::generation::Loaded;
 use crate::dataplane::{self, Dataplane};
-use crate::exit::Exit;
 use crate::policy::remark::{self, MAX_FILE, check_remark};
 use crate::policy::{Site, diff, report};
 
@@ -231,7 +230,7 @@ impl Order {
             return Err(Failure {
                 error: format!("{seconds} s is no time to confirm in"),
                 hint: Some(format!("{} to {} seconds", CONFIRM.start(), CONFIRM.end())),
-                exit: Exit::Usage as u8,
+                code: ErrorCode::BadRequest,
             });
         }
         Ok(Self {

@@ -12,10 +12,9 @@ use super::apply::saved;
 use super::core::{Core, now};
 use super::session::FORCE;
 use super::{Error, boot_clock, failure};
-use crate::api::{Change, Decided, Failure, Guard, PolicyBundle};
+use crate::api::{Change, Decided, ErrorCode, Failure, Guard, PolicyBundle};
 use crate::audit::{Action, Entry, Who};
 use crate::events::Time;
-use crate::exit::Exit;
 use crate::policy::diff;
 
 /// A policy in force that waits to be confirmed.
@@ -90,7 +89,7 @@ impl Core {
                 pending.until()
             ),
             hint: Some("`enforcer confirm` keeps it, `enforcer rollback` takes it back".into()),
-            exit: Exit::Problems as u8,
+            code: ErrorCode::Refused,
         })
     }
 
@@ -135,7 +134,7 @@ impl Core {
                     self.active.revision
                 ),
                 hint: Some("`enforcer history` shows what came and went".into()),
-                exit: Exit::Problems as u8,
+                code: ErrorCode::Refused,
             });
         };
         let (state, stamp, names) =
@@ -254,7 +253,7 @@ impl Core {
         let fail = |error: String| Failure {
             error,
             hint: Some("`enforcer history` lists the revisions that are kept".into()),
-            exit: Exit::Problems as u8,
+            code: ErrorCode::Refused,
         };
         let before = || (1..self.active.revision).rev().find(|number| self.history.has(*number));
         let number = revision.or_else(before);

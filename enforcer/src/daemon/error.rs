@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::state;
-use crate::api::Failure;
+use crate::api::{ErrorCode, Failure};
 use crate::control::listen;
 use crate::exit::Exit;
 use crate::policy::Problem;
@@ -76,6 +76,11 @@ pub enum Error {
 impl Error {
     /// The exit code of the daemon that ended with it.
     pub fn exit(&self) -> Exit {
+        self.code().exit()
+    }
+
+    /// Its kind, for whoever asked.
+    pub fn code(&self) -> ErrorCode {
         match self {
             Self::Settings(_)
             | Self::Socket(_)
@@ -88,14 +93,14 @@ impl Error {
                 | backstop::Error::NoNft
                 | backstop::Error::Name(_)
                 | backstop::Error::Memory { .. },
-            ) => Exit::Configuration,
+            ) => ErrorCode::Configuration,
             Self::Backstop(_)
             | Self::Privilege(_)
             | Self::Notifications(_)
             | Self::Signals(_)
             | Self::Site(_)
             | Self::Contained
-            | Self::Kernel(_) => Exit::Kernel,
+            | Self::Kernel(_) => ErrorCode::Kernel,
         }
     }
 
@@ -145,5 +150,5 @@ pub(super) fn failure(error: &Error) -> Failure {
         }
         source = error.source();
     }
-    Failure { error: text, hint: error.hint(), exit: error.exit() as u8 }
+    Failure { error: text, hint: error.hint(), code: error.code() }
 }

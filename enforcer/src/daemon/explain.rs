@@ -20,11 +20,10 @@ use super::failure;
 use super::queries::rule_row;
 use super::state::Counters;
 use super::time::Dates;
-use crate::api::{CapturedFrame, ExplainFrames, ExplainRequest, Explanation, Failure};
+use crate::api::{CapturedFrame, ErrorCode, ExplainFrames, ExplainRequest, Explanation, Failure};
 use crate::backstop::forward::{self, Chain};
 use crate::control::Rank;
 use crate::doctor::look::bridge_calls_ip;
-use crate::exit::Exit;
 use crate::image::{HostImage, Time};
 use crate::policy::Site;
 use crate::policy::explain::heard::Heard;
@@ -89,7 +88,7 @@ impl Core {
         if request.frames.len() > MAX_FRAMES {
             let error = format!("{} frames in one request", request.frames.len());
             let hint = Some(format!("ask about {MAX_FRAMES} at a time"));
-            drop(reply.send(Err(Failure { error, hint, exit: Exit::Usage as u8 })));
+            drop(reply.send(Err(Failure { error, hint, code: ErrorCode::BadRequest })));
             return;
         }
         let explainer = self.explainer(rank);
@@ -311,7 +310,7 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
     tokio::task::spawn_blocking(work).await.map_err(|e| Failure {
         error: format!("the answer could not be made: {e}"),
         hint: None,
-        exit: Exit::Kernel as u8,
+        code: ErrorCode::Kernel,
     })
 }
 
@@ -381,5 +380,5 @@ impl Filters {
 
 fn usage(error: explain::Error) -> Failure {
     let hint = error.hint().map(Into::into);
-    Failure { error: error.to_string(), hint, exit: Exit::Usage as u8 }
+    Failure { error: error.to_string(), hint, code: ErrorCode::BadRequest }
 }

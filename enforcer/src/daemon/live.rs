@@ -7,9 +7,8 @@ use log::{error, info, warn};
 
 use super::core::Core;
 use super::failure;
-use crate::api::{Failure, Guard, LiveReport, LiveRequest};
+use crate::api::{ErrorCode, Failure, Guard, LiveReport, LiveRequest};
 use crate::audit::{Action, Entry, Who};
-use crate::exit::Exit;
 use crate::policy::Mode;
 use crate::policy::compile::live::denied_by;
 use crate::policy::live::{Change, MAX_CHANGES, What, identify};
@@ -245,5 +244,5 @@ impl Core {
 }
 
 pub(super) fn usage(error: &str, hint: Option<&str>) -> Failure {
-    Failure { error: error.into(), hint: hint.map(Into::into), exit: Exit::Usage as u8 }
+    Failure { error: error.into(), hint: hint.map(Into::into), code: ErrorCode::BadRequest }
 }

@@ -15,11 +15,12 @@ use super::core::Core;
 use super::history;
 use super::state::Counters;
 use super::time::{Dates, wall_time};
-use crate::api::{DeviceRow, Failure, GroupStatus, PolicyStatus, ReasonCount, RuleRow, Status};
+use crate::api::{
+    DeviceRow, ErrorCode, Failure, GroupStatus, PolicyStatus, ReasonCount, RuleRow, Status,
+};
 use crate::audit::Action;
 use crate::control::body::encode;
 use crate::control::{Answer, Input, Question, Rank};
-use crate::exit::Exit;
 use crate::image::HostImage;
 use crate::policy::live::{Change, What, span};
 use crate::policy::{Device, Mode, Range, Timed, Unknown, explain};
@@ -87,9 +88,9 @@ impl Core {
             Question::Revision(revision) => {
                 let history = self.history.clone();
                 aside.answer(rank, reply, move || {
-                    let exit = Exit::Configuration as u8;
+                    let code = ErrorCode::Configuration;
                     let refused =
-                        |e: history::Error| Failure { error: e.to_string(), hint: None, exit };
+                        |e: history::Error| Failure { error: e.to_string(), hint: None, code };
                     history.document(revision).map_err(refused)
                 });
             }

@@ -7,10 +7,9 @@ use super::core::Core;
 use super::failure;
 use super::history::{self, Revision};
 use super::source::load;
-use crate::api::{ApplyReport, Change, Failure, PolicyBundle};
+use crate::api::{ApplyReport, Change, ErrorCode, Failure, PolicyBundle};
 use crate::audit::{Action, Audit, Entry, Who};
 use crate::config::Settings;
-use crate::exit::Exit;
 
 impl Core {
     /// An entry with what is in force now.
@@ -46,7 +45,7 @@ impl Core {
             self.audit.record(Entry { result: error.clone(), ..entry });
             let hint = "make room, or set audit_required = false and start the daemon again; what \
                         is enforced stays enforced";
-            Failure { error, hint: Some(hint.into()), exit: Exit::Configuration as u8 }
+            Failure { error, hint: Some(hint.into()), code: ErrorCode::Configuration }
         })
     }
 

@@ -7,8 +7,7 @@ use enforcer_common::wire::{self, protocol};
 use super::active::Active;
 use super::core::Core;
 use super::failure;
-use crate::api::{Failure, Guard, Session};
-use crate::exit::Exit;
+use crate::api::{ErrorCode, Failure, Guard, Session};
 use crate::image::{HostImage, Time};
 use crate::policy::address::numbers;
 use crate::site::Link;
@@ -58,7 +57,7 @@ impl Core {
                 "this would cut off your own session from {peer}, which arrives on {interface}"
             ),
             hint: Some(hint.into()),
-            exit: Exit::Problems as u8,
+            code: ErrorCode::Refused,
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Digests and table slots that nobody without the secret of this boot can foresee.
+//! Digests and table slots that cannot be predicted without the secret of this boot.
 //!
 //! What a device sends chooses the entries of the tables in which its budgets, its refused flows and its
 //! datagrams are kept. If it could compute which ones meet, it could hide one flow behind another, or
@@ -15,7 +15,7 @@ pub const KEYS: usize = 8;
 pub struct Keys(pub [u64; KEYS]);
 
 impl Keys {
-    /// Keys that everybody knows, for the host, where nobody gains by it. Half of a key must not be zero: what
+    /// Public keys, for the host, where predicting a slot gains nothing. Half of a key must not be zero: what
     /// it is added to may be.
     pub const OPEN: Self = Self([
         0x9216_d5d9_8979_fb1b,

@@ -46,7 +46,7 @@ pub struct Settings {
     pub xdp: Xdp,
     /// The group whose members may only look; `None`: nobody is so limited.
     pub viewer_group: Option<String>,
-    /// The group whose members may change things; `None`: whoever may connect.
+    /// The group whose members may change things; `None`: every user who may connect.
     pub operator_group: Option<String>,
     /// Refuse changes while the audit trail cannot be written.
     pub audit_required: bool,

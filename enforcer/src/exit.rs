@@ -11,7 +11,7 @@ pub enum Exit {
     /// The command worked and found problems: a policy with errors, an interface that does not
     /// enforce.
     Problems = 1,
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage = 2,
     /// The daemon's settings, a file or a privilege is in the way.
     Configuration = 3,

@@ -15,7 +15,7 @@ use rustix::thread::{
 /// What the daemon keeps, as far as it has it. CAP_PERFMON is in force only inside [`to_load`].
 const NEEDED: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
-/// What `nft` gets, whoever runs the daemon.
+/// Capabilities of `nft`, whichever user runs the daemon.
 const INHERITED: CapabilitySet = CapabilitySet::NET_ADMIN;
 
 /// Whether this thread may load and attach programs, as far as its capabilities tell.
@@ -94,7 +94,7 @@ pub fn drop_unneeded() -> io::Result<()> {
         // It stands for CAP_BPF and CAP_PERFMON.
         keep |= sets.permitted & CapabilitySet::SYS_ADMIN;
     }
-    // Only who has CAP_SETPCAP may change these; who has not got only what he was given.
+    // Changing these needs CAP_SETPCAP; a process without it keeps what it was given.
     if sets.effective.contains(CapabilitySet::SETPCAP) {
         for capability in CapabilitySet::all().difference(keep).iter() {
             if capability_is_in_bounding_set(capability).unwrap_or(false) {

@@ -181,7 +181,7 @@ fn curl_can_do_what_the_command_line_can() {
     assert_eq!(get("/v1/status")["policy"]["revision"], 2);
 
     let (code, body) = daemon.curl("/v1/nothing", &[]);
-    assert!(code == 404 && body.contains("\"exit\":2"), "{code} {body}");
+    assert!(code == 404 && body.contains("\"code\":\"bad-request\""), "{code} {body}");
     let (code, body) = daemon.curl("/v1/status", &["-X", "DELETE"]);
     assert_eq!(code, 405, "{body}");
     let (code, body) = daemon.curl("/v1/detach", &["-X", "POST"]);

@@ -229,7 +229,10 @@ fn viewers_look_and_operators_change() {
     for request in [put, post, &put.replace("/v1/policy", "/v1/policy?dry_run=true")] {
         let (code, answer) = code(&[], request);
         assert_eq!(code, 403, "{answer}");
-        assert!(answer.contains("\"exit\":3") && answer.contains("operator_group"), "{answer}");
+        assert!(
+            answer.contains("\"code\":\"forbidden\"") && answer.contains("operator_group"),
+            "{answer}"
+        );
     }
     assert_eq!(daemon.status()["policy"]["revision"], 1);
     let (allowed, answer) = code(&[1], put);

@@ -49,19 +49,37 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
     }
     let asked = |name: &String| options.target.as_ref().is_none_or(|one| one == name);
     let asked: Vec<String> = known.into_iter().filter(asked).collect();
-    Ok(fuzz(paths, &asked, options.seconds)?.failed == 0)
+    Ok(fuzz(paths, &build(paths)?, &asked, options.seconds, AT_ONCE)?.failed == 0)
 }
 
-/// All targets, as a part of the tests: what cannot run here is skipped, and said to be.
-pub(crate) fn all(paths: &Paths, seconds: u32) -> Result<Outcome> {
-    let known = targets(paths)?;
-    let why = match (seconds, sh::which("c++")) {
-        (0, _) => "no seconds to do it in",
-        (_, None) => NO_COMPILER,
-        (_, Some(_)) => return fuzz(paths, &known, seconds),
+/// Targets that were built, as a part of the tests.
+pub(crate) struct Targets {
+    names: Vec<String>,
+    /// Where they are, or why they are not built.
+    binaries: Result<PathBuf, &'static str>,
+}
+
+/// Builds all of them, if that can be done here.
+pub(crate) fn prepare(paths: &Paths) -> Result<Targets> {
+    let binaries = match sh::which("c++") {
+        None => Err(NO_COMPILER),
+        Some(_) => Ok(build(paths)?),
     };
-    println!("fuzz: skipped: {why}");
-    Ok(Outcome { skipped: known.len(), ..Outcome::default() })
+    Ok(Targets { names: targets(paths)?, binaries })
+}
+
+impl Targets {
+    /// Runs them one after the other, for others' tests run meanwhile; what cannot run is skipped, and said
+    /// to be.
+    pub(crate) fn run(&self, paths: &Paths, seconds: u32) -> Result<Outcome> {
+        let why = match (seconds, &self.binaries) {
+            (0, _) => "no seconds to do it in",
+            (_, Err(why)) => why,
+            (_, Ok(binaries)) => return fuzz(paths, binaries, &self.names, seconds, 1),
+        };
+        println!("fuzz: skipped: {why}");
+        Ok(Outcome { skipped: self.names.len(), ..Outcome::default() })
+    }
 }
 
 const NO_COMPILER: &str = "no C++ compiler, for libFuzzer: apt-get install g++";
@@ -79,13 +97,18 @@ fn targets(paths: &Paths) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Builds the targets and runs them, two at a time.
-fn fuzz(paths: &Paths, targets: &[String], seconds: u32) -> Result<Outcome> {
-    let binaries = build(paths)?;
+/// Runs targets, so many at a time.
+fn fuzz(
+    paths: &Paths,
+    binaries: &Path,
+    targets: &[String],
+    seconds: u32,
+    at_once: usize,
+) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    for some in targets.chunks(AT_ONCE) {
+    for some in targets.chunks(at_once) {
         let started: Result<Vec<Run>> =
-            some.iter().map(|target| Run::start(paths, &binaries, target, seconds)).collect();
+            some.iter().map(|target| Run::start(paths, binaries, target, seconds)).collect();
         for run in started? {
             if run.finish()? {
                 outcome.passed += 1;
@@ -143,7 +166,9 @@ impl Run {
         }
         let log = binaries.join(format!("{target}.log"));
         let file = File::create(&log)?;
-        let mut command = sh::clean(binaries.join(target));
+        // Whatever else runs goes first.
+        let mut command = sh::clean("nice");
+        command.args(["-n", "19"]).arg(binaries.join(target));
         command.args([&corpus, &data.join("seeds").join(target), &crashes]);
         command.arg(format!("-max_total_time={seconds}"));
         command.arg(format!("-artifact_prefix={}/", crashes.display()));
@@ -186,7 +211,11 @@ mod tests {
 
     #[test]
     fn what_does_not_run_is_skipped_and_not_passed() {
-        let outcome = all(&Paths::find().unwrap(), 0).unwrap();
-        assert_eq!(outcome, Outcome { passed: 0, failed: 0, skipped: 5 });
+        let paths = Paths::find().unwrap();
+        let skipped = Outcome { passed: 0, failed: 0, skipped: 5 };
+        for (binaries, seconds) in [(Err(NO_COMPILER), 60), (Ok(PathBuf::new()), 0)] {
+            let targets = Targets { names: targets(&paths).unwrap(), binaries };
+            assert_eq!(targets.run(&paths, seconds).unwrap(), skipped);
+        }
     }
 }

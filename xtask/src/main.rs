@@ -25,9 +25,9 @@ mod test;
 mod tidy;
 mod vm;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, thread};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::{Parser, Subcommand};
 
 use crate::sh::Paths;
@@ -61,7 +61,7 @@ enum Command {
     Tidy,
     /// Run every test, or one part of them
     Test(test::Options),
-    /// Run check, then the fuzz targets, then test
+    /// Run check, then test, with the fuzz targets beside the tests that wait
     Ci {
         /// Fuzz each target for this many seconds; 0 skips them
         #[arg(long, value_name = "N", default_value_t = fuzz::SECONDS)]
@@ -115,13 +115,18 @@ fn run(command: Command) -> Result<bool> {
 
 /// All, even when the first one fails: a run says everything it can, and ends with the sum.
 fn ci(paths: &Paths, fuzz_seconds: u32) -> Result<bool> {
-    setup::run(paths, &setup::Options::ci())?;
-    let checked = check::run(paths);
+    sh::timed("setup", || setup::run(paths, &setup::Options::ci()))?;
+    // Two builds into two directories: each has times when it uses one CPU.
+    let (checked, fuzz) = thread::scope(|scope| {
+        let build = scope.spawn(|| sh::timed("build of the fuzz targets", || fuzz::prepare(paths)));
+        let checked = sh::timed("check", || check::run(paths));
+        (checked, build.join().unwrap_or_else(|_| Err(anyhow!("the build panicked"))))
+    });
     if let Err(error) = &checked {
         eprintln!("error: check: {error:#}");
     }
-    let fuzzed = fuzz::all(paths, fuzz_seconds);
-    Ok(test::run_after(paths, &test::Options::default(), fuzzed)? && checked.is_ok())
+    let fuzz = || fuzz.and_then(|targets| targets.run(paths, fuzz_seconds));
+    Ok(test::run_beside(paths, &test::Options::default(), fuzz)? && checked.is_ok())
 }
 
 /// The kernel program, then the binary: `enforcer/build.rs` picks the object up from its known place.

@@ -3,6 +3,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Instant,
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -83,6 +84,14 @@ pub(crate) fn clean(program: impl AsRef<Path>) -> Command {
         }
     }
     command
+}
+
+/// Does something, and says how long it took.
+pub(crate) fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
+    let begun = Instant::now();
+    let result = work();
+    println!("{what}: {} s", begun.elapsed().as_secs());
+    result
 }
 
 /// Runs a command whose output the user sees.

@@ -1,8 +1,8 @@
 //! What the first fragment of a datagram says for the rest.
 //!
-//! Each device has a part of the table: who sends first fragments without end displaces its own. An
+//! Each device has a part of the table: a flood of first fragments evicts only the sender's own. An
 //! entry is read and written word by word, by several CPUs; the first word is the datagram's digest and
-//! the others in one, so that an entry of which another CPU has written a part is nobody's.
+//! the others in one, so that a half-written entry matches no datagram.
 
 use super::{FrameContext, Policy};
 use crate::flow::{Flow, Fragment};

@@ -167,7 +167,7 @@ fn is_own_source(context: &FrameContext) -> bool {
         || ((local || source == Address::default()) && !is_anothers(context, word))
 }
 
-/// Whether a DHCP client message goes to everybody or to the gateway itself.
+/// Whether a DHCP client message is broadcast or goes to the gateway itself.
 #[inline(always)]
 fn to_dhcp_server<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
     let (layout, flow) = (policy.layout(), &context.flow);

@@ -60,7 +60,7 @@ const BITS: u32 = 9;
 
 /// Takes an entry for a holder, or keeps it; `false` while another one has it.
 ///
-/// The tokens change hands as they are: who invents source addresses gains no events by it.
+/// The tokens go with the slot: inventing source addresses gains no events.
 #[inline(always)]
 pub fn hold(budget: &mut Budget, holder: u64, now: u64) -> bool {
     if budget.holder != holder || budget.used == 0 {
@@ -198,7 +198,7 @@ pub fn find(seen: &SeenSet, digest: u64) -> Place {
         place |= way & is;
         way += 1;
     }
-    // Opaque, so that whoever uses it masks it: verifiers before 6.12 cannot tell that it is small.
+    // Opaque, so that its users mask it: verifiers before 6.12 cannot tell that it is small.
     Place { known: known != 0, way: opaque(place as u64) as usize }
 }
 

@@ -21,7 +21,7 @@ pub struct Failure {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorCode {
-    /// The request makes no sense.
+    /// The request is invalid.
     BadRequest,
     /// It was understood, and not done: it would cut off the operator, or does not fit what is in
     /// force.

@@ -2,7 +2,7 @@
 //!
 //! JSON lines in `audit.jsonl` of the state directory, only ever appended to. Each line has the
 //! SHA-256 of the line before it and of itself, so that a line that was cut, moved or edited is
-//! found. Whoever may write the file can write a whole new trail: keep the last hash elsewhere.
+//! found. A process that can write the file can replace the whole trail: keep the last hash elsewhere.
 //!
 //! - [`chain`]: what makes lines a chain; pure
 //! - [`digest`]: a line that carries its own digest
@@ -53,7 +53,7 @@ const MAX_TEXT: usize = 512;
 pub enum Who {
     /// The daemon, by itself or because of a signal.
     Daemon,
-    /// Whoever was at the other end of the socket, as the kernel says, or ran the command.
+    /// The peer of the socket, as the kernel says, or the user who ran the command.
     Peer {
         /// Effective user id.
         uid: u32,
@@ -136,7 +136,7 @@ pub struct Entry {
     /// What it is about: a policy file, a group, a rule, a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-    /// Why, in the words of whoever did it.
+    /// Why, in the words of the user who did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Revision that was in force before.
@@ -370,7 +370,7 @@ impl Audit {
         self.found.drain(..self.found.len().saturating_sub(MAX_FOUND));
     }
 
-    /// Entries that nobody will ever read.
+    /// Entries that can never be written.
     pub fn lost(&self) -> u64 {
         self.lost
     }

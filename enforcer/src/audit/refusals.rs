@@ -1,6 +1,6 @@
 //! Refused requests: a line each up to a number a day, then one line a day with the sum.
 //!
-//! A user who may only look and asks for more all day would otherwise fill the trail with lines
+//! A viewer who asks for more all day would otherwise fill the trail with lines
 //! that say the same.
 
 use std::collections::BTreeMap;
@@ -124,7 +124,7 @@ mod tests {
         assert!(sum.difference.len() <= MAX_USERS + 1, "{sum:?}");
         let held = 5_000 - lines;
         assert!(sum.result.starts_with(&format!("refused, {held} more")), "{sum:?}");
-        // One who never asked again has nothing to add.
+        // A user who never asked again has nothing to add.
         assert!(refusals.take(refused(1), 1, now).is_some());
         assert_eq!(refusals.sum(now, true), None);
     }

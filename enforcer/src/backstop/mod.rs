@@ -183,7 +183,7 @@ pub struct Guard {
     memory: Memory,
     stack: Stack,
     tables: Tables,
-    /// How the tables look when nobody has changed them, as nft tells it.
+    /// The tables as they should be, as nft prints them.
     whole: Tables,
     /// What was put into the sets last.
     sets: Sets,
@@ -237,7 +237,7 @@ impl Guard {
         Ok(())
     }
 
-    /// Asks the kernel for the tables, and makes them whole where somebody changed them.
+    /// Asks the kernel for the tables, and repairs what was changed.
     pub async fn check(&mut self) -> Result<Change, Error> {
         let had = !self.whole.is_empty();
         self.tables = look().await?;

@@ -43,7 +43,7 @@ pub(super) async fn ask(words: &[&str]) -> Result<Value, Error> {
 }
 
 async fn nft(words: &[&str], input: &[u8]) -> Result<Output, Error> {
-    // The directories of root's programs are not in everybody's path.
+    // The directories of root's programs are not in every user's path.
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("nft");
     command.args(words).env_clear().env("PATH", format!("{path}:/usr/sbin:/sbin"));

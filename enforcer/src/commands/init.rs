@@ -128,7 +128,7 @@ fn is_untouched(file: &Path) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text == documents::SETTINGS)
 }
 
-/// What the machine looks like: to the terminal, not to whoever reads the documents.
+/// Describes the machine on the terminal; standard output has the documents alone.
 fn described(machine: &Machine<'_>) -> String {
     let mut rows = vec![head(&["INTERFACE", "ADDRESSES", "VLANS", "SEEN", "WHAT IT IS"])];
     for (interface, role) in machine.roles() {

@@ -86,7 +86,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
     }
 }
 
-/// Whether whoever read our output had enough: no error.
+/// Whether the reader of our output closed it: no error.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     // Only our own writes fail with a bare `io::Error`; a connection's is wrapped.
     error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)

@@ -29,7 +29,7 @@ pub(super) fn run(args: &cli::Run, socket: Option<&Path>) -> Result<Exit> {
     });
     let runtime = runtime.worker_threads(2).enable_all().build().context("cannot start")?;
     let ended = runtime.block_on(daemon::run(settings));
-    // A disk that hangs under a sink's file keeps nobody from ending.
+    // A disk that hangs under a sink's file does not delay the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended?;
     Ok(Exit::Fine)

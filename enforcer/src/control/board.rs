@@ -1,4 +1,4 @@
-//! Answers that many may ask for at once: made once, shared by all who wait.
+//! Answers that many clients may ask for at once: made once, shared by all of them.
 //!
 //! Of each question one answer is being made at a time, and one more waits to be. Whoever asks before that
 //! one has begun gets it, too; whoever asks later gets the next. So an answer is never older than its
@@ -37,7 +37,7 @@ pub(super) struct Board {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Questions of which nobody has begun to make the answer.
+    /// Questions whose answer is not being made yet.
     waiting: HashMap<(Rank, Question), Shared>,
     kinds: HashMap<Kind, Arc<Line>>,
 }
@@ -50,7 +50,7 @@ struct Line {
     held: Arc<Semaphore>,
 }
 
-/// Bytes that take a place until the last who shares them has let go.
+/// Bytes that count against the limit until the last client is done with them.
 struct Held {
     bytes: Bytes,
     _place: OwnedSemaphorePermit,
@@ -88,7 +88,7 @@ impl Board {
                 Arc::new(Line { turn: tokio::sync::Mutex::default(), held })
             }));
         drop(state);
-        // A task of its own: the first who asked may go, and the others wait on.
+        // A task of its own: the first client may disconnect while the others wait.
         tokio::spawn(self.clone().make(rank, question, line));
         receiver
     }

@@ -19,7 +19,7 @@ impl Refusal {
         Failure { error: error.to_string(), hint: hint.map(str::to_owned), code }.into()
     }
 
-    /// A request that makes no sense; HTTP has several words for that.
+    /// An invalid request; HTTP has several statuses for that.
     pub(super) fn usage(status: StatusCode, error: impl ToString) -> Self {
         let hint = Some("docs/api.md describes every request");
         let Self(_, failure) = Self::new(ErrorCode::BadRequest, error, hint);

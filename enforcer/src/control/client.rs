@@ -40,7 +40,7 @@ pub enum Error {
     /// Nobody listens.
     #[error("the daemon is not running: nobody answers on {}", socket.display())]
     NotRunning {
-        /// Where somebody should.
+        /// Where it should listen.
         socket: PathBuf,
         /// What the kernel said.
         source: io::Error,
@@ -71,7 +71,7 @@ pub enum Error {
     #[error("the daemon did not answer within {} s", TIMEOUT.as_secs())]
     Timeout,
     /// The answer is not what it should be: another version, or not the daemon.
-    #[error("the daemon's answer makes no sense (HTTP {status})")]
+    #[error("unexpected reply from the daemon (HTTP {status})")]
     Answer {
         /// HTTP status of the answer.
         status: StatusCode,

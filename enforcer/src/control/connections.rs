@@ -46,7 +46,7 @@ const ONE_LINE: Duration = Duration::from_secs(10);
 pub struct Limits {
     /// Connections of all users together; those of root do not count.
     pub all: usize,
-    /// Connections of all users who may only look: operators have the rest.
+    /// Connections of all viewers together; operators have the rest.
     pub viewers: usize,
     /// Connections of one user, root included.
     pub each: usize,
@@ -212,7 +212,7 @@ impl Slots {
         let viewers = users.values().flatten().filter(looks).count();
         if role < Role::Operator && viewers >= limits.viewers {
             return Err(too_many(format!(
-                "viewers have {viewers} open, the most that those who may only look may have"
+                "viewers have {viewers} open, the most that viewers may have"
             )));
         }
         let owner = (pid, role);

@@ -60,7 +60,7 @@ pub enum Input {
         /// The body of the answer, or why there is none.
         reply: oneshot::Sender<Answer>,
     },
-    /// Somebody asked for what is not for him: no answer, but an entry in the audit trail.
+    /// Permission denied: recorded in the audit trail, no reply.
     Refused {
         /// Who asked.
         peer: Peer,
@@ -177,7 +177,7 @@ pub enum Question {
     Metrics,
 }
 
-/// The body of an answer, shared by all who get it.
+/// The body of an answer, shared by all clients that get it.
 pub type Answer = Result<Bytes, Failure>;
 
 /// Who is at the other end of a connection, as the kernel says (`SO_PEERCRED`).

@@ -1,4 +1,5 @@
-//! What waits for the daemon's core: root and operators first, and nothing for those who have gone.
+//! What waits for the daemon's core: root and operators first; requests of clients that have
+//! disconnected are dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -13,7 +14,7 @@ use super::access::Role;
 pub enum Rank {
     /// Root and operators.
     Operator,
-    /// Those who may only look: served when nobody else waits.
+    /// Viewers: served when no other request waits.
     Viewer,
 }
 
@@ -51,7 +52,7 @@ impl Ticket {
     }
 }
 
-/// Gives a request up when whoever asked goes away.
+/// Cancels a request when its client disconnects.
 #[derive(Debug)]
 pub(super) struct Asking(Ticket);
 
@@ -109,7 +110,7 @@ impl Inputs {
         answer.await.map_err(|_| Stopped)
     }
 
-    /// Puts in something that nobody waits for, if there is a place for it.
+    /// Queues something without a reply, if there is room.
     pub(super) fn note(&self, input: Input) {
         let _ = self.viewers.try_send(Request { input, ticket: Ticket::default() });
     }
@@ -124,7 +125,7 @@ pub struct Queue {
 }
 
 /// Both sides of a queue in which `most` requests of each kind may wait: orders, questions of root and operators,
-/// and of those who may only look.
+/// and of viewers.
 pub fn queue(most: usize) -> (Inputs, Queue) {
     let (orders, first) = mpsc::channel(most);
     let (operators, second) = mpsc::channel(most);

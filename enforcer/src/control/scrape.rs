@@ -46,7 +46,7 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// The last answer, and when it was made.
 type Last = Arc<Mutex<Option<(Instant, Bytes)>>>;
 
-/// Answers, for ever.
+/// Answers requests until the daemon ends.
 pub async fn serve(listener: TcpListener, inputs: Inputs) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let last = Last::default();
@@ -105,7 +105,7 @@ async fn text(inputs: &Inputs, last: &Last) -> Option<Bytes> {
         return Some(text.clone());
     }
     let ask = |reply| Input::Ask { question: Question::Metrics, reply };
-    // At most once a second: what watches the gateway waits for nobody who only looks.
+    // At most once a second: the watch never waits for a scrape.
     let text = inputs.reply(Rank::Operator, Ticket::default(), ask).await.ok()?.ok()?;
     *last = Some((Instant::now(), text.clone()));
     Some(text)

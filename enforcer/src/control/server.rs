@@ -323,7 +323,7 @@ async fn wrong_method(request: Request) -> Refusal {
     Refusal::usage(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not take {method}"))
 }
 
-/// Who may only look changes nothing; the trail says who tried.
+/// Holds a request to the role of its route; the audit trail records what was refused.
 async fn authorise(
     State((needed, core)): State<(Role, Core)>,
     ConnectInfo(peer): ConnectInfo<Peer>,

@@ -19,7 +19,7 @@ use crate::dataplane::{self, Dataplane};
 use crate::policy::remark::{self, MAX_FILE, check_remark};
 use crate::policy::{Site, diff, report};
 
-/// How often a generation is loaded while somebody removes pins.
+/// How often loading a generation is retried while pins are being removed.
 const TRIES: u32 = 3;
 /// Shortest and longest time for a confirmation, in seconds.
 const CONFIRM: std::ops::RangeInclusive<u32> = 1..=86_400;
@@ -119,7 +119,7 @@ impl Core {
                 for file in [pending, live] {
                     if let Err(e) = file.commit() {
                         error!("{}", failure(&e.into()).error);
-                        self.warnings.push("what is in force is not on disk".into());
+                        self.warnings.push("the active policy could not be saved; a restart would load the previous one".into());
                     }
                 }
                 self.say_active();
@@ -228,8 +228,8 @@ impl Order {
             && !CONFIRM.contains(&seconds)
         {
             return Err(Failure {
-                error: format!("{seconds} s is no time to confirm in"),
-                hint: Some(format!("{} to {} seconds", CONFIRM.start(), CONFIRM.end())),
+                error: format!("confirm: {} to {} seconds", CONFIRM.start(), CONFIRM.end()),
+                hint: Some(format!("{seconds} was asked for")),
                 code: ErrorCode::BadRequest,
             });
         }

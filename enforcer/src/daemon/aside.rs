@@ -13,7 +13,7 @@ use crate::api::PolicyBundle;
 use crate::control::{Answer, Rank};
 use crate::policy::write;
 
-/// Answers that are made at a time for those who may only look: they have one thread, and no more.
+/// Answers that are made at a time for viewers: they have one thread, and no more.
 const VIEWERS: usize = 1;
 /// The same for root and operators.
 const OPERATORS: usize = 4;

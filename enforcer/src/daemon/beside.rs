@@ -153,7 +153,7 @@ impl Core {
     fn commit(&mut self, file: super::state::Pending) {
         if let Err(e) = file.commit() {
             error!("{}", failure(&e.into()).error);
-            self.warnings.push("a live change is not on disk".into());
+            self.warnings.push("a live change could not be saved; a restart would lose it".into());
         }
         self.clock.keep_soon();
     }

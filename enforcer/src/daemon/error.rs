@@ -79,7 +79,7 @@ impl Error {
         self.code().exit()
     }
 
-    /// Its kind, for whoever asked.
+    /// The kind of error that a client gets.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Settings(_)

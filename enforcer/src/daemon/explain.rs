@@ -296,7 +296,7 @@ impl Judged {
                 case.decision = decision;
                 self.decided_by = "kernel";
             }
-            // No line in the log: whoever may only look could fill it.
+            // Not logged: a viewer could fill the log.
             (Err(e), _) => {
                 self.described.assumed.push(format!("the program in force was not asked: {e}"));
             }

@@ -9,7 +9,7 @@ use super::core::Core;
 use super::{Error, failure};
 use crate::policy::{Site, hops};
 
-/// Destinations that are asked for in a second: whoever scans an allowed prefix makes no more of them.
+/// Neighbours asked for in a second at most, so that a scan of an allowed prefix causes no flood.
 const MOST_ASKED: usize = 16;
 
 /// Destinations on links whose next hops are bound, to which a frame did not find its way.
@@ -47,7 +47,7 @@ impl Core {
     }
 
     /// Has the kernel ask for destinations on the link that frames were refused for: nobody knew where they
-    /// are. Whoever answers is known from the next look on.
+    /// are. Those that answer are known from the next look on.
     pub(super) async fn ask_strangers(&self) {
         let Strangers(strangers) = self.reporter.take_strangers();
         let mut asked = Vec::new();

@@ -1,4 +1,4 @@
-//! The watch over what the kernel judges by: whoever is root can write to the tables.
+//! Watches the tables that the kernel judges by: root can write to them.
 
 use log::error;
 

@@ -8,7 +8,7 @@
 //! - `confirm`: policies that must be confirmed, and the way back
 //! - `live`: changes by command, beside the policy file
 //! - `beside`: the way of those changes into the kernel
-//! - `session`: the branch that the operator sits on
+//! - `session`: refuses changes that would cut off the operator's own session
 //! - `history`: earlier revisions
 //! - `image`: the watch over what the kernel judges by
 //! - `active`: a policy, its image, and what its numbers mean
@@ -111,7 +111,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
     let hub = Hub::new();
-    // The pins first: of two daemons the second learns who holds them.
+    // The pins first: a second daemon learns here that another one holds them.
     let pins = Pins::open(&settings.bpffs)?;
     // While its group can be set. Where it cannot be opened, that is for later: enforcement comes first.
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref());

@@ -27,7 +27,7 @@ use crate::policy::{Device, Mode, Range, Timed, Unknown, explain};
 use crate::shown::escaped;
 
 impl Core {
-    /// Answers everything but a detach. Whoever asked may have gone: no concern of the core.
+    /// Answers everything but a detach. A client that has disconnected is ignored.
     pub(super) async fn answer(&mut self, rank: Rank, input: Input) {
         match input {
             Input::Ask { question, reply } => self.look(rank, question, reply).await,

@@ -34,7 +34,7 @@ pub(super) struct Watched {
     pub(super) looks: u32,
     /// Times that a program was attached again.
     pub(super) reattached: u64,
-    /// What somebody did to us, by reason.
+    /// Tamper events, by reason.
     pub(super) tampered: BTreeMap<&'static str, u64>,
     /// Until when, on the boot clock, runs of the program are looked at often.
     pub(super) often_until: Duration,
@@ -271,7 +271,7 @@ impl Core {
         roots
     }
 
-    /// Says what somebody did to us: a line in the log, an event, a count.
+    /// Reports tampering: a log line, an event, a counter.
     pub(super) fn tamper(&mut self, reason: &'static str, interface: Option<&str>, text: String) {
         warn!("{text}");
         *self.watched.tampered.entry(reason).or_default() += 1;

@@ -154,7 +154,7 @@ impl Core {
         }
     }
 
-    /// Somebody asked for what is not for him.
+    /// Permission denied: recorded in the audit trail, no reply.
     pub(super) fn refused(&mut self, who: &Who, request: String, count: u64) {
         let result = format!("refused, {count} since the last entry of this kind");
         let entry = self.entry(who, Action::Refused).about(request);

@@ -148,7 +148,7 @@ impl Reporter {
         }
     }
 
-    /// Tells the followers what somebody did to us.
+    /// Publishes a tamper event.
     pub(super) fn tamper(
         &self,
         reason: &'static str,

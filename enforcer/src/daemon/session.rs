@@ -1,4 +1,4 @@
-//! The branch that the operator sits on.
+//! Refuses changes that would cut off the operator's own session.
 
 use enforcer_common::flow::{Class, Flow};
 use enforcer_common::reason::Verdict;
@@ -13,7 +13,7 @@ use crate::policy::address::numbers;
 use crate::site::Link;
 use crate::site::way::Way;
 
-/// What an operator can do who means it.
+/// What to do if it is intended.
 pub(super) const FORCE: &str = "give --force if you mean it";
 /// The same of an apply, which can also return by itself.
 pub(super) const CONFIRM_OR_FORCE: &str =

@@ -1,4 +1,4 @@
-//! The watch over VLAN tags: nobody may make hardware remove them.
+//! Watches VLAN tag offloads, so that hardware does not remove tags.
 
 use log::error;
 
@@ -7,7 +7,7 @@ use super::failure;
 use crate::dataplane::offload;
 
 impl Core {
-    /// Switches off again what somebody switched on since the last look, and says so in the log
+    /// Switches off again what was switched on since the last look, and says so in the log
     /// and in the status.
     pub(super) fn watch_tags(&mut self, interface: &str) {
         match offload::keep_tags(interface) {

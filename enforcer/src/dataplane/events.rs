@@ -1,4 +1,4 @@
-//! The ring buffer: records to whoever handles them.
+//! The ring buffer: reads records and passes them on.
 
 use std::io;
 use std::time::Duration;
@@ -64,7 +64,10 @@ impl Reader {
             while let Some(item) = self.ring.get_mut().next() {
                 match Record::from_bytes(&item) {
                     Some(record) => handle(record),
-                    None => log::warn!("a record of {} bytes makes no sense", item.len()),
+                    None => log::warn!(
+                        "a record of {} bytes in the ring buffer cannot be read",
+                        item.len()
+                    ),
                 }
             }
         }

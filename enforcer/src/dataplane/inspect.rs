@@ -1,4 +1,4 @@
-//! What is in the kernel, for who only looks: nothing is locked, taken over or changed.
+//! What is in the kernel, read-only: nothing is locked, taken over or changed.
 
 use std::collections::BTreeMap;
 use std::fs;

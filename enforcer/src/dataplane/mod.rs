@@ -5,7 +5,7 @@
 //! - `cpus`: sizes of tables that depend on the number of CPUs
 //! - [`events`]: the ring buffer
 //! - `verify_pins`: pins that are not what their names say
-//! - [`inspect`]: what is pinned, for who only looks
+//! - [`inspect`]: what is pinned, read-only
 //! - `hops`: who is where on the links
 //! - `pin_keeper`: descriptors of what is pinned
 //! - `links`: what attaches the dispatcher to interfaces
@@ -244,7 +244,7 @@ impl Dataplane {
         self.kept.missing().is_empty()
     }
 
-    /// Pins again what somebody removed or replaced; returns the paths that were not as they should
+    /// Pins again what was removed or replaced; returns the paths that were not as they should
     /// be. Nothing stopped enforcing meanwhile: this process holds a descriptor of each object.
     ///
     /// # Errors
@@ -292,7 +292,7 @@ impl Dataplane {
         self.runs.of(index)
     }
 
-    /// What digests and slots depend on: for those who measure.
+    /// What digests and slots depend on; for measurements.
     pub fn keys(&self) -> Result<Keys, Error> {
         secret::Secret::find(&self.pins).map(secret::Secret::keys)
     }

@@ -49,7 +49,7 @@ pub(super) fn check(pins: &Pins) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a directory that somebody else could change: he could remove the pins, and with them the
+/// Refuses a directory that another user could change: that user could remove the pins, and with them the
 /// enforcement, or put others in their place.
 pub(super) fn check_directory(dir: &Path) -> Result<(), Error> {
     let metadata = fs::symlink_metadata(dir).map_err(|e| Error::io("stat", dir, e))?;
@@ -179,7 +179,7 @@ pub(super) fn check_link(path: &Path, index: u32, tables: &BTreeSet<u32>) -> Res
     }
     let program = match object::program_by_id(link.program) {
         Ok(program) => program,
-        // Only who has CAP_SYS_ADMIN may ask. A link that is adopted gets our program.
+        // Asking needs CAP_SYS_ADMIN. A link that is adopted gets our program.
         Err(e) if e.raw_os_error() == Some(libc::EPERM) => return Ok(()),
         Err(e) => return Err(Error::io("look at the program of", path, e)),
     };

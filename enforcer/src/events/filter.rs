@@ -16,7 +16,7 @@ const KINDS: usize = 7;
 const MAX_TERMS: usize = 64;
 
 /// What an event must have, and must not have, to be sent; an empty filter takes all. Lines about
-/// loss and about tampering pass every filter: whoever looks at a part must know that the part may
+/// loss and about tampering pass every filter: a reader of a part must know that the part may
 /// be incomplete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
@@ -45,13 +45,13 @@ pub enum Term {
     Interface(String),
 }
 
-/// Why a query makes no sense.
+/// Why a query is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// There is no such property.
     #[error("there is no filter `{0}`")]
     Unknown(String),
-    /// Its value makes no sense.
+    /// Its value is invalid.
     #[error("{0}")]
     Value(String),
 }

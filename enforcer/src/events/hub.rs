@@ -1,4 +1,4 @@
-//! Events to those who follow.
+//! Hands events to their followers.
 //!
 //! Each follower has a bounded queue of its own. One that does not read loses its own events, is
 //! told how many with a `lost` event, and delays nobody: publishing never waits. An event is kept once, however
@@ -72,7 +72,7 @@ impl Hub {
         Self::default()
     }
 
-    /// Whether anybody follows.
+    /// Whether there is a follower.
     pub fn is_followed(&self) -> bool {
         !lock(&self.0.followers).queues.is_empty()
     }
@@ -171,8 +171,8 @@ fn missing(count: u64, generation: u64, revision: u64) -> Arc<Published> {
 pub struct Follower {
     hub: Hub,
     queue: Arc<Queue>,
-    /// What is still to be sent from before. It stays where it is kept: whoever reads it slowly finds the
-    /// oldest of it gone, and is told how much.
+    /// What is still to be sent from before. It is not copied: a slow reader finds the oldest events gone and
+    /// is told how many.
     past: Section,
     /// From when on.
     since: Timestamp,

@@ -50,7 +50,7 @@ impl<W: Write> Capture<W> {
         Ok(true)
     }
 
-    /// Hands on what was written, so that whoever reads along sees whole frames.
+    /// Flushes, so that a program reading the pipe sees whole frames.
     pub fn flush(&mut self) -> io::Result<()> {
         self.writer.get_mut().flush()
     }

@@ -1,4 +1,4 @@
-//! Places for those who follow the events: a share each, so that nobody can take those of another.
+//! Places for followers of events: a share for each user, so that none can use up another's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,7 +9,7 @@ pub const MAX_FOLLOWERS: usize = 32;
 pub const MAX_EACH: usize = 8;
 /// Most followers of root, which has places of its own.
 pub const MAX_ROOT: usize = 16;
-/// Most followers of users who may only look: operators have the rest.
+/// Most followers of viewers: operators have the rest.
 const MAX_VIEWERS: usize = 24;
 
 /// Whose place it is.
@@ -37,7 +37,7 @@ pub enum Full {
     /// This user has as many as one may have.
     #[error("{1} programs of uid {0} follow the events already, the most that one user may have")]
     User(u32, usize),
-    /// The places of those who may only look are taken.
+    /// The places of viewers are taken.
     #[error("{MAX_VIEWERS} programs of viewers follow the events already")]
     Viewers,
 }
@@ -99,7 +99,7 @@ mod tests {
             let seat = Seat::User { uid, operator };
             (0..n).map_while(|_| seats.take(seat).ok()).collect()
         };
-        // Four users who may only look: three fill what there is for them.
+        // Four viewers: three fill what there is for them.
         let viewers: Vec<_> = (1..=4).map(|uid| take(uid, false, 99)).collect();
         let counts: Vec<usize> = viewers.iter().map(Vec::len).collect();
         assert_eq!(counts, [MAX_EACH, MAX_EACH, MAX_EACH, 0]);

@@ -26,7 +26,7 @@ impl Subscription {
     ///
     /// # Errors
     ///
-    /// When a part has an unknown name, or a value that makes no sense.
+    /// When a part has an unknown name or an invalid value.
     pub fn from_query(parts: &[(String, String)]) -> Result<Self, filter::Error> {
         let mut all = Self::default();
         for (name, value) in parts {

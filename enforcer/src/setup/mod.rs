@@ -240,7 +240,7 @@ impl<'s> Machine<'s> {
     }
 }
 
-/// Whether somebody chose the address: IPv6 gives every interface one.
+/// Whether the address was configured: IPv6 gives every interface one.
 fn is_chosen(address: IpAddr) -> bool {
     !matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }

@@ -91,7 +91,7 @@ pub(super) fn routers(
 }
 
 impl Site {
-    /// Takes from an earlier look what is not known of a router now: a bridge forgets who is silent.
+    /// Takes from an earlier look what is not known of a router now: a bridge forgets silent ones.
     pub fn remember_routers(&mut self, before: &Self) {
         for router in self.routers.iter_mut().filter(|router| router.elsewhere.is_none()) {
             let known = before.routers.iter().find(|other| other.address == router.address);

@@ -30,7 +30,7 @@ impl SiteInterface {
         self.next_hops.dedup();
     }
 
-    /// Takes from an earlier look whom the kernel has forgotten since: it forgets who is silent.
+    /// Keeps neighbours of an earlier look that the kernel has forgotten since: it forgets silent ones.
     fn remember(&mut self, before: &Self) {
         let mut known: BTreeMap<_, _> = self.neighbours.drain(..).collect();
         for &(address, mac) in &before.neighbours {
@@ -46,7 +46,7 @@ impl SiteInterface {
 }
 
 impl Site {
-    /// Takes from an earlier look whom the kernel has forgotten since.
+    /// Keeps neighbours of an earlier look that the kernel has forgotten since.
     pub fn remember_neighbours(&mut self, before: &Self) {
         for interface in &mut self.interfaces {
             let mut others = before.interfaces.iter();

@@ -38,7 +38,7 @@ pub struct Interface {
     pub link: Link,
     /// Whether Ethernet frames arrive on it from outside.
     pub ethernet: bool,
-    /// Whether somebody has set it up.
+    /// Whether it was set up by hand.
     pub up: bool,
     /// Its addresses and the lengths of their prefixes.
     pub addresses: Vec<(IpAddr, u8)>,
@@ -62,7 +62,7 @@ pub(super) struct Routes {
     pub(super) gateways: BTreeSet<(u32, IpAddr)>,
 }
 
-/// Somebody who was heard of.
+/// A neighbour that was heard of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbour {
     /// Index of the interface that reaches it: of a bridge's table, the port.

@@ -18,7 +18,7 @@ use super::read::{Capture, Frame, read};
 use super::{Trial, render};
 use crate::cli::Explain;
 
-/// Base64 in one request: whoever may only look may send 64 KiB.
+/// Base64 in one request: a viewer may send 64 KiB.
 const REQUEST: usize = 48 << 10;
 /// Most frames in one request that a daemon takes.
 const AT_ONCE: usize = 1000;

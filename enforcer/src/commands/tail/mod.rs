@@ -32,7 +32,7 @@ mod suppressed;
 
 /// Time for the last write after Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// How often a quiet tail looks whether anybody still reads it.
+/// How often a quiet tail checks that its output is still read.
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn run(client: &Client, args: &Tail) -> Result<Exit> {

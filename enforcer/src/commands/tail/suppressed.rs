@@ -25,7 +25,7 @@ pub(super) struct Suppressed(HashMap<Key, Sum>);
 struct Sum {
     /// The last line about them.
     frames: Frames,
-    /// Frames that no line has told.
+    /// Frames that no line has covered.
     untold: u64,
     /// Those of them that were untold a period ago.
     before: u64,

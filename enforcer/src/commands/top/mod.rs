@@ -5,7 +5,7 @@
 //! - `popup`: what can be in front of the list
 //! - `view`: a screen from a state
 //!
-//! It talks to the daemon's socket alone, and goes on asking while nobody answers.
+//! It talks to the daemon's socket alone, and keeps asking while there is no answer.
 
 mod keys;
 mod popup;

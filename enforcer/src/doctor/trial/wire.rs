@@ -77,7 +77,7 @@ impl Socket {
     fn receive(&self, time: Duration) -> io::Result<Option<Vec<u8>>> {
         let fd = self.0.as_raw_fd();
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        // Not longer: the one who waits has something else to look at, too.
+        // Not longer: the caller has other work.
         let milliseconds = time.as_millis().clamp(1, 20) as i32;
         // SAFETY: one descriptor, which lives through the call.
         if unsafe { libc::poll(&raw mut poll, 1, milliseconds) } <= 0 {

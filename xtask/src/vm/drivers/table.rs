@@ -47,7 +47,7 @@ pub(super) fn table(columns: &[Column], date: &str, qemu: &str) -> String {
     let notes = notes(columns);
     if !notes.is_empty() {
         out += "\nWhat `status` says about them after the start:\n\n";
-        out += &notes.iter().map(|note| format!("- {note}\n")).collect::<String>();
+        out += &notes.iter().map(|note| wrapped(note)).collect::<String>();
     }
     out
 }
@@ -132,6 +132,22 @@ fn notes(columns: &[Column]) -> Vec<String> {
         }
     }
     notes.into_iter().map(|(note, places)| format!("\"{note}\": {}", places.join(", "))).collect()
+}
+
+/// An item of a list, a screen wide.
+fn wrapped(note: &str) -> String {
+    const WIDTH: usize = 100;
+    let (mut text, mut line) = (String::new(), "-".to_owned());
+    for word in note.split(' ') {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            text += &line;
+            text.push('\n');
+            line = " ".to_owned();
+        }
+        line.push(' ');
+        line += word;
+    }
+    text + &line + "\n"
 }
 
 /// The document with this table in the place of the one before.

@@ -4,9 +4,9 @@ mod claims;
 mod heard;
 mod hops;
 pub mod neighbours;
+pub mod route;
 pub mod survey;
 pub mod tables;
-pub mod way;
 
 use std::net::IpAddr;
 

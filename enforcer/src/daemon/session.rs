@@ -11,7 +11,7 @@ use crate::api::{ErrorCode, Failure, Guard, Session};
 use crate::image::{HostImage, Time};
 use crate::policy::address::numbers;
 use crate::site::Link;
-use crate::site::way::Way;
+use crate::site::route::Route;
 
 /// What to do if it is intended.
 pub(super) const FORCE: &str = "give --force if you mean it";
@@ -41,13 +41,15 @@ impl Core {
         hint: &str,
     ) -> Result<(), Failure> {
         let Guard { force: false, session: Some(session) } = guard else { return Ok(()) };
-        let way = self.kernel.way_to(session.peer.ip()).await.map_err(|e| failure(&e.into()))?;
-        let Some(way) = way else { return Ok(()) };
+        let route =
+            self.kernel.route_to(session.peer.ip()).await.map_err(|e| failure(&e.into()))?;
+        let Some(route) = route else { return Ok(()) };
         let links = self.kernel.links().await.map_err(|e| failure(&e.into()))?;
         let guarded: Vec<u32> = self.guarded.iter().map(|guarded| guarded.index).collect();
         let now = self.clock.now();
-        let cut = arrivals(&links, &guarded, way.interface).into_iter().find(|arrival| {
-            passes(before, session, way, arrival, now) && !passes(next, session, way, arrival, now)
+        let cut = arrivals(&links, &guarded, route.interface).into_iter().find(|arrival| {
+            passes(before, session, route, arrival, now)
+                && !passes(next, session, route, arrival, now)
         });
         let Some(arrival) = cut else { return Ok(()) };
         let interface = next.interface(arrival.interface).unwrap_or("a protected interface");
@@ -105,11 +107,11 @@ fn arrivals(links: &[Link], guarded: &[u32], upper: u32) -> Vec<Arrival> {
 }
 
 /// Whether frames of the session pass.
-fn passes(names: &Active, session: Session, way: Way, arrival: &Arrival, now: Time) -> bool {
+fn passes(names: &Active, session: Session, route: Route, arrival: &Arrival, now: Time) -> bool {
     let mut flow = Flow::NEW;
     flow.class = Class::Ip;
     (flow.interface, flow.vlans) = (arrival.interface, arrival.vlans);
-    flow.source_mac = way.mac.map_or(0, |mac| wire::mac(mac.0));
+    flow.source_mac = route.mac.map_or(0, |mac| wire::mac(mac.0));
     flow.protocol = protocol::TCP;
     (flow.source_port, flow.destination_port) = (session.peer.port(), session.local.port());
     let on = names.site.interfaces.iter().find(|known| known.index == arrival.interface);

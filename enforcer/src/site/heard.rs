@@ -7,7 +7,7 @@ use rtnetlink::packet_route::link::InfoKind;
 use super::survey::{Neighbour, PortVlan};
 use super::{Error, Kernel, Link};
 use crate::policy::Site;
-use crate::policy::explain::heard::{self, Heard, Way};
+use crate::policy::explain::heard::{self, Heard, Route};
 
 /// Interfaces on top of each other that are followed; the kernel allows eight.
 const DEEPEST: usize = 8;
@@ -29,15 +29,15 @@ impl Kernel {
             return;
         };
         let machine = Machine { site, links: &links, neighbours: &[], vlans: &[] };
-        let way = match (machine.unprotected(index), router) {
-            (Some(name), _) => Way::Elsewhere(name),
+        let route = match (machine.unprotected(index), router) {
+            (Some(name), _) => Route::Elsewhere(name),
             (None, Some(router)) => {
                 let known = heard.behind.iter().find(|known| known.address == Some(router));
-                Way::Router(router, known.copied())
+                Route::Router(router, known.copied())
             }
             (None, None) => return,
         };
-        heard.ways.insert(address, way);
+        heard.routes.insert(address, route);
     }
 }
 

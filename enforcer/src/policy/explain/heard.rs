@@ -15,7 +15,7 @@ pub struct Heard {
     /// The gateway's own MACs, and the names of their interfaces.
     pub own: Vec<(Mac, String)>,
     /// How the gateway reaches an address that is no neighbour's.
-    pub ways: BTreeMap<IpAddr, Way>,
+    pub routes: BTreeMap<IpAddr, Route>,
 }
 
 /// A neighbour.
@@ -33,7 +33,7 @@ pub struct Neighbour {
 
 /// How the gateway reaches an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Route {
     /// By a router behind a protected interface: its address, and what is known of it.
     Router(IpAddr, Option<Neighbour>),
     /// By an interface of this name that is not protected.
@@ -55,18 +55,18 @@ impl Heard {
     /// Whose frames come from an address, as the gateway would send back to it: its own, or its
     /// router's, which is the second value then.
     pub(super) fn sender(&self, address: IpAddr) -> Option<(&Neighbour, Option<IpAddr>)> {
-        match self.ways.get(&address) {
-            Some(Way::Router(router, Some(neighbour))) => Some((neighbour, Some(*router))),
-            Some(Way::Router(_, None) | Way::Elsewhere(_)) => None,
+        match self.routes.get(&address) {
+            Some(Route::Router(router, Some(neighbour))) => Some((neighbour, Some(*router))),
+            Some(Route::Router(_, None) | Route::Elsewhere(_)) => None,
             None => self.at(address).map(|neighbour| (neighbour, None)),
         }
     }
 
     /// The interface that is not protected and that an address is behind.
     pub(super) fn past(&self, address: IpAddr) -> Option<&str> {
-        match self.ways.get(&address) {
-            Some(Way::Elsewhere(name)) => return Some(name),
-            Some(Way::Router(..)) => return None,
+        match self.routes.get(&address) {
+            Some(Route::Elsewhere(name)) => return Some(name),
+            Some(Route::Router(..)) => return None,
             None => {}
         }
         let other = self.elsewhere.iter().find(|(other, _)| other.address == Some(address))?;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Error;
 use super::endpoint::Endpoint;
-use super::heard::{Heard, Neighbour, Way};
+use super::heard::{Heard, Neighbour, Route};
 use super::invent::{size, source, unclaimed_mac};
 use crate::api::ExplainRequest;
 use crate::policy::address::cut;
@@ -118,8 +118,8 @@ impl Asked<'_> {
             }
             return mac;
         }
-        let router = match self.heard.ways.get(&address) {
-            Some(Way::Router(router, None)) => Some(router),
+        let router = match self.heard.routes.get(&address) {
+            Some(Route::Router(router, None)) => Some(router),
             _ => None,
         };
         let mac = match own {

@@ -1,4 +1,4 @@
-use super::heard::{Heard, Neighbour, Way};
+use super::heard::{Heard, Neighbour, Route};
 use super::*;
 use crate::policy::{Mac, OnLink, SiteInterface, compile, read};
 
@@ -288,21 +288,21 @@ fn a_device_behind_a_router_has_the_routers_mac() {
     let source: IpAddr = "10.20.0.65".parse().expect("an address");
     let router = "10.20.0.254".parse().expect("an address");
     let known = entry("00:1b:44:00:00:01", "10.20.0.254");
-    let way = |known| Heard {
+    let route = |known| Heard {
         behind: vec![entry("00:1b:44:00:00:01", "10.20.0.254")],
-        ways: [(source, Way::Router(router, known))].into(),
+        routes: [(source, Route::Router(router, known))].into(),
         ..Heard::default()
     };
     // By name and by address: the MAC decides, and it is that of a group in quarantine.
     for from in ["pump-7", "10.20.0.65"] {
-        let said = ask_heard(&way(Some(known)), from, "10.20.0.99:80");
+        let said = ask_heard(&route(Some(known)), from, "10.20.0.99:80");
         assert_eq!((&*said.verdict, &*said.reason), ("drop", "quarantine"), "{said:?}");
         let taken = "MAC 00:1b:44:00:00:01 taken from the gateway's neighbours: 10.20.0.65 is \
                      behind the router 10.20.0.254";
         assert!(said.assumed.iter().any(|text| text == taken), "{said:?}");
     }
     // What is not known is said.
-    let said = ask_heard(&way(None), "pump-7", "10.20.0.99:80");
+    let said = ask_heard(&route(None), "pump-7", "10.20.0.99:80");
     assert!(said.assumed.iter().any(|text| text.contains("does not know now")), "{said:?}");
 }
 

@@ -1,4 +1,4 @@
-//! The way to a peer, as the kernel would send to it.
+//! The route to a peer, as the kernel would send to it.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,7 +15,7 @@ use crate::policy::Mac;
 
 /// How frames to a peer leave, and so how its frames arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Way {
+pub struct Route {
     /// Index of the interface.
     pub interface: u32,
     /// MAC of the peer, or of the router in front of it; `None` if no neighbour entry tells.
@@ -60,9 +60,9 @@ impl Kernel {
     }
 
     /// The way to `peer`; `None` if there is no route.
-    pub async fn way_to(&self, peer: IpAddr) -> Result<Option<Way>, Error> {
+    pub async fn route_to(&self, peer: IpAddr) -> Result<Option<Route>, Error> {
         let Some((interface, router)) = self.hop_to(peer).await else { return Ok(None) };
-        let mut way = Way { interface, mac: None };
+        let mut route = Route { interface, mac: None };
         let hop = router.unwrap_or(peer);
         let neighbours: Vec<_> = self
             .handle
@@ -72,9 +72,9 @@ impl Kernel {
             .try_collect()
             .await
             .map_err(|e| Error::Request { what: "neighbours", source: Box::new(e) })?;
-        let known = neighbours.iter().filter(|n| n.header.ifindex == way.interface);
-        way.mac = known.into_iter().find_map(|neighbour| mac_of(neighbour, hop));
-        Ok(Some(way))
+        let known = neighbours.iter().filter(|n| n.header.ifindex == route.interface);
+        route.mac = known.into_iter().find_map(|neighbour| mac_of(neighbour, hop));
+        Ok(Some(route))
     }
 
     /// Index of the interface that frames to `peer` leave by, and the router that they go to if it is
@@ -82,7 +82,7 @@ impl Kernel {
     pub async fn hop_to(&self, peer: IpAddr) -> Option<(u32, Option<IpAddr>)> {
         let length = if peer.is_ipv4() { 32 } else { 128 };
         let route = RouteMessageBuilder::<IpAddr>::new().destination_prefix(peer, length).ok()?;
-        // An unreachable peer is an error of the kernel's: there is no way.
+        // An unreachable peer is an error of the kernel's: there is no route.
         let route = self.handle.route().get(route.build()).execute().try_next().await.ok()??;
         let (mut interface, mut router) = (0, None);
         for attribute in &route.attributes {

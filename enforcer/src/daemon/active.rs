@@ -69,7 +69,7 @@ pub(super) fn digest(bundle: &PolicyBundle) -> String {
 }
 
 /// A policy with the changes that still fit it; the others are warned of.
-fn beside(
+fn overlaid(
     written: &Policy,
     live: &[Change],
     site: &Site,
@@ -109,7 +109,7 @@ impl Active {
         site: Site,
         mut warnings: Vec<Problem>,
     ) -> Result<Self, Vec<Problem>> {
-        let (policy, live) = beside(&written, live, &site, &mut warnings);
+        let (policy, live) = overlaid(&written, live, &site, &mut warnings);
         let mut compiled = compile(&policy, &site)?;
         let read = warnings.clone();
         warnings.append(&mut compiled.warnings);

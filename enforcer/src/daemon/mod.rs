@@ -7,7 +7,7 @@
 //! - `error`: why the daemon ended, or never began
 //! - `confirm`: policies that must be confirmed, and the way back
 //! - `live`: changes by command, beside the policy file
-//! - `beside`: the way of those changes into the kernel
+//! - `overlay`: changes by command, laid over the policy and into the kernel
 //! - `session`: refuses changes that would cut off the operator's own session
 //! - `history`: earlier revisions
 //! - `image`: the watch over what the kernel judges by
@@ -35,7 +35,6 @@ mod active;
 mod apply;
 mod aside;
 mod before;
-mod beside;
 mod confirm;
 mod core;
 mod doors;
@@ -49,6 +48,7 @@ mod known;
 mod live;
 mod metrics;
 mod notifications;
+mod overlay;
 mod proof;
 mod protect;
 mod queries;

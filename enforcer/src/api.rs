@@ -1,7 +1,6 @@
 //! What travels over the unix socket, but for events: those are in [`crate::events::json`].
 //!
 //! Field names are a contract: scripts read them. Additions are fine, renames are not.
-// tidy: long because it is one contract, all of which a reader of it wants in one place
 
 mod failure;
 mod status;

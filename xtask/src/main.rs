@@ -116,17 +116,19 @@ fn run(command: Command) -> Result<bool> {
 /// All, even when the first one fails: a run says everything it can, and ends with the sum.
 fn ci(paths: &Paths, fuzz_seconds: u32) -> Result<bool> {
     sh::timed("setup", || setup::run(paths, &setup::Options::ci()))?;
-    // Two builds into two directories: each has times when it uses one CPU.
-    let (checked, fuzz) = thread::scope(|scope| {
+    thread::scope(|scope| {
+        // A directory of its own, so beside the other builds: each has times when it uses one CPU.
         let build = scope.spawn(|| sh::timed("build of the fuzz targets", || fuzz::prepare(paths)));
         let checked = sh::timed("check", || check::run(paths));
-        (checked, build.join().unwrap_or_else(|_| Err(anyhow!("the build panicked"))))
-    });
-    if let Err(error) = &checked {
-        eprintln!("error: check: {error:#}");
-    }
-    let fuzz = || fuzz.and_then(|targets| targets.run(paths, fuzz_seconds));
-    Ok(test::run_beside(paths, &test::Options::default(), fuzz)? && checked.is_ok())
+        if let Err(error) = &checked {
+            eprintln!("error: check: {error:#}");
+        }
+        let fuzz = || {
+            let targets = build.join().unwrap_or_else(|_| Err(anyhow!("the build panicked")))?;
+            targets.run(paths, fuzz_seconds)
+        };
+        Ok(test::run_beside(paths, &test::Options::default(), fuzz)? && checked.is_ok())
+    })
 }
 
 /// The kernel program, then the binary: `enforcer/build.rs` picks the object up from its known place.

@@ -49,7 +49,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
     }
     let asked = |name: &String| options.target.as_ref().is_none_or(|one| one == name);
     let asked: Vec<String> = known.into_iter().filter(asked).collect();
-    Ok(fuzz(paths, &build(paths)?, &asked, options.seconds, AT_ONCE)?.failed == 0)
+    Ok(fuzz(paths, &build(paths)?, &asked, options.seconds)?.failed == 0)
 }
 
 /// Targets that were built, as a part of the tests.
@@ -69,13 +69,12 @@ pub(crate) fn prepare(paths: &Paths) -> Result<Targets> {
 }
 
 impl Targets {
-    /// Runs them one after the other, for others' tests run meanwhile; what cannot run is skipped, and said
-    /// to be.
+    /// Runs them; what cannot run is skipped, and said to be.
     pub(crate) fn run(&self, paths: &Paths, seconds: u32) -> Result<Outcome> {
         let why = match (seconds, &self.binaries) {
             (0, _) => "no seconds to do it in",
             (_, Err(why)) => why,
-            (_, Ok(binaries)) => return fuzz(paths, binaries, &self.names, seconds, 1),
+            (_, Ok(binaries)) => return fuzz(paths, binaries, &self.names, seconds),
         };
         println!("fuzz: skipped: {why}");
         Ok(Outcome { skipped: self.names.len(), ..Outcome::default() })
@@ -97,16 +96,10 @@ fn targets(paths: &Paths) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs targets, so many at a time.
-fn fuzz(
-    paths: &Paths,
-    binaries: &Path,
-    targets: &[String],
-    seconds: u32,
-    at_once: usize,
-) -> Result<Outcome> {
+/// Runs targets, two at a time.
+fn fuzz(paths: &Paths, binaries: &Path, targets: &[String], seconds: u32) -> Result<Outcome> {
     let mut outcome = Outcome::default();
-    for some in targets.chunks(at_once) {
+    for some in targets.chunks(AT_ONCE) {
         let started: Result<Vec<Run>> =
             some.iter().map(|target| Run::start(paths, binaries, target, seconds)).collect();
         for run in started? {
@@ -166,9 +159,7 @@ impl Run {
         }
         let log = binaries.join(format!("{target}.log"));
         let file = File::create(&log)?;
-        // Whatever else runs goes first.
-        let mut command = sh::clean("nice");
-        command.args(["-n", "19"]).arg(binaries.join(target));
+        let mut command = sh::clean(binaries.join(target));
         command.args([&corpus, &data.join("seeds").join(target), &crashes]);
         command.arg(format!("-max_total_time={seconds}"));
         command.arg(format!("-artifact_prefix={}/", crashes.display()));

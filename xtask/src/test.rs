@@ -5,10 +5,9 @@ use std::{
     ops::AddAssign,
     path::PathBuf,
     process::Stdio,
-    thread,
 };
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -63,15 +62,11 @@ impl AddAssign for Outcome {
 
 /// Runs the parts asked for; the last line is the sum, alone. Whether all is well.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
-    run_beside(paths, options, || Ok(Outcome::default()))
+    run_after(paths, options, Ok(Outcome::default()))
 }
 
-/// The same, with something else beside the local tests that wait; what comes of it is in the sum.
-pub(crate) fn run_beside(
-    paths: &Paths,
-    options: &Options,
-    beside: impl FnOnce() -> Result<Outcome> + Send,
-) -> Result<bool> {
+/// The same, with what came of something else in the sum.
+pub(crate) fn run_after(paths: &Paths, options: &Options, before: Result<Outcome>) -> Result<bool> {
     let runs = |part| options.part.is_none_or(|asked| asked == part);
     ensure!(
         !(runs(Part::Local) || runs(Part::Dist)) || sh::is_root(),
@@ -87,12 +82,13 @@ pub(crate) fn run_beside(
             sum.failed += 1;
         }
     };
+    part(before);
     if runs(Part::Host) {
         let packages = ["-p", "enforcer", "-p", "enforcer-common", "-p", "xtask"];
         part(sh::timed("host tests", || cargo_test(paths, &packages, options, &[], &[])));
     }
     if runs(Part::Local) {
-        part(local(paths, options, beside));
+        part(local(paths, options));
     }
     if options.part == Some(Part::Vm) {
         part(vm::run(paths, &options.names));
@@ -104,11 +100,7 @@ pub(crate) fn run_beside(
     Ok(sum.failed == 0)
 }
 
-fn local(
-    paths: &Paths,
-    options: &Options,
-    beside: impl FnOnce() -> Result<Outcome> + Send,
-) -> Result<Outcome> {
+fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
     setup::run(paths, &setup::Options::test())?;
     ebpf::build(paths)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "-p", "enforcer"]))?;
@@ -124,15 +116,9 @@ fn local(
     sh::timed("build of the local tests", || {
         sh::run(sh::cargo(paths).args(["test", "--quiet", "--no-run", "-p", "tests"]))
     })?;
-    let (waiting, beside) = thread::scope(|scope| {
-        let beside = scope.spawn(|| sh::timed("fuzz targets", beside));
-        let waiting = sh::timed("local tests that wait", || {
-            cargo_test(paths, &["-p", "tests"], options, &harness, &[])
-        });
-        (waiting, beside.join().unwrap_or_else(|_| Err(anyhow!("it panicked"))))
-    });
-    let mut sum = waiting?;
-    sum += beside?;
+    let mut sum = sh::timed("local tests that wait", || {
+        cargo_test(paths, &["-p", "tests"], options, &harness, &[])
+    })?;
     let heavy = Options { part: options.part, names: HEAVY.map(str::to_owned).to_vec() };
     let harness = ["--test-threads=2", "--skip", "packages::"];
     sum += sh::timed("local tests that compute", || {

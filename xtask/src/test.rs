@@ -112,7 +112,7 @@ fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
     // Most tests wait for daemons and frames. Those that compute, or whose load would disturb the others, come
     // after them, by themselves.
     let skipped = HEAVY.iter().chain(&["packages::"]).flat_map(|name| ["--skip", name]);
-    let harness: Vec<&str> = ["--test-threads=6"].into_iter().chain(skipped).collect();
+    let harness: Vec<&str> = ["--test-threads=4"].into_iter().chain(skipped).collect();
     sh::timed("build of the local tests", || {
         sh::run(sh::cargo(paths).args(["test", "--quiet", "--no-run", "-p", "tests"]))
     })?;

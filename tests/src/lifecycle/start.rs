@@ -37,7 +37,7 @@ fn a_first_start_that_ends_at_any_system_call() {
 }
 
 /// Gateways that are started and killed at the same time.
-const GATEWAYS: u32 = 4;
+const GATEWAYS: u32 = 2;
 
 /// Kills a first start at every call that is this part's, looks at what it left, and starts again; the
 /// calls.

@@ -1,5 +1,5 @@
 //! A start that is killed at any of its bpf(2) calls, and then the next one.
-use std::{fs, thread};
+use std::fs;
 
 use serde_json::json;
 
@@ -22,34 +22,14 @@ fn a_first_start_that_ends_at_any_system_call() {
         skip(NAME, "strace is not installed");
         return;
     }
-    // Each gateway takes its share of the calls.
-    let parts: Vec<Vec<String>> = thread::scope(|scope| {
-        let parts = (0..GATEWAYS).map(|part| scope.spawn(move || killed_starts(NAME, part)));
-        let parts: Vec<_> = parts.collect();
-        parts.into_iter().map(|part| part.join().expect("it says why itself")).collect()
-    });
-    let ends = parts.concat();
-    let pins = |line: &&String| line.contains("BPF_OBJ_PIN") && line.contains("/link-");
-    let is_there = |what: &str| ends.iter().any(|line| line.contains(what));
-    assert!(is_there("BPF_LINK_CREATE") && is_there("BPF_MAP_UPDATE_ELEM"), "{ends:#?}");
-    assert_eq!(ends.iter().filter(pins).count(), 1, "{ends:#?}");
-    println!("killed at each of {} calls of a first start", ends.len());
-}
-
-/// Gateways that are started and killed at the same time.
-const GATEWAYS: u32 = 2;
-
-/// Kills a first start at every call that is this part's, looks at what it left, and starts again; the
-/// calls.
-fn killed_starts(name: &str, part: u32) -> Vec<String> {
-    let lab = Lab::gateway(&format!("{name}-{part}"));
+    let lab = Lab::gateway(NAME);
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     install(&daemon);
     let sniffer = Sniffer::start(&lab.internet, "eth0");
     let flood = Flood::start(&lab.dev1, "eth0", vec![forbidden(LAN0_MAC, [198, 51, 100, 10])]);
-    let (calls, mut ends) = (daemon.path("calls"), Vec::new());
-    for call in (1 + part..strace::MOST).step_by(GATEWAYS as usize) {
+    let (calls, mut ends, mut unpinned) = (daemon.path("calls"), Vec::new(), 0);
+    for call in 1..strace::MOST {
         let survived = strace::start(&mut daemon, call, &calls);
         if survived {
             break;
@@ -58,7 +38,9 @@ fn killed_starts(name: &str, part: u32) -> Vec<String> {
         let is_pinned = daemon.pinned().contains(&link);
         assert_eq!(daemon.attached("lan0").is_some(), is_pinned, "call {call}");
         let log = fs::read_to_string(&calls).expect("strace writes it");
-        ends.push(log.lines().rfind(|line| line.contains("bpf(")).expect("a call").to_owned());
+        let last = log.lines().rfind(|line| line.contains("bpf(")).expect("a call").to_owned();
+        unpinned += u32::from(last.contains("BPF_OBJ_PIN") && last.contains("/link-"));
+        ends.push(last);
         flood.wait_for(30);
         assert_eq!(leaked(&sniffer), 0, "call {call}");
         daemon.run();
@@ -72,13 +54,19 @@ fn killed_starts(name: &str, part: u32) -> Vec<String> {
         fs::remove_dir_all(daemon.bpffs()).expect("it was pinned");
         fs::remove_file(daemon.path("state").join("policy.json")).expect("it was saved");
     }
-    println!("gateway {part}: {} calls, {} frames sent", ends.len(), flood.sent());
+    let is_there = |what: &str| ends.iter().any(|line| line.contains(what));
+    assert!(is_there("BPF_LINK_CREATE") && is_there("BPF_MAP_UPDATE_ELEM"), "{ends:#?}");
+    assert_eq!(unpinned, 1, "{ends:#?}");
+    println!(
+        "killed at each of {} calls of a first start, {} frames sent",
+        ends.len(),
+        flood.sent()
+    );
     daemon.kill9();
     fs::remove_dir_all(daemon.bpffs()).expect("it was pinned");
     assert!(daemon.backstop("remove").success());
     flood.wait_for(100);
     assert!(leaked(&sniffer) > 0, "this test would have seen a leak");
-    ends
 }
 
 /// One link, which is the attached program's, one generation, and every table.

@@ -135,41 +135,21 @@ fn loss(event: &Event, lost: &Lost) -> String {
 pub(super) mod tests {
     use super::*;
     use enforcer::events::event::{
-        Ether, Head, LostFrames, Protocol, RING_FULL, ReasonName, Rule, Sender, Suppressed, Tamper,
+        LostFrames, RING_FULL, ReasonName, Rule, Sender, Suppressed, Tamper,
     };
     use enforcer::policy::Mac;
 
     const TERMINAL: Screen = Screen { width: Some(80), colour: false };
 
+    /// The first of the golden events, with names that fit a line.
     pub(in super::super) fn refusal() -> Refusal {
+        let golden = include_str!("../../../tests/data/api/events.jsonl").lines().next();
+        let event: Event = serde_json::from_str(golden.unwrap()).unwrap();
+        let id = "r-1a2b3c4d".into();
         Refusal {
-            head: Head {
-                time: "2026-11-23T12:03:04.123456+01:00".parse().unwrap(),
-                interface: Some("lan0".into()),
-                generation: 3,
-                revision: 2,
-            },
-            vlans: Vec::new(),
-            ether: Some(Ether {
-                source: Mac([0x00, 0x1b, 0x44, 0x11, 0x3a, 0xb7]),
-                destination: Mac([0x01, 0x80, 0xc2, 0x00, 0x00, 0x0e]),
-                ether_type: 0x88cc,
-            }),
-            source: Some([10, 20, 0, 12].into()),
-            source_port: Some(40000),
-            destination: Some([202, 114, 4, 119].into()),
-            destination_port: Some(515),
-            protocol: Some(Protocol(6)),
-            length: 74,
-            verdict: Verdict::Drop,
-            reason: ReasonName::of("deny"),
-            device: Some("bed-12".into()),
             group: Some("monitors".into()),
-            rule: Some(Rule { id: "r-1a2b3c4d".into(), reason: Some("CHG-1".into()) }),
-            repeats: 0,
-            repeats_since: None,
-            suppressed: 0,
-            frame: None,
+            rule: Some(Rule { id, reason: Some("CHG-1".into()) }),
+            ..event.refusal().unwrap().clone()
         }
     }
 

@@ -1,6 +1,6 @@
 //! Refused requests: a line each up to a number a day, then one line a day with the sum.
 //!
-//! A viewer who asks for more all day would otherwise fill the trail with lines
+//! A viewer that keeps sending forbidden requests would otherwise fill the trail with lines
 //! that say the same.
 
 use std::collections::BTreeMap;

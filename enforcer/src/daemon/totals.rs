@@ -67,7 +67,7 @@ impl Totals {
     }
 }
 
-/// The verdict of a frame that is told of: what passed by the policy is not.
+/// The verdict of a reported frame: only refused frames are reported.
 pub(super) fn refused(verdict: Verdict) -> Verdict {
     if verdict == Verdict::WouldDrop { verdict } else { Verdict::Drop }
 }

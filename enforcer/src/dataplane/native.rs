@@ -8,8 +8,8 @@ pub fn hindrance(interface: &str, mtu: u32) -> Option<String> {
     let info = offload::driver_info(interface).ok()?;
     match info.driver.as_str() {
         "virtio_net" => virtio::hindrance(&info.bus, mtu),
-        // `vmxnet3_activate_dev` sets up the receive queues anew without the program, seen on 6.12
-        // and 7.2. Proof that it does not run takes 16 frames, and those have passed by then.
+        // After it resets its receive queues the driver does not run the program (seen on 6.12 and
+        // 7.2). The proof of that takes 16 frames, which pass meanwhile.
         "vmxnet3" => Some(
             "the driver loses a native program when the link goes down and up or its rings change"
                 .into(),

@@ -28,7 +28,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// `followed`: somebody reads it now.
+    /// `followed`: a follower wants it, so its JSON will be made.
     pub(super) fn new(event: Event, followed: bool) -> Self {
         let size = event.size() + OVERHEAD + if followed { JSON } else { 0 };
         Self { event, plain: OnceLock::new(), framed: OnceLock::new(), size }

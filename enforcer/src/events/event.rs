@@ -1,4 +1,4 @@
-//! What is told of refused frames, and of enforcement itself.
+//! Events about refused frames, and about enforcement itself.
 //!
 //! Inside the process an event is this value; what it looks like outside is made at the edge: JSON by
 //! [`super::json`], a line by [`super::text`], EVE and captures by their modules.

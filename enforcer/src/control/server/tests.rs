@@ -58,7 +58,7 @@ async fn each_route_has_its_role() {
         assert_eq!(refused(Role::Viewer, method.clone(), path).await, forbidden, "{path}");
         assert_eq!(refused(Role::Operator, method, path).await, None, "{path}");
     }
-    // What there is not, there is not for those who may look.
+    // A path that does not exist is 404 for viewers and operators.
     for (role, status) in [(Role::Nobody, 403), (Role::Viewer, 404), (Role::Operator, 404)] {
         let found = refused(role, Method::GET, "/v1/anything").await;
         assert_eq!(found.map(|found| found.as_u16()), Some(status), "{role:?}");

@@ -1,7 +1,7 @@
 //! Events to other programs' logs.
 //!
 //! Each sink follows the events on its own, with a bounded queue at the hub. One that hangs or refuses loses
-//! its own events, which are counted and told where they are missing, and delays nobody.
+//! its own events, which are counted and reported where they are missing, and delays no other.
 //!
 //! - `journald`: systemd's journal, structured fields
 //! - `syslog`: RFC 5424 over a unix socket, UDP or TCP

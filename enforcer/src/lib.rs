@@ -1,8 +1,10 @@
 //! Userspace half of enforcer.
 //!
-//! - [`policy`]: document to model to image; pure: no clock, no files, no kernel
-//! - [`image`]: the plain value in which policy and data plane meet
-//! - [`api`]: what travels over the unix socket, and the event lines
+//! - [`policy`], a crate: document to model to image; pure: no clock, no files, no kernel
+//! - [`image`] of it: the plain value in which policy and data plane meet
+//! - [`shown`] of it: text from outside, made safe to show
+//! - [`api`], a crate: what travels over the unix socket
+//! - [`convert`]: values of the policy as the API has them, and back
 //! - [`audit`]: who changed what: a chain of lines that shows when it was edited
 //! - [`control`]: HTTP over the unix socket, both halves
 //! - [`config`]: the daemon's settings
@@ -14,25 +16,23 @@
 //! - [`metrics`]: counters and gauges as Prometheus reads them
 //! - [`events`]: what they are, who follows them, and how they look outside
 //! - [`setup`]: a first configuration, from what the machine looks like
-//! - [`shown`]: text from outside, made safe to show
 //! - [`site`]: what the machine looks like, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
-//! - [`exit`]: exit codes
-pub mod api;
 pub mod audit;
 pub mod backstop;
 pub mod config;
 pub mod control;
+pub mod convert;
 pub mod daemon;
 pub mod dataplane;
 pub mod doctor;
 pub mod events;
-pub mod exit;
-pub mod image;
 pub mod memory;
 pub mod metrics;
-pub mod policy;
 pub mod privilege;
 pub mod setup;
-pub mod shown;
 pub mod site;
+
+pub use enforcer_api as api;
+pub use enforcer_policy as policy;
+pub use enforcer_policy::{image, shown};

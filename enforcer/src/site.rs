@@ -177,7 +177,7 @@ impl Kernel {
             let link = neighbours::at_and_above(interface.index, links);
             interface.on_link =
                 addresses.iter().filter(|own| link.contains(&own.interface)).copied().collect();
-            interface.learn(&link, &gateways, &neighbours);
+            hops::learn(interface, &link, &gateways, &neighbours);
         }
         // The order of the kernel's answer is not the site's business.
         site.own.sort_unstable();

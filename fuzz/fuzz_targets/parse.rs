@@ -1,7 +1,7 @@
-//! See `bodies::parse`.
+//! See `enforcer_testkit::bodies::parse`.
 #![no_main]
 
-use enforcer_fuzz::bodies;
+use enforcer_testkit::bodies;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| bodies::parse::run(data));

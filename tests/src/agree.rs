@@ -9,7 +9,9 @@ use enforcer::policy::{compile, read};
 use enforcer_common::reason::Reason;
 
 use crate::kernel::{Bench, INTERFACE, probes};
-use crate::{corpus, harness, random};
+use enforcer_testkit::{bodies, corpus, random};
+
+use crate::harness;
 
 /// Random policies, each with a generation of its own.
 const POLICIES: u64 = 100;
@@ -17,8 +19,6 @@ const POLICIES: u64 = 100;
 const FRAMES: u64 = 1_000_000;
 /// Where the random policies and frames begin; `ENFORCER_AGREE_SEED` is another number.
 const SEED: u64 = 0xa9e_e000;
-/// What the fuzz targets judge by.
-const FUZZED: &str = include_str!("../../fuzz/src/bodies/policy.toml");
 
 /// A failure prints policy and frame.
 #[test]
@@ -28,7 +28,7 @@ fn host_and_kernel_agree() {
     println!("seed {seed}");
     let known = known();
     let mut sum = Sum::default();
-    let (policy, problems) = read("policy.toml", FUZZED, &mut |_| unreachable!("no files"));
+    let (policy, problems) = read("policy.toml", bodies::POLICY, &mut |_| unreachable!("no files"));
     assert_eq!(problems, []);
     let fuzzed = compile(&policy, &random::site()).unwrap().image;
     let mut bench = Bench::open("agree", &fuzzed);
@@ -48,7 +48,7 @@ fn host_and_kernel_agree() {
         let now = [[before, before], [behind, behind], [before, behind]][number as usize % 3];
         let generated = (0..frames.div_ceil(POLICIES)).map(|frame| {
             let name = format!("policy {number}, frame {frame}");
-            (name, crate::frames::compose::frame(&mut random))
+            (name, enforcer_testkit::frames::compose::frame(&mut random))
         });
         let known = known.iter().filter(|_| number % 10 == 0).cloned();
         let frames = known.chain(generated);
@@ -108,7 +108,7 @@ impl Sum {
 /// Frames with a name each: every row of the corpus, and whatever fuzzing started from or found.
 fn known() -> Vec<(String, Vec<u8>)> {
     let mut known = Vec::new();
-    for to in [crate::frames::GATEWAY, corpus::BEHIND] {
+    for to in [enforcer_testkit::frames::GATEWAY, corpus::BEHIND] {
         for row in corpus::rows(to) {
             let frames = row.frames.into_iter();
             known.extend(frames.map(|frame| (format!("row {}", row.number), frame.bytes)));
@@ -118,7 +118,7 @@ fn known() -> Vec<(String, Vec<u8>)> {
     // Another place in a virtual machine.
     let data = std::env::var_os("ENFORCER_TEST_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data"), PathBuf::from);
-    // What stands before the frame in an input: see fuzz/src/bodies.
+    // What stands before the frame in an input: see `enforcer_testkit::bodies`.
     for target in ["parse", "decide", "image"] {
         for path in inputs(&data, target) {
             let input = fs::read(&path).unwrap();

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use enforcer::image::HostImage;
 
-use crate::corpus;
-use crate::frames::GATEWAY;
 use crate::kernel::{Bench, INTERFACE};
 use crate::replay::{Kind, Replay};
+use enforcer_testkit::corpus;
+use enforcer_testkit::frames::GATEWAY;
 
 #[test]
 fn host_and_kernel_agree_on_evasions() {

@@ -13,9 +13,9 @@ use enforcer_common::flow::Fragment;
 use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::{Reason, Verdict};
 
-use crate::frames::compose;
 use crate::kernel::{Bench, INTERFACE};
-use crate::random;
+use enforcer_testkit::frames::compose;
+use enforcer_testkit::random;
 
 const POLICIES: u64 = 12;
 const FRAMES: usize = 400;

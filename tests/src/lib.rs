@@ -1,11 +1,7 @@
-//! Tests that need a kernel, the lab that they and the demo run in, and what they share with
-//! tests that need none.
+//! Tests that need a kernel, and the lab that they and the demo run in. What they share with tests
+//! that need none is in `enforcer-testkit`.
 //!
 //! - [`harness`]: namespaces, programs, frames: the lab
-//! - [`naive`]: the policy language, decided the slow and obvious way
-//! - [`random`]: random policies and flows
-//! - [`frames`]: frames byte by byte, and random ones
-//! - [`corpus`]: what a hostile device sends to get past a policy, as a table
 //! - [`replay`]: the table through real gateways
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
@@ -14,12 +10,7 @@
 //! `metrics`, `packaging`, `readme`, `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
 
 pub mod composed;
-pub mod corpus;
-pub mod frames;
 pub mod harness;
-pub mod naive;
-#[expect(clippy::should_implement_trait, reason = "endless: `Random::next` has no end to report")]
-pub mod random;
 pub mod replay;
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use enforcer_common::packet::{HEADERS, Packet};
 use enforcer_common::parse::parse;
 use enforcer_common::reason::{Reason, Verdict};
 
-use crate::frames::{self, Ethernet, Extension, Tcp, V4, V6};
 use crate::harness::skip;
 use crate::kernel::Bench;
-use crate::random::{self, Random};
+use enforcer_testkit::frames::{self, Ethernet, Extension, Tcp, V4, V6};
+use enforcer_testkit::random::{self, Random};
 
 const POLICY: &str = r#"
 schema = 1

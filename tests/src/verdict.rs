@@ -5,9 +5,9 @@ use enforcer::policy::{compile, read};
 use enforcer_common::image::NO_DEVICE;
 use enforcer_common::reason::{Reason, Verdict};
 
-use crate::frames::{Ethernet, MORE, Tcp, V4, udp};
 use crate::kernel::{Bench, INTERFACE, probes};
-use crate::random;
+use enforcer_testkit::frames::{Ethernet, MORE, Tcp, V4, udp};
+use enforcer_testkit::random;
 
 const POLICY: &str = r#"
 schema = 1

@@ -9,7 +9,7 @@ use enforcer::policy::{compile, read};
 use enforcer_common::abi::program;
 
 use crate::kernel::{Bench, pins, since};
-use crate::random;
+use enforcer_testkit::random;
 
 /// Instructions that the verifier may walk.
 const LIMIT: u32 = 72_000;

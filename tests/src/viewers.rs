@@ -8,8 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use enforcer_testkit::frames::{Ethernet, V4, ether_type, udp};
+
 use crate::{
-    frames::{Ethernet, V4, ether_type, udp},
     harness::{
         Daemon, Lab,
         frames::{Sender, mac},

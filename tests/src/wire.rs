@@ -14,11 +14,14 @@ use std::{
 
 use enforcer::api::ExplainRequest;
 use enforcer::control::client::Client;
+use enforcer_testkit::{
+    corpus::{A4, A6, DEVICE},
+    frames::{self, Ethernet, Tcp, V4, V6},
+    random::Random,
+};
 use serde_json::Value;
 
 use crate::{
-    corpus::{A4, A6, DEVICE},
-    frames::{self, Ethernet, Tcp, V4, V6},
     harness::{
         Daemon, Sniffer,
         frames::{contains, send_all},
@@ -26,7 +29,6 @@ use crate::{
         topology::{DEV1, DEV1_MAC, UPDATES},
         wait_until,
     },
-    random::Random,
     replay::{Kind, counted, lab::Lab},
 };
 

@@ -3,7 +3,7 @@
 //! Two programs are counted, each beside the compiler that made it, and compared with a file in the
 //! repository:
 //!
-//! - `enforcer/examples/count.rs`, fixed work of the policy compiler and of the decision, as valgrind's
+//! - `enforcer/policy/examples/count.rs`, fixed work of the policy compiler and of the decision, as valgrind's
 //!   callgrind counts it; without what it does in the C library, which another machine has another of
 //! - the kernel program: instructions of each of its sections, as they stand in the object
 //!
@@ -79,7 +79,7 @@ fn host(paths: &Paths) -> Result<Counted> {
     let Some(valgrind) = sh::which("valgrind") else {
         return Ok(Err("no valgrind here: `cargo xtask setup --test`".to_owned()));
     };
-    let build = ["build", "--quiet", "--release", "-p", "enforcer", "--example", "count"];
+    let build = ["build", "--quiet", "--release", "-p", "enforcer-policy", "--example", "count"];
     sh::run(sh::cargo(paths).args(build))?;
     let program = paths.target.join("release/examples/count");
     let directory = paths.target.join("count");

@@ -189,7 +189,7 @@ impl Run {
         let found = log.lines().filter_map(|line| line.split_once("Test unit written to "));
         for (_, input) in found {
             println!(
-                "fuzz {target}: kept {input}; `cargo test -p enforcer --test crashes` repeats it"
+                "fuzz {target}: kept {input}; `cargo test -p enforcer-policy --test crashes` repeats it"
             );
         }
         Ok(false)

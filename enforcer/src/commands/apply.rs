@@ -3,13 +3,13 @@
 use std::io::{self, IsTerminal};
 
 use anyhow::Result;
+use enforcer::api::Exit;
 use enforcer::api::{ApplyReport, Change, PolicyBundle};
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
+use enforcer::convert;
 use enforcer::policy::{Problem, report};
 
 use super::document::{self, Document, text_of};
-use super::report::from_report;
 use super::text::{clean, time};
 use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json, session};
 use crate::cli;
@@ -26,12 +26,12 @@ pub(super) fn run(client: &Client, args: &cli::Apply) -> Result<Exit> {
     bundle.session = session::own();
     // What is wrong here is wrong there, and here it needs no daemon.
     let answer = if report::has_errors(&problems) {
-        let problems = problems.iter().map(Into::into).collect();
+        let problems = problems.iter().map(convert::problem).collect();
         ApplyReport { problems, ..ApplyReport::default() }
     } else {
         block_on(async { Ok(client.apply(&bundle).await?) })?
     };
-    let problems: Vec<_> = answer.problems.iter().map(from_report).collect();
+    let problems: Vec<_> = answer.problems.iter().map(convert::reported).collect();
     let refused = report::has_errors(&problems);
     if json {
         print_json(std::slice::from_ref(&answer))?;

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use enforcer::api::Exit;
 use enforcer::audit::verify::{self, Report};
 use enforcer::audit::{Entry, Forgot, Line};
-use enforcer::exit::Exit;
 
 use super::run::settings;
 use super::text::{clean, count, head, table, time};

@@ -1,12 +1,12 @@
 //! `enforcer backstop`: the tables that hold while an interface is not protected.
 
 use anyhow::Result;
+use enforcer::api::Exit;
 pub(super) use enforcer::backstop::Error;
 use enforcer::backstop::table::{Family, Table};
 use enforcer::backstop::{self, Tables};
 use enforcer::config;
 use enforcer::dataplane::pins::Pins;
-use enforcer::exit::Exit;
 use serde::Serialize;
 
 use super::run::settings;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use enforcer::exit::Exit;
+use enforcer::api::Exit;
 use enforcer::policy::{Interface, Policy, Problem, Severity, report};
 use enforcer::{dataplane, site};
 
@@ -40,7 +40,7 @@ pub(super) fn tell<'t>(
 ) -> Result<Exit> {
     let refused = report::has_errors(problems);
     if json {
-        let reports: Vec<_> = problems.iter().map(enforcer::api::ProblemReport::from).collect();
+        let reports: Vec<_> = problems.iter().map(enforcer::convert::problem).collect();
         print_json(&reports)?;
     } else {
         let mut text = report::render(problems, text_of, Screen::of_stdout().colour);

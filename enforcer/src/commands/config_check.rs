@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use anyhow::Result;
+use enforcer::api::Exit;
 use enforcer::config::{self, Settings};
-use enforcer::exit::Exit;
 use enforcer::policy::{Place, Problem, Severity, report};
 use enforcer::{dataplane, site};
 

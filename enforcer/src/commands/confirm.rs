@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use enforcer::api::Decided;
+use enforcer::api::Exit;
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
 
 use super::text::clean;
 use super::{block_on, print, print_json, session};

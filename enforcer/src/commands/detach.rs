@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use enforcer::api::Detached;
+use enforcer::api::Exit;
 use enforcer::control::client::{Client, Error};
 use enforcer::daemon;
-use enforcer::exit::Exit;
 
 use super::run::settings;
 use super::text::clean;

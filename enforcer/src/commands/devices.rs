@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use enforcer::api::DeviceRow;
+use enforcer::api::Exit;
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
 
 use super::text::{head, number, table};
 use super::{Screen, block_on, print, print_json};

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
+use enforcer::api::Exit;
 use enforcer::doctor::{self, Finding, State};
-use enforcer::exit::Exit;
 
 use super::run::{name_interfaces, settings};
 use super::text::{clean, count};

@@ -9,9 +9,10 @@ mod read;
 use std::path::Path;
 
 use anyhow::Result;
+use enforcer::api::Exit;
 use enforcer::api::{ExplainRequest, Explanation};
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
+use enforcer::convert;
 use enforcer::policy::explain::on_host;
 use enforcer::policy::live::span;
 use enforcer::policy::{Compiled, Mac, Policy, Selector, Site, SiteInterface, compile, report};
@@ -38,9 +39,10 @@ pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
         Some(policy) => match Trial::read(policy, args.interface.as_deref())? {
             Some(trial) => {
                 let Trial { policy, site, compiled, .. } = &trial;
-                let answer = on_host(policy, site, compiled, &request, site.now)?;
+                let answer =
+                    on_host(policy, site, compiled, &convert::request(&request), site.now)?;
                 trial.note();
-                answer
+                convert::explanation(answer)
             }
             None => return Ok(Exit::Problems),
         },

@@ -1,9 +1,9 @@
 //! `enforcer history`: a line a revision, oldest first.
 
 use anyhow::Result;
+use enforcer::api::Exit;
 use enforcer::api::HistoryRow;
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
 
 use super::text::{head, number, table, time};
 use super::{Screen, block_on, print, print_json};

@@ -5,8 +5,8 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use enforcer::api::Exit;
 use enforcer::config;
-use enforcer::exit::Exit;
 use enforcer::policy::{self, Mac, report};
 use enforcer::setup::{Machine, Role, documents};
 use enforcer::site::Kernel;

@@ -1,22 +1,22 @@
 //! `enforcer allow`, `deny`, `mode` and `revoke`: changes beside the policy file.
 
 use anyhow::Result;
-use enforcer::api::{LiveReport, LiveRequest};
+use enforcer::api::Exit;
+use enforcer::api::{Endpoint, LiveAction, LiveChange, LiveReport, LiveRequest, Mode};
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
-use enforcer::policy::Mode;
-use enforcer::policy::live::{Change, Endpoint, What, span};
+use enforcer::convert;
+use enforcer::policy::live::span;
 
 use super::text::{clean, seconds};
 use super::{Screen, YELLOW, block_on, print, print_json, session};
 use crate::cli::{self, GroupMode, Terms};
 
 pub(super) fn allow(client: &Client, args: &cli::Live) -> Result<Exit> {
-    make(client, &args.target, What::Allow(endpoint(args)), &args.terms, args.output.json)
+    make(client, &args.target, LiveAction::Allow(endpoint(args)), &args.terms, args.output.json)
 }
 
 pub(super) fn deny(client: &Client, args: &cli::Live) -> Result<Exit> {
-    make(client, &args.target, What::Deny(endpoint(args)), &args.terms, args.output.json)
+    make(client, &args.target, LiveAction::Deny(endpoint(args)), &args.terms, args.output.json)
 }
 
 pub(super) fn mode(client: &Client, args: &cli::Mode) -> Result<Exit> {
@@ -25,7 +25,7 @@ pub(super) fn mode(client: &Client, args: &cli::Mode) -> Result<Exit> {
         GroupMode::Observe => Mode::Observe,
         GroupMode::Quarantine => Mode::Quarantine,
     };
-    make(client, &args.group, What::Mode { mode }, &args.terms, args.output.json)
+    make(client, &args.group, LiveAction::Mode { mode }, &args.terms, args.output.json)
 }
 
 pub(super) fn revoke(client: &Client, id: &str, force: bool, json: bool) -> Result<Exit> {
@@ -37,19 +37,19 @@ fn endpoint(args: &cli::Live) -> Endpoint {
     Endpoint { to: args.to.clone(), service: args.service.clone() }
 }
 
-fn make(client: &Client, target: &str, what: What, terms: &Terms, json: bool) -> Result<Exit> {
-    let change = Change {
-        id: String::new(),
-        target: target.to_owned(),
-        what,
+fn make(
+    client: &Client,
+    target: &str,
+    action: LiveAction,
+    terms: &Terms,
+    json: bool,
+) -> Result<Exit> {
+    let change = LiveChange {
         reason: terms.reason.clone(),
         owner: terms.owner.clone(),
         until: terms.end(),
         lasts: terms.lasts(),
-        deadline: None,
-        left: None,
-        since: 0,
-        by: String::new(),
+        ..LiveChange::new(target, action)
     };
     let request = LiveRequest { change, guard: session::guard(terms.force) };
     show(&block_on(async { Ok(client.change(&request).await?) })?, "in force", json)
@@ -66,7 +66,7 @@ fn show(report: &LiveReport, done: &str, json: bool) -> Result<Exit> {
 
 fn render(report: &LiveReport, done: &str, screen: Screen) -> String {
     let change = &report.change;
-    let mut line = format!("{}  {}", change.id, clean(&change.to_string()));
+    let mut line = format!("{}  {}", change.id, clean(&convert::words(change)));
     if let Some(lasts) = change.lasts {
         line.push_str(&format!(" for {}", span(lasts)));
     }
@@ -89,18 +89,13 @@ mod tests {
 
     #[test]
     fn what_was_done() {
-        let change = Change {
+        let action =
+            LiveAction::Allow(Endpoint { to: "192.0.2.7".into(), service: "tcp/443".into() });
+        let change = LiveChange {
             id: "l-1a2b3c4d".into(),
-            target: "bed-12".into(),
-            what: What::Allow(Endpoint { to: "192.0.2.7".into(), service: "tcp/443".into() }),
             reason: Some("CHG-4711".into()),
-            owner: None,
-            until: None,
-            lasts: None,
-            deadline: None,
-            left: None,
-            since: 0,
             by: "uid 0".into(),
+            ..LiveChange::new("bed-12", action)
         };
         let notes = vec!["deny rule r-1 still wins".into()];
         let report = LiveReport { change, generation: 3, notes, milliseconds: 1.26 };

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use enforcer::exit::Exit;
+use enforcer::api::Exit;
 use enforcer::setup::documents::SETTINGS;
 
 use super::print;

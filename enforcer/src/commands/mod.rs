@@ -8,10 +8,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use enforcer::api::Exit;
 use enforcer::config;
 use enforcer::control::client::{self, Client};
 use enforcer::daemon;
-use enforcer::exit::Exit;
 use enforcer::policy::explain as asked;
 use serde::Serialize;
 
@@ -35,7 +35,7 @@ mod machine;
 mod man;
 mod names;
 mod policy;
-mod report;
+
 mod rules;
 mod run;
 mod session;

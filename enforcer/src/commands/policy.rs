@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal as _};
 
 use anyhow::Result;
+use enforcer::api::Exit;
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
 use enforcer::shown::plain_lines;
 
 use super::{block_on, print};

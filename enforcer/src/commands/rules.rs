@@ -1,9 +1,9 @@
 //! `enforcer rules`: a line a rule, with its counter.
 
 use anyhow::Result;
+use enforcer::api::Exit;
 use enforcer::api::RuleRow;
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
 use enforcer::policy::live::span;
 
 use super::text::{head, number, table, time};

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use enforcer::api::Exit;
 use enforcer::config::{self, Settings, Xdp};
 use enforcer::daemon;
-use enforcer::exit::Exit;
 use enforcer::memory;
 use enforcer::policy::read::decode;
 use enforcer::privilege;

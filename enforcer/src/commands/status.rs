@@ -1,9 +1,10 @@
 //! `enforcer status`: what is enforced, as the kernel says.
 
 use anyhow::Result;
+use enforcer::api::Exit;
 use enforcer::api::{InterfaceStatus, Status};
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
+use enforcer::convert;
 use enforcer::policy::live::span;
 
 use super::text::{bytes, clean, count, head, number, seconds, table, time};
@@ -112,7 +113,7 @@ fn live(status: &Status, screen: Screen) -> String {
     for change in &status.live {
         rows.push(vec![
             change.id.clone(),
-            change.to_string(),
+            convert::words(change),
             match (change.left, change.until) {
                 // When that is, the clock of the machine may not know.
                 (Some(left), _) => format!("in {}", span(left)),

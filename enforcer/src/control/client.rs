@@ -17,13 +17,13 @@ use tokio::time::timeout;
 
 use super::MAX_BODY;
 use super::eager::Eager;
+use crate::api::Exit;
 use crate::api::{
     ApplyReport, Decided, Detached, DeviceRow, ExplainFrames, ExplainRequest, Explanation, Failure,
     Guard, HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
 };
 use crate::events::filter::{Filter, percent_encode};
 use crate::events::subscription::Subscription;
-use crate::exit::Exit;
 
 /// Longer than the server's own limit, so that its answer is the one that is seen.
 const TIMEOUT: Duration = Duration::from_secs(150);

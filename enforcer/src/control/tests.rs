@@ -16,6 +16,7 @@ use super::body::encode;
 use super::client::{Client, Error};
 use super::listen::{self, Socket};
 use super::{Input, MAX_BODY, Peer, Question, Queue, queue, server};
+use crate::api::Exit;
 use crate::api::{
     ApplyReport, Detached, DeviceRow, ErrorCode, ExplainRequest, Explanation, Failure,
     PolicyBundle, PolicyStatus, ProblemReport, Status,
@@ -26,7 +27,6 @@ use crate::events::event::{ReasonName, Refusal, SLOW_READER};
 use crate::events::filter::Filter;
 use crate::events::filter::tests::filter;
 use crate::events::hub::{Hub, MAX_EACH, MAX_LINES, MAX_ROOT};
-use crate::exit::Exit;
 
 struct Daemon {
     dir: tempfile::TempDir,

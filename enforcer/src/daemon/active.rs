@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use crate::api::PolicyBundle;
 use crate::audit::digest::hex;
 use crate::image::Time;
-use crate::policy::live::{Change, with_live};
+use crate::policy::live::{LiveChange, with_live};
 use crate::policy::{
     Compiled, Group, Mode, Place, Policy, Problem, Severity, Site, Symbols, compile, read,
 };
@@ -23,7 +23,7 @@ pub(super) struct Active {
     /// What they say.
     pub(super) written: Arc<Policy>,
     /// The changes beside them.
-    pub(super) live: Vec<Change>,
+    pub(super) live: Vec<LiveChange>,
     /// What both say together.
     pub(super) policy: Policy,
     /// The machine that it was compiled for.
@@ -71,13 +71,13 @@ pub(super) fn digest(bundle: &PolicyBundle) -> String {
 /// A policy with the changes that still fit it; the others are warned of.
 fn overlaid(
     written: &Policy,
-    live: &[Change],
+    live: &[LiveChange],
     site: &Site,
     warnings: &mut Vec<Problem>,
-) -> (Policy, Vec<Change>) {
+) -> (Policy, Vec<LiveChange>) {
     // Those on the boot clock are looked after once a second.
     let now = Time::wall(site.now);
-    let mut live: Vec<Change> =
+    let mut live: Vec<LiveChange> =
         live.iter().filter(|change| !change.has_ended(now)).cloned().collect();
     loop {
         match with_live(written, &live) {
@@ -105,7 +105,7 @@ impl Active {
     pub(super) fn compile(
         bundle: Arc<PolicyBundle>,
         written: Arc<Policy>,
-        live: &[Change],
+        live: &[LiveChange],
         site: Site,
         mut warnings: Vec<Problem>,
     ) -> Result<Self, Vec<Problem>> {

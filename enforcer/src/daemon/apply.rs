@@ -13,20 +13,36 @@ use super::live::usage;
 use super::session::CONFIRM_OR_FORCE;
 use super::state::Saved;
 use super::{Error, failure};
-use crate::api::{ApplyReport, ErrorCode, Failure, Guard, PolicyBundle};
+use crate::api::{ErrorCode, Failure, Guard, PolicyBundle};
 use crate::dataplane::generation::Loaded;
 use crate::dataplane::{self, Dataplane};
 use crate::policy::remark::{self, MAX_FILE, check_remark};
-use crate::policy::{Site, diff, report};
+use crate::policy::{Change, Problem, Site, diff, report};
 
 /// How often loading a generation is retried while pins are being removed.
 const TRIES: u32 = 3;
 /// Shortest and longest time for a confirmation, in seconds.
 const CONFIRM: std::ops::RangeInclusive<u32> = 1..=86_400;
 
+/// What came of a policy.
+#[derive(Default)]
+pub(super) struct Applied {
+    /// Whether it is in force.
+    pub(super) applied: bool,
+    pub(super) revision: u64,
+    pub(super) generation: u64,
+    /// What differs from the policy before.
+    pub(super) changes: Vec<Change>,
+    pub(super) problems: Vec<Problem>,
+    /// From the request to the policy being in force.
+    pub(super) milliseconds: f64,
+    /// When the policy before returns unless this one is confirmed, RFC 3339.
+    pub(super) confirm_until: Option<String>,
+}
+
 impl Core {
     /// Applies a policy, or says what it would change.
-    pub(super) async fn apply(&mut self, bundle: PolicyBundle) -> Result<ApplyReport, Failure> {
+    pub(super) async fn apply(&mut self, bundle: PolicyBundle) -> Result<Applied, Failure> {
         let begun = Instant::now();
         let order = Order::of(&bundle)?;
         if !order.dry_run {
@@ -49,13 +65,13 @@ impl Core {
                 (policy, problems, changes)
             })
             .await;
-        let mut answer = ApplyReport {
+        let mut answer = Applied {
             revision: self.active.revision,
             generation: self.active.generation.into(),
-            ..ApplyReport::default()
+            ..Applied::default()
         };
         if report::has_errors(&problems) {
-            answer.problems = problems.iter().map(Into::into).collect();
+            answer.problems = problems;
             return Ok(answer);
         }
         answer.changes = changes;
@@ -67,11 +83,11 @@ impl Core {
             Ok(next) => next,
             Err(found) => {
                 problems.extend(found);
-                answer.problems = problems.iter().map(Into::into).collect();
+                answer.problems = problems;
                 return Ok(answer);
             }
         };
-        answer.problems = next.warnings.iter().map(Into::into).collect();
+        answer.problems = next.warnings.clone();
         let same = next.digest == self.active.digest && next.bundle == self.active.bundle;
         if order.dry_run || (same && self.is_for(&next.site)) {
             return Ok(answer);

@@ -12,10 +12,10 @@ use super::apply::saved;
 use super::core::{Core, now};
 use super::session::FORCE;
 use super::{Error, boot_clock, failure};
-use crate::api::{Change, Decided, ErrorCode, Failure, Guard, PolicyBundle};
+use crate::api::{Decided, ErrorCode, Failure, Guard, PolicyBundle};
 use crate::audit::{Action, Entry, Who};
 use crate::events::Time;
-use crate::policy::diff;
+use crate::policy::{Change, diff};
 
 /// A policy in force that waits to be confirmed.
 pub(super) struct Unconfirmed {

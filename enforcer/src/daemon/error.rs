@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::state;
+use crate::api::Exit;
 use crate::api::{ErrorCode, Failure};
 use crate::control::listen;
-use crate::exit::Exit;
 use crate::policy::Problem;
 use crate::{backstop, config, dataplane, privilege, site};
 

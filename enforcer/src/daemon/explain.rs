@@ -23,6 +23,7 @@ use super::time::Dates;
 use crate::api::{CapturedFrame, ErrorCode, ExplainFrames, ExplainRequest, Explanation, Failure};
 use crate::backstop::forward::{self, Chain};
 use crate::control::Rank;
+use crate::convert;
 use crate::doctor::look::bridge_calls_ip;
 use crate::image::{HostImage, Time};
 use crate::policy::Site;
@@ -175,6 +176,7 @@ impl Explainer {
 
     async fn described(&self, request: &ExplainRequest) -> Result<Described, Failure> {
         let (policy, site) = (&self.names.policy, &self.names.site);
+        let request = &convert::request(request);
         let mut heard = self.heard().await;
         if let Some(source) = explain::asked_source(policy, site, &heard, request) {
             self.kernel.hear_way(site, &mut heard, source).await;
@@ -326,9 +328,12 @@ fn told(
     let Judged { described, case, decided_by } = judged;
     let case = match case {
         Ok(case) => case,
-        Err(unjudged) => return explain::not_judged(site, &described, &unjudged),
+        Err(unjudged) => {
+            return convert::explanation(explain::not_judged(site, &described, &unjudged));
+        }
     };
-    let mut answer = explain::explain(policy, site, compiled, &described, &case, now, decided_by);
+    let answer = explain::explain(policy, site, compiled, &described, &case, now, decided_by);
+    let mut answer = convert::explanation(answer);
     if answer.rule.is_some() {
         answer.rule = rule_row(names, case.decision.rule, counters, dates);
     }

@@ -17,10 +17,10 @@ use serde::{Deserialize, Serialize};
 use self::known::{Heads, Live, Stamp};
 use super::active::read_bundle;
 use super::state::{self, replace};
-use crate::api::{Change, HistoryRow, PolicyBundle};
+use crate::api::{HistoryRow, PolicyBundle};
 use crate::audit::digest::{sha256, verify_digest, with_digest};
 use crate::audit::{Who, trail};
-use crate::policy::write;
+use crate::policy::{Change, write};
 
 mod known;
 

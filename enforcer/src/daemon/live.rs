@@ -9,9 +9,10 @@ use super::core::Core;
 use super::failure;
 use crate::api::{ErrorCode, Failure, Guard, LiveReport, LiveRequest};
 use crate::audit::{Action, Entry, Who};
+use crate::convert;
 use crate::policy::Mode;
 use crate::policy::compile::live::denied_by;
-use crate::policy::live::{Change, MAX_CHANGES, What, identify};
+use crate::policy::live::{LiveAction, LiveChange, MAX_CHANGES, identify};
 
 /// Longest time for a change, in seconds: ten years.
 const MAX_SECONDS: i64 = 10 * 365 * 86_400;
@@ -23,14 +24,16 @@ impl Core {
         who: &Who,
         request: LiveRequest,
     ) -> Result<LiveReport, Failure> {
-        let action = match request.change.what {
-            What::Allow(_) => Action::Allow,
-            What::Deny(_) => Action::Deny,
-            What::Mode { .. } => Action::Mode,
+        let LiveRequest { change, guard } = request;
+        let change = convert::live_change(change);
+        let action = match change.action {
+            LiveAction::Allow(_) => Action::Allow,
+            LiveAction::Deny(_) => Action::Deny,
+            LiveAction::Mode { .. } => Action::Mode,
         };
-        let (subject, reason) = (request.change.to_string(), request.change.reason.clone());
+        let (subject, reason) = (change.to_string(), change.reason.clone());
         self.announce(who, action, &subject)?;
-        let outcome = self.change(request, who.to_string()).await;
+        let outcome = self.change(change, guard, who.to_string()).await;
         self.trail_live(who, action, subject, reason, &outcome);
         outcome
     }
@@ -45,7 +48,7 @@ impl Core {
         self.announce(who, Action::Revoke, id)?;
         let outcome = self.revoke(id, guard).await;
         let subject = match &outcome {
-            Ok(report) => report.change.to_string(),
+            Ok(report) => convert::words(&report.change),
             Err(_) => id.to_owned(),
         };
         self.trail_live(who, Action::Revoke, subject, None, &outcome);
@@ -69,10 +72,14 @@ impl Core {
     }
 
     /// Makes a change; the same change again takes the place of the first.
-    async fn change(&mut self, request: LiveRequest, by: String) -> Result<LiveReport, Failure> {
+    async fn change(
+        &mut self,
+        mut change: LiveChange,
+        guard: Guard,
+        by: String,
+    ) -> Result<LiveReport, Failure> {
         let begun = Instant::now();
         self.return_if_overdue();
-        let mut change = request.change;
         change.since = Timestamp::now().as_second();
         change.by = by;
         change.check().map_err(|wrong| usage(&wrong.message, wrong.hint.as_deref()))?;
@@ -90,7 +97,7 @@ impl Core {
             Ok(live)
         });
         let plan = plan.await?;
-        let mut notes = self.carry_out(plan, request.guard).await?;
+        let mut notes = self.carry_out(plan, guard).await?;
         info!("{change} ({}), by {}", change.id, change.by);
         notes.extend(self.notes(&change));
         Ok(self.report(&change, notes, begun))
@@ -130,7 +137,7 @@ impl Core {
 
     /// Takes down when a change ends: one for a time on the boot clock, which no step of the wall clock
     /// moves.
-    fn set_end(&self, change: &mut Change) -> Result<(), Failure> {
+    fn set_end(&self, change: &mut LiveChange) -> Result<(), Failure> {
         (change.deadline, change.left) = (None, None);
         let now = self.clock.now();
         match (change.lasts, change.until) {
@@ -150,15 +157,15 @@ impl Core {
             }
             (None, Some(until)) => {
                 let held = self.clock.is_held();
-                let lets = |what: &What| {
-                    matches!(what, What::Allow(_) | What::Mode { mode: Mode::Observe })
+                let lets = |what: &LiveAction| {
+                    matches!(what, LiveAction::Allow(_) | LiveAction::Mode { mode: Mode::Observe })
                 };
                 let past = if held { now.earliest } else { now.latest };
                 if until <= past {
                     let text = "a change that has ended already changes nothing";
                     return Err(usage(text, None));
                 }
-                if held && lets(&change.what) {
+                if held && lets(&change.action) {
                     let text = "the clock is behind a time that has been: nothing can be let \
                                 through until a date";
                     return Err(usage(
@@ -171,8 +178,8 @@ impl Core {
         Ok(())
     }
 
-    fn report(&self, change: &Change, notes: Vec<String>, begun: Instant) -> LiveReport {
-        let change = self.clock.told(change);
+    fn report(&self, change: &LiveChange, notes: Vec<String>, begun: Instant) -> LiveReport {
+        let change = convert::live(self.clock.told(change));
         let generation = self.active.generation.into();
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
         LiveReport { change, generation, notes, milliseconds }
@@ -189,7 +196,7 @@ impl Core {
         if ended.is_empty() {
             return;
         }
-        let left = |live: &[Change]| -> Result<Vec<Change>, Failure> {
+        let left = |live: &[LiveChange]| -> Result<Vec<LiveChange>, Failure> {
             Ok(live.iter().filter(|change| !change.has_ended(now)).cloned().collect())
         };
         let done = match self.plan(left).await {
@@ -209,14 +216,19 @@ impl Core {
     }
 
     /// What an operator would not expect of a change.
-    fn notes(&self, change: &Change) -> Vec<String> {
+    fn notes(&self, change: &LiveChange) -> Vec<String> {
         let by_date = change.until.is_some() && !self.clock.is_sure();
-        if by_date && matches!(change.what, What::Deny(_) | What::Mode { mode: Mode::Quarantine }) {
+        if by_date
+            && matches!(
+                change.action,
+                LiveAction::Deny(_) | LiveAction::Mode { mode: Mode::Quarantine }
+            )
+        {
             let note = "nothing says that the clock is right: it goes on past its end until that is \
                         certain; `--for` needs no clock";
             return vec![note.into()];
         }
-        let What::Allow(_) = change.what else { return Vec::new() };
+        let LiveAction::Allow(_) = change.action else { return Vec::new() };
         let live = self.active.policy.groups.iter().find_map(|group| {
             let rule = group.allow.iter().find(|rule| rule.live && rule.id == change.id)?;
             Some((group, rule))

@@ -16,7 +16,7 @@ use crate::image::Patch;
 use crate::policy::Site;
 use crate::policy::compile;
 use crate::policy::compile::live::patch;
-use crate::policy::live::{Change, with_live};
+use crate::policy::live::{LiveChange, with_live};
 
 /// What changes make of a policy, and the patch of its image that does it, where one is enough.
 struct Step {
@@ -37,7 +37,7 @@ pub(super) struct Plan {
 impl Core {
     /// The live changes beside the policy in force, and those that are only beside the one that may
     /// return.
-    pub(super) fn all_live(&self) -> Vec<Change> {
+    pub(super) fn all_live(&self) -> Vec<LiveChange> {
         let previous = self.pending.as_ref().map(|pending| &*pending.previous);
         together(&self.active.live, previous.map_or(&[], |previous| &previous.live))
     }
@@ -49,7 +49,7 @@ impl Core {
     /// They fit neither.
     pub(super) async fn plan(
         &mut self,
-        edit: impl Fn(&[Change]) -> Result<Vec<Change>, Failure>,
+        edit: impl Fn(&[LiveChange]) -> Result<Vec<LiveChange>, Failure>,
     ) -> Result<Plan, Failure> {
         let current = self.step(Arc::clone(&self.active), &edit).await;
         let Some(pending) = &self.pending else {
@@ -204,7 +204,7 @@ impl Core {
     async fn step(
         &mut self,
         names: Arc<Active>,
-        edit: impl Fn(&[Change]) -> Result<Vec<Change>, Failure>,
+        edit: impl Fn(&[LiveChange]) -> Result<Vec<LiveChange>, Failure>,
     ) -> Result<Step, Failure> {
         let live = edit(&names.live)?;
         let now = self.clock.now().earliest;
@@ -214,7 +214,7 @@ impl Core {
 
 impl Step {
     /// What these changes make of a policy.
-    fn of(names: &Active, live: Vec<Change>, now: i64) -> Result<Self, Failure> {
+    fn of(names: &Active, live: Vec<LiveChange>, now: i64) -> Result<Self, Failure> {
         let policy = with_live(&names.written, &live)
             .map_err(|(_, error)| usage(&error.message, error.hint.as_deref()))?;
         let site = Site { now, ..names.site.clone() };
@@ -248,7 +248,7 @@ impl Step {
 }
 
 /// The changes of both lists, each once.
-fn together(current: &[Change], previous: &[Change]) -> Vec<Change> {
+fn together(current: &[LiveChange], previous: &[LiveChange]) -> Vec<LiveChange> {
     let mut all = current.to_vec();
     all.extend(previous.iter().filter(|change| !all.contains(change)).cloned().collect::<Vec<_>>());
     all

@@ -10,19 +10,22 @@ use enforcer_common::wire;
 use tokio::sync::oneshot;
 
 use super::active::Active;
+use super::apply::Applied;
 use super::confirm::Unconfirmed;
 use super::core::Core;
 use super::history;
 use super::state::Counters;
 use super::time::{Dates, wall_time};
 use crate::api::{
-    DeviceRow, ErrorCode, Failure, GroupStatus, PolicyStatus, ReasonCount, RuleRow, Status,
+    ApplyReport, DeviceRow, ErrorCode, Failure, GroupStatus, PolicyStatus, ReasonCount, RuleRow,
+    Status,
 };
 use crate::audit::Action;
 use crate::control::body::encode;
 use crate::control::{Answer, Input, Question, Rank};
+use crate::convert;
 use crate::image::HostImage;
-use crate::policy::live::{Change, What, span};
+use crate::policy::live::{LiveAction, LiveChange, span};
 use crate::policy::{Device, Mode, Range, Timed, Unknown, explain};
 use crate::shown::escaped;
 
@@ -33,8 +36,8 @@ impl Core {
             Input::Ask { question, reply } => self.look(rank, question, reply).await,
             Input::Apply { bundle, peer, reply } => {
                 log::info!("apply {}, asked for by {peer}", escaped(&bundle.file));
-                let answer = self.apply_for(&peer.who(), Action::Apply, bundle).await;
-                drop(reply.send(answer));
+                let applied = self.apply_for(&peer.who(), Action::Apply, bundle).await;
+                drop(reply.send(applied.map(report)));
             }
             Input::Change { request, peer, reply } => {
                 let answer = self.change_for(&peer.who(), request).await;
@@ -132,7 +135,7 @@ impl Core {
             interfaces,
             reasons: self.reasons(),
             groups: self.groups(),
-            live: names.live.iter().map(|change| self.clock.told(change)).collect(),
+            live: names.live.iter().map(|change| convert::live(self.clock.told(change))).collect(),
             confirm_until: self.pending.as_ref().map(Unconfirmed::until),
             warnings,
         }
@@ -189,9 +192,11 @@ impl Core {
 
     /// What an operator must not forget: groups that pass everything because of a command.
     fn break_glass(&self) -> impl Iterator<Item = String> + '_ {
-        let observed = |change: &&Change| matches!(change.what, What::Mode { mode: Mode::Observe });
+        let observed = |change: &&LiveChange| {
+            matches!(change.action, LiveAction::Mode { mode: Mode::Observe })
+        };
         self.active.live.iter().filter(observed).map(|change| {
-            let Change { target, by, until, left, .. } = self.clock.told(change);
+            let LiveChange { target, by, until, left, .. } = self.clock.told(change);
             let until = until.and_then(wall_time).map(|until| format!(" until {until}"));
             let left = left.map(|left| format!(" ({} left)", span(left)));
             let until = until.unwrap_or_default() + &left.unwrap_or_default();
@@ -201,6 +206,19 @@ impl Core {
 
     pub(super) fn rules(&self) -> Vec<RuleRow> {
         rules(&self.active, &self.rule_counters(), self.clock.dates())
+    }
+}
+
+/// What came of a policy, as the socket tells it.
+fn report(applied: Applied) -> ApplyReport {
+    ApplyReport {
+        applied: applied.applied,
+        revision: applied.revision,
+        generation: applied.generation,
+        changes: applied.changes.into_iter().map(convert::change).collect(),
+        problems: applied.problems.iter().map(convert::problem).collect(),
+        milliseconds: applied.milliseconds,
+        confirm_until: applied.confirm_until,
     }
 }
 
@@ -281,7 +299,7 @@ pub(super) fn rule_row(
 ) -> Option<RuleRow> {
     let compiled = (*names.compiled.rules.get(number as usize)?)?;
     let (_, rule) = compiled.rule(&names.policy)?;
-    let row = explain::row(&names.policy, compiled)?;
+    let row = convert::rule(explain::row(&names.policy, compiled)?);
     let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
     // The socket tells times as this machine's clock shows them.
     let until = rule.until.and_then(|end| wall_time(dates.date(end)));
@@ -292,6 +310,6 @@ pub(super) fn rule_row(
 /// Rules of the policy file and live ones.
 fn rule_count(names: &Active) -> usize {
     let written = names.written.groups.iter().map(|group| group.allow.len() + group.deny.len());
-    let live = names.live.iter().filter(|change| !matches!(change.what, What::Mode { .. }));
+    let live = names.live.iter().filter(|change| !matches!(change.action, LiveAction::Mode { .. }));
     written.sum::<usize>() + live.count()
 }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use super::active::Active;
+use super::apply::Applied;
 use super::core::Core;
 use super::failure;
 use super::history::{self, Revision};
 use super::source::load;
-use crate::api::{ApplyReport, Change, ErrorCode, Failure, PolicyBundle};
+use crate::api::{ErrorCode, Failure, PolicyBundle};
 use crate::audit::{Action, Audit, Entry, Who};
 use crate::config::Settings;
+use crate::policy::{Change, Severity};
 
 impl Core {
     /// An entry with what is in force now.
@@ -55,7 +57,7 @@ impl Core {
         who: &Who,
         action: Action,
         bundle: PolicyBundle,
-    ) -> Result<ApplyReport, Failure> {
+    ) -> Result<Applied, Failure> {
         if bundle.dry_run {
             return self.apply(bundle).await;
         }
@@ -94,7 +96,9 @@ impl Core {
         };
         let revision = self.active.revision;
         match outcome {
-            Ok(answer) if answer.problems.iter().all(|problem| problem.severity != "error") => {
+            Ok(answer)
+                if answer.problems.iter().all(|problem| problem.severity != Severity::Error) =>
+            {
                 if !answer.applied {
                     log::info!("the policy file says what is in force: revision {revision} stays");
                 }
@@ -102,8 +106,7 @@ impl Core {
             }
             Ok(answer) => {
                 for problem in answer.problems {
-                    let (file, line) = (problem.file, problem.line);
-                    log::error!("{file}:{line}:{}: {}", problem.column, problem.message);
+                    log::error!("{}: {}", problem.place, problem.message);
                 }
                 let text = format!("the policy file has errors: revision {revision} stays");
                 log::error!("{text}");
@@ -203,7 +206,7 @@ pub(super) fn without_daemon(settings: &Settings) -> Option<(Audit, Who)> {
 }
 
 /// A difference as lines of an entry.
-pub(super) fn difference(report: &ApplyReport) -> Vec<String> {
+pub(super) fn difference(report: &Applied) -> Vec<String> {
     if report.applied { report.changes.iter().map(line).collect() } else { Vec::new() }
 }
 
@@ -214,13 +217,17 @@ fn line(change: &Change) -> String {
     format!("{sign} {kind}{subject} {text}{rule}").trim_end().to_owned()
 }
 
-fn result(outcome: &Result<ApplyReport, Failure>) -> String {
+fn result(outcome: &Result<Applied, Failure>) -> String {
     match outcome {
         Ok(report) if report.applied => "ok".into(),
-        Ok(report) => match report.problems.iter().find(|problem| problem.severity == "error") {
+        Ok(report) => match report
+            .problems
+            .iter()
+            .find(|problem| problem.severity == Severity::Error)
+        {
             Some(first) => {
                 let more = report.problems.len() - 1;
-                format!("refused: line {}: {} (and {more} more)", first.line, first.message)
+                format!("refused: line {}: {} (and {more} more)", first.place.line, first.message)
             }
             None => "nothing changed".into(),
         },

@@ -10,7 +10,7 @@ use super::state::{Saved, State};
 use super::{Error, failure};
 use crate::api::PolicyBundle;
 use crate::config::Settings;
-use crate::policy::live::Change;
+use crate::policy::live::LiveChange;
 use crate::policy::read::decode;
 use crate::policy::{Policy, Problem, Site, read, report};
 
@@ -26,7 +26,7 @@ pub(super) fn choose(
     settings: &Settings,
     state: &State,
     saved: Option<&Saved>,
-    live: &[Change],
+    live: &[LiveChange],
     site: &Site,
     warnings: &mut Vec<String>,
 ) -> Result<Active, Error> {
@@ -84,7 +84,7 @@ fn absolute(file: &Path) -> String {
 }
 
 /// The policy that was in force last.
-pub(super) fn last_good(saved: &Saved, live: &[Change], site: &Site) -> Result<Active, Error> {
+pub(super) fn last_good(saved: &Saved, live: &[LiveChange], site: &Site) -> Result<Active, Error> {
     let (policy, problems) = read_bundle(&saved.bundle);
     compiled(saved.bundle.clone(), policy, problems, live, site)
 }
@@ -93,7 +93,7 @@ fn compiled(
     bundle: PolicyBundle,
     policy: Policy,
     problems: Vec<Problem>,
-    live: &[Change],
+    live: &[LiveChange],
     site: &Site,
 ) -> Result<Active, Error> {
     let file = bundle.file.clone();

@@ -14,7 +14,7 @@ use super::before::Before;
 use super::known::Known;
 use crate::api::PolicyBundle;
 use crate::audit::digest::sha256;
-use crate::policy::live::Change;
+use crate::policy::live::LiveChange;
 
 /// The policy that was in force last.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -48,7 +48,7 @@ struct Begun {
 /// The live changes, and a digest of them.
 #[derive(Serialize, Deserialize)]
 struct SavedLive {
-    changes: Vec<Change>,
+    changes: Vec<LiveChange>,
     /// Which clock the ends of those for a time are on; without one, no change has such an end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stamp: Option<Stamp>,
@@ -65,7 +65,7 @@ pub(super) struct Stamp {
 /// The live changes as they were kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Live {
-    pub(super) changes: Vec<Change>,
+    pub(super) changes: Vec<LiveChange>,
     pub(super) stamp: Option<Stamp>,
 }
 
@@ -195,7 +195,11 @@ impl State {
     }
 
     /// Writes the live changes beside the old ones, which are kept, should the file be damaged.
-    pub(super) fn prepare_live(&self, changes: &[Change], stamp: &Stamp) -> Result<Pending, Error> {
+    pub(super) fn prepare_live(
+        &self,
+        changes: &[LiveChange],
+        stamp: &Stamp,
+    ) -> Result<Pending, Error> {
         if self.live_in(LIVE).is_some() {
             let (path, before) = (self.dir.join(LIVE), self.dir.join(LIVE_BEFORE));
             // Whatever fails here, the file itself is there.
@@ -302,7 +306,7 @@ pub(super) fn replace(target: &Path, text: &[u8]) -> Result<Pending, Error> {
 }
 
 /// What was read from JSON can be written to it.
-fn digest(changes: &[Change], stamp: Option<&Stamp>) -> String {
+fn digest(changes: &[LiveChange], stamp: Option<&Stamp>) -> String {
     let text = match stamp {
         None => serde_json::to_vec(changes),
         Some(stamp) => serde_json::to_vec(&(changes, stamp)),

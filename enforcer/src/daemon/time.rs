@@ -13,7 +13,7 @@ use super::state::{Live, Stamp, State};
 use super::{clock, failure};
 use crate::config;
 use crate::image::Time;
-use crate::policy::live::Change;
+use crate::policy::live::LiveChange;
 use crate::policy::remark::nearest_end;
 use crate::policy::{End, Policy};
 use crate::site;
@@ -179,9 +179,9 @@ impl Clock {
 
     /// Live changes as they were kept, those for a time with what is left of it; without those whose
     /// time is over.
-    pub(super) fn resume(&self, live: Live) -> Vec<Change> {
+    pub(super) fn resume(&self, live: Live) -> Vec<LiveChange> {
         let (now, Live { changes, stamp }) = (self.now(), live);
-        let mut changes: Vec<Change> = changes.into_iter().map(Change::mended).collect();
+        let mut changes: Vec<LiveChange> = changes.into_iter().map(LiveChange::mended).collect();
         let stamp = stamp.unwrap_or_default();
         if stamp.boot != self.boot_id {
             let same = self.before.boot == stamp.boot;
@@ -202,7 +202,7 @@ impl Clock {
 
     /// A change as people are told: what is left of its time, and when that is over by the machine's
     /// clock.
-    pub(super) fn told(&self, change: &Change) -> Change {
+    pub(super) fn told(&self, change: &LiveChange) -> LiveChange {
         let mut change = change.clone();
         if let Some(deadline) = change.deadline.take() {
             let left = deadline.saturating_sub(self.now().boot).max(0);

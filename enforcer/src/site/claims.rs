@@ -7,7 +7,7 @@ use rtnetlink::packet_route::link::InfoKind;
 use super::neighbours::at_and_above;
 use super::survey::{Neighbour, Route};
 use super::{Link, OnLink};
-use crate::policy::{Mac, Router, Site};
+use crate::policy::{Mac, Router};
 
 /// The first five bytes of the MACs of virtual routers (RFC 9568 section 7.3). The router that has one now
 /// may be behind a protected interface, and this one its substitute.
@@ -90,16 +90,6 @@ pub(super) fn routers(
     found
 }
 
-impl Site {
-    /// Takes from an earlier look what is not known of a router now: a bridge forgets silent ones.
-    pub fn remember_routers(&mut self, before: &Self) {
-        for router in self.routers.iter_mut().filter(|router| router.elsewhere.is_none()) {
-            let known = before.routers.iter().find(|other| other.address == router.address);
-            router.elsewhere = known.and_then(|known| known.elsewhere);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,12 +146,5 @@ mod tests {
         assert_eq!(ask(3, address, &[]), None);
         assert_eq!(ask(3, address, &[heard, learned(2)]), Some(true));
         assert_eq!(ask(3, address, &[heard, learned(1)]), Some(false));
-
-        let unknown = Router { address, elsewhere: None };
-        let mut site = Site { routers: vec![unknown], ..Site::default() };
-        let before =
-            Site { routers: vec![Router { elsewhere: Some(true), ..unknown }], ..Site::default() };
-        site.remember_routers(&before);
-        assert_eq!(site, before);
     }
 }

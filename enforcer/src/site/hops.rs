@@ -1,87 +1,35 @@
 //! Who is where on the link of a protected interface.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::survey::Neighbour;
-use crate::policy::{Site, SiteInterface};
+use crate::policy::SiteInterface;
 
-/// Neighbours of an interface that are remembered when the kernel has forgotten them.
-const MOST_REMEMBERED: usize = 4_096;
-
-impl SiteInterface {
-    /// Takes what the neighbour table says of a link: the interface, and what is on top of it.
-    pub(super) fn learn(
-        &mut self,
-        link: &BTreeSet<u32>,
-        gateways: &BTreeSet<(u32, IpAddr)>,
-        neighbours: &[Neighbour],
-    ) {
-        for neighbour in neighbours.iter().filter(|known| link.contains(&known.interface)) {
-            let Some(address) = neighbour.address else { continue };
-            self.neighbours.push((address, neighbour.mac));
-            if gateways.contains(&(neighbour.interface, address)) {
-                self.next_hops.push(neighbour.mac);
-            }
-        }
-        self.neighbours.sort_unstable();
-        self.neighbours.dedup_by_key(|(address, _)| *address);
-        self.next_hops.sort_unstable();
-        self.next_hops.dedup();
-    }
-
-    /// Keeps neighbours of an earlier look that the kernel has forgotten since: it forgets silent ones.
-    fn remember(&mut self, before: &Self) {
-        let mut known: BTreeMap<_, _> = self.neighbours.drain(..).collect();
-        for &(address, mac) in &before.neighbours {
-            if known.len() < MOST_REMEMBERED {
-                known.entry(address).or_insert(mac);
-            }
-        }
-        self.neighbours = known.into_iter().collect();
-        if self.next_hops.is_empty() {
-            self.next_hops.clone_from(&before.next_hops);
+/// Takes what the neighbour table says of a link: the interface, and what is on top of it.
+pub(super) fn learn(
+    interface: &mut SiteInterface,
+    link: &BTreeSet<u32>,
+    gateways: &BTreeSet<(u32, IpAddr)>,
+    neighbours: &[Neighbour],
+) {
+    for neighbour in neighbours.iter().filter(|known| link.contains(&known.interface)) {
+        let Some(address) = neighbour.address else { continue };
+        interface.neighbours.push((address, neighbour.mac));
+        if gateways.contains(&(neighbour.interface, address)) {
+            interface.next_hops.push(neighbour.mac);
         }
     }
-}
-
-impl Site {
-    /// Keeps neighbours of an earlier look that the kernel has forgotten since.
-    pub fn remember_neighbours(&mut self, before: &Self) {
-        for interface in &mut self.interfaces {
-            let mut others = before.interfaces.iter();
-            if let Some(before) = others.find(|other| other.index == interface.index) {
-                interface.remember(before);
-            }
-        }
-    }
-
-    /// Takes neighbours and routers from another look at the same interfaces.
-    pub fn take_neighbours(&mut self, now: &Self) {
-        for interface in &mut self.interfaces {
-            let mut others = now.interfaces.iter();
-            if let Some(now) = others.find(|other| other.index == interface.index) {
-                interface.neighbours.clone_from(&now.neighbours);
-                interface.next_hops.clone_from(&now.next_hops);
-            }
-        }
-    }
-
-    /// The same but for neighbours and routers, which come and go, and for the time.
-    pub fn without_neighbours(&self) -> Self {
-        let mut site = Self { now: 0, ..self.clone() };
-        for interface in &mut site.interfaces {
-            interface.neighbours = Vec::new();
-            interface.next_hops = Vec::new();
-        }
-        site
-    }
+    interface.neighbours.sort_unstable();
+    interface.neighbours.dedup_by_key(|(address, _)| *address);
+    interface.next_hops.sort_unstable();
+    interface.next_hops.dedup();
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Mac;
+    use crate::policy::{Mac, Site};
 
     fn neighbour(interface: u32, address: &str, last: u8) -> Neighbour {
         let mac = Mac([2, 0, 0, 0, 0, last]);
@@ -99,7 +47,7 @@ mod tests {
             Neighbour { address: None, ..neighbour(1, "10.0.0.7", 7) },
         ];
         let mut interface = SiteInterface::default();
-        interface.learn(&link, &BTreeSet::from([(3, router), (4, router)]), &heard);
+        learn(&mut interface, &link, &BTreeSet::from([(3, router), (4, router)]), &heard);
         let macs = |last| Mac([2, 0, 0, 0, 0, last]);
         let expected = [("10.0.0.1", 1), ("10.0.0.9", 9)];
         let expected = expected.map(|(address, last)| (address.parse().unwrap(), macs(last)));
@@ -112,7 +60,7 @@ mod tests {
         let learned = |heard: &[Neighbour]| {
             let mut interface = SiteInterface::default();
             let router = heard.iter().find_map(|one| Some((one.interface, one.address?)));
-            interface.learn(&BTreeSet::from([3]), &router.into_iter().collect(), heard);
+            learn(&mut interface, &BTreeSet::from([3]), &router.into_iter().collect(), heard);
             Site { interfaces: vec![interface], ..Site::default() }
         };
         let before = learned(&[neighbour(3, "10.0.0.1", 1), neighbour(3, "10.0.0.9", 9)]);

@@ -6,7 +6,7 @@ use super::world::{Beside, State};
 use super::{KILLS, begin};
 use crate::harness::wait::pause;
 use crate::harness::{Daemon, Lab, number};
-use crate::random::Random;
+use enforcer_testkit::random::Random;
 
 /// Longest time from a request to the end, in microseconds: about twice what a request takes.
 const LATEST: u64 = 150_000;

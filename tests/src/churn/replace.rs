@@ -3,7 +3,7 @@
 use super::world::Beside;
 use super::{REPLACEMENTS, begin};
 use crate::harness::{Daemon, Lab, number};
-use crate::random::Random;
+use enforcer_testkit::random::Random;
 
 #[test]
 fn every_frame_is_judged_by_exactly_one_policy() {

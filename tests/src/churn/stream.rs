@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::world::{Class, DEV3, TO};
-use crate::frames::{Ethernet, V4, V6, ether_type, udp};
 use crate::harness::frames::{Sender, mac};
 use crate::harness::topology::{DEV1, DEV1_MAC, DEV1_V6, DEV2, DEV2_MAC, DEV2_V6, LAN0_MAC};
 use crate::harness::wait::{pause, wait_for};
 use crate::harness::{Lab, Netns, Sniffer, wait_until};
+use enforcer_testkit::frames::{Ethernet, V4, V6, ether_type, udp};
 
 /// Devices that send.
 pub(super) const DEVICES: usize = 3;

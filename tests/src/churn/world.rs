@@ -4,9 +4,7 @@
 //! refuses there what the device may always send, and allows what it never may. A frame that one
 //! policy put into a group and the other one judged would be lost, or would leak.
 
-use enforcer::api::{PolicyBundle, Status};
-use enforcer::policy::Mode;
-use enforcer::policy::live::{Change, Endpoint, What};
+use enforcer::api::{Endpoint, LiveAction, LiveChange, Mode, PolicyBundle, Status};
 
 use super::stream::DEVICES;
 use crate::harness::topology::{DEV1_MAC, DEV2_MAC};
@@ -71,35 +69,23 @@ impl Beside {
     ];
 
     /// As a command.
-    pub(super) fn change(self) -> Change {
+    pub(super) fn change(self) -> LiveChange {
         let to = |device: usize, class: Class| Endpoint {
             to: "@far".into(),
             service: format!("udp/{}", class.port(device)),
         };
-        let (group, what) = match self {
-            Self::Allow(group, device) => (group, What::Allow(to(device, Class::Live))),
-            Self::Deny(group, device) => (group, What::Deny(to(device, Class::First))),
-            Self::Observe => (GREEN, What::Mode { mode: Mode::Observe }),
+        let (group, action) = match self {
+            Self::Allow(group, device) => (group, LiveAction::Allow(to(device, Class::Live))),
+            Self::Deny(group, device) => (group, LiveAction::Deny(to(device, Class::First))),
+            Self::Observe => (GREEN, LiveAction::Mode { mode: Mode::Observe }),
         };
-        Change {
-            id: String::new(),
-            target: GROUPS[group].into(),
-            what,
-            reason: None,
-            owner: None,
-            until: None,
-            lasts: None,
-            deadline: None,
-            left: None,
-            since: 0,
-            by: String::new(),
-        }
+        LiveChange::new(GROUPS[group], action)
     }
 
     /// Whether a change is this one.
-    pub(super) fn is(self, change: &Change) -> bool {
+    pub(super) fn is(self, change: &LiveChange) -> bool {
         let own = self.change();
-        own.target == change.target && own.what == change.what
+        own.target == change.target && own.action == change.action
     }
 }
 
@@ -117,9 +103,9 @@ pub(super) struct State {
 impl State {
     /// As the daemon says.
     pub(super) fn of(status: &Status) -> Self {
-        let known = |change: &Change| {
+        let known = |change: &LiveChange| {
             let known = Beside::ALL.into_iter().find(|beside| beside.is(change));
-            known.unwrap_or_else(|| panic!("nobody made {change}"))
+            known.unwrap_or_else(|| panic!("nobody made {change:?}"))
         };
         let beside = status.live.iter().map(known).collect();
         let file = status.policy.file.as_str();

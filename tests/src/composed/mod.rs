@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use enforcer_common::reason::Reason;
 
-pub(crate) use crate::corpus::{A4, A6, D6, DEVICE};
 use crate::harness::frames::Sender;
 use crate::harness::{Daemon, Process, number, wait};
 use crate::replay::{Kind, Lab, counted};
+pub(crate) use enforcer_testkit::corpus::{A4, A6, D6, DEVICE};
 use oracle::Oracle;
 
 /// The one VLAN that the policy declares.

@@ -2,9 +2,9 @@
 
 use super::stack::Make;
 use super::{A4, A6, D6};
-use crate::corpus::{D4, LINK, OWN4, OWN6};
-use crate::frames::{Ethernet, Extension, MORE, Tcp, V4, V6, ether_type};
-use crate::random::Random;
+use enforcer_testkit::corpus::{D4, LINK, OWN4, OWN6};
+use enforcer_testkit::frames::{Ethernet, Extension, MORE, Tcp, V4, V6, ether_type};
+use enforcer_testkit::random::Random;
 
 /// A fragment: offset in bytes, whether more follow, and what it carries.
 type Part = (u16, bool, Vec<u8>);

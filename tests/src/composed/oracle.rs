@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::tshark::{Reading, number};
 use super::{A4, A6, D6, DEVICE, VLAN};
-use crate::corpus::{D4, OWN4, OWN6};
+use enforcer_testkit::corpus::{D4, OWN4, OWN6};
 
 /// Whether a frame is the gateway's own: it announces itself, and asks for who is behind it.
 pub(super) fn is_of_gateway(line: &str) -> bool {

@@ -3,12 +3,12 @@
 
 use super::network;
 use super::{A4, A6, DEVICE, VLAN};
-use crate::corpus::{ALL_NODES, BEHIND, D4, LINK, OWN4, OWN6};
-use crate::frames::{
+use enforcer_testkit::corpus::{ALL_NODES, BEHIND, D4, LINK, OWN4, OWN6};
+use enforcer_testkit::frames::{
     BROADCAST, Ethernet, Extension, GATEWAY, LONGEST, SHORTEST, Tcp, V4, V6, arp, bpdu, compose,
     dhcp_discover, eapol, ether_type, icmp, lldp, neighbour, sctp, udp, udp_of_length,
 };
-use crate::random::Random;
+use enforcer_testkit::random::Random;
 
 /// Every frame carries it, before its number in eight bytes, most significant first.
 pub(super) const MAGIC: &[u8] = b"leak";

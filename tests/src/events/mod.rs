@@ -7,9 +7,9 @@ mod capture;
 mod eve;
 mod flood;
 
-use crate::frames::{Ethernet, V4, ether_type, udp};
 use crate::harness::frames::mac;
 use crate::harness::topology::{DEV1, DEV1_MAC, DEV2, DEV2_MAC, LAN0_MAC};
+use enforcer_testkit::frames::{Ethernet, V4, ether_type, udp};
 
 /// Two devices that may reach nothing.
 const POLICY: &str = r#"schema = 1

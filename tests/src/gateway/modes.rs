@@ -2,7 +2,6 @@
 use serde_json::Value;
 
 use super::policy;
-use crate::frames::dhcp_discover;
 use crate::harness::{
     Daemon, Lab, Netns, frames,
     programs::{self, Files},
@@ -11,6 +10,7 @@ use crate::harness::{
     },
     wait_until,
 };
+use enforcer_testkit::frames::dhcp_discover;
 
 #[test]
 fn unknown_devices_pass_or_do_not() {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enforcer::policy::Range;
 
-use crate::random::{self, Random};
+use enforcer_testkit::random::{self, Random};
 
 /// What devices may reach. Names are numbers, by place.
 #[derive(Debug)]

@@ -17,11 +17,13 @@ use enforcer_common::reason::{Reason as R, Verdict};
 
 use self::allowlist::{Allowlist, Device, Group, PORTS, Rule, Service, To};
 use self::nft::Wire;
-use crate::corpus;
-use crate::frames::{Ethernet, Extension, GATEWAY, MORE, Tcp, V4, V6, ether_type, icmp, sctp, udp};
 use crate::harness::skip;
 use crate::kernel::Bench;
-use crate::random::{self, Random};
+use enforcer_testkit::corpus;
+use enforcer_testkit::frames::{
+    Ethernet, Extension, GATEWAY, MORE, Tcp, V4, V6, ether_type, icmp, sctp, udp,
+};
+use enforcer_testkit::random::{self, Random};
 
 /// Allowlists, each of its own seed.
 const LISTS: u64 = 40;

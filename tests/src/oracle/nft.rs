@@ -14,8 +14,8 @@ use std::time::Duration;
 use enforcer::policy::{Range, Site};
 
 use super::allowlist::{Allowlist, Block, Group, Rule, Service, To, mac};
-use crate::frames::Ethernet;
 use crate::harness::{Netns, Sniffer, frames, lacking, topology, wait, wait_until};
+use enforcer_testkit::frames::Ethernet;
 
 /// Frames of this sender are forwarded by every ruleset: the last of them came, so all have.
 const LAST: [u8; 6] = [2, 0xff, 0xff, 0xff, 0xff, 0xff];

@@ -9,9 +9,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Kind;
-use crate::corpus::{BEHIND, D4, D6, DEVICE};
-use crate::frames::GATEWAY;
 use crate::harness::{Netns, topology};
+use enforcer_testkit::corpus::{BEHIND, D4, D6, DEVICE};
+use enforcer_testkit::frames::GATEWAY;
 
 /// Three namespaces; all of them go when this value goes.
 pub(crate) struct Lab {

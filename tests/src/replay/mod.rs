@@ -1,4 +1,4 @@
-//! The table of [`corpus`](crate::corpus) through real gateways: what comes out behind them.
+//! The table of [`corpus`](enforcer_testkit::corpus) through real gateways: what comes out behind them.
 //!
 //! - `lab`: a device, a gateway that routes or bridges, and the wire behind it
 //! - `table`: what came of every row, for a terminal and for the manual
@@ -9,8 +9,8 @@ mod table;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::corpus::{self, Due, POLICY, Row};
 use crate::harness::{Daemon, Sniffer, frames, wait};
+use enforcer_testkit::corpus::{self, Due, POLICY, Row};
 pub(crate) use lab::Lab;
 
 /// What the gateway does with what it lets through.
@@ -76,7 +76,7 @@ impl Replay {
             let lab = Lab::build(kind);
             runs.extend(WAYS.map(|xdp| one(&lab, xdp)));
         }
-        Self { rows: corpus::rows(crate::frames::GATEWAY), runs }
+        Self { rows: corpus::rows(enforcer_testkit::frames::GATEWAY), runs }
     }
 
     /// What is not as it has to be, in words.

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{Kind, Replay, Run, Seen, WAYS};
-use crate::corpus::{Due, Row};
+use enforcer_testkit::corpus::{Due, Row};
 
 const HEAD: [&str; 2] = [
     "                                                     open   native   generic",

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::{ATTACKER, FAR, Lab, POLICY, VICTIM};
-use crate::frames::{BROADCAST, Ethernet, V4, arp, eapol, ether_type, lldp, udp};
 use crate::harness::{
     Sniffer,
     frames::{Flood, contains, send_all},
     programs::{Server, connects},
     wait::pause,
 };
+use enforcer_testkit::frames::{BROADCAST, Ethernet, V4, arp, eapol, ether_type, lldp, udp};
 
 /// What passes whatever the rules say, with the MAC of another.
 fn essentials(mac: [u8; 6]) -> Vec<Vec<u8>> {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::{ATTACKER, FAR, Lab, POLICY, VICTIM, text};
-use crate::frames::{Ethernet, V4, ether_type, udp};
 use crate::harness::{
     Daemon, Sniffer,
     frames::{contains, send_all},
     programs::{Server, connects},
     wait::wait_until,
 };
+use enforcer_testkit::frames::{Ethernet, V4, ether_type, udp};
 
 /// The far host has these beside 10.40.0.10: one that the policy does not name, and the router's.
 const STRANGER: u32 = 0x0a28_004d;

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::{ATTACKER, FAR, Lab, POLICY, text};
-use crate::frames::{
+use crate::harness::{Netns, frames::Sender, wait::pause};
+use enforcer_testkit::frames::{
     BROADCAST, Ethernet, V4, V6, arp, dhcp_discover, eapol, ether_type, neighbour, udp,
 };
-use crate::harness::{Netns, frames::Sender, wait::pause};
 
 fn arp_of(mac: [u8; 6], sender: u32) -> Vec<u8> {
     // Nobody's, for who asks for it without an address of its own is about to use it.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{ATTACKER, Lab, POLICY, VICTIM};
-use crate::frames::{Ethernet, Tcp, V4, V6, ether_type};
 use crate::harness::{Daemon, cpu, frames::Sender, wait::pause, wait_until};
+use enforcer_testkit::frames::{Ethernet, Tcp, V4, V6, ether_type};
 
 const BEACON: u32 = 0xca72_0477;
 

@@ -1,9 +1,9 @@
 //! The ports of a bond, and the bond itself.
 use super::{ALLOWED, assert_counted, assert_refused, came, daemon, lacks, leaks, policy, send};
-use crate::corpus::DEVICE;
-use crate::frames::GATEWAY;
 use crate::harness::Daemon;
 use crate::replay::{Kind, lab::Lab};
+use enforcer_testkit::corpus::DEVICE;
+use enforcer_testkit::frames::GATEWAY;
 
 /// A router whose LAN is a bond of two cables, `g0` and `g1`, with VLANs on it.
 #[track_caller]

@@ -1,8 +1,8 @@
 //! A bridge that filters VLANs, over the protected interface.
 use super::{ALLOWED, assert_counted, came, daemon, lacks, leaks, policy, send};
-use crate::corpus::BEHIND;
 use crate::harness::Daemon;
 use crate::replay::{Kind, lab::Lab};
+use enforcer_testkit::corpus::BEHIND;
 
 #[test]
 fn a_bridge_that_filters_vlans_forwards_the_declared_ones_alone() {

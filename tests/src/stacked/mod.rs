@@ -12,10 +12,10 @@ mod vlan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::corpus::{A4, D4, DEVICE};
-use crate::frames::{Ethernet, Tcp, V4, ether_type};
 use crate::harness::{Daemon, Netns, Sniffer, frames, kernel, skip, wait};
 use crate::replay::lab::Lab;
+use enforcer_testkit::corpus::{A4, D4, DEVICE};
+use enforcer_testkit::frames::{Ethernet, Tcp, V4, ether_type};
 
 /// The device is in VLAN 20 and may speak to TCP port 443; `interfaces` have that VLAN.
 fn policy(interfaces: &[&str]) -> String {

@@ -1,8 +1,8 @@
 //! 8021q devices on top of the protected interface, and as the protected one.
 use super::{ALLOWED, assert_counted, came, daemon, lacks, leaks, policy, send};
-use crate::frames::GATEWAY;
 use crate::harness::Daemon;
 use crate::replay::{Kind, lab::Lab};
+use enforcer_testkit::frames::GATEWAY;
 
 /// VLAN devices, one of them with a second tag, one for 802.1ad.
 const ABOVE: [&str; 5] = ["g0", "g0.20", "g0.30", "g0.20.30", "g0.s20"];

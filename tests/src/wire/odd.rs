@@ -11,13 +11,13 @@ const BED: [u8; 6] = [0x00, 0x1b, 0x44, 0x11, 0x3a, 0xb7];
 
 /// A SYN to a port of the central station, as an IP packet.
 fn packet(port: u16) -> Vec<u8> {
-    let tcp = crate::frames::Tcp::new(port).segment(&[]);
-    crate::frames::V4::new(0x0a14_000c, 0x0a1e_000a, 6).packet(&tcp)
+    let tcp = enforcer_testkit::frames::Tcp::new(port).segment(&[]);
+    enforcer_testkit::frames::V4::new(0x0a14_000c, 0x0a1e_000a, 6).packet(&tcp)
 }
 
 /// The same as an Ethernet frame.
 fn frame(port: u16) -> Vec<u8> {
-    crate::frames::Ethernet::new(BED).frame(0x0800, &packet(port))
+    enforcer_testkit::frames::Ethernet::new(BED).frame(0x0800, &packet(port))
 }
 
 /// Numbers of one byte order.

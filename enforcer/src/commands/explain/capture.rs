@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use enforcer::api::Exit;
 use enforcer::api::{CapturedFrame, ExplainFrames, Explanation};
 use enforcer::control::client::Client;
-use enforcer::exit::Exit;
+use enforcer::convert;
 use enforcer::policy::explain::heard::Heard;
 use enforcer::policy::explain::{Captured, captured, frames_on_host, link, protected};
 
@@ -63,7 +64,7 @@ fn on_host(trial: &Trial, frames: Vec<Frame>, interface: Option<&str>) -> Result
     let described = described.collect::<Result<Vec<_>, _>>()?;
     let answers = frames_on_host(policy, site, compiled, &described, site.now);
     trial.note();
-    Ok(answers)
+    Ok(answers.into_iter().map(convert::explanation).collect())
 }
 
 /// The frames with the interface that each of them arrived on, if that is known. `indices` are those

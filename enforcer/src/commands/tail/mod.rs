@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use enforcer::api::Exit;
 use enforcer::control::client::Client;
 use enforcer::events::pcap::Capture;
 use enforcer::events::text::Words;
 use enforcer::events::{Event, eve};
-use enforcer::exit::Exit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;

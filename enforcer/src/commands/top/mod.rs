@@ -19,12 +19,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use crossterm::event::{Event as Input, EventStream, KeyEventKind};
-use enforcer::api::{LiveReport, LiveRequest};
+use enforcer::api::Exit;
+use enforcer::api::{Endpoint, LiveAction, LiveChange, LiveReport, LiveRequest};
 use enforcer::control::client::{self, Client};
+use enforcer::convert;
 use enforcer::events::Event;
 use enforcer::events::filter::Filter;
-use enforcer::exit::Exit;
-use enforcer::policy::live::{Change, Endpoint, What};
 use futures_util::StreamExt as _;
 use ratatui::DefaultTerminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -143,18 +143,10 @@ async fn follow(client: Client, news: mpsc::Sender<News>) {
 /// Makes the rule, and tells what came of it.
 async fn allow(client: Client, form: Form, seconds: i64, news: mpsc::Sender<News>) {
     let Form { target, to, service, reason, .. } = form;
-    let change = Change {
-        id: String::new(),
-        target,
-        what: What::Allow(Endpoint { to, service }),
+    let change = LiveChange {
         reason: Some(reason.trim().to_owned()),
-        owner: None,
-        until: None,
         lasts: u64::try_from(seconds).ok(),
-        deadline: None,
-        left: None,
-        since: 0,
-        by: String::new(),
+        ..LiveChange::new(target, LiveAction::Allow(Endpoint { to, service }))
     };
     let request = LiveRequest { change, guard: session::guard(false) };
     let text = match client.change(&request).await {
@@ -170,7 +162,11 @@ async fn allow(client: Client, form: Form, seconds: i64, news: mpsc::Sender<News
 
 fn done(report: &LiveReport) -> String {
     let LiveReport { change, notes, .. } = report;
-    let mut text = format!("in force: {change}\ntake it back: enforcer revoke {}", change.id);
+    let mut text = format!(
+        "in force: {}\ntake it back: enforcer revoke {}",
+        convert::words(change),
+        change.id
+    );
     for note in notes {
         text.push_str(&format!("\nnote: {note}"));
     }

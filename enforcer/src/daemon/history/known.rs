@@ -13,6 +13,7 @@ use super::{Revision, head};
 use crate::api::HistoryRow;
 use crate::audit::digest::hex;
 use crate::audit::{Action, Line};
+use crate::convert;
 
 /// Live changes that are listed.
 const MAX_LIVE: usize = 200;
@@ -104,7 +105,7 @@ fn row(revision: Revision) -> HistoryRow {
         added: counts.0,
         removed: counts.1,
         changed: counts.2,
-        changes,
+        changes: changes.into_iter().map(convert::change).collect(),
         live: None,
         damaged: None,
     }

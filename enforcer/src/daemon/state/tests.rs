@@ -25,11 +25,11 @@ fn a_policy_comes_back() {
 #[test]
 fn damaged_live_changes_are_those_before() {
     use crate::policy::Mode;
-    use crate::policy::live::What;
-    let change = |target: &str| Change {
+    use crate::policy::live::{LiveAction, LiveChange};
+    let change = |target: &str| LiveChange {
         id: format!("m-{target}"),
         target: target.into(),
-        what: What::Mode { mode: Mode::Quarantine },
+        action: LiveAction::Mode { mode: Mode::Quarantine },
         reason: None,
         owner: None,
         until: None,
@@ -43,7 +43,7 @@ fn damaged_live_changes_are_those_before() {
     let state = State::open(dir.path()).0;
     let stamp = Stamp { boot: "5e1f".into(), at: 70 };
     let kept =
-        |changes: &Vec<Change>| Live { changes: changes.clone(), stamp: Some(stamp.clone()) };
+        |changes: &Vec<LiveChange>| Live { changes: changes.clone(), stamp: Some(stamp.clone()) };
     assert_eq!(state.live(), (Live::default(), None));
     let (one, two) = (vec![change("a")], vec![change("a"), change("b")]);
     for changes in [&one, &two] {

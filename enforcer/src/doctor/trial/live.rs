@@ -9,9 +9,7 @@ use enforcer_common::wire::ether_type;
 
 use super::frames;
 use super::{FrameContext, arrival, first, named};
-use crate::api::{
-    CapturedFrame, ExplainFrames, ExplainRequest, Explanation, InterfaceStatus, Status,
-};
+use crate::api::{CapturedFrame, ExplainFrames, Explanation, InterfaceStatus, Status};
 use crate::control::client::{self, Client};
 use crate::doctor::{Finding, chain};
 use crate::image::{HostImage, Time};
@@ -193,7 +191,7 @@ fn own_destination(
     })
 }
 
-fn request(site: &Site, device: &Device, rule: &Rule, interface: &str) -> Option<ExplainRequest> {
+fn request(site: &Site, device: &Device, rule: &Rule, interface: &str) -> Option<explain::Request> {
     device.mac?;
     let (to, is_v6) = match destination(site, &rule.to)? {
         Range::V4(first, _) => (std::net::Ipv4Addr::from_bits(first).to_string(), false),
@@ -212,7 +210,7 @@ fn request(site: &Site, device: &Device, rule: &Rule, interface: &str) -> Option
         (6 | 17 | 132, false) => format!("{to}:{port}"),
         _ => to,
     };
-    Some(ExplainRequest {
+    Some(explain::Request {
         from: device.name.clone(),
         to,
         proto: protocol.to_string(),

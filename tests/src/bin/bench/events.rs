@@ -24,11 +24,11 @@ use enforcer_common::{
     keyed::Keys,
     reason::Verdict,
 };
-use tests::{
+use enforcer_testkit::{
     frames::{Ethernet, Tcp, V4, ether_type},
-    harness::{cpu, mount_bpffs, wait::pause},
     random,
 };
+use tests::harness::{cpu, mount_bpffs, wait::pause};
 
 use crate::{
     measure::Spread,

@@ -1,7 +1,7 @@
 //! Prefixes to measure with.
 use std::{fmt::Write as _, net::Ipv4Addr};
 
-use tests::random::Random;
+use enforcer_testkit::random::Random;
 
 /// Random IPv4 prefixes of /18 to /32, address and length; their first byte is odd. A list of the
 /// internet would not do: with all of it nearly every address is in the set, so that little more

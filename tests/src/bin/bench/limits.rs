@@ -3,10 +3,8 @@ use enforcer::{
     dataplane::{Dataplane, generation::Options, pins::Pins},
     policy::{compile, read},
 };
-use tests::{
-    harness::{daemon::binary, mount_bpffs},
-    random,
-};
+use enforcer_testkit::random;
+use tests::harness::{daemon::binary, mount_bpffs};
 
 use crate::report::{Bound, Report};
 

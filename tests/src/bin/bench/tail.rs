@@ -7,15 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tests::{
-    frames::{Ethernet, V4, ether_type, udp},
-    harness::{
-        Daemon, Lab, cpu,
-        frames::{Sender, mac},
-        tail::Tail,
-        topology::{DEV1_MAC, DEV2_MAC, LAN0_MAC},
-        wait::pause,
-    },
+use enforcer_testkit::frames::{Ethernet, V4, ether_type, udp};
+use tests::harness::{
+    Daemon, Lab, cpu,
+    frames::{Sender, mac},
+    tail::Tail,
+    topology::{DEV1_MAC, DEV2_MAC, LAN0_MAC},
+    wait::pause,
 };
 
 use crate::{

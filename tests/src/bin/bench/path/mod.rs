@@ -8,10 +8,8 @@ pub(crate) mod world;
 
 use aya::programs::ProgramFd;
 use enforcer::dataplane::{Dataplane, generation::Options, pins::Pins};
-use tests::{
-    harness::{cpu, mount_bpffs},
-    random::Random,
-};
+use enforcer_testkit::random::Random;
+use tests::harness::{cpu, mount_bpffs};
 
 use self::{
     candidates::{Kind, XdpFilter, Yardstick},

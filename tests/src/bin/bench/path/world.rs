@@ -12,7 +12,7 @@ use enforcer::{
     image::Image,
     policy::{Mac, Severity, compile, read},
 };
-use tests::{
+use enforcer_testkit::{
     frames::{Ethernet, Tcp, V4, V6, ether_type},
     random::{self, Random},
 };

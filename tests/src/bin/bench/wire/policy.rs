@@ -1,11 +1,11 @@
 //! One policy for all that are compared: so many MACs may reach so many prefixes on tcp/443.
 use std::{fmt::Write as _, fs, time::Duration};
 
-use tests::{
+use enforcer_testkit::{
     frames::{Ethernet, Tcp, V4, ether_type},
-    harness::{Daemon, Netns, Process, frames::mac, live, topology::LAN0_MAC, wait_until},
     random::Random,
 };
+use tests::harness::{Daemon, Netns, Process, frames::mac, live, topology::LAN0_MAC, wait_until};
 
 use crate::feed;
 

@@ -1,0 +1,87 @@
+//! Fixed work for `cargo xtask bench count`, which has valgrind count its instructions.
+//!
+//! What is counted is under [`measured`]; the name of each part goes to stdout, in order.
+
+use std::hint::black_box;
+
+use enforcer_common::reason::Reason;
+use enforcer_policy::compile;
+use enforcer_policy::image::HostImage;
+
+#[path = "../benches/fixture/mod.rs"]
+mod fixture;
+
+use enforcer_testkit::random::{NOW, site};
+use fixture::{INTERFACE, Shape, World};
+
+/// Prefixes of every policy here.
+const PREFIXES: usize = 1_000;
+/// Frames of each shape.
+const FRAMES: usize = 1_000;
+
+/// Shapes, each with a name and the reason that its frames must meet.
+const SHAPES: [(Shape, &str, Reason); 8] = [
+    (Shape::Allowed, "allowed", Reason::Allow),
+    (Shape::Tagged, "allowed and tagged", Reason::Allow),
+    (Shape::Stray, "no rule", Reason::Default),
+    (Shape::Denied, "denied", Reason::Deny),
+    (Shape::Stranger, "unknown device", Reason::Unknown),
+    (Shape::Fragment, "stray fragment", Reason::FragmentOrphan),
+    (Shape::Broken, "cut off", Reason::TruncatedNetwork),
+    (Shape::Arp, "ARP", Reason::Arp),
+];
+
+fn main() {
+    let site = site();
+    for (family, v6) in [("IPv4", false), ("IPv6", true)] {
+        let world = World::new(v6, PREFIXES);
+        part(&format!("compile {family}, {PREFIXES} prefixes"), &mut || {
+            black_box(compile(black_box(&world.policy), &site).expect("it compiles"));
+        });
+        let image = world.image();
+        for (shape, name, reason) in SHAPES {
+            if v6 && matches!(shape, Shape::Fragment | Shape::Arp) {
+                continue;
+            }
+            let frames = world.frames(shape, FRAMES);
+            let host = HostImage::new(&image, NOW);
+            for frame in &frames {
+                // Something that is judged otherwise is another work.
+                assert_eq!(
+                    host.decide(frame, INTERFACE).decision.reason,
+                    reason,
+                    "{family} {name}"
+                );
+            }
+            part(&format!("decide {family}, {name}, {FRAMES} frames"), &mut || {
+                for frame in &frames {
+                    black_box(host.decide(black_box(frame), INTERFACE));
+                }
+            });
+        }
+    }
+}
+
+/// A part of the count, for valgrind to write down on the return.
+#[inline(never)]
+fn part(name: &str, work: &mut dyn FnMut()) {
+    println!("{name}");
+    measured(work);
+    black_box(());
+}
+
+/// What is counted: valgrind knows it, and [`part`], by name.
+#[inline(never)]
+fn measured(work: &mut dyn FnMut()) {
+    work();
+    black_box(());
+}
+
+/// Stands in for the C library's: what std seeds its hash tables with is then the same in every run, and
+/// with it how often keys collide.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
+    // SAFETY: the caller says that the buffer is so long.
+    unsafe { buffer.write_bytes(7, length) };
+    length as isize
+}

@@ -1,0 +1,201 @@
+//! What a live change adds to an image that is in force: a few lines at its end, and the entry of
+//! a group.
+
+use enforcer_common::image::{ABSENT, GroupEntry, Line, top};
+
+use super::tree::{Builder, Limits};
+use super::{Compiled, CompiledRule, descriptor, each_range, image_mode, no_rules};
+use crate::image::{Patch, Time};
+use crate::{DefaultVerdict, Group, Mode, Policy, Problem, Range, Rule, Site, Timed, Unknown};
+
+/// Lines that an image has in reserve, 64 bytes each.
+pub const SPARE_LINES: u32 = 4096;
+/// Counters that an image has in reserve.
+pub const SPARE_RULES: u32 = 512;
+
+/// What a patch makes of a compiled policy; `None` when it takes a new image: the groups are not
+/// the same, or the reserve is used up.
+///
+/// `new` must be `old` but for live rules and modes.
+pub fn patch(
+    before: &Compiled,
+    old: &Policy,
+    new: &Policy,
+    site: &Site,
+) -> Option<(Compiled, Patch)> {
+    if old.groups.len() != new.groups.len() {
+        return None;
+    }
+    let first = before.image.len() as u32;
+    let mut builder = Builder::behind(first);
+    let mut rules = before.rules.clone();
+    let mut entries = Vec::new();
+    let first_entry = before.image.layout.groups as usize * 8;
+    if old.unknown != new.unknown {
+        entries.push((first_entry, unknown(&mut builder, new.unknown, site).0));
+    }
+    for (index, (was, group)) in old.groups.iter().zip(&new.groups).enumerate() {
+        if was.name != group.name
+            || was.device_of != group.device_of
+            || was.members != group.members
+        {
+            return None;
+        }
+        if was == group {
+            continue;
+        }
+        let at = first_entry + index + 1;
+        let current = GroupEntry(before.image.word(at)?);
+        let line = match current.descriptor() {
+            ABSENT => None,
+            line => Some(*before.image.line(line)?),
+        };
+        let known = numbers_of(before, old, index);
+        for (_, number) in &known {
+            rules[*number as usize] = None;
+        }
+        let of = |rule: CompiledRule| {
+            let id = rule.rule(new).map(|(_, rule)| rule.id.as_str());
+            let kept = known.iter().find(|(known, _)| Some(*known) == id).map(|known| known.1);
+            let number = kept.unwrap_or(rules.len() as u32);
+            match rules.get_mut(number as usize) {
+                Some(place) => *place = Some(rule),
+                None => rules.push(Some(rule)),
+            }
+            number
+        };
+        let entry = entry(&mut builder, index, group, line, site, of).ok()?;
+        entries.push((at, entry.0));
+    }
+    let patch = Patch { first, lines: builder.lines, entries };
+    let mut image = before.image.clone();
+    image.patch(&patch)?;
+    if rules.len() > image.rules as usize {
+        return None;
+    }
+    let (slots, warnings) = (before.slots.clone(), before.warnings.clone());
+    Some((Compiled { image, rules, slots, warnings }, patch))
+}
+
+/// The live rules of a group and their numbers.
+fn numbers_of<'p>(compiled: &Compiled, policy: &'p Policy, group: usize) -> Vec<(&'p str, u32)> {
+    (0u32..)
+        .zip(&compiled.rules)
+        .filter_map(|(number, rule)| {
+            let rule = rule.filter(|rule| rule.group == group)?;
+            let (_, rule) = rule.rule(policy)?;
+            rule.live.then_some((rule.id.as_str(), number))
+        })
+        .collect()
+}
+
+/// A group's rules in the order in which they decide.
+pub(super) fn numbered(index: usize, group: &Group) -> impl Iterator<Item = (CompiledRule, &Rule)> {
+    let of = move |allow: bool| {
+        move |(at, rule)| (CompiledRule { group: index, allow, index: at }, rule)
+    };
+    let deny = group.deny.iter().enumerate().map(of(false));
+    deny.chain(group.allow.iter().enumerate().map(of(true)))
+}
+
+/// The entry of a group: its written rules' descriptor, with its live rules and the end of its
+/// mode.
+pub(super) fn entry(
+    builder: &mut Builder,
+    index: usize,
+    group: &Group,
+    written: Option<Line>,
+    site: &Site,
+    mut number: impl FnMut(CompiledRule) -> u32,
+) -> Result<GroupEntry, Problem> {
+    let live: Vec<(u32, bool, &Rule)> = numbered(index, group)
+        .filter(|(_, rule)| rule.live)
+        .map(|(at, rule)| (number(at), at.allow, rule))
+        .collect();
+    let mut live_line = None;
+    if !live.is_empty() {
+        builder.limits = Limits::LIVE;
+        let descriptor = descriptor(builder, group, &live, site);
+        builder.limits = Limits::WRITTEN;
+        live_line = Some(builder.append([descriptor?]));
+    }
+    let lines = Descriptors { written, live: live_line };
+    let mode = group.mode_at(certainly(site));
+    Ok(end(builder, lines, (mode, group.timed), group.default, site))
+}
+
+/// The entry of the devices that are in no group.
+pub(super) fn unknown(builder: &mut Builder, unknown: Unknown, site: &Site) -> GroupEntry {
+    let modes = (unknown.mode_at(certainly(site)), unknown.timed);
+    end(builder, Descriptors::default(), modes, unknown.default, site)
+}
+
+/// A time by which only what is over for certain has ended: the kernel sees to the rest.
+fn certainly(site: &Site) -> Time {
+    Time::wall(site.now)
+}
+
+/// A group's rules in the image.
+#[derive(Default)]
+struct Descriptors {
+    /// The descriptor of those of the policy file.
+    written: Option<Line>,
+    /// The line of the descriptor of the live ones.
+    live: Option<u32>,
+}
+
+/// The entry of a group, and the descriptor that it needs for its live rules and the end of its
+/// mode.
+fn end(
+    builder: &mut Builder,
+    Descriptors { written, live }: Descriptors,
+    (mode, timed): (Mode, Option<Timed>),
+    default: DefaultVerdict,
+    site: &Site,
+) -> GroupEntry {
+    let timed = timed.filter(|timed| timed.until.wall().is_none_or(|until| until > site.now));
+    let ends = timed.map(|timed| {
+        let (clock, until) = timed.until.in_image(timed.is_held(mode));
+        (clock, u32::try_from(until).unwrap_or(u32::MAX))
+    });
+    let descriptor = if written.is_some() || live.is_some() || timed.is_some() {
+        let mut line = written.unwrap_or_else(no_rules);
+        line.set_word(top::LIVE, live.unwrap_or(0));
+        line.set_word(top::UNTIL, ends.map_or(0, |(_, until)| until));
+        builder.append([line])
+    } else {
+        ABSENT
+    };
+    let entry = GroupEntry::new(descriptor, image_mode(mode), default == DefaultVerdict::Pass);
+    match (timed, ends) {
+        (Some(timed), Some((clock, _))) => entry.until(image_mode(timed.afterwards), clock),
+        _ => entry,
+    }
+}
+
+/// The group's deny rules that take something from an allow rule of it.
+pub fn denied_by<'g>(site: &Site, group: &'g Group, allow: &Rule) -> Vec<&'g Rule> {
+    let mut wanted = Vec::new();
+    each_range(&allow.to, site, |range| wanted.push(range));
+    let denies = |deny: &&Rule| {
+        let services = deny.services.iter().any(|service| {
+            allow.services.iter().any(|s| s.first <= service.last && service.first <= s.last)
+        });
+        let mut meets = false;
+        if services && !super::ended(deny, site) {
+            each_range(&deny.to, site, |range| {
+                meets = meets || wanted.iter().any(|wanted| overlap(*wanted, range));
+            });
+        }
+        meets
+    };
+    group.deny.iter().filter(denies).collect()
+}
+
+fn overlap(one: Range, other: Range) -> bool {
+    match (one, other) {
+        (Range::V4(a, b), Range::V4(c, d)) => a <= d && c <= b,
+        (Range::V6(a, b), Range::V6(c, d)) => a <= d && c <= b,
+        _ => false,
+    }
+}

@@ -1,0 +1,384 @@
+//! Model to image: a pure function, the same bytes for the same input.
+//!
+//! - `cover`: what covers a key
+//! - [`hops`](mod@hops): who is where on links whose next hops are bound
+//! - `lint`: what a policy says to no effect
+//! - [`live`]: what a live change adds to an image
+//! - `tree`: intervals to lines
+//! - `sources`: who a frame comes from
+
+mod cover;
+mod hops;
+mod lint;
+pub mod live;
+mod sources;
+mod tree;
+
+use std::net::IpAddr;
+
+use enforcer_common::image::{
+    ABSENT, GroupEntry, Layout, Line, MAX_GROUPS, Mode as ImageMode, RATES, SITE_LOCAL, SITE_OWN,
+    Word, essential, flag, kind, rates, rates::Kind, top,
+};
+
+use super::{
+    End, Essential, Group, Mode, Place, Policy, Problem, Range, Rates, Rule, Severity, Site, To,
+};
+use crate::image::Image;
+use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
+pub use hops::hops;
+pub use sources::Slot;
+use tree::{Builder, TooLarge};
+
+const V4_MAX: u128 = u32::MAX as u128;
+
+/// An image, and what its numbers mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// What the kernel gets.
+    pub image: Image,
+    /// Rules by the number of their counter: each group's deny rules, then its allow rules; live
+    /// rules behind them. `None` where a live rule was.
+    pub rules: Vec<Option<CompiledRule>>,
+    /// Entries of the MAC table by slot.
+    pub slots: Vec<Option<Slot>>,
+    /// What the operator should know.
+    pub warnings: Vec<Problem>,
+}
+
+/// Where a rule's number leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CompiledRule {
+    /// Index into [`Policy::groups`].
+    pub group: usize,
+    /// Whether it is an allow rule.
+    pub allow: bool,
+    /// Index into the group's `allow` or `deny`.
+    pub index: usize,
+}
+
+impl CompiledRule {
+    /// The rule itself.
+    pub fn rule<'a>(&self, policy: &'a Policy) -> Option<(&'a Group, &'a Rule)> {
+        let group = policy.groups.get(self.group)?;
+        let rules = if self.allow { &group.allow } else { &group.deny };
+        Some((group, rules.get(self.index)?))
+    }
+}
+
+/// Compiles a policy for a machine.
+///
+/// Groups are numbered from 1 in the order of the policy; 0 are the unknown devices.
+///
+/// # Errors
+///
+/// What the image cannot hold, each with its place.
+pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
+    let mut builder = Builder::behind(0);
+    const { assert!(RATES == 1) };
+    // Line 0 is the layout, known last; line 1 the limits.
+    builder.append([Line::default(), limits(policy.essential.rates)]);
+    let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();
+    let mut warnings = Vec::new();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+
+    let (rules, entries) = groups(&mut builder, policy, site, &mut problems);
+    warnings.extend(lint::lint(policy, site, true, &rules, &builder.decides));
+    let groups = builder.append(entries.chunks(8).map(|chunk| {
+        let mut line = Line::default();
+        for (slot, entry) in line.0.iter_mut().zip(chunk) {
+            *slot = entry.0;
+        }
+        line
+    }));
+    let expires = policy
+        .groups
+        .iter()
+        .flat_map(|group| group.allow.iter().chain(&group.deny))
+        .any(|rule| rule.until.is_some() && !rule.live);
+    let mut layout = Layout {
+        groups,
+        group_count: entries.len() as u32,
+        essential: essentials(policy.essential),
+        flags: if expires { flag::EXPIRING } else { 0 },
+        ..Layout::EMPTY
+    };
+    match site_trees(&mut builder, site) {
+        Ok((v4, v6)) => (layout.site_v4, layout.site_v6) = (v4.0, v6.0),
+        Err(TooLarge) => problems.push(too_large(first_place(policy), "on-link prefixes")),
+    }
+    let slots = match sources::sources(&mut builder, policy, site, &mut layout, &mut warnings) {
+        Ok(slots) => slots,
+        Err(TooLarge) => {
+            problems.push(too_large(first_place(policy), "members"));
+            Vec::new()
+        }
+    };
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let mut lines = builder.lines;
+    if let Some(first) = lines.first_mut() {
+        *first = layout.to_line();
+    }
+    let counters = rules.len() as u32 + live::SPARE_RULES;
+    let mut image = Image::new(layout, lines, counters, live::SPARE_LINES);
+    image.hops = hops(policy, site).into();
+    warnings.extend(hops::warnings(policy, site, &image.hops));
+    Ok(Compiled { image, rules, slots, warnings })
+}
+
+/// What is wrong with a policy on every machine at `now`, in seconds since 1970-01-01 UTC.
+///
+/// What depends on addresses of the gateway is left out: [`compile`] says that.
+pub fn check(policy: &Policy, now: i64) -> Vec<Problem> {
+    let (mut builder, site) = (Builder::behind(0), Site { now, ..Site::default() });
+    let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();
+    if problems.is_empty() {
+        let (rules, _) = groups(&mut builder, policy, &site, &mut problems);
+        problems.extend(lint::lint(policy, &site, false, &rules, &builder.decides));
+    }
+    problems
+}
+
+fn too_many_groups(policy: &Policy) -> Option<Problem> {
+    let last = policy.groups.last().filter(|_| policy.groups.len() >= MAX_GROUPS as usize - 1)?;
+    Some(Problem {
+        severity: Severity::Error,
+        place: last.place.clone(),
+        message: format!("more than {} groups", MAX_GROUPS - 2),
+        hint: Some("merge groups with the same rules".into()),
+    })
+}
+
+/// Every group's descriptor and entry, and the numbers of the rules.
+fn groups(
+    builder: &mut Builder,
+    policy: &Policy,
+    site: &Site,
+    problems: &mut Vec<Problem>,
+) -> (Vec<Option<CompiledRule>>, Vec<GroupEntry>) {
+    let mut numbers = Vec::new();
+    let mut descriptors = Vec::new();
+    for (index, group) in policy.groups.iter().enumerate() {
+        // A device's own group has the trees of the group that it was made from.
+        let shared = group.device_of.and_then(|parent| descriptors.get(parent).copied());
+        descriptors.push(match shared {
+            Some(line) => line,
+            None => written(builder, index, group, site, &mut numbers).unwrap_or_else(|problem| {
+                problems.push(problem);
+                None
+            }),
+        });
+    }
+    let mut entries = vec![live::unknown(builder, policy.unknown, site)];
+    for (index, (group, line)) in policy.groups.iter().zip(descriptors).enumerate() {
+        let of = |rule: CompiledRule| {
+            numbers.push(Some(rule));
+            numbers.len() as u32 - 1
+        };
+        let entry = live::entry(builder, index, group, line, site, of).unwrap_or_else(|problem| {
+            problems.push(problem);
+            GroupEntry::new(ABSENT, ImageMode::Enforce, false)
+        });
+        entries.push(entry);
+    }
+    (numbers, entries)
+}
+
+/// The descriptor of what the policy file says of a group; `None` if it has no rule for it.
+fn written(
+    builder: &mut Builder,
+    index: usize,
+    group: &Group,
+    site: &Site,
+    numbers: &mut Vec<Option<CompiledRule>>,
+) -> Result<Option<Line>, Problem> {
+    let mut rules = Vec::new();
+    for (number, rule) in live::numbered(index, group).filter(|(_, rule)| !rule.live) {
+        rules.push((numbers.len() as u32, number.allow, rule));
+        numbers.push(Some(number));
+    }
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    descriptor(builder, group, &rules, site).map(Some)
+}
+
+/// The descriptor of a group's rules, each with its number and whether it allows; deny rules first.
+fn descriptor(
+    builder: &mut Builder,
+    group: &Group,
+    rules: &[(u32, bool, &Rule)],
+    site: &Site,
+) -> Result<Line, Problem> {
+    trees(builder, rules, site).map_err(|e| match e {
+        CoverError::TooLarge => too_large(group.place.clone(), "rules"),
+        CoverError::Expiring(rank) => Problem {
+            severity: Severity::Error,
+            place: rules.get(rank).map_or(&group.place, |(.., rule)| &rule.place).clone(),
+            message: "more than 8 rules with `until` cover the same endpoint".into(),
+            hint: Some("merge rules that end at the same time".into()),
+        },
+    })
+}
+
+fn ended(rule: &Rule, site: &Site) -> bool {
+    rule.until.and_then(End::wall).is_some_and(|until| until <= site.now)
+}
+
+fn trees(
+    builder: &mut Builder,
+    rules: &[(u32, bool, &Rule)],
+    site: &Site,
+) -> Result<Line, CoverError> {
+    let mut ranked = Vec::with_capacity(rules.len());
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for (rank, &(number, pass, rule)) in rules.iter().enumerate() {
+        ranked.push(Ranked { number, pass, until: rule.until, services: &rule.services });
+        if ended(rule, site) {
+            continue;
+        }
+        each_range(&rule.to, site, |range| match range {
+            Range::V4(first, last) => v4.push((first.into(), last.into(), rank as u32)),
+            Range::V6(first, last) => v6.push((first, last, rank as u32)),
+        });
+    }
+    let mut line = no_rules();
+    if !v4.is_empty() {
+        let intervals = all_rules(builder, &ranked, &v4, V4_MAX)?;
+        builder.top_32(&intervals, &mut line)?;
+    }
+    if !v6.is_empty() {
+        let intervals = all_rules(builder, &ranked, &v6, u128::MAX)?;
+        line.set_word(top::V6, builder.tree_128(&intervals)?.0);
+    }
+    Ok(line)
+}
+
+/// The ranges of a remote end, in any order.
+fn each_range(to: &To, site: &Site, mut add: impl FnMut(Range)) {
+    match to {
+        To::Any => {
+            add(Range::V4(0, u32::MAX));
+            add(Range::V6(0, u128::MAX));
+        }
+        To::Gateway => site.own.iter().for_each(|&address| add(host(address))),
+        To::Local => site_prefixes(site).for_each(add),
+        To::Range(range) => add(*range),
+        To::Set(set) => set.ranges.iter().for_each(add),
+    }
+}
+
+/// A descriptor under which nothing is found.
+fn no_rules() -> Line {
+    let mut line = Line::default();
+    line.set_word(top::DEPTH, ABSENT);
+    line
+}
+
+fn image_mode(mode: Mode) -> ImageMode {
+    match mode {
+        Mode::Enforce => ImageMode::Enforce,
+        Mode::Observe => ImageMode::Observe,
+        Mode::Quarantine => ImageMode::Quarantine,
+    }
+}
+
+fn essentials(on: Essential) -> u32 {
+    let bit = |on, bit| if on { bit } else { 0 };
+    bit(on.arp, essential::ARP)
+        | bit(on.neighbour_discovery, essential::NEIGHBOUR)
+        | bit(on.dhcp, essential::DHCP)
+        | bit(on.eapol, essential::EAPOL)
+        | bit(on.lldp, essential::LLDP)
+        | bit(on.stp, essential::STP)
+}
+
+/// Nanoseconds for each frame, byte or address that may come.
+fn limits(rates: Rates) -> Line {
+    let cost = |a_second: u32| (1_000_000_000 / u64::from(a_second.max(1))).max(1);
+    let mut line = Line::default();
+    for (word, rate) in [
+        (rates::FRAMES + Kind::Dhcp as usize, rates.dhcp),
+        (rates::FRAMES + Kind::Arp as usize, rates.arp),
+        (rates::FRAMES + Kind::Neighbour as usize, rates.neighbour_discovery),
+        (rates::FRAMES + Kind::Eapol as usize, rates.eapol),
+        (rates::FRAMES + Kind::Lldp as usize, rates.lldp),
+        (rates::BYTE, rates.bytes),
+        (rates::MAC, rates.new_macs),
+        (rates::ADDRESS, rates.new_addresses),
+    ] {
+        if let Some(word) = line.0.get_mut(word) {
+            *word = cost(rate);
+        }
+    }
+    line
+}
+
+/// One address as a range.
+fn host(address: IpAddr) -> Range {
+    match address {
+        IpAddr::V4(address) => Range::V4(address.into(), address.into()),
+        IpAddr::V6(address) => Range::V6(address.into(), address.into()),
+    }
+}
+
+/// The on-link prefixes of the protected interfaces.
+pub(super) fn site_prefixes(site: &Site) -> impl Iterator<Item = Range> + '_ {
+    site.interfaces.iter().flat_map(|interface| &interface.prefixes).map(on_link)
+}
+
+/// The prefix around an interface's address, as a range.
+pub fn on_link(&(address, length): &(IpAddr, u8)) -> Range {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0);
+            let first = u32::from(address) & mask;
+            Range::V4(first, first | !mask)
+        }
+        IpAddr::V6(address) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0);
+            let first = u128::from(address) & mask;
+            Range::V6(first, first | !mask)
+        }
+    }
+}
+
+/// Which addresses are the gateway's own and which are on-link, as trees.
+fn site_trees(builder: &mut Builder, site: &Site) -> Result<(Word, Word), TooLarge> {
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    let own = site.own.iter().map(|&address| (host(address), SITE_OWN));
+    let local = (SITE_LOCAL..).zip(&site.interfaces).flat_map(|(number, interface)| {
+        interface.prefixes.iter().map(move |prefix| (on_link(prefix), number))
+    });
+    // Stable order: of two equal claims the last one written decides, and that is `own`.
+    for (range, what) in local.chain(own) {
+        let word = Word::new(kind::PASS, what);
+        match range {
+            Range::V4(first, last) => {
+                v4.push(Claim { first: first.into(), last: last.into(), word });
+            }
+            Range::V6(first, last) => v6.push(Claim { first, last, word }),
+        }
+    }
+    let v4 = builder.tree_32(&most_specific(v4, V4_MAX))?;
+    let v6 = builder.tree_128(&most_specific(v6, u128::MAX))?;
+    Ok((v4, v6))
+}
+
+fn first_place(policy: &Policy) -> Place {
+    let group = policy.groups.first().map(|group| group.place.clone());
+    group.unwrap_or(Place { file: "policy".into(), line: 1, column: 1 })
+}
+
+fn too_large(place: Place, what: &str) -> Problem {
+    Problem {
+        severity: Severity::Error,
+        place,
+        message: format!("too many {what} for one policy image"),
+        hint: Some("merge adjacent prefixes and ports, or split the policy".into()),
+    }
+}

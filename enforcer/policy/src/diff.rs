@@ -1,0 +1,386 @@
+//! What differs between two policies, in words.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Device, End, Group, Interface, Policy, Range, Ranges, Rule, Set, To};
+
+/// One line of a difference. The history keeps them.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Change {
+    /// `+` added, `-` removed, `~` changed.
+    pub sign: char,
+    /// `group`, `device`, `member`, `allow`, `deny`, `mode`, `default`, `interface`, `unknown`, `essential`.
+    pub kind: String,
+    /// The group or device that it is about, if any.
+    pub subject: Option<String>,
+    /// In words, e.g. `tcp/443 to @update-servers (CHG-4711)`.
+    pub text: String,
+    /// Stable id of the rule, if it is about one.
+    pub rule: Option<String>,
+}
+
+/// What a reader sees when `new` takes the place of `old`: unknown devices and essentials,
+/// interfaces, sets, devices, then each group with its rules. Empty if nothing differs that
+/// decides about a frame or explains a decision; the order of groups and rules does neither.
+pub fn diff(old: &Policy, new: &Policy) -> Vec<Change> {
+    let mut changes = Changes(Vec::new());
+    changes.unknown(old, new);
+    changes.essential(old, new);
+    changes.interfaces(old, new);
+    changes.sets(old, new);
+    changes.devices(old, new);
+    changes.groups(old, new);
+    changes.0
+}
+
+struct Changes(Vec<Change>);
+
+impl Changes {
+    fn push(&mut self, sign: char, kind: &str, subject: Option<&str>, text: String) {
+        let (kind, subject) = (kind.to_owned(), subject.map(str::to_owned));
+        self.0.push(Change { sign, kind, subject, text, rule: None });
+    }
+
+    fn push_rule(&mut self, sign: char, kind: &str, group: &str, text: String, rule: &Rule) {
+        self.push(sign, kind, Some(group), text);
+        if let Some(change) = self.0.last_mut() {
+            change.rule = Some(rule.id.clone());
+        }
+    }
+
+    fn unknown(&mut self, old: &Policy, new: &Policy) {
+        let (old, new) = (old.unknown, new.unknown);
+        if old.default != new.default {
+            self.push('~', "unknown", None, format!("default {} → {}", old.default, new.default));
+        }
+        if old.mode != new.mode {
+            self.push('~', "unknown", None, format!("mode {} → {}", old.mode, new.mode));
+        }
+    }
+
+    fn essential(&mut self, old: &Policy, new: &Policy) {
+        let (old, new) = (&old.essential, &new.essential);
+        for (name, before, after) in [
+            ("arp", old.arp, new.arp),
+            ("neighbour-discovery", old.neighbour_discovery, new.neighbour_discovery),
+            ("dhcp", old.dhcp, new.dhcp),
+            ("eapol", old.eapol, new.eapol),
+            ("lldp", old.lldp, new.lldp),
+            ("stp", old.stp, new.stp),
+        ] {
+            if before != after {
+                let word = |on| if on { "on" } else { "off" };
+                let text = format!("{name} {} → {}", word(before), word(after));
+                self.push('~', "essential", None, text);
+            }
+        }
+        for ((name, before), (_, after)) in old.rates.named().into_iter().zip(new.rates.named()) {
+            if before != after {
+                let text = format!("{name} {before} → {after} a second");
+                self.push('~', "essential", None, text);
+            }
+        }
+    }
+
+    fn interfaces(&mut self, old: &Policy, new: &Policy) {
+        let words = |interface: &Interface| {
+            let mut ids = interface.vlans.clone();
+            ids.sort_unstable();
+            let vlans = match ids.as_slice() {
+                [] => "no VLANs".to_owned(),
+                [id] => format!("VLAN {id}"),
+                _ => format!("VLANs {}", join(ids.iter())),
+            };
+            let hops = if interface.binds_next_hops { ", next hops bound" } else { "" };
+            vlans + hops
+        };
+        let pairs = pairs(&old.interfaces, &new.interfaces, |interface| &interface.name);
+        for (name, pair) in pairs {
+            let text = match pair {
+                Pair::Added(after) => format!("{name}: {}", words(after)),
+                Pair::Removed(before) => format!("{name}: {}", words(before)),
+                Pair::Both(before, after) => {
+                    let (before, after) = (words(before), words(after));
+                    if before == after {
+                        continue;
+                    }
+                    format!("{name}: {before} → {after}")
+                }
+            };
+            self.push(pair.sign(), "interface", None, text);
+        }
+    }
+
+    /// Sets that rules use; a set that appears or goes does so with its rules.
+    fn sets(&mut self, old: &Policy, new: &Policy) {
+        let (before, after) = (used_sets(old), used_sets(new));
+        for (name, new) in after {
+            let Some(old) = before.get(name) else { continue };
+            if old.ranges == new.ranges {
+                continue;
+            }
+            let (removed, added) = differing(&old.ranges, &new.ranges);
+            if removed + added > 0 {
+                let text = format!(
+                    "@{name}: {added} added, {removed} removed, {} now",
+                    count(new.ranges.len(), "range")
+                );
+                self.push('~', "set", None, text);
+            }
+        }
+    }
+
+    fn devices(&mut self, old: &Policy, new: &Policy) {
+        for (name, pair) in pairs(&old.devices, &new.devices, |device| &device.name) {
+            let text = match pair {
+                Pair::Added(device) | Pair::Removed(device) => describe(device),
+                Pair::Both(before, after) => {
+                    let (before, after) = (describe(before), describe(after));
+                    if before == after {
+                        continue;
+                    }
+                    format!("{before} → {after}")
+                }
+            };
+            self.push(pair.sign(), "device", Some(name), text);
+        }
+    }
+
+    fn groups(&mut self, old: &Policy, new: &Policy) {
+        for (name, pair) in pairs(&old.groups, &new.groups, |group| &group.name) {
+            match pair {
+                Pair::Added(group) => {
+                    self.push('+', "group", Some(name), summary(group));
+                    let empty = bare(group);
+                    self.members(name, (&empty, old), (group, new));
+                    self.rules(name, &empty, group);
+                }
+                Pair::Removed(group) => self.push('-', "group", Some(name), summary(group)),
+                Pair::Both(before, after) => {
+                    if before.mode != after.mode {
+                        let text = format!("{} → {}", before.mode, after.mode);
+                        self.push('~', "mode", Some(name), text);
+                    }
+                    if before.default != after.default {
+                        let text = format!("{} → {}", before.default, after.default);
+                        self.push('~', "default", Some(name), text);
+                    }
+                    self.members(name, (before, old), (after, new));
+                    self.rules(name, before, after);
+                }
+            }
+        }
+    }
+
+    fn members(&mut self, name: &str, old: (&Group, &Policy), new: (&Group, &Policy)) {
+        let texts = |(group, policy): (&Group, &Policy)| -> Vec<String> {
+            group.members.iter().map(|member| member.selector.text(policy)).collect()
+        };
+        let (before, after) = (texts(old), texts(new));
+        for (sign, these, those) in [('-', &before, &after), ('+', &after, &before)] {
+            let known: HashSet<&String> = those.iter().collect();
+            for text in these.iter().filter(|text| !known.contains(text)) {
+                self.push(sign, "member", Some(name), text.clone());
+            }
+        }
+    }
+
+    fn rules(&mut self, group: &str, old: &Group, new: &Group) {
+        for (kind, before, after) in
+            [("deny", &old.deny, &new.deny), ("allow", &old.allow, &new.allow)]
+        {
+            let known: HashMap<&str, &Rule> =
+                before.iter().map(|rule| (rule.id.as_str(), rule)).collect();
+            let kept: HashSet<&str> = after.iter().map(|rule| rule.id.as_str()).collect();
+            for rule in before.iter().filter(|rule| !kept.contains(rule.id.as_str())) {
+                self.push_rule('-', kind, group, sentence(rule), rule);
+            }
+            for rule in after {
+                match known.get(rule.id.as_str()) {
+                    None => self.push_rule('+', kind, group, sentence(rule), rule),
+                    Some(before) => self.rule(kind, group, before, rule),
+                }
+            }
+        }
+    }
+
+    /// A rule with the same id: only what is said about it, and its end, can differ.
+    fn rule(&mut self, kind: &str, group: &str, before: &Rule, after: &Rule) {
+        let mut parts = Vec::new();
+        let until = |rule: &Rule| rule.until.and_then(End::wall).map(time);
+        for (what, before, after) in [
+            ("until", until(before), until(after)),
+            ("reason", before.reason.clone(), after.reason.clone()),
+            ("owner", before.owner.clone(), after.owner.clone()),
+        ] {
+            if before != after {
+                let word = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+                parts.push(format!("{what} {} → {}", word(before), word(after)));
+            }
+        }
+        if !parts.is_empty() {
+            let text = format!("{}: {}", core(after), parts.join(", "));
+            self.push_rule('~', kind, group, text, after);
+        }
+    }
+}
+
+/// Something named that is in one policy or in both.
+#[derive(Clone, Copy)]
+enum Pair<'p, T> {
+    Added(&'p T),
+    Removed(&'p T),
+    Both(&'p T, &'p T),
+}
+
+impl<T> Pair<'_, T> {
+    fn sign(&self) -> char {
+        match self {
+            Self::Added(_) => '+',
+            Self::Removed(_) => '-',
+            Self::Both(..) => '~',
+        }
+    }
+}
+
+/// What went first, then what is there, in the order of the documents.
+fn pairs<'p, T>(
+    old: &'p [T],
+    new: &'p [T],
+    name: impl Fn(&T) -> &String,
+) -> Vec<(&'p str, Pair<'p, T>)>
+where
+    T: 'p,
+{
+    fn index<T>(list: &[T], name: impl Fn(&T) -> &String) -> HashMap<&str, &T> {
+        list.iter().map(|item| (name(item).as_str(), item)).collect()
+    }
+    let (before, after) = (index(old, &name), index(new, &name));
+    let removed = old.iter().filter(|item| !after.contains_key(name(item).as_str()));
+    let mut found: Vec<_> =
+        removed.map(|item| (name(item).as_str(), Pair::Removed(item))).collect();
+    found.extend(new.iter().map(|item| {
+        let name = name(item).as_str();
+        match before.get(name) {
+            Some(before) => (name, Pair::Both(*before, item)),
+            None => (name, Pair::Added(item)),
+        }
+    }));
+    found
+}
+
+fn used_sets(policy: &Policy) -> BTreeMap<&str, &Set> {
+    let rules = policy.groups.iter().flat_map(|group| group.deny.iter().chain(&group.allow));
+    let sets = rules.filter_map(|rule| match &rule.to {
+        To::Set(set) => Some((set.name.as_str(), &**set)),
+        To::Any | To::Gateway | To::Local | To::Range(_) => None,
+    });
+    sets.collect()
+}
+
+/// How many different ranges are in the first list alone, and in the second alone. Sorted: of a million,
+/// a set of hashes takes a second.
+fn differing(before: &Ranges, after: &Ranges) -> (usize, usize) {
+    let sorted = |ranges: &Ranges| {
+        let mut ranges: Vec<Range> = ranges.iter().collect();
+        ranges.sort_unstable();
+        ranges.dedup();
+        ranges
+    };
+    let (before, after) = (sorted(before), sorted(after));
+    let (mut old, mut new) = (before.iter().peekable(), after.iter().peekable());
+    let (mut removed, mut added) = (0, 0);
+    while let (Some(one), Some(other)) = (old.peek(), new.peek()) {
+        let order = one.cmp(other);
+        removed += usize::from(order.is_lt());
+        added += usize::from(order.is_gt());
+        if order.is_le() {
+            old.next();
+        }
+        if order.is_ge() {
+            new.next();
+        }
+    }
+    (removed + old.count(), added + new.count())
+}
+
+/// A group of that name, before it has members and rules.
+fn bare(group: &Group) -> Group {
+    Group {
+        name: group.name.clone(),
+        members: Vec::new(),
+        mode: group.mode,
+        default: group.default,
+        allow: Vec::new(),
+        deny: Vec::new(),
+        timed: None,
+        device_of: None,
+        place: group.place.clone(),
+    }
+}
+
+fn summary(group: &Group) -> String {
+    format!(
+        "{}, default {}, {}, {}",
+        group.mode,
+        group.default,
+        count(group.members.len(), "member"),
+        count(group.allow.len() + group.deny.len(), "rule")
+    )
+}
+
+fn describe(device: &Device) -> String {
+    let mut parts = Vec::new();
+    if let Some(mac) = device.mac {
+        parts.push(mac.to_string());
+    }
+    if !device.addresses.is_empty() {
+        parts.push(join(device.addresses.iter()));
+    }
+    if let Some(vlan) = device.vlan {
+        parts.push(format!("VLAN {vlan}"));
+    }
+    if let Some(interface) = &device.interface {
+        parts.push(format!("on {interface}"));
+    }
+    parts.join(", ")
+}
+
+/// `tcp/443 to @update-servers`
+fn core(rule: &Rule) -> String {
+    format!("{} to {}", rule.service_text, rule.to_text)
+}
+
+/// `tcp/443 to @update-servers (CHG-4711, owner biomed, until 2027-01-31T00:00:00Z)`
+fn sentence(rule: &Rule) -> String {
+    let mut notes = Vec::new();
+    notes.extend(rule.reason.clone());
+    notes.extend(rule.owner.as_ref().map(|owner| format!("owner {owner}")));
+    let until = rule.until.and_then(End::wall);
+    notes.extend(until.map(|until| format!("until {}", time(until))));
+    match notes.as_slice() {
+        [] => core(rule),
+        _ => format!("{} ({})", core(rule), notes.join(", ")),
+    }
+}
+
+fn time(seconds: i64) -> String {
+    Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+}
+
+fn count(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        _ => format!("{count} {what}s"),
+    }
+}
+
+fn join(items: impl Iterator<Item = impl ToString>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! What becomes of a described flow, why, and what nearly decided.
+//!
+//! - `answer`: [`Request`] and [`Explanation`]
+//! - `endpoint`: the words of a request to numbers
+//! - `sender`: who sends the frame, and what had to be assumed about it
+//! - `invent`: what nothing says, made up so that it fits
+//! - [`heard`]: what the gateway has heard of who is where
+//! - [`frame`](frame()): the described frame, byte by byte
+//! - [`captured`](captured()): a captured frame in the place of a described one
+//! - [`link`]: captures that are not of Ethernet
+//! - `near`: rules that nearly decided
+//!
+//! The frame is a real one: the same bytes can be judged by the shared code on the host and run
+//! through the program that is loaded in the kernel, so that an explanation cannot disagree with
+//! what is enforced.
+
+mod answer;
+mod captured;
+mod endpoint;
+mod frame;
+pub mod heard;
+mod invent;
+pub mod link;
+mod near;
+mod sender;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use enforcer_common::decide::FrameContext;
+use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
+use enforcer_common::image::{NO_DEVICE, NO_RULE};
+use enforcer_common::reason::Reason;
+
+pub use self::answer::{Explanation, NearMiss, Request, RuleWords};
+pub use self::captured::{Captured, captured, source_of};
+pub use self::frame::{Described, Unjudged, dhcp_discover, frame, frame_heard};
+pub use self::sender::{asked_source, protected};
+use super::{
+    Compiled, CompiledRule, Device, End, Group, Place, Policy, Range, Rule, Service, Site, To,
+};
+use crate::image::{HostImage, Time};
+
+/// Why a request cannot be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The sender is neither an address nor a name in the policy.
+    #[error("there is no device `{name}`")]
+    Device {
+        /// As it was asked for.
+        name: String,
+        /// What was probably meant.
+        hint: String,
+    },
+    /// The destination is not one address with at most one port.
+    #[error("{message}")]
+    Endpoint {
+        /// What is wrong with it.
+        message: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// Not a protocol.
+    #[error("`{name}` is not a protocol")]
+    Protocol {
+        /// As it was asked for.
+        name: String,
+    },
+    /// A protocol with ports, and none is given.
+    #[error("{protocol} needs a port")]
+    PortMissing {
+        /// The protocol.
+        protocol: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// A protocol without ports, and one is given.
+    #[error("{protocol} has no ports")]
+    PortGiven {
+        /// The protocol.
+        protocol: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// Sender, destination and protocol are not of one family.
+    #[error("{from} cannot reach {to}: one is IPv4, the other IPv6")]
+    Family {
+        /// The sender or the protocol.
+        from: String,
+        /// The destination.
+        to: String,
+        /// What to write instead.
+        hint: String,
+    },
+    /// The interface is not protected, or none is.
+    #[error("interface `{name}` is not protected")]
+    Interface {
+        /// As it was asked for.
+        name: String,
+        /// Those that are.
+        hint: String,
+    },
+    /// What is no frame at all.
+    #[error("frame {number}: {why}")]
+    Captured {
+        /// Its place in the request, from 1.
+        number: usize,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No interface is protected.
+    #[error("no interface is protected, so that none could receive the frame")]
+    NoInterface,
+    /// Not a VLAN id.
+    #[error("there is no VLAN {id}")]
+    Vlan {
+        /// As it was asked for.
+        id: u16,
+    },
+}
+
+impl Error {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Device { hint, .. }
+            | Self::Endpoint { hint, .. }
+            | Self::PortMissing { hint, .. }
+            | Self::PortGiven { hint, .. }
+            | Self::Family { hint, .. }
+            | Self::Interface { hint, .. } => Some(hint),
+            Self::Protocol { .. } => Some("write tcp, udp, sctp, icmp, icmpv6 or a number to 255"),
+            Self::NoInterface => Some("protect one with `enforcer run --interface IF`"),
+            Self::Captured { .. } => Some("a frame begins with its Ethernet header"),
+            Self::Vlan { .. } => Some("VLAN ids are 1 to 4094; 0 is an untagged frame"),
+        }
+    }
+}
+
+/// Answers a request with the host's copy of the decision.
+///
+/// # Errors
+///
+/// A request that describes no frame.
+pub fn on_host(
+    policy: &Policy,
+    site: &Site,
+    compiled: &Compiled,
+    request: &Request,
+    now: i64,
+) -> Result<Explanation, Error> {
+    let described = frame(policy, site, request)?;
+    Ok(frames_on_host(policy, site, compiled, &[described], now).swap_remove(0))
+}
+
+/// Answers for captured frames in their order, with the host's copy of the decision.
+pub fn frames_on_host(
+    policy: &Policy,
+    site: &Site,
+    compiled: &Compiled,
+    frames: &[Described],
+    now: i64,
+) -> Vec<Explanation> {
+    let host = HostImage::new(&compiled.image, now);
+    let explained = frames.iter().map(|described| match judge(&host, described) {
+        Ok(case) => explain(policy, site, compiled, described, &case, Time::wall(now), "host"),
+        Err(unjudged) => not_judged(site, described, &unjudged),
+    });
+    explained.collect()
+}
+
+/// Judges a frame with the host's copy of the decision.
+///
+/// # Errors
+///
+/// Why it is not judged: it is none of a device's, or the capture has too little of it.
+pub fn judge(host: &HostImage<'_>, described: &Described) -> Result<FrameContext, Unjudged> {
+    if let Some(unjudged) = &described.unjudged {
+        return Err(unjudged.clone());
+    }
+    let Described { frame, known, interface, .. } = described;
+    host.decide_from(frame, *known, *interface).ok_or_else(|| link::cut(*known, frame.len()))
+}
+
+/// Says of a frame that it is not judged.
+pub fn not_judged(site: &Site, described: &Described, unjudged: &Unjudged) -> Explanation {
+    Explanation {
+        verdict: "not-judged",
+        reason: unjudged.reason,
+        text: unjudged.text.clone(),
+        decided_by: "none",
+        frame: match described.words.as_str() {
+            "" => captured::spoken(site, described),
+            words => words.to_owned(),
+        },
+        ..Explanation::default()
+    }
+}
+
+/// Puts a decision into words. `case` is what was decided about the described frame, `compiled`
+/// the image that decided, `now` the time by which it did.
+pub fn explain(
+    policy: &Policy,
+    site: &Site,
+    compiled: &Compiled,
+    described: &Described,
+    case: &FrameContext,
+    now: Time,
+    decided_by: &'static str,
+) -> Explanation {
+    let decision = &case.decision;
+    let number = decision.group as usize;
+    let group = number.checked_sub(1).and_then(|index| policy.groups.get(index));
+    let rule = (decision.rule != NO_RULE)
+        .then(|| compiled.rules.get(decision.rule as usize).copied().flatten())
+        .flatten();
+    let near = near::Near { policy, site, case, group: number.checked_sub(1), rule, now };
+    Explanation {
+        verdict: decision.verdict.name(),
+        reason: decision.reason.name(),
+        text: decision.reason.words().to_owned(),
+        decided_by,
+        frame: match described.words.as_str() {
+            "" => captured::words(site, &case.flow),
+            words => words.to_owned(),
+        },
+        assumed: described.assumed.clone(),
+        device: device(policy, compiled, case).map(|device| device.name.clone()),
+        group: group.map_or_else(|| "unknown".to_owned(), |group| group.name.clone()),
+        mode: group.map_or(policy.unknown.mode, |group| group.mode).to_string(),
+        rule: rule.and_then(|rule| row(policy, rule)),
+        near_misses: near.misses(),
+        suggestion: group.and_then(|group| suggestion(group, case)),
+        notes: Vec::new(),
+    }
+}
+
+/// The named device that sent the frame: by its MAC, or by its address if it has none.
+fn device<'p>(policy: &'p Policy, compiled: &Compiled, case: &FrameContext) -> Option<&'p Device> {
+    let slot = case.decision.device;
+    if slot != NO_DEVICE
+        && let Some(Some(slot)) = compiled.slots.get(slot as usize)
+        && let Some(index) = slot.device
+    {
+        return policy.devices.get(index);
+    }
+    let source = address(&case.flow, case.flow.source)?;
+    sender::owner(policy, source).filter(|device| device.mac.is_none())
+}
+
+/// A rule in words.
+pub fn row(policy: &Policy, number: CompiledRule) -> Option<RuleWords> {
+    let (group, rule) = number.rule(policy)?;
+    Some(RuleWords {
+        id: rule.id.clone(),
+        group: group.name.clone(),
+        action: if number.allow { "allow" } else { "deny" },
+        to: rule.to_text.clone(),
+        service: rule.service_text.clone(),
+        reason: rule.reason.clone(),
+        owner: rule.owner.clone(),
+        until: rule.until.and_then(End::wall).map(super::write::time),
+        place: line(&rule.place),
+        live: rule.live,
+    })
+}
+
+/// `policy.toml:12`; what no file says has no line.
+fn line(place: &Place) -> String {
+    if place.line == 0 {
+        return place.file.to_string();
+    }
+    format!("{}:{}", place.file, place.line)
+}
+
+/// The smallest rule that would let the frame pass, as it is pasted into the group: one more
+/// entry of its list of allow rules, or the list if it has none.
+fn suggestion(group: &Group, case: &FrameContext) -> Option<String> {
+    if case.decision.reason != Reason::Default {
+        return None;
+    }
+    let range = Range::single(address(&case.flow, case.flow.destination)?);
+    let service = smallest_service(&case.flow);
+    let rule = Rule {
+        id: String::new(),
+        to: To::Range(range),
+        to_text: range.to_string(),
+        services: vec![service],
+        service_text: service.to_string(),
+        reason: None,
+        owner: None,
+        until: None,
+        live: false,
+        place: group.place.clone(),
+    };
+    let rule = super::write::write_rule(&rule);
+    Some(if group.allow.is_empty() { format!("allow = [{rule}]") } else { format!("{rule},") })
+}
+
+/// The fewest services that a policy can name and that hold the frame's.
+fn smallest_service(flow: &Flow) -> Service {
+    if endpoint::has_ports(flow.protocol) {
+        return Service::ports(flow.protocol, flow.destination_port, flow.destination_port);
+    }
+    Service::protocol(flow.protocol)
+}
+
+/// An address of the flow's family.
+fn address(flow: &Flow, address: Address) -> Option<IpAddr> {
+    match flow.family {
+        FAMILY_V4 => Some(Ipv4Addr::from_bits(address.to_v4()).into()),
+        FAMILY_V6 => Some(Ipv6Addr::from_bits(address.to_v6()).into()),
+        _ => None,
+    }
+}

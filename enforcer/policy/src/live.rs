@@ -1,0 +1,408 @@
+//! Changes that an operator made by command: they stand beside the policy file until they end or
+//! are revoked.
+// tidy: long because what a live change is and how it is laid over a policy are one text
+
+use std::fmt;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::address::{ParseError, quoted};
+use super::{
+    Device, End, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set,
+    Timed, To, Unknown,
+};
+use crate::image::Time;
+
+mod check;
+
+/// Most changes at a time: what stands longer than a day belongs into the policy file.
+pub const MAX_CHANGES: usize = 256;
+/// Most ranges that the remote end of one change may have: a live set is looked up beside the
+/// policy's, in trees of their own that must stay small.
+const MAX_RANGES: usize = 256;
+
+/// A change that is in force, or was asked for.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct LiveChange {
+    /// Stable id, from the content: `l-` for rules, `m-` for modes.
+    #[serde(default)]
+    pub id: String,
+    /// Group, named device, MAC address or address.
+    pub target: String,
+    /// LiveAction it does.
+    #[serde(flatten)]
+    pub action: LiveAction,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Who answers for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// When it ends, in seconds since 1970-01-01 UTC; of one for a time an answer says it by the clock
+    /// of the machine, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+    /// For how many seconds it was asked for, instead of `until`: they pass by the boot clock, whatever
+    /// becomes of the wall clock.
+    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
+    pub lasts: Option<u64>,
+    /// When they are over, in seconds on the boot clock: the daemon's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<i64>,
+    /// How many of them are left, in an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<u64>,
+    /// When it was made, in the same seconds.
+    #[serde(default)]
+    pub since: i64,
+    /// Who made it.
+    #[serde(default)]
+    pub by: String,
+}
+
+/// What a [`LiveChange`] does.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(tag = "action", rename_all = "lowercase")]
+pub enum LiveAction {
+    /// One more allow rule.
+    Allow(Endpoint),
+    /// One more deny rule.
+    Deny(Endpoint),
+    /// Another mode for a group.
+    Mode {
+        /// The mode.
+        mode: Mode,
+    },
+}
+
+/// The remote end of a live rule, as the operator wrote it.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct Endpoint {
+    /// As `to` in a policy.
+    pub to: String,
+    /// As `service` in a policy.
+    pub service: String,
+}
+
+impl fmt::Display for LiveChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.action {
+            LiveAction::Allow(Endpoint { to, service }) => {
+                write!(f, "allow {}: {service} to {to}", self.target)
+            }
+            LiveAction::Deny(Endpoint { to, service }) => {
+                write!(f, "deny {}: {service} to {to}", self.target)
+            }
+            LiveAction::Mode { mode } => write!(f, "mode {}: {mode}", self.target),
+        }
+    }
+}
+
+impl LiveChange {
+    /// When it ends.
+    pub fn end(&self) -> Option<End> {
+        self.deadline.map(End::Boot).or(self.until.map(End::Wall))
+    }
+
+    /// Whether it certainly has ended.
+    pub fn has_ended(&self, now: Time) -> bool {
+        self.end().is_some_and(|end| end.has_come(now, true))
+    }
+
+    /// Whether it takes the place of `other`: the same rule, or the mode of the same group.
+    pub fn replaces(&self, other: &Self) -> bool {
+        match (&self.action, &other.action) {
+            (LiveAction::Mode { .. }, LiveAction::Mode { .. }) => self.target == other.target,
+            _ => self.id == other.id,
+        }
+    }
+}
+
+/// `58s`, `9m 58s`, `2h 5m`, `3d 1h`: the two largest units.
+pub fn span(seconds: u64) -> String {
+    let (days, hours) = (seconds / 86_400, seconds / 3_600 % 24);
+    let (minutes, rest) = (seconds / 60 % 60, seconds % 60);
+    let parts = [(days, 'd'), (hours, 'h'), (minutes, 'm'), (rest, 's')];
+    let first = parts.iter().position(|(count, _)| *count > 0).unwrap_or(3);
+    let shown = parts.iter().skip(first).take(2).filter(|(count, _)| *count > 0);
+    let shown: Vec<String> = shown.map(|(count, unit)| format!("{count}{unit}")).collect();
+    if shown.is_empty() { "0s".to_owned() } else { shown.join(" ") }
+}
+
+/// A policy with the changes that hold beside it.
+///
+/// Live rules stand behind the policy's own in each group. A change for one device puts the
+/// device into a group of its own, of the same name and with all that its group has.
+///
+/// # Errors
+///
+/// The first change that does not fit the policy, by its place in `changes`, and why.
+pub fn with_live(policy: &Policy, changes: &[LiveChange]) -> Result<Policy, (usize, ParseError)> {
+    let mut policy = policy.clone();
+    // Modes and groups first: a device's own group starts from what its group has by then.
+    let mut order: Vec<(usize, &LiveChange)> = changes.iter().enumerate().collect();
+    order.sort_by_key(|(_, change)| policy.groups.iter().all(|g| g.name != change.target));
+    for (at, change) in order {
+        apply(&mut policy, change).map_err(|error| (at, error))?;
+    }
+    Ok(policy)
+}
+
+fn apply(policy: &mut Policy, change: &LiveChange) -> Result<(), ParseError> {
+    let named = policy.groups.iter().position(|group| group.name == change.target);
+    if let LiveAction::Mode { mode } = change.action {
+        let group = named.and_then(|index| policy.groups.get_mut(index));
+        let (old, timed) = match group {
+            Some(group) => (&mut group.mode, &mut group.timed),
+            None if change.target == Unknown::NAME => {
+                (&mut policy.unknown.mode, &mut policy.unknown.timed)
+            }
+            None => return Err(unknown_group(policy, &change.target)),
+        };
+        let afterwards = std::mem::replace(old, mode);
+        *timed = change.end().map(|until| Timed { until, afterwards });
+        return Ok(());
+    }
+    let rule = rule(policy, change)?;
+    let index = match named {
+        Some(index) => index,
+        None => own_group(policy, &change.target)?,
+    };
+    let Some(group) = policy.groups.get_mut(index) else { return Ok(()) };
+    match change.action {
+        LiveAction::Deny(_) => group.deny.push(rule),
+        LiveAction::Allow(_) | LiveAction::Mode { .. } => group.allow.push(rule),
+    }
+    Ok(())
+}
+
+fn unknown_group(policy: &Policy, name: &str) -> ParseError {
+    if policy.devices.iter().any(|device| device.name == name) {
+        return ParseError::new(
+            format!("{} is a device, and only a group has a mode", quoted(name)),
+            "`enforcer devices` shows its group",
+        );
+    }
+    ParseError::new(
+        format!("there is no group {}", quoted(name)),
+        "`enforcer status` lists the groups",
+    )
+}
+
+/// The rule that a change stands for.
+fn rule(policy: &Policy, change: &LiveChange) -> Result<Rule, ParseError> {
+    let (LiveAction::Allow(end) | LiveAction::Deny(end)) = &change.action else {
+        return Err(ParseError::new("a mode is no rule", "see `enforcer mode --help`"));
+    };
+    let to = to(policy, &end.to)?;
+    if let To::Set(set) = &to
+        && set.ranges.len() > MAX_RANGES
+    {
+        return Err(ParseError::new(
+            format!("{} has more than {MAX_RANGES} ranges", quoted(&end.to)),
+            "write the rule into the policy file and apply it",
+        ));
+    }
+    let words: Vec<&str> = end.service.split(',').map(str::trim).collect();
+    let services = words.iter().map(|word| Service::parse(word)).collect::<Result<Vec<_>, _>>()?;
+    Ok(Rule {
+        id: change.id.clone(),
+        to,
+        to_text: end.to.clone(),
+        services,
+        service_text: words.join(", "),
+        reason: change.reason.clone(),
+        owner: change.owner.clone(),
+        until: change.end(),
+        live: true,
+        place: Place { file: format!("live change by {}", change.by).into(), line: 0, column: 0 },
+    })
+}
+
+fn to(policy: &Policy, text: &str) -> Result<To, ParseError> {
+    Ok(match text {
+        "any" => To::Any,
+        "gateway" => To::Gateway,
+        "local" => To::Local,
+        _ => match text.strip_prefix('@') {
+            Some(name) => To::Set(set(policy, name).ok_or_else(|| {
+                ParseError::new(
+                    format!("no rule of the policy uses a set {}", quoted(text)),
+                    "name the addresses, or write the rule into the policy file",
+                )
+            })?),
+            None => To::Range(Range::parse(text)?),
+        },
+    })
+}
+
+fn set(policy: &Policy, name: &str) -> Option<Arc<Set>> {
+    let mut rules = policy.groups.iter().flat_map(|group| group.deny.iter().chain(&group.allow));
+    rules.find_map(|rule| {
+        let To::Set(set) = &rule.to else { return None };
+        (set.name == name).then(|| Arc::clone(set))
+    })
+}
+
+/// The index of the group that one device has for itself; made if need be.
+fn own_group(policy: &mut Policy, target: &str) -> Result<usize, ParseError> {
+    let selector = selector(policy, target)?;
+    let is_it = |member: &Member| member.selector == selector;
+    let own = |group: &Group| group.device_of.is_some() && group.members.iter().any(is_it);
+    if let Some(index) = policy.groups.iter().position(own) {
+        return Ok(index);
+    }
+    let parent = group_of(policy, &selector).ok_or_else(|| {
+        ParseError::new(
+            format!("{} is in no group", quoted(target)),
+            "add it to a group of the policy file, and apply that",
+        )
+    })?;
+    let place = policy.groups.get(parent).map(|group| group.place.clone());
+    let device = device_of(policy, &selector);
+    let mac = device.and_then(|device| device.mac);
+    let addresses = device.filter(|device| device.mac.is_none()).map(|device| &device.addresses);
+    let addresses = addresses.cloned().unwrap_or_default();
+    let claims = |selector: &Selector| match selector {
+        Selector::Mac(own) => mac == Some(*own),
+        Selector::Addresses(range) => addresses.contains(range),
+        Selector::Device(_)
+        | Selector::MacPrefix(..)
+        | Selector::Vlan(_)
+        | Selector::Interface(_) => false,
+    };
+    let Some(group) = policy.groups.get_mut(parent) else { return Ok(parent) };
+    let mut own = group.clone();
+    // However the group names the device: it has it no longer.
+    group.members.retain(|member| member.selector != selector && !claims(&member.selector));
+    own.device_of = Some(parent);
+    own.members = place.map(|place| Member { selector, place }).into_iter().collect();
+    policy.groups.push(own);
+    Ok(policy.groups.len() - 1)
+}
+
+fn selector(policy: &Policy, target: &str) -> Result<Selector, ParseError> {
+    let mac = Mac::parse(target);
+    // A name first: it may be made of twelve digits.
+    let named = |device: &Device| device.name == target;
+    let owns = |device: &Device| mac.is_some() && device.mac == mac;
+    let mut devices = policy.devices.iter();
+    let index = devices.position(named).or_else(|| policy.devices.iter().position(owns));
+    if let Some(index) = index {
+        return Ok(Selector::Device(index));
+    }
+    if let Some(mac) = mac {
+        return Ok(Selector::Mac(mac));
+    }
+    match target.parse().map(Range::single) {
+        // A device that is known by its addresses alone: by each of its names it is the same one.
+        Ok(range) => Ok(policy
+            .devices
+            .iter()
+            .position(|device| device.mac.is_none() && device.addresses.contains(&range))
+            .map_or(Selector::Addresses(range), Selector::Device)),
+        Err(_) => Err(ParseError::new(
+            format!("there is no group and no device {}", quoted(target)),
+            "`enforcer status` lists the groups, `enforcer devices` the devices",
+        )),
+    }
+}
+
+fn device_of<'p>(policy: &'p Policy, selector: &Selector) -> Option<&'p Device> {
+    let Selector::Device(index) = selector else { return None };
+    policy.devices.get(*index)
+}
+
+/// The group whose frames a device's are: the order is that of the decision.
+fn group_of(policy: &Policy, selector: &Selector) -> Option<usize> {
+    let listed = |wanted: &Selector| {
+        policy.groups.iter().position(|group| group.members.iter().any(|m| m.selector == *wanted))
+    };
+    if let Some(index) = listed(selector) {
+        return Some(index);
+    }
+    let device = device_of(policy, selector);
+    let own = if let Selector::Mac(mac) = selector { Some(*mac) } else { None };
+    let mac = own.or_else(|| device.and_then(|device| device.mac));
+    if let Some(index) = mac.and_then(|mac| listed(&Selector::Mac(mac))) {
+        return Some(index);
+    }
+    let own = if let Selector::Addresses(range) = selector { Some(*range) } else { None };
+    let address = own.or_else(|| device.and_then(|device| device.addresses.first().copied()));
+    let by_address = address.and_then(|range| narrowest_claim(policy, range));
+    by_address.or_else(|| mac.and_then(|mac| prefix_claim(policy, mac)))
+}
+
+/// The group with the narrowest range around an address.
+fn narrowest_claim(policy: &Policy, address: Range) -> Option<usize> {
+    let mut best: Option<(u128, usize)> = None;
+    for (index, group) in policy.groups.iter().enumerate() {
+        for member in &group.members {
+            let Selector::Addresses(range) = &member.selector else { continue };
+            if let Some(size) = size_around(*range, address)
+                && best.is_none_or(|(smallest, _)| size < smallest)
+            {
+                best = Some((size, index));
+            }
+        }
+    }
+    best.map(|(_, index)| index)
+}
+
+/// How many addresses `range` has, less one, if it holds `address`.
+fn size_around(range: Range, address: Range) -> Option<u128> {
+    match (range, address) {
+        (Range::V4(first, last), Range::V4(low, high)) => {
+            (first <= low && high <= last).then(|| u128::from(last - first))
+        }
+        (Range::V6(first, last), Range::V6(low, high)) => {
+            (first <= low && high <= last).then(|| last - first)
+        }
+        _ => None,
+    }
+}
+
+fn prefix_claim(policy: &Policy, mac: Mac) -> Option<usize> {
+    let number = |mac: Mac| enforcer_common::wire::mac(mac.0);
+    let mut best: Option<(u8, usize)> = None;
+    for (index, group) in policy.groups.iter().enumerate() {
+        for member in &group.members {
+            let Selector::MacPrefix(prefix, length) = member.selector else { continue };
+            let shift = 48 - u32::from(length);
+            if number(prefix) >> shift == number(mac) >> shift
+                && best.is_none_or(|(longest, _)| length > longest)
+            {
+                best = Some((length, index));
+            }
+        }
+    }
+    best.map(|(_, index)| index)
+}
+
+/// Gives a change its id: the same for the same content, apart from every other.
+pub fn identify(change: &mut LiveChange, others: &[LiveChange]) {
+    let content = |change: &LiveChange| match &change.action {
+        LiveAction::Mode { .. } => format!("mode\n{}", change.target),
+        LiveAction::Allow(end) => format!("allow\n{}\n{}\n{}", change.target, end.to, end.service),
+        LiveAction::Deny(end) => format!("deny\n{}\n{}\n{}", change.target, end.to, end.service),
+    };
+    let own = content(change);
+    let digest = Sha256::digest(own.as_bytes());
+    let letter = if matches!(change.action, LiveAction::Mode { .. }) { 'm' } else { 'l' };
+    let mut id = format!("{letter}-");
+    for (at, byte) in digest.iter().enumerate() {
+        // A `String` takes everything.
+        let _ = write!(id, "{byte:02x}");
+        let taken = |other: &LiveChange| other.id == id && content(other) != own;
+        if at >= 3 && !others.iter().any(taken) {
+            break;
+        }
+    }
+    change.id = id;
+}
+
+#[cfg(test)]
+mod tests;

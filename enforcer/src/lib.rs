@@ -8,7 +8,8 @@
 //! - [`audit`]: who changed what: a chain of lines that shows when it was edited
 //! - [`control`]: HTTP over the unix socket, both halves
 //! - [`config`]: the daemon's settings
-//! - [`daemon`]: the core: one `Input`, one loop
+//! - [`request`]: what is asked of the daemon
+//! - [`daemon`]: the core: one loop that answers requests
 //! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
 //! - [`doctor`]: what on this machine helps or hinders enforcement
 //! - [`backstop`]: what the packet filter drops while an interface is not protected
@@ -30,6 +31,7 @@ pub mod events;
 pub mod memory;
 pub mod metrics;
 pub mod privilege;
+pub mod request;
 pub mod setup;
 pub mod site;
 

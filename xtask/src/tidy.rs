@@ -19,7 +19,11 @@ const EDGES: [(&str, &[&str], &str); 8] = [
     ("enforcer-common/src/", &["std", "alloc", "aya_ebpf", "libc"], "it is `core` only"),
     ("enforcer-ebpf/src/", &["std", "aya"], "it is aya-ebpf and enforcer-common only"),
     ("enforcer/policy/src/", PURE, "no clock, no files, no kernel: pass it in"),
-    ("enforcer/api/src/", &["std::fs", "std::env", "std::thread", "std::time"], "it is what travels: values, and nothing that is done with them"),
+    (
+        "enforcer/api/src/",
+        &["std::fs", "std::env", "std::thread", "std::time"],
+        "it is what travels: values, and nothing that is done with them",
+    ),
     (
         "enforcer/src/doctor/judge/",
         &[

@@ -13,9 +13,11 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::Body;
 use super::queue::{Inputs, Rank, Ticket};
-use super::{Answer, Input, Question};
+
 use crate::api::{ErrorCode, Failure};
+use crate::request::{Question, Request};
 
 /// Large answers to one kind of question that viewers may hold at the same time: they stay in memory until
 /// the last of them is read, or hung up.
@@ -25,6 +27,8 @@ const LARGE: usize = 64 << 10;
 /// Shortest time between two answers to one kind of question from viewers: looking costs the core little.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// The bytes of an answer, shared by all clients that get it.
+type Answer = Result<Bytes, Failure>;
 type Shared = watch::Sender<Option<Answer>>;
 type Kind = (Rank, std::mem::Discriminant<Question>);
 
@@ -122,8 +126,8 @@ impl Board {
     }
 
     async fn fetch(&self, rank: Rank, question: Question) -> Answer {
-        let ask = |reply| Input::Ask { question, reply };
-        self.inputs.reply(rank, Ticket::default(), ask).await.map_err(|_| stopping())?
+        let answer = self.inputs.reply(rank, Ticket::default(), Request::Ask(question)).await;
+        answer.map_err(|_| stopping())?.map(Body::bytes)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -140,6 +144,7 @@ pub(super) fn stopping() -> Failure {
 mod tests {
     use tokio::task::JoinSet;
 
+    use super::super::Input;
     use super::super::queue::queue;
     use super::*;
 
@@ -149,12 +154,12 @@ mod tests {
         let (go, mut gate) = tokio::sync::mpsc::unbounded_channel();
         let core = tokio::spawn(async move {
             let mut made = 0u64;
-            while let Some((_, Input::Ask { reply, .. })) = queue.next().await {
+            while let Some((_, Input { reply, .. })) = queue.next().await {
                 gate.recv().await;
                 made += 1;
                 let mut bytes = vec![0; 2 * LARGE];
                 bytes[..8].copy_from_slice(&made.to_be_bytes());
-                let _ = reply.send(Ok(bytes.into()));
+                let _ = reply.send(Ok(Bytes::from(bytes).into()));
             }
             made
         });

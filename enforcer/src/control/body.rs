@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::MAX_BODY;
+use super::{Answer, MAX_BODY};
 use crate::api::{ErrorCode, Failure, Guard};
 
 /// An error as HTTP: the body is a [`Failure`].
@@ -74,20 +74,20 @@ pub(super) fn guard(body: Result<Bytes, BytesRejection>) -> Result<Guard, Refusa
 }
 
 /// A JSON body with a newline, so that a terminal's prompt stands where it should.
-pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, Failure> {
+pub(crate) fn encode<T: Serialize>(value: &T) -> Answer {
     let mut body = serde_json::to_vec(value).map_err(|e| Failure {
         error: format!("the answer cannot be written: {e}"),
         hint: None,
         code: ErrorCode::Kernel,
     })?;
     body.push(b'\n');
-    Ok(body.into())
+    Ok(Bytes::from(body).into())
 }
 
 /// The same as a response.
 pub(super) fn json<T: Serialize>(value: &T) -> Response {
     match encode(value) {
-        Ok(body) => ([(CONTENT_TYPE, JSON)], body).into_response(),
+        Ok(body) => ([(CONTENT_TYPE, JSON)], body.bytes()).into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, Json(e)).into_response(),
     }
 }

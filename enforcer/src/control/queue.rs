@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Input;
 use super::access::Role;
+use super::{Answer, Input};
+use crate::request::Request;
 
 /// Who comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,7 +64,7 @@ impl Drop for Asking {
 }
 
 #[derive(Debug)]
-struct Request {
+struct Waiting {
     input: Input,
     ticket: Ticket,
 }
@@ -71,9 +72,9 @@ struct Request {
 /// The sending side of the core's queue. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Inputs {
-    orders: mpsc::Sender<Request>,
-    operators: mpsc::Sender<Request>,
-    viewers: mpsc::Sender<Request>,
+    orders: mpsc::Sender<Waiting>,
+    operators: mpsc::Sender<Waiting>,
+    viewers: mpsc::Sender<Waiting>,
 }
 
 /// The core has stopped.
@@ -86,11 +87,11 @@ impl Inputs {
     async fn ask(&self, rank: Rank, input: Input, ticket: Ticket) -> Result<Asking, Stopped> {
         let asking = Asking(ticket.clone());
         let queue = match rank {
-            _ if input.is_order() => &self.orders,
+            _ if input.request.is_order() => &self.orders,
             Rank::Operator => &self.operators,
             Rank::Viewer => &self.viewers,
         };
-        queue.send(Request { input, ticket }).await.map_err(|_| Stopped)?;
+        queue.send(Waiting { input, ticket }).await.map_err(|_| Stopped)?;
         Ok(asking)
     }
 
@@ -99,29 +100,31 @@ impl Inputs {
     /// # Errors
     ///
     /// The core has stopped, before or while it made the reply.
-    pub(super) async fn reply<T>(
+    pub(super) async fn reply(
         &self,
         rank: Rank,
         ticket: Ticket,
-        input: impl FnOnce(oneshot::Sender<T>) -> Input,
-    ) -> Result<T, Stopped> {
+        request: Request,
+    ) -> Result<Answer, Stopped> {
         let (reply, answer) = oneshot::channel();
-        let _asking = self.ask(rank, input(reply), ticket).await?;
+        let _asking = self.ask(rank, Input { request, reply }, ticket).await?;
         answer.await.map_err(|_| Stopped)
     }
 
     /// Queues something without a reply, if there is room.
-    pub(super) fn note(&self, input: Input) {
-        let _ = self.viewers.try_send(Request { input, ticket: Ticket::default() });
+    pub(super) fn note(&self, request: Request) {
+        let (reply, _) = oneshot::channel();
+        let input = Input { request, reply };
+        let _ = self.viewers.try_send(Waiting { input, ticket: Ticket::default() });
     }
 }
 
 /// The core's side.
 #[derive(Debug)]
 pub struct Queue {
-    orders: mpsc::Receiver<Request>,
-    operators: mpsc::Receiver<Request>,
-    viewers: mpsc::Receiver<Request>,
+    orders: mpsc::Receiver<Waiting>,
+    operators: mpsc::Receiver<Waiting>,
+    viewers: mpsc::Receiver<Waiting>,
 }
 
 /// Both sides of a queue in which `most` requests of each kind may wait: orders, questions of root and operators,
@@ -154,7 +157,7 @@ impl Queue {
 
     async fn take(&mut self, orders: bool) -> Option<(Rank, Input)> {
         loop {
-            let (rank, Request { input, ticket }) = tokio::select! {
+            let (rank, Waiting { input, ticket }) = tokio::select! {
                 biased;
                 Some(request) = self.orders.recv(), if orders => (Rank::Operator, request),
                 Some(request) = self.operators.recv() => (Rank::Operator, request),
@@ -171,10 +174,11 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::{Peer, Question};
 
     fn revision(revision: u64) -> Input {
         let (reply, _) = oneshot::channel();
-        Input::Ask { question: super::super::Question::Revision(revision), reply }
+        Input { request: Request::Ask(Question::Revision(revision)), reply }
     }
 
     #[tokio::test]
@@ -195,10 +199,10 @@ mod tests {
         drop(waiting.drain(1..3));
         drop(inputs);
         let mut served = Vec::new();
-        while let Some((rank, Input::Ask { question, .. })) = queue.next().await {
-            served.push((rank, question));
+        while let Some((rank, Input { request, .. })) = queue.next().await {
+            served.push((rank, request));
         }
-        let revision = super::super::Question::Revision;
+        let revision = |number| Request::Ask(Question::Revision(number));
         let expected = [
             (Rank::Operator, revision(5)),
             (Rank::Viewer, revision(1)),
@@ -211,12 +215,14 @@ mod tests {
     async fn orders_wait_while_one_is_carried_out_and_questions_do_not() {
         let (inputs, mut queue) = queue(8);
         let (reply, _answer) = oneshot::channel();
-        let peer = super::super::Peer { uid: 0, gid: 0, pid: None };
-        let order = Input::Confirm { peer, reply };
+        let peer = Peer { uid: 0, gid: 0, pid: None };
+        let order = Input { request: Request::Confirm { peer }, reply };
         let _order = inputs.ask(Rank::Operator, order, Ticket::default()).await.unwrap();
         let _question = inputs.ask(Rank::Viewer, revision(1), Ticket::default()).await.unwrap();
-        assert!(matches!(queue.next_question().await, (Rank::Viewer, Input::Ask { .. })));
-        assert!(matches!(queue.next().await, Some((Rank::Operator, Input::Confirm { .. }))));
+        let (rank, question) = queue.next_question().await;
+        assert!(rank == Rank::Viewer && matches!(question.request, Request::Ask(_)));
+        let (rank, order) = queue.next().await.unwrap();
+        assert!(rank == Rank::Operator && matches!(order.request, Request::Confirm { .. }));
         drop(inputs);
         assert!(queue.next().await.is_none());
     }

@@ -18,9 +18,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{sleep, timeout};
 
+use super::Inputs;
 use super::queue::{Rank, Ticket};
-use super::{Input, Inputs, Question};
 use crate::metrics;
+use crate::request::{Question, Request as Asked};
 
 /// Connections at a time; a further one is closed.
 const MAX_CONNECTIONS: usize = 8;
@@ -104,9 +105,9 @@ async fn text(inputs: &Inputs, last: &Last) -> Option<Bytes> {
     {
         return Some(text.clone());
     }
-    let ask = |reply| Input::Ask { question: Question::Metrics, reply };
     // At most once a second: the watch never waits for a scrape.
-    let text = inputs.reply(Rank::Operator, Ticket::default(), ask).await.ok()?.ok()?;
+    let ask = Asked::Ask(Question::Metrics);
+    let text = inputs.reply(Rank::Operator, Ticket::default(), ask).await.ok()?.ok()?.bytes();
     *last = Some((Instant::now(), text.clone()));
     Some(text)
 }
@@ -116,7 +117,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpStream;
 
-    use super::super::queue;
+    use super::super::{Input, queue};
 
     use super::*;
 
@@ -136,9 +137,9 @@ mod tests {
         let server = tokio::spawn(serve(listener, inputs));
         let core = tokio::spawn(async move {
             let mut asked = 0;
-            while let Some((_, Input::Ask { reply, .. })) = core.next().await {
+            while let Some((_, Input { reply, .. })) = core.next().await {
                 asked += 1;
-                reply.send(Ok(format!("asked {asked}\n").into())).unwrap();
+                reply.send(Ok(Bytes::from(format!("asked {asked}\n")).into())).unwrap();
             }
             asked
         });

@@ -1,4 +1,4 @@
-//! The server half: requests to [`Input`], answers to responses.
+//! The server half: HTTP to [`Asked`], answers to responses.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{
     ConnectInfo, DefaultBodyLimit, Extension, FromRequestParts, Path, Query, Request, State,
@@ -18,11 +17,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use bytes::Bytes;
 use serde::Deserialize;
-use tokio::sync::oneshot;
 
 use super::access::{Access, Refusals, Role};
 use super::board::{Board, stopping};
-use super::body::{JSON, Refusal, bad_body, bad_query, guard, json, parse};
+use super::body::{JSON, Refusal, bad_body, bad_query, guard, parse};
 use super::connections;
 pub use super::connections::Limits;
 use super::limits::{Budget, limits};
@@ -30,11 +28,12 @@ use super::listen::Socket;
 use super::patient::Follows;
 use super::queue::{Rank, Ticket};
 use super::stream::Stream;
-use super::{Input, Inputs, MAX_BODY, Peer, Question};
-use crate::api::{ApplyReport, ErrorCode, PolicyBundle};
+use super::{Body, Inputs, MAX_BODY};
+use crate::api::{ErrorCode, PolicyBundle};
 use crate::events::hub::{Hub, Seat};
 use crate::events::subscription::Subscription;
 use crate::metrics;
+use crate::request::{Peer, Question, Request as Asked};
 use crate::shown::escaped;
 
 #[derive(Clone, Debug)]
@@ -101,13 +100,13 @@ type Answer = Result<Response, Refusal>;
 
 impl Core {
     /// Sends an input to the core and waits for the reply.
-    async fn ask<T>(
-        &self,
-        asker: Asker,
-        input: impl FnOnce(oneshot::Sender<T>) -> Input,
-    ) -> Result<T, Refusal> {
-        let answer = self.inputs.reply(Rank::of(asker.role), asker.ticket, input).await;
-        answer.map_err(|_| Refusal::from(stopping()))
+    async fn ask(&self, asker: Asker, asked: Asked) -> Answer {
+        let answer = self.inputs.reply(Rank::of(asker.role), asker.ticket, asked).await;
+        let (status, body) = match answer.map_err(|_| stopping())?? {
+            Body::Done(body) => (StatusCode::OK, body),
+            Body::Refused(body) => (StatusCode::UNPROCESSABLE_ENTITY, body),
+        };
+        Ok((status, [(CONTENT_TYPE, JSON)], body).into_response())
     }
 
     /// The answer to a question that many may ask at once.
@@ -202,14 +201,7 @@ async fn apply(
     } else {
         parse::<PolicyBundle>(body)?
     };
-    let report = core.ask(asker, |reply| Input::Apply { bundle, peer, reply }).await??;
-    let status =
-        if is_refused(&report) { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
-    Ok((status, json(&report)).into_response())
-}
-
-fn is_refused(report: &ApplyReport) -> bool {
-    report.problems.iter().any(|problem| problem.severity == "error")
+    core.ask(asker, Asked::Apply { bundle, peer }).await
 }
 
 async fn change(
@@ -219,8 +211,7 @@ async fn change(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let request = parse(body)?;
-    let report = core.ask(asker, |reply| Input::Change { request, peer, reply }).await??;
-    Ok(json(&report))
+    core.ask(asker, Asked::Change { request, peer }).await
 }
 
 async fn revoke(
@@ -231,8 +222,7 @@ async fn revoke(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let guard = guard(body)?;
-    let report = core.ask(asker, |reply| Input::Revoke { id, guard, peer, reply }).await??;
-    Ok(json(&report))
+    core.ask(asker, Asked::Revoke { id, guard, peer }).await
 }
 
 async fn confirm(
@@ -240,8 +230,7 @@ async fn confirm(
     asker: Asker,
     ConnectInfo(peer): ConnectInfo<Peer>,
 ) -> Answer {
-    let decided = core.ask(asker, |reply| Input::Confirm { peer, reply }).await??;
-    Ok(json(&decided))
+    core.ask(asker, Asked::Confirm { peer }).await
 }
 
 /// Where to roll back to.
@@ -260,9 +249,7 @@ async fn rollback(
 ) -> Answer {
     let Query(RollbackQuery { revision }) = query.map_err(bad_query)?;
     let guard = guard(body)?;
-    let decided =
-        core.ask(asker, |reply| Input::Rollback { revision, guard, peer, reply }).await??;
-    Ok(json(&decided))
+    core.ask(asker, Asked::Rollback { revision, guard, peer }).await
 }
 
 async fn explain(
@@ -271,8 +258,7 @@ async fn explain(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let request = parse(body)?;
-    let explanation = core.ask(asker, |reply| Input::Explain { request, reply }).await??;
-    Ok(json(&explanation))
+    core.ask(asker, Asked::Explain(request)).await
 }
 
 async fn explain_frames(
@@ -281,8 +267,7 @@ async fn explain_frames(
     body: Result<Bytes, BytesRejection>,
 ) -> Answer {
     let request = parse(body)?;
-    let explanations = core.ask(asker, |reply| Input::ExplainFrames { request, reply }).await??;
-    Ok(json(&explanations))
+    core.ask(asker, Asked::ExplainFrames(request)).await
 }
 
 async fn detach(
@@ -290,8 +275,7 @@ async fn detach(
     asker: Asker,
     ConnectInfo(peer): ConnectInfo<Peer>,
 ) -> Answer {
-    let detached = core.ask(asker, |reply| Input::Detach { peer, reply }).await??;
-    Ok(json(&detached))
+    core.ask(asker, Asked::Detach { peer }).await
 }
 
 async fn events(
@@ -311,7 +295,8 @@ async fn events(
     })?;
     follows.set();
     log::debug!("{peer} follows the events");
-    Ok(([(CONTENT_TYPE, "application/x-ndjson")], Body::new(Stream(follower))).into_response())
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], axum::body::Body::new(Stream(follower)))
+        .into_response())
 }
 
 async fn no_such_path(request: Request) -> Refusal {
@@ -338,7 +323,7 @@ async fn authorise(
     if let Some(count) = core.refusals.count(peer.uid, Instant::now()) {
         log::warn!("{} is refused to {peer}", escaped(&request));
         // The core may be busy; then the log has it.
-        core.inputs.note(Input::Refused { peer, request: request.clone(), count });
+        core.inputs.note(Asked::Refused { peer, request: request.clone(), count });
     }
     let (error, hint) = match needed {
         Role::Operator => ("is for operators", "`operator_group` in enforcer.toml names them"),

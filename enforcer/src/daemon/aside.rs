@@ -174,18 +174,19 @@ mod tests {
         let (reply, first) = oneshot::channel();
         aside.answer(Rank::Viewer, reply, move || {
             let _ = gate.recv();
-            Ok(Bytes::new())
+            Ok(Bytes::new().into())
         });
         let (reply, gone) = oneshot::channel();
         aside.answer(Rank::Viewer, reply, || unreachable!("nobody waits for it"));
         let (reply, last) = oneshot::channel();
-        aside.answer(Rank::Viewer, reply, || Ok("last".into()));
+        aside.answer(Rank::Viewer, reply, || Ok(Bytes::from("last").into()));
         drop(gone);
         let (reply, operator) = oneshot::channel();
-        aside.answer(Rank::Operator, reply, || Ok("first".into()));
-        assert_eq!(operator.await.unwrap().unwrap(), "first");
+        aside.answer(Rank::Operator, reply, || Ok(Bytes::from("first").into()));
+        let text = |answer: Answer| answer.unwrap().bytes();
+        assert_eq!(text(operator.await.unwrap()), "first");
         open.send(()).unwrap();
-        assert!(first.await.unwrap().unwrap().is_empty());
-        assert_eq!(last.await.unwrap().unwrap(), "last");
+        assert!(text(first.await.unwrap()).is_empty());
+        assert_eq!(text(last.await.unwrap()), "last");
     }
 }

@@ -16,6 +16,7 @@ use super::explain::Probe;
 use super::history::History;
 use super::protect::Guarded;
 use super::reconcile::Watched;
+use super::recorder::Recorder;
 use super::report::Reporter;
 use super::source::{choose, last_good};
 use super::state::{Counters, Saved, State};
@@ -68,6 +69,8 @@ pub(super) struct Core {
     pub(super) aside: Aside,
     /// The policy in force, as it was shown last.
     pub(super) shown: Shown,
+    /// Where requests are written down, for tests.
+    pub(super) recorder: Recorder,
     /// Where frames go that the program in the kernel is to judge.
     pub(super) probes: mpsc::Sender<Probe>,
 }
@@ -159,6 +162,7 @@ impl Core {
             sinks: Vec::new(),
             aside: Aside::default(),
             shown: Shown::default(),
+            recorder: Recorder::open(),
             probes,
         };
         core.say_backstop();

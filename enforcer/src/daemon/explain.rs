@@ -22,7 +22,8 @@ use super::state::Counters;
 use super::time::Dates;
 use crate::api::{CapturedFrame, ErrorCode, ExplainFrames, ExplainRequest, Explanation, Failure};
 use crate::backstop::forward::{self, Chain};
-use crate::control::Rank;
+use crate::control::body::encode;
+use crate::control::{Answer, Rank};
 use crate::convert;
 use crate::doctor::look::bridge_calls_ip;
 use crate::image::{HostImage, Time};
@@ -56,37 +57,19 @@ struct Probed {
 }
 
 /// What a request is about.
-enum About {
+pub(super) enum About {
+    /// A described frame.
     One(ExplainRequest),
+    /// Captured frames, in their order.
     Captured(ExplainFrames),
 }
 
 impl Core {
-    /// Explains a described frame.
-    pub(super) fn explain(
-        &self,
-        rank: Rank,
-        request: ExplainRequest,
-        reply: oneshot::Sender<Result<Explanation, Failure>>,
-    ) {
-        let explainer = self.explainer(rank);
-        tokio::spawn(async move {
-            let _turn = explainer.turns.acquire().await;
-            if !reply.is_closed() {
-                let answers = explainer.explain(&About::One(request)).await;
-                drop(reply.send(answers.map(|mut all| all.swap_remove(0))));
-            }
-        });
-    }
-
-    /// Explains captured frames, in their order.
-    pub(super) fn explain_frames(
-        &self,
-        rank: Rank,
-        request: ExplainFrames,
-        reply: oneshot::Sender<Result<Vec<Explanation>, Failure>>,
-    ) {
-        if request.frames.len() > MAX_FRAMES {
+    /// Explains frames, beside the loop.
+    pub(super) fn explain(&self, rank: Rank, about: About, reply: oneshot::Sender<Answer>) {
+        if let About::Captured(request) = &about
+            && request.frames.len() > MAX_FRAMES
+        {
             let error = format!("{} frames in one request", request.frames.len());
             let hint = Some(format!("ask about {MAX_FRAMES} at a time"));
             drop(reply.send(Err(Failure { error, hint, code: ErrorCode::BadRequest })));
@@ -96,7 +79,11 @@ impl Core {
         tokio::spawn(async move {
             let _turn = explainer.turns.acquire().await;
             if !reply.is_closed() {
-                drop(reply.send(explainer.explain(&About::Captured(request)).await));
+                let answers = explainer.explain(&about).await;
+                drop(reply.send(answers.and_then(|mut answers| match about {
+                    About::One(_) => encode(&answers.swap_remove(0)),
+                    About::Captured(_) => encode(&answers),
+                })));
             }
         });
     }

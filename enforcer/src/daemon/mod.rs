@@ -1,4 +1,4 @@
-//! The daemon: one [`Input`], one loop. It owns what is in force.
+//! The daemon: one kind of [`Request`], one loop. It owns what is in force.
 //!
 //! - `core`: start, and what is looked after once a second
 //! - `apply`: the way of a policy into force
@@ -22,6 +22,7 @@
 //! - `protect`: which interfaces are protected, and how
 //! - `runs`: the same for all interfaces, and what is done where one does not
 //! - `record`: what goes into the audit trail
+//! - `recorder`: a file of what was asked, for tests
 //! - `manager`: what the service manager hears
 //! - `source`: where the policy comes from at the start
 //! - `state`: what survives a restart
@@ -54,6 +55,7 @@ mod protect;
 mod queries;
 mod reconcile;
 mod record;
+mod recorder;
 mod report;
 mod runs;
 mod session;
@@ -83,6 +85,7 @@ use crate::api::Detached;
 use crate::audit::Action;
 use crate::backstop;
 use crate::config::{self, Backstop, Settings};
+use crate::control::body::encode;
 use crate::control::listen::{self, Socket};
 use crate::control::{Input, queue};
 use crate::dataplane;
@@ -90,6 +93,7 @@ use crate::dataplane::pins::Pins;
 use crate::events::hub::Hub;
 use crate::events::sinks;
 use crate::privilege;
+use crate::request::Request;
 
 /// Inputs of each rank that may wait for the core.
 const QUEUE: usize = 64;
@@ -146,8 +150,8 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
             turn = core.turns.next() => turn,
         };
         match turn {
-            Turn::Input(None) => break,
-            Turn::Input(Some((_, Input::Detach { peer, reply }))) => {
+            Turn::Request(None) => break,
+            Turn::Request(Some((_, Input { request: Request::Detach { peer }, reply }))) => {
                 let who = peer.who();
                 if let Err(refused) = core.announce(&who, Action::Detach, "everything") {
                     let _ = reply.send(Err(refused));
@@ -156,7 +160,9 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 log::warn!("detach, asked for by {peer}: nothing is enforced any more");
                 events.abort();
                 let detached = core.detach(who).await;
-                let _ = reply.send(detached.map_err(|e| failure(&e)));
+                let answer =
+                    detached.map_err(|e| failure(&e)).and_then(|detached| encode(&detached));
+                let _ = reply.send(answer);
                 doors.close().await;
                 finish(sinks).await;
                 return Ok(());
@@ -165,7 +171,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
                 core.tick().await;
                 core.open(&mut doors).await;
             }
-            turn @ (Turn::PollLinks | Turn::Hear(_) | Turn::Probe(_) | Turn::Input(Some(_))) => {
+            turn @ (Turn::PollLinks | Turn::Hear(_) | Turn::Probe(_) | Turn::Request(Some(_))) => {
                 core.turn(turn).await;
             }
         }

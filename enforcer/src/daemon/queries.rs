@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::process;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use enforcer_common::decide::FrameContext;
 use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::wire;
@@ -13,6 +14,7 @@ use super::active::Active;
 use super::apply::Applied;
 use super::confirm::Unconfirmed;
 use super::core::Core;
+use super::explain::About;
 use super::history;
 use super::state::Counters;
 use super::time::{Dates, wall_time};
@@ -22,41 +24,51 @@ use crate::api::{
 };
 use crate::audit::Action;
 use crate::control::body::encode;
-use crate::control::{Answer, Input, Question, Rank};
+use crate::control::{Answer, Body, Input, Rank};
 use crate::convert;
 use crate::image::HostImage;
 use crate::policy::live::{LiveAction, LiveChange, span};
+use crate::policy::report::has_errors;
 use crate::policy::{Device, Mode, Range, Timed, Unknown, explain};
+use crate::request::{Question, Request};
 use crate::shown::escaped;
 
 impl Core {
     /// Answers everything but a detach. A client that has disconnected is ignored.
-    pub(super) async fn answer(&mut self, rank: Rank, input: Input) {
-        match input {
-            Input::Ask { question, reply } => self.look(rank, question, reply).await,
-            Input::Apply { bundle, peer, reply } => {
-                log::info!("apply {}, asked for by {peer}", escaped(&bundle.file));
-                let applied = self.apply_for(&peer.who(), Action::Apply, bundle).await;
-                drop(reply.send(applied.map(report)));
-            }
-            Input::Change { request, peer, reply } => {
-                let answer = self.change_for(&peer.who(), request).await;
-                drop(reply.send(answer));
-            }
-            Input::Revoke { id, guard, peer, reply } => {
-                drop(reply.send(self.revoke_for(&peer.who(), &id, guard).await));
-            }
-            Input::Confirm { peer, reply } => {
-                drop(reply.send(self.confirm_for(&peer.who()).await));
-            }
-            Input::Rollback { revision, guard, peer, reply } => {
-                drop(reply.send(self.roll_back_for(&peer.who(), revision, guard).await));
-            }
-            Input::Explain { request, reply } => self.explain(rank, request, reply),
-            Input::ExplainFrames { request, reply } => self.explain_frames(rank, request, reply),
-            Input::Refused { peer, request, count } => self.refused(&peer.who(), request, count),
-            Input::Detach { .. } => {}
+    pub(super) async fn answer(&mut self, rank: Rank, Input { request, reply }: Input) {
+        if request.is_order() {
+            self.recorder.record(self.clock.now(), &request);
         }
+        let answer = match request {
+            Request::Ask(question) => return self.look(rank, question, reply).await,
+            Request::Explain(request) => return self.explain(rank, About::One(request), reply),
+            Request::ExplainFrames(request) => {
+                return self.explain(rank, About::Captured(request), reply);
+            }
+            Request::Refused { peer, request, count } => {
+                return self.refused(&peer.who(), request, count);
+            }
+            Request::Apply { bundle, peer } => {
+                log::info!("apply {}, asked for by {peer}", escaped(&bundle.file));
+                self.apply_for(&peer.who(), Action::Apply, bundle).await.and_then(report)
+            }
+            Request::Change { request, peer } => {
+                self.change_for(&peer.who(), request).await.and_then(|report| encode(&report))
+            }
+            Request::Revoke { id, guard, peer } => {
+                self.revoke_for(&peer.who(), &id, guard).await.and_then(|report| encode(&report))
+            }
+            Request::Confirm { peer } => {
+                self.confirm_for(&peer.who()).await.and_then(|decided| encode(&decided))
+            }
+            Request::Rollback { revision, guard, peer } => {
+                let decided = self.roll_back_for(&peer.who(), revision, guard).await;
+                decided.and_then(|decided| encode(&decided))
+            }
+            // Ends the loop, which answers it.
+            Request::Detach { .. } => return,
+        };
+        drop(reply.send(answer));
     }
 
     /// Answers a question. What takes long is made beside the loop.
@@ -80,12 +92,15 @@ impl Core {
                 let (counters, dates) = (self.rule_counters(), self.clock.dates());
                 aside.answer(rank, reply, move || encode(&rules(&names, &counters, dates)));
             }
-            Question::Metrics => drop(reply.send(Ok(self.metrics().await.into()))),
+            Question::Metrics => {
+                let text = Bytes::from(self.metrics().await);
+                drop(reply.send(Ok(text.into())));
+            }
             Question::Policy => {
                 let (shown, dates) = (self.shown.clone(), self.clock.dates());
                 match shown.at_once(&names, dates) {
-                    Some(text) => drop(reply.send(Ok(text))),
-                    None => aside.answer(rank, reply, move || Ok(shown.make(&names, dates))),
+                    Some(text) => drop(reply.send(Ok(text.into()))),
+                    None => aside.answer(rank, reply, move || Ok(shown.make(&names, dates).into())),
                 }
             }
             Question::Revision(revision) => {
@@ -94,7 +109,7 @@ impl Core {
                     let code = ErrorCode::Configuration;
                     let refused =
                         |e: history::Error| Failure { error: e.to_string(), hint: None, code };
-                    history.document(revision).map_err(refused)
+                    history.document(revision).map(Body::from).map_err(refused)
                 });
             }
             Question::History => {
@@ -210,8 +225,9 @@ impl Core {
 }
 
 /// What came of a policy, as the socket tells it.
-fn report(applied: Applied) -> ApplyReport {
-    ApplyReport {
+fn report(applied: Applied) -> Answer {
+    let is_refused = has_errors(&applied.problems);
+    let body = encode(&ApplyReport {
         applied: applied.applied,
         revision: applied.revision,
         generation: applied.generation,
@@ -219,7 +235,8 @@ fn report(applied: Applied) -> ApplyReport {
         problems: applied.problems.iter().map(convert::problem).collect(),
         milliseconds: applied.milliseconds,
         confirm_until: applied.confirm_until,
-    }
+    })?;
+    Ok(if is_refused { Body::Refused(body.bytes()) } else { body })
 }
 
 /// Named devices first, then those that were only seen.

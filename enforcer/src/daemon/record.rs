@@ -202,7 +202,7 @@ pub(super) fn without_daemon(settings: &Settings) -> Option<(Audit, Who)> {
     let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
     let pid = Some(std::process::id().cast_signed());
     let audit = Audit::open(&settings.state_dir, settings.audit_keep);
-    Some((audit, crate::control::Peer { uid, gid, pid }.who()))
+    Some((audit, crate::request::Peer { uid, gid, pid }.who()))
 }
 
 /// A difference as lines of an entry.

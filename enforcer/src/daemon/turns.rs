@@ -32,7 +32,7 @@ pub(super) enum Turn {
     /// The program in the kernel is asked.
     Probe(Probe),
     /// A request; `None` when there will be none any more.
-    Input(Option<(Rank, Input)>),
+    Request(Option<(Rank, Input)>),
 }
 
 /// Where turns come from.
@@ -92,7 +92,7 @@ impl Turns {
             Some(notice) = self.notices.recv() => Turn::Hear(notice),
             _ = self.link_poll.tick() => Turn::PollLinks,
             Some(probe) = self.probes.recv() => Turn::Probe(probe),
-            input = input => Turn::Input(input),
+            input = input => Turn::Request(input),
         }
     }
 
@@ -135,8 +135,8 @@ impl Core {
             Turn::Hear(notice) => self.hear(notice).await,
             Turn::PollLinks => self.poll_links().await,
             Turn::Probe(probe) => self.probe(probe),
-            Turn::Input(Some((rank, input))) => self.answer(rank, input).await,
-            Turn::Input(None) => {}
+            Turn::Request(Some((rank, input))) => self.answer(rank, input).await,
+            Turn::Request(None) => {}
         }
     }
 }

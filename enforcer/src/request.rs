@@ -1,0 +1,169 @@
+//! What is asked of the daemon.
+//!
+//! A [`Request`] has no way back in it, so that it can be compared, written down and asked again: the way back
+//! is [`crate::control::Input`]'s. `ENFORCER_TEST_RECORD` names a file to which a daemon writes what it was asked.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::{ExplainFrames, ExplainRequest, Guard, LiveRequest, PolicyBundle};
+
+/// A question or an order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// A `GET` that needs nothing but its path: many may ask it at once.
+    Ask(Question),
+    /// Permission denied: recorded in the audit trail, no reply.
+    Refused {
+        /// Who asked.
+        peer: Peer,
+        /// Method and path.
+        request: String,
+        /// Requests of this user that were refused since the last such entry.
+        count: u64,
+    },
+    /// `PUT /v1/policy`. A policy with errors is refused with a report that says so.
+    Apply {
+        /// The document and the files that it names.
+        bundle: PolicyBundle,
+        /// Who asks.
+        peer: Peer,
+    },
+    /// `POST /v1/live`: a change beside the policy file.
+    Change {
+        /// The change.
+        request: LiveRequest,
+        /// Who asks.
+        peer: Peer,
+    },
+    /// `DELETE /v1/live/ID`.
+    Revoke {
+        /// Id of the change.
+        id: String,
+        /// What must not be cut off.
+        guard: Guard,
+        /// Who asks.
+        peer: Peer,
+    },
+    /// `POST /v1/confirm`: keep the policy that waits for it.
+    Confirm {
+        /// Who asks.
+        peer: Peer,
+    },
+    /// `POST /v1/rollback`: take back the policy that waits to be confirmed, or apply an earlier
+    /// revision again.
+    Rollback {
+        /// Which one; the one before if absent.
+        revision: Option<u64>,
+        /// What must not be cut off.
+        guard: Guard,
+        /// Who asks.
+        peer: Peer,
+    },
+    /// `POST /v1/explain`.
+    Explain(ExplainRequest),
+    /// `POST /v1/explain/frames`.
+    ExplainFrames(ExplainFrames),
+    /// `POST /v1/detach`: remove every trace from the kernel, then stop.
+    Detach {
+        /// Who asks.
+        peer: Peer,
+    },
+}
+
+impl Request {
+    /// Whether it may change what is in force: one such comes after the other.
+    pub fn is_order(&self) -> bool {
+        match self {
+            Self::Apply { .. }
+            | Self::Change { .. }
+            | Self::Revoke { .. }
+            | Self::Confirm { .. }
+            | Self::Rollback { .. }
+            | Self::Detach { .. } => true,
+            Self::Ask(_) | Self::Refused { .. } | Self::Explain(_) | Self::ExplainFrames(_) => {
+                false
+            }
+        }
+    }
+}
+
+/// What can be asked with a path alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// `GET /v1/status`.
+    Status,
+    /// `GET /v1/devices`.
+    Devices,
+    /// `GET /v1/rules`.
+    Rules,
+    /// `GET /v1/history`.
+    History,
+    /// `GET /v1/policy`: the policy in force as one document that `apply` accepts.
+    Policy,
+    /// `GET /v1/policy?revision=N`: the same of an earlier revision.
+    Revision(u64),
+    /// `GET /v1/metrics`: Prometheus text.
+    Metrics,
+}
+
+/// The other end of a connection, as the kernel says (`SO_PEERCRED`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Effective user id when it connected.
+    pub uid: u32,
+    /// Effective group id when it connected.
+    pub gid: u32,
+    /// Process id, if the kernel told.
+    pub pid: Option<i32>,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}", self.uid)?;
+        self.pid.map_or(Ok(()), |pid| write!(f, ", pid {pid}"))
+    }
+}
+
+/// A request and when the daemon began with it: a line of a recording.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// Seconds since 1970-01-01 UTC, by the daemon's clock.
+    pub at: i64,
+    /// The request.
+    pub request: Request,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Endpoint, LiveAction, LiveChange};
+
+    #[test]
+    fn a_recording_is_what_was_asked() {
+        let peer = Peer { uid: 0, gid: 0, pid: Some(7) };
+        let end = Endpoint { to: "192.0.2.7".into(), service: "tcp/443".into() };
+        let change = LiveChange::new("beds", LiveAction::Allow(end));
+        let guard = Guard::default();
+        let bundle = PolicyBundle { text: "schema = 1\n".into(), ..PolicyBundle::default() };
+        let all = [
+            Request::Ask(Question::Revision(7)),
+            Request::Refused { peer, request: "PUT /v1/policy".into(), count: 2 },
+            Request::Apply { bundle, peer },
+            Request::Change { request: LiveRequest { change, guard }, peer },
+            Request::Revoke { id: "l-1".into(), guard, peer },
+            Request::Confirm { peer },
+            Request::Rollback { revision: None, guard, peer },
+            Request::ExplainFrames(ExplainFrames::default()),
+            Request::Detach { peer },
+        ];
+        for request in all {
+            let recorded = Recorded { at: 1_800_000_000, request };
+            let line = serde_json::to_string(&recorded).unwrap();
+            assert_eq!(serde_json::from_str::<Recorded>(&line).unwrap(), recorded, "{line}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use toml::de::{DeTable, DeValue};
 
+use crate::fault::Fault;
 use crate::policy::address::quoted;
 use crate::policy::read::TomlReader;
 use crate::policy::{Problem, Severity};
@@ -146,9 +147,8 @@ pub enum Error {
     NoInterface,
 }
 
-impl Error {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Fault for Error {
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NoInterface => Some(NO_INTERFACE.to_owned()),
             Self::Interface(_) => {

@@ -16,6 +16,7 @@
 //! - [`memory`]: what the allocator is told
 //! - [`metrics`]: counters and gauges as Prometheus reads them
 //! - [`events`]: what they are, who follows them, and how they look outside
+//! - [`fault`]: the remedy and the exit code of an error
 //! - [`setup`]: a first configuration, from what the machine looks like
 //! - [`site`]: what the machine looks like, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
@@ -28,6 +29,7 @@ pub mod daemon;
 pub mod dataplane;
 pub mod doctor;
 pub mod events;
+pub mod fault;
 pub mod memory;
 pub mod metrics;
 pub mod privilege;

@@ -8,18 +8,19 @@ mod commands;
 
 use std::process::ExitCode;
 
+use enforcer::fault::Failed;
 use enforcer::shown::escaped_lines;
 
 fn main() -> ExitCode {
     match commands::run(cli::parse()) {
         Ok(exit) => exit.into(),
-        Err(error) if commands::is_closed_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(failed) if failed.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(Failed { error, hint, exit }) => {
             eprintln!("error: {}", escaped_lines(&format!("{error:#}")));
-            if let Some(hint) = commands::hint(&error) {
+            if let Some(hint) = hint {
                 eprintln!("hint: {}", escaped_lines(&hint));
             }
-            commands::exit(&error).into()
+            exit.into()
         }
     }
 }

@@ -15,6 +15,7 @@
 //! - `start`: a start that is killed at any of its system calls
 //! - `survive`: kill -9, SIGTERM, restart, and detach
 //! - `privilege`: what the daemon may do, whoever runs it
+//! - `recorded`: a day of orders, asked again
 //! - `reboot`: what a reboot leaves, and the start after it
 //! - `refuse`: starts that must not happen, and what stays in force then
 //! - `tags`: VLAN tags that an interface would remove
@@ -34,6 +35,7 @@ mod manager;
 mod missing;
 mod privilege;
 mod reboot;
+mod recorded;
 mod refuse;
 mod start;
 mod survive;

@@ -17,6 +17,8 @@ pub mod table;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::api::Exit;
+use crate::fault::Fault;
 use crate::site::{Link, boot_id};
 use memory::Memory;
 use stack::{Root, Stack, armed, follow};
@@ -56,10 +58,9 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
+impl Fault for Error {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
             Self::NoNft => Some("install nftables: apt install nftables"),
             Self::Absent => Some("enforcer backstop install"),
             Self::Refused(why) if why.contains("not permitted") => {
@@ -73,7 +74,12 @@ impl Error {
             | Self::Refused(_)
             | Self::Answer(_)
             | Self::Memory { .. } => None,
-        }
+        };
+        hint.map(str::to_owned)
+    }
+
+    fn exit(&self) -> Exit {
+        Exit::Kernel
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::io::{self, IsTerminal};
 
-use anyhow::Result;
 use enforcer::api::Exit;
 use enforcer::api::{ApplyReport, Change, PolicyBundle};
 use enforcer::control::client::Client;
@@ -11,7 +10,7 @@ use enforcer::policy::{Problem, report};
 
 use super::document::{self, Document, text_of};
 use super::text::{clean, time};
-use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json, session};
+use super::{GREEN, RED, Result, Screen, YELLOW, block_on, print, print_json, session};
 use crate::cli;
 
 pub(super) fn run(client: &Client, args: &cli::Apply) -> Result<Exit> {

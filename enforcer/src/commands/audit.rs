@@ -3,14 +3,14 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use enforcer::api::Exit;
 use enforcer::audit::verify::{self, Report};
 use enforcer::audit::{Entry, Forgot, Line};
 
 use super::run::settings;
 use super::text::{clean, count, head, table, time};
-use super::{GREEN, RED, Screen, print};
+use super::{GREEN, RED, Result, Screen, print};
 use crate::cli;
 
 pub(super) fn run(command: &cli::Audit) -> Result<Exit> {

@@ -1,8 +1,6 @@
 //! `enforcer backstop`: the tables that hold while an interface is not protected.
 
-use anyhow::Result;
 use enforcer::api::Exit;
-pub(super) use enforcer::backstop::Error;
 use enforcer::backstop::table::{Family, Table};
 use enforcer::backstop::{self, Tables};
 use enforcer::config;
@@ -11,7 +9,7 @@ use serde::Serialize;
 
 use super::run::settings;
 use super::text::{clean, number};
-use super::{block_on, print, print_json};
+use super::{Result, block_on, print, print_json};
 use crate::cli::{Backstop, Backstopped};
 
 pub(super) fn run(command: &Backstop) -> Result<Exit> {

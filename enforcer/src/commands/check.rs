@@ -2,15 +2,15 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use enforcer::api::Exit;
+use enforcer::fault::Fault;
 use enforcer::policy::{Interface, Policy, Problem, Severity, report};
 use enforcer::{dataplane, site};
 
 use super::document::{self, Document, text_of};
 use super::run::settings;
 use super::text::count;
-use super::{Screen, machine, print, print_json};
+use super::{Result, Screen, machine, print, print_json};
 
 pub(super) fn run(policy: &Path, json: bool) -> Result<Exit> {
     // On the gateway, its addresses count; anywhere else there are no settings.

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use enforcer::api::Exit;
 use enforcer::config::{self, Settings};
+use enforcer::fault::{Failed, Fault};
 use enforcer::policy::{Place, Problem, Severity, report};
 use enforcer::{dataplane, site};
 
 use super::document::{self, Document};
-use super::{check, machine};
+use super::{Result, check, machine};
 
 pub(super) fn run(file: Option<&Path>, json: bool) -> Result<Exit> {
     let (file, text) = document::text_at(file.unwrap_or(Path::new(config::FILE)))?;
@@ -38,7 +38,7 @@ pub(super) fn run(file: Option<&Path>, json: bool) -> Result<Exit> {
 }
 
 /// The policy is not there, or not yet: the daemon would not start.
-fn unreadable(file: &str, text: &str, error: &anyhow::Error) -> Problem {
+fn unreadable(file: &str, text: &str, error: &Failed) -> Problem {
     let names_it = |line: &str| {
         let value = line.trim_start().strip_prefix("policy").map(str::trim_start);
         value.is_some_and(|value| value.starts_with('='))
@@ -49,7 +49,7 @@ fn unreadable(file: &str, text: &str, error: &anyhow::Error) -> Problem {
     Problem {
         severity: Severity::Warning,
         place,
-        message: format!("{error:#}"),
+        message: error.to_string(),
         hint: Some(hint.to_owned()),
     }
 }

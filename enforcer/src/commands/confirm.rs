@@ -1,12 +1,11 @@
 //! `enforcer confirm` and `enforcer rollback`: what waits to be confirmed stays, or goes.
 
-use anyhow::Result;
 use enforcer::api::Decided;
 use enforcer::api::Exit;
 use enforcer::control::client::Client;
 
 use super::text::clean;
-use super::{block_on, print, print_json, session};
+use super::{Result, block_on, print, print_json, session};
 
 pub(super) fn confirm(client: &Client, json: bool) -> Result<Exit> {
     show(&block_on(async { Ok(client.confirm().await?) })?, json)

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use enforcer::api::Detached;
 use enforcer::api::Exit;
 use enforcer::control::client::{Client, Error};
@@ -10,7 +9,7 @@ use enforcer::daemon;
 
 use super::run::settings;
 use super::text::clean;
-use super::{block_on, print, print_json};
+use super::{Result, block_on, print, print_json};
 
 pub(super) fn run(socket: Option<&Path>, config: Option<&Path>, json: bool) -> Result<Exit> {
     let mut settings = settings(config)?;

@@ -1,12 +1,11 @@
 //! `enforcer devices`: a line a device, named or seen.
 
-use anyhow::Result;
 use enforcer::api::DeviceRow;
 use enforcer::api::Exit;
 use enforcer::control::client::Client;
 
 use super::text::{head, number, table};
-use super::{Screen, block_on, print, print_json};
+use super::{Result, Screen, block_on, print, print_json};
 
 pub(super) fn run(client: &Client, json: bool) -> Result<Exit> {
     let rows = block_on(async { Ok(client.devices().await?) })?;

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::Result;
 use enforcer::api::Exit;
 use enforcer::doctor::{self, Finding, State};
 
 use super::run::{name_interfaces, settings};
 use super::text::{clean, count};
-use super::{BOLD, GREEN, RED, Screen, YELLOW, block_on, print, print_json};
+use super::{BOLD, GREEN, RED, Result, Screen, YELLOW, block_on, print, print_json};
 use crate::cli::Doctor;
 
 /// Columns of states and of names of checks.

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use enforcer::api::PolicyBundle;
 use enforcer::policy::read::decode;
 use enforcer::policy::{self, Policy, Problem, Site, report};
 
-use super::machine;
+use super::{Result, machine};
 
 /// A policy, read and judged.
 #[derive(Debug)]

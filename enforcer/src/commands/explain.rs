@@ -8,7 +8,6 @@ mod read;
 
 use std::path::Path;
 
-use anyhow::Result;
 use enforcer::api::Exit;
 use enforcer::api::{ExplainRequest, Explanation};
 use enforcer::control::client::Client;
@@ -20,7 +19,7 @@ use jiff::Timestamp;
 
 use super::document::{self, Document, text_of};
 use super::text::{clean, time};
-use super::{GREEN, RED, Screen, YELLOW, block_on, print, print_json};
+use super::{GREEN, RED, Result, Screen, YELLOW, block_on, print, print_json};
 use crate::cli::Explain;
 
 pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {

@@ -1,12 +1,11 @@
 //! `enforcer history`: a line a revision, oldest first.
 
-use anyhow::Result;
 use enforcer::api::Exit;
 use enforcer::api::HistoryRow;
 use enforcer::control::client::Client;
 
 use super::text::{head, number, table, time};
-use super::{Screen, block_on, print, print_json};
+use super::{Result, Screen, block_on, print, print_json};
 
 pub(super) fn run(client: &Client, last: Option<usize>, json: bool) -> Result<Exit> {
     let mut rows = block_on(async { Ok(client.history().await?) })?;

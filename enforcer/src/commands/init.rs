@@ -4,9 +4,10 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use enforcer::api::Exit;
 use enforcer::config;
+use enforcer::fault::Fault;
 use enforcer::policy::{self, Mac, report};
 use enforcer::setup::{Machine, Role, documents};
 use enforcer::site::Kernel;
@@ -14,7 +15,7 @@ use enforcer::site::survey::Interface;
 
 use super::names::Names;
 use super::text::{count, head, table};
-use super::{block_on, print};
+use super::{Result, block_on, print};
 use crate::cli;
 
 /// Why nothing was written.
@@ -36,9 +37,8 @@ pub(super) enum Error {
     NoAnswer,
 }
 
-impl Error {
-    /// What to do about it.
-    pub(super) fn hint(&self) -> Option<String> {
+impl Fault for Error {
+    fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Exists(_) => {
                 "`enforcer init --dry-run` prints what it would write; `--directory DIR` writes it \
@@ -211,7 +211,8 @@ fn check(settings: &str, policy: &str) -> Result<()> {
     let refused = problems.iter().find(|_| report::has_errors(&problems));
     let count = count(problems.len(), "problem");
     refused.map_or(Ok(()), |first| {
-        Err(anyhow::anyhow!("{count} in what would be written: {}: {}", first.place, first.message))
+        let (place, message) = (&first.place, &first.message);
+        Err(anyhow::anyhow!("{count} in what would be written: {place}: {message}").into())
     })
 }
 
@@ -237,5 +238,5 @@ fn write(file: &Path, text: &str) -> Result<()> {
         // It is what was made just now.
         let _ = fs::remove_file(&target);
     }
-    written.with_context(step)
+    Ok(written.with_context(step)?)
 }

@@ -1,6 +1,5 @@
 //! `enforcer allow`, `deny`, `mode` and `revoke`: changes beside the policy file.
 
-use anyhow::Result;
 use enforcer::api::Exit;
 use enforcer::api::{Endpoint, LiveAction, LiveChange, LiveReport, LiveRequest, Mode};
 use enforcer::control::client::Client;
@@ -8,7 +7,7 @@ use enforcer::convert;
 use enforcer::policy::live::span;
 
 use super::text::{clean, seconds};
-use super::{Screen, YELLOW, block_on, print, print_json, session};
+use super::{Result, Screen, YELLOW, block_on, print, print_json, session};
 use crate::cli::{self, GroupMode, Terms};
 
 pub(super) fn allow(client: &Client, args: &cli::Live) -> Result<Exit> {

@@ -4,11 +4,11 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use enforcer::api::Exit;
 use enforcer::setup::documents::SETTINGS;
 
-use super::print;
+use super::{Result, print};
 use crate::cli;
 
 const POLICY: &str = include_str!("../../../docs/policy.md");

@@ -7,12 +7,11 @@ use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use enforcer::api::Exit;
 use enforcer::config;
-use enforcer::control::client::{self, Client};
-use enforcer::daemon;
-use enforcer::policy::explain as asked;
+use enforcer::control::client::Client;
+use enforcer::fault::Failed;
 use serde::Serialize;
 
 use crate::cli::{self, Cli, Command};
@@ -35,7 +34,6 @@ mod machine;
 mod man;
 mod names;
 mod policy;
-
 mod rules;
 mod run;
 mod session;
@@ -86,43 +84,8 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
     }
 }
 
-/// Whether the reader of our output closed it: no error.
-pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    // Only our own writes fail with a bare `io::Error`; a connection's is wrapped.
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-}
-
-/// The exit code for an error.
-pub(crate) fn exit(error: &anyhow::Error) -> Exit {
-    if let Some(error) = error.downcast_ref::<client::Error>() {
-        error.exit()
-    } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
-        error.exit()
-    } else if error.is::<backstop::Error>() {
-        Exit::Kernel
-    } else if error.is::<asked::Error>() {
-        Exit::Usage
-    } else {
-        Exit::Configuration
-    }
-}
-
-/// What to do about an error.
-pub(crate) fn hint(error: &anyhow::Error) -> Option<String> {
-    if let Some(error) = error.downcast_ref::<client::Error>() {
-        error.hint().map(Into::into)
-    } else if let Some(error) = error.downcast_ref::<daemon::Error>() {
-        error.hint()
-    } else if let Some(error) = error.downcast_ref::<asked::Error>() {
-        error.hint().map(Into::into)
-    } else if let Some(error) = error.downcast_ref::<backstop::Error>() {
-        error.hint().map(Into::into)
-    } else if let Some(error) = error.downcast_ref::<init::Error>() {
-        error.hint()
-    } else {
-        error.downcast_ref::<config::Error>().and_then(config::Error::hint)
-    }
-}
+/// What comes of a command, or of a part of it.
+type Result<T, E = Failed> = std::result::Result<T, E>;
 
 /// What standard output can show.
 #[derive(Clone, Copy, Debug, Default)]

@@ -2,12 +2,11 @@
 
 use std::io::{self, IsTerminal as _};
 
-use anyhow::Result;
 use enforcer::api::Exit;
 use enforcer::control::client::Client;
 use enforcer::shown::plain_lines;
 
-use super::{block_on, print};
+use super::{Result, block_on, print};
 
 pub(super) fn show(client: &Client, revision: Option<u64>) -> Result<Exit> {
     let document = block_on(async {

@@ -1,13 +1,12 @@
 //! `enforcer rules`: a line a rule, with its counter.
 
-use anyhow::Result;
 use enforcer::api::Exit;
 use enforcer::api::RuleRow;
 use enforcer::control::client::Client;
 use enforcer::policy::live::span;
 
 use super::text::{head, number, table, time};
-use super::{Screen, block_on, print, print_json};
+use super::{Result, Screen, block_on, print, print_json};
 
 pub(super) fn run(client: &Client, json: bool) -> Result<Exit> {
     let rows = block_on(async { Ok(client.rules().await?) })?;

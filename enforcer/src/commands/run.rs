@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Context;
 use enforcer::api::Exit;
 use enforcer::config::{self, Settings, Xdp};
 use enforcer::daemon;
@@ -12,6 +12,8 @@ use enforcer::memory;
 use enforcer::policy::read::decode;
 use enforcer::privilege;
 use enforcer::shown::escaped;
+
+use super::Result;
 
 use crate::cli;
 

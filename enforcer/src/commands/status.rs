@@ -1,6 +1,5 @@
 //! `enforcer status`: what is enforced, as the kernel says.
 
-use anyhow::Result;
 use enforcer::api::Exit;
 use enforcer::api::{InterfaceStatus, Status};
 use enforcer::control::client::Client;
@@ -8,7 +7,7 @@ use enforcer::convert;
 use enforcer::policy::live::span;
 
 use super::text::{bytes, clean, count, head, number, seconds, table, time};
-use super::{BOLD, GREEN, RED, Screen, YELLOW, block_on, print, print_json};
+use super::{BOLD, GREEN, RED, Result, Screen, YELLOW, block_on, print, print_json};
 
 pub(super) fn run(client: &Client, json: bool) -> Result<Exit> {
     let status = block_on(async { Ok(client.status().await?) })?;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::fault::Fault as _;
 use crate::setup::documents::SETTINGS as SHIPPED;
 
 fn error(text: &str) -> String {

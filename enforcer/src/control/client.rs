@@ -24,6 +24,7 @@ use crate::api::{
 };
 use crate::events::filter::{Filter, percent_encode};
 use crate::events::subscription::Subscription;
+use crate::fault::Fault;
 
 /// Longer than the server's own limit, so that its answer is the one that is seen.
 const TIMEOUT: Duration = Duration::from_secs(150);
@@ -89,27 +90,28 @@ pub enum Error {
     Refused(Failure),
 }
 
-impl Error {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<&str> {
-        match self {
-            Self::NotRunning { .. } => Some("start it: `enforcer run`, or its service"),
-            Self::NotAllowed { .. } => Some("run as root, or join the group `enforcer`"),
-            Self::Gone(_) => Some("see why: journalctl -u enforcer"),
+impl Fault for Error {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotRunning { .. } => "start it: `enforcer run`, or its service",
+            Self::NotAllowed { .. } => "run as root, or join the group `enforcer`",
+            Self::Gone(_) => "see why: journalctl -u enforcer",
             Self::Answer { .. } => {
-                Some("`enforcer --version` and the running daemon should be of one version")
+                "`enforcer --version` and the running daemon should be of one version"
             }
-            Self::Refused(failure) => failure.hint.as_deref(),
-            Self::Cut(_) => Some(
+            Self::Refused(failure) => return failure.hint.clone(),
+            Self::Cut(_) => {
                 "the daemon hangs up when nothing is read for 30 s; `enforcer tail --since 5m` also shows \
-                 what was missed",
-            ),
-            Self::Connect { .. } | Self::Timeout | Self::Request(_) | Self::TooLarge => None,
-        }
+                 what was missed"
+            }
+            Self::Connect { .. } | Self::Timeout | Self::Request(_) | Self::TooLarge => {
+                return None;
+            }
+        };
+        Some(hint.to_owned())
     }
 
-    /// The exit code of a command that failed with it.
-    pub fn exit(&self) -> Exit {
+    fn exit(&self) -> Exit {
         match self {
             Self::Refused(failure) => failure.code.exit(),
             Self::TooLarge => Exit::Configuration,
@@ -371,7 +373,7 @@ mod tests {
         let error = Client::new(&dir.path().join("none.sock")).status().await.unwrap_err();
         assert!(matches!(error, Error::NotRunning { .. }), "{error:?}");
         assert_eq!(error.exit(), Exit::NotRunning);
-        assert_eq!(error.hint(), Some("start it: `enforcer run`, or its service"));
+        assert_eq!(error.hint().as_deref(), Some("start it: `enforcer run`, or its service"));
 
         // What a crash leaves.
         let stale = dir.path().join("stale.sock");
@@ -384,6 +386,6 @@ mod tests {
     fn not_allowed() {
         let error = unreachable(Path::new("/run/s"), io::ErrorKind::PermissionDenied.into());
         assert_eq!(error.exit(), Exit::NotRunning);
-        assert_eq!(error.hint(), Some("run as root, or join the group `enforcer`"));
+        assert_eq!(error.hint().as_deref(), Some("run as root, or join the group `enforcer`"));
     }
 }

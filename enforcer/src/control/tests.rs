@@ -28,6 +28,7 @@ use crate::events::event::{ReasonName, Refusal, SLOW_READER};
 use crate::events::filter::Filter;
 use crate::events::filter::tests::filter;
 use crate::events::hub::{Hub, MAX_EACH, MAX_LINES, MAX_ROOT};
+use crate::fault::Fault as _;
 use crate::request::{Peer, Question, Request};
 
 struct Daemon {
@@ -235,7 +236,7 @@ async fn a_policy_is_applied_or_refused() {
 
     let error = client.apply(&bundle("kernel")).await.unwrap_err();
     assert_eq!(error.exit(), Exit::Kernel);
-    assert_eq!(error.hint(), Some("h"));
+    assert_eq!(error.hint().as_deref(), Some("h"));
 }
 
 #[tokio::test]

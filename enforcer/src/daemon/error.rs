@@ -8,6 +8,7 @@ use super::state;
 use crate::api::Exit;
 use crate::api::{ErrorCode, Failure};
 use crate::control::listen;
+use crate::fault::Fault;
 use crate::policy::Problem;
 use crate::{backstop, config, dataplane, privilege, site};
 
@@ -74,11 +75,6 @@ pub enum Error {
 }
 
 impl Error {
-    /// The exit code of the daemon that ended with it.
-    pub fn exit(&self) -> Exit {
-        self.code().exit()
-    }
-
     /// The kind of error that a client gets.
     pub fn code(&self) -> ErrorCode {
         match self {
@@ -103,13 +99,18 @@ impl Error {
             | Self::Kernel(_) => ErrorCode::Kernel,
         }
     }
+}
 
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Fault for Error {
+    fn exit(&self) -> Exit {
+        self.code().exit()
+    }
+
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Settings(error) => error.hint(),
             Self::Kernel(error) => error.hint(),
-            Self::Backstop(error) => error.hint().map(Into::into),
+            Self::Backstop(error) => error.hint(),
             Self::Contained => Some(privilege::OUTSIDE.into()),
             Self::Policy { file, .. } => Some(format!(
                 "write one, or name another with --policy; `enforcer check {}` finds its mistakes",

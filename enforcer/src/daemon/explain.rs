@@ -371,6 +371,6 @@ impl Filters {
 }
 
 fn usage(error: explain::Error) -> Failure {
-    let hint = error.hint().map(Into::into);
+    let hint = error.hint().map(str::to_owned);
     Failure { error: error.to_string(), hint, code: ErrorCode::BadRequest }
 }

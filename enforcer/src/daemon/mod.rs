@@ -152,6 +152,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
         match turn {
             Turn::Request(None) => break,
             Turn::Request(Some((_, Input { request: Request::Detach { peer }, reply }))) => {
+                core.recorder.record(core.clock.now(), &Request::Detach { peer });
                 let who = peer.who();
                 if let Err(refused) = core.announce(&who, Action::Detach, "everything") {
                     let _ = reply.send(Err(refused));

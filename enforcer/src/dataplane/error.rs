@@ -9,6 +9,8 @@ use aya::pin::PinError;
 use aya::programs::ProgramError;
 use aya::programs::links::LinkError;
 
+use crate::fault::Fault;
+
 /// Why the kernel does not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -160,9 +162,10 @@ impl Error {
         }
         Self::Load(Box::new(error))
     }
+}
 
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
+impl Fault for Error {
+    fn hint(&self) -> Option<String> {
         Some(match self {
             Self::NoObject => "build it with `cargo xtask build`".into(),
             Self::NoBpfFs(_) => "mount one: mount -t bpf bpf /sys/fs/bpf".into(),

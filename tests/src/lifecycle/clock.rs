@@ -18,7 +18,7 @@ use crate::harness::{
 const DAY: i64 = 86_400;
 
 /// The machine's clock, in seconds since 1970-01-01 UTC.
-fn now() -> i64 {
+pub(super) fn now() -> i64 {
     let time = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later");
     i64::try_from(time.as_secs()).expect("it is not that late")
 }
@@ -35,6 +35,18 @@ fn date(seconds: i64) -> String {
     let year = year + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Tells a daemon on `ENFORCER_TEST_CLOCK` how many seconds its clock is off, and whether something synchronises it.
+#[track_caller]
+pub(super) fn tell(daemon: &Daemon<'_>, shift: i64, synchronised: bool, boot: u32) {
+    let synchronised = if synchronised { "yes" } else { "no" };
+    // This machine may have been up for days; a boot of the test has not.
+    let boot = format!("boot b{boot}\nuptime 10\n");
+    let text = format!("shift {shift}\nsynchronised {synchronised}\n{boot}");
+    // Whole: the daemon reads it meanwhile.
+    let path = daemon.write("clock.new", &text);
+    fs::rename(path, daemon.path("clock")).expect("it was written");
 }
 
 /// A daemon whose clock a file tells.
@@ -62,13 +74,7 @@ impl<'a> Clocked<'a> {
     /// Sets the clock, and waits until the daemon has looked at it if it runs.
     #[track_caller]
     fn set(&self, shift: i64, synchronised: bool) {
-        let synchronised = if synchronised { "yes" } else { "no" };
-        // This machine may have been up for days; a boot of the test has not.
-        let boot = format!("boot b{}\nuptime 10\n", self.boot);
-        let text = format!("shift {shift}\nsynchronised {synchronised}\n{boot}");
-        // Whole: the daemon reads it meanwhile.
-        let path = self.daemon.write("clock.new", &text);
-        fs::rename(path, self.daemon.path("clock")).expect("it was written");
+        tell(&self.daemon, shift, synchronised, self.boot);
     }
 
     /// Takes all of it out of the kernel, as the end of the machine does, and begins another boot.

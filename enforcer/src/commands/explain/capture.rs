@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use crate::commands::Result;
+use anyhow::anyhow;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use enforcer::api::Exit;
@@ -30,7 +31,8 @@ pub(super) fn run(client: &Client, args: &Explain, path: &Path) -> Result<Exit> 
     if let Some(number) = args.frame {
         frames.truncate(1);
         if frames.is_empty() || number == 0 {
-            bail!("{} has {count} frames, and no frame {number}", path.display());
+            let error = anyhow!("{} has {count} frames, and no frame {number}", path.display());
+            return Err(error.into());
         }
     }
     let first = args.frame.unwrap_or(1);

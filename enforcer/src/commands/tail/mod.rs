@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use crate::commands::Result;
+use anyhow::Context;
 use enforcer::api::Exit;
 use enforcer::control::client::Client;
 use enforcer::events::pcap::Capture;

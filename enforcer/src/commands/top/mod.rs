@@ -17,7 +17,8 @@ mod view;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use crate::commands::Result;
+use anyhow::Context;
 use crossterm::event::{Event as Input, EventStream, KeyEventKind};
 use enforcer::api::Exit;
 use enforcer::api::{Endpoint, LiveAction, LiveChange, LiveReport, LiveRequest};
@@ -25,6 +26,7 @@ use enforcer::control::client::{self, Client};
 use enforcer::convert;
 use enforcer::events::Event;
 use enforcer::events::filter::Filter;
+use enforcer::fault::Fault;
 use futures_util::StreamExt as _;
 use ratatui::DefaultTerminal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -53,10 +55,10 @@ enum News {
 }
 
 pub(super) fn run(client: &Client) -> Result<Exit> {
-    anyhow::ensure!(
-        io::stdout().is_terminal() && io::stdin().is_terminal(),
-        "`top` needs a terminal; `enforcer tail` and `enforcer devices` do not"
-    );
+    if !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
+        let text = "`top` needs a terminal; `enforcer tail` and `enforcer devices` do not";
+        return Err(anyhow::anyhow!(text).into());
+    }
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().context("cannot start")?;
     // From here on a panic puts the terminal back, too.
@@ -97,7 +99,7 @@ async fn show(terminal: &mut DefaultTerminal, client: &Client) -> Result<()> {
                 }
                 // A new size, say: what is drawn next fits it.
                 Some(Ok(_)) => {}
-                Some(Err(e)) => return Err(e).context("cannot read keys"),
+                Some(Err(e)) => Err(e).context("cannot read keys")?,
                 None => return Ok(()),
             },
         }

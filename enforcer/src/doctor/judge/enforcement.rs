@@ -8,6 +8,7 @@ use crate::backstop::table::Family;
 use crate::backstop::{self, Error};
 use crate::config::Backstop;
 use crate::dataplane::Error as Refused;
+use crate::fault::Fault as _;
 use crate::site::Link;
 
 /// Shuts and opens the tables again.

@@ -8,6 +8,7 @@ use super::{Attached, attached, unknown};
 use crate::config::Xdp;
 use crate::dataplane::Error;
 use crate::dataplane::offload::{Feature, STRIP};
+use crate::fault::Fault as _;
 use crate::site::Link;
 
 /// Largest MTU whose frames fit into one buffer of a page, beside the headroom of XDP and the kernel's

@@ -19,6 +19,7 @@ use crate::config::Settings;
 use crate::control::client::{self, Client};
 use crate::dataplane::native_hindrance;
 use crate::dataplane::{inspect, offload};
+use crate::fault::Fault as _;
 use crate::site::{self, Kernel, Link};
 
 /// Looks at everything. Without a name in the settings, the interfaces are those of the daemon.
@@ -33,7 +34,7 @@ pub async fn look(settings: &Settings) -> Result<Facts, site::Error> {
         Ok(status) => Ok(Some(status)),
         Err(client::Error::NotRunning { .. }) => Ok(None),
         Err(e) => {
-            let remedy = e.hint().unwrap_or("run it as root").to_owned();
+            let remedy = e.hint().unwrap_or("run it as root".into());
             Err(Unseen { why: chain(&e), remedy })
         }
     };
@@ -108,7 +109,7 @@ async fn flowtables() -> Known<Vec<Flowtable>> {
 }
 
 fn unseen(error: backstop::Error) -> Unseen {
-    Unseen { why: chain(&error), remedy: error.hint().unwrap_or("run it as root").to_owned() }
+    Unseen { why: chain(&error), remedy: error.hint().unwrap_or("run it as root".into()) }
 }
 
 /// The value of a system call that fails with -1.

@@ -12,6 +12,7 @@ use super::{FrameContext, arrival, first, named};
 use crate::api::{CapturedFrame, ExplainFrames, Explanation, InterfaceStatus, Status};
 use crate::control::client::{self, Client};
 use crate::doctor::{Finding, chain};
+use crate::fault::Fault as _;
 use crate::image::{HostImage, Time};
 use crate::policy::{
     Compiled, Device, Mac, Mode, Policy, Problem, Range, Rule, Selector, Service, Severity, Site,
@@ -46,7 +47,7 @@ pub async fn live(client: &Client) -> Vec<Finding> {
     match ask_all(client).await {
         Ok(findings) => findings,
         Err(Error::Daemon(e)) => {
-            vec![Finding::unknown(CHECK, chain(&e), e.hint().unwrap_or("enforcer status"))]
+            vec![Finding::unknown(CHECK, chain(&e), e.hint().unwrap_or("enforcer status".into()))]
         }
         Err(e) => {
             vec![Finding::unknown(CHECK, chain(&e), "enforcer policy show | enforcer check -")]

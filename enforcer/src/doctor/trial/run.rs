@@ -17,6 +17,7 @@ use crate::dataplane::generation::{Kind, Options};
 use crate::dataplane::pins::Pins;
 use crate::dataplane::{self, Dataplane, Preference};
 use crate::doctor::{Finding, chain};
+use crate::fault::Fault as _;
 use crate::policy::{compile, read};
 use crate::privilege;
 use crate::site::{self, Kernel, Link};

@@ -1,0 +1,198 @@
+//! A day of orders that one daemon wrote down, asked again of another: the same comes of both.
+use std::fs;
+
+use enforcer::{
+    api::{
+        Endpoint, ErrorCode, Guard, LiveAction, LiveChange, LiveRequest, Mode, PolicyBundle, Status,
+    },
+    control::client::{Client, Error},
+    request::{Peer, Recorded, Request},
+};
+use tokio::runtime::{Builder, Runtime};
+
+use super::{
+    POLICY,
+    clock::{now, tell},
+    wider,
+};
+use crate::harness::{Daemon, Lab, topology::UPDATES, wait_until};
+
+/// Seconds of an hour.
+const HOUR: i64 = 3_600;
+/// Root, whose process is another one in each run.
+const ROOT: Peer = Peer { uid: 0, gid: 0, pid: None };
+
+/// What is in force after an order, and the error that it came to, without what differs between two runs:
+/// times, generations, measured milliseconds.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    error: Option<(ErrorCode, String)>,
+    revision: u64,
+    digest: String,
+    waits: bool,
+    modes: Vec<(String, String)>,
+    live: Vec<(String, String, LiveAction)>,
+    rules: Vec<String>,
+    history: Vec<(u64, bool, Option<String>)>,
+}
+
+/// A daemon on a clock that a file tells, and what speaks to it.
+struct Day<'a> {
+    daemon: Daemon<'a>,
+    runtime: Runtime,
+    client: Client,
+}
+
+impl<'a> Day<'a> {
+    /// Starts a daemon that knows nothing yet; it begins to write down what it is asked.
+    fn begin(lab: &'a Lab, at: i64) -> Self {
+        let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
+        tell(&daemon, at - now(), true, 0);
+        let clock = format!("ENFORCER_TEST_CLOCK={}", daemon.path("clock").display());
+        let record = format!("ENFORCER_TEST_RECORD={}", daemon.path("record").display());
+        daemon.start_by(&["env", &clock, &record]);
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let client = Client::new(&daemon.path("enforcer.sock"));
+        Self { daemon, runtime: runtime.expect("a runtime can be made"), client }
+    }
+
+    fn status(&self) -> Status {
+        self.runtime.block_on(self.client.status()).expect("the daemon answers")
+    }
+
+    /// Sets the clock, and waits until the daemon has looked at it: one that nothing synchronises, and that went
+    /// ahead, is warned of.
+    fn wait_for(&self, at: i64) {
+        let is_ahead = || self.status().warnings.iter().any(|text| text.contains("ahead at once"));
+        tell(&self.daemon, at - now(), false, 0);
+        wait_until("the clock is seen to be ahead", || is_ahead().then_some(()));
+        tell(&self.daemon, at - now(), true, 0);
+        wait_until("the clock is seen to be right", || (!is_ahead()).then_some(()));
+    }
+
+    /// Asks for one thing at a time, and says what came of it.
+    fn ask(&self, Recorded { at, request }: &Recorded) -> Outcome {
+        self.wait_for(*at);
+        let client = &self.client;
+        let asked = self.runtime.block_on(async {
+            match request {
+                Request::Apply { bundle, .. } => client.apply(bundle).await.map(drop),
+                Request::Change { request, .. } => client.change(request).await.map(drop),
+                Request::Revoke { id, guard, .. } => client.revoke(id, guard).await.map(drop),
+                Request::Confirm { .. } => client.confirm().await.map(drop),
+                Request::Rollback { revision, guard, .. } => {
+                    client.rollback(*revision, guard).await.map(drop)
+                }
+                Request::Ask(_)
+                | Request::Refused { .. }
+                | Request::Explain(_)
+                | Request::ExplainFrames(_)
+                | Request::Detach { .. } => unreachable!("no order of the day"),
+            }
+        });
+        let error = match asked {
+            Ok(()) => None,
+            Err(Error::Refused(failure)) => Some((failure.code, failure.error)),
+            Err(e) => panic!("{request:?}: {e}"),
+        };
+        let status = self.status();
+        let (rules, history) = self.runtime.block_on(async {
+            let rules = client.rules().await.expect("rules");
+            (rules, client.history().await.expect("history"))
+        });
+        Outcome {
+            error,
+            revision: status.policy.revision,
+            digest: status.policy.digest,
+            waits: status.confirm_until.is_some(),
+            modes: status.groups.into_iter().map(|group| (group.name, group.mode)).collect(),
+            live: status
+                .live
+                .into_iter()
+                .map(|change| (change.id, change.target, change.action))
+                .collect(),
+            rules: rules.into_iter().map(|rule| rule.id).collect(),
+            history: history
+                .into_iter()
+                .map(|row| (row.revision, row.in_force, row.live))
+                .collect(),
+        }
+    }
+
+    /// Ends it, and gives what it wrote down.
+    fn end(mut self) -> Vec<Recorded> {
+        let text = fs::read_to_string(self.daemon.path("record")).expect("a record");
+        let detached = self.daemon.detach();
+        assert!(detached.success(), "{detached:?}");
+        let lines = text.lines().map(|line| serde_json::from_str(line).expect(line));
+        self.daemon.wait();
+        lines.collect()
+    }
+}
+
+fn live(target: &str, action: LiveAction, until: Option<i64>) -> Request {
+    let change = LiveChange { until, ..LiveChange::new(target, action) };
+    Request::Change { request: LiveRequest { change, guard: Guard::default() }, peer: ROOT }
+}
+
+fn apply(text: &str, confirm: Option<u32>) -> Request {
+    let file = "policy.toml".to_owned();
+    let bundle = PolicyBundle { file, text: text.into(), confirm, ..PolicyBundle::default() };
+    Request::Apply { bundle, peer: ROOT }
+}
+
+/// From midnight on, hour by hour; and how many of them are refused.
+fn day(midnight: i64) -> (Vec<Recorded>, usize) {
+    let hour = |hour: i64| midnight + hour * HOUR;
+    let end = || Endpoint { to: UPDATES.into(), service: "tcp/80".into() };
+    let deny = LiveAction::Deny(end());
+    let guard = Guard::default();
+    let orders = [
+        (2, apply(&wider(), None)),
+        (4, live("beds", deny.clone(), Some(hour(9)))),
+        (5, live("beds", LiveAction::Mode { mode: Mode::Observe }, Some(hour(7)))),
+        // Neither is there: both are refused.
+        (6, live("pumps", LiveAction::Allow(end()), None)),
+        (6, Request::Revoke { id: "l-none".into(), guard, peer: ROOT }),
+        // The mode has ended by now, the rule has not.
+        (8, apply(POLICY, Some(60))),
+        (8, Request::Confirm { peer: ROOT }),
+        (10, live("beds", deny, None)),
+        (12, Request::Rollback { revision: Some(2), guard, peer: ROOT }),
+        (14, apply("schema = 1\n[groups.beds]\nmembers = [\"bed-1\"]\n", None)),
+        (16, Request::Confirm { peer: ROOT }),
+    ];
+    let orders = orders.map(|(at, request)| Recorded { at: hour(at), request });
+    (orders.to_vec(), 3)
+}
+
+#[test]
+fn a_day_that_was_written_down_comes_to_the_same_again() {
+    let lab = Lab::gateway("recorded");
+    let midnight = now() / 86_400 * 86_400 + 86_400;
+    let (orders, refused) = day(midnight);
+
+    let first = Day::begin(&lab, midnight);
+    let before: Vec<Outcome> = orders.iter().map(|order| first.ask(order)).collect();
+    let errors = before.iter().filter(|outcome| outcome.error.is_some()).count();
+    assert_eq!(errors, refused, "{before:#?}");
+    let [.., eleven] = &before[..] else { panic!("no outcome") };
+    assert_eq!((eleven.revision, eleven.live.len(), eleven.waits), (4, 1, false), "{before:#?}");
+    let recorded = first.end();
+
+    // What was written down is what was asked, by whom, and about when.
+    assert_eq!(recorded.len(), orders.len() + 1, "the detach is one more");
+    for (order, recorded) in orders.iter().zip(&recorded) {
+        assert!((0..60).contains(&(recorded.at - order.at)), "{recorded:?}");
+        let kind = |request: &Request| std::mem::discriminant(request);
+        assert_eq!(kind(&order.request), kind(&recorded.request));
+    }
+
+    let second = Day::begin(&lab, midnight);
+    let orders = &recorded[..orders.len()];
+    let again: Vec<Outcome> = orders.iter().map(|order| second.ask(order)).collect();
+    for ((order, before), again) in orders.iter().zip(&before).zip(&again) {
+        assert_eq!(before, again, "{order:?}");
+    }
+    second.end();
+}

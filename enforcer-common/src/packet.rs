@@ -22,9 +22,9 @@ pub trait Frame {
     fn length(&self) -> u32;
 }
 
-/// A frame as a pair of pointers, the only shape whose bounds the verifier follows.
+/// A frame as a pair of pointers, the only form whose bounds the verifier tracks.
 ///
-/// It refuses a `&[u8]`, whose length is a plain number to it.
+/// The verifier refuses a `&[u8]`, whose length is just a number to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     start: *const u8,

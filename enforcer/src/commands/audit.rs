@@ -1,4 +1,4 @@
-//! `enforcer audit`: whether the trail is whole, and what it says. Needs no daemon.
+//! `enforcer audit`: verifies and prints the trail. Needs no daemon.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -69,7 +69,7 @@ fn show(path: &Path, last: Option<usize>, json: bool) -> Result<Exit> {
     let walked = files.and_then(|files| {
         verify::lines(&files, &mut |_, _, line, fault| {
             faults += usize::from(fault.is_some());
-            // Six years of them are more than the last few that are asked for.
+            // There may be six years of entries; only the last few are kept.
             if !line.is_empty() {
                 lines.push_back(String::from_utf8_lossy(line).into_owned());
             }

@@ -1,4 +1,4 @@
-//! `enforcer allow`, `deny`, `mode` and `revoke`: changes beside the policy file.
+//! `enforcer allow`, `deny`, `mode` and `revoke`: changes on top of the policy file.
 
 use anyhow::Result;
 use enforcer::api::{LiveReport, LiveRequest};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use enforcer::api::ProblemReport;
 use enforcer::policy::{Place, Problem, Severity};
 
-/// As the API carried it.
+/// From the API's form.
 pub(super) fn from_report(report: &ProblemReport) -> Problem {
     Problem {
         severity: if report.severity == "error" { Severity::Error } else { Severity::Warning },

@@ -1,4 +1,4 @@
-//! What requests carry, what answers do, and what is said of those that cannot be read.
+//! Bodies of requests and answers, and errors for unreadable ones.
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -65,7 +65,7 @@ pub(super) fn parse<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))
 }
 
-/// A body that may be left out.
+/// An optional body.
 pub(super) fn guard(body: Result<Bytes, BytesRejection>) -> Result<Guard, Refusal> {
     match body {
         Ok(body) if body.is_empty() => Ok(Guard::default()),
@@ -73,7 +73,7 @@ pub(super) fn guard(body: Result<Bytes, BytesRejection>) -> Result<Guard, Refusa
     }
 }
 
-/// A JSON body with a newline, so that a terminal's prompt stands where it should.
+/// A JSON body with a newline, so that a terminal's prompt starts on a new line.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Bytes, Failure> {
     let mut body = serde_json::to_vec(value).map_err(|e| Failure {
         error: format!("the answer cannot be written: {e}"),

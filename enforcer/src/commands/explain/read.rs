@@ -1,6 +1,6 @@
-//! Captures as tcpdump reads them: pcap of every byte order, pcapng, either of them packed by gzip.
+//! Captures as tcpdump reads them: pcap of every byte order, and pcapng, both also packed by gzip.
 //!
-//! What is whole is read, and what is wrong behind it is said.
+//! Complete frames are read, and a fault after them is reported.
 
 mod pcap;
 mod pcapng;

@@ -10,7 +10,7 @@ use crate::config::Backstop;
 use crate::dataplane::Error as Refused;
 use crate::site::Link;
 
-/// Shuts and opens the tables again.
+/// The command that installs the tables.
 const INSTALL: &str = "enforcer backstop install, at boot before network-pre.target";
 
 pub(super) fn machine(facts: &Facts) -> Vec<Finding> {
@@ -55,7 +55,7 @@ fn program(facts: &Facts, link: &Link) -> Option<Finding> {
     const CHECK: &str = "program";
     Some(match attached(facts, link) {
         Attached::None => {
-            // Without a daemon, that is no surprise, and said once.
+            // Without a daemon this is expected, and reported once.
             facts.enforcement.daemon.as_ref().ok()?.as_ref()?;
             let text = "none is attached: nothing is enforced here";
             Finding::fail(
@@ -109,7 +109,7 @@ fn tables(facts: &Facts) -> Finding {
     }
 }
 
-/// What the tables do with what comes from an interface.
+/// What the tables do with traffic from an interface.
 fn state(facts: &Facts, link: &Link) -> Option<Finding> {
     const CHECK: &str = "backstop";
     let tables = facts.enforcement.tables.as_ref().ok().filter(|tables| !tables.is_empty())?;

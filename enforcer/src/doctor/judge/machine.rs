@@ -10,7 +10,7 @@ use crate::site::tables::{self, TooSmall};
 
 /// Least free space: the audit trail takes up to 72 MiB, the history up to 64.
 const FREE: u64 = 136 << 20;
-/// Less than this, and a policy may not be kept.
+/// With less than this, a policy may not fit.
 const NO_ROOM: u64 = 4 << 20;
 /// 2026-01-01: no clock of a machine that runs this version is before it.
 const EARLIEST: i64 = 1_767_225_600;

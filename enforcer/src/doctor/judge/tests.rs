@@ -125,7 +125,7 @@ fn well() -> Facts {
     }
 }
 
-/// A chain of another tool that drops what is forwarded.
+/// A chain of another tool that drops forwarded traffic.
 fn chain(facts: &mut Facts, family: &str, accepts: &[&str]) {
     let accepts = accepts.iter().map(|name| (*name).to_owned()).collect();
     let (table, name) = ("filter".to_owned(), "FORWARD".to_owned());
@@ -133,7 +133,7 @@ fn chain(facts: &mut Facts, family: &str, accepts: &[&str]) {
     facts.enforcement.forward.as_mut().expect("known").push(chain);
 }
 
-/// Changes lan0, where rtnetlink and the list of interfaces tell of it.
+/// Changes lan0, both in rtnetlink's data and in the list of interfaces.
 fn lan0(facts: &mut Facts, change: impl Fn(&mut Link)) {
     facts.interfaces[0].link.iter_mut().for_each(&change);
     facts.network.links.iter_mut().filter(|link| link.index == 2).for_each(change);
@@ -146,7 +146,7 @@ fn bridged(facts: &mut Facts) {
     lan0(facts, |link| link.controller = Some(9));
 }
 
-/// What the bridge does.
+/// Sets the bridge's settings.
 fn bridge(facts: &mut Facts, bridge: Bridge) {
     facts.network.links.iter_mut().filter(|link| link.index == 9).for_each(|link| {
         link.bridge = Some(bridge);
@@ -190,13 +190,13 @@ fn all_is_well() {
     let bad: Vec<_> = findings.iter().filter(|finding| finding.state != State::Ok).collect();
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(findings.iter().all(|finding| finding.remedy.is_none()));
-    // A number of checks, so that one that is lost shows.
+    // The number of checks, so that a lost one is noticed.
     assert_eq!(findings.len(), 21, "{findings:#?}");
 }
 
 type Change = fn(&mut Facts);
 
-/// The check that has to speak up, how loud, with which words and which remedy.
+/// The expected finding: check, state, words and remedy, and the change that causes it.
 const TABLE: &[(&str, State, &str, &str, Change)] = &[
     ("kernel", State::Fail, "5.10 and later", "later kernel", |f| f.machine.kernel = (5, 4)),
     ("rights", State::Unknown, "CAP_BPF", "as root", |f| f.machine.lacking = vec!["CAP_BPF"]),
@@ -444,7 +444,7 @@ fn what_is_in_the_way_is_named_with_its_remedy() {
         let said = found.remedy.as_deref().unwrap_or_default();
         assert!(said.contains(remedy), "{number} {check}: {said}");
         assert_eq!(is_fit(&findings), is_fit(std::slice::from_ref(found)), "{number} {check}");
-        // Whatever is not well has a remedy.
+        // Every finding that is not ok has a remedy.
         for finding in findings {
             assert_eq!(finding.remedy.is_none(), finding.state == State::Ok, "{finding:?}");
         }
@@ -454,7 +454,7 @@ fn what_is_in_the_way_is_named_with_its_remedy() {
 #[test]
 fn what_is_only_different_is_fine() {
     let changes: [(&str, &str, Change); 11] = [
-        // Chains that no frame of a device meets, or that accept all of them.
+        // Chains that no frame of a device passes, or that accept all of them.
         ("forwarding", "IPv4 is routed, IPv6 is not", |f| {
             ["ip6", "bridge"].into_iter().for_each(|family| chain(f, family, &[]));
             chain(f, "ip", &["lan0"]);
@@ -487,7 +487,7 @@ fn what_is_only_different_is_fine() {
         ("xdp", "as the settings say", |f| f.enforcement.xdp = Xdp::Generic),
         ("mtu", "in several buffers are judged", |f| {
             lan0(f, |link| link.mtu = 9000);
-            // It is attached natively, whatever the driver says of itself.
+            // It is attached natively, whatever features the driver reports.
         }),
         ("kernel", "no jumbo frames", |f| f.machine.kernel = (5, 15)),
     ];

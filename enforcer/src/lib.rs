@@ -1,21 +1,21 @@
 //! Userspace half of enforcer.
 //!
 //! - [`policy`]: document to model to image; pure: no clock, no files, no kernel
-//! - [`image`]: the plain value in which policy and data plane meet
-//! - [`api`]: what travels over the unix socket, and the event lines
-//! - [`audit`]: who changed what: a chain of lines that shows when it was edited
+//! - [`image`]: the plain value that the policy hands to the data plane
+//! - [`api`]: the types that travel over the unix socket, and the event lines
+//! - [`audit`]: the hash-chained trail of changes
 //! - [`control`]: HTTP over the unix socket, both halves
 //! - [`config`]: the daemon's settings
 //! - [`daemon`]: the core: one `Input`, one loop
-//! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
-//! - [`doctor`]: what on this machine helps or hinders enforcement
-//! - [`backstop`]: what the packet filter drops while an interface is not protected
-//! - [`memory`]: what the allocator is told
-//! - [`metrics`]: counters and gauges as Prometheus reads them
-//! - [`events`]: what they are, who follows them, and how they look outside
-//! - [`setup`]: a first configuration, from what the machine looks like
-//! - [`shown`]: text from outside, made safe to show
-//! - [`site`]: what the machine looks like, over rtnetlink
+//! - [`dataplane`]: state in the kernel: programs, maps, links, pins
+//! - [`doctor`]: checks whether this machine can enforce a policy
+//! - [`backstop`]: packet filter tables that block forwarding while an interface is not protected
+//! - [`memory`]: settings of the allocator
+//! - [`metrics`]: counters and gauges in Prometheus' text format
+//! - [`events`]: their types, followers and output formats
+//! - [`setup`]: a first configuration, from a survey of the machine
+//! - [`shown`]: untrusted text, made safe to display
+//! - [`site`]: interfaces, addresses and routes of the machine, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
 //! - [`exit`]: exit codes
 pub mod api;

@@ -286,9 +286,10 @@ impl Dataplane {
         attached.program.is_some_and(|program| self.dispatchers.contains(&program))
     }
 
-    /// Frames of an interface that its driver has given to the program since the pins were made. Wraps.
+    /// Frames of an interface that its driver has passed to the program since the pins were made.
+    /// Wraps.
     ///
-    /// Of two interfaces whose indices are equal modulo [`abi::RUNS_A_CPU`] it is the sum.
+    /// Interfaces whose indices are equal modulo [`abi::RUNS_A_CPU`] share the counter.
     pub fn runs(&self, index: u32) -> u64 {
         self.runs.of(index)
     }

@@ -1,4 +1,4 @@
-//! Who is where on the link of a protected interface.
+//! Neighbours and routers on the link of a protected interface.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use super::survey::Neighbour;
 use crate::policy::{Site, SiteInterface};
 
-/// Neighbours of an interface that are remembered when the kernel has forgotten them.
+/// Most neighbours of an interface that are remembered after the kernel has forgotten them.
 const MOST_REMEMBERED: usize = 4_096;
 
 impl SiteInterface {
-    /// Takes what the neighbour table says of a link: the interface, and what is on top of it.
+    /// Takes the neighbour entries of a link: those of the interface, and of interfaces on top of
+    /// it.
     pub(super) fn learn(
         &mut self,
         link: &BTreeSet<u32>,
@@ -30,7 +31,8 @@ impl SiteInterface {
         self.next_hops.dedup();
     }
 
-    /// Keeps neighbours of an earlier look that the kernel has forgotten since: it forgets silent ones.
+    /// Keeps neighbours of an earlier survey that the kernel has since forgotten because they were
+    /// silent.
     fn remember(&mut self, before: &Self) {
         let mut known: BTreeMap<_, _> = self.neighbours.drain(..).collect();
         for &(address, mac) in &before.neighbours {
@@ -46,7 +48,7 @@ impl SiteInterface {
 }
 
 impl Site {
-    /// Keeps neighbours of an earlier look that the kernel has forgotten since.
+    /// Keeps neighbours of an earlier survey that the kernel has since forgotten.
     pub fn remember_neighbours(&mut self, before: &Self) {
         for interface in &mut self.interfaces {
             let mut others = before.interfaces.iter();
@@ -56,7 +58,7 @@ impl Site {
         }
     }
 
-    /// Takes neighbours and routers from another look at the same interfaces.
+    /// Takes neighbours and routers from another survey of the same interfaces.
     pub fn take_neighbours(&mut self, now: &Self) {
         for interface in &mut self.interfaces {
             let mut others = now.interfaces.iter();
@@ -67,7 +69,7 @@ impl Site {
         }
     }
 
-    /// The same but for neighbours and routers, which come and go, and for the time.
+    /// The same without neighbours and routers, which come and go, and without the time.
     pub fn without_neighbours(&self) -> Self {
         let mut site = Self { now: 0, ..self.clone() };
         for interface in &mut site.interfaces {

@@ -1,4 +1,4 @@
-//! What followers get of what is published.
+//! Which published events followers get.
 
 use super::*;
 use crate::events::event::Refusal;
@@ -18,12 +18,12 @@ async fn read(mut follower: Follower) -> Vec<Event> {
     events
 }
 
-/// With a number in it.
+/// An event with a number in it.
 fn numbered(number: u64) -> Event {
     Event::Drop(Refusal { suppressed: number, ..refusal() }.into())
 }
 
-/// The number; of a loss, how many.
+/// The number of an event; for a loss, its count.
 fn number(event: &Event) -> u64 {
     event.refusal().map_or_else(|| event.count(), |refusal| refusal.suppressed)
 }
@@ -126,7 +126,7 @@ fn followers_are_counted() {
     assert!(!hub.is_followed());
 }
 
-/// Many that ask for all of the past and read nothing hold no copy of it.
+/// Followers that ask for all past events and read nothing hold no copy of them.
 #[tokio::test]
 async fn the_past_is_not_copied_for_each_follower() {
     let hub = Hub::new();
@@ -144,9 +144,10 @@ async fn the_past_is_not_copied_for_each_follower() {
         let (lines, _) = lock(&hub.0.followers).past.read(&mut kept.clone(), usize::MAX);
         lines.iter().map(Arc::strong_count).max()
     };
-    // The past's own, and the one that looks.
+    // References of the backlog, and of this check.
     assert_eq!(shared(&hub), Some(2));
-    // One that reads while new ones come gets each that is still there, and hears of the rest.
+    // A follower that reads while new events come gets each one that is still kept, and a count of
+    // the rest.
     let reader = followers.remove(0);
     for n in 40_000..60_000 {
         hub.publish(numbered(n));

@@ -26,9 +26,9 @@ pub fn settings(interfaces: &[&str], policy: &str) -> String {
         .replacen(&usual, &line, 1)
 }
 
-/// The policy: a group for each interface and VLAN that observes, and who was seen there.
+/// The policy: an observing group for each interface and VLAN, and the devices seen there.
 ///
-/// `file` is where it will be, `today` a date, `maker` knows who made a network card.
+/// `file` is its path, `today` a date, `maker` looks up the maker of a network card.
 pub fn policy(
     machine: &Machine<'_>,
     chosen: &[&Interface],

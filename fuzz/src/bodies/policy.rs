@@ -42,7 +42,7 @@ pub fn run(input: &[u8]) {
     let compiled = match compile(&policy, &site()) {
         Ok(compiled) => compiled,
         Err(problems) => {
-            // The one limit of an image that a short document can reach.
+            // The only limit of an image that a short document can reach.
             assert!(problems.iter().all(|p| p.message.contains("with `until`")), "{problems:?}");
             return;
         }
@@ -61,7 +61,7 @@ pub fn run(input: &[u8]) {
     assert!(recompiled.image == compiled.image && recompiled.rules == compiled.rules, "{written}");
 }
 
-/// Tries flows from and to what the policy names.
+/// Tries flows from and to addresses in the policy.
 fn agrees(policy: &Policy, host: &HostImage<'_>, id: impl Fn(u32) -> Option<String>) {
     let (mut senders, mut ends) = (vec![Flow::NEW], vec![]);
     let mut services = vec![Service::ANY];

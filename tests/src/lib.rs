@@ -1,5 +1,5 @@
-//! Tests that need a kernel, the lab that they and the demo run in, and what they share with
-//! tests that need none.
+//! Tests that need a kernel, the lab that they and the demo run in, and code shared with tests that
+//! need none.
 //!
 //! - [`harness`]: namespaces, programs, frames: the lab
 //! - [`naive`]: the policy language, decided the slow and obvious way

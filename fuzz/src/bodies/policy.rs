@@ -15,10 +15,10 @@ use crate::random::{NOW, site};
 /// Senders, destinations and services that are tried, each.
 const TRIED: usize = 12;
 
-/// The input is a document and, behind a NUL, what each file of a set holds.
+/// The input is a document and, behind a NUL, the contents of each set file.
 ///
-/// Reading says what is wrong. A policy without errors compiles, judges like the naive model, and
-/// is the same after it was written and read again.
+/// A policy that reads without errors compiles, judges like the naive model, and is the same after
+/// it was written and read again.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (text, file) = text.split_once('\0').unwrap_or((text, ""));

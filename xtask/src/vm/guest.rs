@@ -12,7 +12,8 @@ use crate::sh::{self, Paths};
 
 /// Prefix of the guest's own lines.
 pub(super) const MARK: &str = "enforcer-vm: ";
-/// Programs of this machine that the tests start; missing ones are missing in the guest too.
+/// Programs of this machine that the tests start; missing ones are missing in the guest too. They
+/// include a shell, because busybox's shell uses its own `nc` and `mount` whatever `PATH` says.
 const TOOLS: [&str; 20] = [
     "ip",
     "tc",

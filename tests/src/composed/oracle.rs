@@ -270,11 +270,12 @@ fn dhcp(reading: &Reading<'_>, packet: &Packet<'_>) -> bool {
     whole && (v4 || v6)
 }
 
-/// Neighbour discovery (RFC 4861) and reports (RFC 3810) that go no further than the link, in which
-/// nobody but the device claims its address, and the device claims no other, except link-local
-/// ones; no more than 256 bytes, for the rest would be a tunnel. `own`: the frame is the device's.
+/// Neighbour discovery (RFC 4861) and reports (RFC 3810) that stay on the link, in which only the
+/// device claims its address, and the device claims no other except link-local ones; at most 256
+/// bytes, because more would be a tunnel. `own`: the frame is the device's.
 ///
-/// A hop limit of 255 says that nobody has routed it: it is still on its link, whatever the destination.
+/// A hop limit of 255 shows that no router has forwarded it: it is still on its link, whatever the
+/// destination.
 fn on_link(reading: &Reading<'_>, network: u32, own: bool) -> bool {
     let (Some(from), Some(to)) = (reading.first("ipv6.src"), reading.first("ipv6.dst")) else {
         return false;

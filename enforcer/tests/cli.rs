@@ -319,7 +319,7 @@ fn eve_lines_have_no_field_of_ours() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "gives the pipe time to fill up")]
-fn ctrl_c_ends_a_tail_that_nobody_reads() {
+fn ctrl_c_ends_a_tail_without_a_reader() {
     let daemon = Daemon::start();
     let mut child = daemon.tail(&["--json"]);
     for _ in 0..10 {

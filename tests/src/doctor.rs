@@ -251,7 +251,7 @@ fn a_place_that_pins_cannot_be_in_is_named() {
 }
 
 #[test]
-fn who_is_not_root_is_told_what_was_not_looked_at() {
+fn without_root_the_skipped_checks_are_named() {
     let lab = Lab::gateway("nobody");
     assert_eq!(lacking(&["setpriv"]), Vec::<String>::new());
     let binary = binary();

@@ -97,7 +97,7 @@ fn assert_undisturbed(lab: &Lab, daemon: &Daemon<'_>) {
 }
 
 #[test]
-fn a_hostile_client_disturbs_nobody() {
+fn a_hostile_client_disturbs_no_other() {
     let lab = Lab::gateway("hostile");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let daemon = start(&lab, &[]);

@@ -105,7 +105,7 @@ fn rsyslog_reads_every_part_over_unix_udp_and_tcp() {
 }
 
 #[test]
-fn a_receiver_that_is_not_there_delays_nobody_and_gets_what_waits() {
+fn a_missing_receiver_delays_nothing_and_gets_the_queue_later() {
     if !lacking(&["rsyslogd"]).is_empty() {
         return skip("sinks::a_receiver_that_is_not_there", "rsyslogd is not here");
     }

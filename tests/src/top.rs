@@ -27,7 +27,7 @@ fn no_tmux(test: &str) -> bool {
 }
 
 #[test]
-fn it_shows_who_was_refused_what_and_allows_it_for_an_hour() {
+fn it_shows_refusals_and_allows_a_destination_for_an_hour() {
     if no_tmux("top::it_shows_who_was_refused_what") {
         return;
     }

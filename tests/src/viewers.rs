@@ -95,7 +95,7 @@ pub(crate) fn refused(lab: &Lab, devices: u32, rounds: u16) {
 }
 
 #[test]
-fn who_may_only_look_delays_no_order_of_root() {
+fn viewers_delay_no_order_of_root() {
     let lab = Lab::gateway("viewers");
     let _server = Server::start(&lab.internet, "x", &[], &[]);
     let prefixes = number("ENFORCER_VIEWER_PREFIXES", PREFIXES);
@@ -201,7 +201,7 @@ fn followers_that_never_read_have_their_share_and_are_hung_up() {
 }
 
 #[test]
-fn nobody_writes_a_line_of_the_log() {
+fn no_client_forges_a_line_of_the_log() {
     let lab = Lab::gateway("forge");
     let daemon = start(&lab, 10);
     let socket = daemon.path("enforcer.sock");

@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_never_stops_has_eleven_lines_a_day() {
+    fn endless_refusals_make_eleven_lines_a_day() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
         let mut lines = Vec::new();
         // One a minute for a day and an hour, the rate that the socket allows.

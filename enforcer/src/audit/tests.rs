@@ -328,7 +328,7 @@ fn what_the_version_before_removed_is_said_once_and_then_nothing_may_be_missing(
 }
 
 #[test]
-fn refusals_of_a_day_are_told_at_the_end_of_the_daemon() {
+fn refusals_of_a_day_are_recorded_when_the_daemon_ends() {
     let (dir, file) = trail(0);
     let mut audit = Audit::open(dir.path(), KEEP);
     let who = Who::Peer { uid: 7, gid: 7, pid: None, user: None };

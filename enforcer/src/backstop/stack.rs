@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vlan_that_is_protected_itself_needs_nobody_else() {
+    fn a_vlan_that_is_protected_itself_needs_no_other_interface() {
         let links = [link("lan0", 2, 0, 0), link("lan0.20", 3, 2, 0)];
         let roots = roots(&[("lan0", false), ("lan0.20", true)]);
         let stack = follow(&Stack::new(), &roots, &links);

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sixty_four_who_ask_for_the_same_cost_two_answers() {
+    async fn sixty_four_equal_questions_cost_two_answers() {
         let (board, core, go) = core();
         let mut asked = JoinSet::new();
         let join = |asked: &mut JoinSet<Answer>| {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_goes_before_it_begins_costs_nothing() {
+    async fn a_client_that_disconnects_early_costs_nothing() {
         let (board, core, go) = core();
         // Operators keep the core busy with one.
         let first = tokio::spawn({

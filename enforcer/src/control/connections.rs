@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_takes_the_place_of_another() {
+    fn no_user_takes_the_share_of_another() {
         let (slots, limits) = (Slots::default(), Limits { all: 5, each: 3, ..Limits::default() });
         let peer = |uid, pid| Peer { uid, gid: uid, pid: Some(pid) };
         let take = |uid, n| {
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_may_only_look_leave_places_for_operators() {
+    fn viewers_leave_room_for_operators() {
         let limits = Limits { all: 5, viewers: 3, each: 2, ..Limits::default() };
         let slots = Slots::default();
         let take = |uid, role| slots.take(&Peer { uid, gid: 0, pid: None }, role, limits);

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_live_socket_of_somebody_without_our_lock_is_left_alone() {
+    async fn a_live_socket_without_our_lock_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("enforcer.sock");
         let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();

@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn operators_come_first_and_who_has_gone_is_skipped() {
+    async fn operators_come_first_and_disconnected_clients_are_skipped() {
         let (inputs, mut queue) = queue(8);
         let mut waiting = Vec::new();
         let order = [

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_holds_connections_gets_no_more_of_them() {
+    async fn held_connections_are_limited() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (inputs, _core) = queue(1);

@@ -304,7 +304,7 @@ async fn a_large_policy_fits() {
 }
 
 #[tokio::test]
-async fn a_follower_that_stalls_loses_his_own_lines_and_is_told() {
+async fn a_stalled_follower_loses_its_own_lines_and_is_told() {
     let daemon = Daemon::with(server::Limits::default());
     let client = daemon.client();
     let mut stalled = client.events(&Filter::default()).await.unwrap();
@@ -456,7 +456,7 @@ async fn what_runs_out_of_time_says_whether_it_takes_effect() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_or_half_a_head_is_let_go() {
+async fn silent_and_incomplete_requests_are_disconnected() {
     let daemon = Daemon::start();
     for part in ["", "GET /v1/status HTT", "GET /v1/status HTTP/1.1\r\nhost: e\r\nx: "] {
         let answer = soon(raw(&daemon.socket(), part)).await;
@@ -498,7 +498,7 @@ async fn a_follower_that_reads_nothing_is_hung_up() {
 }
 
 #[tokio::test]
-async fn who_takes_no_answers_is_let_go_unless_he_follows() {
+async fn unread_answers_are_disconnected_unless_they_are_events() {
     let daemon = Daemon::start();
     let mut stalled = UnixStream::connect(daemon.socket()).await.unwrap();
     let request = "GET /v1/status HTTP/1.1\r\nhost: e\r\n\r\n".repeat(100);

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frame_is_for_those_who_ask() {
+    fn the_frame_is_included_on_request() {
         let line = at(1_800_000_000);
         let read = |frames| -> serde_json::Value {
             let mut bytes = BytesMut::new();

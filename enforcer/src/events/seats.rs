@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_takes_the_place_of_another() {
+    fn no_user_takes_the_share_of_another() {
         let seats = Seats::default();
         let take = |uid, operator, n| -> Vec<Place> {
             let seat = Seat::User { uid, operator };

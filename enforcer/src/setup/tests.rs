@@ -213,7 +213,7 @@ fn names_that_toml_or_a_policy_cannot_take_bare() {
 }
 
 #[test]
-fn addresses_that_nobody_bought_have_no_maker() {
+fn locally_administered_addresses_have_no_maker() {
     let mut maker = |_: Mac| Some("somebody".to_owned());
     assert_eq!(documents::vendor(mac(1), &mut maker), "somebody");
     let local = documents::vendor(Mac([2, 0, 0, 0, 0, 1]), &mut maker);

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn macs_of_the_machine_are_nobodys() {
+    fn macs_of_the_machine_are_reserved() {
         let mut links = machine();
         links[3].mac = Mac([0, 0, 0x5e, 0, 1, 7]);
         let address = OnLink { interface: 4, address: "10.0.0.1".parse().unwrap(), length: 24 };

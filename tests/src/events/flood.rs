@@ -93,7 +93,7 @@ fn flood(lab: &Lab, daemon: &Daemon<'_>, drops: u64) -> Duration {
 }
 
 #[test]
-fn what_is_told_withheld_and_lost_adds_up() {
+fn events_suppressed_and_lost_add_up() {
     let drops = number("ENFORCER_EVENTS_DROPS", DROPS);
     let lab = Lab::gateway("flood");
     let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);

@@ -34,7 +34,7 @@ fn a_bound_device_sends_from_its_own_addresses_only() {
 }
 
 #[test]
-fn nobody_else_sends_from_a_bound_address() {
+fn no_other_device_sends_from_a_bound_address() {
     let lab = Lab::gateway("stolen");
     let files = Files::start(&lab.internet, 80, 1);
     let daemon = Daemon::start(&lab.gw, &["lan0"], &bound());

@@ -52,7 +52,7 @@ fn every_kind_of_member_decides_what_a_device_reaches() {
 }
 
 #[test]
-fn an_event_tells_who_wanted_what_and_why_not() {
+fn an_event_names_device_destination_and_reason() {
     let lab = Lab::gateway("event");
     let device = format!("[devices.bed-11]\nmac = \"{DEV1_MAC}\"\n");
     let daemon = Daemon::start(&lab.gw, &["lan0"], &format!("{}{device}", policy("\"bed-11\"")));

@@ -62,7 +62,7 @@ fn mount(words: &[&str]) {
 }
 
 #[test]
-fn the_trail_says_who_changed_what() {
+fn the_trail_records_every_change() {
     let lab = Lab::gateway("audit");
     let mut daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
     assert!(daemon.apply(&wider()).success());

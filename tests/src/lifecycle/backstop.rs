@@ -183,7 +183,7 @@ fn it_is_installed_before_the_daemon_and_the_interface_and_opens_when_both_are_t
 }
 
 #[test]
-fn what_somebody_does_to_its_tables_is_seen_and_undone() {
+fn changes_to_its_tables_are_noticed_and_undone() {
     let lab = Lab::gateway("flush");
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     install(&daemon);

@@ -18,7 +18,7 @@ fn over_ssh(daemon: &Daemon<'_>, lab: &Lab, words: &[&str]) -> Finished {
 }
 
 #[test]
-fn nobody_saws_off_the_branch_that_he_sits_on() {
+fn a_change_that_would_cut_off_the_operator_is_refused() {
     let lab = Lab::gateway("branch");
     let _server = Server::start(&lab.internet, "x", &[80], &[]);
     let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);

@@ -112,7 +112,7 @@ fn map(line: &str) {
 type Scribble<'a> = (&'a str, &'a dyn Fn(), &'a [[bool; 2]]);
 
 #[test]
-fn what_somebody_writes_into_the_tables_is_seen_and_undone() {
+fn foreign_writes_to_the_tables_are_noticed_and_undone() {
     let lab = Lab::gateway("scribble");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let other = POLICY.replace("tcp/80", "tcp/81");

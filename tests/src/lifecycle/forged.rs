@@ -199,7 +199,7 @@ fn pins_that_others_may_use_are_refused_by_name() {
 }
 
 #[test]
-fn a_directory_of_somebody_else_is_refused() {
+fn a_directory_with_another_owner_is_refused() {
     let lab = Lab::gateway("squat");
     let daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     fs::create_dir(daemon.bpffs()).expect("bpffs is mounted");

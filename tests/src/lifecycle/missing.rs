@@ -234,7 +234,7 @@ fn a_link_that_was_lost_while_no_daemon_ran_is_a_gap_in_the_trail() {
 }
 
 #[test]
-fn a_backstop_that_was_flushed_while_no_daemon_ran_is_back_and_told() {
+fn a_backstop_that_was_flushed_while_no_daemon_ran_is_restored_and_reported() {
     let lab = Lab::gateway("flushed");
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     assert!(daemon.backstop("install").success());

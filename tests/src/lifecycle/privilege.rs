@@ -92,7 +92,7 @@ fn sets_of(capabilities: &str) -> [String; 3] {
 }
 
 #[test]
-fn nobody_with_three_capabilities_enforces() {
+fn another_user_with_three_capabilities_enforces() {
     let lab = Lab::gateway("nobody");
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     let sets = sets_of("+net_admin,+bpf,+perfmon");

@@ -101,7 +101,7 @@ fn apply_tells_every_mistake_at_once_and_changes_nothing() {
 }
 
 #[test]
-fn who_is_not_root_is_told_so() {
+fn a_start_without_root_says_so() {
     let lab = Lab::gateway("noroot");
     let daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     let words = ["setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set", "-all"];

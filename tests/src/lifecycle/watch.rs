@@ -56,7 +56,7 @@ fn removing_a_pin_removes_nothing_and_the_pin_comes_back() {
 }
 
 #[test]
-fn an_unconfirmed_policy_is_in_force_though_somebody_removed_the_pins() {
+fn an_unconfirmed_policy_is_in_force_although_the_pins_were_removed() {
     let lab = Lab::gateway("unpinconfirm");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
@@ -183,7 +183,7 @@ fn an_interface_that_is_renamed_stays_protected_and_so_does_the_next_of_its_name
 }
 
 #[test]
-fn an_interface_that_is_moved_away_is_told_and_taken_back() {
+fn an_interface_that_moves_away_is_reported_and_taken_back() {
     let lab = Lab::gateway("moved");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let device = pair(&lab);

@@ -40,7 +40,7 @@ fn count(sniffer: &Sniffer, to: [u8; 6], marker: &[u8]) -> usize {
 
 /// A single frame with the victim's MAC would be enough: the bridge learns its port.
 #[test]
-fn nobody_takes_another_devices_traffic() {
+fn no_device_takes_another_devices_traffic() {
     let lab = Lab::build("intercept");
     let daemon = lab.daemon(POLICY);
     // The bridge knows where the victim is.
@@ -61,7 +61,7 @@ fn nobody_takes_another_devices_traffic() {
 
 /// A host whose named interface is not protected may not appear on a protected one.
 #[test]
-fn nobody_takes_the_traffic_of_a_quiet_server() {
+fn no_device_takes_the_traffic_of_a_quiet_server() {
     let lab = Lab::build("quiet");
     let daemon = lab.daemon(POLICY);
     send_all(&lab.far, "x0", &[&essentials(FAR)[2]]);

@@ -75,7 +75,7 @@ fn a_beacon_is_not_hidden_behind_another_flow() {
 
 /// A sender that uses another's MAC on the wrong port spends its own budget.
 #[test]
-fn nobody_spends_another_devices_budget() {
+fn no_device_spends_another_devices_budget() {
     let lab = Lab::build("starve");
     let daemon = lab.daemon(POLICY);
     let tail = daemon.tail(&["--reason", "default-drop"]);
@@ -97,7 +97,7 @@ fn nobody_spends_another_devices_budget() {
 
 /// Every named device that was refused is in `devices`, even if none of its events got through.
 #[test]
-fn who_was_refused_is_named_whatever_became_of_its_events() {
+fn every_refused_named_device_is_listed_even_without_events() {
     let lab = Lab::build("named");
     let mut policy = String::from("schema = 1\n[unknown]\ndefault = \"drop\"\n");
     let mac = |n: u16| [2, 0, 0, 0x41, n.to_be_bytes()[0], n.to_be_bytes()[1]];

@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_tells_comes_after_a_period() {
+    fn unreported_drops_come_after_a_period() {
         let mut waiting = Suppressed::default();
         waiting.take(&suppressed(500));
         assert!(told(&mut waiting).is_empty());

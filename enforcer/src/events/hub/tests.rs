@@ -34,7 +34,7 @@ fn of_group(group: &str, number: u64) -> Event {
 }
 
 #[tokio::test]
-async fn who_does_not_read_loses_his_own_lines_and_is_told_how_many() {
+async fn a_slow_reader_loses_its_own_lines_and_learns_how_many() {
     let hub = Hub::new();
     let stalled = hub.follow(Filter::default(), ROOT).unwrap();
     let max = MAX_LINES as u64;
@@ -78,7 +78,7 @@ async fn the_line_about_loss_stands_where_the_lines_are_missing() {
 }
 
 #[tokio::test]
-async fn a_filtered_follower_is_not_crowded_out_by_what_he_did_not_ask_for() {
+async fn a_filtered_follower_is_not_crowded_out_by_unwanted_events() {
     let hub = Hub::new();
     let follower = hub.follow(filter(&[("group", "pumps")]), Seat::Sink).unwrap();
     for n in 0..MAX_LINES as u64 * 2 {
@@ -91,7 +91,7 @@ async fn a_filtered_follower_is_not_crowded_out_by_what_he_did_not_ask_for() {
 }
 
 #[tokio::test]
-async fn who_asks_for_the_past_gets_what_he_wants_of_it_first() {
+async fn past_events_come_first_and_are_filtered() {
     let hub = Hub::new();
     for n in 0..2000 {
         hub.publish(if n % 1000 == 999 { of_group("pumps", n) } else { numbered(n) });

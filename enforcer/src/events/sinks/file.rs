@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_moved_is_begun_anew() {
+    fn a_moved_file_is_created_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = files(dir.path(), 100, 2);
         append(&mut log, "one\n");

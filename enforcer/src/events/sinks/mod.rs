@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_told_until_it_is_over() {
+    fn trouble_is_reported_until_it_is_over() {
         let health = Health::new("syslog", Arc::default());
         assert_eq!(health.warning(), None);
         health.failed(&io::Error::other("cannot connect"));

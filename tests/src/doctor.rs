@@ -110,7 +110,7 @@ fn a_healthy_gateway_is_fit_also_by_its_program_in_force() {
 
     daemon.kill9();
     let all = findings(&daemon.doctor(&["--json"]));
-    says(&all, "daemon", "warning", "the kernel enforces on");
+    says(&all, "daemon", "warning", "the kernel keeps enforcing");
     says(&all, "program", "ok", "enforcer's is attached");
     let ended = daemon.doctor(&["--live", "--json"]);
     says(&findings(&ended), "live-test", "unknown", "the daemon is not running");

@@ -116,7 +116,7 @@ fn it_finds_the_lan_and_what_it_writes_observes() {
 
     for (words, said) in [
         (&[][..], "error: there is no terminal to ask on\nhint: `--yes` takes"),
-        (&["--interface", "br0"], "hint: name what is below it: --interface lan1\n"),
+        (&["--interface", "br0"], "hint: name the interfaces below it: --interface lan1\n"),
         (&["--interface", "lan9"], "error: this machine has no interface `lan9`\n"),
         (&["--interface", "lo"], "error: no Ethernet frames arrive on `lo`\n"),
     ] {
@@ -195,7 +195,7 @@ fn observes(mut daemon: Daemon<'_>, lines: &[&str], ways: &[(&Netns, &str, &str)
     let before = texts(&daemon);
     let again = init(&daemon, &["--yes"]);
     assert_eq!(again.code, Some(3), "{again:?}");
-    let named = format!("error: {} is there already", daemon.path("enforcer.toml").display());
+    let named = format!("error: {} already exists", daemon.path("enforcer.toml").display());
     assert!(again.stderr.starts_with(&named), "{again:?}");
     assert_eq!(texts(&daemon), before, "nothing was changed");
 }
@@ -215,7 +215,7 @@ fn it_asks_on_a_terminal_and_fills_in_the_packages_file() {
     screen.wait_for("Interfaces that devices are behind [lan0 lan1]:");
     screen.press(&["-l", "br0"]);
     screen.press(&["Enter"]);
-    screen.wait_for("\nhint: name what is below it: --interface lan1\n");
+    screen.wait_for("\nhint: name the interfaces below it: --interface lan1\n");
     screen.press(&["-l", "lan0"]);
     screen.press(&["Enter"]);
     screen.wait_for("[Y/n]");

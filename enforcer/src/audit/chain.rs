@@ -56,7 +56,7 @@ impl fmt::Display for Fault {
             Self::Torn => f.write_str("this line is cut off"),
             Self::Packed(why) => write!(f, "the file cannot be unpacked from here on: {why}"),
             Self::Begins(found) => {
-                write!(f, "the trail begins with entry {found}: what was before it is missing")
+                write!(f, "the trail begins with entry {found}: earlier entries are missing")
             }
             Self::Gone(hash) => write!(f, "no line has the hash {hash}: the trail was cut"),
         }

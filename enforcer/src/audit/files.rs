@@ -130,7 +130,7 @@ fn pack(plain: &Path) -> io::Result<()> {
     file.flush()?;
     file.get_ref().sync_all()?;
     if digest(&mut unpack(&part)?)? != digest(&mut File::open(plain)?)? {
-        return Err(io::Error::other("what was packed does not read back"));
+        return Err(io::Error::other("the packed file does not read back correctly"));
     }
     let dir = File::open(plain.parent().unwrap_or(Path::new(".")))?;
     fs::rename(&part, &whole)?;

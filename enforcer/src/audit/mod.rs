@@ -337,7 +337,7 @@ impl Audit {
             self.waiting.extend(forgot.map(|forgot| (now(), Entry::forgot(forgot))));
             let mut notes = Vec::new();
             if changed {
-                let text = "audit.jsonl was removed, replaced or written by somebody else";
+                let text = "audit.jsonl was removed, replaced or written by another program";
                 notes.push((Action::Tamper, text.to_owned()));
             }
             notes.extend(found.into_iter().map(|text| (Action::Recovered, text)));

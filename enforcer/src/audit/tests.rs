@@ -161,7 +161,7 @@ fn a_trail_that_is_taken_away_while_it_is_written_is_said() {
     audit.record(entry(4));
     let faults = verify(&file, None).unwrap().faults;
     assert_eq!(faults, [(file, 3, Fault::Changed)]);
-    assert!(audit.warnings().iter().any(|w| w.contains("somebody else")));
+    assert!(audit.warnings().iter().any(|w| w.contains("another program")));
 }
 
 /// Files of the size of a few entries.

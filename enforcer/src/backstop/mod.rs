@@ -26,7 +26,7 @@ use table::{Family, Sets, Table};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The program `nft` is missing.
-    #[error("the program `nft` is not there")]
+    #[error("the program `nft` is not installed")]
     NoNft,
     /// The program cannot be run.
     #[error("cannot run nft")]
@@ -41,7 +41,7 @@ pub enum Error {
     #[error("cannot read nft's answer")]
     Answer(#[source] serde_json::Error),
     /// A name that nft would interpret differently.
-    #[error("nft cannot take the interface name `{0}`")]
+    #[error("nft does not support the interface name `{0}`")]
     Name(String),
     /// The settings require tables that do not exist.
     #[error("the settings require the backstop, and its tables are not installed")]
@@ -144,9 +144,7 @@ async fn put(sets: &Sets, keep: bool) -> Result<(), Error> {
     }
     match nft::run(table::install(sets, keep)).await {
         Err(Error::Refused(why)) if !why.contains("not permitted") => {
-            log::warn!(
-                "the backstop's tables cannot be brought into shape ({why}): replacing them"
-            );
+            log::warn!("the backstop's tables cannot be repaired ({why}): replacing them");
             let families: Vec<Family> = look().await?.into_keys().collect();
             let mut commands = table::remove(&families);
             commands.extend(table::install(sets, false));

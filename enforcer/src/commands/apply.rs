@@ -39,7 +39,7 @@ pub(super) fn run(client: &Client, args: &cli::Apply) -> Result<Exit> {
     } else {
         show_problems(&problems, &bundle);
         if refused {
-            eprintln!("refused: what was in force stays in force");
+            eprintln!("refused: the old policy stays in force");
         } else {
             print(&render(&answer, dry_run, Screen::of_stdout()))?;
         }

@@ -55,7 +55,9 @@ fn render(report: &Report, path: &Path, screen: Screen) -> String {
     if let Some(Forgot { first, last, to, .. }) = &report.forgot {
         let when = to.as_deref().map(|to| format!(", the last of {}", time(to)));
         let when = when.unwrap_or_default();
-        out.push_str(&format!("removed    entries {first} to {last}{when}, as an entry says\n"));
+        out.push_str(&format!(
+            "removed    entries {first} to {last}{when}, according to an entry\n"
+        ));
     }
     out.push_str(&format!("last hash  {}\n", report.tail.hash));
     out
@@ -153,7 +155,7 @@ mod tests {
         let to = Some("2020-11-23T12:03:04.123456Z".to_owned());
         report.forgot = Some(Forgot { first: 1, last: 2, to, ..Forgot::default() });
         let text = render(&report, path, Screen::default());
-        let expected = "\nremoved    entries 1 to 2, the last of 2020-11-23 12:03:04, as an entry";
+        let expected = "\nremoved    entries 1 to 2, the last of 2020-11-23 12:03:04, according to an entry";
         assert!(text.contains(expected), "{text}");
     }
 

@@ -20,7 +20,7 @@ use crate::cli;
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("{} is there already, and nothing was changed", .0.display())]
+    #[error("{} already exists, and nothing was changed", .0.display())]
     Exists(PathBuf),
     #[error("this machine has no interface `{0}`")]
     Unknown(String),
@@ -51,13 +51,15 @@ impl Error {
             Self::Above { below, .. } => {
                 let flags: Vec<String> =
                     below.iter().map(|name| format!("--interface {name}")).collect();
-                return Some(format!("name what is below it: {}", flags.join(" ")));
+                return Some(format!("name the interfaces below it: {}", flags.join(" ")));
             }
             Self::CannotTell => {
                 "name them, such as `--interface lan0`: there is no default route, or nothing but \
                  what it leaves by is in use"
             }
-            Self::NoTerminal => "`--yes` takes what is proposed, `--interface IF` names it",
+            Self::NoTerminal => {
+                "`--yes` accepts the proposal, `--interface IF` names the interfaces"
+            }
             Self::NoAnswer => return None,
         };
         Some(hint.to_owned())

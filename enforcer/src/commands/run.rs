@@ -24,7 +24,7 @@ pub(super) fn run(args: &cli::Run, socket: Option<&Path>) -> Result<Exit> {
     // Only this thread keeps the capabilities that opening the socket may need, until it is open.
     runtime.on_thread_start(|| {
         if let Err(e) = privilege::drop_unneeded() {
-            log::warn!("cannot give up capabilities: {e}");
+            log::warn!("cannot drop capabilities: {e}");
         }
     });
     let runtime = runtime.worker_threads(2).enable_all().build().context("cannot start")?;

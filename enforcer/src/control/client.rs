@@ -38,7 +38,7 @@ pub struct Client {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No daemon listens.
-    #[error("the daemon is not running: nobody answers on {}", socket.display())]
+    #[error("the daemon is not running: no answer on {}", socket.display())]
     NotRunning {
         /// Where it should listen.
         socket: PathBuf,
@@ -97,11 +97,11 @@ impl Error {
             Self::NotAllowed { .. } => Some("run as root, or join the group `enforcer`"),
             Self::Gone(_) => Some("see why: journalctl -u enforcer"),
             Self::Answer { .. } => {
-                Some("`enforcer --version` and the running daemon should be of one version")
+                Some("`enforcer --version` and the running daemon should have the same version")
             }
             Self::Refused(failure) => failure.hint.as_deref(),
             Self::Cut(_) => Some(
-                "the daemon hangs up when nothing is read for 30 s; `enforcer tail --since 5m` also shows \
+                "the daemon closes the connection if nothing is read for 30 s; `enforcer tail --since 5m` also shows \
                  what was missed",
             ),
             Self::Connect { .. } | Self::Timeout | Self::Request(_) | Self::TooLarge => None,

@@ -234,7 +234,9 @@ fn busiest(owners: &[Owner]) -> String {
 fn too_many(whose: String) -> Failure {
     Failure {
         error: format!("too many connections to the daemon: {whose}"),
-        hint: Some("end what hangs or leaks, such as an `enforcer tail` that nobody reads".into()),
+        hint: Some(
+            "end what hangs or leaks, such as an `enforcer tail` whose output is not read".into(),
+        ),
         code: ErrorCode::Busy,
     }
 }

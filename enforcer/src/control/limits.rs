@@ -85,17 +85,17 @@ fn too_late(begun: bool, patience: Duration) -> Refusal {
     let (error, hint) = match begun {
         false => (
             format!(
-                "no answer within {} s: the request was not begun and changes nothing",
+                "no answer within {} s: the request was not started and changes nothing",
                 seconds
             ),
             "ask again",
         ),
         true => (
             format!(
-                "no answer within {} s: the request has begun and will be carried out",
+                "no answer within {} s: the request has started and will be carried out",
                 2 * seconds
             ),
-            "`enforcer status` and `enforcer history` show what came of it",
+            "`enforcer status` and `enforcer history` show the result",
         ),
     };
     Refusal::new(ErrorCode::Timeout, error, Some(hint))

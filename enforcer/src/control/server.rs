@@ -320,7 +320,7 @@ async fn no_such_path(request: Request) -> Refusal {
 
 async fn wrong_method(request: Request) -> Refusal {
     let (method, path) = (request.method(), request.uri().path());
-    Refusal::usage(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not take {method}"))
+    Refusal::usage(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not support {method}"))
 }
 
 /// Enforces the role of a route; refusals go into the audit trail.

@@ -443,7 +443,7 @@ async fn what_runs_out_of_time_says_whether_it_takes_effect() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     gone.abort();
     for (order, said) in
-        [(late, "was not begun and changes nothing"), (first, "has begun and will be")]
+        [(late, "was not started and changes nothing"), (first, "has started and will be")]
     {
         let Err(Error::Refused(failure)) = soon(order).await.unwrap() else { panic!("no answer") };
         assert!(failure.error.contains(said), "{failure:?}");

@@ -105,7 +105,7 @@ pub enum Error {
     #[error("cannot run the program on a frame")]
     Probe(#[source] ProgramError),
     /// A test run takes a frame of one page.
-    #[error("a test run takes no frame of {0} bytes")]
+    #[error("a test run does not support frames of {0} bytes")]
     ProbeTooLong(usize),
     /// The active program ran and did not answer.
     #[error("the program in force did not answer")]
@@ -173,14 +173,13 @@ impl Error {
             Self::Foreign { path, .. } => {
                 format!("if nothing else uses it, remove it: rm -r {}", path.display())
             }
-            Self::Exposed { remedy, .. } => format!(
-                "somebody else may have used it: find out who, and if it is what it should be: \
-                 {remedy}"
-            ),
+            Self::Exposed { remedy, .. } => {
+                format!("another user may have changed it: check it, and if it is intact: {remedy}")
+            }
             Self::Program(ProgramError::LoadError { io_error, .. })
                 if matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) =>
             {
-                "the verifier asks more of a process without CAP_PERFMON: run as root, or with \
+                "the verifier is stricter without CAP_PERFMON: run as root, or with \
                  CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
                     .into()
             }
@@ -198,7 +197,7 @@ impl Error {
                 "protect the interfaces below it; there are none yet".into()
             }
             Self::Hidden { below, .. } => {
-                format!("protect what is below it: interfaces = {below:?} in enforcer.toml")
+                format!("protect the interfaces below it: interfaces = {below:?} in enforcer.toml")
             }
             Self::NoEthernet { interface, .. } => format!(
                 "protect the Ethernet interface that devices are behind, not {interface}; tunnels and \
@@ -209,7 +208,7 @@ impl Error {
             }
             Self::Tags { interface, feature, .. } => format!(
                 "switch it off: ethtool -K {interface} {feature} off; where the driver says \
-                 `[fixed]`, protect another interface: no rule about a VLAN would hold on this one"
+                 `[fixed]`, protect another interface: rules about VLANs would not work on this one"
             ),
             Self::TooLarge
             | Self::Probe(_)

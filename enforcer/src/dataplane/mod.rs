@@ -345,7 +345,7 @@ impl Dataplane {
             }
             // The counters only grow: the next call includes everything.
             Err(error) => {
-                warn!("what budgets suppress cannot be read: {error}");
+                warn!("the counts of suppressed events cannot be read: {error}");
                 Vec::new()
             }
         }

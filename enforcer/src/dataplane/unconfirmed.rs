@@ -52,7 +52,7 @@ impl Dataplane {
     pub(super) fn disarm(&mut self) {
         self.control.publish(DEADLINE, 0);
         if let Err(e) = generation::forget(&self.pins) {
-            warn!("the generation before stays in its slot: {e}");
+            warn!("the previous generation stays in its slot: {e}");
         }
     }
 

@@ -175,7 +175,7 @@ fn pins_that_others_may_use_are_refused_by_name() {
     };
     for pin in [left.daemon.pin("GENERATIONS"), left.link("lan0"), left.generation("program")] {
         mode(&pin, 0o620);
-        let hint = format!("if it is what it should be: chmod 600 {}", pin.display());
+        let hint = format!("if it is intact: chmod 600 {}", pin.display());
         left.refuses(&pin, "has mode 0620, not 0600", &hint);
         mode(&pin, 0o600);
         chown(&pin, Some(NOBODY), None).expect("we are root");

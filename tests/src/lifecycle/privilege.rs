@@ -111,6 +111,6 @@ fn without_perfmon_the_refusal_says_what_is_missing() {
     let sets = sets_of("+net_admin,+bpf");
     let ended = daemon.run_by(&nobody(&daemon, &sets));
     assert_eq!(ended.code, Some(4), "{ended:?}");
-    assert!(ended.stderr.contains("hint: the verifier asks more of a process without CAP_PERFMON"));
+    assert!(ended.stderr.contains("hint: the verifier is stricter without CAP_PERFMON"));
     assert_eq!(daemon.attached("lan0"), None);
 }

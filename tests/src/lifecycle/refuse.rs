@@ -87,7 +87,7 @@ fn apply_tells_every_mistake_at_once_and_changes_nothing() {
         let place = format!("policy.toml:{line}:");
         assert!(refused.stderr.contains(&place), "line {line}: {}", refused.stderr);
     }
-    assert!(refused.stderr.contains("what was in force stays in force"), "{refused:?}");
+    assert!(refused.stderr.contains("the old policy stays in force"), "{refused:?}");
     assert_eq!(daemon.status()["policy"], before);
     // The same over the socket, without the client's own check.
     let file = format!("@{}", daemon.path("policy.toml").display());

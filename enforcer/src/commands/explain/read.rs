@@ -112,7 +112,7 @@ pub(super) fn read(path: &Path, first: usize) -> Result<Capture> {
         );
     }
     if let Some(end) = &capture.end {
-        eprintln!("note: {name} is {end}: what is before that is judged");
+        eprintln!("note: {name} is {end}: only the frames before that are judged");
     }
     if capture.count > first + capture.frames.len() && first == 0 {
         let (all, most) = (number(capture.count as u64), number(MAX_FRAMES as u64));

@@ -258,7 +258,7 @@ fn a_destination_is_allowed_after_a_reason_and_a_yes_and_not_before() {
 #[test]
 fn trouble_is_said_and_nothing_drives_the_terminal() {
     let mut state = state();
-    state.lose("the daemon is not running: nobody answers on /run/e.sock".into());
+    state.lose("the daemon is not running: no answer on /run/e.sock".into());
     assert!(lines(&state)[0].contains("NO ANSWER  the daemon is not running"));
     let mut evil = snapshot(1, 1);
     evil.devices[0].device = Some("a\x1b[2J".into());

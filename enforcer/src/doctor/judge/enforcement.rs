@@ -27,21 +27,26 @@ fn daemon(facts: &Facts) -> Finding {
         (Ok(Some(status)), _) => status,
         (Err(unseen), _) | (Ok(None), Err(unseen)) => return unknown(CHECK, unseen),
         (Ok(None), Ok(None)) => {
-            return Finding::warning(CHECK, "none runs, and nothing is enforced", "enforcer run");
+            return Finding::warning(
+                CHECK,
+                "no daemon runs, and nothing is enforced",
+                "enforcer run",
+            );
         }
         (Ok(None), Ok(Some(pinned))) if pinned.active => {
-            let text = "none runs: the kernel enforces on; no event is told, and nobody looks";
+            let text = "no daemon runs: the kernel keeps enforcing, but without events and repairs";
             return Finding::warning(CHECK, text, "enforcer run");
         }
         (Ok(None), Ok(Some(_))) => {
-            let text = "none runs, and no policy is in force: protected interfaces drop all";
+            let text =
+                "no daemon runs, and no policy is in force: protected interfaces drop everything";
             return Finding::fail(CHECK, text, "enforcer run, or enforcer detach");
         }
     };
     let Status { version, pid, policy, warnings, .. } = status;
     let look = "enforcer status";
     if !status.enforcing {
-        return Finding::fail(CHECK, "it runs, and an interface of its own is not protected", look);
+        return Finding::fail(CHECK, "it runs, but one of its interfaces is not protected", look);
     }
     let text = format!("{version}, pid {pid}: enforces revision {}", policy.revision);
     match warnings.as_slice() {
@@ -94,12 +99,12 @@ fn tables(facts: &Facts) -> Finding {
         ([_, _], Backstop::Required) => Finding::fail(CHECK, Error::Absent.to_string(), INSTALL),
         ([_, _], Backstop::Off) => Finding::warning(
             CHECK,
-            "off by the settings: between boot and the daemon's start all is forwarded",
+            "off by the settings: between boot and the daemon's start everything is forwarded",
             "backstop = \"auto\" in enforcer.toml, and enforcer backstop install",
         ),
         ([_, _], Backstop::Auto) => Finding::warning(
             CHECK,
-            "not installed: between boot and the daemon's start all is forwarded",
+            "not installed: between boot and the daemon's start everything is forwarded",
             INSTALL,
         ),
         (missing, _) => {
@@ -120,7 +125,7 @@ fn state(facts: &Facts, link: &Link) -> Option<Finding> {
         ("armed", Attached::Ours) => Finding::ok(CHECK, "armed: lets through what XDP passed"),
         ("armed", _) => Finding::fail(
             CHECK,
-            "armed, and nothing judges what arrives: it is forwarded",
+            "armed, but arriving frames are not judged: they are forwarded",
             "enforcer backstop install shuts it while no daemon runs",
         ),
         ("shut", Attached::Ours) => Finding::fail(
@@ -129,6 +134,6 @@ fn state(facts: &Facts, link: &Link) -> Option<Finding> {
             "enforcer run arms it; if it runs, its log says why not",
         ),
         ("shut", _) => Finding::ok(CHECK, "shut until the daemon arms it"),
-        _ => Finding::warning(CHECK, "its tables do not look at this one", INSTALL),
+        _ => Finding::warning(CHECK, "its tables do not cover this one", INSTALL),
     })
 }

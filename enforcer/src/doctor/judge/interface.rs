@@ -76,7 +76,7 @@ fn kind(facts: &Facts, link: &Link) -> Finding {
 /// Native or generic, and why.
 fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
     const CHECK: &str = "xdp";
-    let driver = interface.driver.as_deref().unwrap_or("no driver that tells its name");
+    let driver = interface.driver.as_deref().unwrap_or("unknown driver");
     let asked = facts.enforcement.xdp == Xdp::Generic;
     if asked {
         return Finding::ok(CHECK, format!("generic, as the settings say ({driver})"));
@@ -94,7 +94,7 @@ fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
             }
             (None, Some(native)) if native.basic => "MTU, queues or offloads are in the way".into(),
             (None, Some(_)) => "its driver has no native XDP".into(),
-            (None, None) => "the driver took no native program".into(),
+            (None, None) => "the driver accepted no native program".into(),
         };
         let text = format!("generic ({driver}): {why}");
         let remedy = match interface.native {

@@ -56,7 +56,7 @@ fn rights(machine: &Machine) -> Finding {
     if lacking.is_empty() {
         return Finding::ok("rights", "may load programs and attach them");
     }
-    let why = format!("what needs {}: this user has not got it", lacking.join(", "));
+    let why = format!("what needs {}, which this user does not have", lacking.join(", "));
     Finding::unknown("rights", why, "run it as root")
 }
 
@@ -88,10 +88,10 @@ fn unprivileged(machine: &Machine) -> Option<Finding> {
     Some(match machine.unprivileged? {
         0 => Finding::warning(
             CHECK,
-            "every user may load BPF programs, and so try what the verifier overlooks",
+            "every user may load BPF programs, and so exploit bugs of the verifier",
             "sysctl -w kernel.unprivileged_bpf_disabled=2, and in /etc/sysctl.d",
         ),
-        _ => Finding::ok(CHECK, "root alone may load BPF programs"),
+        _ => Finding::ok(CHECK, "only root may load BPF programs"),
     })
 }
 
@@ -131,7 +131,11 @@ fn disk(machine: &Machine) -> Finding {
     };
     let free = format!("{} MiB free in {dir}", disk.free >> 20);
     if !disk.writable && !machine.lacking.is_empty() {
-        return Finding::unknown(CHECK, format!("{dir} is not this user's"), "run it as root");
+        return Finding::unknown(
+            CHECK,
+            format!("{dir} does not belong to this user"),
+            "run it as root",
+        );
     }
     if !disk.writable {
         let remedy = format!("mount it writable, or set state_dir in enforcer.toml (now {dir})");

@@ -24,7 +24,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     if facts.interfaces.is_empty() {
         findings.push(Finding::unknown(
             "interface",
-            "nobody has named an interface to protect",
+            "no interface to protect is named",
             "enforcer doctor --interface lan0, or `interfaces` in enforcer.toml",
         ));
     }

@@ -171,7 +171,7 @@ fn bypasses(facts: &Facts) -> Vec<Finding> {
             findings.push(Finding::fail(CHECK, text, protect(facts, &[name])));
         } else if let (Some(first), false) = (routed.first(), is_uplink) {
             let text = format!(
-                "{name} is not protected: what is behind it ({}) is forwarded without a look",
+                "{name} is not protected: what is behind it ({}) is forwarded without being judged",
                 prefix(first)
             );
             let remedy = format!("if devices are there: {}", protect(facts, &[name]));
@@ -179,8 +179,10 @@ fn bypasses(facts: &Facts) -> Vec<Finding> {
         }
         let ports = ports(network, link);
         if link.kind == Some(InfoKind::Bridge) && is_uplink && ports.len() > 1 {
-            let text =
-                format!("{name}, an uplink, bridges {}: nobody judges that", ports.join(", "));
+            let text = format!(
+                "{name}, an uplink, bridges {}: that traffic is not judged",
+                ports.join(", ")
+            );
             let remedy = format!("if devices are there: {}", protect(facts, &[]));
             findings.push(Finding::warning(CHECK, text, remedy));
         }

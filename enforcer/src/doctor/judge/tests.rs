@@ -240,9 +240,9 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
     ("disk", State::Warning, "in memory", "to a disk", |f| {
         f.machine.disk = Ok(Disk { free: 1 << 30, volatile: true, writable: true });
     }),
-    ("daemon", State::Warning, "the kernel enforces on", "enforcer run", no_daemon),
+    ("daemon", State::Warning, "the kernel keeps enforcing", "enforcer run", no_daemon),
     ("daemon", State::Warning, "nothing is enforced", "enforcer run", fresh),
-    ("daemon", State::Fail, "drop all", "enforcer run", |f| {
+    ("daemon", State::Fail, "drop everything", "enforcer run", |f| {
         no_daemon(f);
         f.enforcement.pinned = Ok(Some(Pinned { dispatchers: [(2, 40)].into(), active: false }));
     }),
@@ -285,8 +285,8 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
     ("backstop", State::Fail, "shut although", "arms it", |f| {
         f.enforcement.tables = Ok(Family::ALL.map(|family| (family, table("99"))).into());
     }),
-    ("backstop", State::Fail, "nothing judges", "backstop install", nothing_attached),
-    ("backstop", State::Warning, "do not look at", "backstop install", |f| {
+    ("backstop", State::Fail, "are not judged", "backstop install", nothing_attached),
+    ("backstop", State::Warning, "do not cover", "backstop install", |f| {
         lan0(f, |link| link.name = "lan1".into());
         f.interfaces[0].name = "lan1".into();
     }),
@@ -345,7 +345,9 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
             f.network.links.push(Link { controller: Some(3), ..link(name, index) });
         }
     }),
-    ("interface", State::Unknown, "nobody has named", "--interface lan0", |f| f.interfaces.clear()),
+    ("interface", State::Unknown, "no interface to protect", "--interface lan0", |f| {
+        f.interfaces.clear()
+    }),
     ("interface", State::Fail, "no interface `lan0`", "ip -brief link", |f| {
         f.interfaces[0].link = None;
     }),

@@ -154,7 +154,7 @@ fn engine(dataplane: &Dataplane) -> Result<Finding, Error> {
     const CHECK: &str = "engine";
     let kind = match dataplane.kind() {
         Kind::Fragments => "frames in several buffers too",
-        Kind::Linear => "frames in one buffer alone",
+        Kind::Linear => "frames in one buffer only",
     };
     if dataplane.is_compiled()? {
         return Ok(Finding::ok(CHECK, format!("the program is loaded, as machine code; {kind}")));

@@ -137,7 +137,7 @@ pub(crate) fn killed(scene: &Scene, gateway: &mut Gateway<'_>, screen: &mut Scre
     let status = gateway.status();
     screen.note("# enforcer status");
     // Leave out the path of the socket behind it.
-    screen.note(status.stderr.split(": nobody").next().unwrap_or_default());
+    screen.note(status.stderr.split(": no answer").next().unwrap_or_default());
     screen.expect("the daemon is dead", dead && status.code == Some(5));
     let leaks = scene.patient_data_leaves();
     screen.expect("patient data to 202.114.4.119 is dropped all the same", !leaks);

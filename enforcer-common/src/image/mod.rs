@@ -499,9 +499,9 @@ pub mod rates {
     }
 }
 
-/// An interface: 0 its own MAC; 1 low half its group and [`interface::BOUND_HOPS`], high half the first of eight lines of a
-/// bitmap of declared VLANs, or [`ABSENT`]; from [`interface::ABOVE`] on the MACs of the devices on top
-/// of it, or [`interface::NO_MAC`].
+/// An interface: 0 its own MAC; 1 low half its group and [`interface::BOUND_HOPS`], high half the first
+/// of eight lines of a bitmap of declared VLANs, or [`ABSENT`]; from [`interface::ABOVE`] on the MACs of
+/// the devices on top of it, or [`interface::NO_MAC`].
 pub mod interface {
     /// In place of a MAC. No frame has this one, whereas some may have 00:00:00:00:00:00.
     pub const NO_MAC: u64 = 1 << 48;

@@ -249,8 +249,7 @@ impl Dataplane {
     ///
     /// # Errors
     ///
-    /// There is no BPF file system any more. Everything stays in force as long as this process
-    /// lives.
+    /// The BPF file system is gone. Everything stays in force as long as this process lives.
     pub fn restore_pins(&mut self) -> Result<Vec<PathBuf>, (Vec<PathBuf>, Error)> {
         let missing = self.kept.missing();
         if missing.is_empty() {

@@ -26,8 +26,8 @@ pub mod map {
     /// Ring buffer of [`super::Record`].
     pub const EVENTS: &str = "EVENTS";
     /// Array of [`super::Budget`], [`super::BUDGETS_A_CPU`] for each possible CPU, by hash of the source
-    /// MAC; the last one of a CPU is [`super::OTHERS`]. No per-CPU array: its entries need not begin on
-    /// a line of the cache.
+    /// MAC; the last one of a CPU is [`super::OTHERS`]. Not a per-CPU array, because its entries are not
+    /// aligned to cache lines.
     pub const BUDGETS: &str = "BUDGETS";
     /// Array of [`super::SeenSet`], [`super::SEEN`] for each possible CPU, by digest; like
     /// [`BUDGETS`].
@@ -37,9 +37,9 @@ pub mod map {
     pub const RUNS: &str = "RUNS";
     /// Array of datagrams, see [`crate::decide::datagrams`].
     pub const FRAGMENTS: &str = "FRAGMENTS";
-    /// Array of limits on what is essential, see [`crate::decide::limits`].
+    /// Array of limits on essentials, see [`crate::decide::limits`].
     pub const METERS: &str = "METERS";
-    /// Array of addresses that are known, see [`crate::decide::limits`].
+    /// Array of known addresses, see [`crate::decide::limits`].
     pub const ADDRESSES: &str = "ADDRESSES";
     /// Array of [`super::Sighting`].
     pub const SIGHTINGS: &str = "SIGHTINGS";
@@ -52,7 +52,7 @@ pub mod map {
     /// Array of lines: the flow cache of each CPU, of one generation; see [`crate::decide::flow_cache`].
     pub const FLOW_CACHE: &str = "FLOW_CACHE";
 
-    /// What the programs say about themselves: aya-log-ebpf gives it its name and size.
+    /// Log messages of the programs; aya-log-ebpf sets its name and size.
     pub const LOGS: &str = "AYA_LOGS";
 
     /// Maps that outlive a generation: pinned by name, reused by the next one.
@@ -89,22 +89,22 @@ pub const LOG_BYTES: u32 = 128 << 10;
 
 /// Slot of the generation in force.
 pub const SLOT_CURRENT: u32 = 0;
-/// Slot of the generation that decides again when a new one is not confirmed in time.
+/// Slot of the generation that takes over again if a new one is not confirmed in time.
 pub const SLOT_PREVIOUS: u32 = 1;
 /// Slots of the program array.
 pub const SLOTS: u32 = 2;
 
 /// Entries of a CPU's budget table for one device each; a power of two.
 pub const BUDGETS: u32 = 1024;
-/// The entry behind them, for all devices whose own entry another one holds.
+/// The entry behind them, shared by all devices whose own entry is taken.
 pub const OTHERS: u32 = BUDGETS;
-/// All of them.
+/// Entries of one CPU, [`OTHERS`] included.
 pub const BUDGETS_A_CPU: u32 = OTHERS + 1;
 /// Entries of a CPU's table of refused flows, of [`SEEN_WAYS`] flows each; a power of two.
 pub const SEEN: u32 = 4096;
-/// Flows of an entry: together they are a line of the cache.
+/// Flows of an entry: together they fill a cache line.
 pub const SEEN_WAYS: usize = 4;
-/// Entries of a CPU's table of [`map::RUNS`]; a power of two, and whole lines of the cache.
+/// Entries of a CPU's table of [`map::RUNS`]; a power of two, and whole cache lines.
 pub const RUNS_A_CPU: u32 = 1024;
 
 /// The entry of [`map::RUNS`] in which a CPU counts the frames of an interface. Two interfaces share one
@@ -121,20 +121,20 @@ pub const SIGHTINGS: u32 = 1 << 14;
 /// Most entries of [`map::HOPS`].
 pub const HOPS: u32 = 1 << 14;
 
-/// Bytes in the ring at which the reader is woken. Below it a timer in the reader is enough: a
-/// wake-up for each event costs 2 µs a drop.
+/// Bytes in the ring at which the reader is woken. Below that its timer suffices: waking it for
+/// each event costs 2 µs per drop.
 pub const WAKE_BYTES: u64 = 64 << 10;
 
 /// Events that a device may send at once, per CPU.
 pub const BURST: u32 = 64;
 /// Events a second that a device may send in the long run, per CPU.
 pub const RATE: u32 = 20;
-/// Of [`BURST`], what is kept for flows that have not been reported yet.
+/// The part of [`BURST`] that is reserved for flows that have not been reported yet.
 pub const NEW_FLOW_RESERVE: u32 = 32;
-/// Milliseconds until a flow that repeats itself is reported again.
+/// Milliseconds until a repeating flow is reported again.
 pub const REPEAT_INTERVAL: u32 = 5_000;
-/// Nanoseconds that a device keeps its entry after its last refused frame. Longer than the reader of
-/// the counters takes: what they gain after that belongs to the next holder.
+/// Nanoseconds that a device keeps its entry after its last refused frame. This must exceed the
+/// interval at which the counters are read: later counts belong to the next holder.
 pub const ENTRY_TTL: u64 = 10_000_000_000;
 /// Bytes of a frame that an event carries; a power of two.
 pub const HEAD: usize = 128;
@@ -147,20 +147,20 @@ pub const PROBE_BYTES: usize = 32;
 /// counted and no event is sent. A frame from a driver has no metadata.
 pub const PROBE_MAGIC: u64 = 0x656e_666f_7263_6572;
 
-/// What user space tells the programs.
+/// Settings that user space passes to the programs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Control {
-    /// Wall clock less boot clock, in nanoseconds, two's complement: the latest time that it may be.
+    /// Wall clock minus boot clock, in nanoseconds, two's complement: for the latest possible time.
     pub wall_offset: u64,
-    /// While it is not zero: when [`SLOT_PREVIOUS`] decides again, boot clock, in nanoseconds.
+    /// If not zero: when [`SLOT_PREVIOUS`] takes over again, boot clock, in nanoseconds.
     pub deadline: u64,
     /// The secret of this boot, from which the [`crate::keyed::Keys`] are derived; zero before there is one.
     pub secret: [u64; 2],
     /// Zero.
     pub reserved: [u64; 3],
-    /// Like [`Control::wall_offset`], the earliest time that it may be: what ends by it, see
-    /// [`crate::image::clock::HELD`], ends only when it certainly is over.
+    /// Like [`Control::wall_offset`], for the earliest possible time: an end by this clock, see
+    /// [`crate::image::clock::HELD`], comes only when it is certainly past.
     pub held_offset: u64,
 }
 
@@ -170,7 +170,7 @@ const _: () = assert!(size_of::<Control>() == 64);
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReasonCounter {
-    /// Frames with this outcome, those that would have been dropped included.
+    /// Frames with this outcome, including those that would have been dropped.
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
@@ -196,13 +196,13 @@ pub struct RuleCounter {
 
 const _: () = assert!(size_of::<RuleCounter>() == 16);
 
-/// Frames of a device and a reason that have no event, on one CPU. Both wrap.
+/// Frames of a device and a reason without an event, on one CPU. Both counters wrap.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unreported {
-    /// Because the device's budget was spent, or they only repeat what was told.
+    /// The device's budget was spent, or the frames repeat a reported flow.
     pub suppressed: u32,
-    /// Because the ring was full.
+    /// The ring was full.
     pub lost: u32,
 }
 
@@ -210,23 +210,24 @@ pub struct Unreported {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Who holds this entry: see [`crate::event::holder`].
+    /// The holder of this entry: see [`crate::event::holder`].
     pub holder: u64,
-    /// When its last refused frame came, boot clock, in nanoseconds; 0 while nobody holds it.
+    /// When the holder's last refused frame came, boot clock, in nanoseconds; 0 while the entry is
+    /// free.
     pub used: u64,
     /// When tokens were last added, boot clock, in nanoseconds.
     pub refilled: u64,
-    /// Events that it may still send.
+    /// Events that the device may still send.
     pub tokens: u32,
     /// Events suppressed since its last one.
     pub suppressed: u32,
-    /// Counters by number of the refusal less [`Reason::FIRST_REFUSAL`]. They only grow, whoever
-    /// holds the entry.
+    /// Counters by the refusal's number minus [`Reason::FIRST_REFUSAL`]. They only grow, even when
+    /// the holder changes.
     pub by_reason: [Unreported; Reason::REFUSALS],
 }
 
 impl Budget {
-    /// Held by nobody.
+    /// An entry without a holder.
     pub const FREE: Self = Self {
         holder: 0,
         used: 0,
@@ -249,7 +250,7 @@ pub struct Seen {
     pub repeats: u32,
 }
 
-/// A device of which a frame was refused, whatever became of the event.
+/// A device that had a frame refused, whether or not an event was sent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sighting {
@@ -259,7 +260,7 @@ pub struct Sighting {
     pub time: u64,
 }
 
-/// Flows whose digests name the same entry.
+/// Flows whose digests select the same entry.
 pub type SeenSet = [Seen; SEEN_WAYS];
 
 const _: () = assert!(size_of::<SeenSet>() == 64);

@@ -1,4 +1,4 @@
-//! What the kernel tells user space about a frame, and when it does.
+//! Events: what the kernel reports to user space about a frame, and when.
 //!
 //! Each refused frame ends in exactly one of three ways: an event of its own, *suppressed* by its
 //! device's budget, or *lost* because the ring was full. The counters of the last two are kept for
@@ -20,21 +20,21 @@ pub use budget::{
     suppress, tell,
 };
 
-/// One event in the ring. Host order; made and read on one machine.
+/// One event in the ring, in host order: it is written and read on one machine.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Boot clock when the verdict was given, in nanoseconds.
     pub time: u64,
-    /// What the frame said.
+    /// The parsed frame.
     pub flow: Flow,
-    /// What was decided.
+    /// The decision.
     pub decision: Decision,
     /// Generation that decided.
     pub generation: u32,
     /// Events of this device suppressed since its last one.
     pub suppressed: u32,
-    /// Frames of this very flow suppressed since it was last reported.
+    /// Frames of this flow suppressed since it was last reported.
     pub repeats: u32,
     /// Milliseconds since then; 0 for a flow that is new.
     pub since: u32,
@@ -47,8 +47,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Reads a record from the ring; `None` if it has another size or holds a number that no
-    /// enum has.
+    /// Reads a record from the ring; `None` if it has a different size or an invalid enum value.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let at = |offset: usize| bytes.get(offset).copied();
         let flow = offset_of!(Self, flow);
@@ -72,8 +71,7 @@ impl Record {
     }
 }
 
-/// What makes a refused flow new, and whose it is: device, destination, service, the interface and VLANs that it
-/// came by, and why it was refused.
+/// The identity of a refused flow: device, destination, service, interface, VLANs and the reason of the refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// Source MAC as a number.
@@ -95,7 +93,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// What makes this flow new.
+    /// The identity of a frame's flow.
     #[inline(always)]
     pub fn new(flow: &Flow, decision: &Decision) -> Self {
         Self {
@@ -110,16 +108,16 @@ impl Refused {
         }
     }
 
-    /// What holds its entry of the budgets.
+    /// The holder of its budget entry.
     #[inline(always)]
     pub fn holder(&self) -> u64 {
         holder(self.source_mac, self.interface, self.verdict)
     }
 
-    /// All of it in one number of 63 bits.
+    /// A 63-bit digest of all fields.
     ///
-    /// With a secret: who could find two flows with one digest would have the second one counted as a
-    /// repetition of the first, and nobody would read of it.
+    /// Keyed with a secret: an attacker who found two flows with the same digest could have the
+    /// second counted as a repeat of the first, without an event of its own.
     #[inline(always)]
     pub fn digest(&self, keys: &Keys) -> u64 {
         let [outer, inner] = self.vlans;

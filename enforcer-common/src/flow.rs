@@ -46,7 +46,7 @@ impl Address {
     }
 }
 
-/// What kind of frame it is, as far as the decision cares.
+/// The kind of frame, as far as the decision needs it.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Class {
@@ -67,7 +67,7 @@ pub enum Class {
     Lldp = 6,
     /// Spanning tree BPDU to the reserved block.
     Stp = 7,
-    /// Ports and direction of a DHCP client message, but not its format.
+    /// Ports and direction of a DHCP client message, but in the wrong format.
     OddDhcp = 8,
 }
 
@@ -87,7 +87,7 @@ pub enum Fragment {
 }
 
 impl Fragment {
-    /// Whether it is a part of a datagram whose ports are in another one.
+    /// Whether the ports are in another fragment.
     #[inline(always)]
     pub const fn is_later(self) -> bool {
         matches!(self, Self::Later | Self::Last)
@@ -143,7 +143,7 @@ pub struct Flow {
 const _: () = assert!(size_of::<Flow>() == 96);
 
 impl Flow {
-    /// Nothing read yet.
+    /// A flow before parsing.
     pub const NEW: Self = Self {
         source_mac: 0,
         destination_mac: 0,

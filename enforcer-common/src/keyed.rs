@@ -1,12 +1,12 @@
 //! Digests and table slots that cannot be predicted without the secret of this boot.
 //!
-//! What a device sends chooses the entries of the tables in which its budgets, its refused flows and its
-//! datagrams are kept. If it could compute which ones meet, it could hide one flow behind another, or
-//! share the budget of another device.
+//! A device's frames determine the table entries of its budgets, refused flows and datagrams. If a
+//! device could compute collisions, it could hide one flow behind another, or share the budget of
+//! another device.
 
 use crate::image::walk::GOLDEN;
 
-/// Numbers that one secret is made into; a power of two.
+/// Keys derived from one secret; a power of two.
 pub const KEYS: usize = 8;
 
 /// Keys of digests and slots, derived from the secret of this boot: constants of the kernel program.
@@ -15,8 +15,8 @@ pub const KEYS: usize = 8;
 pub struct Keys(pub [u64; KEYS]);
 
 impl Keys {
-    /// Public keys, for the host, where predicting a slot gains nothing. Half of a key must not be zero: what
-    /// it is added to may be.
+    /// Public keys, for the host, where predicting a slot gains nothing. No half of a key may be zero,
+    /// because the word that it is added to may be zero.
     pub const OPEN: Self = Self([
         0x9216_d5d9_8979_fb1b,
         0xd131_0ba6_98df_b5ac,
@@ -28,7 +28,7 @@ impl Keys {
         0x6369_20d8_7157_4e69,
     ]);
 
-    /// A key; not taken from the object that was built, where it is a constant that the loader sets.
+    /// A key. Read at run time, because the loader sets this constant after the build.
     #[inline(always)]
     fn key<const INDEX: usize>(&self) -> u64 {
         const { assert!(INDEX < KEYS) };
@@ -47,10 +47,10 @@ impl Keys {
         unsafe { core::ptr::read_volatile(key) }
     }
 
-    /// Seven words in one number of 63 bits.
+    /// A 63-bit digest of seven words.
     ///
-    /// NH of UMAC (RFC 4418 section 5.2.1) over words of 32 bits: two inputs that were chosen without the
-    /// keys meet with a probability of 2^-32. The products do not wait for each other.
+    /// NH of UMAC (RFC 4418 section 5.2.1) over words of 32 bits: two inputs chosen without the keys
+    /// collide with a probability of 2^-32. The products are independent of each other.
     #[inline(always)]
     pub fn digest(&self, words: [u64; 7]) -> u64 {
         let [a, b, c, d, e, f, g] = words;
@@ -66,8 +66,8 @@ impl Keys {
     }
 
     /// One of 2^`BITS` slots for a word: multiply and shift (Dietzfelbinger et al., 1997), by which two words
-    /// meet with a probability of about 2^-`BITS`. Twice, and mixed between: MACs of one maker follow each
-    /// other, and a product keeps them in step.
+    /// collide with a probability of about 2^-`BITS`. Done twice, with mixing in between: MACs of one maker
+    /// are consecutive, and a product keeps them evenly spaced.
     #[inline(always)]
     pub fn slot<const BITS: u32>(&self, word: u64) -> u32 {
         const { assert!(BITS > 0 && BITS < 32) };
@@ -99,7 +99,7 @@ mod tests {
         }))
     }
 
-    /// Pairs that meet under one secret do so under few others, whatever bits they differ in.
+    /// Pairs that collide under one secret do so under few others, whichever bits they differ in.
     #[test]
     fn no_difference_meets_under_many_secrets() {
         let bits: Vec<u64> = (0..64).map(|bit| 1 << bit).collect();
@@ -126,7 +126,7 @@ mod tests {
             let mut seen: Vec<u32> = slots(seed).collect();
             seen.sort_unstable();
             seen.dedup();
-            // As many as of random numbers: 4,096 times 1 - 1/e are 2,589.
+            // As for random numbers: 4,096 times 1 - 1/e is 2,589.
             assert!(
                 (2400..2800).contains(&seen.len()) && seen.iter().all(|slot| *slot < 4096),
                 "{}",

@@ -22,9 +22,9 @@ pub trait Frame {
     fn length(&self) -> u32;
 }
 
-/// A frame as a pair of pointers, the only shape whose bounds the verifier follows.
+/// A frame as a pair of pointers, the only form whose bounds the verifier tracks.
 ///
-/// It refuses a `&[u8]`, whose length is a plain number to it.
+/// The verifier refuses a `&[u8]`, whose length is just a number to it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
     start: *const u8,
@@ -55,13 +55,13 @@ impl<'a> Packet<'a> {
         }
     }
 
-    /// Bytes that lie in one piece from its start on.
+    /// Length of the contiguous part at its start.
     #[inline(always)]
     pub fn linear(&self) -> usize {
         (self.end as usize).wrapping_sub(self.start as usize)
     }
 
-    /// Its first `N` bytes, if they are there: one check for many readings.
+    /// Its first `N` bytes, if they exist: one check for many reads.
     #[inline(always)]
     pub fn first<const N: usize>(&self) -> Option<First<'a, N>> {
         if self.start.wrapping_add(N) > self.end {
@@ -81,13 +81,13 @@ pub struct First<'a, const N: usize> {
 impl<const N: usize> First<'_, N> {
     /// The bytes from `8 * INDEX` on as a number, the first one lowest.
     ///
-    /// Whole words of a frame that begins on one: what a processor has just written word by word
-    /// cannot be read across two of them before both are in its cache.
+    /// Reads aligned words: a load that spans two words which were just stored would stall until
+    /// both stores have reached the cache.
     #[inline(always)]
     pub fn word<const INDEX: usize>(&self) -> u64 {
         const { assert!(INDEX * 8 + 8 <= N) };
         let word = self.start.wrapping_add(INDEX * 8).cast::<[u8; 8]>();
-        // SAFETY: the word lies in the first `N` bytes of the frame, which are there; `[u8; 8]` needs no
+        // SAFETY: the word lies in the first `N` bytes of the frame, which exist; `[u8; 8]` needs no
         // alignment.
         u64::from_le_bytes(unsafe { word.read_unaligned() })
     }

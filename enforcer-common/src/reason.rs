@@ -2,15 +2,15 @@
 
 use crate::image::Corrupt;
 
-/// What becomes of a frame.
+/// The outcome for a frame.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It goes on to the kernel.
+    /// It continues to the kernel.
     Pass = 0,
-    /// It ends here.
+    /// It is dropped.
     Drop = 1,
-    /// The decision was to drop; the group is observed, so it goes on.
+    /// The decision was to drop, but the group is observed, so the frame continues.
     WouldDrop = 2,
 }
 
@@ -30,7 +30,7 @@ impl Verdict {
     }
 }
 
-/// One list makes the enum, the names and the words, so that none can be forgotten.
+/// One list generates the enum, the names and the words, so that none can be forgotten.
 macro_rules! reasons {
     ($($name:ident = $number:literal $text:literal $words:literal,)*) => {
         /// Why a verdict was given. Numbers and names are stable.
@@ -140,7 +140,7 @@ impl Reason {
 
     /// The lowest number of a refusal.
     pub const FIRST_REFUSAL: u8 = Self::Deny.number();
-    /// Slots of a table that is indexed by a refusal's number less [`Reason::FIRST_REFUSAL`].
+    /// Slots of a table that is indexed by a refusal's number minus [`Reason::FIRST_REFUSAL`].
     pub const REFUSALS: usize = 84;
 
     /// The number in the kernel's counters and events.
@@ -238,8 +238,8 @@ impl Reason {
         )
     }
 
-    /// Whether an observed group may let such a frame pass. What says that enforcer itself is
-    /// broken is dropped in every mode.
+    /// Whether an observed group may let such a frame pass. Faults of enforcer itself drop in every
+    /// mode.
     #[inline(always)]
     pub const fn observable(self) -> bool {
         self.number() < Self::NoPolicy.number()
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn passing_reasons_stand_below_sixteen() {
-        // The kernel counts and reports on this side of the line differently: keep it a line.
+        // The kernel counts and reports passes and refusals differently: keep the boundary.
         for &reason in Reason::ALL {
             assert_eq!(reason.passes(), reason.number() < 16, "{}", reason.name());
         }

@@ -4,18 +4,18 @@ use core::sync::atomic::AtomicU64;
 #[cfg(not(target_arch = "bpf"))]
 use core::sync::atomic::Ordering;
 
-/// A word of 64 bits that is read and written in one piece, in no order with others.
+/// A 64-bit word that is read and written atomically, without ordering.
 #[repr(transparent)]
 #[derive(Debug, Default)]
 pub struct Word(AtomicU64);
 
 impl Word {
-    /// What it holds.
+    /// Its value.
     #[inline(always)]
     pub fn get(&self) -> u64 {
         #[cfg(target_arch = "bpf")]
-        // SAFETY: a reference is valid for reads. LLVM's BPF target knows no atomic load; one of an aligned
-        // word is one instruction.
+        // SAFETY: a reference is valid for reads. LLVM's BPF target has no atomic load; a load of an
+        // aligned word is one instruction.
         return unsafe { self.0.as_ptr().read_volatile() };
         #[cfg(not(target_arch = "bpf"))]
         self.0.load(Ordering::Relaxed)
@@ -25,7 +25,7 @@ impl Word {
     #[inline(always)]
     pub fn set(&self, number: u64) {
         #[cfg(target_arch = "bpf")]
-        // SAFETY: as in `get`, and nobody has it in one piece longer than an instruction.
+        // SAFETY: as in `get`, and the store of an aligned word is one instruction.
         unsafe {
             self.0.as_ptr().write_volatile(number);
         }
@@ -33,11 +33,11 @@ impl Word {
         self.0.store(number, Ordering::Relaxed);
     }
 
-    /// Adds to it in one step that nobody comes between.
+    /// Adds to it atomically.
     #[inline(always)]
     pub fn add(&self, number: u64) {
-        // BPF has this since Linux 3.18, and what gives the sum back since 5.12 only; Rust offers neither
-        // for it.
+        // BPF has had this since Linux 3.18, but the form that returns the sum only since 5.12; Rust
+        // offers neither for BPF.
         #[cfg(target_arch = "bpf")]
         // SAFETY: the word is aligned, and nothing else is touched.
         unsafe {

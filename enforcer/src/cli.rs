@@ -1,4 +1,4 @@
-//! The command line: only what is here knows clap.
+//! The command line. Only this module uses clap.
 //!
 //! Completions and man pages are made from the same definition.
 // tidy: long because completions, pages and parser are one definition
@@ -52,16 +52,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Look at this machine and write a first configuration, which observes
+    /// Look at this machine and write a first configuration that only observes
     ///
-    /// Asks which interfaces devices are behind, and writes enforcer.toml and policy.toml, with
-    /// the devices that were seen as comments. Never overwrites: a file that is there is kept.
+    /// Asks which interfaces devices are behind, and writes enforcer.toml and policy.toml, with the
+    /// devices that were seen as comments. Never overwrites an existing file.
     #[command(after_help = "Examples:\n  \
         enforcer init\n  \
         enforcer init --dry-run\n  \
         enforcer init --yes --interface lan0 --interface lan1")]
     Init(Init),
-    /// Look after the daemon's settings
+    /// Work with the daemon's settings
     #[command(after_help = "Examples:\n  \
         enforcer config check\n  \
         enforcer config check --json ./enforcer.toml | jq -r .message")]
@@ -82,38 +82,38 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Take back what waits to be confirmed, or apply an earlier revision again
+    /// Withdraw the policy that waits to be confirmed, or apply an earlier revision again
     ///
-    /// Live changes stay; `enforcer revoke` takes them back.
+    /// Live changes stay in force; `enforcer revoke` ends them.
     #[command(after_help = "Examples:\n  \
         enforcer rollback\n  \
         enforcer rollback 41")]
     Rollback {
-        /// Revision to return to, see `enforcer history` [default: the one before]
+        /// Revision to return to, see `enforcer history` [default: the previous one]
         revision: Option<u64>,
-        /// Go back even if it cuts your own session off
+        /// Go back even if that cuts off your own session
         #[arg(long)]
         force: bool,
         #[command(flatten)]
         output: Output,
     },
-    /// Allow a destination, beside the policy file; in force when the command returns
+    /// Allow a destination without editing the policy file; in force when the command returns
     #[command(after_help = "Examples:\n  \
         enforcer allow patient-monitors 198.51.100.7 tcp/443 --for 2h --reason CHG-4711\n  \
         enforcer allow bed-12 @update-servers --until 2026-12-01T06:00:00Z")]
     Allow(Live),
-    /// Deny a destination, beside the policy file; in force when the command returns
+    /// Deny a destination without editing the policy file; in force when the command returns
     #[command(after_help = "Examples:\n  \
         enforcer deny cameras 203.0.113.0/24 --reason 'seen in a scan'\n  \
         enforcer deny bed-12 any --for 1h")]
     Deny(Live),
-    /// Take a live change back
+    /// Revoke a live change
     #[command(after_help = "Examples:\n  \
         enforcer revoke l-1a2b3c4d")]
     Revoke {
         /// Id of the change, see `enforcer status`
         id: String,
-        /// Take it back even if it cuts your own session off
+        /// Revoke it even if that cuts off your own session
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -148,11 +148,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Follow what is dropped, until Ctrl-C
+    /// Follow drops until Ctrl-C
     ///
-    /// A line says DROP, or `would` for a frame that passed because its group is only observed.
-    /// All filters have to match; of one that is given more than once, any value will do.
-    /// A terminal that does not read loses lines of its own and is told how many.
+    /// A line says DROP, or `would` for a frame that passed because its group is only observed. All
+    /// filters have to match; a repeated filter matches with any of its values. A terminal that
+    /// reads too slowly loses lines and is told how many.
     #[command(after_help = "Examples:\n  \
         enforcer tail --group patient-monitors --not-to 10.0.0.0/8\n  \
         enforcer tail --since 10m --verdict would-drop -n 100 --json\n  \
@@ -165,7 +165,7 @@ pub(crate) enum Command {
         enforcer top\n  \
         NO_COLOR=1 enforcer top")]
     Top,
-    /// Tell what becomes of a frame, which rule decides, and which nearly did
+    /// Tell what happens to a frame, which rule decides, and which rules nearly match
     #[command(after_help = "Examples:\n  \
         enforcer explain --from bed-12 --to 202.114.4.119:515\n  \
         enforcer explain --from 00:1b:44:11:3a:b7 --to '[2001:db8::1]:53' --proto udp\n  \
@@ -179,7 +179,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Policy,
     },
-    /// List the revisions that were in force: when, by whom and why
+    /// List the policy revisions with their time, user and reason
     #[command(after_help = "Examples:\n  \
         enforcer history\n  \
         enforcer history -n 1 --json | jq .changes")]
@@ -198,28 +198,28 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: Audit,
     },
-    /// Guard what is forwarded while an interface is not protected
+    /// Block forwarding while an interface is not protected
     ///
-    /// Two nftables tables, outside the daemon, drop what is forwarded from a protected
+    /// Two nftables tables, independent of the daemon, drop traffic forwarded from a protected
     /// interface until the kernel has confirmed the program on it.
     Backstop {
         #[command(subcommand)]
         command: Backstop,
     },
-    /// Tell what on this machine helps or hinders enforcement, and try the program
+    /// Check whether this machine can enforce a policy, and try the program
     ///
-    /// Needs no daemon and changes nothing. Sends frames that must die and frames that must
-    /// live through the program, in a network of its own. Exits with 1 if something is in the
-    /// way, or could not be looked at.
+    /// Needs no daemon and changes nothing. Tests the program in a separate network with frames
+    /// that must be dropped and frames that must pass. Exits with 1 if a check failed or could not
+    /// run.
     #[command(after_help = "Examples:\n  \
         enforcer doctor --interface lan0\n  \
         enforcer doctor --live\n  \
         enforcer doctor --json | jq -r 'select(.state != \"ok\") | .remedy'")]
     Doctor(Doctor),
-    /// Remove every trace from the kernel: nothing is enforced any more
+    /// Remove everything from the kernel: nothing is enforced any more
     ///
-    /// Asks the daemon, which stops; without a daemon, cleans up itself. The backstop's tables
-    /// go too.
+    /// Asks the daemon, which then stops; without a daemon, cleans up by itself. Also removes the
+    /// backstop's tables.
     #[command(after_help = "Examples:\n  \
         enforcer detach")]
     Detach {
@@ -251,10 +251,10 @@ pub(crate) struct Apply {
     /// Show the difference and change nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// Return to the policy before unless `enforcer confirm` comes in time
+    /// Return to the previous policy unless `enforcer confirm` comes in time
     #[arg(long, value_name = "TIME", value_parser = seconds)]
     pub(crate) confirm: Option<i64>,
-    /// Apply even if it cuts your own session off
+    /// Apply even if that cuts off your own session
     #[arg(long)]
     pub(crate) force: bool,
     /// Why: shown in the history and the audit trail
@@ -284,7 +284,7 @@ pub(crate) struct Live {
 /// Options of `mode`.
 #[derive(Debug, Args)]
 pub(crate) struct Mode {
-    /// Group, or unknown: the devices that are in none
+    /// Group, or unknown for devices that are in none
     pub(crate) group: String,
     /// enforce, observe or quarantine
     pub(crate) mode: GroupMode,
@@ -299,7 +299,7 @@ pub(crate) struct Mode {
 pub(crate) enum GroupMode {
     /// Drop them
     Enforce,
-    /// Let them pass and say so
+    /// Let them pass and report them
     Observe,
     /// Drop all but the essentials
     Quarantine,
@@ -311,16 +311,16 @@ pub(crate) struct Terms {
     /// End by itself after this time: 90s, 15m, 2h, 7d
     #[arg(long = "for", value_name = "TIME", value_parser = seconds)]
     pub(crate) time: Option<i64>,
-    /// End by itself at this date: by the wall clock, where `--for` needs none
+    /// End by itself at this date; depends on the wall clock, unlike `--for`
     #[arg(long, value_name = "RFC3339", conflicts_with = "time")]
     pub(crate) until: Option<jiff::Timestamp>,
     /// Why: shown in every event, in status and in the history
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
-    /// Who answers for it
+    /// Person or team responsible for it
     #[arg(long, value_name = "NAME")]
     pub(crate) owner: Option<String>,
-    /// Change it even if it cuts your own session off
+    /// Make the change even if it cuts off your own session
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -331,7 +331,7 @@ impl Terms {
         self.until.map(|until| until.as_second())
     }
 
-    /// For how many seconds it is, if it is for a time.
+    /// The duration in seconds, if it has one.
     pub(crate) fn lasts(&self) -> Option<u64> {
         self.time.map(i64::unsigned_abs)
     }
@@ -360,7 +360,7 @@ pub(crate) struct Run {
     /// Apply this policy at start
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
-    /// Attach in the driver (native), in the stack (generic), or where it works (auto)
+    /// Attach in the driver (native), in the stack (generic), or native if possible (auto)
     #[arg(long, value_name = "MODE")]
     pub(crate) xdp: Option<Xdp>,
 }
@@ -368,7 +368,7 @@ pub(crate) struct Run {
 /// How to attach.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Xdp {
-    /// Native, or generic where that is impossible
+    /// Native, or generic if that is impossible
     Auto,
     /// In the driver or not at all
     Native,
@@ -379,7 +379,7 @@ pub(crate) enum Xdp {
 /// How to print.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Output {
-    /// Print JSON, one object a line
+    /// Print JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -393,19 +393,19 @@ pub(crate) struct Explain {
     /// Destination: ADDR, ADDR:PORT or [ADDR]:PORT
     #[arg(long, value_name = "ADDR[:PORT]", required_unless_present = "pcap")]
     pub(crate) to: Option<String>,
-    /// Ask about the frames of this capture instead: pcap or pcapng, gzip or not
+    /// Judge the frames of this capture instead: pcap or pcapng, plain or gzip
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "proto", "vlan"])]
     pub(crate) pcap: Option<PathBuf>,
-    /// Only about frame N of the capture, and at length
+    /// Explain only frame N of the capture, in full
     #[arg(long, value_name = "N", requires = "pcap")]
     pub(crate) frame: Option<usize>,
     /// Protocol: tcp, udp, sctp, icmp, icmpv6 or a number
     #[arg(long, default_value = "tcp")]
     pub(crate) proto: String,
-    /// Interface that receives the frame [default: where it was heard, the device's own, or the first]
+    /// Interface that receives the frame [default: where it was seen, the device's own, or the first]
     #[arg(long, value_name = "IF")]
     pub(crate) interface: Option<String>,
-    /// VLAN that the frame is tagged with, 0 for none [default: where it was heard, or the device's own]
+    /// VLAN that the frame is tagged with, 0 for none [default: where it was seen, or the device's own]
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u16).range(..4095))]
     pub(crate) vlan: Option<u16>,
     /// Ask this policy instead of the daemon: needs no root and no daemon
@@ -424,7 +424,7 @@ pub(crate) struct Doctor {
     /// Look at this interface; may be given more than once [default: those of the settings]
     #[arg(long, value_name = "IF")]
     pub(crate) interface: Vec<String>,
-    /// Ask the program in force, too, about frames; nothing is counted or told for it
+    /// Also test the active program with frames; nothing is counted or reported for them
     #[arg(long)]
     pub(crate) live: bool,
     #[command(flatten)]
@@ -439,7 +439,7 @@ pub(crate) enum Policy {
         enforcer policy show > in-force.toml\n  \
         enforcer policy show --revision 6")]
     Show {
-        /// Of this revision instead, if it is kept: see `enforcer history`
+        /// Print this revision instead, if it is kept: see `enforcer history`
         #[arg(long, value_name = "REV")]
         revision: Option<u64>,
     },
@@ -456,7 +456,7 @@ pub(crate) enum Backstop {
     #[command(after_help = "Examples:\n  \
         enforcer backstop remove")]
     Remove(Backstopped),
-    /// Show what the kernel drops and lets through; exit with 1 if there are no tables
+    /// Show the tables in the kernel; exit with 1 if there are none
     #[command(after_help = "Examples:\n  \
         enforcer backstop show")]
     Show(Backstopped),
@@ -485,7 +485,7 @@ pub(crate) fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> i
     out.write_all(&script)
 }
 
-/// Writes the manual page of the whole.
+/// Writes the main manual page.
 pub(crate) fn man(out: &mut dyn Write) -> io::Result<()> {
     clap_mangen::Man::new(Cli::command()).render(out)
 }

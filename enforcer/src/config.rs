@@ -28,7 +28,7 @@ pub const SOCKET_GROUP: &str = "enforcer";
 /// 164.316(b)(2)(i), one of them a leap year.
 pub const AUDIT_KEEP: SignedDuration = SignedDuration::from_hours((6 * 365 + 1) * 24);
 
-/// What the daemon needs to know before it reads a policy.
+/// The settings that the daemon needs before it reads a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The protected interfaces.
@@ -39,13 +39,13 @@ pub struct Settings {
     pub socket: PathBuf,
     /// The group of the control socket: `None` is [`SOCKET_GROUP`] if it exists, else root alone.
     pub socket_group: Option<String>,
-    /// What has to survive a reboot.
+    /// Directory for state that has to survive a reboot.
     pub state_dir: PathBuf,
-    /// What has to survive a restart: a directory on a BPF file system.
+    /// Directory on a BPF file system, for pins that have to survive a restart.
     pub bpffs: PathBuf,
     /// How to attach.
     pub xdp: Xdp,
-    /// The group whose members may only look; `None`: nobody is so limited.
+    /// The group whose members may only look; `None`: no user is restricted.
     pub viewer_group: Option<String>,
     /// The group whose members may change things; `None`: every user who may connect.
     pub operator_group: Option<String>,
@@ -53,17 +53,17 @@ pub struct Settings {
     pub audit_required: bool,
     /// How long the entries of the audit trail are kept.
     pub audit_keep: SignedDuration,
-    /// Whether the wall clock is believed without being synchronised.
+    /// Whether the wall clock is trusted without being synchronised.
     pub clock: Clock,
-    /// Whether the packet filter drops what is forwarded from an unprotected interface.
+    /// Whether the packet filter drops traffic forwarded from an unprotected interface.
     pub backstop: Backstop,
-    /// Whether the kernel programs write what is rare and wrong into the log.
+    /// Whether the kernel programs report rare faults in the log.
     pub kernel_log: bool,
-    /// Whether the kernel programs remember flows.
+    /// Whether the kernel programs cache flows.
     pub flow_cache: bool,
-    /// Where Prometheus may scrape; `None`: on the control socket alone.
+    /// Where Prometheus may scrape; `None`: only on the control socket.
     pub metrics: Option<SocketAddr>,
-    /// Where events go, beside those who follow them.
+    /// Where events go besides followers.
     pub sinks: Vec<sinks::Sink>,
 }
 
@@ -94,7 +94,7 @@ impl Default for Settings {
 /// How to attach to an interface.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Xdp {
-    /// In the driver; where it cannot, generic, and say so.
+    /// In the driver; if that is impossible, generic, and say so.
     #[default]
     Auto,
     /// In the driver or not at all.
@@ -103,13 +103,13 @@ pub enum Xdp {
     Generic,
 }
 
-/// When the wall clock is believed.
+/// When the wall clock is trusted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
-    /// While the kernel calls it synchronised.
+    /// While the kernel reports it as synchronised.
     #[default]
     Auto,
-    /// Always, unless it is behind a time that has been.
+    /// Always, unless it is behind a time that is known to be past.
     Trusted,
 }
 
@@ -136,10 +136,10 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
-    /// The file says something that it cannot say.
+    /// The file is invalid.
     #[error("{}", summary(.0))]
     Invalid(Vec<Problem>),
-    /// A name given with `--interface` cannot be one.
+    /// A name given with `--interface` is not a valid interface name.
     #[error("`{0}` cannot be the name of an interface")]
     Interface(String),
     /// Neither the file nor a flag names an interface.
@@ -204,8 +204,8 @@ pub fn read(file: &str, text: &str) -> Result<Settings, Error> {
     if first_error(&problems).is_some() { Err(Error::Invalid(problems)) } else { Ok(settings) }
 }
 
-/// Reads a settings document with every problem found: the settings are of use only if none of
-/// them is an error.
+/// Reads a settings document and finds every problem: the settings are valid only if none of them
+/// is an error.
 pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
     let (mut reader, document) = TomlReader::open(file, text);
     let root = document.get_ref();
@@ -294,7 +294,7 @@ fn interfaces(reader: &mut TomlReader<'_>, root: &DeTable<'_>) -> Vec<String> {
     interfaces
 }
 
-/// A text that has something in it.
+/// A text that is not empty.
 fn filled<'a>(
     reader: &mut TomlReader<'_>,
     table: &'a DeTable<'_>,
@@ -311,7 +311,7 @@ fn filled<'a>(
 
 /// A time of days to years.
 fn keep(reader: &mut TomlReader<'_>, text: &str, offset: usize) -> Option<SignedDuration> {
-    // Years and months are counted from a date that has leap years as usual.
+    // Years and months are counted from a fixed date.
     let from = jiff::civil::date(2001, 1, 1);
     let span = text.parse::<jiff::Span>().ok().and_then(|span| span.to_duration(from).ok());
     let keep = span.filter(|keep| *keep >= SignedDuration::from_hours(24));

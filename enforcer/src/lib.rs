@@ -1,24 +1,24 @@
 //! Userspace half of enforcer.
 //!
 //! - [`policy`], a crate: document to model to image; pure: no clock, no files, no kernel
-//! - [`image`] of it: the plain value in which policy and data plane meet
-//! - [`shown`] of it: text from outside, made safe to show
-//! - [`api`], a crate: what travels over the unix socket
-//! - [`convert`]: values of the policy as the API has them, and back
-//! - [`audit`]: who changed what: a chain of lines that shows when it was edited
+//! - [`image`] of it: the plain value that the policy hands to the data plane
+//! - [`shown`] of it: untrusted text, made safe to display
+//! - [`api`], a crate: the types that travel over the unix socket
+//! - [`convert`]: values of the policy as API types, and back
+//! - [`audit`]: the hash-chained trail of changes
 //! - [`control`]: HTTP over the unix socket, both halves
 //! - [`config`]: the daemon's settings
-//! - [`request`]: what is asked of the daemon
+//! - [`request`]: requests to the daemon, without their reply channels
 //! - [`daemon`]: the core: one loop that answers requests
-//! - [`dataplane`]: what is in the kernel: programs, maps, links, pins
-//! - [`doctor`]: what on this machine helps or hinders enforcement
-//! - [`backstop`]: what the packet filter drops while an interface is not protected
-//! - [`memory`]: what the allocator is told
-//! - [`metrics`]: counters and gauges as Prometheus reads them
-//! - [`events`]: what they are, who follows them, and how they look outside
-//! - [`fault`]: the remedy and the exit code of an error
-//! - [`setup`]: a first configuration, from what the machine looks like
-//! - [`site`]: what the machine looks like, over rtnetlink
+//! - [`dataplane`]: state in the kernel: programs, maps, links, pins
+//! - [`doctor`]: checks whether this machine can enforce a policy
+//! - [`backstop`]: packet filter tables that block forwarding while an interface is not protected
+//! - [`memory`]: settings of the allocator
+//! - [`metrics`]: counters and gauges in Prometheus' text format
+//! - [`events`]: their types, followers and output formats
+//! - [`setup`]: a first configuration, from a survey of the machine
+//! - [`fault`]: the hint and the exit code of an error
+//! - [`site`]: interfaces, addresses and routes of the machine, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
 pub mod audit;
 pub mod backstop;

@@ -1,7 +1,7 @@
 //! The binary: parses the command line, runs one command, prints its error once.
 //!
-//! - [`cli`]: the command line; nothing else knows clap
-//! - [`commands`]: one file a command; nothing else prints
+//! - [`cli`]: the command line; no other module uses clap
+//! - [`commands`]: one file for each command; no other module prints
 
 mod cli;
 mod commands;

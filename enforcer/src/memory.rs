@@ -1,8 +1,8 @@
-//! What the allocator is told.
+//! Settings of the allocator.
 
-/// Options of `mallopt(3)`. glibc's own values make an arena for each thread and raise the thresholds
-/// with each large allocation, so that what a policy of a million prefixes took stays with the process
-/// when a small one follows.
+/// Options of `mallopt(3)`. By default glibc creates an arena for each thread and raises the
+/// thresholds with each large allocation, so the memory of a policy of a million prefixes stays with
+/// the process when a small one follows.
 #[cfg(target_env = "gnu")]
 const OPTIONS: [(libc::c_int, libc::c_int); 3] = [
     (libc::M_ARENA_MAX, 1),
@@ -10,7 +10,7 @@ const OPTIONS: [(libc::c_int, libc::c_int); 3] = [
     (libc::M_TRIM_THRESHOLD, 128 << 10),
 ];
 
-/// Has the allocator give memory back when a large policy goes. To be called before there are threads.
+/// Makes the allocator release memory after a large policy. Must be called before threads are started.
 pub fn give_back() {
     #[cfg(target_env = "gnu")]
     for (option, value) in OPTIONS {
@@ -19,9 +19,10 @@ pub fn give_back() {
     }
 }
 
-/// Gives back what is free now between what is in use: some milliseconds for some hundred MiB.
+/// Releases free memory between allocations that are in use: some milliseconds for some hundred
+/// MiB.
 pub fn trim() {
-    // SAFETY: the allocator is asked for what it may do at any time.
+    // SAFETY: the allocator supports this call at any time.
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::malloc_trim(0)

@@ -1,4 +1,4 @@
-//! Metrics as Prometheus reads them: text format, version 0.0.4.
+//! Metrics in Prometheus' text format, version 0.0.4.
 
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -9,10 +9,10 @@ pub type Labels<'a> = Vec<(&'static str, &'a str)>;
 /// The content type of the text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What a family counts.
+/// The kind of a metric family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows; begins at 0 again when what counts begins anew.
+    /// Only grows; restarts at 0 when the counting process restarts.
     Counter,
     /// Goes up and down.
     Gauge,
@@ -55,7 +55,7 @@ impl Families {
     /// The text.
     pub fn text(&self) -> String {
         let text = TextEncoder::new().encode_to_string(&self.0);
-        // It refuses families without a name or samples, and there are none.
+        // It fails only for families without a name or samples, which do not exist.
         text.inspect_err(|e| log::error!("metrics: {e}")).unwrap_or_default()
     }
 }
@@ -68,7 +68,7 @@ fn sample(kind: Kind, labels: Labels<'_>, value: u64) -> Metric {
         pair
     };
     let mut metric = Metric::from_label(labels.into_iter().map(pair).collect());
-    // Prometheus keeps all values so.
+    // Prometheus stores all values this way.
     let value = value as f64;
     match kind {
         Kind::Counter => {

@@ -1,6 +1,6 @@
-//! Capabilities: what the kernel asks of the daemon, and nothing else.
+//! Capabilities: the daemon keeps those that it needs, and drops the others.
 //!
-//! A thread has capabilities, not a process: each thread gives its own up.
+//! Capabilities belong to threads, not to processes: each thread drops its own.
 
 use std::io;
 
@@ -12,20 +12,21 @@ use rustix::thread::{
     set_capabilities_secure_bits, set_no_new_privs,
 };
 
-/// What the daemon keeps, as far as it has it. CAP_PERFMON is in force only inside [`to_load`].
+/// The capabilities that the daemon keeps, if it has them. CAP_PERFMON is effective only inside
+/// [`to_load`].
 const NEEDED: CapabilitySet =
     CapabilitySet::BPF.union(CapabilitySet::NET_ADMIN).union(CapabilitySet::PERFMON);
 /// Capabilities of `nft`, whichever user runs the daemon.
 const INHERITED: CapabilitySet = CapabilitySet::NET_ADMIN;
 
-/// Whether this thread may load and attach programs, as far as its capabilities tell.
+/// Whether this thread may load and attach programs, judging by its capabilities.
 pub fn may_load() -> bool {
     let set = effective();
     set.contains(CapabilitySet::NET_ADMIN)
         && set.intersects(CapabilitySet::BPF.union(CapabilitySet::SYS_ADMIN))
 }
 
-/// What this thread lacks of what the daemon needs, by the kernel's names.
+/// The needed capabilities that this thread lacks, by the kernel's names.
 pub fn lacking() -> Vec<&'static str> {
     let (set, admin) = (effective(), CapabilitySet::SYS_ADMIN);
     let needed = [
@@ -39,33 +40,34 @@ pub fn lacking() -> Vec<&'static str> {
 /// What to do about a user namespace.
 pub const OUTSIDE: &str = "run it on the host, or in a privileged container";
 
-/// Whether this is a user namespace, as in an unprivileged container. Its root is not the kernel's:
-/// loading a program asks for capabilities in the initial namespace (`bpf_capable` in
+/// Whether this is a user namespace, as in an unprivileged container. Its root has no power over
+/// the kernel: loading a program requires capabilities in the initial namespace (`bpf_capable` in
 /// include/linux/capability.h).
 pub fn in_user_namespace() -> bool {
     std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| !is_initial(&map))
 }
 
-/// Whether a map of user ids is that of the initial namespace: every id is itself
+/// Whether a user id map is that of the initial namespace: every id maps to itself
 /// (user_namespaces(7)).
 fn is_initial(map: &str) -> bool {
     map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
-/// The capabilities in force; all of them where the kernel does not tell: it will refuse then.
+/// The effective capabilities; all of them if the kernel does not report them, because it will
+/// refuse later.
 fn effective() -> CapabilitySet {
     capabilities(None).map_or(CapabilitySet::all(), |sets| sets.effective)
 }
 
-/// Runs `load` with CAP_PERFMON in force on this thread, as far as it is permitted: the verifier asks
-/// it of a program that computes with pointers into the frame.
+/// Runs `load` with CAP_PERFMON effective on this thread, if permitted: the verifier requires it for
+/// a program that computes with pointers into the frame.
 pub fn to_load<T>(load: impl FnOnce() -> T) -> T {
     let Ok(sets) = capabilities(None) else { return load() };
     let raised = CapabilitySets {
         effective: sets.effective | (sets.permitted & CapabilitySet::PERFMON),
         ..sets
     };
-    // Where the kernel refuses, so it will the program, and that is what will be told.
+    // If the kernel refuses this, it will refuse the program too, and that error is reported.
     let was_raised = raised != sets && set_capabilities(None, raised).is_ok();
     let loaded = load();
     if was_raised && let Err(e) = set_capabilities(None, sets) {
@@ -82,16 +84,16 @@ pub fn lift_memory_lock() {
     }
 }
 
-/// Gives up, for this thread and what it starts, every capability but those that it needs.
+/// Drops every capability that is not needed, for this thread and the programs that it starts.
 ///
 /// # Errors
 ///
-/// What the kernel refuses; everything up to there is given up.
+/// A step that the kernel refuses; earlier steps are done.
 pub fn drop_unneeded() -> io::Result<()> {
     let sets = capabilities(None)?;
     let mut keep = sets.permitted & NEEDED;
     if !keep.contains(CapabilitySet::BPF) {
-        // It stands for CAP_BPF and CAP_PERFMON.
+        // It implies CAP_BPF and CAP_PERFMON.
         keep |= sets.permitted & CapabilitySet::SYS_ADMIN;
     }
     // Changing these needs CAP_SETPCAP; a process without it keeps what it was given.
@@ -101,7 +103,7 @@ pub fn drop_unneeded() -> io::Result<()> {
                 remove_capability_from_bounding_set(capability)?;
             }
         }
-        // Without these, a program that root starts gets all that is in the bounding set.
+        // Without these, a program started by root gets everything in the bounding set.
         let no_root = CapabilitiesSecureBits::NO_ROOT | CapabilitiesSecureBits::NO_ROOT_LOCKED;
         set_capabilities_secure_bits(no_root)?;
     }

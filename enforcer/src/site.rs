@@ -1,4 +1,4 @@
-//! What the machine looks like, as the kernel says over rtnetlink.
+//! Interfaces, addresses and routes of the machine, from rtnetlink.
 
 mod claims;
 mod heard;
@@ -23,7 +23,7 @@ use crate::dataplane::{Attached, Interface};
 pub use crate::policy::OnLink;
 use crate::policy::{Mac, Site, SiteInterface};
 
-/// Why the machine cannot be looked at.
+/// Why the machine cannot be queried.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No netlink socket.
@@ -32,7 +32,7 @@ pub enum Error {
     /// A request failed.
     #[error("cannot read {what} over netlink")]
     Request {
-        /// What was asked for.
+        /// The request.
         what: &'static str,
         /// Why it failed.
         source: Box<rtnetlink::Error>,
@@ -48,17 +48,17 @@ pub struct Link {
     pub index: u32,
     /// Its MAC, all zero if it has none.
     pub mac: Mac,
-    /// What is attached to it.
+    /// The XDP program that is attached to it.
     pub attached: Attached,
-    /// What it is, if the kernel made it: `veth`, `vlan`, `bond`.
+    /// Its kind, if it is virtual: `veth`, `vlan`, `bond`.
     pub kind: Option<InfoKind>,
     /// Index of the interface whose port it is.
     pub controller: Option<u32>,
     /// Index of the interface that it is on top of.
     pub lower: Option<u32>,
-    /// The id that it adds and takes away, if it is a VLAN device.
+    /// The id that it adds and removes, if it is a VLAN device.
     pub vlan: Option<u16>,
-    /// Whether it is switched on.
+    /// Whether it is up.
     pub up: bool,
     /// Whether it is the loopback.
     pub loopback: bool,
@@ -66,36 +66,36 @@ pub struct Link {
     pub mtu: u32,
     /// Identity of the switch chip whose port it is.
     pub switch: Option<Vec<u8>>,
-    /// What its frames begin with, if not with an Ethernet header: `none`, `ppp`.
+    /// Its link type, if its frames have no Ethernet header: `none`, `ppp`.
     pub no_ethernet: Option<String>,
     /// Frames that it has received, by the driver's own statistics.
     pub received: u64,
-    /// What it does as a bridge, if it is one.
+    /// Its bridge settings, if it is a bridge.
     pub bridge: Option<Bridge>,
 }
 
-/// What a bridge forwards and remembers.
+/// Settings of a bridge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bridge {
-    /// Reserved groups that it forwards all the same, by the last four bits of the MAC (`group_fwd_mask`).
+    /// Reserved groups that it forwards nevertheless, by the last four bits of the MAC (`group_fwd_mask`).
     pub forwards: u16,
     /// Most MACs that it learns; 0 is any number (Linux 6.8).
     pub most_learned: u32,
 }
 
 impl Link {
-    /// The interface, by the name that it has now, as the data plane takes it.
+    /// The interface in the data plane's type, with its current name.
     pub fn interface<'a>(&self, name: &'a str) -> Interface<'a> {
         Interface { name, index: self.index, attached: self.attached, mtu: self.mtu }
     }
 
-    /// The names of the interfaces below, if the program cannot do its work on this one.
+    /// The names of the interfaces below, if the program does not see all frames on this one.
     ///
-    /// A frame reaches such an interface from another one in `__netif_receive_skb_core`
-    /// (net/core/dev.c), which has put the VLAN tag beside the frame by then: generic XDP does not see it.
-    /// What a bridge forwards does not come to it at all. The native program of a bond (Linux 5.15)
-    /// runs in the drivers of its ports, under their indices. A VRF is only named as the interface of a packet
-    /// that is past XDP already (drivers/net/vrf.c).
+    /// A frame reaches such an interface from another one in `__netif_receive_skb_core` (net/core/dev.c),
+    /// which has moved the VLAN tag out of the frame by then: generic XDP does not see it. Frames that a
+    /// bridge forwards do not reach it at all. The native program of a bond (Linux 5.15) runs in the drivers
+    /// of its ports, under their indices. A VRF becomes the interface of a packet only after XDP
+    /// (drivers/net/vrf.c).
     pub fn hides_frames(&self, links: &[Self]) -> Option<Vec<String>> {
         use InfoKind::{Bond, Bridge, Hsr, IpVlan, IpVtap, MacVlan, MacVtap, Team, Vrf};
         let above = matches!(
@@ -115,7 +115,7 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Opens a netlink socket and drives it in a task of its own.
+    /// Opens a netlink socket and drives it in a separate task.
     pub fn open() -> Result<Self, Error> {
         let (connection, handle, _) = new_connection().map_err(Error::Socket)?;
         tokio::spawn(connection);
@@ -146,7 +146,8 @@ impl Kernel {
         Ok(messages.iter().filter_map(on_link).collect())
     }
 
-    /// The site: `protected` interfaces of all `links`, and what of this machine devices must not claim.
+    /// The site: the `protected` interfaces of all `links`, and the addresses and MACs that devices must
+    /// not claim.
     pub async fn site(&self, protected: &[Link], links: &[Link], now: i64) -> Result<Site, Error> {
         let mut site = Site { now, ..Site::default() };
         site.interfaces = protected
@@ -179,7 +180,7 @@ impl Kernel {
                 addresses.iter().filter(|own| link.contains(&own.interface)).copied().collect();
             hops::learn(interface, &link, &gateways, &neighbours);
         }
-        // The order of the kernel's answer is not the site's business.
+        // The site must not depend on the order of the kernel's answer.
         site.own.sort_unstable();
         site.own.dedup();
         for interface in &mut site.interfaces {
@@ -191,16 +192,17 @@ impl Kernel {
     }
 }
 
-/// The type of the frames of an interface of this machine, as sysfs has it, if they are not Ethernet (ARPHRD_…,
-/// include/uapi/linux/if_arp.h). `None` where there is no such interface.
+/// The link type of an interface of this machine, from sysfs, if it is not Ethernet (ARPHRD_…,
+/// include/uapi/linux/if_arp.h). `None` if there is no such interface.
 pub fn link_type_other_than_ethernet(interface: &str) -> Option<u16> {
     let path = std::path::Path::new("/sys/class/net").join(interface).join("type");
     let number: u16 = std::fs::read_to_string(path).ok()?.trim().parse().ok()?;
     other_than_ethernet(number.into()).map(|_| number)
 }
 
-/// The kernel's number of the present boot (random(4)), letters and digits alone. `None` where neither the
-/// kernel nor the unit tells it: systemd hides /proc/sys from a confined service, and its `%b` is the same.
+/// The kernel's id of the current boot (random(4)), only letters and digits. `None` if neither the kernel
+/// nor the unit provides it: systemd hides /proc/sys from a confined service, and its `%b` has the same
+/// value.
 pub fn boot_id() -> Option<String> {
     let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     let text = kernel.or_else(|| std::env::var("ENFORCER_BOOT_ID").ok())?;
@@ -208,7 +210,7 @@ pub fn boot_id() -> Option<String> {
     (!id.is_empty()).then_some(id)
 }
 
-/// Of a point-to-point interface, `Local` is ours and `Address` the peer's.
+/// On a point-to-point interface, `Local` is ours and `Address` the peer's.
 fn own_address(message: &AddressMessage) -> Option<IpAddr> {
     let mut address = None;
     for attribute in &message.attributes {
@@ -258,14 +260,14 @@ fn link(message: &LinkMessage) -> Link {
             link.bridge = infos.iter().find_map(bridge);
         }
     }
-    // The other end of a pair is beside it, not below.
+    // The other end of a pair is not below it.
     let is_pair = matches!(link.kind, Some(InfoKind::Veth));
     link.lower = link.lower.filter(|_| !elsewhere && !is_pair);
     link
 }
 
 /// The type of an interface (ARPHRD_…, include/uapi/linux/if_arp.h), if its frames have no Ethernet header.
-/// Those of the loopback have one.
+/// Frames of the loopback have one.
 fn other_than_ethernet(kind: LinkLayerType) -> Option<String> {
     let is_ethernet = matches!(kind, LinkLayerType::Ether | LinkLayerType::Loopback);
     (!is_ethernet).then(|| format!("{kind:?}").to_lowercase())

@@ -1,4 +1,4 @@
-//! What travels over the socket, as scripts know it: a golden value of each type, with every field.
+//! The API that scripts depend on: a golden value of each type, with every field.
 #![allow(missing_docs, reason = "a test binary")]
 
 use std::collections::BTreeMap;
@@ -71,7 +71,7 @@ fn golden_values() {
     assert_eq!(seen, known.into_keys().collect::<Vec<_>>());
 }
 
-/// A type, or a field, without a golden value is not held.
+/// Every type and field has a golden value; otherwise nothing checks it.
 #[test]
 fn every_type_and_field_has_one() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -87,7 +87,7 @@ fn every_type_and_field_has_one() {
                 missing.extend(of.is_none().then(|| name.to_owned()));
             }
             let field = line.strip_prefix("    pub ").and_then(|rest| rest.split_once(": "));
-            // What is flattened has its own.
+            // Flattened types have their own.
             if let (Some((field, _)), Some(golden)) = (field, of)
                 && !field.contains(' ')
                 && !["change", "guard"].contains(&field)

@@ -23,7 +23,7 @@ fn output(args: &[&str]) -> (Option<i32>, String, String) {
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// A daemon whose core is gone: events are all that it has.
+/// A daemon without a core: it only has events.
 struct Daemon {
     dir: tempfile::TempDir,
     hub: Hub,
@@ -70,7 +70,7 @@ impl Daemon {
     }
 }
 
-/// A drop after so many repeats.
+/// A drop after this many repeats.
 fn event(repeats: u64) -> Event {
     with_frame(repeats, None)
 }
@@ -80,7 +80,7 @@ fn with_frame(repeats: u64, packet: Option<&str>) -> Event {
         "timestamp": "2026-11-23T12:03:04.123456+01:00",
         "event_type": "drop",
         "dest_ip": "192.0.2.1",
-        // No machine has a name for it.
+        // A port without a name.
         "dest_port": 60053,
         "proto": "UDP",
         "enforcer": {
@@ -234,7 +234,7 @@ fn tail_ends_with_ctrl_c_and_with_its_reader() {
     for quiet in [false, true] {
         let mut child = daemon.tail(&[]);
         drop(child.stdout.take());
-        // It notices also when there is nothing to write.
+        // It notices this even when there is nothing to write.
         if !quiet {
             daemon.hub.publish(event(0));
         }
@@ -242,8 +242,7 @@ fn tail_ends_with_ctrl_c_and_with_its_reader() {
     }
 }
 
-/// Nothing happens, and nobody reads: a pipe, a named pipe beside a standard output that is read, and
-/// a socket.
+/// No events, and no reader: a pipe, a named pipe while standard output is read, and a socket.
 #[test]
 fn a_quiet_tail_ends_with_its_reader_whatever_it_writes_to() {
     let daemon = Daemon::start();
@@ -264,7 +263,7 @@ fn a_quiet_tail_ends_with_its_reader_whatever_it_writes_to() {
     drop(open);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 
-    // A capture in a file goes on although nobody reads standard output.
+    // A capture to a file continues even if standard output has no reader.
     let file = daemon.dir.path().join("drops.pcapng");
     let mut child = daemon.tail(&["-n", "1", "--pcap", file.to_str().unwrap()]);
     drop(child.stdout.take());
@@ -320,7 +319,7 @@ fn eve_lines_have_no_field_of_ours() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "gives the pipe time to fill up")]
-fn ctrl_c_ends_a_tail_that_nobody_reads() {
+fn ctrl_c_ends_a_tail_without_a_reader() {
     let daemon = Daemon::start();
     let mut child = daemon.tail(&["--json"]);
     for _ in 0..10 {
@@ -339,7 +338,8 @@ fn interrupt(child: &Child) {
     assert_eq!(sent, 0);
 }
 
-/// Root of an unprivileged container has every capability, and none that the kernel asks for.
+/// Root of an unprivileged container has every capability in its namespace, but none in the initial
+/// one.
 #[test]
 fn a_user_namespace_is_no_place_for_it() {
     let inside = |args: &[&str]| {

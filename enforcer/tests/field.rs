@@ -1,5 +1,5 @@
-//! Inputs from the field: what a user would see. They are not part of the project; without them each
-//! test says so and passes.
+//! Inputs from the field: checks the output for a user. They are not part of the project; without
+//! them each test says so and passes.
 #![allow(missing_docs, reason = "a test binary")]
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The policies that are shipped and the examples of the manual are policies without problems.
+//! The shipped policies and the manual's examples have no problems.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn contec_policies_name_the_advisory() {
     }
 }
 
-/// The rules that a comment offers must be as good as those that stand.
+/// The rules offered in a comment must be valid too.
 #[test]
 fn contec_alternative_in_the_comment() {
     let path = root().join("policies/contec-cms8000-onprem-cms.toml");
@@ -69,7 +69,7 @@ fn documents() -> Vec<(String, String)> {
     paths.iter().map(|path| (name(path), fs::read_to_string(path).expect("document"))).collect()
 }
 
-/// What stands between lines that begin with `from` and lines that are `to`.
+/// The texts between `from` and `to`.
 fn blocks<'a>(text: &'a str, from: &'a str, to: &'a str) -> impl Iterator<Item = &'a str> {
     text.split(from).skip(1).map(move |rest| rest.split(to).next().expect("block"))
 }
@@ -126,7 +126,7 @@ fn every_block_of_toml_is_accepted() {
     assert!(policies >= 11 && settings >= 4, "{policies} policies, {settings} settings");
 }
 
-/// The keys that the reader offers where it meets one that it does not know.
+/// The keys that the reader suggests for an unknown one.
 fn known_keys(problems: &[Problem]) -> Vec<String> {
     let hints = problems.iter().filter_map(|problem| problem.hint.as_deref());
     let lists = hints.filter_map(|hint| hint.strip_prefix("known keys: "));

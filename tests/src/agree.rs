@@ -1,4 +1,4 @@
-//! The host and the kernel decide alike: verdict, reason, rule, group and device.
+//! Host and kernel make the same decision: verdict, reason, rule, group and device.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,9 +15,9 @@ use crate::harness;
 
 /// Random policies, each with a generation of its own.
 const POLICIES: u64 = 100;
-/// Generated frames, over all policies; `ENFORCER_AGREE_FRAMES` is another number, for a slow machine.
+/// Generated frames, over all policies; `ENFORCER_AGREE_FRAMES` overrides it, for a slow machine.
 const FRAMES: u64 = 1_000_000;
-/// Where the random policies and frames begin; `ENFORCER_AGREE_SEED` is another number.
+/// Seed of the random policies and frames; `ENFORCER_AGREE_SEED` overrides it.
 const SEED: u64 = 0xa9e_e000;
 
 /// A failure prints policy and frame.
@@ -41,9 +41,10 @@ fn host_and_kernel_agree() {
         let policy = random::policy(&mut random);
         let compiled = compile(&policy, &random::site()).unwrap();
         bench.get().replace(&compiled.image).unwrap();
-        // The kernel's clock runs; so far before or behind every random end, the seconds of this
-        // test make no difference. By the earliest time that it may be and by the latest, all are
-        // to come, or all are over, or only what lets frames pass is.
+        // The kernel's clock runs, but these times are so far before or after every random end that
+        // the seconds of this test make no difference. By the earliest and the latest possible
+        // time, all ends are in the future, or all are past, or only those of rules that let frames
+        // pass.
         let (before, behind) = (1_000_000_000, 2_000_000_000);
         let now = [[before, before], [behind, behind], [before, behind]][number as usize % 3];
         let generated = (0..frames.div_ceil(POLICIES)).map(|frame| {
@@ -75,7 +76,7 @@ struct Sum {
 }
 
 impl Sum {
-    /// Asks both about each frame, at a time.
+    /// Asks both about each frame, at one time.
     #[track_caller]
     fn compare(
         &mut self,
@@ -86,11 +87,11 @@ impl Sum {
     ) {
         let offset = |seconds: i64| seconds.wrapping_mul(1_000_000_000);
         bench.get().set_clock(offset(latest), offset(earliest));
-        // The new host knows none of them.
+        // The new host has no fragments.
         bench.forget_fragments();
         // Between those random ends that are on the boot clock: see `random::BOOT`.
         let time = Time { earliest, latest, boot: random::BOOT + 1 };
-        // By the same keys, the same datagrams displace each other.
+        // With the same keys, the same datagrams evict each other.
         let host = HostImage::at(image, time).with_keys(bench.get().keys().unwrap());
         for (name, frame) in frames {
             let expected = host.decide(&frame, INTERFACE);
@@ -105,7 +106,7 @@ impl Sum {
     }
 }
 
-/// Frames with a name each: every row of the corpus, and whatever fuzzing started from or found.
+/// Named frames: every row of the corpus, and the seeds and findings of fuzzing.
 fn known() -> Vec<(String, Vec<u8>)> {
     let mut known = Vec::new();
     for to in [enforcer_testkit::frames::GATEWAY, corpus::BEHIND] {
@@ -115,7 +116,7 @@ fn known() -> Vec<(String, Vec<u8>)> {
         }
     }
     let rows = known.len();
-    // Another place in a virtual machine.
+    // A different directory in a virtual machine.
     let data = std::env::var_os("ENFORCER_TEST_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data"), PathBuf::from);
     // What stands before the frame in an input: see `enforcer_testkit::bodies`.
@@ -135,7 +136,7 @@ fn known() -> Vec<(String, Vec<u8>)> {
     known
 }
 
-/// Interface and count, then as many times eleven bytes, if there are so many.
+/// Interface and count, then count times eleven bytes, if there are that many.
 fn overwritten(input: &[u8]) -> usize {
     let count = input.get(1).map_or(0, |count| usize::from(count % 16) * 11);
     if input.len() >= 2 + count { 2 + count } else { 2 }

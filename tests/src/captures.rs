@@ -1,4 +1,4 @@
-//! Captured frames: what the parser reads is what tcpdump reads.
+//! Captured frames: the parser reads the same as tcpdump.
 //!
 //! The captures are not part of this repository; the test says where it looks for them.
 
@@ -18,7 +18,7 @@ use pcap_parser::{Linktype, PcapCapture, PcapNGCapture};
 
 use crate::harness::{lacking, run, skip};
 
-/// What tcpdump says about a frame.
+/// tcpdump's output about a frame.
 #[derive(Debug, Default)]
 struct Reading {
     line: String,
@@ -136,12 +136,13 @@ fn frames(path: &Path) -> Option<Vec<Vec<u8>>> {
     }
 }
 
-/// What tcpdump prints, a frame each: in few words for the ports, in many for the protocol.
+/// tcpdump's readings, one per frame: the short output for the ports, the verbose one for the
+/// protocol.
 fn readings(path: &Path) -> Vec<Reading> {
     let path = path.display().to_string();
     let lines = |words: &str| {
         let text = run("tcpdump", &["-#", "-t", "-e", "-n", words, "-r", &path]);
-        // What belongs to a frame and has no number goes on from the line above.
+        // A line without a number continues the frame above.
         let is_first = |line: &&str| {
             let number = line.trim_start().split("  ").next().unwrap_or_default();
             line.starts_with(' ') && number.parse::<u32>().is_ok()
@@ -170,7 +171,7 @@ fn reading(line: &str) -> Reading {
         .split(", ")
         .filter_map(|part| part.rsplit_once("vlan ").and_then(|(_, id)| id.parse().ok()))
         .collect();
-    // Inside a tunnel that is not IP (MPLS, PPPoE) there is another packet, which is not ours.
+    // Inside a non-IP tunnel (MPLS, PPPoE) there is another packet, which does not count.
     let Some(packet) = packet.get(6..) else { return reading };
     let packet = match packet.strip_prefix("length ") {
         Some(packet) => packet.split_once(": ").map_or("", |(_, packet)| packet),

@@ -21,7 +21,7 @@ members = ["10.20.0.12"]
 mode = "observe"
 "#;
 
-/// What a script may rely on: these fields are there, with these types.
+/// Scripts may rely on these fields and their types.
 #[track_caller]
 fn has(value: &Value, strings: &[&str], numbers: &[&str]) {
     for field in strings {
@@ -79,7 +79,7 @@ fn lists_have_the_fields_that_scripts_read() {
     assert_eq!((&seen["mac"], &seen["mode"]), (&DEV2_MAC.into(), &"observe".into()));
     assert!(seen["device"].is_null() && seen["dropped"] == 0, "{seen}");
 
-    // The same for people.
+    // The human-readable output.
     let text = daemon.cli(&["status"]);
     assert_eq!(text.code, Some(0));
     assert!(text.stdout.starts_with("enforcing  revision 1, generation 1"), "{text:?}");
@@ -124,7 +124,7 @@ fn tail_shows_what_its_filters_ask_for() {
             assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 1), "{ended:?}");
         }
     }
-    // It ends by Ctrl-C with 0, and with 5 when the daemon goes.
+    // It ends with 0 on Ctrl-C, and with 5 when the daemon stops.
     all.process().signal(libc::SIGINT);
     let ended = all.finish(crate::harness::wait::DEADLINE);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -156,7 +156,7 @@ fn curl_can_do_what_the_command_line_can() {
     let (code, text) = daemon.curl("/v1/policy", &[]);
     assert!(code == 200 && text.contains("ICSMA-25-030-01"), "{code} {text}");
 
-    // What curl gets of the events is what tail gets.
+    // curl gets the same events as tail.
     let socket = daemon.path("enforcer.sock").display().to_string();
     let url = "http://enforcer/v1/events?to=198.51.100.0/24";
     let words = ["-q", "-sSN", "--unix-socket", &socket, url];
@@ -165,7 +165,7 @@ fn curl_can_do_what_the_command_line_can() {
     assert!(!programs::connects(&lab.dev1, UPDATES, 81));
     events.wait_for_stdout("\"dest_port\":81");
 
-    // A policy as TOML, first only to see what it would change, then for good.
+    // A policy as TOML, first as a dry run, then applied.
     let file = daemon.write("next.toml", &POLICY.replace("tcp/80", "tcp/80-81"));
     let file = format!("@{}", file.display());
     let words = ["-X", "PUT", "-H", "content-type: application/toml", "--data-binary", &file];

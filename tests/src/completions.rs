@@ -1,4 +1,4 @@
-//! Completions in the shells themselves: each loads its script from where packages put it, and
+//! Completions in the shells themselves: each loads its script from the packages' location, and
 //! completes a command and a flag.
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,13 +10,13 @@ use tempfile::TempDir;
 
 use crate::harness::{Finished, Process, daemon::binary, lacking, run, skip};
 
-/// What is typed, and what it becomes.
+/// Typed text, and its completion.
 const TYPED: [(&str, &str); 3] = [
     ("enforcer poli", "policy"),
     ("enforcer policy sh", "show"),
     ("enforcer mode beds --forc", "--force"),
 ];
-/// Names the function that bash calls, and calls it as bash does: `$1` is the script.
+/// Looks up the completion function and calls it as bash does: `$1` is the script.
 const BASH: &str = r#"
 source "./$1"
 read -ra COMP_WORDS <<< "$2"
@@ -24,8 +24,8 @@ COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
 [[ $(complete -p enforcer) =~ -F\ ([^ ]+) ]] && "${BASH_REMATCH[1]}" enforcer "${COMP_WORDS[COMP_CWORD]}" ''
 echo "${COMPREPLY[@]}"
 "#;
-/// Types into a terminal: zsh completes nowhere else. `$1` is the directory of the script, `$3` what
-/// has to appear.
+/// Types into a terminal, because zsh completes only there. `$1` is the directory of the script,
+/// `$3` the text that has to appear.
 const ZSH: &str = r#"
 zmodload zsh/zpty
 zpty shell "env TERM=dumb zsh -f -i"
@@ -35,7 +35,7 @@ zpty -w -n shell "$2"$'\t'
 zpty -r -m shell out "*$3*"
 "#;
 
-/// A script at its place, and an `enforcer` to find: fish loads nothing for a program that is not there.
+/// A script in its location, and an `enforcer` in the path: fish loads nothing for a missing program.
 fn place(shell: &str, name: &str) -> TempDir {
     let dir = tempfile::tempdir().expect("a directory can be made");
     let file = dir.path().join(name);
@@ -46,7 +46,7 @@ fn place(shell: &str, name: &str) -> TempDir {
     dir
 }
 
-/// Runs a shell in that place, without this machine's settings and whatever its user has.
+/// Runs a shell there, without the settings of this machine and user.
 fn ask(shell: &str, dir: &Path, words: &[&str]) -> Finished {
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new(shell);
@@ -55,7 +55,7 @@ fn ask(shell: &str, dir: &Path, words: &[&str]) -> Finished {
     Process::spawn(command).finish(Duration::from_secs(20))
 }
 
-/// Whether the shell is here; says so where it is not.
+/// Whether the shell is installed; says so if it is not.
 fn is_here(shell: &str) -> bool {
     let here = lacking(&[shell]).is_empty();
     if !here {

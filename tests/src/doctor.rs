@@ -1,6 +1,6 @@
-//! `enforcer doctor` on gateways: one that is fit, and one with something in the way.
+//! `enforcer doctor` on gateways: one that is fit, and ones with problems.
 //!
-//! Where a remedy is a command, it is run, and what it was about has to be gone.
+//! If a remedy is a command, it is run, and the problem has to be gone.
 use std::fs;
 use std::time::Duration;
 
@@ -49,7 +49,7 @@ fn of<'f>(findings: &'f [Value], check: &str) -> Vec<&'f Value> {
     findings.iter().filter(|finding| finding["check"] == check).collect()
 }
 
-/// The one finding of a check that has a state and says something.
+/// The only finding of a check with this state and text.
 #[track_caller]
 fn says(findings: &[Value], check: &str, state: &str, text: &str) -> String {
     let is_it = |finding: &&&Value| {
@@ -96,21 +96,21 @@ fn a_healthy_gateway_is_fit_also_by_its_program_in_force() {
     } else {
         says(&all, "live-test", "unknown", "was not asked");
     }
-    // It has left no trace: what must die is nowhere counted, and nobody was told.
+    // It left no trace: the frames are neither counted nor reported.
     for reason in ["vlan-undeclared", "src-mac-own", "truncated-l3", "source-route", "ethertype"] {
         assert_eq!(daemon.reason(reason, "frames"), 0, "{reason}");
     }
     assert_eq!(daemon.rule_frames("10.30.0.10"), 0);
     let told = tail.lines();
     assert!(!told.iter().any(|line| line["ether"]["src_mac"] == "02:00:5e:00:53:02"), "{told:?}");
-    // For people, and without colour in a pipe.
+    // The human-readable output, without colour in a pipe.
     let text = daemon.doctor(&[]).stdout;
     assert!(text.starts_with("fit: ") && !text.contains('\x1b'), "{text}");
     assert!(text.contains("\nlan0\n"), "{text}");
 
     daemon.kill9();
     let all = findings(&daemon.doctor(&["--json"]));
-    says(&all, "daemon", "warning", "the kernel enforces on");
+    says(&all, "daemon", "warning", "the kernel keeps enforcing");
     says(&all, "program", "ok", "enforcer's is attached");
     let ended = daemon.doctor(&["--live", "--json"]);
     says(&findings(&ended), "live-test", "unknown", "the daemon is not running");
@@ -132,7 +132,8 @@ fn an_observed_group_and_a_policy_without_rules_are_no_silent_pass() {
     says(&all, "live-rule", "warning", "no allow rule could be tried");
 }
 
-/// The slot of the generation in force is emptied: every frame is dropped, and no probe answered.
+/// The slot of the active generation is emptied: every frame is dropped, and probes are not
+/// answered.
 #[test]
 fn a_gateway_without_a_policy_in_force_is_not_fit() {
     let lab = Lab::gateway("empty");
@@ -140,7 +141,7 @@ fn a_gateway_without_a_policy_in_force_is_not_fit() {
     let slot = daemon.pin("GENERATIONS").display().to_string();
     let words = ["map", "delete", "pinned", &slot, "key", "0", "0", "0", "0"];
     if crate::kernel::probes() {
-        // The daemon puts it back, sooner or later.
+        // The daemon restores it eventually.
         wait::wait_until("it is seen", || {
             lab.gw.run("bpftool", &words, wait::DEADLINE);
             let all = findings(&daemon.doctor(&["--live", "--json"]));
@@ -245,12 +246,12 @@ fn a_place_that_pins_cannot_be_in_is_named() {
     let all = findings(&daemon.doctor(&["--json"]));
     let remedy = says(&all, "bpffs", "fail", "is not on a BPF file system");
     assert!(remedy.contains("mount -t bpf"), "{remedy}");
-    // The self-test has a file system of its own.
+    // The self-test uses its own BPF file system.
     says(&all, "self-test", "ok", "native");
 }
 
 #[test]
-fn who_is_not_root_is_told_what_was_not_looked_at() {
+fn without_root_the_skipped_checks_are_named() {
     let lab = Lab::gateway("nobody");
     assert_eq!(lacking(&["setpriv"]), Vec::<String>::new());
     let binary = binary();
@@ -264,7 +265,7 @@ fn who_is_not_root_is_told_what_was_not_looked_at() {
         assert!(remedy.contains("root"), "{check}: {remedy}");
         assert_eq!(of(&all, check).len(), 1, "{check} is not known, and nothing else");
     }
-    // What anybody may see is seen.
+    // Checks that need no privileges run.
     says(&all, "interface", "ok", "veth, up");
     says(&all, "vlan-tags", "warning", "by rx-vlan-stag-hw-parse until");
     let text = lab.gw.run("setpriv", &[&words[..], &more[1..]].concat(), wait::DEADLINE).stdout;
@@ -278,7 +279,7 @@ fn one_that_is_killed_leaves_nothing() {
     let pins = || {
         let entries = fs::read_dir("/sys/fs/bpf").expect("bpffs is mounted").flatten();
         let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
-        // Of tests that run beside this one.
+        // Interfaces of tests that run at the same time.
         names.filter(|name| !name.starts_with("enforcer-")).collect::<Vec<_>>()
     };
     let mounts = || {

@@ -1,4 +1,4 @@
-//! What a hostile device sends: in the kernel alone, and through real gateways.
+//! Frames of a hostile device: only in the kernel, and through real gateways.
 
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ fn host_and_kernel_agree_on_evasions() {
 fn evasions() {
     let replay = Replay::run();
     println!("{replay}");
-    // A lab that lets nothing through proves nothing.
+    // Without leaks in the open lab the test would prove nothing.
     assert!(replay.leaks(Kind::Routed, "open") >= 60, "{}", replay.sums());
     assert!(replay.leaks(Kind::Bridged, "open") >= 90, "{}", replay.sums());
     let problems: BTreeSet<String> = replay.problems().into_iter().collect();

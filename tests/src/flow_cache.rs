@@ -1,4 +1,4 @@
-//! Flows that the kernel remembers: judged, counted and changed like every other.
+//! Cached flows are judged, counted and changed like every other.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ use enforcer_testkit::random;
 
 const POLICIES: u64 = 12;
 const FRAMES: usize = 400;
-/// How often each frame is sent: the third one is recalled.
+/// How often each frame is sent: from the third one on the verdict is cached.
 const TIMES: u32 = 5;
 
 /// Frames by reason, and those that would have been dropped; frames by rule of the generation in force.
@@ -27,7 +27,7 @@ type Counted = (BTreeMap<Reason, [u64; 2]>, BTreeMap<u32, u64>);
 /// Frames by reason that have an event, that the budgets suppressed, and that the ring could not take.
 type Accounts = BTreeMap<Reason, [u64; 3]>;
 
-/// What the kernel has counted; the image has this many rules.
+/// The kernel's counts; the image has this many rules.
 fn counted(bench: &mut Bench, rules: u32) -> Counted {
     let reasons = bench.get().reasons();
     let reasons = reasons.iter();
@@ -37,7 +37,7 @@ fn counted(bench: &mut Bench, rules: u32) -> Counted {
     (reasons, (0..rules).map(|rule| (rule, generation.counter(rule).frames)).collect())
 }
 
-/// Sends each frame often; what should have been counted more than before.
+/// Sends each frame repeatedly; returns the expected growth of the counters.
 fn send(
     bench: &mut Bench,
     host: &impl Fn(&[u8]) -> Decision,
@@ -46,7 +46,7 @@ fn send(
 ) {
     for frame in frames {
         let decision = host(frame);
-        // The kernel may have seen the first fragment, the host begins anew.
+        // The kernel may have seen the first fragment; the host starts without it.
         if matches!(decision.reason, Reason::FragmentOrphan | Reason::FragmentOverlap) {
             continue;
         }
@@ -64,7 +64,7 @@ fn send(
     }
 }
 
-/// Adds what became of refused frames since the last time, and compares it with the counters.
+/// Adds the fates of refused frames since the last call, and compares them with the counters.
 fn account(bench: &mut Bench, accounts: &mut Accounts) {
     for event in bench.get().drain_events().unwrap() {
         accounts.entry(event.decision.reason).or_default()[0] += 1;
@@ -80,7 +80,7 @@ fn account(bench: &mut Bench, accounts: &mut Accounts) {
     }
 }
 
-/// Refusals that the generation in force remembers.
+/// Cached refusals of the active generation.
 fn refusals(bench: &mut Bench) -> usize {
     let number = bench.get().current().number;
     let pin = bench.get().pins().generation(number).join("program");
@@ -98,7 +98,7 @@ fn refusals(bench: &mut Bench) -> usize {
 }
 
 /// Sends frames of random policies again and again, patches each policy by a random command, and
-/// sends them again: verdicts and counters are those of the host, which remembers nothing.
+/// sends them again: verdicts and counters equal those of the host, which has no cache.
 #[test]
 fn remembered_flows_are_judged_and_counted_alike() {
     let site = random::site();
@@ -110,17 +110,17 @@ fn remembered_flows_are_judged_and_counted_alike() {
         let mut policy = random::policy(&mut random);
         let mut compiled = compile(&policy, &site).unwrap();
         bench.get().replace(&compiled.image).unwrap();
-        // Far from every random end, so that the seconds of this test make no difference.
+        // Far from every random end, so that this test's duration makes no difference.
         let now = 1_000_000_000 + number as i64 * 1_000;
         let offset = now.wrapping_mul(1_000_000_000);
         bench.get().set_clock(offset, offset);
         bench.forget_fragments();
-        // As old as the kernel, as far as it matters for a random end.
+        // The same age as the kernel, as far as random ends are concerned.
         let time = Time { boot: random::BOOT + 1, ..Time::wall(now) };
         let frames = (0..FRAMES).map(|_| compose::frame(&mut random));
-        // A test run wants an Ethernet header.
+        // A test run requires an Ethernet header.
         let frames = frames.filter(|frame| frame.len() >= 14);
-        // A datagram begins once: the second time its first fragment is refused.
+        // A datagram starts only once: its repeated first fragment is refused.
         let begins = |frame: &Vec<u8>| {
             let host = HostImage::at(&compiled.image, time);
             host.decide(frame, INTERFACE).flow.fragment == Fragment::First

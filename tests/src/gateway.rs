@@ -1,9 +1,9 @@
-//! The gateway under real traffic: what devices reach, and what they do not.
+//! The gateway under real traffic: what devices can and cannot reach.
 //!
-//! - `select`: who belongs to a group, by MAC, prefix, address, name and interface
+//! - `select`: membership in a group by MAC, prefix, address, name and interface
 //! - `modes`: unknown devices, observe, quarantine, the essentials, native and generic
-//! - `binding`: devices that send from what is not theirs, and tagged frames
-//! - `essentials`: DHCP, neighbours, 802.1X pass; servers and routers that devices are not
+//! - `binding`: devices that send from foreign addresses, and tagged frames
+//! - `essentials`: DHCP, neighbours, 802.1X pass; rogue servers and routers do not
 //! - `jumbo`: frames of 9,000 bytes
 //! - `live`: a policy that changes under an established connection
 mod binding;
@@ -15,7 +15,7 @@ mod select;
 
 use crate::harness::topology::{UPDATES, UPDATES_V6};
 
-/// Where nobody should go over IPv6.
+/// A forbidden IPv6 destination.
 const HOSTILE_V6: &str = "2001:db8:bad::119";
 
 /// One group: `tcp/80` to the update server is allowed, the hard-coded addresses are denied.

@@ -1,4 +1,4 @@
-//! Clients of the control socket that mean no good: they disturb neither enforcement nor others.
+//! Hostile clients of the control socket disturb neither enforcement nor other clients.
 use std::{
     fs,
     io::{self, Read as _, Write as _},
@@ -26,7 +26,7 @@ allow = [{ to = "198.51.100.10", service = "tcp/80" }]
 const NOBODY: u32 = 65_534;
 const STATUS: &str = "GET /v1/status HTTP/1.1\r\nhost: e\r\nconnection: close\r\n\r\n";
 
-/// Runs something as the user nobody, in its group and these others.
+/// Runs something as the user `nobody`, in its group and these others.
 pub(crate) fn as_nobody<T: Send>(groups: &[u32], work: impl FnOnce() -> T + Send) -> T {
     let become_nobody = || {
         // SAFETY: the raw calls change this thread alone, and take numbers and a live array.
@@ -43,11 +43,11 @@ pub(crate) fn as_nobody<T: Send>(groups: &[u32], work: impl FnOnce() -> T + Send
     thread::scope(|scope| scope.spawn(become_nobody).join().expect("it does not panic"))
 }
 
-/// A request and what comes back within five seconds.
+/// Sends a request and returns the answer within five seconds.
 pub(crate) fn ask(socket: &Path, request: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    // Whoever is refused early may be cut off while it still sends.
+    // A client that is refused early may be disconnected while it still sends.
     let sent = stream.write_all(request.as_bytes());
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
@@ -58,7 +58,7 @@ pub(crate) fn ask(socket: &Path, request: &str) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// The socket is for the group of nobody, too.
+/// Starts a daemon whose socket is also open to the group of `nobody`.
 #[track_caller]
 fn start<'a>(lab: &'a Lab, settings: &[&str]) -> Daemon<'a> {
     let mut daemon = prepare(lab, POLICY, settings);
@@ -84,7 +84,7 @@ pub(crate) fn proc_number(daemon: &Daemon<'_>, field: &str) -> u64 {
     line.split_whitespace().next().expect("a number").parse().expect("a number")
 }
 
-/// Root is answered soon, allowed traffic passes and other traffic does not.
+/// Root gets answers quickly, allowed traffic passes and other traffic does not.
 #[track_caller]
 fn assert_undisturbed(lab: &Lab, daemon: &Daemon<'_>) {
     let begun = Instant::now();
@@ -97,7 +97,7 @@ fn assert_undisturbed(lab: &Lab, daemon: &Daemon<'_>) {
 }
 
 #[test]
-fn a_hostile_client_disturbs_nobody() {
+fn a_hostile_client_disturbs_no_other() {
     let lab = Lab::gateway("hostile");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let daemon = start(&lab, &[]);
@@ -127,7 +127,7 @@ fn a_hostile_client_disturbs_nobody() {
     ];
     as_nobody(&[], || {
         for request in refused {
-            // An answer that refuses, or none.
+            // A refusal, or no answer.
             let answer = ask(&socket, request).unwrap_or_default();
             let start = &request[..request.len().min(60)];
             assert!(!answer.contains(" 200 "), "{start:?}: {answer}");
@@ -135,7 +135,7 @@ fn a_hostile_client_disturbs_nobody() {
     });
     assert_undisturbed(&lab, &daemon);
 
-    // All at once: half heads, half bodies, answers that nobody takes, and a thousand connections.
+    // All at once: half heads, half bodies, unread answers, and a thousand connections.
     let held = as_nobody(&[], || {
         let mut held = Vec::new();
         for n in 0..1_000 {
@@ -147,7 +147,7 @@ fn a_hostile_client_disturbs_nobody() {
                 2 => STATUS.replace("connection: close\r\n", "").repeat(1_000),
                 _ => String::new(),
             };
-            // It fails where the daemon has hung up.
+            // It fails if the daemon has disconnected.
             let _ = (&stream).write(request.as_bytes());
             held.push(stream);
         }
@@ -161,7 +161,7 @@ fn a_hostile_client_disturbs_nobody() {
     assert!(grown < 32 << 10, "{grown} KiB");
     assert!(daemon.log().contains("too many connections"), "{}", daemon.log());
 
-    // Whoever hangs is let go, and everything is as it was.
+    // Stalled clients are disconnected, and everything works as before.
     let back = || as_nobody(&[], || ask(&socket, STATUS)).is_ok_and(|a| a.contains(" 200 "));
     wait_until("nobody is served again", || back().then_some(()));
     drop(held);
@@ -209,7 +209,7 @@ fn a_daemon_without_descriptors_waits_for_better_times() {
 #[test]
 fn viewers_look_and_operators_change() {
     let lab = Lab::gateway("roles");
-    // The group `daemon` has number 1, on every Linux.
+    // The group `daemon` has number 1 on every Linux.
     let daemon = start(&lab, &["viewer_group = \"nogroup\"", "operator_group = \"daemon\""]);
     let socket = daemon.path("enforcer.sock");
     let put = "PUT /v1/policy HTTP/1.1\r\nhost: e\r\nconnection: close\r\n\

@@ -1,4 +1,4 @@
-//! The program in the kernel, alone: no interface, no daemon.
+//! Only the program in the kernel: no interface, no daemon.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use enforcer_common::abi::{ReasonCounter, map};
 use enforcer_common::decide::Decision;
 use enforcer_common::reason::{Reason, Verdict};
 
-/// The loopback: it exists in every namespace, and a test run that names no interface means it.
+/// The loopback: it exists in every namespace, and test runs use it by default.
 pub(crate) const INTERFACE: u32 = 1;
 
 /// Whether this kernel is that version or a later one.
@@ -21,24 +21,24 @@ pub(crate) fn since(major: u8, minor: u8) -> bool {
     KernelVersion::current().unwrap() >= KernelVersion::new(major, minor, 0)
 }
 
-/// Whether test runs take metadata, by which a probe is told from a frame (Linux 5.14).
+/// Whether test runs support metadata, which marks probes (Linux 5.14).
 pub(crate) fn probes() -> bool {
     since(5, 14)
 }
 
-/// What the program in the kernel says about a frame.
+/// The kernel program's answer about a frame.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
-    /// What.
+    /// The verdict.
     pub(crate) verdict: Verdict,
-    /// Why.
+    /// The reason.
     pub(crate) reason: Reason,
-    /// All of it, where the kernel can be probed.
+    /// The whole decision, if the kernel supports probes.
     pub(crate) decision: Option<Decision>,
 }
 
 impl Answer {
-    /// Whether it is this decision, as far as it is known.
+    /// Whether it equals this decision, as far as known.
     pub(crate) fn is(&self, expected: &Decision) -> bool {
         match &self.decision {
             Some(decision) => decision == expected,
@@ -47,7 +47,7 @@ impl Answer {
     }
 }
 
-/// A data plane with pins of its own, removed on drop.
+/// A data plane with its own pins, removed on drop.
 pub(crate) struct Bench {
     /// What is in the kernel.
     pub(crate) dataplane: Option<Dataplane>,
@@ -66,7 +66,7 @@ impl Bench {
     pub(crate) fn with(test: &str, image: &Image, options: Options) -> Self {
         let pins = pins(test);
         let root = pins.dir().parent().unwrap().to_owned();
-        // First the value that cleans up, then what may panic.
+        // First the value that cleans up, then code that may panic.
         let mut bench = Self { dataplane: None, root };
         bench.dataplane =
             Some(Dataplane::open(pins, image, options).unwrap_or_else(|e| panic!("{e:#?}")));
@@ -78,9 +78,9 @@ impl Bench {
         self.dataplane.as_mut().unwrap()
     }
 
-    /// Asks about a frame that the loopback received: by a probe, or by sending the frame and
-    /// reading what was counted. `None` for a frame that this kernel does not run: before 5.14
-    /// there is nothing in front of it, and a test run wants 14 bytes.
+    /// Asks about a frame that the loopback received: by a probe, or by running the frame and
+    /// reading the counters. `None` for a frame that this kernel cannot run: without probes (before
+    /// 5.14) a test run needs at least 14 bytes.
     #[track_caller]
     pub(crate) fn ask(&mut self, frame: &[u8]) -> Option<Answer> {
         if probes() {
@@ -123,7 +123,7 @@ impl Bench {
         }
     }
 
-    /// Runs the dispatcher on a frame, as often as asked; whether it passed the last time.
+    /// Runs the dispatcher on a frame `repeat` times; returns whether it passed the last time.
     #[track_caller]
     pub(crate) fn run(&mut self, frame: &[u8], repeat: u32) -> bool {
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
@@ -137,8 +137,8 @@ impl Bench {
     }
 }
 
-/// Does something without signals: the kernel ends a test run of many rounds for any that is
-/// pending, and has counted some of them by then.
+/// Blocks signals during some work: a pending signal makes the kernel abort a test run of many
+/// rounds after some are already counted.
 fn undisturbed<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: all zero is a value of a signal set, which the calls fill; both sets live through
     // them.
@@ -160,7 +160,7 @@ impl Drop for Bench {
     }
 }
 
-/// A directory of pins named after the test; what opens it removes it.
+/// A directory of pins named after the test; [`Bench`] removes it.
 #[track_caller]
 pub(crate) fn pins(test: &str) -> Pins {
     crate::harness::mount_bpffs();

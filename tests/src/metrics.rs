@@ -1,4 +1,4 @@
-//! What Prometheus reads: judged by its own tool, and by what the dashboard asks for.
+//! The metrics, checked by Prometheus' own tool and against the dashboard's queries.
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -30,14 +30,14 @@ mode = "observe"
 "#;
 const LISTEN: &str = "127.0.0.1:9750";
 
-/// A scrape as Prometheus makes it, over the port.
+/// A scrape over the port, as Prometheus does it.
 fn scrape(lab: &Lab) -> String {
     let answer = programs::curl(&lab.gw, &format!("http://{LISTEN}/metrics"));
     assert!(answer.success(), "{answer:?}");
     answer.stdout
 }
 
-/// What promtool says of a text.
+/// Runs promtool on a text.
 fn promtool(daemon: &Daemon<'_>, lab: &Lab, text: &str) -> Finished {
     let file = daemon.write("metrics.txt", text).display().to_string();
     let check = "promtool check metrics < \"$1\"";
@@ -57,7 +57,7 @@ fn families(text: &str) -> BTreeMap<&str, BTreeSet<&str>> {
     families
 }
 
-/// A daemon that has met all that there is to count.
+/// A daemon that has counted every kind of event.
 fn eventful(lab: &Lab) -> Daemon<'_> {
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     daemon.setting(&format!("[metrics]\nlisten = \"{LISTEN}\""));
@@ -92,7 +92,7 @@ fn promtool_accepts_the_metrics() {
     assert_eq!(code, 200);
     let checked = promtool(&daemon, &lab, &socket);
     assert!(checked.success() && checked.stderr.is_empty(), "{checked:?}\n{socket}");
-    // It would have found a fault.
+    // The check does find a fault.
     let faulty = text.replace("_frames_total", "_frames");
     assert!(!promtool(&daemon, &lab, &faulty).success());
 
@@ -101,7 +101,7 @@ fn promtool_accepts_the_metrics() {
         let line = text.lines().find_map(|line| line.strip_prefix(denied));
         line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{text}"))
     };
-    // Of the same moment: under load, a connection that is refused is tried once more.
+    // From the same moment: under load, a refused connection is retried.
     let counted = "enforcer_frames_total{reason=\"deny\",verdict=\"drop\"} ";
     let counted = text.lines().find_map(|line| line.strip_prefix(counted)?.parse().ok());
     assert_eq!(Some(frames(&text)), counted, "{text}");
@@ -187,7 +187,7 @@ fn the_port_is_opened_only_when_asked_for_and_a_wrong_one_is_said() {
     assert_eq!(ports.lines().count(), 2, "heads alone: {ports}");
     assert!(daemon.terminate().success());
     daemon.setting("[metrics]\nlisten = \"192.0.2.77:9750\"");
-    // It enforces all the same, and opens the port when the address is there.
+    // It enforces anyway, and opens the port once the address exists.
     daemon.run();
     let said = "cannot open the port for metrics, 192.0.2.77:9750";
     wait_until("it is said", || daemon.log().contains(said).then_some(()));

@@ -1,4 +1,4 @@
-//! Frames whose headers are not, or not all, in the linear part; and what a frame costs.
+//! Frames whose headers are not completely in the linear part; and the cost of a frame.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn deep(port: u16, size: usize) -> Vec<u8> {
     ethernet().frame(0x86dd, &packet.packet(&segment))
 }
 
-/// Runs the program on a frame of which the first `linear` bytes alone are linear.
+/// Runs the program on a frame of which only the first `linear` bytes are linear.
 fn run(bench: &mut Bench, frame: &[u8], linear: usize, repeat: u32) -> Option<(u32, Duration)> {
     let context = context(0, linear);
     let options = TestRunOptions {
@@ -74,7 +74,7 @@ fn context(metadata: usize, linear: usize) -> Vec<u8> {
     numbers.iter().flat_map(|number| (*number as u32).to_ne_bytes()).collect()
 }
 
-/// What the program decides on such a frame; `None` where the kernel does not make one.
+/// The program's decision on such a frame; `None` if the kernel cannot make one.
 fn probe(bench: &mut Bench, frame: &[u8], linear: usize) -> Option<Decision> {
     let mut input = vec![0; PROBE_BYTES];
     input[..8].copy_from_slice(&PROBE_MAGIC.to_ne_bytes());
@@ -124,7 +124,7 @@ fn headers_are_read_wherever_the_linear_part_ends() {
     }
 }
 
-/// Where the linear part ends changes nothing: not for malformed frames, either.
+/// The end of the linear part makes no difference, not even for malformed frames.
 #[test]
 fn random_frames_are_judged_alike_linear_or_not() {
     const FRAMES: u32 = 4_000;
@@ -174,8 +174,8 @@ fn jumbo_frames_are_judged_by_their_headers() {
     }
 }
 
-/// Printed, not bounded: the machine decides. A frame whose headers are linear pays for the
-/// other way with one comparison.
+/// Printed, not bounded, because it depends on the machine. For a frame with linear headers, the
+/// other path costs one comparison.
 #[test]
 fn cost_of_a_frame() {
     let mut bench = bench("cost");

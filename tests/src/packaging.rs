@@ -1,5 +1,5 @@
-//! The files of packages, as far as they can be tried without one: scripts, units, the recipe for
-//! OpenWrt. Whole packages are tried by `cargo xtask test dist`.
+//! The files of packages, as far as they can be tested on their own: scripts, units, the recipe for
+//! OpenWrt. `cargo xtask test dist` tests whole packages.
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ fn scripts_are_sound() {
     run("shellcheck", &words);
 }
 
-/// Every file that a shell runs, whatever it is called.
+/// Every shell script, whatever its name.
 fn find_scripts(dir: &Path, scripts: &mut Vec<String>) {
     for entry in fs::read_dir(dir).expect("it is there") {
         let path = entry.expect("it can be read").path();
@@ -65,8 +65,9 @@ fn units_are_sound_and_confined() {
     let ours: Vec<&str> = said.lines().filter(|line| line.contains("enforcer")).collect();
     assert!(ours.is_empty(), "{ours:#?}");
     for unit in &units {
-        // 22 is 2.2: it fails above. That counts 0.3 for adjtimex(2), by which the daemon asks whether the
-        // clock is synchronised; setting it takes CAP_SYS_TIME, which the unit has not.
+        // 22 means 2.2: above that it fails. It includes 0.3 for adjtimex(2), which the daemon uses to ask
+        // whether the clock is synchronised; setting the clock takes CAP_SYS_TIME, which the unit does not
+        // have.
         let words = ["security", "--no-pager", "--offline=true", "--threshold=22", unit];
         let said = run("systemd-analyze", &words);
         println!("{}", said.lines().last().unwrap_or_default());
@@ -77,7 +78,7 @@ fn units_are_sound_and_confined() {
 const RULES: &str = "INCLUDE_DIR := $(TOPDIR)\nINSTALL_DIR := install -d -m 755\n\
     INSTALL_BIN := install -m 755\nINSTALL_CONF := install -m 600\n";
 const PACKAGE: &str = "define BuildPackage\nall:\n\t$(call Package/$(1)/install,$(OUT))\nendef\n";
-/// The same of procd: what a service asks for is printed.
+/// The same for procd: prints a service's requests.
 const PROCD: &str = r#"
 procd_open_instance() { :; }
 procd_close_instance() { :; }
@@ -89,7 +90,7 @@ start_service
 reload_service
 "#;
 
-/// Against stand-ins: it was not tried on OpenWrt itself.
+/// Tested against stand-ins, not on OpenWrt itself.
 #[test]
 fn the_recipe_for_openwrt_installs_a_service() {
     if !lacking(&["make"]).is_empty() {

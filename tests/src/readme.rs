@@ -1,4 +1,4 @@
-//! The README's first drop, word for word, and what its comments and its output promise.
+//! The README's first drop, word for word, checked against its comments and shown output.
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -9,9 +9,10 @@ use crate::harness::{Process, daemon::binary, mount_bpffs};
 
 const README: &str = include_str!("../../README.md");
 
-/// Namespaces have fixed names in it, and pins their usual place: it gets views of its own of both.
+/// It uses fixed names of namespaces and the usual pin directory, so it gets its own mounts of
+/// both.
 const BEFORE: &str = "set -u\nmount -t tmpfs tmpfs /run/netns\nmount -t bpf bpf /sys/fs/bpf\n";
-/// What it promises to have taken away.
+/// Prints everything that it should have removed.
 const AFTER: &str =
     "wait\necho left: $(ls) $(ip netns list) $(ls -d /sys/fs/bpf/enforcer 2>/dev/null)\n";
 
@@ -63,7 +64,7 @@ fn the_first_drop_is_as_the_readme_says() {
     let seen: Vec<String> = ended.stdout.lines().map(words).collect();
     let mut lines = 0;
     for line in shown.lines().filter(|line| !line.is_empty() && *line != "...") {
-        // Times differ, and how often the kernel looked for neighbours.
+        // Times differ, and so does the number of neighbour solicitations.
         let line = words(line);
         let fixed = match line.split_once(" DROP ") {
             Some((_, rest)) => format!(" DROP {rest}"),

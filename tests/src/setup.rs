@@ -1,4 +1,4 @@
-//! `enforcer init` on a gateway with a LAN, a VLAN, a bridge and a way out.
+//! `enforcer init` on a gateway with a LAN, a VLAN, a bridge and an uplink.
 use std::fs;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Site {
         bed.ip("route add default via 10.20.0.1");
         pump.ip("route add default via 10.40.0.1");
         out.address("eth0", "203.0.113.201/24");
-        // What the neighbour tables know is who has spoken.
+        // The neighbour tables know devices that have sent something.
         speak(&[(bed, OUT), (pump, OUT)]);
         site
     }
@@ -116,7 +116,7 @@ fn it_finds_the_lan_and_what_it_writes_observes() {
 
     for (words, said) in [
         (&[][..], "error: there is no terminal to ask on\nhint: `--yes` takes"),
-        (&["--interface", "br0"], "hint: name what is below it: --interface lan1\n"),
+        (&["--interface", "br0"], "hint: name the interfaces below it: --interface lan1\n"),
         (&["--interface", "lan9"], "error: this machine has no interface `lan9`\n"),
         (&["--interface", "lo"], "error: no Ethernet frames arrive on `lo`\n"),
     ] {
@@ -149,8 +149,8 @@ fn it_declares_the_vlans_and_observes_each() {
     observes(daemon, &[tagged, "[interfaces.lan0]\nvlans = [30]\n"], &ways);
 }
 
-/// Writes, and looks at what is written and at what comes of it: everything passes and is told,
-/// and a second attempt changes nothing. `lines` are in the policy.
+/// Writes the files, and checks them and their effect: everything passes and is reported, and a
+/// second attempt changes nothing. `lines` are in the policy.
 fn observes(mut daemon: Daemon<'_>, lines: &[&str], ways: &[(&Netns, &str, &str)]) {
     let made = init(&daemon, &["--yes"]);
     assert_eq!(made.code, Some(0), "{made:?}");
@@ -170,7 +170,7 @@ fn observes(mut daemon: Daemon<'_>, lines: &[&str], ways: &[(&Netns, &str, &str)
         assert!(checked.stdout.starts_with(&format!("{path}: fine: ")), "{checked:?}");
     }
 
-    // Only where this test's daemon may put its things is not what was written.
+    // Only the directories are this test's instead of the written ones.
     daemon.setting(&format!("socket = {:?}", daemon.path("enforcer.sock")));
     daemon.setting(&format!("state_dir = {:?}", daemon.path("state")));
     daemon.setting(&format!("bpffs = {:?}", daemon.bpffs()));
@@ -195,7 +195,7 @@ fn observes(mut daemon: Daemon<'_>, lines: &[&str], ways: &[(&Netns, &str, &str)
     let before = texts(&daemon);
     let again = init(&daemon, &["--yes"]);
     assert_eq!(again.code, Some(3), "{again:?}");
-    let named = format!("error: {} is there already", daemon.path("enforcer.toml").display());
+    let named = format!("error: {} already exists", daemon.path("enforcer.toml").display());
     assert!(again.stderr.starts_with(&named), "{again:?}");
     assert_eq!(texts(&daemon), before, "nothing was changed");
 }
@@ -207,7 +207,7 @@ fn it_asks_on_a_terminal_and_fills_in_the_packages_file() {
     }
     let site = Site::build("ask");
     let daemon = empty(&site.gw);
-    // As a package leaves it: nothing in it is the operator's.
+    // As installed by a package, without changes by the operator.
     daemon.settings(enforcer::setup::documents::SETTINGS);
     let directory = daemon.path("").display().to_string();
     let command = format!("init --directory {directory}");
@@ -215,7 +215,7 @@ fn it_asks_on_a_terminal_and_fills_in_the_packages_file() {
     screen.wait_for("Interfaces that devices are behind [lan0 lan1]:");
     screen.press(&["-l", "br0"]);
     screen.press(&["Enter"]);
-    screen.wait_for("\nhint: name what is below it: --interface lan1\n");
+    screen.wait_for("\nhint: name the interfaces below it: --interface lan1\n");
     screen.press(&["-l", "lan0"]);
     screen.press(&["Enter"]);
     screen.wait_for("[Y/n]");

@@ -27,13 +27,13 @@ deny = [{ to = "202.114.4.0/24" }]
 "#;
 const JOURNALD: &str = "/usr/lib/systemd/systemd-journald";
 
-/// One attempt at a port; a flow is reported once in a while, so each test takes its own ports.
+/// One attempt at a port; repeats of a flow are suppressed, so each test uses its own ports.
 fn attempt(lab: &Lab, port: u16) {
     assert!(!programs::connects(&lab.dev1, HOSTILE, port));
 }
 
-/// rsyslog on a unix socket, UDP and TCP, that writes a line a message with the parts that it has
-/// read, separated by `|`.
+/// rsyslog on a unix socket, UDP and TCP. For each message it writes a line with the parsed parts,
+/// separated by `|`.
 fn rsyslog<'a>(lab: &'a Lab, daemon: &Daemon<'_>) -> (Process, impl Fn() -> Vec<String> + 'a) {
     let (socket, out) = (daemon.path("log.sock"), daemon.path("rsyslog.out"));
     let config = format!(
@@ -105,7 +105,7 @@ fn rsyslog_reads_every_part_over_unix_udp_and_tcp() {
 }
 
 #[test]
-fn a_receiver_that_is_not_there_delays_nobody_and_gets_what_waits() {
+fn a_missing_receiver_delays_nothing_and_gets_the_queue_later() {
     if !lacking(&["rsyslogd"]).is_empty() {
         return skip("sinks::a_receiver_that_is_not_there", "rsyslogd is not here");
     }
@@ -137,7 +137,7 @@ fn a_receiver_that_is_not_there_delays_nobody_and_gets_what_waits() {
     assert!(metrics().contains("enforcer_sink_lost_lines_total{sink=\"syslog\"} 0"));
 }
 
-/// A journald of its own, with its files, until this value goes.
+/// A separate journald with its files, until this value is dropped.
 struct Journal {
     name: String,
     process: Option<Process>,
@@ -238,8 +238,8 @@ fn a_file_has_the_lines_of_tail_and_what_waited_is_in_it_at_the_end() {
     assert_eq!(written, seen);
 }
 
-/// A thousand devices, each with as many lines as its budget allows: what the kernel counted is in the files, line
-/// by line or as a number, and none of it is missing because the file was slow.
+/// A thousand devices, each with as many lines as its budget allows: everything that the kernel counted is in the
+/// files, as lines or as counts, and nothing is missing because the file was slow.
 #[test]
 fn a_file_keeps_up_with_a_flood() {
     let lab = Lab::gateway("sinkflood");
@@ -255,14 +255,14 @@ fn a_file_keeps_up_with_a_flood() {
         let old = (1..=50).rev().map(|number| daemon.path(&format!("events.json.{number}")));
         let files = old.chain([path.clone()]);
         let text: String = files.filter_map(|file| fs::read_to_string(file).ok()).collect();
-        // The last line may be on its way.
+        // The last line may be incomplete.
         let whole = text.get(..text.rfind('\n').map_or(0, |end| end + 1)).unwrap_or_default();
         whole.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     };
     let count = |event: &Value| event["enforcer"]["count"].as_u64().expect("a number");
     let refused = daemon.reason("deny", "frames");
     assert!(refused >= 100_000, "{refused}");
-    // Each look reads all of it.
+    // Each check reads the whole file.
     let lines = wait_for(Duration::from_secs(120), || {
         let lines = read();
         let of_frames = lines.iter().filter(|event| {

@@ -27,7 +27,7 @@ fn no_tmux(test: &str) -> bool {
 }
 
 #[test]
-fn it_shows_who_was_refused_what_and_allows_it_for_an_hour() {
+fn it_shows_refusals_and_allows_a_destination_for_an_hour() {
     if no_tmux("top::it_shows_who_was_refused_what") {
         return;
     }
@@ -44,7 +44,7 @@ fn it_shows_who_was_refused_what_and_allows_it_for_an_hour() {
     screen.wait_for("group beds (enforce)");
     screen.wait_for("default-drop");
 
-    // Not without a reason, and not without a yes.
+    // Requires a reason and a confirmation.
     screen.press(&["a"]);
     screen.wait_for(&format!("allow bed-11 to reach {HOSTILE}, tcp/515"));
     screen.press(&["Enter"]);

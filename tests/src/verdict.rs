@@ -1,5 +1,5 @@
-//! Named frames through the program in the kernel: verdict, reason, and that a probe leaves no
-//! trace while a real frame is counted.
+//! Named frames through the program in the kernel: verdict and reason; a probe has no side effects,
+//! while a real frame is counted.
 
 use enforcer::policy::{compile, read};
 use enforcer_common::image::NO_DEVICE;
@@ -73,7 +73,7 @@ fn named_frames() {
     }
 }
 
-/// IGMP carries router alert (RFC 3376 section 4); no other packet may, and nothing beside it.
+/// IGMP has the router alert option (RFC 3376 section 4); no other packet may, and no other option.
 #[test]
 fn router_alert_is_for_reports() {
     let mut bench = bench("router-alert");
@@ -106,7 +106,7 @@ fn router_alert_is_for_reports() {
         assert_eq!(answer.verdict == Verdict::Pass, passes, "{name}");
     }
     let frame = packet(4, 2, reports, &alert);
-    // Before Linux 5.14 what was asked has been counted, too.
+    // Before Linux 5.14 the question was counted too.
     let before = counted(&mut bench, Reason::Allow);
     assert!(bench.run(&frame, 3));
     let now = counted(&mut bench, Reason::Allow);
@@ -180,7 +180,7 @@ fn a_frame_is_counted_and_a_probe_is_not() {
     let mut bench = bench("counted");
     let refused = tcp(1, 0x0a14_0005, 0x0a1e_000a, 80);
     let allowed = tcp(1, 0x0a14_0005, 0x0a1e_000a, 443);
-    // Before 5.14 it is refused, which leaves no trace either.
+    // Before 5.14 it is refused, which has no side effects either.
     assert_eq!(bench.get().probe(&refused, INTERFACE).is_ok(), probes());
     assert_eq!(counted(&mut bench, Reason::Default), (0, 0));
 

@@ -1,4 +1,4 @@
-//! What the verifier walks: printed, and bounded.
+//! The number of instructions that the verifier walks: printed, and bounded.
 
 use std::process::Command;
 
@@ -22,7 +22,7 @@ fn instructions_walked_are_bounded() {
     let (policy, problems) = read("p.toml", EVERYTHING, &mut |_| unreachable!());
     assert_eq!(problems, []);
     let image = compile(&policy, &random::site()).unwrap().image;
-    // Linux 5.16 counts them; before, the verifier's log says it.
+    // Linux 5.16 counts them; before, the verifier's log has the number.
     let walked = if std::env::var_os(ASIDE).is_some() {
         println!("{SAYS}{}", by_the_log(&image));
         return;
@@ -43,11 +43,11 @@ fn instructions_walked_are_bounded() {
     assert!(walked <= LIMIT, "{walked} of {LIMIT}");
 }
 
-/// Set for the process that takes its own descriptors away.
+/// Set for the process that limits its own descriptors.
 const ASIDE: &str = "ENFORCER_VERIFIER_ASIDE";
 const SAYS: &str = "by the log: ";
 
-/// Runs this test alone in a process of its own and reads what it says.
+/// Runs only this test in a separate process and reads its output.
 fn aside() -> u32 {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "--nocapture", "verifier::instructions_walked_are_bounded"]);
@@ -57,8 +57,8 @@ fn aside() -> u32 {
     number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{output:?}"))
 }
 
-/// Aya throws the log of a program away that the verifier accepts. So the kernel is left without
-/// a descriptor to give: it verifies the program, and fails after that.
+/// Aya discards the log of an accepted program. Therefore the kernel is left without a free
+/// descriptor: it verifies the program, and then fails.
 fn by_the_log(image: &Image) -> u32 {
     let pins = pins("verifier-log");
     let root = pins.dir().parent().unwrap().to_owned();

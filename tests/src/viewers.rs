@@ -1,5 +1,5 @@
-//! Users who may only look: whatever they ask and do not read, root changes what is enforced, follows what is
-//! dropped, and finds no line in the log that the daemon did not write.
+//! Users who may only look: whatever they request and do not read, root can change the policy and follow
+//! drops, and the log has only the daemon's lines.
 use std::{
     fmt::Write as _,
     io::{Read as _, Write as _},
@@ -25,9 +25,9 @@ use crate::{
 
 /// Prefixes of the policy in force.
 const PREFIXES: u64 = 1_000_000;
-/// Connections of the user who may only look: as many as one may have.
+/// Connections of the user who may only look: the limit per user.
 const CONNECTIONS: usize = 64;
-/// Devices that are refused, and so fill what is kept of the past.
+/// Devices that are refused, and so fill the backlog.
 const DEVICES: u32 = 1_000;
 /// Viewers are in this group, operators in one that `nobody` is not in.
 const ROLES: [&str; 2] = ["viewer_group = \"nogroup\"", "operator_group = \"daemon\""];
@@ -41,7 +41,7 @@ deny = [{ to = "202.114.4.0/24", reason = "ICSMA-25-030-01" }, { to = "@feed" }]
 allow = [{ to = "198.51.100.10", service = "tcp/80" }]
 "#;
 
-/// A list with so many prefixes, none of which touches another or the lab.
+/// A list with this many prefixes, none of which is adjacent to another or overlaps the lab.
 pub(crate) fn feed(prefixes: u64) -> String {
     let mut text = String::new();
     for n in 0..prefixes as u32 {
@@ -61,7 +61,7 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: e\r\n\r\n")
 }
 
-/// Connections of nobody, each with these requests sent, from which nothing is ever read.
+/// Connections of `nobody`, each with these requests sent, which are never read.
 fn unread(
     socket: &Path,
     connections: usize,
@@ -71,7 +71,7 @@ fn unread(
         let open = (0..connections).map(|n| {
             let stream = UnixStream::connect(socket).expect("it listens");
             stream.set_nonblocking(true).expect("a socket");
-            // What does not fit is not sent: the daemon reads one request after the other.
+            // Requests that do not fit are not sent: the daemon reads one request after the other.
             let _ = (&stream).write(requests(n).as_bytes());
             stream
         });
@@ -79,7 +79,7 @@ fn unread(
     })
 }
 
-/// Each of so many devices is refused once in a round, each time on the way to another port.
+/// Each of this many devices is refused once in a round, each time for a different port.
 pub(crate) fn refused(lab: &Lab, devices: u32, rounds: u16) {
     let sender = Sender::open(&lab.dev1, "eth0");
     let frame = |device: u32, port| {
@@ -96,12 +96,12 @@ pub(crate) fn refused(lab: &Lab, devices: u32, rounds: u16) {
 }
 
 #[test]
-fn who_may_only_look_delays_no_order_of_root() {
+fn viewers_delay_no_order_of_root() {
     let lab = Lab::gateway("viewers");
     let _server = Server::start(&lab.internet, "x", &[], &[]);
     let prefixes = number("ENFORCER_VIEWER_PREFIXES", PREFIXES);
     let daemon = start(&lab, prefixes);
-    // A live change, so that the policy that is shown has to be written.
+    // A live change, so that the shown policy has to be generated.
     assert_eq!(daemon.cli(&["allow", "beds", "192.0.2.1", "tcp/1"]).code, Some(0));
     let tail = daemon.tail(&[]);
     let quiet = proc_number(&daemon, "VmHWM:");
@@ -114,13 +114,13 @@ fn who_may_only_look_delays_no_order_of_root() {
     );
     let all = ["policy", "policy?revision=1", "rules", "devices", "history", "status", "metrics"];
     let held = unread(&socket, CONNECTIONS, |n| {
-        // All want the policy first, then everything else, each in another order.
+        // All request the policy first, then everything else, each in a different order.
         let others = (0..all.len()).map(|at| get(&format!("/v1/{}", all[(n + at) % all.len()])));
         let others: String = others.collect();
         get("/v1/policy") + &explain + &others.repeat(20)
     });
 
-    // The shortest of three: this machine has other things to do, too.
+    // The shortest of three, because the machine has other work too.
     let order = |mode: &str| {
         let begun = Instant::now();
         let ended = daemon.cli(&["mode", "beds", mode]);
@@ -129,7 +129,7 @@ fn who_may_only_look_delays_no_order_of_root() {
     };
     let took: Vec<Duration> = (0..3).flat_map(|_| ["observe", "enforce"].map(order)).collect();
     assert!(took.iter().min().is_some_and(|time| *time <= Duration::from_secs(1)), "{took:?}");
-    // Those who go cost nothing more.
+    // Disconnected clients cost nothing more.
     drop(held);
     let also = order("enforce");
     println!("{prefixes} prefixes, {CONNECTIONS} connections: orders took {took:?}, then {also:?}");
@@ -137,7 +137,8 @@ fn who_may_only_look_delays_no_order_of_root() {
     programs::connects(&lab.dev1, HOSTILE, 1001);
     tail.wait_for_dest(HOSTILE);
     let peak = proc_number(&daemon, "VmHWM:").saturating_sub(quiet);
-    // The text of the policy, the revision and what reading that takes; not one for each connection.
+    // The text of the policy, the revision and the memory for reading it; not a copy for each
+    // connection.
     assert!(peak < 700 << 10, "{peak} KiB more");
     let back = || as_nobody(&[], || ask(&socket, &closing("/v1/rules")));
     wait_until("a viewer is served", || back().is_ok_and(|a| a.contains(" 200 ")).then_some(()));
@@ -153,7 +154,7 @@ fn followers_that_never_read_have_their_share_and_are_hung_up() {
     let _server = Server::start(&lab.internet, "x", &[], &[]);
     let daemon = start(&lab, 10);
     let socket = daemon.path("enforcer.sock");
-    // Something to ask for, more than a socket holds.
+    // Enough events to exceed a socket's buffer.
     refused(&lab, DEVICES, 4);
     let counted = || {
         let metrics = daemon.curl("/v1/metrics", &[]).1;
@@ -169,7 +170,7 @@ fn followers_that_never_read_have_their_share_and_are_hung_up() {
     let held = unread(&socket, 40, |_| follow.clone());
     let log = || daemon.log();
     wait_until("some follow", || (log().matches("follows the events").count() >= 8).then_some(()));
-    // Their share is taken, root's places are not.
+    // Their share is used up, root's is not.
     let answer = as_nobody(&[], || ask(&socket, &closing("/v1/events"))).expect("an answer");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("the most that one user may have"), "{answer}");
@@ -193,7 +194,7 @@ fn followers_that_never_read_have_their_share_and_are_hung_up() {
     wait_until("their places are free", || free().is_ok_and(|free: bool| free).then_some(()));
     let said = log().lines().filter(|line| line.contains("hung up")).count();
     assert!((1..=2).contains(&said), "said once, not for each: {}", log());
-    // Root follows on.
+    // Root continues to follow.
     programs::connects(&lab.dev1, HOSTILE, 1002);
     tail.wait_for("what comes later", |event| event["dest_port"] == 1002);
     assert!(!programs::connects(&lab.dev1, UPDATES, 81));
@@ -201,7 +202,7 @@ fn followers_that_never_read_have_their_share_and_are_hung_up() {
 }
 
 #[test]
-fn nobody_writes_a_line_of_the_log() {
+fn no_client_forges_a_line_of_the_log() {
     let lab = Lab::gateway("forge");
     let daemon = start(&lab, 10);
     let socket = daemon.path("enforcer.sock");
@@ -256,7 +257,7 @@ fn nobody_writes_a_line_of_the_log() {
         let bad = text.chars().find(|c| (c.is_control() && *c != '\n') || *c == '\u{202e}');
         assert_eq!(bad, None, "{text}");
     }
-    // What is in force is shown as a policy that can be applied.
+    // The shown policy can be applied.
     let reason = "Bett 12: \"nur heute\" \\ ü";
     let allowed =
         daemon.cli(&["allow", "beds", "192.0.2.1", "tcp/1", "--for", "1h", "--reason", reason]);

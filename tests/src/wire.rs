@@ -1,7 +1,7 @@
-//! `enforcer explain` against the wire: what it says of a frame is what becomes of it.
+//! `enforcer explain` compared with the wire: its answer about a frame is what happens to it.
 //!
 //! - `behind`: routers, neighbours, both directions, chains of other tools
-//! - `odd`: captures of other machines
+//! - `odd`: captures from other machines
 mod behind;
 mod odd;
 
@@ -34,12 +34,12 @@ use crate::{
 
 /// The device.
 const MAC: &str = "02:00:00:00:00:02";
-/// Flows that are sent and asked about.
+/// Flows that are sent and explained.
 const FLOWS: u32 = 1000;
 /// Rules of the group, of each kind.
 const RULES: (usize, usize) = (30, 12);
 
-/// What a device wants to send.
+/// A flow that a device sends.
 #[derive(Clone, Debug)]
 struct Flow {
     number: u32,
@@ -57,7 +57,7 @@ impl Flow {
         Self { number, to, protocol, port }
     }
 
-    /// What stands in the frame and in no other one.
+    /// A unique marker of the frame.
     fn marker(&self) -> [u8; 8] {
         (u64::from(self.number) << 32 | 0x0dec_1ded).to_be_bytes()
     }
@@ -111,7 +111,7 @@ impl Flow {
     }
 }
 
-/// Of a few prefixes, so that rules meet flows.
+/// From a few prefixes, so that rules match flows.
 fn address(random: &mut Random) -> IpAddr {
     let last = random.below(16) as u16;
     if random.once_in(3) {
@@ -132,7 +132,7 @@ fn rule(random: &mut Random, number: usize) -> String {
         1 => "any".to_owned(),
         _ => address(random).to_string(),
     };
-    // A prefix with bits behind it is an error of the policy's.
+    // A prefix with host bits set is a policy error.
     let to = match to.strip_suffix("/28") {
         Some(address) if address.contains(':') => "2001:db8::/48".to_owned(),
         Some(address) => {
@@ -156,7 +156,7 @@ fn policy(random: &mut Random) -> String {
     (0..RULES.1).for_each(|number| text.push_str(&rule(random, RULES.0 + number)));
     // A `String` takes everything.
     let _ = writeln!(text, "]");
-    // Twice the same rule is one too many.
+    // A repeated rule is an error.
     let mut seen = std::collections::BTreeSet::new();
     let is_new = |line: &&str| {
         let rule = line.split(", reason").next().unwrap_or(line).to_owned();
@@ -210,7 +210,7 @@ fn explain_says_what_becomes_of_a_thousand_flows() {
         (told >= drops).then_some(())
     });
 
-    // Asked about, described: the program in force answers, and nothing is counted.
+    // Explained by description: the active program answers, and nothing is counted.
     let before = counted(&daemon);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be made");
@@ -227,7 +227,7 @@ fn explain_says_what_becomes_of_a_thousand_flows() {
         assert!(reasons.get(reason).is_some_and(|count| *count > 50), "{reason}: {reasons:?}");
     }
 
-    // And as a capture has them.
+    // And from a capture.
     let answers = daemon.json(&["explain", "--pcap", &capture]);
     assert_eq!(answers.len(), flows.len());
     for ((flow, wire), answer) in flows.iter().zip(&wire).zip(&answers) {
@@ -253,7 +253,7 @@ fn explain_says_what_becomes_of_a_thousand_flows() {
     assert_eq!(host[0]["decided_by"], "host");
 }
 
-/// An address says which device it is where the gateway knows its MAC.
+/// An address identifies the device if the gateway knows its MAC.
 #[test]
 fn explain_knows_the_gateways_neighbours() {
     let lab = crate::harness::Lab::gateway("explain");

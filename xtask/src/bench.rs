@@ -1,4 +1,4 @@
-//! What changes cost: the benchmark itself is a binary of the `tests` crate, which has the lab.
+//! Benchmarks: the benchmark itself is a binary of the `tests` crate, which has the lab.
 use anyhow::{Result, bail, ensure};
 use clap::Args;
 
@@ -10,19 +10,19 @@ use crate::{
 /// What to measure.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// This alone: `path`, what a frame costs; `control`, what policies cost; `allow`, what a live
-    /// change costs; `tail`, what terminals that follow cost; `wire`, frames a second and latency;
-    /// `events`, what a drop costs with its event and without; `limits`, the verifier's work and the
-    /// size of the binary; and apart from all of these `count`, instructions against those on record
+    /// Only this part: `path`, the cost of a frame; `control`, of policies; `allow`, of a live
+    /// change; `tail`, of following terminals; `wire`, frames per second and latency; `events`, the
+    /// cost of a drop with and without its event; `limits`, the verifier's work and the size of the
+    /// binary; and, separately, `count`, instructions compared with the recorded ones
     #[arg(value_parser = ["path", "control", "allow", "tail", "wire", "events", "limits", "count"])]
     what: Option<String>,
-    /// Write the results of all of it, with pictures, to docs/performance; of `count`, the record
+    /// Write the results of all parts, with charts, to docs/performance; for `count`, the record
     #[arg(long)]
     write: bool,
 }
 
-/// Builds the program that is given away and measures, everything or one thing alone; whether the count, if
-/// asked for, is the one on record.
+/// Builds the release program and measures everything or one part; returns whether the count, if requested,
+/// equals the recorded one.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
     match options.what.as_deref() {
         Some("count") => return count::run(paths, options.write),

@@ -1,4 +1,4 @@
-//! What can be said about the source without running it.
+//! Static checks of the source.
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
@@ -9,14 +9,14 @@ use crate::{
     tidy,
 };
 
-/// What became of a check that could be asked for.
+/// Result of an optional check.
 enum Ran {
     Whole,
-    /// Not, or in part; why.
+    /// It did not run, or only in part; why.
     Short(&'static str),
 }
 
-/// Runs every check, so that one run shows all that is wrong. What did not run is no "ok".
+/// Runs every check, so that one run shows all problems. A check that did not run is not "ok".
 pub(crate) fn run(paths: &Paths) -> Result<()> {
     let mut failed = Vec::new();
     let mut check = |name: &'static str, result: Result<Ran>| match result {

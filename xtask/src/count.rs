@@ -1,13 +1,14 @@
-//! Instructions instead of time: the same on a busy machine, so that a change of one per cent shows.
+//! Counts instructions instead of time: the same on a busy machine, so that a change of one per cent
+//! shows.
 //!
-//! Two programs are counted, each beside the compiler that made it, and compared with a file in the
+//! Two programs are counted, together with the compiler version, and compared with a file in the
 //! repository:
 //!
 //! - `enforcer/policy/examples/count.rs`, fixed work of the policy compiler and of the decision, as valgrind's
 //!   callgrind counts it; without what it does in the C library, which another machine has another of
 //! - the kernel program: instructions of each of its sections, as they stand in the object
 //!
-//! Another compiler makes another program: what was counted with another one is skipped.
+//! A different compiler makes a different program: figures from another compiler are skipped.
 use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,10 +23,10 @@ use crate::{
 const FILE: &str = "tests/data/instructions.txt";
 const HEAD: &str =
     "# Instructions of fixed work; made by `cargo xtask bench count --write`, do not edit.\n";
-/// Functions of the example: what is written down on return, and what is counted.
+/// Functions of the example: the one whose return dumps the counters, and the one that is counted.
 const PART: &str = "count::part*";
 const MEASURED: &str = "count::measured*";
-/// What may differ: the code around decides what the compiler inlines.
+/// Allowed difference: the surrounding code influences what the compiler inlines.
 const TOLERANCE: f64 = 0.005;
 
 /// Figures of one compiler, each with its name, in order.
@@ -35,7 +36,7 @@ struct Section {
     figures: Vec<(String, u64)>,
 }
 
-/// Counts and compares, or writes the figures down; whether they are what they were.
+/// Counts and compares, or records the figures; returns whether they are unchanged.
 pub(crate) fn run(paths: &Paths, write: bool) -> Result<bool> {
     if !write {
         return Ok(compare(paths)?.failed == 0);
@@ -54,7 +55,7 @@ pub(crate) fn run(paths: &Paths, write: bool) -> Result<bool> {
     Ok(true)
 }
 
-/// Counts and compares: a figure is a test.
+/// Counts and compares: each figure is a test.
 pub(crate) fn compare(paths: &Paths) -> Result<Outcome> {
     let text = fs::read_to_string(paths.root.join(FILE)).with_context(|| FILE)?;
     let recorded = parse(&text)?;
@@ -71,7 +72,7 @@ pub(crate) fn compare(paths: &Paths) -> Result<Outcome> {
     Ok(sum)
 }
 
-/// What cannot be counted here, and why.
+/// A section, or why it cannot be counted here.
 type Counted = Result<Section, String>;
 
 /// The example under valgrind.
@@ -111,7 +112,7 @@ fn host(paths: &Paths) -> Result<Counted> {
     Ok(Ok(Section { compiler: name(&version), figures }))
 }
 
-/// The kernel program's sections, as llvm-objdump tells their sizes.
+/// The kernel program's sections, with their sizes from llvm-objdump.
 fn kernel(paths: &Paths) -> Result<Counted> {
     ebpf::build(paths)?;
     let Some(sections) = ebpf::instructions(&paths.object())? else {
@@ -136,7 +137,7 @@ fn own(text: &str, program: &Path) -> u64 {
         if let Some(object) = line.strip_prefix("ob=") {
             ours = Path::new(object) == program;
         } else if line.starts_with("calls=") {
-            // The next line has what the called one took.
+            // The next line has the callee's cost.
             called = true;
         } else if line.starts_with(|first: char| first.is_ascii_digit()) {
             let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
@@ -174,7 +175,7 @@ fn parse(text: &str) -> Result<Vec<Section>> {
     Ok(sections)
 }
 
-/// A figure is a test: it passes when it is what was recorded, or nearly.
+/// Each figure is a test: it passes if it is within the tolerance of the recorded one.
 fn judge(recorded: &Section, counted: &Section) -> Outcome {
     if recorded.compiler != counted.compiler {
         return skipped(recorded, &format!("this is {}", counted.compiler));
@@ -201,7 +202,7 @@ fn judge(recorded: &Section, counted: &Section) -> Outcome {
     outcome
 }
 
-/// Everything in a section, because of the same.
+/// Skips everything in a section for one reason.
 fn skipped(recorded: &Section, why: &str) -> Outcome {
     println!("count: {} figures of {} skipped: {why}", recorded.figures.len(), recorded.compiler);
     Outcome { skipped: recorded.figures.len(), ..Outcome::default() }

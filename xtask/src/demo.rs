@@ -9,10 +9,10 @@ use crate::{
     sh::{self, Paths},
 };
 
-/// What the demo is asked for.
+/// Options of the demo.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Show the lab and the device's programs alone, with nothing enforced
+    /// Show only the lab and the device's programs, with nothing enforced
     #[arg(long)]
     open: bool,
 }
@@ -26,7 +26,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     sh::run(&mut demo)
 }
 
-/// Builds everything; a command for a binary of the `tests` crate, which it names after itself.
+/// Builds everything; a command for a binary of the `tests` crate, by its name.
 pub(crate) fn lab_program(paths: &Paths, name: &str) -> Result<Command> {
     ensure!(
         sh::is_root(),

@@ -1,4 +1,4 @@
-//! The kernel program: the toolchain that can build it, the build, and its numbers.
+//! The kernel program: its toolchain, its build, and its statistics.
 
 mod code;
 mod edges;
@@ -19,16 +19,17 @@ use crate::sh::{self, Paths};
 
 const PACKAGE: &str = "enforcer-ebpf";
 const TARGET: &str = "bpfel-unknown-none";
-/// The nightly that `setup` installs, under its own name: a developer's `nightly` stays as it is.
+/// The nightly that `setup` installs, under a dated name, so that a developer's `nightly` is left
+/// alone.
 pub(crate) const NIGHTLY: &str = "nightly-2026-05-20";
-/// CPU v3 (32-bit jumps and ALU) is what kernels verify since 5.1.
+/// Kernels support CPU v3 (32-bit jumps and ALU) since 5.1.
 const FLAGS: [&str; 4] =
     ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3", "--cfg=enforcer_bpf"];
-/// Words of a frame are read as words and not byte by byte, which the verifier lets pass where the
-/// processor does; LLVM 22 and later can.
+/// Read words of a frame as words and not byte by byte. The verifier allows it where the processor
+/// does; it needs LLVM 22 or later.
 const MISALIGNED: &str = "-Clink-arg=--cpu-features=+allows-misaligned-mem-access";
 
-/// What can be done with the kernel program.
+/// Subcommands for the kernel program.
 #[derive(Subcommand)]
 pub(crate) enum Command {
     /// Build it
@@ -53,7 +54,7 @@ pub(crate) fn run(paths: &Paths, command: &Command) -> Result<()> {
     Ok(())
 }
 
-/// A compiler that knows the BPF target.
+/// A compiler that supports the BPF target.
 pub(crate) enum Compiler {
     /// Debian's, with the target's `core` already built.
     Debian { rustc: PathBuf, cargo: PathBuf, clippy: Option<PathBuf> },
@@ -62,8 +63,9 @@ pub(crate) enum Compiler {
 }
 
 impl Compiler {
-    /// The nightly that is known to work, then Debian's, then any nightly that can build `core`: its
-    /// LLVM may be newer than the linker's. `ENFORCER_BPF_TOOLCHAIN` (nightly, debian) picks one kind.
+    /// The nightly that is known to work, then Debian's, then any nightly that can build `core`, whose
+    /// LLVM may be newer than the linker's. `ENFORCER_BPF_TOOLCHAIN` (nightly, debian) selects one
+    /// kind.
     pub(crate) fn find() -> Option<Self> {
         let asked = std::env::var("ENFORCER_BPF_TOOLCHAIN").ok();
         let may = |name: &str| asked.as_deref().is_none_or(|asked| asked == name);
@@ -79,13 +81,13 @@ impl Compiler {
         }
     }
 
-    /// The major version of the LLVM it was built with, which the linker has to understand.
+    /// The major version of its LLVM, which the linker has to support.
     pub(crate) fn llvm(&self) -> Result<u32> {
         let text = sh::output(sh::clean(self.rustc()).arg("-vV"))?;
         llvm_major(&text).with_context(|| format!("{} names no LLVM", self.rustc().display()))
     }
 
-    /// One line for people.
+    /// A one-line description.
     pub(crate) fn describe(&self) -> String {
         let version = sh::output(sh::clean(self.rustc()).arg("-V")).unwrap_or_default();
         let way = match self {
@@ -106,10 +108,10 @@ impl Compiler {
             flags.push(flag);
         }
         command.env("CARGO_ENCODED_RUSTFLAGS", flags).env("RUSTC", self.rustc());
-        // cargo-clippy would otherwise take the cargo that `PATH` finds first.
+        // cargo-clippy would otherwise use the first cargo in `PATH`.
         command.env("CARGO", self.cargo());
         if matches!(self, Self::Debian { .. }) {
-            // bpfel-unknown-none is a tier 3 target: what links for it is unstable.
+            // bpfel-unknown-none is a tier 3 target: linking for it is unstable.
             command.env("RUSTC_BOOTSTRAP", "1");
         }
         command
@@ -141,7 +143,8 @@ fn debian() -> Option<Compiler> {
     let libdir = ["--print", "target-libdir", "--target", TARGET];
     let libdir = sh::output(sh::clean(&rustc).args(libdir)).ok()?;
     Path::new(libdir.trim()).is_dir().then_some(())?;
-    // `cargo clippy` would take rustup's cargo-clippy from CARGO_HOME/bin, whose driver knows no BPF.
+    // `cargo clippy` would take rustup's cargo-clippy from CARGO_HOME/bin, whose driver does not
+    // support BPF.
     let clippy = packaged("rust-web-clippy", "/bin/cargo-clippy");
     Some(Compiler::Debian { rustc, cargo, clippy })
 }
@@ -157,7 +160,7 @@ pub(crate) fn linker() -> Option<PathBuf> {
     sh::cargo_installed("bpf-linker")
 }
 
-/// Debian's compiler, which knows other machines too: cargo and rustc.
+/// Debian's cargo and rustc, which also support other architectures.
 pub(crate) fn debian_compiler() -> Option<(PathBuf, PathBuf)> {
     Some((packaged("cargo-web", "/bin/cargo")?, packaged("rustc-web", "/bin/rustc")?))
 }
@@ -203,7 +206,7 @@ pub(crate) fn build(paths: &Paths) -> Result<PathBuf> {
     Ok(object)
 }
 
-/// What the verifiers of older kernels, and fast ones, want of the object; none of it needs a kernel.
+/// Checks the object against verifiers of older kernels, and for speed, without a kernel.
 fn check(bytes: &[u8]) -> Result<()> {
     let object = object::File::parse(bytes).context("the kernel program is no ELF object")?;
     tail_calls::check(&object)?;
@@ -217,7 +220,7 @@ pub(crate) fn yardstick(paths: &Paths) -> PathBuf {
     paths.bpf_target().join(TARGET).join("release/yardstick")
 }
 
-/// Lints the kernel program for its own target; the reason why not, where that is impossible.
+/// Lints the kernel program for its own target; returns the reason if that is impossible.
 pub(crate) fn clippy(paths: &Paths) -> Result<Option<&'static str>> {
     let (compiler, linker) = toolchain()?;
     let program = match &compiler {
@@ -253,7 +256,8 @@ fn objdump() -> Option<PathBuf> {
     llvm("llvm-objdump")
 }
 
-/// One of LLVM's programs, of the newest version that is there; Debian keeps each in its own directory.
+/// One of LLVM's programs, in the newest installed version; Debian keeps each version in its own
+/// directory.
 pub(crate) fn llvm(name: &str) -> Option<PathBuf> {
     let places =
         |version: u32| [format!("{name}-{version}"), format!("/usr/lib/llvm-{version}/bin/{name}")];

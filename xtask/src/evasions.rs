@@ -10,19 +10,19 @@ use crate::{
 /// What is sent.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Send random stacks of headers instead, and ask tshark about what comes out
+    /// Send random stacks of headers instead, and let tshark judge the frames that come out
     #[arg(long)]
     composed: bool,
-    /// How many of them, over both gateways
+    /// Number of frames, over both gateways
     #[arg(long, requires = "composed", default_value_t = 1_000_000)]
     frames: u64,
-    /// Where they begin: the same seed makes the same frames
+    /// Seed: the same seed makes the same frames
     #[arg(long, requires = "composed", default_value_t = 1)]
     seed: u64,
 }
 
-/// Builds everything, sends every row through every gateway and prints what came out; an error
-/// when one got past the enforcer.
+/// Builds everything, sends every row through every gateway and prints which came out; an error if
+/// one got past the enforcer.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     let mut lab = demo::lab_program(paths, "evasions")?;
     if options.composed {

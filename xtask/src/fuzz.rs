@@ -1,7 +1,7 @@
-//! Fuzzing, with libFuzzer: the targets are in `fuzz/`, which is no part of this workspace.
+//! Fuzzing, with libFuzzer: the targets are in `fuzz/`, which is not part of this workspace.
 //!
-//! The toolchain at hand builds them: what libFuzzer wants of rustc is LLVM's, and the one flag that
-//! is not stable, for the sanitizer, is unlocked as it is for the kernel program.
+//! The installed toolchain builds them: libFuzzer only needs LLVM flags, and the one unstable flag,
+//! for the sanitizer, is unlocked as for the kernel program.
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -16,10 +16,10 @@ use crate::{
     test::Outcome,
 };
 
-/// What is fuzzed, and for how long.
+/// Which targets to fuzz, and for how long.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Run this target alone
+    /// Run only this target
     target: Option<String>,
     /// Run each target for this many seconds
     #[arg(long, value_name = "N", default_value_t = SECONDS)]
@@ -30,7 +30,7 @@ pub(crate) struct Options {
 pub(crate) const SECONDS: u32 = 60;
 /// Targets that run at the same time.
 const AT_ONCE: usize = 2;
-/// Coverage as libFuzzer reads it; `-Zsanitizer=address` is added where its runtime is there.
+/// Coverage in libFuzzer's format; `-Zsanitizer=address` is added if its runtime is installed.
 const FLAGS: [&str; 6] = [
     "--cfg=fuzzing",
     "-Cpasses=sancov-module",
@@ -40,7 +40,7 @@ const FLAGS: [&str; 6] = [
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
 ];
 
-/// Runs the targets; whether none found anything.
+/// Runs the targets; returns whether none found anything.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
     ensure!(sh::which("c++").is_some(), "{NO_COMPILER}");
     let known = targets(paths)?;
@@ -52,14 +52,14 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
     Ok(fuzz(paths, &build(paths)?, &asked, options.seconds)?.failed == 0)
 }
 
-/// Targets that were built, as a part of the tests.
+/// Built targets, as a part of the tests.
 pub(crate) struct Targets {
     names: Vec<String>,
-    /// Where they are, or why they are not built.
+    /// Their directory, or why they were not built.
     binaries: Result<PathBuf, &'static str>,
 }
 
-/// Builds all of them, if that can be done here.
+/// Builds all of them, if that is possible here.
 pub(crate) fn prepare(paths: &Paths) -> Result<Targets> {
     let binaries = match sh::which("c++") {
         None => Err(NO_COMPILER),
@@ -69,7 +69,7 @@ pub(crate) fn prepare(paths: &Paths) -> Result<Targets> {
 }
 
 impl Targets {
-    /// Runs them; what cannot run is skipped, and said to be.
+    /// Runs them; targets that cannot run are reported as skipped.
     pub(crate) fn run(&self, paths: &Paths, seconds: u32) -> Result<Outcome> {
         let why = match (seconds, &self.binaries) {
             (0, _) => "no seconds to do it in",
@@ -132,7 +132,7 @@ fn build(paths: &Paths) -> Result<PathBuf> {
     let target = paths.target.join("fuzz");
     let mut cargo = sh::cargo(paths);
     cargo.args(["build", "--quiet", "--release", "--bins", "--manifest-path", "fuzz/Cargo.toml"]);
-    // With a target, what is compiled to run while building is not instrumented.
+    // With `--target`, build scripts and macros are not instrumented.
     cargo.args(["--target", host]).arg("--target-dir").arg(&target);
     cargo.env("RUSTC_BOOTSTRAP", "1").env("RUSTFLAGS", flags);
     sh::run(&mut cargo)?;
@@ -148,12 +148,12 @@ struct Run {
 }
 
 impl Run {
-    /// Starts one from its seeds and everything found before; what it finds goes beside that.
+    /// Starts one from its seeds and earlier findings; new findings go into the same directory.
     fn start(paths: &Paths, binaries: &Path, target: &str, seconds: u32) -> Result<Self> {
         let corpus = paths.root.join("fuzz/corpus").join(target);
         let data = paths.root.join("tests/data");
         let crashes = data.join("crashes").join(target);
-        // libFuzzer writes what is new into the first directory, and only reads the others.
+        // libFuzzer writes new inputs into the first directory, and only reads the others.
         for directory in [&corpus, &crashes] {
             fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
         }
@@ -169,10 +169,11 @@ impl Run {
         Ok(Self { target: target.to_owned(), child, log, crashes })
     }
 
-    /// Waits for its end; whether it found nothing. Otherwise says what, where, and how to repeat it.
+    /// Waits for its end; returns whether it found nothing. Otherwise prints the finding, its file,
+    /// and how to repeat it.
     fn finish(mut self) -> Result<bool> {
         let status = self.child.wait()?;
-        // An empty directory is not worth an entry of its own; one with a file in it stays.
+        // Removes the directory only if it is empty.
         let _ = fs::remove_dir(&self.crashes);
         let log = String::from_utf8_lossy(&fs::read(&self.log)?).into_owned();
         let target = &self.target;

@@ -2,15 +2,15 @@
 //!
 //! - `setup`: finds or installs the BPF toolchain and the test tools
 //! - `ebpf`: builds and measures the kernel program
-//! - `check`, `tidy`: what a program can say about the source
-//! - `test`: every test, and one line that sums them up
+//! - `check`, `tidy`: static checks of the source
+//! - `test`: every test, with a summary line
 //! - `vm`: tests on Debian's kernels, in virtual machines
-//! - `bench`: what things cost, measured; `count`: the same in instructions
+//! - `bench`: benchmarks; `count`: the same in instructions
 //! - `demo`: the main job, live, in a namespace lab
 //! - `dist`: static programs and packages
-//! - `evasions`: what a hostile device gets past the enforcer, measured
-//! - `fuzz`: the fuzz targets, for a while each
-//! - `sh`: how all of them run other programs
+//! - `evasions`: measures what a hostile device gets past the enforcer
+//! - `fuzz`: runs each fuzz target for a while
+//! - `sh`: runs other programs
 mod bench;
 mod check;
 mod count;
@@ -44,13 +44,13 @@ struct Cli {
 enum Command {
     /// Find or install the BPF toolchain; quick when there is nothing to do
     Setup(setup::Options),
-    /// Build the kernel program and the enforcer binary that carries it
+    /// Build the kernel program and the enforcer binary that contains it
     Build {
         /// Build the binary with optimisations
         #[arg(long)]
         release: bool,
     },
-    /// Build or measure the kernel program alone
+    /// Build or measure only the kernel program
     Ebpf {
         #[command(subcommand)]
         command: ebpf::Command,
@@ -69,9 +69,9 @@ enum Command {
     },
     /// Run the main job, live, in a namespace lab
     Demo(demo::Options),
-    /// Build static programs, packages, archives, and the list of what is in them
+    /// Build static programs, packages, archives, and lists of their contents
     Dist(dist::Options),
-    /// Send every known evasion through real gateways and print what came out
+    /// Send every known evasion through real gateways and print which came out
     Evasions(evasions::Options),
     /// Capture the screens of docs/top.md from a lab
     Screens,
@@ -92,7 +92,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well; an error is for what could not be done, `false` for tests that failed.
+/// Returns whether everything passed: `false` for failed tests, an error for work that could not be
+/// done.
 fn run(command: Command) -> Result<bool> {
     let paths = Paths::find()?;
     match command {
@@ -113,21 +114,22 @@ fn run(command: Command) -> Result<bool> {
     Ok(true)
 }
 
-/// All, even when the first one fails: a run says everything it can, and ends with the sum.
+/// Runs all steps even when the first one fails, and ends with the summary.
 fn ci(paths: &Paths, fuzz_seconds: u32) -> Result<bool> {
     sh::timed("setup", || setup::run(paths, &setup::Options::ci()))?;
     thread::scope(|scope| {
-        // Directories of their own, so beside the other builds: each has times when it uses one CPU.
-        // What is tested carries the kernel program: without it, all of it would be built twice.
+        // These use separate directories, so they run beside the other builds: each uses only one
+        // CPU at times. The tested binary contains the kernel program: without it, everything would
+        // be built twice.
         let kernel = scope.spawn(|| sh::timed("kernel program", || ebpf::build(paths).map(drop)));
         let build = scope.spawn(|| sh::timed("build of the fuzz targets", || fuzz::prepare(paths)));
         let checked = sh::timed("check", || check::run(paths));
         if let Err(error) = &checked {
             eprintln!("error: check: {error:#}");
         }
-        // What is wrong with it, the local tests say.
+        // The local tests report its errors.
         drop(kernel.join());
-        // Nothing beside it: the local tests keep both CPUs of a small machine busy as well.
+        // Nothing runs beside it: the local tests keep both CPUs of a small machine busy too.
         let built = build.join().unwrap_or_else(|_| Err(anyhow!("the build panicked")));
         let fuzzed = sh::timed("fuzz targets", || built?.run(paths, fuzz_seconds));
         Ok(test::run_after(paths, &test::Options::default(), fuzzed)? && checked.is_ok())

@@ -15,22 +15,22 @@ use crate::{
     vm,
 };
 
-/// The version that is known to link what this project's compilers emit.
+/// The version that is known to link the output of this project's compilers.
 const LINKER: &str = "0.13.0";
 /// The LLVM versions that version of bpf-linker can be built against.
 const LINKER_LLVM: std::ops::RangeInclusive<u32> = 21..=23;
 const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
-/// A program or a file, and the package that brings it.
+/// A program or a file, and the package that provides it.
 const TOOLS: [(&str, &str); 34] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
     ("nft", "nftables"),
     ("tcpdump", "tcpdump"),
-    // Another parser than ours, for what comes out of a gateway; and the runner of xdp-tests wants
-    // it.
+    // An independent parser for the frames that come out of a gateway; the runner of xdp-tests
+    // needs it too.
     ("tshark", "tshark"),
     ("iperf3", "iperf3"),
     ("sockperf", "sockperf"),
@@ -39,7 +39,7 @@ const TOOLS: [(&str, &str); 34] = [
     ("python3", "python3"),
     ("mount.nfs", "nfs-common"),
     ("rpcbind", "rpcbind"),
-    // rpcbind looks its own port up.
+    // rpcbind looks up its own port.
     ("/etc/services", "netbase"),
     ("echoscu", "dcmtk"),
     ("nc", "netcat-openbsd"),
@@ -63,7 +63,7 @@ const TOOLS: [(&str, &str); 34] = [
     ("fish", "fish"),
 ];
 
-/// What the virtual machines take.
+/// Programs for the virtual machines.
 const VM_TOOLS: [(&str, &str); 4] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("busybox", "busybox-static"),
@@ -71,70 +71,70 @@ const VM_TOOLS: [(&str, &str); 4] = [
     ("dpkg-deb", "dpkg"),
 ];
 
-/// What a machine of another kind takes.
+/// Programs for a machine of the other architecture.
 const ARM_TOOLS: [(&str, &str); 1] = [("qemu-system-aarch64", "qemu-system-arm")];
 
-/// Services that come with a package.
+/// Services that packages start.
 const SERVICES: [(&str, &[&str]); 3] = [
     ("rpcbind", &["rpcbind.socket", "rpcbind"]),
     ("prometheus", &["prometheus"]),
     ("rsyslog", &["syslog.socket", "rsyslog"]),
 ];
 
-/// What building libFuzzer takes.
+/// Programs for building libFuzzer.
 const CI_TOOLS: [(&str, &str); 1] = [("c++", "g++")];
 
-/// What `setup` is asked for.
+/// Options of `setup`.
 #[derive(Args, Default)]
 pub(crate) struct Options {
-    /// Install the programs that the tests and the demo use, too
+    /// Also install the programs that the tests and the demo use
     #[arg(long)]
     test: bool,
-    /// Install what runs tests on other kernels, too, and fetch those kernels
+    /// Also install the programs for tests on other kernels, and fetch those kernels
     #[arg(long)]
     vm: bool,
-    /// Install what runs tests on a kernel for 64-bit Arm, too, and fetch that kernel
+    /// Also install the programs for tests on a 64-bit Arm kernel, and fetch that kernel
     #[arg(long)]
     arm: bool,
-    /// Install what `cargo xtask dist` needs, and what tries the packages, too
+    /// Also install the programs for `cargo xtask dist` and for testing the packages
     #[arg(long)]
     dist: bool,
-    /// Install cargo-deny and a C++ compiler, for fuzzing, too
+    /// Also install cargo-deny and a C++ compiler for fuzzing
     #[arg(long)]
     ci: bool,
-    /// Only report what is there and what is missing
+    /// Only report what is installed and what is missing
     #[arg(long)]
     check: bool,
 }
 
 impl Options {
-    /// What the tests and the demo need.
+    /// Options for the tests and the demo.
     pub(crate) fn test() -> Self {
         Self { test: true, ..Self::default() }
     }
 
-    /// What the whole check of a change needs.
+    /// Options for the whole check of a change.
     pub(crate) fn ci() -> Self {
         Self { test: true, ci: true, ..Self::default() }
     }
 
-    /// What building and trying packages needs.
+    /// Options for building and testing packages.
     pub(crate) fn dist() -> Self {
         Self { dist: true, ..Self::default() }
     }
 
-    /// What tests on a machine of another kind need: its compiler, too.
+    /// Options for tests on the other architecture, including its compiler.
     pub(crate) fn arm() -> Self {
         Self { arm: true, dist: true, ..Self::default() }
     }
 
-    /// What the tests on other kernels need.
+    /// Options for the tests on other kernels.
     pub(crate) fn vm() -> Self {
         Self { test: true, vm: true, ..Self::default() }
     }
 }
 
-/// Finds or installs; prints a line a thing.
+/// Finds or installs each item, and prints a line about it.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     let mut missing = Vec::new();
     let packages = missing_packages(options);
@@ -187,7 +187,8 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Debian's packages, else rustup's nightly; says why neither worked, so that a person can take over.
+/// Debian's packages, otherwise rustup's nightly; says why neither worked, so that the user can
+/// continue by hand.
 fn install_compiler() -> Result<Compiler> {
     let mut failures = Vec::new();
     if sh::which("apt-get").is_some() {
@@ -200,7 +201,7 @@ fn install_compiler() -> Result<Compiler> {
     if let (None, Some(rustup)) = (Compiler::find(), sh::which("rustup")) {
         println!("installing {} with rust-src (rustup)", ebpf::NIGHTLY);
         let mut rustup = sh::clean(rustup);
-        // Never `nightly`: that would update the one that is there, under whoever uses it.
+        // Never `nightly`: that would update the user's installed one.
         rustup.args(["toolchain", "install", ebpf::NIGHTLY, "--profile", "minimal"]);
         rustup.arg("--no-self-update");
         rustup.args(["--component", "rust-src", "--component", "clippy"]);
@@ -235,7 +236,7 @@ fn missing_packages(options: &Options) -> Vec<&'static str> {
     packages
 }
 
-/// Asks apt-get, which waits for its turn when another one holds the lock.
+/// Runs apt-get, which waits if another process holds the lock.
 fn install_packages(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let by_hand = format!("apt-get install --no-install-recommends {list}");
@@ -258,7 +259,7 @@ fn install_packages(packages: &[&str]) -> Result<()> {
     SERVICES.iter().filter(installed).try_for_each(|(_, units)| switch_off(units))
 }
 
-/// Debian starts a service that it installs; the lab wants the program, and no open port.
+/// Debian starts services when it installs them; the lab needs the program, but no open port.
 fn switch_off(units: &[&str]) -> Result<()> {
     if Path::new("/run/systemd/system").is_dir() {
         sh::run(sh::clean("systemctl").args(["disable", "--now"]).args(units))?;
@@ -267,7 +268,7 @@ fn switch_off(units: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A bpf-linker that really links; what is missing, when only asked to look.
+/// Finds or installs a bpf-linker that works; with `check`, only reports what is missing.
 fn set_up_linker(paths: &Paths, compiler: &Compiler, options: &Options) -> Result<Option<String>> {
     let refused = match ebpf::linker() {
         Some(linker) => match works(paths, compiler, &linker) {
@@ -338,7 +339,7 @@ const TRIAL_WITHOUT_CORE: &str = r#"#![feature(no_core, lang_items)]
 #[unsafe(no_mangle)] pub extern "C" fn trial() {}
 "#;
 
-/// Links a small program once; a stamp of both files' sizes and times saves the next trial.
+/// Links a small program once; a stamp of both files' sizes and times avoids repeating it.
 fn works(paths: &Paths, compiler: &Compiler, linker: &Path) -> Result<String> {
     let version = sh::output(sh::clean(linker).arg("--version"))?.trim().to_owned();
     let dir = paths.bpf_target();

@@ -1,4 +1,4 @@
-//! Where things are, and how other programs are run.
+//! Paths, and running other programs.
 use std::{
     env,
     path::{Path, PathBuf},
@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// The two places everything else is relative to.
+/// The two directories that everything else is relative to.
 pub(crate) struct Paths {
     /// The workspace root.
     pub(crate) root: PathBuf,
@@ -34,7 +34,8 @@ impl Paths {
         self.bpf_target().join("enforcer.bpf.o")
     }
 
-    /// The target directory of the BPF build, apart from the host's so that neither spoils the other.
+    /// The target directory of the BPF build, separate from the host's so that neither invalidates
+    /// the other.
     pub(crate) fn bpf_target(&self) -> PathBuf {
         self.target.join("bpf")
     }
@@ -57,7 +58,7 @@ fn target_directory(root: &Path) -> Result<PathBuf> {
 pub(crate) fn cargo(paths: &Paths) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(&paths.root).env("CARGO_TARGET_DIR", &paths.target);
-    // Set for this program by the cargo that runs it; inherited, they make build scripts run again.
+    // Cargo sets these for this program; if inherited, they make build scripts run again.
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();
         if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
@@ -67,7 +68,7 @@ pub(crate) fn cargo(paths: &Paths) -> Command {
     command
 }
 
-/// A command that inherits nothing of the cargo, rustup and flags that run this program.
+/// A command that inherits no cargo, rustup or flag variables of this program.
 pub(crate) fn clean(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     for (name, _) in env::vars_os() {
@@ -86,7 +87,7 @@ pub(crate) fn clean(program: impl AsRef<Path>) -> Command {
     command
 }
 
-/// Does something, and says how long it took.
+/// Runs some work, and prints how long it took.
 pub(crate) fn timed<T>(what: &str, work: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let result = work();
@@ -101,7 +102,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// Runs a command for what it prints on stdout.
+/// Runs a command and returns its stdout.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stdin(Stdio::null())
@@ -123,7 +124,7 @@ pub(crate) fn which(name: &str) -> Option<PathBuf> {
         .find(|file| file.is_file())
 }
 
-/// A program that `cargo install` brought: cargo's install root first, then `PATH`.
+/// A program installed by `cargo install`: cargo's install root first, then `PATH`.
 pub(crate) fn cargo_installed(name: &str) -> Option<PathBuf> {
     let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
     [env::var_os("CARGO_INSTALL_ROOT"), env::var_os("CARGO_HOME")]
@@ -136,8 +137,8 @@ pub(crate) fn cargo_installed(name: &str) -> Option<PathBuf> {
         .or_else(|| which(name))
 }
 
-/// What keeps the directories of this machine out of what is built: compilers write paths into
-/// panic messages and BTF.
+/// Flags that keep this machine's directories out of the build: compilers write paths into panic
+/// messages and BTF.
 pub(crate) fn remap(paths: &Paths) -> Vec<String> {
     let home = |name: &str, usual: &str| {
         let usual = || Some(PathBuf::from(env::var_os("HOME")?).join(usual));

@@ -1,4 +1,4 @@
-//! Every test, and one line that sums them up.
+//! Every test, with a summary line.
 use std::{
     fs,
     io::{BufRead as _, BufReader},
@@ -21,7 +21,7 @@ use crate::{
 /// What to test.
 #[derive(Args, Default)]
 pub(crate) struct Options {
-    /// One part alone; all of them without it
+    /// Only this part [default: all]
     part: Option<Part>,
     /// Only tests whose name contains one of these; for `vm` also kernels, such as 6.12, and the words
     /// `arm64` and `drivers`
@@ -31,24 +31,24 @@ pub(crate) struct Options {
 /// A part of the tests.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
-    /// What needs nothing but a Rust toolchain
+    /// Tests that need nothing but a Rust toolchain
     Host,
-    /// What needs root and this machine's kernel
+    /// Tests that need root and this machine's kernel
     Local,
-    /// What needs a kernel, on Debian's from 5.10 to 7.2; runs only when it is asked for
+    /// Tests that need a kernel, on Debian's from 5.10 to 7.2; runs only on request
     Vm,
-    /// What `cargo xtask dist` makes, in Debian's own roots; runs only when it is asked for
+    /// The packages of `cargo xtask dist`, in Debian root file systems; runs only on request
     Dist,
 }
 
-/// What came of some tests.
+/// The result of some tests.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Outcome {
-    /// That did what they say.
+    /// Passed tests.
     pub(crate) passed: usize,
-    /// That did not, or could not be built or started.
+    /// Tests that failed, or could not be built or started.
     pub(crate) failed: usize,
-    /// That could not run here.
+    /// Tests that could not run here.
     pub(crate) skipped: usize,
 }
 
@@ -60,12 +60,12 @@ impl AddAssign for Outcome {
     }
 }
 
-/// Runs the parts asked for; the last line is the sum, alone. Whether all is well.
+/// Runs the requested parts; the last line is the summary. Returns whether everything passed.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
     run_after(paths, options, Ok(Outcome::default()))
 }
 
-/// The same, with what came of something else in the sum.
+/// The same, with an earlier result included in the summary.
 pub(crate) fn run_after(paths: &Paths, options: &Options, before: Result<Outcome>) -> Result<bool> {
     let runs = |part| options.part.is_none_or(|asked| asked == part);
     ensure!(
@@ -77,7 +77,7 @@ pub(crate) fn run_after(paths: &Paths, options: &Options, before: Result<Outcome
     let mut part = |result: Result<Outcome>| match result {
         Ok(outcome) => sum += outcome,
         Err(error) => {
-            // What cannot be built or started must not read as zero failures.
+            // Tests that cannot be built or started must not count as zero failures.
             eprintln!("error: {error:#}");
             sum.failed += 1;
         }
@@ -105,12 +105,12 @@ fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
     ebpf::build(paths)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "-p", "enforcer"]))?;
     if !options.names.is_empty() {
-        // What tries packages has a part of its own.
+        // Tests of packages are a separate part.
         let harness = ["--test-threads=2", "--skip", "packages::"];
         return cargo_test(paths, &["-p", "tests"], options, &harness, &[]);
     }
-    // Most tests wait for daemons and frames. Those that compute, or whose load would disturb the others, come
-    // after them, by themselves.
+    // Most tests wait for daemons and frames. Tests that compute, or whose load would disturb the others, run
+    // after them, one at a time.
     let skipped = HEAVY.iter().chain(&["packages::"]).flat_map(|name| ["--skip", name]);
     let harness: Vec<&str> = ["--test-threads=4"].into_iter().chain(skipped).collect();
     sh::timed("build of the local tests", || {
@@ -143,12 +143,12 @@ pub(crate) fn packages(
     places: &[(&str, PathBuf)],
 ) -> Result<Outcome> {
     let options = Options { part: Some(Part::Dist), names: names.to_vec() };
-    // What they measure is what this is run for.
+    // Their output has the measurements.
     let harness = ["--test-threads=1", "--show-output"];
     cargo_test(paths, &["-p", "tests", "--lib"], &options, &harness, places)
 }
 
-/// Runs `cargo test`, shows its output as it comes, and adds up what it says.
+/// Runs `cargo test`, shows its output live, and adds up the results.
 fn cargo_test(
     paths: &Paths,
     packages: &[&str],
@@ -156,7 +156,7 @@ fn cargo_test(
     harness: &[&str],
     environment: &[(&str, PathBuf)],
 ) -> Result<Outcome> {
-    // A test that cannot run here says so in this file: the harness of Rust knows no skipping.
+    // A test that cannot run here says so in this file: Rust's harness has no notion of skipping.
     let skips = paths.target.join("skipped-tests");
     fs::create_dir_all(&paths.target)?;
     fs::write(&skips, "")?;

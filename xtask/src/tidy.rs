@@ -1,4 +1,4 @@
-//! Rules of the style guide that a program can check: lengths, module edges, and what no file contains.
+//! Rules of the style guide that a program can check: lengths, module edges, and forbidden contents.
 mod paths;
 
 use std::{
@@ -10,11 +10,11 @@ use anyhow::{Result, ensure};
 
 use crate::sh::Paths;
 
-/// A file that may be long says why, in these words.
+/// A file that exceeds the limit explains why, with this prefix.
 const LONG: &str = "// tidy: long because ";
 const TEXT: [&str; 10] = ["rs", "toml", "md", "py", "sh", "yml", "service", "nft", "txt", "conf"];
 
-/// Who may not use what, by the beginning of the path in the repository and of the path in the code.
+/// Forbidden uses: prefix of the path in the repository, and prefixes of the paths in the code.
 const EDGES: [(&str, &[&str], &str); 8] = [
     ("enforcer-common/src/", &["std", "alloc", "aya_ebpf", "libc"], "it is `core` only"),
     ("enforcer-ebpf/src/", &["std", "aya"], "it is aya-ebpf and enforcer-common only"),
@@ -134,7 +134,7 @@ fn check(file: &str, text: &str) -> Vec<(usize, String)> {
 }
 
 /// Lines of a document that are wider than a screen. Tables, examples and headings cannot be wrapped, nor can a
-/// line without a space behind its first word; what a command writes is as it writes it.
+/// line without a space after its first word. Generated files are exempt.
 fn wide(file: &str, text: &str) -> Vec<(usize, String)> {
     const WIDTH: usize = 100;
     if file.starts_with("docs/performance/") {
@@ -172,7 +172,7 @@ fn length(file: &str, text: &str) -> Option<(usize, String)> {
     Some((lines, what))
 }
 
-/// A path that makes sense only where somebody wrote it.
+/// A path that exists only on the author's machine.
 fn machine_path(line: &str) -> Option<&'static str> {
     let names = ["/tmp/", "/root/", "/home/"];
     names.into_iter().find(|name| {

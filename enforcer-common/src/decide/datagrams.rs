@@ -1,8 +1,8 @@
-//! What the first fragment of a datagram says for the rest.
+//! The state that a datagram's first fragment leaves for the later ones.
 //!
-//! Each device has a part of the table: a flood of first fragments evicts only the sender's own. An
-//! entry is read and written word by word, by several CPUs; the first word is the datagram's digest and
-//! the others in one, so that a half-written entry matches no datagram.
+//! Each device has a part of the table: a flood of first fragments evicts only the sender's own.
+//! Several CPUs read and write an entry word by word. The first word combines the datagram's digest
+//! with the other words, so a half-written entry matches no datagram.
 
 use super::{FrameContext, Policy};
 use crate::flow::{Flow, Fragment};
@@ -15,14 +15,14 @@ use crate::shared::Word;
 pub const FRAGMENT_SECONDS: u64 = 30;
 /// Bits of the number of a part.
 const PART_BITS: u32 = 7;
-/// Parts for devices whose MAC the policy names, and as many for all others.
+/// Parts for devices whose MAC the policy names; all other devices have as many.
 const PARTS: u32 = 1 << PART_BITS;
 /// Datagrams of a part.
 const DATAGRAMS: u32 = 64;
 /// Entries in all.
 pub const ENTRIES: u32 = 2 * PARTS * DATAGRAMS;
 
-/// An entry: its digest and the next two words in one; [`FragmentState`] as two words; zero.
+/// An entry: its digest combined with the next two words; [`FragmentState`] as two words; zero.
 pub type Datagram = [Word; 4];
 
 /// What is kept about a datagram whose first fragment passed.
@@ -31,9 +31,10 @@ pub type Datagram = [Word; 4];
 pub struct FragmentState {
     /// When the first fragment passed, boot clock, in seconds.
     pub since: u64,
-    /// The service that it named, as [`Flow::service`] gives it.
+    /// The service of the first fragment, as in [`Flow::service`].
     pub service: u32,
-    /// Where in the datagram the last fragment that passed ended, in bytes; [`WHOLE`] behind the last one.
+    /// End of the last fragment that passed, in bytes from the start of the datagram; [`WHOLE`] once all
+    /// has passed.
     pub end: u32,
 }
 
@@ -48,7 +49,7 @@ const WRITTEN: u64 = 1 << 31;
 #[inline(always)]
 fn entry<'a, P: Policy>(policy: &'a P, context: &FrameContext) -> Option<(&'a Datagram, u64)> {
     let Flow { source, destination, source_mac, interface, family, .. } = context.flow;
-    // RFC 8200 section 4.5: of IPv6, the fragments of a datagram need not name the same next header.
+    // RFC 8200 section 4.5: in IPv6, the fragments of a datagram need not name the same next header.
     let protocol = if family == crate::flow::FAMILY_V4 { context.flow.protocol } else { 0 };
     let way = u64::from(context.flow.vlan()) << 48;
     let id = u64::from(context.flow.fragment_id);
@@ -68,7 +69,7 @@ fn entry<'a, P: Policy>(policy: &'a P, context: &FrameContext) -> Option<(&'a Da
     Some((policy.datagram(number)?, keys.digest(words)))
 }
 
-/// What was kept about the datagram of a fragment, if it may still be continued.
+/// The kept state of a fragment's datagram, if it may still be continued.
 #[inline(always)]
 fn kept<P: Policy>(policy: &P, context: &FrameContext) -> Option<FragmentState> {
     let ([mark, first, second, _], digest) = entry(policy, context)?;
@@ -85,8 +86,9 @@ fn kept<P: Policy>(policy: &P, context: &FrameContext) -> Option<FragmentState> 
 
 /// The datagram that a fragment begins or continues.
 ///
-/// No fragment may write into what has passed: RFC 5722, and for IPv4 the same. So the fragments of a
-/// datagram pass in their order only, one number remembers them all, and there is one first fragment.
+/// No fragment may overlap what has passed: RFC 5722, and the same for IPv4. Fragments of a datagram
+/// therefore pass only in order, one number is enough state for all of them, and there is only one
+/// first fragment.
 #[inline(always)]
 pub(super) fn datagram<P: Policy>(
     policy: &P,
@@ -123,7 +125,7 @@ pub(super) fn keep<P: Policy>(policy: &P, context: &mut FrameContext) {
     write(policy, context, context.datagram);
 }
 
-/// Writes what is known of the datagram of a fragment.
+/// Writes the state of a fragment's datagram.
 #[inline(always)]
 pub fn write<P: Policy>(policy: &P, context: &FrameContext, state: FragmentState) {
     let Some(([mark, first, second, _], digest)) = entry(policy, context) else { return };

@@ -1,4 +1,4 @@
-//! What is decided before any rule.
+//! Essentials, which are decided before any rule.
 
 use super::hops::group_mac;
 use super::{FrameContext, Policy, may_use, owner};
@@ -8,7 +8,7 @@ use crate::image::{self, Corrupt, Word, kind};
 use crate::reason::Reason;
 use crate::wire::neighbour;
 
-/// What is decided before any rule, see `[essential]` in the policy reference.
+/// Decides essentials before any rule, see `[essential]` in the policy reference.
 #[inline(always)]
 pub(super) fn essential<P: Policy>(
     policy: &P,
@@ -40,8 +40,8 @@ pub(super) fn essential<P: Policy>(
             (image::essential::NEIGHBOUR, Reason::Neighbour)
         }
         Class::Dhcp | Class::OddDhcp => {
-            // A client without an address has none to name (RFC 2131 section 4.1); any other
-            // source is bound like that of every packet.
+            // A client without an address sends none (RFC 2131 section 4.1); any other source
+            // address is bound as in every packet.
             let asks = is_own_source(context) && to_dhcp_server(policy, context)?;
             if on & image::essential::DHCP == 0 || !asks {
                 return Ok(None);
@@ -69,21 +69,22 @@ fn is_link_local(address: Address) -> bool {
     address.high >> 54 == 0x3fa
 }
 
-/// Whether a frame to many has a destination MAC for many. One to a single MAC would be for a collaborator
-/// alone.
+/// Whether a packet to a group has a group MAC. With a single destination MAC it could be addressed to an
+/// accomplice.
 #[inline(always)]
 fn casts_fit(flow: &Flow) -> bool {
     let group = group_mac(flow.family, flow.destination);
     group.is_none_or(|group| group == flow.destination_mac)
 }
 
-/// Whether the gateway takes a frame for itself: it goes to a MAC of the interface, or of what is on top.
+/// Whether the gateway itself receives a frame: it goes to a MAC of the interface, or of a device on top
+/// of it.
 #[inline(always)]
 pub(super) fn to_gateway<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
     let lines = image::constant(&policy.layout().interface_lines);
     let line = policy.line(lines.wrapping_add(context.identity.interface)).ok_or(Corrupt)?;
     let [own, _, above @ ..] = line.0;
-    // Without a branch for each: the verifier would follow both ways.
+    // No branch for each: the verifier would follow both paths.
     let mut is = is_zero(own ^ context.flow.destination_mac);
     let mut index = 0;
     while index < above.len() {
@@ -93,9 +94,10 @@ pub(super) fn to_gateway<P: Policy>(policy: &P, context: &FrameContext) -> Resul
     Ok(is != 0)
 }
 
-/// Whether an ND or MLD message stays on the link: to ff02::/16 or fe80::/10; to a MAC that is not the
-/// gateway's, for then a bridge forwards it and nobody routes it; or to the gateway, or an address in a
-/// prefix of the very interface that received it. To another interface's prefix the gateway would route it.
+/// Whether an ND or MLD message stays on the link: to ff02::/16 or fe80::/10; to a MAC other than the
+/// gateway's, so that a bridge forwards it and the gateway does not route it; or to the gateway, or an
+/// address in a prefix of the receiving interface. The gateway would route a message to another interface's
+/// prefix.
 #[inline(always)]
 fn on_link<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
     let destination = context.flow.destination;
@@ -115,9 +117,9 @@ fn on_link<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrup
     Ok(word.kind() == kind::PASS && (answer == image::SITE_OWN || answer == here))
 }
 
-/// Whether the addresses that an ND message claims may be the device's: the target of an advertisement,
-/// and that of a solicitation from :: (duplicate address detection, RFC 4862 section 5.4), by which a host
-/// would be kept from an address that is its own.
+/// Whether the device may own the addresses that an ND message claims: the target of an advertisement, and
+/// of a solicitation from :: (duplicate address detection, RFC 4862 section 5.4), which could keep another
+/// host from using its own address.
 #[inline(always)]
 fn claims_well<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
     let flow = &context.flow;
@@ -139,14 +141,15 @@ fn claims_well<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Co
     Ok(is_own_source(context))
 }
 
-/// Whether an address of which the source tree says `word` is bound to another device, or the gateway's.
+/// Whether an address with this `word` in the source tree is bound to another device, or is the
+/// gateway's.
 #[inline(always)]
 fn is_anothers(context: &FrameContext, word: Word) -> bool {
     word.kind() == kind::DROP && word.payload() != context.decision.device
 }
 
-/// Whether a link-local address fits a MAC: one that is made of a MAC (RFC 4291 appendix A) is made of
-/// this one.
+/// Whether a link-local address fits a MAC: if it is derived from a MAC (RFC 4291 appendix A), then
+/// from this one.
 #[inline(always)]
 fn is_of_mac(address: Address, mac: u64) -> bool {
     let made = address.low >> 24 & 0xffff == 0xfffe;

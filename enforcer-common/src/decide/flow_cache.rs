@@ -33,17 +33,17 @@ pub const LINES: u32 = TAG_LINES + SETS * WAYS;
 
 /// The cache of a CPU: [`LINES`] lines.
 pub trait Memory {
-    /// One of them.
+    /// The line with this number.
     fn line(&mut self, number: u32) -> Option<&mut Line>;
 }
 
-/// All that the verdict on a plain frame depends on, as it stands in the frame.
+/// Everything that the verdict on a plain frame depends on, as in the frame.
 ///
 /// A frame is plain if it has no VLAN tag, no options or extension headers, is not a fragment, goes to
-/// one receiver, is TCP or UDP but not DHCP, and none of its lengths is wrong.
+/// one receiver, is TCP or UDP but not DHCP, and all of its lengths are right.
 pub trait Key: Copy {
-    /// The frame's key, if it is plain, of this family and was received by `interface`. The frame must lie in
-    /// one piece.
+    /// The frame's key, if it is plain, of this family and was received by `interface`. The frame must be
+    /// contiguous.
     fn read(frame: &Packet<'_>, interface: u32) -> Option<Self>;
 
     /// The key as the first words of a line: source MAC and EtherType; interface, protocol and
@@ -53,13 +53,13 @@ pub trait Key: Copy {
     /// Whether a line is one of this key.
     fn is(&self, line: &Line) -> bool;
 
-    /// All of it in one number, whose upper bits depend on each of its bits.
+    /// A hash of the key, whose upper bits depend on all of its bits.
     fn mixed(&self) -> u64;
 
     /// The destination address.
     fn destination(&self) -> Address;
 
-    /// What an event on a frame with this key would be about.
+    /// The flow that an event on a frame with this key would report.
     #[inline(always)]
     fn refused(&self, cached: &CachedVerdict) -> Refused {
         let [sender, place, ..] = self.words();
@@ -76,7 +76,7 @@ pub trait Key: Copy {
     }
 }
 
-/// The address family that a frame names behind its Ethernet header without tags.
+/// The address family by the EtherType of an untagged frame.
 #[inline(always)]
 pub fn family(frame: &Packet<'_>) -> u8 {
     let kind = frame.first::<16>().map_or(0, |head| (head.word::<1>() >> 32) as u16);
@@ -132,13 +132,14 @@ impl Key for V4 {
 
     #[inline(always)]
     fn words(&self) -> [u64; 6] {
-        // The rest is not compared. Zeros would be a call of `memset`, and the kernel's stack has no room for one.
+        // The rest is not compared. Zeros would compile to a call of `memset`, for which the kernel's stack has no
+        // room.
         [self.sender, self.place, self.addresses, self.addresses, self.addresses, self.addresses]
     }
 
     #[inline(always)]
     fn is(&self, line: &Line) -> bool {
-        // The EtherType is in the first word: no line of IPv6 is one of these.
+        // The EtherType is in the first word, so no IPv6 line matches.
         let [sender, place, addresses, ..] = line.0;
         addresses == self.addresses && sender == self.sender && place == self.place
     }
@@ -204,20 +205,20 @@ impl Key for V6 {
     }
 }
 
-/// Whether a frame holds a packet of `total` bytes, and behind it no more than Ethernet's padding.
+/// Whether a frame holds a packet of `total` bytes, followed by at most Ethernet's padding.
 #[inline(always)]
 fn ends(frame: &Packet<'_>, total: usize) -> bool {
     let (bytes, packet) = (frame.linear(), wire::ETHERNET + total);
     bytes == packet || packet < bytes && bytes <= wire::ETHERNET + wire::PADDED
 }
 
-/// A number of 16 bits in network order, from the lowest of a word.
+/// The 16-bit number in network order in the lowest bits of a word.
 #[inline(always)]
 fn network(word: u64) -> u16 {
     (word as u16).swap_bytes()
 }
 
-/// Interface, protocol and destination port, of which `ports` has the second 16 bits.
+/// Interface, protocol and destination port, which is the second 16 bits of `ports`.
 #[inline(always)]
 fn place(interface: u32, number: u8, ports: u64) -> u64 {
     u64::from(interface) << 32 | u64::from(number) << 16 | ports >> 16 & 0xffff
@@ -231,14 +232,15 @@ fn mix(ends: u64, sender: u64, place: u64) -> u64 {
 
 /// A key's set and its tag.
 ///
-/// The hash has no key: an attacker can choose flows that evict each other, but only slows his own traffic.
+/// The hash has no key: an attacker can choose flows that evict each other, but that only slows the
+/// attacker's own traffic.
 #[inline(always)]
 fn bucket<K: Key>(key: &K) -> (u32, u64) {
     let mixed = key.mixed();
     ((mixed >> 52) as u32 & (SETS - 1), mixed >> 36 & 0xffff)
 }
 
-/// Whether `payload` bytes are TCP or UDP as it should be: `ports` is the first word, `data` the byte
+/// Whether `payload` bytes are well-formed TCP or UDP: `ports` is the first word, `data` the byte
 /// with the data offset of TCP.
 #[inline(always)]
 fn check(number: u8, ports: u64, data: u8, payload: usize) -> Option<()> {
@@ -251,22 +253,22 @@ fn check(number: u8, ports: u64, data: u8, payload: usize) -> Option<()> {
     (length >= least && length <= payload).then_some(())
 }
 
-/// Whether it is a port of DHCP, where the source port counts, too.
+/// Whether this is a port of DHCP, for which the source port matters too.
 #[inline(always)]
 fn is_dhcp(port: u16) -> bool {
     port == 67 || port == 68 || port == 546 || port == 547
 }
 
-/// The tag in a place of a word.
+/// The tag in one position of a word.
 #[inline(always)]
 fn tag_at(tags: u64, way: u32) -> u64 {
     tags >> (16 * way) & 0xffff
 }
 
-/// The first place of `tags` that holds `tag`.
+/// The first position in `tags` that holds `tag`.
 ///
-/// With branches: where the tag is can be foreseen often enough, and the line is then on its way
-/// before the tags are there.
+/// With branches: the position is predicted often enough, and the CPU then fetches the line before
+/// the tags have arrived.
 #[inline(always)]
 fn way(tags: u64, tag: u64) -> Option<u32> {
     let mut way = 0;
@@ -279,8 +281,8 @@ fn way(tags: u64, tag: u64) -> Option<u32> {
     None
 }
 
-/// The tags with one more, in the first place or the second as long as they are free, then in any
-/// one, which is another one with each change.
+/// The tags with one more: in the first or second position while they are free, then in a
+/// pseudo-random one that differs with each change.
 #[inline(always)]
 fn with_tag(tags: u64, tag: u64) -> u64 {
     let way = match (tag_at(tags, 0), tag_at(tags, 1)) {
@@ -298,7 +300,7 @@ pub struct CachedVerdict {
     pub rule: u32,
     /// Number of the [`Reason`].
     pub reason: u8,
-    /// What.
+    /// The verdict.
     pub verdict: Verdict,
     /// Whether the policy names the source MAC.
     pub named: bool,
@@ -337,7 +339,7 @@ pub fn find<K: Key, M: Memory, P: Policy>(
     Some(CachedVerdict { rule, reason, verdict, named: packed & NAMED != 0 })
 }
 
-/// Whether the next frame with the same key has the same verdict.
+/// Whether the next frame with the same key gets the same verdict.
 #[inline(always)]
 pub fn is_cacheable(context: &FrameContext) -> bool {
     let Decision { reason, group, .. } = context.decision;
@@ -347,7 +349,7 @@ pub fn is_cacheable(context: &FrameContext) -> bool {
     (passes || refused) && context.identity.ends == 0 && group <= 0xffff
 }
 
-/// Stores the verdict on a frame with this key, or the tag of a flow that is new; [`is_cacheable`] must hold.
+/// Stores the verdict on a frame with this key, or the tag of a new flow; [`is_cacheable`] must hold.
 #[inline(always)]
 pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, context: &FrameContext) -> Option<()> {
     let decision = &context.decision;
@@ -361,10 +363,11 @@ pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, context: &FrameContext
     let why = (decision.verdict as u64) << 24 | u64::from(decision.reason.number()) << 16;
     let named = if decision.device == image::NO_DEVICE { 0 } else { NAMED };
     let packed = u64::from(decision.rule) << 32 | named | why | u64::from(decision.group);
-    // In the first place, where it is looked for first; what was there goes to where the tag was.
+    // Move it to the first position, which is searched first, and swap the entry there to the tag's
+    // old position.
     *tags ^= (tag_at(*tags, 0) ^ tag) | (tag_at(*tags, 0) ^ tag) << (16 * way);
     let first = TAG_LINES + set * WAYS;
-    // Word by word: LLVM 22's BPF target ends with a signal over a copy of 64 bytes.
+    // Word by word: LLVM 22's BPF target crashes on a copy of 64 bytes.
     let before = memory.line(first)?.0.map(core::hint::black_box);
     *memory.line(first + way)? = Line(before);
     *memory.line(first)? = Line([sender, place, a, b, c, d, context.entry, packed]);

@@ -1,7 +1,7 @@
-//! Where a frame goes on its link, on interfaces whose next hops are bound.
+//! The destination MAC of a frame, on interfaces whose next hops are bound.
 //!
-//! Rules look at IP addresses. A bridge looks at the destination MAC: a frame whose IP packet is for an
-//! allowed host, and whose MAC is a collaborator's, would reach the collaborator.
+//! Rules look at IP addresses, but a bridge looks at the destination MAC: a frame with an IP packet for
+//! an allowed host and an accomplice's MAC would reach the accomplice.
 
 use super::essential::to_gateway;
 use super::{FrameContext, Policy};
@@ -9,16 +9,16 @@ use crate::flow::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6, Flow};
 use crate::image::Corrupt;
 use crate::wire;
 
-/// What is known of a link: the MAC of an address on it, or that a MAC is a router's.
+/// A fact about a link: the MAC of an address on it, or that a MAC is a router's.
 ///
-/// Key of [`crate::abi::map::HOPS`], in host order. The value of an address is its MAC as a number; that
-/// of a router does not matter.
+/// Key of [`crate::abi::map::HOPS`], in host order. The value for an address is its MAC as a number; the
+/// value for a router is ignored.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hop {
     /// Index of the interface that receives the frames.
     pub interface: u32,
-    /// Of the address; [`FAMILY_NONE`] if this is about a router.
+    /// Family of the address; [`FAMILY_NONE`] for a router.
     pub family: u32,
     /// Upper half of the address, or 0.
     pub high: u64,
@@ -29,21 +29,21 @@ pub struct Hop {
 const _: () = assert!(size_of::<Hop>() == 24);
 
 impl Hop {
-    /// Who has an address.
+    /// The key for the MAC of an address.
     #[inline(always)]
     pub const fn address(interface: u32, family: u8, address: Address) -> Self {
         Self { interface, family: family as u32, high: address.high, low: address.low }
     }
 
-    /// Whether a MAC is a router's.
+    /// The key for whether a MAC is a router's.
     #[inline(always)]
     pub const fn router(interface: u32, mac: u64) -> Self {
         Self { interface, family: FAMILY_NONE as u32, high: 0, low: mac }
     }
 }
 
-/// Whether a frame goes to where the gateway knows its destination: to the gateway itself, to the MAC of
-/// a neighbour, and to what is no neighbour by a router.
+/// Whether a frame goes to the MAC that the gateway knows for its destination: the gateway's own, a
+/// neighbour's, or a router's for destinations that are not neighbours.
 #[inline(always)]
 pub(super) fn leads_there<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrupt> {
     let Flow { family, destination, destination_mac, interface, .. } = context.flow;
@@ -60,8 +60,8 @@ pub(super) fn leads_there<P: Policy>(policy: &P, context: &FrameContext) -> Resu
     })
 }
 
-/// The destination MAC of a packet to many: RFC 894 for the broadcast address, RFC 1112 section 6.4 and RFC
-/// 2464 section 7 for multicast groups.
+/// The destination MAC of a broadcast or multicast packet: RFC 894 for the broadcast address, RFC 1112
+/// section 6.4 and RFC 2464 section 7 for multicast groups.
 #[inline(always)]
 pub fn group_mac(family: u8, destination: Address) -> Option<u64> {
     const V4_GROUPS: u64 = 0x0100_5e00_0000;

@@ -1,18 +1,18 @@
-//! How much of what is essential a device may send, and how many new addresses may appear.
+//! Rates of essentials and of new addresses.
 //!
-//! Essentials pass whatever the rules say, quarantine included. On a bridge they reach other hosts, so
-//! without a limit they are a way out; and each new address in them is an entry in a table of the gateway
-//! or of a switch. So there are, for each device, a limit on frames of each kind and one on the bytes of
-//! all of them; for devices of no group together, one on bytes; and, for each interface, one on MAC
-//! addresses that were not there before and on the IP addresses that they claim.
+//! Essentials pass regardless of the rules, even in quarantine. On a bridge they reach other hosts, so
+//! without a limit they are a covert channel, and each new address in them adds an entry to a table of
+//! the gateway or of a switch. There are therefore limits for each device on frames of each kind and on
+//! the bytes of all of them; for all devices in no group together, on bytes; and for each interface, on
+//! new MAC addresses and the IP addresses that they claim.
 //!
-//! Limits are virtual schedules (GCRA, ITU-T I.371 annex A): a word holds the time until which what has
-//! passed fills the limit, and one frame passes while that is no further ahead than the window. The words
-//! are shared by all CPUs. What fills them is added in one atomic step: two frames at the very same time
-//! may both find room for one of them, and both count.
+//! Limits are virtual schedules (GCRA, ITU-T I.371 annex A): a word holds the time until which the passed
+//! frames use up the limit, and a frame passes while that time is no further ahead than the window. All
+//! CPUs share the words and add to them atomically: two frames at the same time may both pass where there
+//! is room for one, and both count.
 //!
 //! Devices that share a word share a limit. Which ones do depends on the secret of this boot, see
-//! [`crate::keyed`], and only MAC addresses that have passed their own limit get so far.
+//! [`crate::keyed`]. Only MAC addresses that have passed their own limit get this far.
 
 use super::{FrameContext, Policy};
 use crate::flow::{Address, Class, FAMILY_NONE, Flow};
@@ -29,11 +29,14 @@ pub const FRAME_WINDOW: u64 = 10_000_000_000;
 pub const BYTE_WINDOW: u64 = 4_000_000_000;
 /// Nanoseconds of new addresses that may appear at once: 64 seconds' worth.
 pub const NEW_WINDOW: u64 = 64_000_000_000;
-/// Devices of no group may send as many bytes together as this many devices, as a power of two.
+/// All devices in no group together may send as many bytes as this many devices; an exponent of
+/// two.
 pub const UNKNOWN_SHIFT: u32 = 4;
-/// New IP addresses that may appear on an interface for each one of a MAC address, as a power of two.
+/// New IP addresses that may appear on an interface for each one that a MAC may have; an exponent of
+/// two.
 pub const ADDRESS_SHIFT: u32 = 5;
-/// Seconds after which an address that was silent is new again: a bridge forgets it after 300 (`ageing_time`).
+/// Seconds after which a silent address counts as new again: a bridge's entry expires after 300
+/// (`ageing_time`).
 pub const FORGOTTEN: u64 = 300;
 
 /// Lines of interfaces, by index modulo this; a power of two.
@@ -42,7 +45,7 @@ const DEVICE_BITS: u32 = 13;
 /// Lines that hold limits: first those of interfaces, then those of devices.
 pub const METERS: u32 = INTERFACES + (1 << DEVICE_BITS);
 const SET_BITS: u32 = 13;
-/// Lines of addresses that are known, eight each.
+/// Lines of known addresses, eight in each.
 pub const SETS: u32 = 1 << SET_BITS;
 
 /// A line that is shared by the CPUs.
@@ -74,7 +77,8 @@ pub trait Meters: Policy {
     /// A line of known addresses, by number: below [`SETS`].
     fn known(&self, number: u32) -> Option<&Shared>;
 
-    /// [`charge`], which the kernel makes a function of its own of: the verifier walks it once.
+    /// [`charge`]. The kernel compiles it as a separate function, so that the verifier walks it
+    /// once.
     #[inline(always)]
     fn charge(&self, meter: u32, word: u32, cost: u64, now: u64, window: u64) -> bool {
         charge(self, meter, word, cost, now, window)
@@ -87,9 +91,10 @@ pub trait Meters: Policy {
     }
 }
 
-/// Refuses what was decided to be essential and is more than may come at `now`, boot clock, in nanoseconds.
+/// Refuses an essential frame that exceeds a limit at `now`, boot clock, in nanoseconds.
 ///
-/// First what is new, then how much: a MAC address that may not appear fills no limit that it shares.
+/// New addresses are checked first: a MAC address that may not appear must not use up a limit that it
+/// shares.
 #[inline(always)]
 pub fn limit<M: Meters>(meters: &M, now: u64, context: &mut FrameContext) {
     if let Err(reason) = within(meters, now, context) {
@@ -98,7 +103,7 @@ pub fn limit<M: Meters>(meters: &M, now: u64, context: &mut FrameContext) {
     }
 }
 
-/// What counts apart, of what passes as essential.
+/// The kind of an essential; each is counted separately.
 #[inline(always)]
 #[expect(
     clippy::wildcard_enum_match_arm,
@@ -126,7 +131,7 @@ fn within<M: Meters>(meters: &M, now: u64, context: &FrameContext) -> Result<(),
         if meters.charge(meter, word, cost, now, window) { Ok(()) } else { Err(reason) }
     };
 
-    // A MAC that the policy names is no surprise, and what is bound to it is no new address.
+    // A MAC that the policy names is not new, and neither is an address that is bound to it.
     let nothing = Address::default();
     if decision.device == NO_DEVICE && !meters.find(sender, nothing, now, false) {
         let cost = rate(meters, rates::MAC)?;
@@ -154,7 +159,7 @@ fn within<M: Meters>(meters: &M, now: u64, context: &FrameContext) -> Result<(),
     Ok(())
 }
 
-/// Fills a limit, if it has room within a window of nanoseconds; whether it had.
+/// Charges a limit if it has room within a window of nanoseconds; returns whether it had.
 #[inline(always)]
 pub fn charge<M: Meters + ?Sized>(
     meters: &M,
@@ -186,8 +191,8 @@ fn rate<M: Meters>(meters: &M, word: usize) -> Result<u64, Reason> {
     line.and_then(|line| line.0.get(word).copied()).ok_or(Reason::Corrupt)
 }
 
-/// The address that an ARP or ND packet makes its receivers keep, if there is one: ND entries are made of the
-/// source of a solicitation and of the target of an advertisement (RFC 4861 sections 7.2.3 and 7.2.5).
+/// The address that receivers of an ARP or ND packet store, if any: ND entries come from the source of a
+/// solicitation and the target of an advertisement (RFC 4861 sections 7.2.3 and 7.2.5).
 #[inline(always)]
 fn claimed(flow: &Flow) -> Address {
     match flow.class {
@@ -208,8 +213,8 @@ fn claimed(flow: &Flow) -> Address {
 /// Bits of an entry that hold the time, in seconds since boot; the others are a part of the digest.
 const TIME: u64 = (1 << 24) - 1;
 
-/// Whether an IP address of a sender has been there lately, or its MAC alone; with `note`, it has from now on.
-/// One that has been is noted anew.
+/// Whether a sender's IP address, or its MAC alone, was seen recently. With `note` it is recorded; a known one
+/// is always refreshed.
 #[inline(always)]
 pub fn find<M: Meters + ?Sized>(
     meters: &M,
@@ -221,13 +226,13 @@ pub fn find<M: Meters + ?Sized>(
     let digest = meters.keys().digest([sender, address.high, address.low, 0, 0, 0, 0]);
     let Some(line) = meters.known(digest as u32 & (SETS - 1)) else { return false };
     let (tag, time) = (digest & !TIME, (now / 1_000_000_000) & TIME);
-    // Without a branch for each entry: the verifier would follow both ways of all of them.
+    // No branch for each entry: the verifier would follow both paths of each.
     let (mut way, mut most, mut found) = (0, 0, 0);
     let mut index = 0;
     while index < line.len() {
         let entry = line.get(index).map_or(0, Word::get);
         let age = time.wrapping_sub(entry & TIME) & TIME;
-        // One that is this address counts as the oldest, so that it is the one that is written.
+        // The entry of this address counts as the oldest, so that it is the one overwritten.
         let is = is_zero((entry ^ tag) >> 24);
         let rank = age | (is_zero(entry >> 24) << 24) | (is << 25);
         let mask = (opaque(most).wrapping_sub(rank) >> 63).wrapping_neg();

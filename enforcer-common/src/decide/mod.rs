@@ -1,11 +1,11 @@
 //! Flow and policy to verdict and reason.
 //!
-//! - `essential`: what is decided before any rule
-//! - [`limits`]: how much of it a device may send
+//! - `essential`: frames that are decided before any rule
+//! - [`limits`]: rates of essentials
 //! - `rules`: deny, allow, default verdict
-//! - [`hops`]: whether a frame goes to where its destination is known to be
-//! - [`datagrams`]: what the first fragment of a datagram says for the rest
-//! - [`flow_cache`]: verdicts of flows that were decided before
+//! - [`hops`]: whether a frame goes to the MAC of its next hop
+//! - [`datagrams`]: state of fragmented datagrams
+//! - [`flow_cache`]: cached verdicts of flows
 //!
 //! The order is the contract of the policy language: malformed, place, essential, source binding,
 //! quarantine, deny, allow, default verdict, next hop.
@@ -33,26 +33,26 @@ use rules::rules;
 
 /// What differs between the kernel and the host.
 pub trait Policy: Lines {
-    /// Where everything begins.
+    /// The layout of the image.
     fn layout(&self) -> &Layout;
 
-    /// What time it is.
+    /// The current time.
     fn clocks(&self) -> Result<Clocks, Corrupt>;
 
     /// Seconds since boot.
     fn boot(&self) -> u64;
 
-    /// What digests and slots depend on.
+    /// The keys of digests and slots.
     fn keys(&self) -> &Keys;
 
-    /// What is kept of a datagram, by number: below [`datagrams::ENTRIES`].
+    /// The kept state of a datagram, by number: below [`datagrams::ENTRIES`].
     fn datagram(&self, number: u32) -> Option<&Datagram>;
 
-    /// What is known of who is where on a link: a MAC as a number.
+    /// The entry of the table of next hops: a MAC as a number.
     fn hop(&self, hop: &Hop) -> Option<u64>;
 }
 
-/// What becomes of a frame, and why.
+/// The verdict on a frame, and its reason.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
@@ -62,9 +62,9 @@ pub struct Decision {
     pub device: u32,
     /// Group; 0 for unknown devices.
     pub group: u32,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// What.
+    /// The verdict.
     pub verdict: Verdict,
     /// Zero.
     pub reserved: u16,
@@ -73,7 +73,7 @@ pub struct Decision {
 const _: () = assert!(size_of::<Decision>() == 16);
 
 impl Decision {
-    /// Reads a decision that the kernel wrote; `None` if it holds a number that no enum has.
+    /// Reads a decision that the kernel wrote; `None` if it holds an invalid enum value.
     pub fn from_bytes(bytes: &[u8; 16]) -> Option<Self> {
         let [r0, r1, r2, r3, d0, d1, d2, d3, g0, g1, g2, g3, reason, verdict, ..] = *bytes;
         Some(Self {
@@ -92,23 +92,23 @@ impl Decision {
     }
 }
 
-/// What the image says of the sender, beside device and group.
+/// What the image says about the sender, besides device and group.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
-    /// What the source tree says of the source address.
+    /// The source tree's word for the source address.
     source: Word,
     /// The value's upper two bits in the MAC table.
     bound: u16,
-    /// Whether the frame's VLAN may arrive there: 0 or 1.
+    /// Whether the frame's VLAN is declared on the interface: 0 or 1.
     declared: u8,
     /// Whether the group is observed: 0 or 1.
     observes: u8,
     /// The receiving interface's number in the image.
     interface: u32,
-    /// Whether the next frame like it has to be judged anew: 0 or 1.
+    /// Whether the next identical frame must be judged again: 0 or 1.
     ends: u32,
-    /// Whether the source MAC is nobody's to use: 0 or 1.
+    /// Whether no device may use the source MAC: 0 or 1.
     nobody: u32,
     /// Whether the next hops of the receiving interface are bound: 0 or 1.
     bound_hops: u32,
@@ -118,18 +118,18 @@ struct Identity {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameContext {
-    /// What the frame says.
+    /// The parsed frame.
     pub flow: Flow,
-    /// What is decided.
+    /// The decision so far.
     pub decision: Decision,
     identity: Identity,
     datagram: FragmentState,
-    /// The entry of the group by which it is judged, as it is in the image.
+    /// The group entry that decides, as stored in the image.
     entry: u64,
 }
 
 impl FrameContext {
-    /// Nothing known yet.
+    /// The state before parsing.
     pub const NEW: Self = Self {
         flow: Flow::NEW,
         decision: Decision {
@@ -154,16 +154,16 @@ impl FrameContext {
         entry: 0,
     };
 
-    /// Says whether the verdict may be cached, as far as its event is concerned.
+    /// Sets whether the frame's event permits caching the verdict.
     ///
-    /// In map memory for the verifier, which forgets there by which of the ways it came.
+    /// Stored in map memory, so that the verifier merges the paths.
     #[inline(always)]
     pub fn set_cacheable(&mut self, may: bool) {
         self.identity.ends |= u32::from(!may);
         verifier_barrier();
     }
 
-    /// A flow that has been read, and nothing decided.
+    /// A context with a parsed flow and no decision.
     pub fn of(flow: Flow) -> Self {
         Self { flow, ..Self::NEW }
     }
@@ -209,7 +209,7 @@ pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext) {
     context.decision.verdict = outcome(context);
 }
 
-/// What becomes of a frame for the reason of its decision.
+/// The verdict that follows from the reason of the decision.
 #[inline(always)]
 fn outcome(context: &FrameContext) -> Verdict {
     let reason = context.decision.reason;
@@ -261,7 +261,7 @@ fn identify<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<(), Rea
             }
         }
     }
-    // An ARP probe (RFC 5227) names no source; what it is about to claim is its target.
+    // An ARP probe (RFC 5227) has no source; its target is the address that it is about to claim.
     let arp = matches!(flow.class, Class::Arp);
     let (family, address) = if arp { (FAMILY_V4, flow.claim) } else { (flow.family, flow.source) };
     identity.source = owner(policy, family, address)?;
@@ -282,7 +282,7 @@ fn identify<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<(), Rea
     Ok(())
 }
 
-/// What the source tree says of an address of a family.
+/// The source tree's word for an address of a family.
 #[inline(always)]
 fn owner<P: Policy>(policy: &P, family: u8, address: Address) -> Result<Word, Corrupt> {
     let layout = policy.layout();
@@ -302,7 +302,7 @@ fn owner<P: Policy>(policy: &P, family: u8, address: Address) -> Result<Word, Co
     }
 }
 
-/// Whether the device may use an address of which the source tree says `word`.
+/// Whether the device may use an address with this `word` in the source tree.
 #[inline(always)]
 fn may_use(context: &FrameContext, word: Word) -> bool {
     if word.kind() == kind::DROP {
@@ -311,7 +311,7 @@ fn may_use(context: &FrameContext, word: Word) -> bool {
     context.identity.bound & image::BOUND_SOURCES == 0
 }
 
-/// The reason of the verdict; the rule, if one decides.
+/// Returns the reason of the verdict, and sets the rule if one decides.
 #[inline(always)]
 fn verdict_on<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Reason, Reason> {
     let layout = policy.layout();
@@ -323,12 +323,13 @@ fn verdict_on<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Reaso
         context.identity.ends = 1;
     }
     let entry = in_time(policy, entry)?;
-    // The mode counts for malformed frames, too.
+    // The mode applies to malformed frames too.
     context.identity.observes = u8::from(entry.observes());
     if let Some(fault) = Reason::from_fault(context.flow.fault) {
         return Err(fault);
     }
-    // Before anything passes: one frame is enough for a bridge to send the answers to another port.
+    // Checked before anything passes: a single frame makes a bridge send the answers to another
+    // port.
     if context.identity.nobody != 0 {
         return Err(Reason::SourceMacOwn);
     }
@@ -364,7 +365,7 @@ fn verdict_on<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Reaso
     Ok(reason)
 }
 
-/// The entry with the mode that holds now.
+/// The entry with the mode that applies now.
 #[inline(always)]
 fn in_time<P: Policy>(policy: &P, entry: GroupEntry) -> Result<GroupEntry, Corrupt> {
     if !entry.is_timed() {

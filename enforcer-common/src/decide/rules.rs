@@ -6,8 +6,8 @@ use crate::image::{self, Corrupt, GroupEntry, NO_RULE, Word, kind};
 use crate::parse::verifier_barrier;
 use crate::reason::Reason;
 
-/// What the rules say. A later fragment is judged as the service that its first one named, by the
-/// rules of now.
+/// Applies the rules. A later fragment is judged with the service of its first fragment, by the
+/// current rules.
 #[inline(always)]
 pub(super) fn rules<P: Policy>(
     policy: &P,
@@ -28,7 +28,7 @@ pub(super) fn rules<P: Policy>(
     Ok(if later && reason.passes() { Reason::FragmentOfPassed } else { reason })
 }
 
-/// Deny, allow, default verdict; live rules count beside those of the policy.
+/// Deny, allow, default verdict; live rules apply together with those of the policy.
 #[inline(always)]
 fn first_match<P: Policy>(
     policy: &P,
@@ -81,8 +81,8 @@ fn first_match<P: Policy>(
     })
 }
 
-/// Puts the word of the live rules in the place of the policy's where it decides: deny wins
-/// wherever it stands, and of two that say the same the policy's rule counts.
+/// Replaces the policy's word by that of the live rules if the latter decides: deny wins in either,
+/// and if both agree the policy's rule counts.
 #[inline(always)]
 fn beside<P: Policy>(policy: &P, context: &mut FrameContext, live: u32) -> Result<(), Corrupt> {
     let service = context.datagram.service;
@@ -100,14 +100,14 @@ fn beside<P: Policy>(policy: &P, context: &mut FrameContext, live: u32) -> Resul
     Ok(())
 }
 
-/// What holds now of a word that may have an end; notes in `ends` that it has.
+/// The current value of a word that may have an end; records in `ends` that it has one.
 #[inline(always)]
 fn unexpired<P: Policy>(policy: &P, mut word: Word, ends: &mut u32) -> Result<Word, Corrupt> {
     if word.kind() != kind::EXPIRES {
         return Ok(word);
     }
     *ends = 1;
-    // Once: a look for each rule would be walked by the verifier as often.
+    // Read once: the verifier would walk a separate read for each rule.
     let clocks = policy.clocks()?;
     let mut left = image::MAX_EXPIRING;
     while left > 0 && word.kind() == kind::EXPIRES {

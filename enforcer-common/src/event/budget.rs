@@ -1,4 +1,4 @@
-//! When a device may tell of a refused frame, and what is counted when it may not.
+//! When a refused frame gets an event, and what is counted when it does not.
 
 use crate::abi::{
     BURST, Budget, ENTRY_TTL, NEW_FLOW_RESERVE, RATE, REPEAT_INTERVAL, SEEN_WAYS, Seen, SeenSet,
@@ -7,7 +7,7 @@ use crate::image::walk::opaque;
 use crate::keyed::Keys;
 use crate::reason::Verdict;
 
-/// What an event says about those that have none.
+/// What an event says about the suppressed ones before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuppressedSince {
     /// Events of this device suppressed since its last one.
@@ -20,7 +20,7 @@ pub struct SuppressedSince {
 
 /// Set in a holder whose frames pass, because its group is observed.
 const OBSERVED: u64 = 1 << 63;
-/// Who holds [`crate::abi::OTHERS`]; not a MAC address.
+/// The holder of [`crate::abi::OTHERS`]; not a MAC address.
 pub const NOBODY: u64 = 1 << 62;
 /// First bit of the interface in a holder.
 const INTERFACE: u32 = 48;
@@ -28,8 +28,8 @@ const INTERFACE: u32 = 48;
 pub const INTERFACES: u32 = 1 << 13;
 
 /// What holds an entry of the budgets: a source MAC, the index of the interface modulo 2^13, and a verdict, so
-/// that the counters of the entry are those of one verdict. Who sends with another's MAC from another port
-/// spends its own budget.
+/// that the counters of the entry are those of one verdict. A sender that uses another's MAC on a different
+/// port spends its own budget.
 ///
 /// Bits 0 to 47 are the MAC, 48 to 60 the interface, 61 is for a direction, 62 and 63 are the verdict.
 #[inline(always)]
@@ -46,8 +46,8 @@ pub fn held_by(holder: u64) -> (Option<(u64, u32)>, Verdict) {
     (((holder & !OBSERVED) != NOBODY).then_some((mac, interface)), verdict)
 }
 
-/// The entry of the budgets that a holder may have: the first half of them is for devices whose MAC the
-/// policy names, so that no invented MAC can have one of theirs.
+/// The budget entry for a holder: the first half of the table is for devices whose MAC the policy
+/// names, so that an invented MAC cannot take one of theirs.
 #[inline(always)]
 pub fn slot(keys: &Keys, holder: u64, named: bool) -> u32 {
     const HALF: u32 = crate::abi::BUDGETS / 2;
@@ -58,7 +58,7 @@ pub fn slot(keys: &Keys, holder: u64, named: bool) -> u32 {
 /// Bits of the number of an entry in its half.
 const BITS: u32 = 9;
 
-/// Takes an entry for a holder, or keeps it; `false` while another one has it.
+/// Takes or keeps an entry for a holder; `false` while another holder has it.
 ///
 /// The tokens go with the slot: inventing source addresses gains no events.
 #[inline(always)]
@@ -96,7 +96,7 @@ fn refill(budget: &mut Budget, now: u64) {
 /// Whether a refused frame has an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// It has.
+    /// It does.
     Yes,
     /// No: it repeats what was reported less than [`REPEAT_INTERVAL`] ago.
     Repeats,
@@ -104,19 +104,18 @@ pub enum Due {
     No,
 }
 
-/// Where a flow is in its entry, if it is there.
+/// The position of a flow in its entry, if it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
     known: bool,
     way: usize,
 }
 
-/// Whether a refused frame of a flow has an event at `now` (boot clock, nanoseconds); if
-/// not, it is counted as a repeat of its flow, where that was reported.
+/// Whether a refused frame of a flow has an event at `now` (boot clock, nanoseconds); if not, it is
+/// counted as a repeat of its flow, if that was reported.
 ///
 /// A new flow may use the whole budget. One that was reported waits for [`REPEAT_INTERVAL`] and leaves
-/// [`NEW_FLOW_RESERVE`] tokens, so that a device that repeats itself cannot hide what it does for the first
-/// time.
+/// [`NEW_FLOW_RESERVE`] tokens, so that a device cannot hide new flows behind repeated ones.
 #[inline(always)]
 pub fn due(budget: &mut Budget, seen: &mut SeenSet, place: Place, now: u64) -> Due {
     let Place { known, way } = place;
@@ -128,7 +127,7 @@ pub fn due(budget: &mut Budget, seen: &mut SeenSet, place: Place, now: u64) -> D
         if budget.tokens > if known { NEW_FLOW_RESERVE } else { 0 } { Due::Yes } else { Due::No }
     };
     if !matches!(due, Due::Yes) {
-        // A new flow is not taken note of, and so is still new when there are tokens again.
+        // A new flow is not recorded, so it is still new when there are tokens again.
         if known {
             flow.repeats = flow.repeats.saturating_add(1);
         }
@@ -137,8 +136,8 @@ pub fn due(budget: &mut Budget, seen: &mut SeenSet, place: Place, now: u64) -> D
     due
 }
 
-/// [`hold`] and [`due`] in one for a holder that has the entry already: `true` when the frame has no event and
-/// is counted. Otherwise it is not, and asking them again gives the same answers.
+/// [`hold`] and [`due`] in one for a holder that already has the entry: `true` if the frame gets no event and
+/// was counted. Otherwise nothing changes, and calling the two gives the same answers.
 #[inline(always)]
 pub fn suppress(
     budget: &mut Budget,
@@ -154,8 +153,8 @@ pub fn suppress(
     !matches!(due(budget, seen, place, now), Due::Yes)
 }
 
-/// Spends the token of an event that is told; of the flows of the entry the one that was told first makes
-/// room.
+/// Spends the token of an event that is sent. If the entry is full, the flow that was reported first is
+/// evicted.
 #[inline(always)]
 pub fn tell(
     budget: &mut Budget,
@@ -184,7 +183,7 @@ pub fn tell(
 
 /// Looks for a flow in its entry.
 ///
-/// Without branches: it is one path to the verifier.
+/// No branches: one path for the verifier.
 #[inline(always)]
 pub fn find(seen: &SeenSet, digest: u64) -> Place {
     let digest = opaque(digest);
@@ -192,7 +191,7 @@ pub fn find(seen: &SeenSet, digest: u64) -> Place {
     let mut way = 0;
     while way < seen.len() {
         let differs = seen.get(way).map_or(0, |flow| flow.digest) ^ digest;
-        // All ones where it does not: a digest has 63 bits.
+        // All ones if equal: a digest has 63 bits.
         let is = (differs.wrapping_sub(1) as i64 >> 63) as usize;
         known |= is;
         place |= way & is;
@@ -202,14 +201,14 @@ pub fn find(seen: &SeenSet, digest: u64) -> Place {
     Place { known: known != 0, way: opaque(place as u64) as usize }
 }
 
-/// The flow of an entry that was told first, or a place that is free.
+/// The flow of an entry that was reported first, or a free position.
 #[inline(always)]
 fn oldest(seen: &SeenSet, time: u32) -> usize {
     let (mut place, mut most) = (0, 0);
     let mut way = 0;
     while way < seen.len() {
         let flow = seen.get(way).copied().unwrap_or_default();
-        // Nobody was told anything at the beginning of time.
+        // No flow is reported at time 0, so these values mark a free position.
         let free = u64::from(flow.digest == 0 && flow.told == 0);
         let age = u64::from(time.wrapping_sub(flow.told)) + (free << 32);
         let older = (most as i64).wrapping_sub(age as i64) >> 63;

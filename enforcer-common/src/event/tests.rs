@@ -29,7 +29,7 @@ fn records_from_the_ring_are_checked() {
         for bad in [0x0a, 0x7f, 0xff] {
             let good = core::mem::replace(&mut bytes[offset], bad);
             if let Some(read) = Record::from_bytes(&bytes) {
-                // Whatever was read is a value that can be looked at.
+                // Every field that was read is a valid value.
                 assert!(!format!("{read:?}").is_empty() && read.frame().len() <= HEAD);
             }
             bytes[offset] = good;
@@ -50,7 +50,7 @@ impl Cpu {
         Self { budget: Budget::FREE, seen: vec![SeenSet::default(); 16], suppressed: 0 }
     }
 
-    /// A refused frame of a flow; what its event says, if it has one.
+    /// Refuses a frame of a flow; returns what its event says, if it has one.
     fn refuse(&mut self, digest: u64, now: u64) -> Option<SuppressedSince> {
         let seen = &mut self.seen[digest as usize % 16];
         let place = find(seen, digest);
@@ -78,14 +78,14 @@ fn what_repeats_itself_leaves_the_reserve_to_what_is_new() {
     for flow in 1..=16 {
         assert!(cpu.refuse(flow, SECOND).is_some());
     }
-    // All are due again; the tokens that came back since are gone first.
+    // All are due again; first use up the tokens that have come back.
     cpu.budget.refilled = 100 * SECOND;
     let now = 100 * SECOND + 1;
     cpu.budget.tokens = NEW_FLOW_RESERVE + 3;
     assert_eq!((1..=16).filter(|flow| cpu.refuse(*flow, now).is_some()).count(), 3);
     let fresh = (100..200).filter(|flow| cpu.refuse(*flow, now).is_some()).count();
     assert_eq!(fresh, NEW_FLOW_RESERVE as usize);
-    // One that found no token is new when there is one again.
+    // A flow that found no token is still new when there is one again.
     let later = now + TOKEN;
     assert_eq!(cpu.refuse(999, now), None);
     assert!(cpu.refuse(999, later).is_some());
@@ -100,7 +100,7 @@ fn flows_of_one_entry_are_told_apart_and_the_oldest_makes_room() {
     }
     assert!((0..4).all(|n| cpu.refuse(flow(n), SECOND + 10_000_000).is_none()));
     assert_eq!(cpu.seen[1].map(|seen| seen.repeats), [1; 4]);
-    // ReportOutcome again, the first one is the youngest.
+    // After it is reported again, the first one is the youngest.
     let later = SECOND + u64::from(REPEAT_INTERVAL) * 1_000_000;
     assert_eq!(cpu.refuse(flow(0), later).unwrap().repeats, 1);
     assert!(cpu.refuse(flow(4), later + 1_000_000).is_some());
@@ -185,7 +185,7 @@ fn who_is_active_keeps_its_entry() {
     budget.by_reason[0].suppressed = 7;
     budget.tokens = 3;
     assert!(hold(&mut budget, 2, 2 * SECOND + ENTRY_TTL));
-    // Nothing is gained by it, and nothing that was counted goes.
+    // The device gains nothing by it, and no count is lost.
     assert_eq!((budget.holder, budget.tokens, budget.by_reason[0].suppressed), (2, 3, 7));
     assert!(!hold(&mut budget, 1, 2 * SECOND + ENTRY_TTL + 1));
 }
@@ -199,7 +199,7 @@ fn holders() {
         assert_eq!(held_by(of(0x1fff, verdict)), (Some((mac, 0x1fff)), verdict));
     }
     assert_eq!(held_by(NOBODY), (None, Verdict::Drop));
-    // Who sends with another's MAC from another port has a budget of its own.
+    // A sender that uses another's MAC on a different port has a budget of its own.
     let slots = [of(7, Verdict::Drop), of(8, Verdict::Drop), of(7, Verdict::WouldDrop)];
     let [own, port, observed] = slots.map(|holder| slot(&KEYS, holder, true));
     assert!(own != port && own != observed && own < crate::abi::BUDGETS / 2);
@@ -218,8 +218,8 @@ fn a_clock_that_stands_still_or_goes_back_is_harmless() {
 }
 
 proptest! {
-    /// Whatever comes: told and suppressed are all; what is said of the untold never exceeds
-    /// them; and no device has more than its rate.
+    /// For any sequence: reported and suppressed frames are all of them, the reported counts never
+    /// exceed the suppressed frames, and no device exceeds its rate.
     #[test]
     fn every_frame_is_told_or_suppressed(
         frames in prop::collection::vec((0_u64..40, 0_u64..300_000_000), 1..2000)

@@ -7,7 +7,7 @@
 //! **Words** are 32-bit values: four bits of [`Word`] kind, 28 bits of payload.
 //!
 //! **Trees** map every key to a word. They are B+trees over the *last* keys of intervals, in
-//! ascending order, children side by side, so that a node needs one child number:
+//! ascending order, with adjacent children, so that a node needs only one child number:
 //!
 //! | line | keys of 32 bits | keys of 64 bits |
 //! |---|---|---|
@@ -69,7 +69,7 @@ pub const LEAF_64: usize = 5;
 /// Ends in the top of a large tree.
 pub const TOP_ENDS: usize = 11;
 
-/// The image cannot be walked: a line number or a word that makes no sense.
+/// The image cannot be walked: it has an invalid line number or word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Corrupt;
 
@@ -182,7 +182,7 @@ impl Layout {
 }
 
 impl Layout {
-    /// Line 0 of an image is its layout: an image found in the kernel says what it is.
+    /// Line 0 of an image is its layout, so that an image found in the kernel describes itself.
     pub fn to_line(&self) -> Line {
         let mut line = Line::default();
         let words = [
@@ -251,7 +251,7 @@ pub const OWNER_GATEWAY: u32 = Word::MAX_PAYLOAD;
 
 /// Reads a number that may be a constant of the running program.
 ///
-/// A plain read would let the compiler take the value that the object was built with.
+/// With a plain read the compiler could use the value at build time.
 #[inline(always)]
 pub fn constant(field: &u32) -> u32 {
     // SAFETY: a reference is valid for reads.
@@ -275,7 +275,7 @@ impl Line {
     }
 }
 
-/// Access to the lines of an image.
+/// Access to an image's lines.
 pub trait Lines {
     /// The line with this number.
     fn line(&self, number: u32) -> Option<&Line>;
@@ -378,51 +378,50 @@ pub mod top {
     pub const ENDS: usize = 2;
     /// Word of the IPv6 tree.
     pub const V6: usize = 13;
-    /// Word of the line of the descriptor of live rules, 0 for none: rules that came after the
-    /// image was made are looked up beside the others, so that a change costs what is live and
-    /// not what is in the policy.
+    /// Word of the line of the descriptor of live rules, 0 for none. Rules that were added after
+    /// the image was made are looked up separately, so that the cost of a change depends on the
+    /// live rules and not on the policy.
     pub const LIVE: usize = 14;
     /// Word of the end of the group's mode, in seconds of the [`super::clock`] in its entry: since
     /// 1970-01-01 UTC good until 2106.
     pub const UNTIL: usize = 15;
 }
 
-/// By which clock something ends: two bits.
+/// The clock that an end refers to: two bits.
 ///
-/// A wall clock may be wrong, and a step of it must neither prolong what lets frames pass nor cut
-/// short what drops them. So the kernel has two readings of it, the latest and the earliest time
-/// that it may be.
+/// The wall clock may be wrong, and a step of it must neither prolong rules that let frames pass
+/// nor cut short rules that drop them. The kernel therefore has two readings of it, the latest and
+/// the earliest possible time.
 pub mod clock {
     use super::walk::opaque;
 
-    /// Seconds since 1970-01-01 UTC, by the latest time that it may be.
+    /// Seconds since 1970-01-01 UTC, by the latest possible time.
     pub const WALL: u64 = 0;
     /// Seconds since boot, time asleep included. Nothing steps this clock.
     pub const BOOT: u64 = 1;
-    /// Seconds since 1970-01-01 UTC, by the earliest time that it may be.
+    /// Seconds since 1970-01-01 UTC, by the earliest possible time.
     pub const HELD: u64 = 2;
 
-    /// What they say, in seconds.
+    /// The readings of the clocks, in seconds.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Clocks {
         latest: u64,
-        /// What makes the earliest time of the latest, and what makes the boot clock of it.
+        /// What turns the latest time into the earliest, and into the boot clock.
         differences: [u64; 2],
     }
 
     impl Clocks {
-        /// The latest and the earliest time that it may be, since 1970-01-01 UTC, and the time since
+        /// From the latest and the earliest possible time, since 1970-01-01 UTC, and the time since
         /// boot.
         #[inline(always)]
         pub const fn new(latest: u64, earliest: u64, boot: u64) -> Self {
             Self { latest, differences: [latest ^ earliest, latest ^ boot] }
         }
 
-        /// 1 while the clock that these masks choose has not come to `end`, which is below 2^63; then
-        /// 0.
+        /// 1 while the clock selected by the masks is before `end`, which is below 2^63; then 0.
         ///
-        /// Without a branch: the verifier would follow both ways from each rule with an end. What
-        /// comes out of [`opaque`] the compiler cannot make one of.
+        /// No branch: the verifier would follow both paths from each rule with an end. [`opaque`]
+        /// keeps the compiler from making one.
         #[inline(always)]
         pub(crate) fn is_before(&self, end: u64, [held, boot]: [u64; 2]) -> u64 {
             let [to_earliest, to_boot] = self.differences;
@@ -431,7 +430,7 @@ pub mod clock {
         }
     }
 
-    /// What chooses a clock of [`Clocks`]: of [`WALL`], [`BOOT`] and [`HELD`] one.
+    /// The masks that select a clock of [`Clocks`]: [`WALL`], [`BOOT`] or [`HELD`].
     #[inline(always)]
     pub const fn masks(clock: u64) -> [u64; 2] {
         [(clock >> 1 & 1).wrapping_neg(), (clock & 1).wrapping_neg()]
@@ -451,7 +450,7 @@ pub mod expiry {
         Line([until, (before.0 as u64) << 32 | after.0 as u64, held, boot, 0, 0, 0, 0])
     }
 
-    /// The word that holds now.
+    /// The word that applies now.
     #[inline(always)]
     pub fn at(line: &Line, clocks: &Clocks) -> Word {
         let [end, words, held, boot, ..] = line.0;
@@ -472,7 +471,7 @@ pub mod place {
 /// Line of the [`rates`].
 pub const RATES: u32 = 1;
 
-/// How much of what is essential may come, as a line of 64-bit numbers.
+/// The rates of essentials, as a line of 64-bit numbers.
 pub mod rates {
     /// First of the words of nanoseconds for a frame of a kind, see [`Kind`].
     pub const FRAMES: usize = 0;
@@ -483,7 +482,7 @@ pub mod rates {
     /// Word of the nanoseconds for a new IP address of a MAC address.
     pub const ADDRESS: usize = 7;
 
-    /// What is counted apart.
+    /// Kinds of essentials that are counted separately.
     #[repr(u8)]
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Kind {
@@ -500,13 +499,13 @@ pub mod rates {
     }
 }
 
-/// An interface: 0 its own MAC; 1 low half its group and [`interface::BOUND_HOPS`], high half the first of eight lines of a
-/// bitmap of declared VLANs, or [`ABSENT`]; from [`interface::ABOVE`] on the MACs of the devices on top
-/// of it, or [`interface::NO_MAC`].
+/// An interface: 0 its own MAC; 1 low half its group and [`interface::BOUND_HOPS`], high half the first
+/// of eight lines of a bitmap of declared VLANs, or [`ABSENT`]; from [`interface::ABOVE`] on the MACs of
+/// the devices on top of it, or [`interface::NO_MAC`].
 pub mod interface {
-    /// In the place of a MAC: no frame has it, and 00:00:00:00:00:00 some may have.
+    /// In place of a MAC. No frame has this one, whereas some may have 00:00:00:00:00:00.
     pub const NO_MAC: u64 = 1 << 48;
-    /// First word of 64 bits of the MACs of what is on top.
+    /// First 64-bit word of the MACs of the devices on top.
     pub const ABOVE: usize = 2;
     /// Word of the group.
     pub const GROUP: usize = 2;

@@ -12,17 +12,17 @@ fn fetch<L: Lines + ?Sized>(lines: &L, number: u32) -> Result<&Line, Corrupt> {
 
 /// 1 if `end < key`, for a key of 32 bits in 64.
 ///
-/// Subtraction and shift: a branch would double the verifier's paths with each end. `key` must
-/// come out of [`opaque`], or the compiler sees through it and branches.
+/// Subtraction and shift: a branch would double the verifier's paths with each end. `key` must come
+/// out of [`opaque`], or the compiler turns this into a branch.
 #[inline(always)]
 fn below_32(end: u32, key: u64) -> u32 {
     (u64::from(end).wrapping_sub(key) >> 63) as u32
 }
 
-/// 2^64 over the golden ratio, odd: multiplied by it, numbers that differ little are far apart.
+/// 2^64 over the golden ratio, odd: multiplying by it spreads numbers that differ little.
 pub(crate) const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The same number, of which the compiler knows nothing.
+/// The same number, hidden from the compiler's analysis.
 #[inline(always)]
 pub(crate) fn opaque(number: u64) -> u64 {
     core::hint::black_box(number)
@@ -140,12 +140,12 @@ fn bounded_64<const MAX: u32, L: Lines + ?Sized>(
     }
     let leaf = fetch(lines, number)?;
     let rank = rank_64::<0, LEAF_64>(leaf, key) as usize;
-    // A key above the last end of a leaf cannot come here; the last slot then answers.
+    // A key above the last end of a leaf cannot occur here; the last slot would answer.
     let slot = if rank < LEAF_64 { rank } else { LEAF_64 - 1 };
     leaf.word(2 * LEAF_64 + slot).map(Word).ok_or(Corrupt)
 }
 
-/// Looks an IPv6 address up: the upper half, and where that is not enough the lower.
+/// Looks an IPv6 address up: the upper half and, if that is not enough, the lower half.
 #[inline(always)]
 pub fn look_up_128<L: Lines + ?Sized>(
     lines: &L,
@@ -157,15 +157,15 @@ pub fn look_up_128<L: Lines + ?Sized>(
     look_up_64(lines, word, low)
 }
 
-/// Where a table's two candidate lines are, from the key.
+/// The hashes that select a key's two candidate lines in a table.
 #[inline(always)]
 pub const fn bucket_hashes(key: u64) -> (u32, u32) {
-    // Fibonacci hashing; packets never insert, so that the constant needs no secret.
+    // Fibonacci hashing; packets never insert, so the constant need not be secret.
     let mixed = (key ^ key >> 23).wrapping_mul(GOLDEN);
     ((mixed >> 40) as u32, (mixed >> 16) as u32)
 }
 
-/// Looks a 48-bit key up in a small table, where it is nearly always the same one: its value.
+/// Looks up the value of a 48-bit key in a small table. The key is nearly always the same.
 #[inline(always)]
 pub fn look_up_usual<L: Lines + ?Sized>(
     lines: &L,
@@ -212,9 +212,9 @@ pub fn look_up_exact<L: Lines + ?Sized>(
     Ok((entry != 0).then_some((entry as u16, bucket * 8 + slot)))
 }
 
-/// The entry of a key and its place; 0 if there is none.
+/// The entry of a key and its position; 0 if there is none.
 ///
-/// Without branches: which entry it is cannot be foreseen, and is one path to the verifier.
+/// No branches: the position is unpredictable, and this is one path for the verifier.
 #[inline(always)]
 fn in_bucket(line: &Line, key: u64) -> (u64, u32) {
     let key = opaque(key);
@@ -223,7 +223,7 @@ fn in_bucket(line: &Line, key: u64) -> (u64, u32) {
     while slot < 8 {
         let entry = line.0.get(slot as usize).copied().unwrap_or(0);
         let differs = entry >> 16 ^ key;
-        // All ones where it does not: a key has 48 bits.
+        // All ones if equal: a key has 48 bits.
         let is = (differs.wrapping_sub(1) as i64 >> 63) as u64;
         found |= entry & is;
         place |= slot & is as u32;

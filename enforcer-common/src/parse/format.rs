@@ -1,7 +1,7 @@
-//! What is essential has a format: what passes whatever the rules say must be what it seems to be.
+//! Checks the format of essentials: frames that pass regardless of the rules must be well formed.
 //!
-//! A second look at a frame whose class is known. Everything stands at a fixed distance from the network
-//! header, so that the verifier follows few paths.
+//! This is a second pass over a frame whose class is known. Everything is at a fixed distance from the
+//! network header, so the verifier follows few paths.
 
 use crate::flow::{Class, FAMILY_V4, Flow};
 use crate::packet::Frame;
@@ -15,10 +15,10 @@ const BOOTP: usize = 240;
 /// Largest UDP datagram that counts as a DHCP client message, in bytes.
 const MAX_DHCP: usize = 1024;
 
-/// Looks at the format of DHCP, ND and MLD.
+/// Checks the format of DHCP, ND and MLD.
 #[inline(always)]
 pub(super) fn format<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
-    // Two tags at most: the mask changes nothing, and tells the verifier so.
+    // At most two tags: the mask changes nothing, but shows the verifier the bound.
     const { assert!(wire::ETHERNET + 2 * wire::TAG < 32) };
     let network = usize::from(flow.network & 31);
     match flow.class {
@@ -53,12 +53,12 @@ fn payload_v6<F: Frame>(frame: &F, network: usize) -> Result<usize, Reason> {
     Ok(usize::from(wire::be16(high, low)))
 }
 
-/// Whether a message is a client's of DHCP over Ethernet, and the packet no more than it: RFC 2131 sections 2 and
+/// Whether the packet holds exactly one DHCP client message over Ethernet: RFC 2131 sections 2 and
 /// 3. Its hardware address must be the frame's source, so that one device cannot lease the addresses of many.
 #[inline(always)]
 fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Reason> {
     const CLIENT: usize = 28;
-    /// A request, over Ethernet, with addresses of six bytes, that no relay has had.
+    /// A request over Ethernet, with six-byte addresses, that no relay has forwarded.
     const REQUEST: [u8; 4] = [1, 1, 6, 0];
     const COOKIE: [u8; 4] = [99, 130, 83, 99];
     let udp = network + wire::IPV4;
@@ -86,7 +86,7 @@ fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Re
     Ok(differs == 0 && wire::mac(client) == flow.source_mac)
 }
 
-/// Whether a message is a client's of DHCPv6, by its type, and the packet no more than it: RFC 8415 section 7.3.
+/// Whether the packet holds exactly one DHCPv6 client message, by its type: RFC 8415 section 7.3.
 #[inline(always)]
 fn is_dhcp_v6<F: Frame>(frame: &F, network: usize) -> Result<bool, Reason> {
     const CLIENT_TYPES: u32 =
@@ -94,7 +94,7 @@ fn is_dhcp_v6<F: Frame>(frame: &F, network: usize) -> Result<bool, Reason> {
     let udp = network + wire::IPV6;
     let payload = payload_v6(frame, network)?;
     let Some([l0, l1, _, _, kind]) = frame.read::<5>(udp + 4) else {
-        // Too short for a message, and no fault of an ordinary datagram.
+        // Too short for a message, but not a fault in an ordinary datagram.
         return Ok(false);
     };
     let length = usize::from(wire::be16(l0, l1));
@@ -102,11 +102,11 @@ fn is_dhcp_v6<F: Frame>(frame: &F, network: usize) -> Result<bool, Reason> {
     Ok(fits && CLIENT_TYPES >> (kind & 31) & u32::from(kind < 32) != 0)
 }
 
-/// An ND message is no longer than it says, and a link-layer address in its options (RFC 4861 section 4.6) is the
-/// frame's source: hosts believe the option, not the frame (section 7.2.3).
+/// Checks that an ND message has its stated length, and that a link-layer address in its options (RFC 4861
+/// section 4.6) is the frame's source: hosts use the option, not the frame (section 7.2.3).
 ///
-/// Options are eight bytes each, as a link-layer address of Ethernet and the nonce of RFC 7527 are, and at
-/// most four.
+/// At most four options of eight bytes each, the size of an Ethernet link-layer address and of the nonce
+/// of RFC 7527.
 #[inline(always)]
 fn neighbour<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<(), Reason> {
     const MAX_OPTIONS: usize = 4;

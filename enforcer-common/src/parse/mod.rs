@@ -1,12 +1,12 @@
 //! Frame to [`Flow`], or why not.
 //!
-//! - [`link`](self): Ethernet, VLAN tags, 802.3, ARP and what stands on its own EtherType
+//! - [`link`](self): Ethernet, VLAN tags, 802.3, ARP and protocols with their own EtherType
 //! - `network`: IPv4, IPv6 and its extension headers
 //! - `format`: what DHCP, ND and MLD must look like to be essential
 //! - `transport`: TCP, UDP, ICMP, ICMPv6, ND and DHCP
 //!
-//! What cannot be read is a reason to drop, never to pass. Every length is checked against the
-//! frame and against the header that encloses it.
+//! An unreadable part is a reason to drop, never to pass. Every length is checked against the frame
+//! and against the header that encloses it.
 
 mod format;
 mod network;
@@ -42,7 +42,7 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
     }
 
     let mut offset = wire::ETHERNET;
-    // Two tags, unrolled: their offsets are constants to the verifier.
+    // Two tags, unrolled, so that their offsets are constants for the verifier.
     if is_tag(flow.ether_type) {
         offset = tag(frame, flow, wire::ETHERNET, 0)?;
         if is_tag(flow.ether_type) {
@@ -52,9 +52,9 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
             }
             let [_, inner] = flow.vlans;
             if inner != 0 {
-                // The policy names single VLANs only: a stack of two cannot be declared. Nor does
-                // one behind a priority tag count: a bridge that filters VLANs takes the frame for
-                // untagged and carries the tag along, to where its VLAN does not reach.
+                // The policy names single VLANs only: a stack of two cannot be declared. A tag
+                // behind a priority tag is refused too: a bridge that filters VLANs takes the frame
+                // for untagged and carries the tag to ports outside its VLAN.
                 return Err(Reason::VlanUndeclared);
             }
         }
@@ -91,11 +91,11 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
     }
 }
 
-/// Makes the compiler forget what it knows of memory.
+/// Makes the compiler drop its knowledge of memory.
 ///
-/// The kernel keeps a [`Flow`] in map memory. What is read from there after this is any number
-/// to the verifier, so that it merges the paths that lead here instead of following each of
-/// them to the end of the program.
+/// The kernel keeps a [`Flow`] in map memory. Values read from there after this are unknown to the
+/// verifier, so it merges the paths that lead here instead of following each to the end of the
+/// program.
 #[inline(always)]
 pub fn verifier_barrier() {
     core::sync::atomic::compiler_fence(core::sync::atomic::Ordering::SeqCst);
@@ -106,7 +106,7 @@ fn is_tag(ether_type: u16) -> bool {
     ether_type == ether_type::VLAN || ether_type == ether_type::SERVICE_VLAN
 }
 
-/// Whether an address is kept for bridges: 01:80:c2:00:00:00 to :0f (IEEE 802.1D).
+/// Whether an address is reserved for bridges: 01:80:c2:00:00:00 to :0f (IEEE 802.1D).
 #[inline(always)]
 fn is_reserved(mac: u64) -> bool {
     mac & !0xf == wire::RESERVED_MAC
@@ -114,8 +114,8 @@ fn is_reserved(mac: u64) -> bool {
 
 /// Whether no bridge forwards frames to this address.
 ///
-/// Linux forwards what goes to the first address of the block, whatever it is, while spanning tree
-/// is off (net/bridge/br_input.c, `br_handle_frame`).
+/// While spanning tree is off, Linux forwards everything that goes to the first address of the
+/// block (net/bridge/br_input.c, `br_handle_frame`).
 #[inline(always)]
 fn stays(mac: u64) -> bool {
     is_reserved(mac) && mac != wire::RESERVED_MAC
@@ -133,7 +133,7 @@ fn tag<F: Frame>(frame: &F, flow: &mut Flow, offset: usize, index: usize) -> Res
         *slot = id;
     }
     flow.ether_type = wire::be16(type_high, type_low);
-    // Declared VLANs are 802.1Q; an 802.1ad tag with an id belongs to another number space.
+    // Declared VLANs are 802.1Q; an 802.1ad tag with an id uses a different number space.
     if id == 0x0fff || (service && id != 0) {
         return Err(Reason::VlanUndeclared);
     }
@@ -141,7 +141,7 @@ fn tag<F: Frame>(frame: &F, flow: &mut Flow, offset: usize, index: usize) -> Res
 }
 
 /// Whether a frame ends with the `used` bytes from `offset` on, or with Ethernet's padding behind
-/// them. A bridge forwards what else is there: it would be a tunnel.
+/// them. A bridge would forward any other trailing bytes: a tunnel.
 #[inline(always)]
 fn ends_with(flow: &Flow, offset: usize, used: usize) -> bool {
     let padded = usize::from(flow.network) + wire::PADDED;
@@ -194,7 +194,7 @@ fn arp<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason
         && (operation == 1 || operation == 2)
         && wire::mac([m0, m1, m2, m3, m4, m5]) == flow.source_mac
         && ends_with(flow, offset, wire::ARP)
-        // A reply that names nobody says nothing.
+        // A reply must name an address.
         && (operation == 1 || [a, b, c, d] != [0; 4]);
     if !plain {
         return Err(Reason::ArpMalformed);
@@ -205,13 +205,14 @@ fn arp<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason
     if flow.source.low != 0 {
         flow.family = FAMILY_V4;
     } else {
-        // A probe (RFC 5227) has no sender address: what its sender is about to use is the target.
+        // A probe (RFC 5227) has no sender address: its target is the address that the sender is
+        // about to use.
         flow.claim = flow.destination;
     }
     Ok(())
 }
 
-/// An 802.3 frame: spanning tree is the one kind that a policy can want.
+/// An 802.3 frame: spanning tree is the only kind that a policy can allow.
 #[inline(always)]
 fn llc<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Result<(), Reason> {
     let Some([destination, source, control]) = frame.read::<3>(offset) else {

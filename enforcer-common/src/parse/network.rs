@@ -71,14 +71,15 @@ pub(super) fn ipv4<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
     Ok(())
 }
 
-/// Judges options: all of them are refused (RFC 7126), a source route by its own name, but one.
+/// Judges options. All are refused (RFC 7126), a source route under its own reason, with one
+/// exception.
 ///
 /// Every IGMP message carries the router alert option (RFC 2236 section 2, RFC 3376 section 4): in a
-/// whole packet to a multicast group, and with no other option beside it, it is left to the rules.
-/// `report` is whether the packet is such a one; `net` is the first byte of its source.
+/// whole packet to a multicast group, and without any other option, it is left to the rules.
+/// `report` says whether the packet is such a one; `net` is the first byte of its source.
 ///
-/// Up to three NOPs are looked behind; a source route that hides deeper is refused as well, only
-/// under the general name.
+/// Up to three leading NOPs are skipped; a source route behind more of them is refused too, under
+/// the general reason.
 #[inline(always)]
 fn options<F: Frame>(frame: &F, offset: usize, report: bool, net: u32) -> Result<(), Reason> {
     const NOP: u8 = 1;
@@ -90,7 +91,8 @@ fn options<F: Frame>(frame: &F, offset: usize, report: bool, net: u32) -> Result
         return Err(Reason::TruncatedNetwork);
     };
     if report && option == ROUTER_ALERT {
-        // What is left of `addresses_v4` for a multicast destination; there is no port to read.
+        // The part of `addresses_v4` that applies to a multicast destination; there is no port to
+        // read.
         let host = net != 0 && net != 127 && net < 224;
         return if host { Ok(()) } else { Err(Reason::MartianSource) };
     }
@@ -217,8 +219,8 @@ fn scope(address: Address) -> u64 {
 
 /// Walks the extension headers at `offset` and returns their length in bytes.
 ///
-/// Unrolled: each header that passes has eight bytes, so that everything stands at a fixed distance. And
-/// the verifiers of Linux 5.10 and 6.1 refuse a loop whose last instruction is not its jump (`check_cfg`).
+/// Unrolled: each accepted header has eight bytes, so everything is at a fixed distance. The verifiers of
+/// Linux 5.10 and 6.1 also refuse a loop whose last instruction is not its jump (`check_cfg`).
 #[inline(always)]
 fn extensions<F: Frame>(
     frame: &F,
@@ -245,15 +247,15 @@ fn extensions<F: Frame>(
     }
 }
 
-/// What came of a look for an extension header.
+/// Result of looking for an extension header.
 enum Walked {
-    /// There is one, and what is behind it is to be looked at.
+    /// There is one; continue behind it.
     On,
-    /// There is none any more, or no more can be read: this many bytes of them.
+    /// There are no more, or no more can be read; their length in bytes.
     Ends(usize),
 }
 
-/// Bytes of an extension header that passes.
+/// Bytes of an accepted extension header.
 const EXTENSION: usize = 8;
 
 /// Looks for an extension header behind `COUNT` others.
@@ -316,10 +318,10 @@ fn extension<F: Frame, const COUNT: usize>(
     if end > payload {
         return Err(truncated(flow));
     }
-    // Options are judged, not skipped: a header of eight bytes with nothing but padding passes, and the
-    // router alert of MLD (RFC 2710 section 3), in front of ICMPv6 alone. Home addresses, tunnel
-    // limits, jumbo lengths and what nobody knows yet are no business of a device's. All in one
-    // number: two comparisons are two paths for the verifier.
+    // Options are judged, not skipped: only a header of eight bytes with padding passes, and the router
+    // alert of MLD (RFC 2710 section 3) in front of ICMPv6. A device needs no home addresses, tunnel
+    // limits, jumbo lengths or unknown options. They are compared as one number, because two
+    // comparisons would be two paths for the verifier.
     let options = u64::from_be_bytes([0, 0, f0, f1, i0, i1, i2, i3]);
     let alert = u64::from(hop_by_hop && next == protocol::ICMPV6);
     let known = is_zero(options)
@@ -338,7 +340,7 @@ fn truncated(flow: &Flow) -> Reason {
     if flow.fragment == Fragment::First { Reason::FragmentTiny } else { Reason::TruncatedExtension }
 }
 
-/// Notes where a fragment stands; `behind` and `payload` are in bytes.
+/// Records the position of a fragment; `behind` and `payload` are in bytes.
 #[inline(always)]
 fn fragmented(flow: &mut Flow, behind: usize, more: bool, payload: usize) -> Result<(), Reason> {
     flow.fragment_offset = behind as u16;

@@ -5,8 +5,8 @@ use crate::packet::Frame;
 use crate::reason::Reason;
 use crate::wire::{self, neighbour as kind, protocol};
 
-/// Largest ND or MLD message that is essential, in bytes: more is a tunnel. What follows the
-/// packet in its frame counts, for a bridge forwards it.
+/// Largest ND or MLD message that is essential, in bytes: more is a tunnel. Bytes behind the packet
+/// in its frame count, because a bridge forwards them.
 const MAX_NEIGHBOUR: usize = 256;
 /// ff02::1:2, all DHCP relay agents and servers (RFC 8415 section 7.1).
 const DHCP_V6_SERVERS: Address = Address { high: 0xff02_0000_0000_0000, low: 0x0001_0002 };
@@ -37,7 +37,7 @@ pub(super) fn parse<F: Frame>(
             flow.source_port = wire::be16(s0, s1);
             flow.destination_port = wire::be16(d0, d1);
             let length = usize::from(wire::be16(l0, l1));
-            // The length is the datagram's, of which a first fragment holds a part.
+            // The length is that of the datagram; a first fragment holds only a part.
             if length < 8 || (length > payload && flow.fragment == Fragment::Whole) {
                 return Err(Reason::Length);
             }
@@ -86,7 +86,7 @@ fn inside<F: Frame, const N: usize>(
 }
 
 /// DHCP by its ports: RFC 2131 section 4.1, RFC 8415 section 7.2. `offset` is that of the UDP header. The
-/// format is looked at later, see `format`.
+/// format is checked later, see `format`.
 #[inline(always)]
 fn dhcp(flow: &mut Flow, offset: usize) -> Result<(), Reason> {
     let v4 = flow.family == FAMILY_V4;
@@ -101,8 +101,8 @@ fn dhcp(flow: &mut Flow, offset: usize) -> Result<(), Reason> {
         } else {
             flow.destination == DHCP_V6_SERVERS
         };
-        // Unicast to a server elsewhere is a matter of rules; the decision knows the gateway.
-        // Any other group is no server, whatever the ports.
+        // Unicast to a server elsewhere is left to the rules; the decision knows the gateway. Any
+        // other group is not a server, whatever the ports.
         let group = flow.destination.high >> 56 == 0xff;
         let header = usize::from(flow.network) + if v4 { wire::IPV4 } else { wire::IPV6 };
         if offset == header && (everybody || (!group && flow.source != Address::default())) {

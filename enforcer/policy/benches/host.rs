@@ -1,7 +1,7 @@
 //! Times on the host: the compiler, and the decision that the kernel program shares with it.
 //!
-//! `cargo bench` measures and compares with the run before. A clock cannot tell little from noise:
-//! `cargo xtask bench count` counts instructions instead.
+//! `cargo bench` measures and compares with the previous run. Times cannot show small changes
+//! through the noise: `cargo xtask bench count` counts instructions instead.
 #![allow(missing_docs, reason = "a benchmark")]
 
 use std::hint::black_box;
@@ -31,7 +31,7 @@ fn family(v6: bool) -> &'static str {
     if v6 { "IPv6" } else { "IPv4" }
 }
 
-/// [`compile`] alone: neither reading before it nor the kernel behind it.
+/// Only [`compile`]: neither reading the document nor loading the image.
 fn compilation(criterion: &mut Criterion) {
     let site = site();
     for v6 in [false, true] {
@@ -48,8 +48,8 @@ fn compilation(criterion: &mut Criterion) {
     }
 }
 
-/// A frame through parser and image, as `explain` and the tests ask: the kernel's source, the host's
-/// memory.
+/// A frame through parser and image, as in `explain` and the tests: the kernel's source in the
+/// host's memory.
 fn decision(criterion: &mut Criterion) {
     for v6 in [false, true] {
         let world = World::new(v6, LARGE);

@@ -1,6 +1,6 @@
-//! Fixed work for `cargo xtask bench count`, which has valgrind count its instructions.
+//! Fixed workloads for `cargo xtask bench count`, which counts their instructions with valgrind.
 //!
-//! What is counted is under [`measured`]; the name of each part goes to stdout, in order.
+//! Everything below [`measured`] is counted; the name of each part goes to stdout, in order.
 
 use std::hint::black_box;
 
@@ -19,7 +19,7 @@ const PREFIXES: usize = 1_000;
 /// Frames of each shape.
 const FRAMES: usize = 1_000;
 
-/// Shapes, each with a name and the reason that its frames must meet.
+/// Shapes, each with a name and the reason that its frames must get.
 const SHAPES: [(Shape, &str, Reason); 8] = [
     (Shape::Allowed, "allowed", Reason::Allow),
     (Shape::Tagged, "allowed and tagged", Reason::Allow),
@@ -46,7 +46,7 @@ fn main() {
             let frames = world.frames(shape, FRAMES);
             let host = HostImage::new(&image, NOW);
             for frame in &frames {
-                // Something that is judged otherwise is another work.
+                // A different verdict would be a different workload.
                 assert_eq!(
                     host.decide(frame, INTERFACE).decision.reason,
                     reason,
@@ -62,7 +62,7 @@ fn main() {
     }
 }
 
-/// A part of the count, for valgrind to write down on the return.
+/// A part of the count; valgrind dumps its counters when this returns.
 #[inline(never)]
 fn part(name: &str, work: &mut dyn FnMut()) {
     println!("{name}");
@@ -70,18 +70,18 @@ fn part(name: &str, work: &mut dyn FnMut()) {
     black_box(());
 }
 
-/// What is counted: valgrind knows it, and [`part`], by name.
+/// The counted part: valgrind knows it, and [`part`], by name.
 #[inline(never)]
 fn measured(work: &mut dyn FnMut()) {
     work();
     black_box(());
 }
 
-/// Stands in for the C library's: what std seeds its hash tables with is then the same in every run, and
-/// with it how often keys collide.
+/// Replaces the C library's function, so that std seeds its hash tables identically in every run and
+/// keys collide equally often.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
-    // SAFETY: the caller says that the buffer is so long.
+    // SAFETY: the caller guarantees that the buffer has this length.
     unsafe { buffer.write_bytes(7, length) };
     length as isize
 }

@@ -1,4 +1,4 @@
-//! What fuzzing once found, and what it starts from: the bodies of the fuzz targets on each.
+//! Runs the bodies of the fuzz targets on inputs that fuzzing found, and on the seeds.
 #![allow(missing_docs, reason = "a test binary")]
 
 use std::collections::BTreeMap;
@@ -80,8 +80,8 @@ fn damaged_seeds() {
     }
 }
 
-/// The seeds that a program can make are what it makes today: each reason has its shortest frame.
-/// With `ENFORCER_WRITE_SEEDS` in the environment they are written instead of compared.
+/// The generated seeds are up to date: each reason has its shortest frame. With
+/// `ENFORCER_WRITE_SEEDS` in the environment they are written instead of compared.
 #[test]
 fn seeds_are_as_made() {
     let (_, compiled) = bodies::fixed();
@@ -100,7 +100,7 @@ fn seeds_are_as_made() {
         seed("parse", reason.name(), frame);
         seed("decide", reason.name(), &[&[0, 0], &frame[..]].concat());
     }
-    // A report of group membership: the one frame with an IPv4 option that no fault ends.
+    // A report of group membership: the only frame with an IPv4 option that is not a fault.
     let report = {
         let options = vec![148, 4, 0, 0];
         let packet = frames::V4 { ttl: 1, options, ..frames::V4::new(0x0a14_0005, 0xe000_0016, 2) };

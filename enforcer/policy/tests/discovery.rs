@@ -1,4 +1,4 @@
-//! The examples of the manual for discovery, relays and bindings do what it says.
+//! The manual's examples for discovery, relays and bindings work as described.
 #![allow(missing_docs, reason = "a test binary")]
 
 use std::fs;
@@ -26,7 +26,7 @@ fn example(heading: &str) -> String {
     rest.split("\n```").next().expect("end").to_owned()
 }
 
-/// A policy on a gateway with 10.20.0.1/16 and `2001:db8:20::1`/64; nobody else may send.
+/// A policy on a gateway with 10.20.0.1/16 and `2001:db8:20::1`/64; unknown devices are dropped.
 fn image(policy: &str) -> Image {
     let text = format!("{SCHEMA}{policy}\n[unknown]\ndefault = \"drop\"\n");
     let (policy, problems) = read("p.toml", &text, &mut |_| unreachable!("no files"));
@@ -54,7 +54,7 @@ fn number6(address: &str) -> u128 {
     address.parse::<std::net::Ipv6Addr>().expect("an address").to_bits()
 }
 
-/// The MAC address of a destination: of its group (RFC 1112, RFC 2464), everybody, or the gateway.
+/// The MAC address for a destination: its group (RFC 1112, RFC 2464), broadcast, or the gateway.
 fn destination(address: u32) -> [u8; 6] {
     let [_, b, c, d] = address.to_be_bytes();
     match address {
@@ -64,7 +64,7 @@ fn destination(address: u32) -> [u8; 6] {
     }
 }
 
-/// A datagram of a device that has no name; ports are source and destination.
+/// A datagram from an unnamed device; ports are source and destination.
 fn datagram(from: &str, to: &str, (source, port): (u16, u16)) -> Vec<u8> {
     let packet = V4::new(number(from), number(to), 17).packet(&udp(source, port, b"x"));
     Ethernet::new(OTHER).to(destination(number(to))).frame(ether_type::IPV4, &packet)
@@ -104,7 +104,7 @@ fn discovery_and_relays() {
     }
 }
 
-/// A binding is one for both families.
+/// A binding applies to both families.
 #[test]
 fn a_mac_and_its_addresses() {
     let bound = example("A MAC and its addresses");

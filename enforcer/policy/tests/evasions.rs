@@ -1,5 +1,5 @@
-//! What a hostile device sends, one frame after the other, and what becomes of it: the table that
-//! the kernel tests replay, and what is beside it.
+//! Frames of a hostile device and their verdicts: the table that the kernel tests replay, and
+//! further cases.
 #![allow(missing_docs, reason = "a test binary")]
 
 use enforcer_common::reason::{Reason, Verdict};
@@ -21,7 +21,7 @@ fn table_is_complete_and_its_markers_are_its_own() {
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2].into_iter().chain(5..=130).chain(148..=168).collect::<Vec<_>>());
     for row in &rows {
-        // What is in front of the last frame may be what the row needs, and not what it is about.
+        // Frames before the last one may only prepare the row's case.
         let about = |frame: &&corpus::Frame| (row.due == Due::Drop) != frame.reason.passes();
         assert!(row.frames.iter().any(|frame| about(&frame)), "row {}", row.number);
         for other in &rows {
@@ -83,7 +83,7 @@ fn nodes(header: V6, payload: &[u8]) -> Vec<u8> {
     ethernet().to(NODES).frame(ether_type::IPV6, &header.packet(payload))
 }
 
-/// What the table does not have.
+/// Cases that are not in the table.
 fn beside() -> Vec<(&'static str, Vec<u8>, Reason)> {
     use Reason as R;
     let arp = |operation, mac, sender| {
@@ -180,7 +180,7 @@ fn host_decides_what_is_beside_the_table() {
     }
 }
 
-/// An allowed first fragment, and what then claims to belong to it.
+/// An allowed first fragment, and later ones that claim to belong to it.
 #[test]
 fn later_fragments_belong_to_what_passed() {
     let image = corpus::image();
@@ -193,13 +193,13 @@ fn later_fragments_belong_to_what_passed() {
     assert_eq!(part(MORE | 5, 1, b"restrest"), Reason::FragmentOfPassed);
     assert_eq!(part(2, 1, &tcp(25)), Reason::FragmentOverlap);
     assert_eq!(part(5, 1, b"other"), Reason::FragmentOverlap);
-    // Nor a second, shorter beginning, into which the rest would write.
+    // Nor a second, shorter first fragment, which the rest would overlap.
     assert_eq!(part(MORE, 1, &Tcp::new(443).segment(&[0; 4])), Reason::FragmentOverlap);
     assert_eq!(part(6, 1, b"next"), Reason::FragmentOfPassed);
     assert_eq!(part(7, 1, b"more"), Reason::FragmentOverlap);
     assert_eq!(part(0, 1, &tcp(25)), Reason::Default);
     assert_eq!(part(5, 2, b"rest"), Reason::FragmentOrphan);
-    // All of it was there: the identification may come again.
+    // The datagram is complete: the identification may be reused.
     assert_eq!(part(MORE, 1, &segment), Reason::Allow);
     assert_eq!(part(5, 1, b"rest"), Reason::FragmentOfPassed);
 }

@@ -1,4 +1,4 @@
-//! What an explanation says, against what the image does.
+//! Explanations compared with the image's decisions.
 #![allow(missing_docs, reason = "a test binary")]
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ fn request(random: &mut random::Random) -> Request {
     Request { from, mac: None, to, proto: proto.to_owned(), interface, vlan }
 }
 
-/// The suggestion as the reader sees it when it was pasted.
+/// The suggestion as read back after pasting it.
 fn pasted(suggestion: &str) -> Rule {
     let list = match suggestion.strip_prefix("allow = ") {
         Some(list) => list.to_owned(),
@@ -115,7 +115,7 @@ fn explanations_agree_with_the_image_and_suggestions_work() {
             assert_eq!(rule.expect("rule").1.id, pasted(suggestion).id, "{context}");
         }
     }
-    // A generator that never gets somewhere proves nothing about it.
+    // A case that the generator never reaches would go untested.
     assert!(suggested > 500 && misses > 1000, "{suggested} suggestions, {misses} near misses");
     for reason in [
         Reason::Allow,

@@ -1,5 +1,5 @@
-//! What is remembered says what would be decided: random policies, frames of few flows that are
-//! changed at random, changes by command in between.
+//! Cached verdicts equal fresh decisions: random policies, frames of a few flows with random
+//! changes, changes by command in between.
 
 use enforcer_common::decide::flow_cache::{Key, LINES, Memory, V4, V6, find, insert, is_cacheable};
 use enforcer_common::event::Refused;
@@ -22,7 +22,7 @@ impl Memory for Lines {
     }
 }
 
-/// A frame on a host that remembers; its verdict if it was recalled.
+/// Judges a frame on a host with a flow cache; returns the verdict if it was cached.
 fn judge<K: Key>(
     memory: &mut Lines,
     host: &HostImage<'_>,
@@ -46,7 +46,7 @@ fn judge<K: Key>(
     None
 }
 
-/// A byte or two of a frame are others, or it is shorter or longer.
+/// Changes a byte or two of a frame, or its length.
 fn changed(frame: &[u8], random: &mut random::Random) -> Vec<u8> {
     let mut frame = frame.to_vec();
     match random.below(8) {

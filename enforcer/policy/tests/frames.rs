@@ -9,8 +9,8 @@ use enforcer_policy::compile;
 use enforcer_policy::image::HostImage;
 use enforcer_testkit::{frames, naive, random};
 
-/// What no frame here can meet: fragments are not remembered from frame to frame, nor is how many came; what is
-/// read ends with its frame, a policy is loaded, and a frame in memory can be read.
+/// Reasons that no frame here can get: no fragments or counts are kept between frames, a policy is loaded, and
+/// a frame in memory can always be read.
 const NEVER: [Reason; 7] = [
     Reason::EssentialRate,
     Reason::IdentityRate,
@@ -35,7 +35,7 @@ fn frames_agree_with_naive_model() {
             let frame = frames::compose::frame(&mut random);
             assert!((frames::SHORTEST..=frames::LONGEST).contains(&frame.len()));
             let interface = if random.once_in(50) { 9 } else { random.pick(&[1, 1, 7]) };
-            // One image a frame: the naive model remembers no fragments.
+            // A fresh image for each frame: the naive model keeps no fragments.
             let host = HostImage::new(&compiled.image, random::NOW);
             let case = host.decide(&frame, interface);
             let expected = naive::decide(&policy, &site, &case.flow, random::NOW);
@@ -55,7 +55,7 @@ fn frames_agree_with_naive_model() {
         }
     }
     eprintln!("{well_formed} of 100,000 frames without fault");
-    // A generator that never gets somewhere proves nothing about it.
+    // A case that the generator never reaches would go untested.
     for &reason in Reason::ALL {
         let count = seen.get(&reason).copied().unwrap_or(0);
         if NEVER.contains(&reason) {
@@ -67,7 +67,7 @@ fn frames_agree_with_naive_model() {
     assert!((40_000..70_000).contains(&well_formed), "{well_formed} frames without fault");
 }
 
-/// The builders make frames that the kernel's parsers would take, too: checksums are right.
+/// The builders make frames with correct checksums, which the kernel would accept too.
 #[test]
 fn checksums() {
     // The example of RFC 1071, section 3.

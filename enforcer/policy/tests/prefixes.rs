@@ -95,7 +95,7 @@ fn list(name: &str) -> io::Result<String> {
     Ok(text.lines().step_by(3).flat_map(|line| [line, "\n"]).collect())
 }
 
-/// The same text in numbers, by the standard library's parser instead of the product's.
+/// The same text as numbers, parsed by the standard library instead of the product.
 fn numbers(text: &str) -> (bool, u128, u128) {
     let (first, last) = match text.split_once('-') {
         Some((first, last)) => (first, Some(last)),
@@ -145,7 +145,7 @@ impl Intervals {
     }
 }
 
-/// Verdict, reason and rule of a flow: each rule in turn, each set searched.
+/// Verdict, reason and rule of a flow, by trying each rule and searching each set.
 fn oracle<'a>(
     policy: &'a Policy,
     sets: &HashMap<String, Intervals>,
@@ -228,7 +228,7 @@ fn prefix_lists_of_the_internet() {
     let compiled = compile(&policy, &site).unwrap();
     let compiling = start.elapsed();
 
-    // The sets once more, from the same text and nothing else of the product.
+    // The sets again, from the same text without the product's code.
     let start = Instant::now();
     let document: toml::Table = POLICY.parse().unwrap();
     let mut sets = HashMap::new();
@@ -298,7 +298,7 @@ fn prefix_lists_of_the_internet() {
     for _ in 0..20_000 {
         let next = random.next();
         check((false, u128::from(next as u32)), &mut random);
-        // Of all IPv6 addresses hardly any is in a list: stay near them.
+        // Hardly any IPv6 address is in a list, so stay near the listed ones.
         let low = u128::from(random.next());
         check(
             (

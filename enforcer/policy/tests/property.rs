@@ -40,8 +40,8 @@ fn agrees(
     }
 }
 
-/// 2,000 policies, each changed by command three times: the patched image says what the naive
-/// model says, and the lines that it had are what they were.
+/// 2,000 policies, each changed by command three times: the patched image agrees with the naive
+/// model, and its existing lines are unchanged.
 #[test]
 fn patched_images_agree_with_naive_model() {
     let site = random::site();
@@ -87,7 +87,7 @@ fn image_agrees_with_naive_model() {
         let compiled = compile(&policy, &site).unwrap();
         agrees(&mut random, &policy, &compiled, seed, &mut seen);
     }
-    // A generator that never gets somewhere proves nothing about it.
+    // A case that the generator never reaches would go untested.
     for reason in [
         "Allow",
         "Deny",

@@ -1,4 +1,4 @@
-//! What is written reads back as the same policy.
+//! A written policy reads back as the same policy.
 #![allow(missing_docs, reason = "a test binary")]
 
 use std::collections::HashSet;
@@ -82,14 +82,14 @@ fn normalised(mut policy: Policy) -> Policy {
         let words: Vec<String> = rule.services.iter().map(Service::to_string).collect();
         rule.to_text = rule.to.to_string();
         rule.service_text = words.join(", ");
-        // Nor has it an end on the boot clock.
+        // A document has no ends on the boot clock.
         rule.until = rule.until.and_then(End::wall).map(End::Wall);
-        // Words that a document must quote.
+        // Text that a document must quote.
         rule.reason = rule.until.map(|until| format!("\"{}\" \\ {until:?}\u{e9}", rule.id));
         rule.id.clear();
         rule.live = false;
     }
-    // A document has no mode for a time: it has the one that is there for good.
+    // A document has no temporary mode, only the permanent one.
     if let Some(timed) = policy.unknown.timed.take() {
         policy.unknown.mode = timed.afterwards;
     }

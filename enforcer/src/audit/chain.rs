@@ -24,13 +24,13 @@ impl Default for Tail {
 /// What is wrong with a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Its digest does not match, or it is no entry at all.
+    /// Its digest does not match, or it is not an entry.
     Changed,
     /// Its number does not follow.
     Sequence {
-        /// What the line before it asks for.
+        /// The number that follows the line before it.
         expected: u64,
-        /// What it says.
+        /// The number in the line.
         found: u64,
     },
     /// It does not have the hash of the line before it.
@@ -41,7 +41,7 @@ pub enum Fault {
     Packed(String),
     /// The trail begins later than it should.
     Begins(u64),
-    /// An entry that was there is not there.
+    /// An entry is missing.
     Gone(String),
 }
 
@@ -56,21 +56,21 @@ impl fmt::Display for Fault {
             Self::Torn => f.write_str("this line is cut off"),
             Self::Packed(why) => write!(f, "the file cannot be unpacked from here on: {why}"),
             Self::Begins(found) => {
-                write!(f, "the trail begins with entry {found}: what was before it is missing")
+                write!(f, "the trail begins with entry {found}: earlier entries are missing")
             }
             Self::Gone(hash) => write!(f, "no line has the hash {hash}: the trail was cut"),
         }
     }
 }
 
-/// What the chain needs of an entry.
+/// The fields of an entry that the chain needs.
 #[derive(Deserialize)]
 pub(super) struct Link {
     pub(super) sequence: u64,
     pub(super) previous: String,
 }
 
-/// What a walk over the lines of one file came to.
+/// The result of a walk over the lines of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Walk {
     /// Where the chain ends; the next file begins there.
@@ -79,16 +79,16 @@ pub struct Walk {
     pub first: Option<u64>,
     /// Whole lines.
     pub lines: usize,
-    /// Bytes of whole lines; what follows them is a torn line.
+    /// Bytes of whole lines; anything after them is a torn line.
     pub whole: usize,
 }
 
-/// What a walk calls with each line.
+/// The callback of a walk, for each line.
 pub type Each<'a> = dyn FnMut(usize, &[u8], Option<Fault>) + 'a;
 
-/// Walks over the lines of a file. `from` is where the file before it ended, if that is known.
-/// Each line goes to `each`: its number from 1, its bytes, and what is wrong with it. After
-/// a fault the walk goes on from what is there, so that one fault does not hide the next.
+/// Walks over the lines of a file. `from` is where the previous file ended, if known. Each line
+/// goes to `each`: its number from 1, its bytes, and what is wrong with it. After a fault the walk
+/// continues from that line, so that one fault does not hide the next.
 pub fn walk(text: &[u8], from: Option<&Tail>, each: &mut Each<'_>) -> Walk {
     let mut tail = from.cloned();
     let mut walk = Walk { tail: Tail::default(), first: None, lines: 0, whole: 0 };

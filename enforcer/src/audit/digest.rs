@@ -22,7 +22,7 @@ pub fn hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 ///
-/// What has no form in JSON.
+/// The object cannot be represented in JSON.
 pub fn with_digest(object: &impl Serialize) -> serde_json::Result<String> {
     let mut line = serde_json::to_string(object)?;
     line.pop();
@@ -31,7 +31,7 @@ pub fn with_digest(object: &impl Serialize) -> serde_json::Result<String> {
     Ok(line)
 }
 
-/// The object of a line that [`with_digest`] made; `None` if a byte of it was changed.
+/// The object of a line made by [`with_digest`]; `None` if a byte of it was changed.
 pub fn verify_digest(line: &[u8]) -> Option<String> {
     let body = line.strip_suffix(b"\"}")?;
     let (body, digest) = body.split_at_checked(body.len().checked_sub(HEX)?)?;

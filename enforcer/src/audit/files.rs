@@ -1,8 +1,8 @@
 //! The files of a trail: their names, how old ones are packed, and how all of them are read.
 //!
-//! A file that is full gets the number of its last entry: `audit-NUMBER.jsonl`. A thread packs it
-//! to `audit-NUMBER.jsonl.gz`, which `zcat` reads, too. The plain file goes only after the packed
-//! one has been read back, so that at every moment one of the two is whole.
+//! A full file is renamed after the number of its last entry: `audit-NUMBER.jsonl`. A thread packs
+//! it to `audit-NUMBER.jsonl.gz`, which `zcat` can read. The plain file is removed only after the
+//! packed one has been read back, so one of the two is always complete.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write as _};
@@ -19,12 +19,12 @@ const PACKED: &str = ".gz";
 /// Most bytes that one file may unpack to: many times what a file holds, and less than memory.
 const MOST: u64 = 256 << 20;
 
-/// What a file holds.
+/// The contents of a file.
 #[derive(Debug, Default)]
 pub struct Content {
-    /// Its lines, as far as they can be read.
+    /// The readable lines.
     pub text: Vec<u8>,
-    /// Why there are no more.
+    /// Why reading stopped, if it did.
     pub damage: Option<String>,
 }
 
@@ -33,8 +33,8 @@ pub(super) fn is_packed(path: &Path) -> bool {
     path.as_os_str().as_encoded_bytes().ends_with(PACKED.as_bytes())
 }
 
-/// The files of a trail that are not written any more, oldest first. Where a file is there both
-/// packed and plain, a daemon is about to remove the plain one: that one counts.
+/// The files of a trail that are no longer written, oldest first. If a file exists both packed and
+/// plain, a daemon is about to remove the plain one: the plain one is used.
 pub(super) fn rotated(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<(u64, bool, PathBuf)> = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -63,7 +63,7 @@ fn packed(plain: &Path) -> PathBuf {
 ///
 /// # Errors
 ///
-/// It cannot be read at all. What can be read in part is no error.
+/// It cannot be read at all. A partly readable file is not an error.
 pub fn read(path: &Path) -> io::Result<Content> {
     if !is_packed(path) {
         return match plain(path) {
@@ -88,7 +88,8 @@ fn unpack(path: &Path) -> io::Result<MultiGzDecoder<BufReader<File>>> {
     Ok(MultiGzDecoder::new(BufReader::new(File::open(path)?)))
 }
 
-/// A file that may just be written: what looks torn is read again when it has grown since.
+/// Reads a file that may be in the middle of a write: if its end looks torn, it is read again once
+/// it has grown.
 fn plain(file: &Path) -> io::Result<Vec<u8>> {
     let mut text = fs::read(file)?;
     for _ in 0..8 {
@@ -101,11 +102,11 @@ fn plain(file: &Path) -> io::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Packs every file that is not written any more and still plain.
+/// Packs every plain file that is no longer written.
 ///
 /// # Errors
 ///
-/// The step that failed; the plain file is there then.
+/// The step that failed; the plain file still exists then.
 pub(super) fn pack_all(dir: &Path) -> io::Result<()> {
     for plain in rotated(dir)? {
         if !is_packed(&plain) {
@@ -129,7 +130,7 @@ fn pack(plain: &Path) -> io::Result<()> {
     file.flush()?;
     file.get_ref().sync_all()?;
     if digest(&mut unpack(&part)?)? != digest(&mut File::open(plain)?)? {
-        return Err(io::Error::other("what was packed does not read back"));
+        return Err(io::Error::other("the packed file does not read back correctly"));
     }
     let dir = File::open(plain.parent().unwrap_or(Path::new(".")))?;
     fs::rename(&part, &whole)?;
@@ -170,7 +171,7 @@ mod tests {
         let names = ["audit-000000000007.jsonl.gz", "audit-1000000000000.jsonl.gz"];
         assert_eq!(after, names.map(path));
         assert!(!before[0].exists() && fs::metadata(&after[0]).unwrap().len() < 1_000);
-        // By the name under which it was listed a moment ago, too.
+        // Also by the name under which it was listed before.
         for file in [&before[0], &after[0]] {
             let content = read(file).unwrap();
             assert_eq!((content.text, content.damage), (text.clone().into_bytes(), None));

@@ -1,4 +1,4 @@
-//! Entries that were removed, as an entry says it.
+//! The entry about removed entries.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,10 +14,10 @@ pub struct Forgot {
     /// When the first one was written, RFC 3339, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// When the last one was.
+    /// When the last one was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
-    /// SHA-256 of the last one: what is left has it as its first `previous`.
+    /// SHA-256 of the last one: the first remaining entry has it as its `previous`.
     pub hash: String,
 }
 

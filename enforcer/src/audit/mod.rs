@@ -1,19 +1,19 @@
-//! The audit trail: who changed what, when, and what came of it.
+//! The audit trail: each change with its user, time and result.
 //!
 //! JSON lines in `audit.jsonl` of the state directory, only ever appended to. Each line has the
-//! SHA-256 of the line before it and of itself, so that a line that was cut, moved or edited is
-//! found. A process that can write the file can replace the whole trail: keep the last hash elsewhere.
+//! SHA-256 of the line before it and of itself, so that a cut, moved or edited line is detected. A
+//! process that can write the file can replace the whole trail: keep the last hash elsewhere.
 //!
 //! - [`chain`]: what makes lines a chain; pure
 //! - [`digest`]: a line that carries its own digest
-//! - [`trail`]: the file: appending, rotation, what a power cut leaves, what is kept how long
+//! - [`trail`]: the file: appending, rotation, recovery after a power cut, retention
 //! - [`files`]: names, packed files
-//! - `forgot`: what was removed
-//! - `refusals`: refused requests, a line each up to a number a day
+//! - `forgot`: removed entries
+//! - `refusals`: refused requests, one line each up to a daily limit
 //! - [`verify`]: whether a trail is whole
 //!
-//! A disk that is full stops nothing: entries wait in memory, and what does not fit there is
-//! counted and said in the trail as soon as it can be written again.
+//! A full disk stops nothing: entries wait in memory. Entries that do not fit are counted, and the
+//! trail says how many as soon as it can be written again.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -59,7 +59,7 @@ pub enum Who {
         uid: u32,
         /// Effective group id.
         gid: u32,
-        /// Process id, if the kernel told.
+        /// Process id, if the kernel provided it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pid: Option<i32>,
         /// Name of the user, if `/etc/passwd` has one.
@@ -108,11 +108,11 @@ pub enum Action {
     Returned,
     /// A live change came to its end.
     Ended,
-    /// Somebody else changed what enforces, or the trail itself.
+    /// Another program changed the enforcing objects, or the trail itself.
     Tamper,
     /// A request was refused, because of who made it.
     Refused,
-    /// The trail was damaged or cut, and goes on.
+    /// The trail was damaged or cut, and continues.
     Recovered,
     /// Entries could not be kept.
     Lost,
@@ -126,10 +126,10 @@ impl fmt::Display for Action {
     }
 }
 
-/// What there is to say about one change.
+/// One entry: everything about one change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Who.
+    /// The user.
     pub who: Who,
     /// What.
     pub action: Action,
@@ -162,7 +162,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// An entry about something that went well.
+    /// An entry with the result `ok`.
     pub fn new(who: Who, action: Action) -> Self {
         Self {
             who,
@@ -179,12 +179,12 @@ impl Entry {
         }
     }
 
-    /// The same, about something.
+    /// Sets the subject.
     pub fn about(self, subject: impl Into<String>) -> Self {
         Self { subject: Some(subject.into()), ..self }
     }
 
-    /// No larger than an entry may be.
+    /// Cuts the entry to the allowed size.
     fn bounded(mut self) -> Self {
         let more = self.difference.len().saturating_sub(MAX_DIFFERENCE);
         self.difference.truncate(MAX_DIFFERENCE);
@@ -222,21 +222,21 @@ pub struct Audit {
     dir: std::path::PathBuf,
     limits: Limits,
     trail: Option<Trail>,
-    /// With its time: what could not be written yet.
+    /// Entries that could not be written yet, with their times.
     waiting: VecDeque<(String, Entry)>,
     lost: u64,
-    /// Of those, what the trail does not say yet.
+    /// Lost entries that the trail does not mention yet.
     unsaid: u64,
     /// Why nothing can be written.
     trouble: Option<String>,
-    /// What was found wrong with the trail.
+    /// Faults found in the trail.
     found: Vec<String>,
     refusals: Refusals,
 }
 
 impl Audit {
-    /// The trail in this directory, whose entries are kept for some time. One that cannot be opened
-    /// is tried again with the next entry.
+    /// Opens the trail in this directory, with entries kept for `keep`. If it cannot be opened, the
+    /// next entry tries again.
     pub fn open(dir: &Path, keep: SignedDuration) -> Self {
         Self::with(dir, Limits::keep(keep))
     }
@@ -267,8 +267,8 @@ impl Audit {
         self.retry();
     }
 
-    /// The same about a request that was refused, `count` of them: of those that come all day, most
-    /// are counted and told in one entry a day.
+    /// The same for `count` refused requests: repeated refusals are mostly counted and share one
+    /// entry a day.
     pub fn refused(&mut self, entry: Entry, count: u64) {
         let entry = self.refusals.take(entry, count, Instant::now());
         self.push(entry);
@@ -285,7 +285,8 @@ impl Audit {
         }
     }
 
-    /// Writes what has to be there before something is done; nothing waits if that fails.
+    /// Writes an entry that must be on disk before the change is made; if that fails, the entry is
+    /// not queued.
     ///
     /// # Errors
     ///
@@ -302,7 +303,7 @@ impl Audit {
         self.trouble.clone().map_or(Ok(()), Err)
     }
 
-    /// Tries to write what waits. Has to be called now and then.
+    /// Tries to write the waiting entries. Must be called regularly.
     pub fn retry(&mut self) {
         let sum = self.refusals.sum(Instant::now(), false);
         self.push(sum);
@@ -336,7 +337,7 @@ impl Audit {
             self.waiting.extend(forgot.map(|forgot| (now(), Entry::forgot(forgot))));
             let mut notes = Vec::new();
             if changed {
-                let text = "audit.jsonl was removed, replaced or written by somebody else";
+                let text = "audit.jsonl was removed, replaced or written by another program";
                 notes.push((Action::Tamper, text.to_owned()));
             }
             notes.extend(found.into_iter().map(|text| (Action::Recovered, text)));
@@ -356,7 +357,7 @@ impl Audit {
         Ok(())
     }
 
-    /// Says what was found wrong with the trail, there too, before what waits.
+    /// Reports faults found in the trail, also in the trail itself, ahead of the waiting entries.
     fn found_wrong(&mut self, notes: Vec<(Action, String)>) {
         for (action, text) in notes.iter().rev() {
             let entry = Entry::new(Who::Daemon, *action).about(text.clone());
@@ -380,7 +381,7 @@ impl Audit {
         self.waiting.len()
     }
 
-    /// What the operator should know, in sentences.
+    /// Warnings for the operator.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> =
             self.found.iter().map(|text| format!("the audit trail: {text}")).collect();

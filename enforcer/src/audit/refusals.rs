@@ -1,7 +1,7 @@
-//! Refused requests: a line each up to a number a day, then one line a day with the sum.
+//! Refused requests: one line each up to a daily limit, then one line a day with the sum.
 //!
-//! A viewer that keeps sending forbidden requests would otherwise fill the trail with lines
-//! that say the same.
+//! A viewer that keeps sending forbidden requests would otherwise fill the trail with identical
+//! lines.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ const MAX_USERS: usize = 50;
 /// A day.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What was refused since the day began.
+/// Requests refused since the day began.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     /// When the first line was written.
@@ -29,14 +29,14 @@ pub(super) struct Refusals {
 #[derive(Debug, Default)]
 struct User {
     lines: u32,
-    /// Requests that no line stands for.
+    /// Requests without a line.
     held: u64,
     /// The last of them.
     last: String,
 }
 
 impl Refusals {
-    /// The entry, if it gets a line; else it is counted, as `count` requests.
+    /// Returns the entry if it gets a line; otherwise counts it as `count` requests.
     pub(super) fn take(&mut self, entry: Entry, count: u64, now: Instant) -> Option<Entry> {
         self.since.get_or_insert(now);
         let mut name = match &entry.who {
@@ -58,7 +58,7 @@ impl Refusals {
         None
     }
 
-    /// The sum of what got no line, when the day is over or with `end`.
+    /// The sum of requests without a line, when the day is over or with `end`.
     pub(super) fn sum(&mut self, now: Instant, end: bool) -> Option<Entry> {
         let since = self.since.filter(|since| end || now.duration_since(*since) >= DAY)?;
         let hours = now.duration_since(since).as_secs().div_ceil(60 * 60);
@@ -92,10 +92,10 @@ mod tests {
     }
 
     #[test]
-    fn a_user_who_never_stops_has_eleven_lines_a_day() {
+    fn endless_refusals_make_eleven_lines_a_day() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
         let mut lines = Vec::new();
-        // One a minute for a day and an hour, as the socket lets them through.
+        // One a minute for a day and an hour, the rate that the socket allows.
         for minute in 0..25 * 60 {
             let now = start + Duration::from_secs(minute * 60);
             lines.extend(refusals.sum(now, false));
@@ -106,7 +106,7 @@ mod tests {
         let text = format!("refused, {} more within 24 h", (24 * 60 - 10) * 3);
         assert!(sum.result.starts_with(&text), "{sum:?}");
         assert_eq!(sum.difference, ["uid 7: 4290, the last PUT /v1/policy"]);
-        // What is left is said at the end.
+        // The rest is reported at the end.
         let end = start + Duration::from_secs(25 * 60 * 60);
         assert_eq!(refusals.sum(end, false), None);
         assert!(

@@ -1,5 +1,5 @@
-//! A trail on a real file system: bent, cut, filled up.
-// tidy: long because one table of what may happen to a trail stands in one place.
+//! A trail on a real file system: edited, cut, filled up.
+// tidy: long because all that may happen to a trail is in one place.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::trail::{FILE, FILES_BEFORE, Limits, Opened, Trail};
 use super::verify::{Report, verify};
 use super::*;
 
-/// As the settings have it without a word.
+/// The default of the settings.
 const KEEP: SignedDuration = crate::config::AUDIT_KEEP;
 
 fn entry(n: u64) -> Entry {
@@ -51,7 +51,7 @@ fn entries_come_back_as_they_were_said() {
     let lines = lines(&file);
     assert_eq!(lines[0].previous, Tail::default().hash);
     assert_eq!(lines[2].entry, entry(3));
-    // As sha256sum would say it.
+    // As sha256sum prints it.
     let text = fs::read_to_string(&file).unwrap();
     assert_eq!(lines[1].previous, digest::sha256(text.lines().next().unwrap().as_bytes()));
     assert!(text.starts_with("{\"sequence\":1,\"time\":\"20"), "{text}");
@@ -97,7 +97,7 @@ fn lines_that_are_gone_moved_or_doubled_are_found_with_their_place() {
     assert_eq!(faults(&[0, 2, 3]), [(2, Fault::Sequence { expected: 2, found: 3 })]);
     assert_eq!(faults(&[0, 1, 1, 2, 3])[0], (3, Fault::Sequence { expected: 3, found: 2 }));
     assert_eq!(faults(&[1, 0, 2, 3])[0], (2, Fault::Sequence { expected: 3, found: 1 }));
-    // An entry of another trail, made by somebody who knows how: the next line tells.
+    // A forged entry with a valid digest, from another trail: the next line reveals it.
     let (_other, other) = trail(4);
     let other = fs::read_to_string(other).unwrap();
     let forged = other.split_inclusive('\n').nth(1).unwrap();
@@ -154,14 +154,14 @@ fn a_trail_that_is_taken_away_while_it_is_written_is_said() {
     assert_eq!(written[0].entry.action, Action::Tamper);
     assert_eq!((written[0].sequence, &written[0].previous), (3, &hash));
     assert_eq!(verify(dir.path(), None).unwrap().faults[0].2, Fault::Begins(3));
-    // A line that somebody else wrote, too.
+    // Also a line that another program wrote.
     let mut options = fs::File::options();
     let mut other = options.append(true).open(&file).unwrap();
     std::io::Write::write_all(&mut other, b"{}\n").unwrap();
     audit.record(entry(4));
     let faults = verify(&file, None).unwrap().faults;
     assert_eq!(faults, [(file, 3, Fault::Changed)]);
-    assert!(audit.warnings().iter().any(|w| w.contains("somebody else")));
+    assert!(audit.warnings().iter().any(|w| w.contains("another program")));
 }
 
 /// Files of the size of a few entries.
@@ -179,9 +179,9 @@ fn the_chain_goes_on_over_packed_files_and_nothing_goes() {
     assert!(newest.ends_with(FILE) && old.iter().all(|file| files::is_packed(file)), "{files:?}");
     let report = fine(dir.path());
     assert_eq!((report.entries, report.first, report.forgot), (60, Some(1), None));
-    // One alone, too, and as `zcat` writes it.
+    // Also a single one, and unpacked by `zcat`.
     assert_eq!(fine(&old[0]).first, Some(1));
-    // Without the first one, or one in the middle, it is no chain.
+    // Without the first one, or one in the middle, the chain is broken.
     for missing in [&old[0], &old[4]] {
         fs::rename(missing, dir.path().join("kept")).unwrap();
         assert_ne!(verify(dir.path(), None).unwrap().faults, []);
@@ -214,8 +214,8 @@ fn a_packed_file_that_was_bent_or_cut_is_found_and_named() {
         for bad in [&bad[..], &good[..at]] {
             fs::write(&packed, bad).unwrap();
             let faults = verify(dir.path(), None).unwrap().faults;
-            // Time and system are in the header of gzip, and the last byte in front of the sums may have
-            // bits that are nobody's; no entry depends on them.
+            // The gzip header has the time and system, and the last byte before the checksums may have
+            // unused bits; no entry depends on them.
             let content = files::read(&packed).unwrap();
             let same = content.damage.is_none() && content.text == text;
             assert_eq!(faults.is_empty(), same, "at {at}");
@@ -255,7 +255,7 @@ fn what_is_older_than_the_settings_ask_for_goes_and_says_so() {
         entries.push(serde_json::from_slice::<Line>(line).unwrap());
     })
     .unwrap();
-    // What six years are, is there; of more, not even what two files span.
+    // All of six years is kept, and beyond that less than the span of two files.
     let first: Timestamp = entries[0].time.parse().unwrap();
     let six_years = day(8 * 365).checked_sub(KEEP).unwrap();
     assert!(first < six_years, "{first}");
@@ -263,10 +263,10 @@ fn what_is_older_than_the_settings_ask_for_goes_and_says_so() {
     let told: Vec<&Line> =
         entries.iter().filter(|line| line.entry.action == Action::Forgot).collect();
     assert!(told.len() > 1, "{told:?}");
-    // What goes follows on what went before, without a hole.
+    // Removed ranges follow each other without a gap.
     let ranges: Vec<_> = told.iter().filter_map(|line| line.entry.forgot.clone()).collect();
     assert!(ranges.windows(2).all(|pair| pair[0].last + 1 == pair[1].first), "{ranges:?}");
-    // One more file less is one too many.
+    // Removing one more file breaks the chain.
     fs::remove_file(&files[0]).unwrap();
     let faults = verify(dir.path(), None).unwrap().faults;
     assert!(matches!(faults[..], [(_, 1, Fault::Begins(_))]), "{faults:?}");
@@ -277,7 +277,7 @@ fn a_clock_that_is_wrong_removes_nothing() {
     let now = |n: i64| day(n / 20);
     for wrong in [-20_000, 40_000] {
         let dir = tempfile::tempdir().unwrap();
-        // For a while, over the change of a file.
+        // For a while, across a rotation.
         let times = (0..60).map(|n| if (10..14).contains(&n) { day(wrong) } else { now(n) });
         drop(at_times(dir.path(), SMALL, times));
         let report = fine(dir.path());
@@ -305,7 +305,7 @@ fn what_the_version_before_removed_is_said_once_and_then_nothing_may_be_missing(
     let dir = tempfile::tempdir().unwrap();
     drop(at_times(dir.path(), SMALL, (0..60).map(day)));
     let files = verify::files(dir.path()).unwrap();
-    // As that version left it: eight files beside the current one, the oldest gone without a word.
+    // As that version left it: eight files besides the current one, older ones removed silently.
     let gone = files.len() - 1 - FILES_BEFORE;
     assert!(gone > 0, "{files:?}");
     files[..gone].iter().for_each(|file| fs::remove_file(file).unwrap());
@@ -328,7 +328,7 @@ fn what_the_version_before_removed_is_said_once_and_then_nothing_may_be_missing(
 }
 
 #[test]
-fn refusals_of_a_day_are_told_at_the_end_of_the_daemon() {
+fn refusals_of_a_day_are_recorded_when_the_daemon_ends() {
     let (dir, file) = trail(0);
     let mut audit = Audit::open(dir.path(), KEEP);
     let who = Who::Peer { uid: 7, gid: 7, pid: None, user: None };
@@ -383,7 +383,7 @@ fn an_entry_has_a_size() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, cases: 32, ..ProptestConfig::default() })]
 
-    /// Bytes of any kind, put anywhere into a trail, taken out of it or put in place of others.
+    /// Arbitrary bytes inserted into a trail, removed from it or replaced.
     #[test]
     fn no_edit_goes_unseen(at in any::<prop::sample::Index>(), gone in 0usize..300,
                            put in prop::collection::vec(any::<u8>(), 0..300)) {
@@ -396,7 +396,7 @@ proptest! {
         prop_assume!(bad != good);
         fs::write(&file, &bad).unwrap();
         prop_assert!(!verify(&file, Some(&hash)).unwrap().faults.is_empty());
-        // Opening it never fails, and what is written then is read again.
+        // Opening it never fails, and new entries can be read back.
         let mut audit = Audit::open(file.parent().unwrap(), KEEP);
         audit.record(entry(9));
         let text = fs::read_to_string(&file).map_err(|_| ()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The file of the trail: appending, rotation, and what a power cut leaves.
+//! The file of the trail: appending, rotation, and recovery after a power cut.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -16,30 +16,30 @@ use super::{Entry, Forgot, Line};
 
 /// The file that entries are appended to.
 pub const FILE: &str = "audit.jsonl";
-/// Where the beginnings of lines go that were cut off.
+/// The file for incomplete lines that were cut off.
 const TORN: &str = "audit.torn";
 
-/// How much a trail may hold.
+/// Limits of a trail.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Bytes of a file, from which on a new one is begun.
+    /// Size in bytes at which a new file is started.
     pub(super) file: u64,
     /// How long entries are kept.
     pub(super) keep: SignedDuration,
 }
 
 impl Limits {
-    /// As the settings ask for.
+    /// With the retention of the settings.
     pub(super) fn keep(keep: SignedDuration) -> Self {
         Self { file: 8 << 20, keep }
     }
 }
 
-/// Plain files that versions before `audit_keep` kept beside the one that is written. They removed
-/// older ones without an entry.
+/// Plain files that versions before `audit_keep` kept besides the current one. They removed older
+/// ones without an entry.
 pub(super) const FILES_BEFORE: usize = 8;
 
-/// A step on a file of the trail that failed.
+/// A failed operation on a file of the trail.
 #[derive(Debug, thiserror::Error)]
 #[error("the audit trail cannot be written: cannot {step} {}", path.display())]
 pub struct Error {
@@ -62,24 +62,24 @@ pub(super) struct Trail {
     tail: Tail,
     /// The file was renamed, and the next one could not be made.
     renamed: bool,
-    /// Files may be there that are not written any more and not packed yet.
+    /// There may be full files that are not packed yet.
     unpacked: bool,
-    /// Packs them.
+    /// The thread that packs them.
     packer: Option<JoinHandle<()>>,
 }
 
-/// A trail that was opened, and what it found.
+/// An opened trail, and what was found.
 pub(super) struct Opened {
     pub(super) trail: Trail,
     /// What is wrong with it.
     pub(super) found: Vec<String>,
-    /// What a version before this one removed without an entry.
+    /// Entries that an earlier version removed silently.
     pub(super) forgot: Option<Forgot>,
 }
 
 impl Trail {
-    /// Opens the trail, cuts off a line that a power cut left half, and says what it found.
-    /// `known` is where the trail ended when it was ours last.
+    /// Opens the trail, cuts off a line that a power cut left incomplete, and reports what it
+    /// found. `known` is where this process last saw the trail end.
     pub(super) fn open(dir: &Path, limits: Limits, known: Option<&Tail>) -> Result<Opened, Error> {
         let path = dir.join(FILE);
         let mut options = File::options();
@@ -102,7 +102,7 @@ impl Trail {
             (None, Some(known)) => known.clone(),
             (None, None) => last_of_rotated(dir)?,
         };
-        // One line is enough of what may be thousands.
+        // One line is enough for possibly thousands.
         if found.len() > 3 {
             let more = found.len() - 2;
             found.truncate(2);
@@ -121,12 +121,12 @@ impl Trail {
         &self.tail
     }
 
-    /// Whether there is no file to append to, by our own doing.
+    /// Whether there is currently no file because of our own rotation.
     pub(super) fn is_between(&self) -> bool {
         self.renamed
     }
 
-    /// Whether the file is the one that we wrote, as long as we left it.
+    /// Whether the file is still the one that we wrote, with the length that we left.
     pub(super) fn is_ours(&self) -> bool {
         let (Ok(there), Ok(ours)) = (fs::metadata(self.dir.join(FILE)), self.file.metadata())
         else {
@@ -135,7 +135,7 @@ impl Trail {
         (there.dev(), there.ino(), there.len()) == (ours.dev(), ours.ino(), self.length)
     }
 
-    /// Appends an entry and flushes it to the disk. When that fails, the file is as it was.
+    /// Appends an entry and flushes it to the disk. On failure the file is restored.
     pub(super) fn append(&mut self, time: &str, entry: Entry) -> Result<(), Error> {
         let line = self.line(time, &entry)?;
         if self.length == 0 || self.length + line.len() as u64 <= self.limits.file {
@@ -173,7 +173,7 @@ impl Trail {
     fn write(&mut self, line: &str) -> Result<(), Error> {
         let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         if let Err(e) = written {
-            // Should this fail too, the length tells it with the next entry.
+            // If this fails too, the next entry notices it by the length.
             let _ = self.file.set_len(self.length);
             return Err(fail("write", &self.dir.join(FILE))(e));
         }
@@ -183,8 +183,8 @@ impl Trail {
         Ok(())
     }
 
-    /// Begins a new file, and returns the old one, which is named after its last entry: names sort
-    /// as files follow each other.
+    /// Starts a new file, and returns the old one, which is named after its last entry: names sort
+    /// in the order of the files.
     fn rotate(&mut self) -> Result<PathBuf, Error> {
         let path = self.dir.join(FILE);
         let old = self.dir.join(format!("audit-{:012}.jsonl", self.tail.sequence));
@@ -199,11 +199,11 @@ impl Trail {
         Ok(old)
     }
 
-    /// What is older than the trail has to keep, and the files that hold it.
+    /// Entries beyond the retention, and the files that hold them.
     ///
-    /// A file is old if all of it was written that long before all of the file that was filled just
-    /// now. So neither a clock that is wrong by years at this moment removes anything, nor one that
-    /// was wrong for some of the entries.
+    /// A file is old if all of it was written that long before all of the file that was just
+    /// filled. A clock that is wrong by years now, or was wrong for some of the entries, therefore
+    /// removes nothing.
     fn overdue(&self, filled: &Path) -> Result<Option<(Forgot, Vec<PathBuf>)>, Error> {
         let span = |path: &Path| Span::of(path).map_err(fail("read", path));
         let Some(newest) = span(filled)? else { return Ok(None) };
@@ -213,7 +213,7 @@ impl Trail {
             if file == filled {
                 break;
             }
-            // One that cannot be read is for `audit verify` to tell: it stays.
+            // An unreadable file stays; `audit verify` reports it.
             let Some(span) = span(&file)?.filter(|span| span.latest < limit) else { break };
             let (forgot, files) = overdue.get_or_insert_with(|| {
                 let Stamp { sequence, time } = span.first;
@@ -226,7 +226,7 @@ impl Trail {
         Ok(overdue)
     }
 
-    /// Packs the files that are not written any more, in a thread of its own.
+    /// Packs the full files on a separate thread.
     pub(super) fn pack(&mut self) {
         let busy = self.packer.as_ref().is_some_and(|packer| !packer.is_finished());
         if busy || !self.unpacked {
@@ -247,7 +247,7 @@ impl Trail {
         self.packer = packer.inspect_err(|e| log::warn!("cannot pack the audit trail: {e}")).ok();
     }
 
-    /// Waits until everything is packed that can be.
+    /// Waits until all full files are packed, as far as possible.
     #[cfg(test)]
     pub(super) fn settle(&mut self) {
         for _ in 0..2 {
@@ -266,7 +266,7 @@ struct Stamp {
     time: String,
 }
 
-/// What a file holds, from when to when.
+/// The period that a file covers.
 struct Span {
     first: Stamp,
     last: Stamp,
@@ -310,8 +310,9 @@ impl Span {
     }
 }
 
-/// What a version before `audit_keep` has removed: its files are all plain, and there are as many
-/// as it kept. Once one is packed, what is missing in front has an entry, or should not be missing.
+/// The entries that a version before `audit_keep` removed: its files are all plain, and there are
+/// as many as it kept. Once a file is packed, missing entries before it have an entry, or should
+/// not be missing.
 fn before_keep(dir: &Path) -> Result<Option<Forgot>, Error> {
     let files = rotated(dir).map_err(fail("read", dir))?;
     let [oldest, ..] = files.as_slice() else { return Ok(None) };
@@ -340,7 +341,7 @@ fn set_aside(dir: &Path, torn: &[u8]) -> Result<(), Error> {
     options.write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(&path).map_err(fail("open", &path))?;
     let length = file.metadata().map_err(fail("read", &path))?.len();
-    // What tears lines all day must not fill the disk with them.
+    // Repeatedly torn lines must not fill the disk.
     let place = if length > 1 << 20 { 0 } else { length };
     file.write_all_at(&[torn, b"\n"].concat(), place).map_err(fail("write", &path))?;
     file.sync_all().map_err(fail("flush", &path))

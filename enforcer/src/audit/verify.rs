@@ -8,17 +8,17 @@ use super::files::{self, is_packed, rotated};
 use super::trail::{FILE, FILES_BEFORE};
 use super::{Forgot, Line};
 
-/// Faults that are kept; a file of garbage has millions.
+/// Most faults that are kept; a corrupt file may have millions.
 const MAX_FAULTS: usize = 100;
 
-/// What there is to say about a trail.
+/// The result for a trail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Entries in it.
     pub entries: u64,
     /// Number of the first one, if there is one.
     pub first: Option<u64>,
-    /// What was removed in front of that, as an entry says.
+    /// Entries removed before that, according to an entry.
     pub forgot: Option<Forgot>,
     /// Where it ends.
     pub tail: Tail,
@@ -30,7 +30,7 @@ pub struct Report {
 ///
 /// # Errors
 ///
-/// What cannot be read, with its name.
+/// A file that cannot be read, with its name.
 pub fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.into()]);
@@ -43,8 +43,8 @@ pub fn files(path: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// What [`lines`] calls with each line: its file, its number from 1, its bytes, and what is wrong
-/// with it. A file that cannot be unpacked further ends with an empty line that says so.
+/// The callback of [`lines`]: a line's file, its number from 1, its bytes, and its fault. A file
+/// that cannot be unpacked further ends with an empty line with that fault.
 pub type Each<'a> = dyn FnMut(&Path, usize, &[u8], Option<Fault>) + 'a;
 
 /// Walks over all lines of these files of a trail, oldest first, and returns where it ends.
@@ -70,8 +70,8 @@ pub fn lines(files: &[PathBuf], each: &mut Each<'_>) -> io::Result<Tail> {
     Ok(tail.unwrap_or_default())
 }
 
-/// Walks over all lines of a trail. `last` is a hash that has to be in it: that of the last line
-/// when somebody wrote it down.
+/// Walks over all lines of a trail. `last` is a hash that has to be in it: that of the last line at
+/// the time when it was noted.
 ///
 /// # Errors
 ///
@@ -118,14 +118,14 @@ pub fn verify(path: &Path, last: Option<&str>) -> io::Result<Report> {
     Ok(report)
 }
 
-/// What an entry says was removed.
+/// The entries that a line says were removed.
 fn forgot(line: &[u8]) -> Option<Forgot> {
-    // Few lines are worth a closer look.
+    // Few lines need parsing.
     line.windows(8).any(|part| part == b"\"forgot\"").then_some(())?;
     serde_json::from_slice::<Line>(line).ok()?.entry.forgot
 }
 
-/// A file that may just be written.
+/// Reads a file that may be in the middle of a write.
 ///
 /// # Errors
 ///

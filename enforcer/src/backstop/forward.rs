@@ -1,5 +1,5 @@
-//! Base chains of other tools (Docker, firewalld, ufw, OpenWrt) that drop what is forwarded, behind
-//! enforcer: nftables' own, and those of iptables-nft, which are nftables' too.
+//! Base chains of other tools (Docker, firewalld, ufw, OpenWrt) that drop forwarded traffic after
+//! enforcer: native nftables chains, and those of iptables-nft, which are nftables chains too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use super::table::TABLE;
 use super::{Error, nft};
 
-/// Chains that jump to each other are followed so far; the kernel allows 16.
+/// Depth to which jumps between chains are followed; the kernel allows 16.
 const DEEPEST: usize = 16;
 
-/// A base chain with hook forward that drops what none of its rules accepts.
+/// A base chain at hook forward that drops everything that its rules do not accept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
     /// `ip`, `ip6`, `inet` or `bridge`.
@@ -23,17 +23,17 @@ pub struct Chain {
     pub name: String,
     /// Why it drops.
     pub why: Why,
-    /// Interfaces of which it accepts everything that comes from there.
+    /// Interfaces whose traffic it accepts entirely.
     pub accepts: BTreeSet<String>,
 }
 
 /// Why a chain drops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Why {
-    /// Its policy says so.
+    /// Its policy is drop.
     #[default]
     Policy,
-    /// Its last rule, or that of a chain that this one jumps to, takes everything.
+    /// Its last rule, or that of a chain that it jumps to, drops everything.
     LastRule,
 }
 
@@ -48,11 +48,11 @@ impl fmt::Display for Chain {
     }
 }
 
-/// What the kernel has. Elements of sets are not read, there may be millions.
+/// Reads the kernel's chains. Elements of sets are not read, because there may be millions.
 ///
 /// # Errors
 ///
-/// nft is not there, or may not look.
+/// nft is missing, or lacks the permission.
 pub async fn look() -> Result<Vec<Chain>, Error> {
     let mut found = Vec::new();
     for (family, table) in tables(&nft::ask(&["list", "chains"]).await?) {
@@ -80,7 +80,7 @@ fn is_forward(chain: &Value) -> bool {
     text(chain, "hook") == "forward" && text(chain, "table") != TABLE
 }
 
-/// Tables that have such a chain, as `nft -j list chains` says.
+/// Tables that have such a chain, according to `nft -j list chains`.
 fn tables(listing: &Value) -> BTreeSet<(String, String)> {
     let chains = objects(listing, "chain").filter(|chain| is_forward(chain));
     chains.map(|chain| (text(chain, "family"), text(chain, "table"))).collect()
@@ -123,18 +123,18 @@ fn ends_in_drop(rules: &BTreeMap<String, Vec<&Vec<Value>>>, chain: &str, depth: 
     if let Some(target) = verdict.get("jump").or(verdict.get("goto")) {
         return ends_in_drop(rules, &text(target, "target"), depth + 1);
     }
-    // A target of iptables that nft has no words for.
+    // An iptables target that nft cannot express.
     let target = verdict.get("xt").map(|target| text(target, "name"));
     target.is_some_and(|name| matches!(name.as_str(), "DROP" | "REJECT"))
 }
 
-/// Whether a part of a rule is no condition.
+/// Whether a part of a rule is not a condition.
 fn takes_all(part: &Value) -> bool {
     let is_comment = part.get("xt").is_some_and(|part| text(part, "name") == "comment");
     part.get("counter").is_some() || part.get("log").is_some() || is_comment
 }
 
-/// The interface of which a rule accepts everything.
+/// The interface whose traffic a rule accepts entirely.
 fn accepted(rule: &[Value]) -> Option<String> {
     let (verdict, before) = rule.split_last()?;
     verdict.get("accept")?;

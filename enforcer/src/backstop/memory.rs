@@ -1,5 +1,5 @@
-//! What has to be known before the daemon runs: names that were found above protected interfaces,
-//! whether the tables were installed, and whether the operator removed them.
+//! State that is needed before the daemon runs: names found on top of protected interfaces, whether
+//! the tables were installed, and whether the operator removed them.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -21,7 +21,7 @@ impl Memory {
         Self { dir: dir.into() }
     }
 
-    /// What was found last; nothing when the file is missing or damaged, which is said.
+    /// The last known stack; empty, with a warning, if the file is missing or damaged.
     pub(super) fn stack(&self) -> Stack {
         let path = self.dir.join("backstop.json");
         let text = match fs::read(&path) {
@@ -49,7 +49,7 @@ impl Memory {
         write().map_err(|source| Error::Memory { path: target.clone(), source })
     }
 
-    /// Whether the operator removed the tables and wants no others.
+    /// Whether the operator removed the tables for good.
     pub(super) fn is_removed(&self) -> bool {
         self.mark().exists()
     }
@@ -68,14 +68,14 @@ impl Memory {
         result.map_err(|source| Error::Memory { path: mark, source })
     }
 
-    /// The boot in which a daemon or `enforcer backstop install` last saw the tables, if nothing of ours has
-    /// removed them since.
+    /// The boot in which a daemon or `enforcer backstop install` last saw the tables, unless enforcer itself
+    /// has removed them since.
     pub(super) fn installed_in(&self) -> Option<String> {
         fs::read_to_string(self.installed()).ok()
     }
 
-    /// Keeps that the tables are there. Without it a loss while no daemon runs would not be noticed, which is
-    /// said and stops nothing.
+    /// Records that the tables exist. If that fails, their loss while no daemon runs would go unnoticed; this
+    /// is only a warning.
     pub(super) fn set_installed(&self) {
         let boot = boot_id().unwrap_or_default();
         if self.installed_in().as_ref() != Some(&boot)
@@ -85,7 +85,7 @@ impl Memory {
         }
     }
 
-    /// Nothing of ours has to be there any more.
+    /// Records that the tables need not exist any more.
     pub(super) fn forget_installed(&self) {
         match fs::remove_file(self.installed()) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {

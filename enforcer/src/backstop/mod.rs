@@ -1,12 +1,12 @@
-//! The backstop: two static nftables tables, outside the daemon, that drop what is forwarded from a
-//! protected interface unless the interface's *index* is armed. A new interface has a new index, so
-//! it starts shut.
+//! The backstop: two static nftables tables, independent of the daemon, that drop traffic forwarded
+//! from a protected interface unless the interface's *index* is armed. A new interface has a new
+//! index, so it starts shut.
 //!
-//! - [`table`]: the tables, as nftables is told and as it tells them
-//! - [`stack`]: which interfaces are above which
-//! - [`forward`]: chains of other tools that drop what is forwarded
-//! - `nft`: the program that changes them
-//! - `memory`: names that were found, for the next boot
+//! - [`table`]: the tables in nftables' JSON
+//! - [`stack`]: which interfaces are on top of which
+//! - [`forward`]: chains of other tools that drop forwarded traffic
+//! - `nft`: runs the `nft` program
+//! - `memory`: names found, for the next boot
 
 pub mod forward;
 mod memory;
@@ -27,8 +27,8 @@ use table::{Family, Sets, Table};
 /// Why the tables are not as they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The program is missing.
-    #[error("the program `nft` is not there")]
+    /// The program `nft` is missing.
+    #[error("the program `nft` is not installed")]
     NoNft,
     /// The program cannot be run.
     #[error("cannot run nft")]
@@ -39,16 +39,16 @@ pub enum Error {
     /// The kernel or nft refuses.
     #[error("nft: {0}")]
     Refused(String),
-    /// The program's answer is no JSON.
+    /// The program's answer is not JSON.
     #[error("cannot read nft's answer")]
     Answer(#[source] serde_json::Error),
-    /// A name that means something else to nft.
-    #[error("nft cannot take the interface name `{0}`")]
+    /// A name that nft would interpret differently.
+    #[error("nft does not support the interface name `{0}`")]
     Name(String),
-    /// The settings ask for tables that are not there.
+    /// The settings require tables that do not exist.
     #[error("the settings require the backstop, and its tables are not installed")]
     Absent,
-    /// What is remembered cannot be written.
+    /// The state cannot be written.
     #[error("cannot write {}", path.display())]
     Memory {
         /// The file.
@@ -97,13 +97,13 @@ pub async fn look() -> Result<Tables, Error> {
     Ok(tables)
 }
 
-/// What nft says of flowtables, which forward past the tables (libnftables-json(5)).
+/// nft's listing of flowtables, which bypass the tables (libnftables-json(5)).
 pub async fn flowtables() -> Result<serde_json::Value, Error> {
     nft::ask(&["list", "flowtables"]).await
 }
 
-/// Installs the tables, or brings them into shape, in one transaction; returns the names that they
-/// protect. With `keep`, what is armed stays so; else all begins shut.
+/// Installs or repairs the tables in one transaction; returns the names that they protect. With
+/// `keep`, armed interfaces stay armed; otherwise all start shut.
 pub async fn install(
     interfaces: &[String],
     state_dir: &Path,
@@ -112,7 +112,7 @@ pub async fn install(
     let memory = Memory::open(state_dir);
     let roots: Vec<Root> =
         interfaces.iter().map(|name| Root { name: name.clone(), guarded: false }).collect();
-    // Without a look at what is there: the network may not be up.
+    // Without looking at the existing links: the network may not be up.
     let stack = follow(&memory.stack(), &roots, &[]);
     let protected: BTreeSet<String> = stack.into_keys().collect();
     memory.set_removed(false)?;
@@ -121,13 +121,13 @@ pub async fn install(
     Ok(protected)
 }
 
-/// Removes the tables for good: a daemon that runs does not put them back. Returns what was removed.
+/// Removes the tables for good: a running daemon does not restore them. Returns what was removed.
 pub async fn remove(state_dir: &Path) -> Result<Vec<String>, Error> {
     Memory::open(state_dir).set_removed(true)?;
     delete().await
 }
 
-/// Removes the tables, which a later start shall not miss, and returns what was removed.
+/// Removes the tables without a later start reporting them as lost, and returns what was removed.
 pub async fn detach(state_dir: &Path) -> Result<Vec<String>, Error> {
     Memory::open(state_dir).forget_installed();
     delete().await
@@ -143,16 +143,14 @@ async fn delete() -> Result<Vec<String>, Error> {
     Ok(families.iter().map(|family| format!("table {} {}", family.name(), table::TABLE)).collect())
 }
 
-/// Makes the tables. Where something else has their names, it is replaced, in one transaction too.
+/// Creates the tables. Other objects with their names are replaced in the same transaction.
 async fn put(sets: &Sets, keep: bool) -> Result<(), Error> {
     if let Some(name) = sets.protected.iter().find(|name| !is_plain(name)) {
         return Err(Error::Name(name.clone()));
     }
     match nft::run(table::install(sets, keep)).await {
         Err(Error::Refused(why)) if !why.contains("not permitted") => {
-            log::warn!(
-                "the backstop's tables cannot be brought into shape ({why}): replacing them"
-            );
+            log::warn!("the backstop's tables cannot be repaired ({why}): replacing them");
             let families: Vec<Family> = look().await?.into_keys().collect();
             let mut commands = table::remove(&families);
             commands.extend(table::install(sets, false));
@@ -167,15 +165,15 @@ fn is_plain(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('@') && !name.contains(['*', '"', '\\'])
 }
 
-/// What became of the tables since the last look.
+/// What happened to the tables since the last check.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Change {
-    /// They are what they were.
+    /// They are unchanged.
     #[default]
     None,
-    /// Somebody changed or removed them; they are whole again.
+    /// Another program changed or removed them; they are restored.
     Restored,
-    /// They are there again after a reboot.
+    /// They are installed again after a reboot.
     Rebooted,
     /// The operator installed them.
     Installed,
@@ -183,7 +181,7 @@ pub enum Change {
     Removed,
 }
 
-/// The daemon's hand on the tables.
+/// The daemon's control of the tables.
 #[derive(Debug)]
 pub struct Guard {
     memory: Memory,
@@ -191,14 +189,13 @@ pub struct Guard {
     tables: Tables,
     /// The tables as they should be, as nft prints them.
     whole: Tables,
-    /// What was put into the sets last.
+    /// The contents last put into the sets.
     sets: Sets,
 }
 
 impl Guard {
-    /// Looks whether the tables are there, and brings them into shape if they are. If they were installed and are
-    /// gone, and the operator did not remove them, they are installed again: [`Change::Restored`], or
-    /// [`Change::Rebooted`] where a reboot took them.
+    /// Repairs the tables if they exist. If they were installed and are gone, and the operator did not remove
+    /// them, they are installed again: [`Change::Restored`], or [`Change::Rebooted`] if a reboot removed them.
     pub async fn open(state_dir: &Path) -> Result<(Self, Change), Error> {
         let memory = Memory::open(state_dir);
         let stack = memory.stack();
@@ -223,14 +220,14 @@ impl Guard {
         Ok((guard, change))
     }
 
-    /// Names in tables that somebody else made stay protected until the stack is known.
+    /// Names in tables made by another process stay protected until the stack is known.
     fn take_over(&mut self) {
         self.sets.protected = self.stack.keys().cloned().collect();
         let found = self.tables.values().flat_map(|table| table.protected.iter().cloned());
         self.sets.protected.extend(found);
     }
 
-    /// Whether the kernel had the tables at the last look.
+    /// Whether the kernel had the tables at the last check.
     pub fn is_installed(&self) -> bool {
         !self.tables.is_empty()
     }
@@ -252,7 +249,7 @@ impl Guard {
             matches!(pair, (Some(now), Some(whole)) if now.has_shape_of(whole))
         });
         if !is_whole && self.memory.is_removed() {
-            // Both are going, and this look may have met one of them still.
+            // Both are being removed, and this check may still have seen one of them.
             self.whole.clear();
             self.tables.clear();
             return Ok(if had { Change::Removed } else { Change::None });
@@ -268,8 +265,7 @@ impl Guard {
         }
     }
 
-    /// Brings the sets up to date with what is there; `true` when somebody else had changed their
-    /// contents.
+    /// Updates the sets to the current links; `true` if another program had changed their contents.
     pub async fn follow(&mut self, roots: &[Root], links: &[Link]) -> Result<bool, Error> {
         let stack = follow(&self.stack, roots, links);
         if stack != self.stack {
@@ -280,7 +276,7 @@ impl Guard {
             return Ok(false);
         }
         let mut armed = armed(&self.stack, roots, links);
-        // To nft a number is the *name* of an interface first.
+        // nft takes a number as the *name* of an interface first.
         armed.retain(|index| {
             let name = index.to_string();
             !links.iter().any(|link| link.name == name && link.index != *index)
@@ -289,7 +285,7 @@ impl Guard {
             self.stack.keys().filter(|name| is_plain(name)).cloned().collect();
         let wanted = Sets { protected, armed };
         if !self.holds(&self.sets, links) {
-            // What nft wrote may have been about names of a moment ago.
+            // nft may have resolved names that have changed since.
             self.tables = look().await?;
         }
         let changed = !self.holds(&self.sets, links);
@@ -303,7 +299,7 @@ impl Guard {
         Ok(false)
     }
 
-    /// Whether the kernel's sets hold this.
+    /// Whether the kernel's sets have these contents.
     fn holds(&self, sets: &Sets, links: &[Link]) -> bool {
         let armed = |table: &Table| -> BTreeSet<u32> {
             table.armed.iter().filter_map(|name| index(name, links)).collect()
@@ -314,8 +310,8 @@ impl Guard {
     }
 }
 
-/// What the tables do with what is forwarded from an interface: `armed`, `shut`, or `absent` where
-/// none looks at it.
+/// What the tables do with traffic forwarded from an interface: `armed`, `shut`, or `absent` if no
+/// table covers it.
 pub fn state(tables: &Tables, name: &str, number: u32, links: &[Link]) -> &'static str {
     let looks = |table: &&Table| table.protected.contains(name);
     let is_armed =
@@ -329,7 +325,8 @@ pub fn state(tables: &Tables, name: &str, number: u32, links: &[Link]) -> &'stat
     }
 }
 
-/// The index behind what nft writes: a name, or the number of an interface that is not there.
+/// The index for an element in nft's output: a name, or the number of an interface that does not
+/// exist.
 fn index(name: &str, links: &[Link]) -> Option<u32> {
     let link = links.iter().find(|link| link.name == name);
     link.map(|link| link.index).or_else(|| name.parse().ok())

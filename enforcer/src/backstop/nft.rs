@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::Error;
 use super::table::{Family, TABLE, Table};
 
-/// Longest that nft may take. The kernel makes it wait while another program changes the ruleset.
+/// Longest that nft may take. It has to wait while another program changes the ruleset.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs commands as one transaction: all of them or none.
@@ -22,7 +22,7 @@ pub(super) async fn run(commands: Vec<Value>) -> Result<(), Error> {
     if output.status.success() { Ok(()) } else { Err(Error::Refused(reason(&output))) }
 }
 
-/// A table as the kernel has it; `None` if it has none.
+/// A table as the kernel has it; `None` if there is none.
 pub(super) async fn list(family: Family) -> Result<Option<Table>, Error> {
     let output = nft(&["-j", "list", "table", family.name(), TABLE], &[]).await?;
     if output.status.success() {
@@ -33,7 +33,7 @@ pub(super) async fn list(family: Family) -> Result<Option<Table>, Error> {
     if why.contains("No such file or directory") { Ok(None) } else { Err(Error::Refused(why)) }
 }
 
-/// What `nft -j WORDS` says.
+/// The output of `nft -j WORDS`.
 pub(super) async fn ask(words: &[&str]) -> Result<Value, Error> {
     let output = nft(&[&["-j"], words].concat(), &[]).await?;
     if output.status.success() {
@@ -43,7 +43,7 @@ pub(super) async fn ask(words: &[&str]) -> Result<Value, Error> {
 }
 
 async fn nft(words: &[&str], input: &[u8]) -> Result<Output, Error> {
-    // The directories of root's programs are not in every user's path.
+    // The sbin directories are not in every user's PATH.
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("nft");
     command.args(words).env_clear().env("PATH", format!("{path}:/usr/sbin:/sbin"));
@@ -54,7 +54,7 @@ async fn nft(words: &[&str], input: &[u8]) -> Result<Output, Error> {
     let stdin = child.stdin.take();
     let work = async {
         if let Some(mut stdin) = stdin {
-            // One that ends without reading says why on stderr.
+            // If it exits without reading, stderr says why.
             let _ = stdin.write_all(input).await;
         }
         child.wait_with_output().await.map_err(Error::Start)
@@ -62,7 +62,7 @@ async fn nft(words: &[&str], input: &[u8]) -> Result<Output, Error> {
     timeout(PATIENCE, work).await.map_err(|_| Error::Slow)?
 }
 
-/// The first line of what nft complains of.
+/// The first line of nft's error message.
 fn reason(output: &Output) -> String {
     let text = String::from_utf8_lossy(&output.stderr);
     let line = text.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");

@@ -1,7 +1,7 @@
-//! Which interfaces are above which, and which of them may be open.
+//! Which interfaces are on top of which, and which of them may be open.
 //!
-//! What a VLAN or a bridge on top of a protected interface forwards carries *its* name and index, so
-//! both sets follow the stack.
+//! Traffic forwarded by a VLAN device or a bridge on top of a protected interface has *its* name and
+//! index, so both sets follow the stack.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,17 +10,17 @@ use crate::site::Link;
 /// A protected interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Root {
-    /// Its present name, or the one that the settings give it.
+    /// Its current name, or the one in the settings.
     pub name: String,
     /// Whether the kernel says that our program runs on it.
     pub guarded: bool,
 }
 
-/// Names, and what is right below each: nothing, for a protected interface. What is gone is still in
-/// it, so that a bridge stays shut while a port of it is missing.
+/// Names, and the interfaces directly below each: none, for a protected interface. Missing
+/// interfaces stay in it, so that a bridge stays shut while one of its ports is missing.
 pub type Stack = BTreeMap<String, BTreeSet<String>>;
 
-/// Brings what is remembered up to date with what is there.
+/// Updates the saved stack to the current links.
 pub fn follow(remembered: &Stack, roots: &[Root], links: &[Link]) -> Stack {
     let name_of = |index| links.iter().find(|link| link.index == index).map(|link| &link.name);
     let is_there = |name: &String| links.iter().any(|link| link.name == *name);
@@ -33,7 +33,7 @@ pub fn follow(remembered: &Stack, roots: &[Root], links: &[Link]) -> Stack {
             edges.insert((master.clone(), link.name.clone()));
         }
     }
-    // Where both ends are there, the kernel knows better than memory.
+    // If both ends exist, the kernel's state replaces the saved one.
     for (name, below) in remembered {
         let gone = |lower: &&String| !(is_there(name) && is_there(lower));
         edges.extend(below.iter().filter(gone).map(|lower| (name.clone(), lower.clone())));
@@ -53,8 +53,8 @@ pub fn follow(remembered: &Stack, roots: &[Root], links: &[Link]) -> Stack {
     }
 }
 
-/// Indices of the interfaces from which frames may be forwarded: those that are guarded, and those
-/// all of whose protected parts are.
+/// Indices of the interfaces from which frames may be forwarded: guarded ones, and those whose
+/// protected parts are all guarded.
 pub fn armed(stack: &Stack, roots: &[Root], links: &[Link]) -> BTreeSet<u32> {
     let index_of = |name: &str| links.iter().find(|link| link.name == name).map(|link| link.index);
     let mut open: BTreeSet<&str> =
@@ -124,7 +124,7 @@ mod tests {
         let after = follow(&stack, &one, left);
         assert_eq!(after, stack);
         assert_eq!(armed(&after, &one, left), [3].into());
-        // Made again, not a port yet, then protected.
+        // Recreated, not a port yet, then protected.
         let again = [link("lan0", 9, 0, 0), links[1].clone(), links[2].clone()];
         let after = follow(&after, &one, &again);
         assert_eq!(armed(&after, &one, &again), [3, 4].into(), "lan0 is no part of it");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vlan_that_is_protected_itself_needs_nobody_else() {
+    fn a_vlan_that_is_protected_itself_needs_no_other_interface() {
         let links = [link("lan0", 2, 0, 0), link("lan0.20", 3, 2, 0)];
         let roots = roots(&[("lan0", false), ("lan0.20", true)]);
         let stack = follow(&Stack::new(), &roots, &links);

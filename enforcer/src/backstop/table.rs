@@ -1,4 +1,4 @@
-//! The tables, as nftables is told and as it tells them (libnftables-json(5)).
+//! The tables in nftables' JSON (libnftables-json(5)).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,16 +6,16 @@ use serde_json::{Value, json};
 
 /// Name of both tables.
 pub const TABLE: &str = "enforcer";
-/// Before whatever else looks at a frame: raw is -300, and a bridge's dstnat too.
+/// Before all other hooks: raw is -300, and so is a bridge's dstnat.
 const PRIORITY: i32 = -310;
 
-/// Where the tables look.
+/// The families of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
-    /// What is routed.
+    /// Routed traffic.
     Inet,
-    /// What a port of a bridge receives, for another port or for the bridge itself, from where it
-    /// could be routed.
+    /// Traffic that a bridge port receives for another port, or for the bridge itself, which could
+    /// route it.
     Bridge,
 }
 
@@ -23,7 +23,7 @@ impl Family {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Inet, Self::Bridge];
 
-    /// As nft calls it.
+    /// nft's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Inet => "inet",
@@ -39,7 +39,7 @@ impl Family {
     }
 }
 
-/// What the sets hold.
+/// The contents of the sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sets {
     /// Names of interfaces from which nothing is forwarded …
@@ -53,19 +53,19 @@ pub struct Sets {
 pub struct Table {
     /// Names in the set `protected`.
     pub protected: BTreeSet<String>,
-    /// The set `armed`: nft writes the name of an interface that is there, and the index of one that
-    /// is not.
+    /// The set `armed`: nft prints the name of an existing interface, and the index of a missing
+    /// one.
     pub armed: BTreeSet<String>,
     /// Frames that it dropped.
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// All else: whether somebody changed it shows in a comparison.
+    /// Everything else, compared to detect changes.
     shape: Value,
 }
 
 impl Table {
-    /// Whether chains, rules and sets are what they are in another look, their contents aside.
+    /// Whether chains, rules and sets equal those of `other`, apart from the sets' contents.
     pub fn has_shape_of(&self, other: &Self) -> bool {
         self.shape == other.shape
     }
@@ -107,7 +107,7 @@ impl Table {
     }
 }
 
-/// Elements by name, whether they come as text or as numbers.
+/// Elements by name, given as text or as numbers.
 fn elements(value: Option<Value>) -> BTreeSet<String> {
     let list = match value {
         Some(Value::Array(list)) => list,
@@ -122,8 +122,8 @@ fn elements(value: Option<Value>) -> BTreeSet<String> {
     list.into_iter().filter_map(text).collect()
 }
 
-/// Commands that make the tables or bring them into shape, in one transaction. With `keep`, what
-/// is armed stays armed; else `sets.armed` is all that is.
+/// Commands that create or repair the tables in one transaction. With `keep`, armed indices stay
+/// armed; otherwise only `sets.armed` are.
 pub fn install(sets: &Sets, keep: bool) -> Vec<Value> {
     let mut commands = Vec::new();
     for family in Family::ALL {
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn reads_what_nft_writes() {
-        // nft 1.0.6 about a table with one interface that is there and one that is not.
+        // Output of nft 1.0.6 for a table with one existing interface and one missing.
         let listing: Value = serde_json::from_str(
             r#"{"nftables": [{"metainfo": {"version": "1.0.6"}},
             {"table": {"family": "inet", "name": "enforcer", "handle": 1}},

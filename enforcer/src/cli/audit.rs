@@ -16,7 +16,7 @@ pub(crate) enum Audit {
     Verify {
         #[command(flatten)]
         place: Trail,
-        /// Hash that has to be in the trail: the last one when it was written down
+        /// Hash that has to be in the trail: an earlier last hash that you noted
         #[arg(long, value_name = "HASH")]
         last: Option<String>,
     },

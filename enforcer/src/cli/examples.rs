@@ -1,5 +1,4 @@
-//! The command lines in the documents, in the help texts and in the program's own words are
-//! command lines of the program.
+//! Command lines in the documents, the help texts and the program's messages must parse.
 
 use std::fs;
 use std::io::Write as _;
@@ -61,7 +60,7 @@ fn programs(line: &str) -> Vec<Vec<String>> {
     all
 }
 
-/// What follows the program's name in each run of it.
+/// The arguments of each run of enforcer.
 fn runs(line: &str) -> Vec<Vec<String>> {
     let arguments = |words: Vec<String>| {
         let mut words = words.into_iter().peekable();
@@ -80,7 +79,7 @@ fn runs(line: &str) -> Vec<Vec<String>> {
     programs(line).into_iter().filter_map(arguments).collect()
 }
 
-/// Lines of shell in a document: all of a block of shell, and what is typed in a session.
+/// Lines of shell in a document: all lines of a shell block, and the commands of a session.
 fn typed(text: &str) -> Vec<&str> {
     let lines = blocks(text).into_iter().flat_map(|(language, block)| {
         block.lines().filter_map(move |line| match language {
@@ -99,14 +98,14 @@ fn spans(text: &str) -> Vec<&str> {
     spans.filter(|span| span.starts_with("enforcer ")).collect()
 }
 
-/// What the parser has against a command line.
+/// The parser's error for a command line, if any.
 fn refusal(words: &[String]) -> Option<String> {
     let refused = Cli::try_parse_from([&["enforcer".to_owned()], words].concat()).err();
     refused.map(|refused| refused.to_string())
 }
 
-/// The same for a command that is only mentioned: it may lack what it needs to run, the value
-/// of its last flag too.
+/// The same for a command that is only mentioned: it may lack required arguments, and the value of
+/// its last flag.
 fn refused_mention(words: &[String]) -> Option<String> {
     use clap::error::ErrorKind::{DisplayHelp, DisplayVersion};
     let with = |value: &[&str]| {
@@ -120,7 +119,7 @@ fn refused_mention(words: &[String]) -> Option<String> {
     ends.then(|| refused.to_string())
 }
 
-/// All of them at once: a document is not mended one line a run.
+/// Reports all of them at once, so that one run finds every bad line.
 fn none_of(refused: Vec<String>) {
     assert!(refused.is_empty(), "{}", refused.join("\n"));
 }
@@ -155,11 +154,11 @@ fn what_documents_mention_is_there() {
     let (mut count, mut refused) = (0, Vec::new());
     for (name, text) in documents() {
         for span in spans(&text) {
-            // `a|b`, `[…]` and `A | B` tell what there is to choose from: a synopsis.
+            // `a|b`, `[…]` and `A | B` mark a synopsis.
             if span.contains(['[', '|', '…']) && !span.contains('\'') {
                 continue;
             }
-            // What stands for a command and for a number.
+            // Placeholders for a command and for a number.
             let span = span.replace("COMMAND", "status").replace('\n', " ");
             for mut words in runs(&span) {
                 words.iter_mut().filter(|w| matches!(w.as_str(), "N" | "REV")).for_each(|w| {
@@ -209,8 +208,8 @@ fn what_the_program_says_to_type_is_there() {
                 directories.push(path);
                 continue;
             }
-            // Where it is none of these, it is no text: the test of this file has spans of its own.
-            // A shell wants a backslash before a backtick.
+            // Unreadable files are skipped, and so is this file, whose tests have spans of their
+            // own. A shell wants a backslash before a backtick.
             let text = fs::read_to_string(&path).unwrap_or_default().replace("\\`", "`");
             if path.ends_with("cli/examples.rs") {
                 continue;

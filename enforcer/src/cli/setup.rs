@@ -1,4 +1,4 @@
-//! What there is before there is a policy: `init` and `config`.
+//! Commands for the time before there is a policy: `init` and `config`.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ pub(crate) struct Init {
     /// Interface that devices are behind; may be given more than once [default: ask]
     #[arg(long, value_name = "IF")]
     pub(crate) interface: Vec<String>,
-    /// Do not ask: take what is proposed
+    /// Do not ask: take the proposal
     #[arg(long)]
     pub(crate) yes: bool,
     /// Write to this directory

@@ -14,7 +14,7 @@ pub(crate) struct Tail {
     only: Only,
     #[command(flatten)]
     not: Not,
-    /// Begin with the events of this long ago, as far as the daemon has them: 10m, or RFC 3339
+    /// Start with past events from this time on, as far as the daemon has them: 10m, or RFC 3339
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
     /// End after this many events
@@ -24,7 +24,7 @@ pub(crate) struct Tail {
     pub(crate) format: Format,
 }
 
-/// What an event must have. Of several values of one option, any will do.
+/// Filters that must match. If an option is repeated, any of its values may match.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 struct Only {
@@ -46,12 +46,12 @@ struct Only {
     /// Only this verdict: drop or would-drop
     #[arg(long, value_name = "VERDICT", value_parser = |text: &str| Term::parse("verdict", text))]
     verdict: Vec<Term>,
-    /// Only what this interface received
+    /// Only frames that this interface received
     #[arg(long, value_name = "IF", value_parser = |text: &str| Term::parse("interface", text))]
     interface: Vec<Term>,
 }
 
-/// What an event must not have.
+/// Filters that must not match.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 struct Not {
@@ -73,19 +73,19 @@ struct Not {
     /// Not this verdict
     #[arg(long, value_name = "VERDICT", value_parser = |text: &str| Term::parse("verdict", text))]
     not_verdict: Vec<Term>,
-    /// Not what this interface received
+    /// No frames that this interface received
     #[arg(long, value_name = "IF", value_parser = |text: &str| Term::parse("interface", text))]
     not_interface: Vec<Term>,
 }
 
-/// What is written: columns without any of these.
+/// The output format; columns if none is given.
 #[derive(Debug, Args)]
 #[group(multiple = false)]
 pub(crate) struct Format {
-    /// Print JSON, one object a line, with the field names of Suricata's EVE
+    /// Print JSON, one object per line, with the field names of Suricata's EVE
     #[arg(long)]
     pub(crate) json: bool,
-    /// Print EVE as Suricata's schema has it and nothing else, one object a line
+    /// Print EVE with only the fields of Suricata's schema, one object per line
     #[arg(long)]
     pub(crate) eve: bool,
     /// Write a capture of the frames (pcapng), or - for standard output
@@ -94,7 +94,7 @@ pub(crate) struct Format {
 }
 
 impl Tail {
-    /// The events that are asked for.
+    /// The requested events.
     pub(crate) fn subscription(&self) -> Subscription {
         let Only { group, device, to, service, reason, verdict, interface } = &self.only;
         let wanted = [group, device, to, service, reason, verdict, interface];
@@ -117,7 +117,7 @@ impl Tail {
     }
 }
 
-/// A time such as `10m`, before now, or one of RFC 3339.
+/// A duration before now, such as `10m`, or a time of RFC 3339.
 fn since(text: &str) -> Result<Timestamp, String> {
     if let Ok(time) = text.parse() {
         return Ok(time);

@@ -14,7 +14,8 @@ use super::{GREEN, RED, Result, Screen, YELLOW, block_on, print, print_json, ses
 use crate::cli;
 
 pub(super) fn run(client: &Client, args: &cli::Apply) -> Result<Exit> {
-    // The daemon has another working directory, and others will read the places of its rules.
+    // The daemon has a different working directory, and other users will see the places of the
+    // rules.
     let policy = std::fs::canonicalize(&args.policy).unwrap_or_else(|_| args.policy.clone());
     let Document { mut bundle, problems, .. } = document::read(&policy)?;
     let (dry_run, json) = (args.dry_run, args.output.json);
@@ -23,7 +24,7 @@ pub(super) fn run(client: &Client, args: &cli::Apply) -> Result<Exit> {
     bundle.force = args.force;
     bundle.reason = args.reason.clone();
     bundle.session = session::own();
-    // What is wrong here is wrong there, and here it needs no daemon.
+    // The daemon would find the same errors; finding them here needs no daemon.
     let answer = if report::has_errors(&problems) {
         let problems = problems.iter().map(convert::problem).collect();
         ApplyReport { problems, ..ApplyReport::default() }
@@ -37,7 +38,7 @@ pub(super) fn run(client: &Client, args: &cli::Apply) -> Result<Exit> {
     } else {
         show_problems(&problems, &bundle);
         if refused {
-            eprintln!("refused: what was in force stays in force");
+            eprintln!("refused: the old policy stays in force");
         } else {
             print(&render(&answer, dry_run, Screen::of_stdout()))?;
         }

@@ -1,4 +1,4 @@
-//! `enforcer audit`: whether the trail is whole, and what it says. Needs no daemon.
+//! `enforcer audit`: verifies and prints the trail. Needs no daemon.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -55,7 +55,9 @@ fn render(report: &Report, path: &Path, screen: Screen) -> String {
     if let Some(Forgot { first, last, to, .. }) = &report.forgot {
         let when = to.as_deref().map(|to| format!(", the last of {}", time(to)));
         let when = when.unwrap_or_default();
-        out.push_str(&format!("removed    entries {first} to {last}{when}, as an entry says\n"));
+        out.push_str(&format!(
+            "removed    entries {first} to {last}{when}, according to an entry\n"
+        ));
     }
     out.push_str(&format!("last hash  {}\n", report.tail.hash));
     out
@@ -69,7 +71,7 @@ fn show(path: &Path, last: Option<usize>, json: bool) -> Result<Exit> {
     let walked = files.and_then(|files| {
         verify::lines(&files, &mut |_, _, line, fault| {
             faults += usize::from(fault.is_some());
-            // Six years of them are more than the last few that are asked for.
+            // There may be six years of entries; only the last few are kept.
             if !line.is_empty() {
                 lines.push_back(String::from_utf8_lossy(line).into_owned());
             }
@@ -153,7 +155,7 @@ mod tests {
         let to = Some("2020-11-23T12:03:04.123456Z".to_owned());
         report.forgot = Some(Forgot { first: 1, last: 2, to, ..Forgot::default() });
         let text = render(&report, path, Screen::default());
-        let expected = "\nremoved    entries 1 to 2, the last of 2020-11-23 12:03:04, as an entry";
+        let expected = "\nremoved    entries 1 to 2, the last of 2020-11-23 12:03:04, according to";
         assert!(text.contains(expected), "{text}");
     }
 

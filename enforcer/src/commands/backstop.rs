@@ -1,4 +1,4 @@
-//! `enforcer backstop`: the tables that hold while an interface is not protected.
+//! `enforcer backstop`: the tables that block forwarding while an interface is not protected.
 
 use enforcer::api::Exit;
 use enforcer::backstop::table::{Family, Table};
@@ -25,7 +25,7 @@ fn install(args: &Backstopped) -> Result<Exit> {
     if settings.interfaces.is_empty() {
         return Err(config::Error::NoInterface.into());
     }
-    // A daemon knows better what is armed; without one, nobody does.
+    // Only a running daemon knows what is armed.
     let keep = Pins::is_held(&settings.bpffs);
     let names = block_on(async {
         Ok(backstop::install(&settings.interfaces, &settings.state_dir, keep).await?)

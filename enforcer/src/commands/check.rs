@@ -13,7 +13,7 @@ use super::text::count;
 use super::{Result, Screen, machine, print, print_json};
 
 pub(super) fn run(policy: &Path, json: bool) -> Result<Exit> {
-    // On the gateway, its addresses count; anywhere else there are no settings.
+    // On the gateway its addresses are taken into account; other machines have no settings.
     let site = settings(None).ok().and_then(|settings| machine::site(&settings));
     let document = document::read(policy)?.compiled(site.as_ref());
     let Document { bundle, policy, mut problems } = document;

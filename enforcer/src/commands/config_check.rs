@@ -17,7 +17,7 @@ pub(super) fn run(file: Option<&Path>, json: bool) -> Result<Exit> {
     let (settings, mut problems) = config::check(&file, &text);
     problems.extend(settings.interfaces.iter().filter_map(|name| no_ethernet(&file, &text, name)));
     let mut document = None;
-    // Wrong settings may name another policy than is meant.
+    // Invalid settings may name the wrong policy.
     if !report::has_errors(&problems) {
         match document::read(&settings.policy) {
             Ok(read) => {

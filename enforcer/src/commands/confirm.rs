@@ -1,4 +1,5 @@
-//! `enforcer confirm` and `enforcer rollback`: what waits to be confirmed stays, or goes.
+//! `enforcer confirm` and `enforcer rollback`: keep or withdraw the policy that waits to be
+//! confirmed.
 
 use enforcer::api::Decided;
 use enforcer::api::Exit;

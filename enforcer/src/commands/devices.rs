@@ -1,4 +1,4 @@
-//! `enforcer devices`: a line a device, named or seen.
+//! `enforcer devices`: one line for each device, named or seen.
 
 use enforcer::api::DeviceRow;
 use enforcer::api::Exit;

@@ -1,4 +1,4 @@
-//! `enforcer doctor`: what on this machine helps or hinders enforcement.
+//! `enforcer doctor`: checks whether this machine can enforce a policy.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::text::{clean, count};
 use super::{BOLD, GREEN, RED, Result, Screen, YELLOW, block_on, print, print_json};
 use crate::cli::Doctor;
 
-/// Columns of states and of names of checks.
+/// Widths of the columns of states and of check names.
 const STATE: usize = 7;
 const CHECK: usize = 16;
 

@@ -14,17 +14,16 @@ use super::{Result, machine};
 /// A policy, read and judged.
 #[derive(Debug)]
 pub(super) struct Document {
-    /// What the daemon gets.
+    /// The documents for the daemon.
     pub(super) bundle: PolicyBundle,
-    /// The model; of use only without errors.
+    /// The model; only valid without errors.
     pub(super) policy: Policy,
     /// Every problem found.
     pub(super) problems: Vec<Problem>,
 }
 
 impl Document {
-    /// With what the compiler says of it, unless there are errors already: for a machine, or for
-    /// every one.
+    /// Adds the compiler's problems, unless there are errors already: for one machine, or for any.
     pub(super) fn compiled(mut self, site: Option<&Site>) -> Self {
         if report::has_errors(&self.problems) {
             return self;
@@ -42,7 +41,7 @@ impl Document {
     }
 }
 
-/// Reads a policy, `-` being standard input. Files are looked for beside it.
+/// Reads a policy, `-` being standard input. Set files are relative to its directory.
 pub(super) fn read(path: &Path) -> Result<Document> {
     let (file, text) = text_at(path)?;
     let beside = path.parent().map(Path::to_owned).unwrap_or_default();
@@ -57,7 +56,7 @@ pub(super) fn read(path: &Path) -> Result<Document> {
     Ok(Document { bundle, policy, problems })
 }
 
-/// The name that places carry and the text of a file, `-` being standard input.
+/// The text of a file and its name in places, `-` being standard input.
 pub(super) fn text_at(path: &Path) -> Result<(String, String)> {
     if path == Path::new("-") {
         let mut bytes = Vec::new();
@@ -70,7 +69,7 @@ pub(super) fn text_at(path: &Path) -> Result<(String, String)> {
     Ok((file, text))
 }
 
-/// The text of a file by the name that places carry.
+/// The text of a file by its name in places.
 pub(super) fn text_of<'t>(bundle: &'t PolicyBundle, name: &str) -> Option<&'t str> {
     if name == bundle.file {
         return Some(&bundle.text);

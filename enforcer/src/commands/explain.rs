@@ -1,4 +1,4 @@
-//! `enforcer explain`: the verdict first, then why, then what nearly decided.
+//! `enforcer explain`: the verdict first, then why, then the rules that nearly matched.
 //!
 //! - `capture`: the frames of a capture
 //! - `read`: captures as tcpdump reads them
@@ -55,7 +55,7 @@ pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// A policy that need not be in force, as if it were on a machine of which little is known.
+/// A policy that need not be in force, compiled for a machine of which little is known.
 struct Trial {
     file: String,
     policy: Policy,
@@ -64,7 +64,7 @@ struct Trial {
 }
 
 impl Trial {
-    /// Reads and compiles it. Says why not on standard error, if it is refused.
+    /// Reads and compiles it. If it is refused, prints why to standard error.
     fn read(path: &Path, interface: Option<&str>) -> Result<Option<Self>> {
         let Document { bundle, policy, problems } = document::read(path)?;
         let refused = |problems: &[_]| {
@@ -86,7 +86,7 @@ impl Trial {
         Ok(Some(Self { file, policy, site, compiled }))
     }
 
-    /// Says on standard error what it could not know.
+    /// Prints to standard error what could not be known.
     fn note(&self) {
         eprintln!(
             "note: {} decided on the host, without the daemon: `gateway` and `local` are unknown \
@@ -96,8 +96,8 @@ impl Trial {
     }
 }
 
-/// A machine that has the interfaces that the policy names, or `lan0`, and the one that is asked
-/// for; no addresses.
+/// A machine with the interfaces that the policy names, or `lan0`, and the requested one; without
+/// addresses.
 fn site(policy: &Policy, asked: Option<&str>, now: i64) -> Site {
     let declared = policy.interfaces.iter().map(|interface| interface.name.as_str());
     let bound = policy.devices.iter().filter_map(|device| device.interface.as_deref());
@@ -122,7 +122,7 @@ fn site(policy: &Policy, asked: Option<&str>, now: i64) -> Site {
     let interfaces = (1..).zip(names).map(|(index, name)| SiteInterface {
         name: name.to_owned(),
         index,
-        // Only a frame from this address would notice: nobody's.
+        // No device has this address, so it makes no difference.
         mac: Mac([0; 6]),
         prefixes: Vec::new(),
         ..SiteInterface::default()

@@ -1,4 +1,4 @@
-//! `enforcer history`: a line a revision, oldest first.
+//! `enforcer history`: one line for each revision, oldest first.
 
 use enforcer::api::Exit;
 use enforcer::api::HistoryRow;

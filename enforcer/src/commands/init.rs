@@ -1,4 +1,4 @@
-//! `enforcer init`: a first configuration, which observes. Needs no daemon; never overwrites.
+//! `enforcer init`: a first configuration that only observes. Needs no daemon; never overwrites.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -21,7 +21,7 @@ use crate::cli;
 /// Why nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("{} is there already, and nothing was changed", .0.display())]
+    #[error("{} already exists, and nothing was changed", .0.display())]
     Exists(PathBuf),
     #[error("this machine has no interface `{0}`")]
     Unknown(String),
@@ -51,13 +51,15 @@ impl Fault for Error {
             Self::Above { below, .. } => {
                 let flags: Vec<String> =
                     below.iter().map(|name| format!("--interface {name}")).collect();
-                return Some(format!("name what is below it: {}", flags.join(" ")));
+                return Some(format!("name the interfaces below it: {}", flags.join(" ")));
             }
             Self::CannotTell => {
                 "name them, such as `--interface lan0`: there is no default route, or nothing but \
                  what it leaves by is in use"
             }
-            Self::NoTerminal => "`--yes` takes what is proposed, `--interface IF` names it",
+            Self::NoTerminal => {
+                "`--yes` accepts the proposal, `--interface IF` names the interfaces"
+            }
             Self::NoAnswer => return None,
         };
         Some(hint.to_owned())
@@ -65,7 +67,7 @@ impl Fault for Error {
 }
 
 pub(super) fn run(args: &cli::Init) -> Result<Exit> {
-    // The daemon is started from another directory.
+    // The daemon starts in a different directory.
     let directory = std::path::absolute(&args.directory).context("cannot tell the directory")?;
     let [settings_file, policy_file] =
         ["enforcer.toml", "policy.toml"].map(|name| directory.join(name));
@@ -107,7 +109,7 @@ pub(super) fn run(args: &cli::Init) -> Result<Exit> {
     }
     write(&policy_file, &policy)?;
     if let Err(error) = write(&settings_file, &settings) {
-        // Half of it would be in the way of the next attempt. It is what was made just now.
+        // A leftover file would block the next attempt. It was created just now.
         let _ = fs::remove_file(&policy_file);
         return Err(error);
     }
@@ -123,12 +125,12 @@ pub(super) fn run(args: &cli::Init) -> Result<Exit> {
     Ok(Exit::Fine)
 }
 
-/// Whether it is the settings file of the packages as it came: nothing in it is the operator's.
+/// Whether it is the packages' settings file without changes by the operator.
 fn is_untouched(file: &Path) -> bool {
     fs::read_to_string(file).is_ok_and(|text| text == documents::SETTINGS)
 }
 
-/// Describes the machine on the terminal; standard output has the documents alone.
+/// Describes the machine on the terminal; standard output has only the documents.
 fn described(machine: &Machine<'_>) -> String {
     let mut rows = vec![head(&["INTERFACE", "ADDRESSES", "VLANS", "SEEN", "WHAT IT IS"])];
     for (interface, role) in machine.roles() {
@@ -183,7 +185,7 @@ fn answer(question: &str) -> Result<String> {
     Ok(line.trim().to_owned())
 }
 
-/// The interfaces with these names, if a program can do its work on each.
+/// The interfaces with these names, if the program works on each.
 fn suitable<'s>(
     machine: &Machine<'s>,
     names: &[impl AsRef<str>],
@@ -203,7 +205,7 @@ fn suitable<'s>(
     if chosen.is_empty() { Err(Error::CannotTell) } else { Ok(chosen) }
 }
 
-/// What is written has to be accepted: better no file than one that the daemon refuses.
+/// The files must be valid: better no file than one that the daemon refuses.
 fn check(settings: &str, policy: &str) -> Result<()> {
     let (_, mut problems) = config::check("enforcer.toml", settings);
     let mut no_file = |_: &str| Err(io::ErrorKind::NotFound.into());
@@ -216,7 +218,7 @@ fn check(settings: &str, policy: &str) -> Result<()> {
     })
 }
 
-/// Makes a file that is not there, or replaces the packages' untouched one.
+/// Creates a new file, or replaces the packages' unmodified one.
 fn write(file: &Path, text: &str) -> Result<()> {
     let step = || format!("cannot write {}", file.display());
     let directory = file.parent().unwrap_or(Path::new("."));
@@ -235,7 +237,7 @@ fn write(file: &Path, text: &str) -> Result<()> {
         written = fs::rename(&target, file);
     }
     if written.is_err() {
-        // It is what was made just now.
+        // It was created just now.
         let _ = fs::remove_file(&target);
     }
     Ok(written.with_context(step)?)

@@ -1,4 +1,4 @@
-//! `enforcer allow`, `deny`, `mode` and `revoke`: changes beside the policy file.
+//! `enforcer allow`, `deny`, `mode` and `revoke`: changes on top of the policy file.
 
 use enforcer::api::Exit;
 use enforcer::api::{Endpoint, LiveAction, LiveChange, LiveReport, LiveRequest, Mode};

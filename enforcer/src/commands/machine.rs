@@ -1,4 +1,4 @@
-//! This machine as a policy sees it, where it is the gateway.
+//! This machine as the site of a policy, if it is the gateway.
 
 use enforcer::config::Settings;
 use enforcer::policy::Site;
@@ -12,7 +12,7 @@ pub(super) fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// The site of the settings' interfaces; `None` where there is none of them, or netlink says no.
+/// The site of the settings' interfaces; `None` if none of them exists, or netlink fails.
 pub(super) fn site(settings: &Settings) -> Option<Site> {
     let work = async {
         let kernel = Kernel::open()?;

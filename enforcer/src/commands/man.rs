@@ -1,5 +1,5 @@
-//! `enforcer man`: the pages of the commands, and of the two files, which are made from the
-//! documents that also stand elsewhere: one text, so that none of them can fall behind.
+//! `enforcer man`: the pages of the commands and of the two files. The latter are made from the
+//! settings file and the policy reference, so that they cannot become outdated.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -79,7 +79,7 @@ fn policy() -> String {
     page
 }
 
-/// As much of Markdown as the reference uses: headings, paragraphs, lists, tables, code.
+/// Converts the Markdown that the reference uses: headings, paragraphs, lists, tables, code.
 fn from_markdown(text: &str) -> String {
     let mut page = String::new();
     let mut code = false;
@@ -123,7 +123,7 @@ fn from_markdown(text: &str) -> String {
     page
 }
 
-/// Code and emphasis inside of a line; of a link, its text.
+/// Converts code and emphasis inside a line; of a link, keeps the text.
 fn inline(text: &str) -> String {
     let mut out = String::new();
     for (number, part) in without_links(text).split('`').enumerate() {
@@ -142,7 +142,7 @@ fn without_links(text: &str) -> String {
     while let Some((before, link)) = rest.split_once("](") {
         let Some((_, after)) = link.split_once(')') else { break };
         out.push_str(before);
-        // The bracket that opened it; a text may have brackets of its own.
+        // Find the matching opening bracket; the text may contain brackets itself.
         let mut closed = 0_usize;
         let opened = out.char_indices().rev().find(|(_, c)| match c {
             ']' => {
@@ -172,7 +172,7 @@ fn prose(text: &str) -> String {
     bold.collect()
 }
 
-/// A line that roff would otherwise obey.
+/// Escapes a line that roff would otherwise interpret.
 fn escape(text: &str) -> String {
     let text = plain(text);
     if text.starts_with(['.', '\'']) { format!("\\&{text}") } else { text }

@@ -1,5 +1,5 @@
-//! Names that this machine has for ports and for makers of network cards: `/etc/services`, and the
-//! IEEE's list where Debian's `ieee-data` or `hwdata` has it. What is not there has no name.
+//! This machine's names for ports and makers of network cards: `/etc/services`, and the IEEE's list
+//! if Debian's `ieee-data` or `hwdata` is installed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,8 +8,8 @@ use std::fs;
 const SERVICES: &str = "/etc/services";
 /// `XX-XX-XX   (hex)  MAKER`, among other lines.
 ///
-/// Not a table in the binary: those that are published as crates are 5 and 6 MiB of it, more than
-/// half of what all of enforcer may have, and they age with it.
+/// Not a table in the binary: the published crates would add 5 and 6 MiB, more than half of
+/// enforcer's size limit, and would become outdated.
 const MAKERS: [&str; 3] =
     ["/usr/share/ieee-data/oui.txt", "/var/lib/ieee-data/oui.txt", "/usr/share/hwdata/oui.txt"];
 /// Characters of a maker's name that are shown.
@@ -18,14 +18,14 @@ const LONGEST: usize = 24;
 /// Names of services and makers.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    /// By `443/tcp`.
+    /// Keyed by `443/tcp`.
     services: HashMap<String, String>,
-    /// By the first three bytes of a MAC address; read when the first one is asked for.
+    /// Keyed by the first three bytes of a MAC address; read on first use.
     makers: Option<HashMap<u32, String>>,
 }
 
 impl Names {
-    /// What this machine knows.
+    /// The names on this machine.
     pub(super) fn of_this_machine() -> Self {
         let services = fs::read_to_string(SERVICES).unwrap_or_default();
         Self { services: services_in(&services), makers: None }
@@ -42,7 +42,7 @@ impl Names {
         name.map(String::as_str)
     }
 
-    /// Who made the device with this MAC address.
+    /// The maker of the device with this MAC address.
     pub(super) fn maker(&mut self, mac: &str) -> Option<&str> {
         let makers = self.makers.get_or_insert_with(|| {
             let text = MAKERS.iter().find_map(|path| fs::read(path).ok()).unwrap_or_default();
@@ -52,8 +52,8 @@ impl Names {
     }
 }
 
-/// The first three bytes of `00:1b:44…` as a number. Addresses that nobody bought (IEEE 802, the
-/// bit of local administration) are nobody's.
+/// The first three bytes of `00:1b:44…` as a number. Locally administered addresses (IEEE 802) have
+/// no maker.
 fn prefix(mac: &str, between: char) -> Option<u32> {
     let mut number = 0;
     let mut bytes = mac.split(between);

@@ -1,4 +1,5 @@
-//! `enforcer policy show`: what is in force, or was, as one file that `apply` accepts.
+//! `enforcer policy show`: the policy in force, or an earlier one, as one file that `apply`
+//! accepts.
 
 use std::io::{self, IsTerminal as _};
 
@@ -15,7 +16,7 @@ pub(super) fn show(client: &Client, revision: Option<u64>) -> Result<Exit> {
             None => client.policy().await?,
         })
     })?;
-    // A comment of it may hold what a terminal would obey; a file gets it as it is.
+    // A comment may contain control sequences; they are escaped only for a terminal.
     match io::stdout().is_terminal() {
         true => print(&plain_lines(&document))?,
         false => print(&document)?,

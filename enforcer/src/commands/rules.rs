@@ -1,4 +1,4 @@
-//! `enforcer rules`: a line a rule, with its counter.
+//! `enforcer rules`: one line for each rule, with its counter.
 
 use enforcer::api::Exit;
 use enforcer::api::RuleRow;

@@ -21,23 +21,23 @@ pub(super) fn run(args: &cli::Run, socket: Option<&Path>) -> Result<Exit> {
     let settings = with_flags(settings(args.config.as_deref())?, args, socket)?;
     log_to_stderr();
     memory::give_back();
-    // Two threads: one may be busy with a policy while the other answers and reads events.
+    // Two threads: while one is busy with a policy, the other answers requests and reads events.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    // This thread alone keeps what opening the socket may need, until it has done so.
+    // Only this thread keeps the capabilities that opening the socket may need, until it is open.
     runtime.on_thread_start(|| {
         if let Err(e) = privilege::drop_unneeded() {
-            log::warn!("cannot give up capabilities: {e}");
+            log::warn!("cannot drop capabilities: {e}");
         }
     });
     let runtime = runtime.worker_threads(2).enable_all().build().context("cannot start")?;
     let ended = runtime.block_on(daemon::run(settings));
-    // A disk that hangs under a sink's file does not delay the end.
+    // A hanging disk under a sink's file must not delay the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended?;
     Ok(Exit::Fine)
 }
 
-/// The settings of a file. The usual file may be missing, one that was asked for may not.
+/// The settings of a file. The default file may be missing, a given one may not.
 pub(super) fn settings(file: Option<&Path>) -> Result<Settings, config::Error> {
     let path = file.unwrap_or(Path::new(config::FILE));
     match std::fs::read(path).and_then(decode) {
@@ -49,7 +49,7 @@ pub(super) fn settings(file: Option<&Path>) -> Result<Settings, config::Error> {
     }
 }
 
-/// Puts the interfaces of flags, if there are any, in the place of those of the file.
+/// Replaces the interfaces of the file by those of the flags, if there are any.
 pub(super) fn name_interfaces(
     settings: &mut Settings,
     names: &[String],
@@ -87,9 +87,9 @@ fn with_flags(
     Ok(settings)
 }
 
-/// Plain lines. Under systemd the level goes before the line as sd-daemon(3) says, and the time
-/// is the journal's. A record is one line, whatever is in it: what somebody sent must not look like another
-/// line of the daemon, nor drive a terminal.
+/// Plain lines. Under systemd the level goes before the line as sd-daemon(3) says, and the time is the
+/// journal's. A record is always one line: untrusted text in it must neither look like another line of the
+/// daemon nor control a terminal.
 fn log_to_stderr() {
     let journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let environment = env_logger::Env::default().default_filter_or("info");

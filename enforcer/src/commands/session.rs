@@ -1,21 +1,21 @@
-//! The operator's own remote session, which a change should not cut off.
+//! The operator's own remote session, which a change must not cut off by accident.
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
 
 use enforcer::api::{Guard, Session};
 
-/// Most ancestors that are asked: sudo, a shell, tmux and sshd are few.
+/// Most ancestors to check: sudo, a shell, tmux and sshd are few.
 const ANCESTORS: usize = 32;
 
-/// What a change must spare, unless it is meant.
+/// The session that a change must not cut off, unless forced.
 pub(super) fn guard(force: bool) -> Guard {
     Guard { force, session: own() }
 }
 
-/// The SSH session that this command was typed into, if there is one.
+/// The SSH session that this command runs in, if any.
 ///
-/// sshd tells it in `SSH_CONNECTION`; sudo takes that away, so the ancestors are asked, too.
+/// sshd sets `SSH_CONNECTION`; sudo removes it, so the ancestors are checked too.
 pub(super) fn own() -> Option<Session> {
     if let Ok(text) = std::env::var("SSH_CONNECTION") {
         return parse(&text);

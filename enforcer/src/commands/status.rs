@@ -1,4 +1,4 @@
-//! `enforcer status`: what is enforced, as the kernel says.
+//! `enforcer status`: what is enforced, according to the kernel.
 
 use enforcer::api::Exit;
 use enforcer::api::{InterfaceStatus, Status};
@@ -103,7 +103,7 @@ fn groups(status: &Status, screen: Screen) -> String {
     table(&rows, &[3, 4], &[0], screen.width)
 }
 
-/// What stands beside the policy file.
+/// Changes on top of the policy file.
 fn live(status: &Status, screen: Screen) -> String {
     if status.live.is_empty() {
         return String::new();
@@ -114,7 +114,7 @@ fn live(status: &Status, screen: Screen) -> String {
             change.id.clone(),
             convert::words(change),
             match (change.left, change.until) {
-                // When that is, the clock of the machine may not know.
+                // The machine's clock may be wrong, so no date is given.
                 (Some(left), _) => format!("in {}", span(left)),
                 (None, until) => until.map_or_else(|| "never".to_owned(), seconds),
             },
@@ -124,7 +124,7 @@ fn live(status: &Status, screen: Screen) -> String {
     table(&rows, &[], &[3, 1], screen.width)
 }
 
-/// What was decided; what never happened is left out, and so are columns without a number.
+/// Verdicts by reason. Reasons that never occurred are left out, and so are empty columns.
 fn reasons(status: &Status, screen: Screen) -> String {
     let seen: Vec<_> =
         status.reasons.iter().filter(|r| r.frames + r.would_drop + r.lost > 0).collect();

@@ -2,7 +2,7 @@
 
 pub(super) use enforcer::shown::plain as clean;
 
-/// Narrowest that a column is cut to.
+/// Minimum width of a cut column.
 const NARROWEST: usize = 8;
 
 /// A table: the first row is the head. Columns of `right` are numbers. Where it is wider than

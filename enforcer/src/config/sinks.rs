@@ -1,4 +1,4 @@
-//! The part of the settings that says where events go, beside those who follow them.
+//! The settings of sinks: where events go besides followers.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use super::{TomlReader, address, filled, quoted};
 pub enum Sink {
     /// systemd's journal.
     Journald {
-        /// Its socket: another one is that of a journal namespace.
+        /// Its socket; a journal namespace has its own.
         socket: PathBuf,
     },
     /// A receiver of syslog.
@@ -27,9 +27,9 @@ pub enum Sink {
     File {
         /// Its path.
         path: PathBuf,
-        /// Bytes from which on a new one is begun.
+        /// Size in bytes at which a new file is started.
         max_bytes: u64,
-        /// Old ones that are kept.
+        /// Old files to keep.
         keep: u32,
     },
 }
@@ -69,10 +69,10 @@ const FILE: [&str; 3] = ["path", "max_bytes", "keep"];
 /// All of them.
 #[cfg(test)]
 pub(super) const KEYS: [&str; 6] = [JOURNALD[0], SYSLOG[0], SYSLOG[1], FILE[0], FILE[1], FILE[2]];
-/// A file of one line is none.
+/// Least size: a file for a single line is useless.
 const MIN_BYTES: u64 = 64 << 10;
 
-/// The sinks that are asked for: a table in `[sinks]` switches that one on.
+/// The enabled sinks: a table in `[sinks]` enables a sink.
 pub(super) fn read(reader: &mut TomlReader<'_>, table: &DeTable<'_>) -> Vec<Sink> {
     reader.known_keys(table, &["journald", "syslog", "file"], "`sinks`");
     let journald = reader.table(table, "journald").and_then(|table| journald(reader, table));
@@ -128,7 +128,7 @@ fn file(reader: &mut TomlReader<'_>, table: &DeTable<'_>, start: usize) -> Optio
     Some(Sink::File { path: path.into(), max_bytes: max_bytes?, keep })
 }
 
-/// A text without which there is no such sink.
+/// A text that the sink requires.
 fn needed<'a>(
     reader: &mut TomlReader<'_>,
     table: &'a DeTable<'_>,

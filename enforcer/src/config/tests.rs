@@ -63,7 +63,7 @@ fn the_shipped_file_has_the_defaults_written_out() {
     });
     let text: String = defaults.flat_map(|line| [line, "\n"]).collect();
     assert_eq!(read("enforcer.toml", &text).unwrap(), Settings::default());
-    // What has a default is in it: with another value it would not be.
+    // Every key with a default is in the shipped file with that default.
     for key in KEYS {
         let has_none = ["socket_group", "viewer_group", "operator_group", "metrics", "sinks"];
         let written = text.lines().any(|line| line.starts_with(&format!("{key} = ")));
@@ -78,7 +78,7 @@ fn the_shipped_file_has_an_example_of_every_other_key() {
     let settings = read("enforcer.toml", &text).unwrap();
     assert!(settings.socket_group.is_some() && settings.metrics.is_some());
     assert!(settings.viewer_group.is_some() && settings.operator_group.is_some());
-    // Keys of sinks are shown with what they are without being written.
+    // Keys of sinks are shown with their defaults.
     let least = "[sinks.journald]\n[sinks.syslog]\nto = \"unix:/dev/log\"\n[sinks.file]\n\
                  path = \"/var/log/enforcer/events.json\"";
     assert_eq!(settings.sinks, read("enforcer.toml", least).unwrap().sinks);

@@ -1,4 +1,4 @@
-//! Who may do what on the socket, by the groups that the kernel says a peer is in.
+//! Permissions on the socket, by the peer's groups according to the kernel.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,8 +23,8 @@ pub enum Role {
     Operator,
 }
 
-/// The groups that have a role. Root is an operator always; the mode of the socket says who can
-/// connect at all.
+/// The groups that have a role. Root is always an operator; the socket's mode decides which users
+/// can connect at all.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Access {
     viewers: Option<u32>,
@@ -48,8 +48,8 @@ impl Access {
         Ok(Self { viewers: number(viewers)?, operators: number(operators)? })
     }
 
-    /// The role of a peer. `groups` is `None` when the kernel does not tell: then only root may do
-    /// anything, unless no group has a role of its own.
+    /// The role of a peer. `groups` is `None` if the kernel does not report them: then only root
+    /// may do anything, unless no group has a role.
     pub(super) fn role(&self, peer: &Peer, groups: Option<&[u32]>) -> Role {
         let Self { viewers, operators } = *self;
         let in_group = |group| peer.gid == group || groups.is_some_and(|all| all.contains(&group));
@@ -73,12 +73,11 @@ impl Access {
 
 /// The supplementary groups that a peer had when it connected (`SO_PEERGROUPS`, Linux 4.13).
 pub(super) fn groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
-    // NGROUPS_MAX; the kernel writes no more than there are.
+    // NGROUPS_MAX: the kernel never writes more.
     let mut groups = vec![0u32; 65_536];
     let mut length = (groups.len() * size_of::<u32>()) as libc::socklen_t;
-    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes, which `groups`
-    // has, to where it begins.
-    // JUSTIFICATION: neither std nor tokio nor rustix know this option.
+    // SAFETY: the descriptor is open, and the kernel writes at most `length` bytes, the size of
+    // `groups`, to its start. JUSTIFICATION: neither std nor tokio nor rustix know this option.
     let done = unsafe {
         libc::getsockopt(
             stream.as_raw_fd(),
@@ -95,13 +94,13 @@ pub(super) fn groups(stream: &UnixStream) -> io::Result<Vec<u32>> {
     Ok(groups)
 }
 
-/// Refusals that are worth a line: the first of a user, then one a minute, so that nobody can
-/// push the rest of the audit trail out.
+/// Refusals that get a line: a user's first, then one a minute, so that no user can push the rest
+/// out of the audit trail.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(Mutex<HashMap<u32, (Instant, u64)>>);
 
 const ONE_LINE: Duration = Duration::from_secs(60);
-/// Users that are told apart.
+/// Most users that are tracked separately.
 const MAX_USERS: usize = 1_024;
 
 impl Refusals {
@@ -141,7 +140,7 @@ mod tests {
         let access = |viewers, operators| Access { viewers, operators };
         let none: &[u32] = &[];
         for (access, peer, groups, role) in [
-            // As without roles: who may connect may do everything.
+            // Without roles, every user who may connect may do everything.
             (access(None, None), peer(5, 5), Some(none), Role::Operator),
             (access(None, None), peer(5, 5), None, Role::Operator),
             (access(Some(7), Some(8)), peer(0, 0), None, Role::Operator),

@@ -1,8 +1,8 @@
-//! Answers that many clients may ask for at once: made once, shared by all of them.
+//! Answers that many clients may request at once: built once and shared by all of them.
 //!
-//! Of each question one answer is being made at a time, and one more waits to be. Whoever asks before that
-//! one has begun gets it, too; whoever asks later gets the next. So an answer is never older than its
-//! question, and sixty-four who ask for the same cost two answers, not sixty-four.
+//! For each question, one answer is built at a time and one more may wait. Clients that ask before the
+//! waiting answer is started share it; later ones get the next. An answer is therefore never older than
+//! its question, and sixty-four clients with the same question cost two answers, not sixty-four.
 
 use std::collections::HashMap;
 use std::mem::discriminant;
@@ -20,11 +20,12 @@ use crate::api::{ErrorCode, Failure};
 use crate::request::{Question, Request};
 
 /// Large answers to one kind of question that viewers may hold at the same time: they stay in memory until
-/// the last of them is read, or hung up.
+/// the last client has read its answer or is disconnected.
 const HELD: usize = 3;
-/// From how many bytes on an answer is large.
+/// Size in bytes from which an answer is large.
 const LARGE: usize = 64 << 10;
-/// Shortest time between two answers to one kind of question from viewers: looking costs the core little.
+/// Shortest time between two answers to one kind of question from viewers, so that they cost the core
+/// little.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The bytes of an answer, shared by all clients that get it.
@@ -32,7 +33,7 @@ type Answer = Result<Bytes, Failure>;
 type Shared = watch::Sender<Option<Answer>>;
 type Kind = (Rank, std::mem::Discriminant<Question>);
 
-/// Questions that wait for an answer. Cheap to clone.
+/// Pending questions. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Board {
     inputs: Inputs,
@@ -41,7 +42,7 @@ pub(super) struct Board {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Questions whose answer is not being made yet.
+    /// Questions whose answer is not started yet.
     waiting: HashMap<(Rank, Question), Shared>,
     kinds: HashMap<Kind, Arc<Line>>,
 }
@@ -49,7 +50,7 @@ struct State {
 /// Questions of one kind, one after the other.
 #[derive(Debug)]
 struct Line {
-    /// When the last answer was begun.
+    /// When the last answer was started.
     turn: tokio::sync::Mutex<Option<Instant>>,
     held: Arc<Semaphore>,
 }
@@ -78,7 +79,7 @@ impl Board {
         told.ok().and_then(|told| told.clone()).unwrap_or_else(|| Err(stopping()))
     }
 
-    /// Waits for the answer with others, or as the first.
+    /// Joins the clients that wait for the answer, possibly as the first.
     fn join(&self, rank: Rank, question: Question) -> watch::Receiver<Option<Answer>> {
         let mut state = self.lock();
         if let Some(sender) = state.waiting.get(&(rank, question)) {
@@ -92,7 +93,7 @@ impl Board {
                 Arc::new(Line { turn: tokio::sync::Mutex::default(), held })
             }));
         drop(state);
-        // A task of its own: the first client may disconnect while the others wait.
+        // A separate task: the first client may disconnect while the others wait.
         tokio::spawn(self.clone().make(rank, question, line));
         receiver
     }
@@ -108,7 +109,7 @@ impl Board {
                 Arc::clone(&line.held).acquire_owned().await.ok()
             }
         };
-        // Whoever asks from now on gets the next one.
+        // Clients that ask from now on get the next one.
         let Some(sender) = self.lock().waiting.remove(&(rank, question)) else { return };
         if sender.receiver_count() == 0 {
             return;
@@ -116,7 +117,7 @@ impl Board {
         *last = Some(Instant::now());
         let answer = tokio::select! {
             answer = self.fetch(rank, question) => answer,
-            // Everybody has gone: it is given up, if it has not begun.
+            // All clients have disconnected: drop the question unless it has been started.
             () = sender.closed() => return,
         };
         sender.send_replace(Some(answer.map(|bytes| match place {
@@ -135,7 +136,7 @@ impl Board {
     }
 }
 
-/// The core answers nothing any more.
+/// The core no longer answers.
 pub(super) fn stopping() -> Failure {
     Failure { error: "the daemon is stopping".into(), hint: None, code: ErrorCode::Stopping }
 }
@@ -148,7 +149,7 @@ mod tests {
     use super::super::queue::queue;
     use super::*;
 
-    /// A core that makes a large answer of each question, and counts them.
+    /// A core that answers each question with a large answer, and counts them.
     fn core() -> (Board, tokio::task::JoinHandle<u64>, tokio::sync::mpsc::UnboundedSender<()>) {
         let (inputs, mut queue) = queue(8);
         let (go, mut gate) = tokio::sync::mpsc::unbounded_channel();
@@ -171,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn sixty_four_who_ask_for_the_same_cost_two_answers() {
+    async fn sixty_four_equal_questions_cost_two_answers() {
         let (board, core, go) = core();
         let mut asked = JoinSet::new();
         let join = |asked: &mut JoinSet<Answer>| {
@@ -181,7 +182,7 @@ mod tests {
             }
         };
         join(&mut asked);
-        // The first one has begun when nobody waits for it to begin any more.
+        // The first one has been started once no client waits for its start.
         while board.lock().kinds.is_empty() || !board.lock().waiting.is_empty() {
             tokio::task::yield_now().await;
         }
@@ -191,7 +192,7 @@ mod tests {
         let mut answers: Vec<Bytes> =
             asked.join_all().await.into_iter().map(Result::unwrap).collect();
         answers.sort();
-        // One buffer each, however many have it.
+        // One buffer each, however many clients share it.
         let places: std::collections::BTreeSet<_> =
             answers.iter().map(|bytes| bytes.as_ptr()).collect();
         assert_eq!(places.len(), 2);
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_goes_before_it_begins_costs_nothing() {
+    async fn a_client_that_disconnects_early_costs_nothing() {
         let (board, core, go) = core();
         // Operators keep the core busy with one.
         let first = tokio::spawn({

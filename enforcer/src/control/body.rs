@@ -1,4 +1,4 @@
-//! What requests carry, what answers do, and what is said of those that cannot be read.
+//! Bodies of requests and answers, and errors for unreadable ones.
 
 use axum::Json;
 use axum::extract::rejection::{BytesRejection, QueryRejection};
@@ -65,7 +65,7 @@ pub(super) fn parse<T: DeserializeOwned>(
     serde_json::from_slice(&body).map_err(|e| Refusal::usage(StatusCode::BAD_REQUEST, e))
 }
 
-/// A body that may be left out.
+/// An optional body.
 pub(super) fn guard(body: Result<Bytes, BytesRejection>) -> Result<Guard, Refusal> {
     match body {
         Ok(body) if body.is_empty() => Ok(Guard::default()),

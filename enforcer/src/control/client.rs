@@ -1,4 +1,4 @@
-//! The client half: what the command line asks the daemon.
+//! The client half: requests of the command line to the daemon.
 
 use std::future::Future;
 use std::io;
@@ -26,10 +26,10 @@ use crate::events::filter::{Filter, percent_encode};
 use crate::events::subscription::Subscription;
 use crate::fault::Fault;
 
-/// Longer than the server's own limit, so that its answer is the one that is seen.
+/// Longer than the server's own limit, so that the server's answer arrives first.
 const TIMEOUT: Duration = Duration::from_secs(150);
 
-/// Speaks to the daemon at a socket; a connection a request.
+/// Talks to the daemon at a socket, with one connection for each request.
 #[derive(Clone, Debug)]
 pub struct Client {
     socket: PathBuf,
@@ -38,15 +38,15 @@ pub struct Client {
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nobody listens.
-    #[error("the daemon is not running: nobody answers on {}", socket.display())]
+    /// No daemon listens.
+    #[error("the daemon is not running: no answer on {}", socket.display())]
     NotRunning {
         /// Where it should listen.
         socket: PathBuf,
         /// What the kernel said.
         source: io::Error,
     },
-    /// The socket may not be opened.
+    /// This user may not open the socket.
     #[error("not allowed to talk to the daemon at {}", socket.display())]
     NotAllowed {
         /// Which one.
@@ -65,13 +65,13 @@ pub enum Error {
     /// The connection broke.
     #[error("the daemon went away before it had answered")]
     Gone(#[from] hyper::Error),
-    /// Events came, and stopped in the middle.
+    /// The event stream was cut off.
     #[error("the stream of events broke off")]
     Cut(#[source] hyper::Error),
-    /// It takes too long.
+    /// There was no answer in time.
     #[error("the daemon did not answer within {} s", TIMEOUT.as_secs())]
     Timeout,
-    /// The answer is not what it should be: another version, or not the daemon.
+    /// The answer is unexpected: from another version, or not from the daemon.
     #[error("unexpected reply from the daemon (HTTP {status})")]
     Answer {
         /// HTTP status of the answer.
@@ -79,13 +79,13 @@ pub enum Error {
         /// What is wrong with its body.
         source: serde_json::Error,
     },
-    /// The request cannot be put into words.
+    /// The request cannot be built.
     #[error("cannot make the request")]
     Request(#[from] hyper::http::Error),
     /// The request is larger than the daemon takes.
     #[error("policy and set files are larger than {} MiB", MAX_BODY >> 20)]
     TooLarge,
-    /// The daemon said no.
+    /// The daemon refused.
     #[error("{}", .0.error)]
     Refused(Failure),
 }
@@ -97,12 +97,12 @@ impl Fault for Error {
             Self::NotAllowed { .. } => "run as root, or join the group `enforcer`",
             Self::Gone(_) => "see why: journalctl -u enforcer",
             Self::Answer { .. } => {
-                "`enforcer --version` and the running daemon should be of one version"
+                "`enforcer --version` and the running daemon should have the same version"
             }
             Self::Refused(failure) => return failure.hint.clone(),
             Self::Cut(_) => {
-                "the daemon hangs up when nothing is read for 30 s; `enforcer tail --since 5m` also shows \
-                 what was missed"
+                "the daemon closes the connection if nothing is read for 30 s; `enforcer tail --since 5m` also \
+                 shows what was missed"
             }
             Self::Connect { .. } | Self::Timeout | Self::Request(_) | Self::TooLarge => {
                 return None;
@@ -183,13 +183,13 @@ impl Client {
         answer(status, &body)
     }
 
-    /// Makes a change beside the policy file.
+    /// Makes a change on top of the policy file.
     pub async fn change(&self, request: &LiveRequest) -> Result<LiveReport, Error> {
         let (status, body) = self.request(Method::POST, "/v1/live", encode(request)?).await?;
         answer(status, &body)
     }
 
-    /// Takes a change back.
+    /// Revokes a change.
     pub async fn revoke(&self, id: &str, guard: &Guard) -> Result<LiveReport, Error> {
         let mut path = "/v1/live/".to_owned();
         percent_encode(id, &mut path);
@@ -203,7 +203,7 @@ impl Client {
         answer(status, &body)
     }
 
-    /// Takes back what waits to be confirmed, or applies an earlier revision again.
+    /// Withdraws the policy that waits to be confirmed, or applies an earlier revision again.
     pub async fn rollback(&self, revision: Option<u64>, guard: &Guard) -> Result<Decided, Error> {
         let query = revision.map(|revision| format!("?revision={revision}")).unwrap_or_default();
         let path = format!("/v1/rollback{query}");
@@ -211,13 +211,13 @@ impl Client {
         answer(status, &body)
     }
 
-    /// Asks what would become of a frame, and why.
+    /// Asks what would happen to a frame, and why.
     pub async fn explain(&self, request: &ExplainRequest) -> Result<Explanation, Error> {
         let (status, body) = self.request(Method::POST, "/v1/explain", encode(request)?).await?;
         answer(status, &body)
     }
 
-    /// Asks what would become of captured frames, and why.
+    /// Asks what would happen to captured frames, and why.
     pub async fn explain_frames(&self, request: &ExplainFrames) -> Result<Vec<Explanation>, Error> {
         let body = encode(request)?;
         let (status, body) = self.request(Method::POST, "/v1/explain/frames", body).await?;
@@ -230,7 +230,7 @@ impl Client {
         answer(status, &body)
     }
 
-    /// Follows the events that a filter takes.
+    /// Follows the events that match a filter.
     pub async fn events(&self, filter: &Filter) -> Result<Events, Error> {
         self.follow(&filter.clone().into()).await
     }
@@ -284,7 +284,7 @@ impl Client {
             UnixStream::connect(&self.socket).await.map_err(|e| unreachable(&self.socket, e))?;
         let stream = TokioIo::new(Eager::new(stream));
         let (mut sender, connection) = http1::handshake(stream).await?;
-        // What goes wrong on the connection is seen by whoever waits for the answer.
+        // Errors on the connection surface where the answer is awaited.
         tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(error.exit(), Exit::NotRunning);
         assert_eq!(error.hint().as_deref(), Some("start it: `enforcer run`, or its service"));
 
-        // What a crash leaves.
+        // A socket as left by a crash.
         let stale = dir.path().join("stale.sock");
         drop(std::os::unix::net::UnixListener::bind(&stale).unwrap());
         let error = Client::new(&stale).status().await.unwrap_err();

@@ -1,7 +1,7 @@
-//! Connections: how many, how long, and what happens when there are too many.
+//! Connections: limits on their number and duration, and refusals beyond them.
 //!
-//! Nobody can keep another user out: each has so many connections and no more, root has its own,
-//! and each has to send its request and take the answer in time.
+//! No user can lock out another: each user's connections are limited, root has its own, and each
+//! connection has to send its request and take the answer in time.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -34,11 +34,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 const MAX_HEAD: usize = 16 << 10;
 /// Header fields of a request.
 const MAX_FIELDS: usize = 64;
-/// Connections that are refused at the same time and learn why.
+/// Refused connections that are told the reason at the same time.
 const REFUSALS: usize = 16;
 /// Time for that.
 const REFUSAL: Duration = Duration::from_secs(2);
-/// The log says at most this often that connections are refused.
+/// Least time between log lines about refused connections.
 const ONE_LINE: Duration = Duration::from_secs(10);
 
 /// How many connections there may be, and how long each may take.
@@ -54,7 +54,8 @@ pub struct Limits {
     pub head: Duration,
     /// Time in which a peer has to take some part of its answer, or of the events that it follows.
     pub stalled: Duration,
-    /// Time for a request to arrive and to begin, and then once more for its end; following events has no limit.
+    /// Time for a request to arrive and to begin, and then once more for its end; following events is not
+    /// limited.
     pub answer: Duration,
 }
 
@@ -65,7 +66,7 @@ impl Default for Limits {
     }
 }
 
-/// Accepts until `stop` resolves, then finishes what is being answered within two seconds.
+/// Accepts connections until `stop` resolves, then finishes pending answers within two seconds.
 pub(super) async fn run(
     listener: UnixListener,
     router: Router,
@@ -106,7 +107,7 @@ pub(super) async fn run(
             Ok(slot) => slot,
             Err(refusal) => {
                 warn(format!("{peer} is refused: {}", refusal.error));
-                // Without a place for it, it has to do without the reason.
+                // If there is no slot left, the peer is not told the reason.
                 if let Ok(place) = Arc::clone(&refused).try_acquire_owned() {
                     tokio::spawn(async move {
                         let _ = timeout(REFUSAL, refuse(stream, &refusal)).await;
@@ -139,8 +140,8 @@ pub(super) async fn run(
     let _ = timeout(GRACE, graceful.shutdown()).await;
 }
 
-/// Says no to a request when it has come, and reads on until the peer closes: it would not see the
-/// answer if it were still writing and the connection broke.
+/// Refuses a request once it has arrived, and keeps reading until the peer closes: a peer that is
+/// still writing when the connection breaks would not see the answer.
 async fn refuse(mut stream: UnixStream, refusal: &Failure) -> io::Result<()> {
     let mut seen = Vec::new();
     let mut buffer = [0; 4096];
@@ -172,10 +173,10 @@ const END: &[u8] = b"\r\n\r\n";
 #[derive(Clone, Debug, Default)]
 struct Slots(Arc<Mutex<HashMap<u32, Vec<Owner>>>>);
 
-/// Who opened a connection: the process, if the kernel told, and the role.
+/// The owner of a connection: the process, if the kernel provides it, and the role.
 type Owner = (Option<i32>, Role);
 
-/// A place among the connections, free again when it is dropped.
+/// A connection slot, freed when it is dropped.
 #[derive(Debug)]
 struct Slot {
     uid: u32,
@@ -186,7 +187,7 @@ struct Slot {
 impl Slots {
     /// # Errors
     ///
-    /// Why there is no place, for the peer.
+    /// Why there is no slot, for the peer.
     fn take(&self, peer: &Peer, role: Role, limits: Limits) -> Result<Slot, Failure> {
         let Peer { uid, pid, .. } = *peer;
         let mut users = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,7 +234,9 @@ fn busiest(owners: &[Owner]) -> String {
 fn too_many(whose: String) -> Failure {
     Failure {
         error: format!("too many connections to the daemon: {whose}"),
-        hint: Some("end what hangs or leaks, such as an `enforcer tail` that nobody reads".into()),
+        hint: Some(
+            "end what hangs or leaks, such as an `enforcer tail` whose output is not read".into(),
+        ),
         code: ErrorCode::Busy,
     }
 }
@@ -257,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_takes_the_place_of_another() {
+    fn no_user_takes_the_share_of_another() {
         let (slots, limits) = (Slots::default(), Limits { all: 5, each: 3, ..Limits::default() });
         let peer = |uid, pid| Peer { uid, gid: uid, pid: Some(pid) };
         let take = |uid, n| {
@@ -276,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_may_only_look_leave_places_for_operators() {
+    fn viewers_leave_room_for_operators() {
         let limits = Limits { all: 5, viewers: 3, each: 2, ..Limits::default() };
         let slots = Slots::default();
         let take = |uid, role| slots.take(&Peer { uid, gid: 0, pid: None }, role, limits);
@@ -299,7 +302,7 @@ mod tests {
             "too many connections to the daemon: root has 3 open, the most that one user may have; \
              process 7 has 2 of them"
         );
-        // No such users: they have no names.
+        // These users do not exist, so they have no names.
         let _others: Vec<_> = [(u32::MAX, 1), (u32::MAX, 1), (u32::MAX, 1), (u32::MAX - 1, 1)]
             .into_iter()
             .chain([(u32::MAX - 1, 1)])

@@ -1,4 +1,4 @@
-//! The client's stream: it has to hear the daemon's answer, whatever becomes of the request.
+//! The client's stream: it has to read the daemon's answer even if sending the request fails.
 
 use std::io;
 use std::pin::Pin;
@@ -7,15 +7,16 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 
-/// A stream that reads the answer of a daemon which takes no more of the request, or took none of
-/// it: it may say why.
+/// A stream that reads the answer of a daemon that stopped reading the request, or never read it:
+/// the answer may say why.
 ///
-/// Nothing is read before something was written: to hyper, an answer without a request is an error.
+/// Nothing is read before something was written: hyper treats an answer without a request as an
+/// error.
 pub(super) struct Eager {
     stream: UnixStream,
-    /// Whether something was written, or could not be.
+    /// Whether something was written, or an attempt failed.
     wrote: bool,
-    /// Whether the daemon reads no more.
+    /// Whether the daemon has stopped reading.
     broken: bool,
     reader: Option<Waker>,
 }
@@ -25,7 +26,7 @@ impl Eager {
         Self { stream, wrote: false, broken: false, reader: None }
     }
 
-    /// What became of writing so many bytes; after an error they all seem to be written.
+    /// Result of writing this many bytes; after an error all bytes are reported as written.
     fn written(
         &mut self,
         length: usize,
@@ -93,7 +94,7 @@ mod tests {
     use crate::api::PolicyBundle;
     use crate::control::client::Client;
 
-    /// However early the daemon answers, and whether or not it reads: what it said is seen.
+    /// The answer is seen however early it comes, and whether or not the daemon reads the request.
     #[tokio::test]
     async fn an_answer_is_read_although_the_request_is_not() {
         const NO: &str = "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\n\

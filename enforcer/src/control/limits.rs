@@ -1,4 +1,4 @@
-//! What one request may take: bytes of its body, and time.
+//! Limits of one request: bytes of its body, and time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,30 +16,31 @@ use super::queue::Ticket;
 use super::{MAX_BODY, Peer};
 use crate::api::ErrorCode;
 
-/// Largest body in bytes that needs no turn, and that a viewer may send.
+/// Largest body in bytes that is received without waiting for a turn, and that a viewer may send.
 const MAX_SMALL: usize = 64 << 10;
-/// Larger bodies that are received at the same time, those of root counted apart: their bytes stay in memory until they are read.
+/// Larger bodies that are received at the same time; root's are counted separately. Their bytes stay in memory until
+/// they are parsed.
 const MAX_LARGE: usize = 2;
 
 /// Turns for large bodies, and time for all requests.
 #[derive(Clone, Debug)]
 pub(super) struct Budget {
     large: Arc<Semaphore>,
-    /// Nobody else's bodies keep root's waiting.
+    /// Separate, so that bodies of other users do not delay root's.
     large_of_root: Arc<Semaphore>,
     patience: Duration,
 }
 
 impl Budget {
-    /// `patience` is the time for a request to begin, and once more for its end.
+    /// `patience` is the time until a request must start, and again until it must end.
     pub(super) fn new(patience: Duration) -> Self {
         let [large, large_of_root] = [0; 2].map(|_| Arc::new(Semaphore::new(MAX_LARGE)));
         Self { large, large_of_root, patience }
     }
 }
 
-/// Time and size of a request. One that announces too much is refused before it is read; of large
-/// ones a few are received at a time.
+/// Time and size of a request. A request that announces too large a body is refused unread; only a
+/// few large ones are received at a time.
 pub(super) async fn limits(
     State(budget): State<Budget>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -69,7 +70,8 @@ pub(super) async fn limits(
     if let Ok(response) = timeout(budget.patience, &mut work).await {
         return Ok(response);
     }
-    // What has not begun by now never will. What has is waited for: it will not stop half-way.
+    // A request that has not started by now never will. One that has started is awaited: it will
+    // not stop half-way.
     let begun = !ticket.give_up();
     if begun && let Ok(response) = timeout(budget.patience, &mut work).await {
         return Ok(response);
@@ -77,23 +79,23 @@ pub(super) async fn limits(
     Err(too_late(begun, budget.patience))
 }
 
-/// There was no answer in time; whether the request took effect is certain.
+/// There was no answer in time; the message says for certain whether the request takes effect.
 fn too_late(begun: bool, patience: Duration) -> Refusal {
     let seconds = patience.as_secs();
     let (error, hint) = match begun {
         false => (
             format!(
-                "no answer within {} s: the request was not begun and changes nothing",
+                "no answer within {} s: the request was not started and changes nothing",
                 seconds
             ),
             "ask again",
         ),
         true => (
             format!(
-                "no answer within {} s: the request has begun and will be carried out",
+                "no answer within {} s: the request has started and will be carried out",
                 2 * seconds
             ),
-            "`enforcer status` and `enforcer history` show what came of it",
+            "`enforcer status` and `enforcer history` show the result",
         ),
     };
     Refusal::new(ErrorCode::Timeout, error, Some(hint))

@@ -1,4 +1,4 @@
-//! The control socket: one daemon at a time, never open wider than it should be.
+//! The control socket: one daemon at a time, and never with a wrong mode.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -23,20 +23,20 @@ pub struct Socket {
 #[derive(Debug)]
 pub(super) struct Place {
     path: PathBuf,
-    /// Held for as long as the daemon runs: of two that start at once, one wins.
+    /// Held for as long as the daemon runs: if two start at once, one wins.
     _lock: File,
 }
 
 /// Why there is no socket.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Somebody answers on it.
+    /// A process answers on it.
     #[error("another daemon is listening on {}", .0.display())]
     InUse(PathBuf),
-    /// There is something that is not a socket.
+    /// The path exists and is not a socket.
     #[error("{} exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
-    /// A group was asked for that does not exist.
+    /// The configured group does not exist.
     #[error("group `{0}`, which the settings name, does not exist")]
     NoGroup(String),
     /// A step failed.
@@ -54,7 +54,7 @@ pub enum Error {
 impl Socket {
     /// Listens on `path` with mode 0660, group `group`, or `enforcer` if there is such a group.
     ///
-    /// The directory is made if it is missing. What a dead daemon left is replaced; a socket that
+    /// The directory is created if it is missing. A dead daemon's socket is replaced; a socket that
     /// answers is an error. Needs a tokio runtime.
     pub fn bind(path: &Path, group: Option<&str>) -> Result<Self, Error> {
         let fail = |step, path: &Path| {
@@ -82,8 +82,8 @@ impl Socket {
             Err(e) => return Err(fail("look at", path)(e)),
         }
 
-        // Under another name until mode and group are right; the rename replaces a stale socket,
-        // so that there is no moment without a file and none with a wrong mode.
+        // Under a temporary name until mode and group are right; the rename replaces a stale
+        // socket, so there is always a file, and never one with a wrong mode.
         let mut draft = path.as_os_str().to_owned();
         draft.push(".new");
         let draft = PathBuf::from(draft);
@@ -99,7 +99,7 @@ impl Socket {
         let wanted = group.unwrap_or(SOCKET_GROUP);
         match (gid(wanted), group) {
             (Some(gid), _) => match chown(&draft, None, Some(gid)) {
-                // A daemon that opens it late has given CAP_CHOWN up.
+                // A daemon that opens it late has already dropped CAP_CHOWN.
                 Err(e) if e.kind() == io::ErrorKind::PermissionDenied => log::warn!(
                     "only root can connect to {}: its group cannot be set ({e}); start the daemon again",
                     path.display()
@@ -182,7 +182,7 @@ mod tests {
         drop(first);
         assert!(!path.exists());
 
-        // As a crash leaves it: a file that nobody listens on.
+        // As left by a crash: a file without a listener.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         assert!(path.exists());
         let _again = Socket::bind(&path, None).unwrap();
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_live_socket_of_somebody_without_our_lock_is_left_alone() {
+    async fn a_live_socket_without_our_lock_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("enforcer.sock");
         let _other = std::os::unix::net::UnixListener::bind(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Peers that take nothing of their answers, or of the events that they follow, are let go.
+//! Disconnects peers that do not read their answers or events.
 
 use std::future::Future as _;
 use std::io;
@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep};
 use super::Peer;
 use super::access::Refusals;
 
-/// Says that a connection follows the events: it may be idle for as long as nothing happens.
+/// Marks a connection as following events: it may be idle while there are none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Follows(Arc<AtomicBool>);
 
@@ -29,16 +29,16 @@ impl Follows {
     }
 }
 
-/// A stream whose peer has to read: else its answers would stay in memory for as long as it likes.
+/// A stream whose peer has to read; otherwise its answers would stay in memory indefinitely.
 pub(super) struct Patient {
     pub(super) stream: UnixStream,
     pub(super) peer: Peer,
-    /// Time in which it has to take something.
+    /// Time within which the peer has to read something.
     pub(super) limit: Duration,
     pub(super) follows: Follows,
-    /// Followers that were hung up, by user.
+    /// Disconnected followers, by user.
     pub(super) hung_up: Arc<Refusals>,
-    /// Runs while the peer takes nothing.
+    /// Runs while the peer reads nothing.
     pub(super) stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -61,7 +61,7 @@ impl Patient {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    /// Says it once for a user, then once a minute with how many there were.
+    /// Logs the first one of a user, then once a minute how many there were.
     fn say_hung_up(&self) {
         let Some(count) = self.hung_up.count(self.peer.uid, Instant::now()) else { return };
         let more =

@@ -1,5 +1,5 @@
-//! What waits for the daemon's core: root and operators first; requests of clients that have
-//! disconnected are dropped.
+//! The queue of the daemon's core: root and operators first; requests of disconnected clients are
+//! dropped.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,7 +10,7 @@ use super::access::Role;
 use super::{Answer, Input};
 use crate::request::Request;
 
-/// Who comes first.
+/// Priority of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Rank {
     /// Root and operators.
@@ -33,8 +33,8 @@ const WAITING: u8 = 0;
 const BEGUN: u8 = 1;
 const GIVEN_UP: u8 = 2;
 
-/// Whether a request has begun: exactly one of the core, which begins it, and whoever asked, who gives up,
-/// comes first. So an answer can say for certain whether the request took effect.
+/// Whether a request has started: either the core starts it or the client gives up first, never both. An
+/// answer can therefore say for certain whether the request took effect.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ticket(Arc<AtomicU8>);
 
@@ -43,7 +43,7 @@ impl Ticket {
         self.step(BEGUN)
     }
 
-    /// Whether the request will never begin.
+    /// Gives up the request; returns whether it will never start.
     pub(super) fn give_up(&self) -> bool {
         self.step(GIVEN_UP) || self.0.load(Ordering::Acquire) == GIVEN_UP
     }
@@ -82,8 +82,8 @@ pub struct Inputs {
 pub struct Stopped;
 
 impl Inputs {
-    /// Waits for a place in the queue. The request is given up when what this returns is dropped before it
-    /// has begun.
+    /// Waits for room in the queue. Dropping the returned value before the request has started gives it
+    /// up.
     async fn ask(&self, rank: Rank, input: Input, ticket: Ticket) -> Result<Asking, Stopped> {
         let asking = Asking(ticket.clone());
         let queue = match rank {
@@ -95,7 +95,8 @@ impl Inputs {
         Ok(asking)
     }
 
-    /// Sends an input to the core and waits for the reply. The request is given up with the future.
+    /// Sends an input to the core and waits for the reply. Dropping the future gives the request
+    /// up.
     ///
     /// # Errors
     ///
@@ -128,7 +129,7 @@ pub struct Queue {
 }
 
 /// Both sides of a queue in which `most` requests of each kind may wait: orders, questions of root and operators,
-/// and of viewers.
+/// and questions of viewers.
 pub fn queue(most: usize) -> (Inputs, Queue) {
     let (orders, first) = mpsc::channel(most);
     let (operators, second) = mpsc::channel(most);
@@ -140,14 +141,12 @@ pub fn queue(most: usize) -> (Inputs, Queue) {
 }
 
 impl Queue {
-    /// The next request whose asker still waits; `None` when there will be none. May be dropped at any time:
-    /// nothing is lost.
+    /// The next request whose client still waits; `None` when there will be no more. Cancellation safe.
     pub async fn next(&mut self) -> Option<(Rank, Input)> {
         self.take(true).await
     }
 
-    /// The next question, while an order is carried out and the next one waits for its end. Where there will be
-    /// none, it never comes.
+    /// The next question, for use while an order is being carried out. Never resolves if there will be no more.
     pub async fn next_question(&mut self) -> (Rank, Input) {
         match self.take(false).await {
             Some(question) => question,
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn operators_come_first_and_who_has_gone_is_skipped() {
+    async fn operators_come_first_and_disconnected_clients_are_skipped() {
         let (inputs, mut queue) = queue(8);
         let mut waiting = Vec::new();
         let order = [
@@ -195,7 +194,7 @@ mod tests {
         for (rank, number) in order {
             waiting.push(inputs.ask(rank, revision(number), Ticket::default()).await.unwrap());
         }
-        // Whoever asked for revisions 2 and 3 goes.
+        // The clients that asked for revisions 2 and 3 disconnect.
         drop(waiting.drain(1..3));
         drop(inputs);
         let mut served = Vec::new();

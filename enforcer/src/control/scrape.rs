@@ -1,4 +1,4 @@
-//! The port that Prometheus scrapes, where the settings open one: `GET /metrics` and nothing else.
+//! The port that Prometheus scrapes, if the settings enable it: `GET /metrics` and nothing else.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,10 +25,10 @@ use crate::request::{Question, Request as Asked};
 
 /// Connections at a time; a further one is closed.
 const MAX_CONNECTIONS: usize = 8;
-/// Time for a connection, all of it.
+/// Time for a whole connection.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// Who asks more often than this gets the same answer again: whoever reaches the port cannot keep
-/// the daemon busy.
+/// Requests within this time get the same answer, so that clients of the port cannot keep the
+/// daemon busy.
 const FRESH: Duration = Duration::from_secs(1);
 /// Pause after a connection could not be accepted.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -39,7 +39,7 @@ const MAX_HEAD: usize = 16 << 10;
 ///
 /// # Errors
 ///
-/// What the kernel says: somebody else has it, or the address is not this machine's.
+/// The kernel's error: the port is in use, or the address is not this machine's.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
@@ -64,7 +64,7 @@ pub async fn serve(listener: TcpListener, inputs: Inputs) {
         let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::spawn(async move {
             let _slot = slot;
-            // A peer that goes away or is slow is no concern of ours.
+            // Errors of peers that disconnect or are slow do not matter.
             let _ = timeout(TIMEOUT, connection).await;
         });
     }
@@ -97,7 +97,7 @@ fn http_value(text: &'static str) -> hyper::header::HeaderValue {
     hyper::header::HeaderValue::from_static(text)
 }
 
-/// The metrics, not older than [`FRESH`]; one at a time asks the core.
+/// The metrics, not older than [`FRESH`]; only one task at a time asks the core.
 async fn text(inputs: &Inputs, last: &Last) -> Option<Bytes> {
     let mut last = last.lock().await;
     if let Some((made, text)) = &*last
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_holds_connections_gets_no_more_of_them() {
+    async fn held_connections_are_limited() {
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (inputs, _core) = queue(1);

@@ -44,8 +44,8 @@ struct Core {
     board: Board,
 }
 
-/// Answers requests until `stop` resolves. Then it closes the hub, finishes what is being answered
-/// within two seconds, and removes the socket.
+/// Answers requests until `stop` resolves. Then it closes the hub, finishes pending answers within
+/// two seconds, and removes the socket.
 pub async fn serve(
     socket: Socket,
     access: Access,
@@ -67,7 +67,7 @@ pub async fn serve(
 
 fn router(core: Core, budget: Budget) -> Router {
     let needs = |role| middleware::from_fn_with_state((role, core.clone()), authorise);
-    // A new route has to choose.
+    // Every new route has to choose a role.
     let for_viewers = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/devices", get(devices))
@@ -109,14 +109,14 @@ impl Core {
         Ok((status, [(CONTENT_TYPE, JSON)], body).into_response())
     }
 
-    /// The answer to a question that many may ask at once.
+    /// The answer to a question that many clients may ask at once.
     async fn look(&self, role: Role, question: Question, kind: &'static str) -> Answer {
         let body = self.board.ask(Rank::of(role), question).await?;
         Ok(([(CONTENT_TYPE, kind)], body).into_response())
     }
 }
 
-/// Who sent a request, and whether it has begun.
+/// The sender of a request, and whether it has started.
 struct Asker {
     role: Role,
     ticket: Ticket,
@@ -168,7 +168,7 @@ async fn scrape(State(core): State<Core>, Extension(role): Extension<Role>) -> A
     core.look(role, Question::Metrics, metrics::CONTENT_TYPE).await
 }
 
-/// What a plain TOML body cannot say.
+/// Parameters that a plain TOML body cannot carry.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ApplyQuery {
@@ -233,7 +233,7 @@ async fn confirm(
     core.ask(asker, Asked::Confirm { peer }).await
 }
 
-/// Where to roll back to.
+/// The revision to roll back to.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RollbackQuery {
@@ -305,10 +305,10 @@ async fn no_such_path(request: Request) -> Refusal {
 
 async fn wrong_method(request: Request) -> Refusal {
     let (method, path) = (request.method(), request.uri().path());
-    Refusal::usage(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not take {method}"))
+    Refusal::usage(StatusCode::METHOD_NOT_ALLOWED, format!("{path} does not support {method}"))
 }
 
-/// Holds a request to the role of its route; the audit trail records what was refused.
+/// Enforces the role of a route; refusals go into the audit trail.
 async fn authorise(
     State((needed, core)): State<(Role, Core)>,
     ConnectInfo(peer): ConnectInfo<Peer>,

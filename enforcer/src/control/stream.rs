@@ -1,4 +1,4 @@
-//! Events as the body of an answer: JSON, a line an event.
+//! Events as a response body: JSON, one line per event.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use crate::events::hub::{Batch, Follower};
 /// Most events that are handed to a connection at once: some 64 KiB.
 const EVENTS: usize = 64;
 
-/// What a follower gets.
+/// The body for a follower.
 #[derive(Debug)]
 pub(super) struct Stream(pub(super) Follower);
 
@@ -37,7 +37,7 @@ impl HttpBody for Stream {
             }
         }
         if chunk.is_empty() {
-            // Nothing of this part of the past was wanted: others have their turn.
+            // None of this batch matched: yield to other tasks.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -307,7 +307,7 @@ async fn a_large_policy_fits() {
 }
 
 #[tokio::test]
-async fn a_follower_that_stalls_loses_his_own_lines_and_is_told() {
+async fn a_stalled_follower_loses_its_own_lines_and_is_told() {
     let daemon = Daemon::with(server::Limits::default());
     let client = daemon.client();
     let mut stalled = client.events(&Filter::default()).await.unwrap();
@@ -417,7 +417,7 @@ async fn a_core_that_died_is_said_to_have_stopped() {
     assert_eq!(failure.code, ErrorCode::Stopping);
 }
 
-/// What ran out of time either has begun, and is carried out, or never will be.
+/// A request that timed out has either started and is carried out, or never will be.
 #[tokio::test]
 async fn what_runs_out_of_time_says_whether_it_takes_effect() {
     let limits = server::Limits { answer: Duration::from_millis(500), ..server::Limits::default() };
@@ -443,12 +443,12 @@ async fn what_runs_out_of_time_says_whether_it_takes_effect() {
     let first = apply("first");
     assert_eq!(soon(begins.recv()).await.as_deref(), Some("first"));
     let late = apply("late");
-    // One whose asker goes away is not begun either.
+    // A request whose client disconnects is not started either.
     let gone = apply("gone");
     tokio::time::sleep(Duration::from_millis(100)).await;
     gone.abort();
     for (order, said) in
-        [(late, "was not begun and changes nothing"), (first, "has begun and will be")]
+        [(late, "was not started and changes nothing"), (first, "has started and will be")]
     {
         let Err(Error::Refused(failure)) = soon(order).await.unwrap() else { panic!("no answer") };
         assert!(failure.error.contains(said), "{failure:?}");
@@ -461,13 +461,13 @@ async fn what_runs_out_of_time_says_whether_it_takes_effect() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_or_half_a_head_is_let_go() {
+async fn silent_and_incomplete_requests_are_disconnected() {
     let daemon = Daemon::start();
     for part in ["", "GET /v1/status HTT", "GET /v1/status HTTP/1.1\r\nhost: e\r\nx: "] {
         let answer = soon(raw(&daemon.socket(), part)).await;
         assert!(!answer.contains(" 200 "), "{part:?}: {answer}");
     }
-    // And who says nothing more after an answer.
+    // And a client that sends nothing more after an answer.
     let request = "GET /v1/metrics HTTP/1.1\r\nhost: e\r\n\r\n";
     let answer = soon(raw(&daemon.socket(), request)).await;
     assert!(answer.contains("enforcer_up 1"), "{answer}");
@@ -486,7 +486,8 @@ async fn a_follower_that_reads_nothing_is_hung_up() {
         }
     })
     .await;
-    // What was sent before can be read, and then it breaks: it is not an end of the daemon.
+    // Earlier events can be read, and then the stream breaks: this is not a regular end of the
+    // daemon.
     soon(async {
         loop {
             match stalled.next().await {
@@ -502,7 +503,7 @@ async fn a_follower_that_reads_nothing_is_hung_up() {
 }
 
 #[tokio::test]
-async fn who_takes_no_answers_is_let_go_unless_he_follows() {
+async fn unread_answers_are_disconnected_unless_they_are_events() {
     let daemon = Daemon::start();
     let mut stalled = UnixStream::connect(daemon.socket()).await.unwrap();
     let request = "GET /v1/status HTTP/1.1\r\nhost: e\r\n\r\n".repeat(100);
@@ -523,7 +524,7 @@ async fn one_too_many_learns_why_each_time() {
     for _ in 0..each {
         open.push(UnixStream::connect(daemon.socket()).await.unwrap());
     }
-    // They are accepted in their order, and a large request is refused as a small one is.
+    // They are accepted in order, and a large request is refused like a small one.
     let text = "x".repeat(4 << 20);
     let bundle = PolicyBundle { text, ..PolicyBundle::default() };
     for large in [false, true].repeat(10) {

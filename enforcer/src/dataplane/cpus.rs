@@ -1,17 +1,17 @@
-//! How many CPUs there are, and the sizes of tables that depend on it.
+//! Sizes of tables that depend on the number of CPUs.
 
 use enforcer_common::abi;
 use enforcer_common::decide::flow_cache;
 
 use super::generation::Options;
 
-/// Lines of the flow cache: the same number for each CPU up to the last one that is online. A CPU that comes later
-/// has no cache.
+/// Lines of the flow cache: the same number for each CPU up to the last one that is online. A CPU that is brought
+/// online later has no cache.
 pub(super) fn cache_lines(options: Options) -> u32 {
     if options.flow_cache { cpus("online").saturating_mul(flow_cache::LINES) } else { 1 }
 }
 
-/// Entries of [`map::BUDGETS`], [`abi::map::SEEN`] and [`abi::map::RUNS`], for all CPUs that may ever be there.
+/// Entries of [`map::BUDGETS`], [`abi::map::SEEN`] and [`abi::map::RUNS`], for all possible CPUs.
 pub(super) fn of_all_cpus() -> [u32; 3] {
     let cpus = cpus("possible");
     [abi::BUDGETS_A_CPU, abi::SEEN, abi::RUNS_A_CPU].map(|entries| cpus.saturating_mul(entries))

@@ -1,4 +1,4 @@
-//! What the kernel programs say about themselves, by aya-log: off unless the settings ask for it.
+//! The kernel programs' own log, through aya-log: off unless the settings enable it.
 
 use aya::Ebpf;
 use aya_log::{EbpfLogger, Level};
@@ -7,12 +7,12 @@ use log::{Log, Metadata, Record};
 
 use super::error::Error;
 
-/// What the programs are loaded with: silent ones lose the code itself, the verifier removes it.
+/// The log level that the programs are loaded with: if it is off, the verifier removes the code.
 pub(super) fn level(talks: bool) -> u8 {
     if talks { Level::Warn as u8 } else { 0 }
 }
 
-/// The reader of what they say; `None` when they are silent.
+/// The reader of their messages; `None` if logging is off.
 pub(super) struct Diagnostics(Option<EbpfLogger<Ours>>);
 
 impl Diagnostics {
@@ -24,7 +24,7 @@ impl Diagnostics {
         logger.map(|logger| Self(Some(logger))).map_err(|_| Error::Object(map::LOGS))
     }
 
-    /// It ends: the programs speak at powers of two of a counter only.
+    /// This terminates: the programs log only when a counter reaches a power of two.
     pub(super) fn tell(&mut self) {
         if let Some(logger) = &mut self.0 {
             logger.flush();
@@ -32,7 +32,7 @@ impl Diagnostics {
     }
 }
 
-/// The daemon's log, with a word about where it comes from.
+/// The daemon's log, with a prefix for the kernel programs.
 struct Ours;
 
 impl Log for Ours {

@@ -1,4 +1,4 @@
-//! Why the kernel does not do what it was asked.
+//! Errors of the data plane.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub enum Error {
     Held {
         /// The directory.
         dir: PathBuf,
-        /// The process, if the kernel tells.
+        /// The process, if the kernel provides it.
         pid: Option<u32>,
     },
     /// A pin that is not ours.
@@ -41,7 +41,7 @@ pub enum Error {
     Exposed {
         /// The pin or the directory.
         path: PathBuf,
-        /// Who may use it.
+        /// Which users may use it.
         what: String,
         /// The command that ends it.
         remedy: String,
@@ -62,7 +62,7 @@ pub enum Error {
     /// No such interface.
     #[error("no interface `{0}`")]
     NoInterface(String),
-    /// The program would not see every frame there as it arrives.
+    /// The program would not see every frame of the interface as it arrives.
     #[error(
         "cannot enforce on {interface}: a {kind} hands frames to XDP without their VLAN tags, as \
          another interface's, or not at all"
@@ -70,20 +70,20 @@ pub enum Error {
     Hidden {
         /// The interface.
         interface: String,
-        /// What it is, as `ip link` says.
+        /// Its kind, as in `ip link`.
         kind: String,
         /// The interfaces below it.
         below: Vec<String>,
     },
-    /// Frames there have no Ethernet header, which is what the program reads.
+    /// Its frames have no Ethernet header, which the program needs.
     #[error("cannot enforce on {interface}: its frames are not Ethernet (link type {kind})")]
     NoEthernet {
         /// The interface.
         interface: String,
-        /// Its link type, as the kernel calls it.
+        /// Its link type, by the kernel's name.
         kind: String,
     },
-    /// The driver cannot do what was asked.
+    /// The driver does not support the requested mode.
     #[error("cannot attach to {interface} in {mode} mode")]
     Attach {
         /// The interface.
@@ -93,23 +93,23 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
-    /// Hardware removes VLAN tags, and goes on with it.
+    /// Hardware strips VLAN tags, and this cannot be turned off.
     #[error("{interface} hides VLAN tags from XDP, and it cannot be switched off ({feature})")]
     Tags {
         /// The interface.
         interface: String,
-        /// The feature, as `ethtool -K` calls it.
+        /// The feature, by the name of `ethtool -K`.
         feature: &'static str,
         /// Why.
         source: io::Error,
     },
-    /// The program in force cannot be asked.
+    /// The active program cannot be run for a test.
     #[error("cannot run the program on a frame")]
     Probe(#[source] ProgramError),
     /// A test run takes a frame of one page.
-    #[error("a test run takes no frame of {0} bytes")]
+    #[error("a test run does not support frames of {0} bytes")]
     ProbeTooLong(usize),
-    /// The program in force ran and did not answer.
+    /// The active program ran and did not answer.
     #[error("the program in force did not answer")]
     ProbeAnswer,
     /// More lines than a map can have.
@@ -118,13 +118,13 @@ pub enum Error {
     /// The object lacks something.
     #[error("the kernel program lacks `{0}`")]
     Object(&'static str),
-    /// A lasting table is another one than when a generation was loaded.
+    /// A lasting table was replaced since a generation was loaded.
     #[error("the pin of {0} was removed or replaced while a policy was loaded")]
     Replaced(&'static str),
     /// The object could not be loaded.
     #[error("cannot load the kernel program")]
     Load(#[source] Box<EbpfError>),
-    /// A program was refused; the verifier's log is in it.
+    /// A program was refused; the error contains the verifier's log.
     #[error("the kernel refused the program")]
     Program(#[source] ProgramError),
     /// A map operation failed.
@@ -141,7 +141,7 @@ pub enum Error {
     Io {
         /// What was tried.
         verb: &'static str,
-        /// With what.
+        /// On which path.
         path: PathBuf,
         /// Why it failed.
         source: io::Error,
@@ -176,21 +176,20 @@ impl Fault for Error {
             Self::Foreign { path, .. } => {
                 format!("if nothing else uses it, remove it: rm -r {}", path.display())
             }
-            Self::Exposed { remedy, .. } => format!(
-                "somebody else may have used it: find out who, and if it is what it should be: \
-                 {remedy}"
-            ),
+            Self::Exposed { remedy, .. } => {
+                format!("another user may have changed it: check it, and if it is intact: {remedy}")
+            }
             Self::Program(ProgramError::LoadError { io_error, .. })
                 if matches!(io_error.raw_os_error(), Some(libc::EPERM | libc::EACCES)) =>
             {
-                "the verifier asks more of a process without CAP_PERFMON: run as root, or with \
+                "the verifier is stricter without CAP_PERFMON: run as root, or with \
                  CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON"
                     .into()
             }
             Self::NotPermitted(_) => {
                 "run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON".into()
             }
-            // `xdp off` alone does not take a generic program from a driver that has native XDP.
+            // `xdp off` alone does not remove a generic program from a driver that has native XDP.
             Self::Busy { interface, native, .. } => format!(
                 "enforcer shares an interface with no other XDP program (`bpftool prog` lists \
                  them); remove that one, if it may go: ip link set dev {interface} {} off",
@@ -201,7 +200,7 @@ impl Fault for Error {
                 "protect the interfaces below it; there are none yet".into()
             }
             Self::Hidden { below, .. } => {
-                format!("protect what is below it: interfaces = {below:?} in enforcer.toml")
+                format!("protect the interfaces below it: interfaces = {below:?} in enforcer.toml")
             }
             Self::NoEthernet { interface, .. } => format!(
                 "protect the Ethernet interface that devices are behind, not {interface}; tunnels and \
@@ -212,7 +211,7 @@ impl Fault for Error {
             }
             Self::Tags { interface, feature, .. } => format!(
                 "switch it off: ethtool -K {interface} {feature} off; where the driver says \
-                 `[fixed]`, protect another interface: no rule about a VLAN would hold on this one"
+                 `[fixed]`, protect another interface: rules about VLANs would not work on this one"
             ),
             Self::TooLarge
             | Self::Probe(_)

@@ -12,8 +12,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::Error;
 use super::pins::Pins;
 
-/// How long a record may wait when the ring is nearly empty. The program wakes the reader only
-/// when the ring fills up: a wake-up for each event costs 2 µs a drop.
+/// How long a record may wait when the ring is nearly empty. The program wakes the reader only when
+/// the ring fills up: waking it for each event costs 2 µs per drop.
 const PERIOD: Duration = Duration::from_millis(20);
 
 /// Reads the ring buffer.
@@ -27,7 +27,7 @@ fn ring(pins: &Pins) -> Result<RingBuf<MapData>, Error> {
     RingBuf::try_from(map).map_err(Error::Map)
 }
 
-/// Takes what waits in the ring buffer. Of two readers, each gets some of it.
+/// Takes the waiting records from the ring buffer. With two readers, each gets some of them.
 pub(super) fn drain(pins: &Pins) -> Result<Vec<Record>, Error> {
     let mut ring = ring(pins)?;
     let mut records = Vec::new();

@@ -1,5 +1,5 @@
-//! A generation: the classifier with an image of its own, built aside and put in force with one
-//! store into the program array.
+//! A generation: the classifier with its image, built beside the active one and put in force with
+//! one store into the program array.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
@@ -19,12 +19,12 @@ use super::{Error, OBJECT, diagnostics, object};
 use crate::image::{Image, Patch, line_bytes};
 use crate::privilege::to_load;
 
-/// Whether programs see frames that are spread over fragments. A program array takes one kind.
+/// Whether programs see frames that are spread over fragments. A program array holds only one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Linux 5.18 and later.
     Fragments,
-    /// Before; attaching fails on interfaces with a large MTU.
+    /// Before 5.18; attaching fails on interfaces with a large MTU.
     Linear,
 }
 
@@ -86,7 +86,7 @@ impl Generation {
         Ok(memory.starts_with(bytes))
     }
 
-    /// Changes its image while it is in force: new lines first, then one store a group.
+    /// Changes its image while it is in force: new lines first, then one store for each group.
     pub(super) fn patch(&self, pins: &Pins, patch: &Patch) -> Result<(), Error> {
         let path = pins.generation(self.number).join(map::IMAGE);
         let data = MapData::from_pin(&path).map_err(Error::Map)?;
@@ -100,7 +100,7 @@ impl Generation {
         Ok(())
     }
 
-    /// Whether it runs the very instructions of a loaded object.
+    /// Whether it runs exactly the instructions of a loaded object.
     pub(super) fn is_of(&self, pins: &Pins, ebpf: &mut Ebpf, kind: Kind) -> Result<bool, Error> {
         let pinned = pins.generation(self.number).join("program");
         let pinned = ProgramInfo::from_pin(pinned).map_err(Error::Program)?.tag();
@@ -128,9 +128,9 @@ impl Generation {
 /// How the programs are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Whether they write what is rare and wrong into the log.
+    /// Whether they report rare faults in the log.
     pub kernel_log: bool,
-    /// Whether they remember flows, see [`enforcer_common::decide::flow_cache`].
+    /// Whether they cache flows, see [`enforcer_common::decide::flow_cache`].
     pub flow_cache: bool,
 }
 
@@ -140,7 +140,7 @@ impl Default for Options {
     }
 }
 
-/// Loads the object with an image, reusing what is pinned.
+/// Loads the object with an image, reusing pinned maps.
 pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result<Ebpf, Error> {
     if OBJECT.is_empty() {
         return Err(Error::NoObject);
@@ -168,8 +168,8 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
         .override_global(abi::KEYS, keys.as_slice(), true)
         .override_global(abi::CACHES_FLOWS, &remembers, true)
         .override_global(aya_log::LEVEL, &level, true);
-    // Aya finds out what the kernel can do with programs that take CAP_PERFMON: without it, it would
-    // take the kernel for one that knows no names.
+    // Aya probes the kernel's features with programs that need CAP_PERFMON: without it, aya would
+    // conclude that the kernel does not support names.
     let mut ebpf = to_load(|| loader.load(OBJECT)).map_err(Error::load)?;
     secret.keep(&ebpf, pins)?;
     // Before a frame is judged by them.
@@ -185,7 +185,8 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
     Ok(ebpf)
 }
 
-/// What a generation is loaded with: goes to a thread of its own, for a large image takes a second.
+/// Everything that loading a generation needs. It moves to a separate thread, because a large image
+/// takes a second.
 #[derive(Clone, Debug)]
 pub struct Loader {
     pub(super) pins: Pins,
@@ -194,7 +195,7 @@ pub struct Loader {
     pub(super) number: u32,
 }
 
-/// A generation that is loaded and pinned, and judges nothing yet.
+/// A generation that is loaded and pinned, but not active yet.
 pub struct Loaded {
     pub(super) ebpf: Ebpf,
     pub(super) generation: Generation,
@@ -214,12 +215,12 @@ impl Loader {
 }
 
 impl Loaded {
-    /// Puts it into a slot: into that of the generation in force, or of the one that decides again.
+    /// Puts it into a slot: that of the active generation, or that of the fallback.
     ///
     /// # Errors
     ///
-    /// The old generation stays there. So it does where somebody removed pins meanwhile: then the new one has
-    /// tables of its own, which nothing reads.
+    /// The old generation stays in the slot. It also stays if pins were removed meanwhile: then the new one
+    /// would have its own tables, which nothing reads.
     pub(super) fn put(mut self, pins: &Pins, kind: Kind, slot: u32) -> Result<Generation, Error> {
         for name in map::LASTING {
             let used = self.ebpf.map(name).and_then(descriptor);
@@ -228,7 +229,7 @@ impl Loaded {
                 (Some(used), Ok(pinned)) => {
                     object::identity(used).ok() == object::identity(pinned.as_fd()).ok()
                 }
-                // Taken out of the object, or none of the object's.
+                // Already taken out of the object, or not one of its maps.
                 (None, _) => true,
                 (Some(_), Err(_)) => false,
             };
@@ -241,7 +242,7 @@ impl Loaded {
     }
 }
 
-/// The descriptor of a map of a kind that lasts.
+/// The descriptor of a map of a lasting kind.
 fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
     if let Map::Array(data)
     | Map::PerCpuArray(data)
@@ -265,7 +266,7 @@ pub(super) fn pin(
     let name = kind.name(program::CLASSIFY);
     let classify = program(ebpf, &name)?;
     to_load(|| classify.load()).map_err(Error::Program)?;
-    // What a daemon that was killed between here and the store left behind.
+    // A leftover of a daemon that was killed between here and the store.
     pins.remove_generation(number)?;
     let dir = pins.make_generation(number)?;
     let image_bytes = match ebpf.map(map::IMAGE) {
@@ -294,7 +295,7 @@ pub(super) fn put(ebpf: &mut Ebpf, kind: Kind, number: u32, slot: u32) -> Result
     let mut array = ProgramArray::try_from(array).map_err(Error::Map)?;
     array.set(slot, &fd, 0).map_err(Error::Map)?;
     debug!("generation {number} is in slot {slot}");
-    // The pins and the program array keep what is in use; this process must not.
+    // The pins and the program array keep the program; this process must not hold it.
     program(ebpf, &name)?.unload().map_err(Error::Program)?;
     drop(ebpf.take_map(map::IMAGE));
     Ok(())
@@ -305,7 +306,7 @@ pub fn clear(pins: &Pins) -> Result<(), Error> {
     slots(pins)?.clear_index(&abi::SLOT_CURRENT).map_err(Error::Map)
 }
 
-/// Puts a pinned generation in the slot of the one before.
+/// Puts a pinned generation into the slot of the previous one.
 pub(super) fn keep(pins: &Pins, number: u32) -> Result<(), Error> {
     store(pins, number, abi::SLOT_PREVIOUS)
 }
@@ -315,7 +316,7 @@ pub(super) fn put_back(pins: &Pins, number: u32) -> Result<(), Error> {
     store(pins, number, abi::SLOT_CURRENT)
 }
 
-/// Empties the slot of the generation before.
+/// Empties the slot of the previous generation.
 pub(super) fn forget(pins: &Pins) -> Result<(), Error> {
     match slots(pins)?.clear_index(&abi::SLOT_PREVIOUS) {
         Err(MapError::SyscallError(e)) if e.io_error.kind() == std::io::ErrorKind::NotFound => {
@@ -333,18 +334,18 @@ fn slots(pins: &Pins) -> Result<ProgramArray<MapData>, Error> {
 
 fn store(pins: &Pins, number: u32, slot: u32) -> Result<(), Error> {
     let path = pins.generation(number).join("program");
-    // `Xdp::from_pin` wants an argument of a private type. All that is needed is the descriptor,
-    // which is the same behind every type of program.
+    // `Xdp::from_pin` takes an argument of a private type. Only the descriptor is needed, which is
+    // the same for every type of program.
     let program = SocketFilter::from_pin(&path).map_err(Error::Program)?;
     let fd = program.fd().map_err(Error::Program)?;
     slots(pins)?.set(slot, fd, 0).map_err(Error::Map)
 }
 
-/// Loads the dispatcher as the kind that this kernel takes.
+/// Loads the dispatcher as the kind that this kernel supports.
 ///
 /// # Errors
 ///
-/// The error of the plainer kind, which every supported kernel takes.
+/// The error of the simpler kind, which every supported kernel accepts.
 pub fn load_dispatcher(ebpf: &mut Ebpf) -> Result<Kind, Error> {
     for kind in [Kind::Fragments, Kind::Linear] {
         let dispatch = program(ebpf, &kind.name(program::DISPATCH))?;
@@ -368,7 +369,7 @@ pub fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error>
         .ok_or(Error::Object(program::DISPATCH))
 }
 
-/// Id of the program in force, as the kernel says.
+/// Id of the active program, according to the kernel.
 fn current_program(pins: &Pins) -> Result<Option<u32>, Error> {
     let path = pins.path(map::GENERATIONS);
     if !path.exists() {

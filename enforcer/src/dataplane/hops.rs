@@ -1,4 +1,4 @@
-//! Who is where on the links: what the program compares destination MACs with.
+//! The table of next hops, which the program compares destination MACs with.
 
 use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError};
@@ -25,11 +25,11 @@ impl Table {
         HashMap::try_from(table).map(Self).map_err(Error::Map)
     }
 
-    /// Makes it hold exactly this. What is already so is not written.
+    /// Makes the table hold exactly these entries. Unchanged ones are not written.
     ///
     /// # Errors
     ///
-    /// The kernel refuses an entry, for want of memory.
+    /// The kernel refuses an entry for lack of memory.
     pub(super) fn set(&mut self, hops: &Hops) -> Result<(), Error> {
         let stale: Vec<Hop> = self
             .0
@@ -47,7 +47,7 @@ impl Table {
     }
 }
 
-/// Puts what an image needs beside what is in the table of a loaded object.
+/// Adds the entries that an image needs to the table of a loaded object.
 pub(super) fn add(ebpf: &mut Ebpf, hops: &Hops) -> Result<(), Error> {
     if hops.is_empty() {
         return Ok(());

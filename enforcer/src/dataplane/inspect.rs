@@ -1,4 +1,4 @@
-//! What is in the kernel, read-only: nothing is locked, taken over or changed.
+//! Read-only view of the kernel's state: nothing is locked, taken over or changed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +17,7 @@ use super::{Dataplane, Error, object};
 pub struct Pinned {
     /// Whether a generation is in its slot; without one, every frame is dropped.
     pub active: bool,
-    /// The dispatcher behind each link of ours, by the index of the interface.
+    /// The dispatcher behind each of our links, by interface index.
     pub dispatchers: BTreeMap<u32, u32>,
 }
 
@@ -25,7 +25,7 @@ pub struct Pinned {
 ///
 /// # Errors
 ///
-/// Who may not look.
+/// The user lacks the permission.
 pub fn pinned(root: &Path) -> Result<Option<Pinned>, Error> {
     let dir = root.join(format!("v{}", abi::ABI_VERSION));
     let entries = match fs::read_dir(&dir) {

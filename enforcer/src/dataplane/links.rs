@@ -20,7 +20,7 @@ const DRV_MODE: u32 = 1 << 2;
 /// How to attach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preference {
-    /// In the driver; where it cannot, generic, and say so.
+    /// In the driver; if that is impossible, generic, and say so.
     #[default]
     Auto,
     /// In the driver or not at all.
@@ -38,25 +38,25 @@ pub struct Attached {
     pub native: bool,
 }
 
-/// An interface that is to be protected.
+/// An interface to protect.
 #[derive(Clone, Copy, Debug)]
 pub struct Interface<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its index.
     pub index: u32,
-    /// What the kernel says is attached to it now.
+    /// The program that is attached to it, according to the kernel.
     pub attached: Attached,
     /// Its MTU, in bytes.
     pub mtu: u32,
 }
 
-/// How an interface came to be protected.
+/// How a start found an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
-    /// Its link was there, attached: it has been protected since some earlier start.
+    /// Its link was attached: it has been protected since an earlier start.
     Adopted,
-    /// Its link had died: for some time nothing was enforced there.
+    /// Its link was dead: nothing was enforced there for some time.
     Anew {
         /// The id of the link that was found dead.
         link: u32,
@@ -65,18 +65,18 @@ pub enum How {
     First,
 }
 
-/// What came of [`Dataplane::protect`].
+/// Result of [`Dataplane::protect`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protected {
     /// How.
     pub how: How,
-    /// Why the program does not run in the driver, if it does not and that is known.
+    /// Why the program does not run in the driver, if that is so and the reason is known.
     pub note: Option<String>,
 }
 
 impl Dataplane {
-    /// Protects an interface: adopts its pinned link, or attaches and pins before it returns.
-    /// Hardware that removes VLAN tags is told not to, first.
+    /// Protects an interface: adopts its pinned link, or attaches and pins before it returns. First
+    /// turns off stripping of VLAN tags in hardware.
     pub fn protect(
         &mut self,
         interface: Interface<'_>,
@@ -115,20 +115,20 @@ impl Dataplane {
         Ok(Protected { how, note })
     }
 
-    /// The id of an interface's link; it stays the same as long as the link is attached, whatever
-    /// becomes of the daemon.
+    /// The id of an interface's link; it stays the same as long as the link is attached, even if
+    /// the daemon restarts.
     pub fn link_id(&self, index: u32) -> Option<u32> {
         object::link(self.kept.get(&self.pins.link(index))?).ok().map(|link| link.id)
     }
 
     /// Gives the link of an interface a new object of the dispatcher, in one store.
     ///
-    /// Some drivers forget their program when they set up their queues again (vmxnet3, Linux 6.12), and
-    /// take no notice when they get the very same object.
+    /// Some drivers lose their program when they set up their queues again (vmxnet3, Linux 6.12), and
+    /// ignore an update with the same object.
     pub fn renew(&mut self, index: u32) -> Result<(), Error> {
         let name = self.kind.name(program::DISPATCH);
         let dispatcher = generation::program(&mut self.ebpf, &name)?;
-        // Where the old object is attached it goes on.
+        // The old object keeps running where it is attached.
         dispatcher.unload().map_err(Error::Program)?;
         to_load(|| dispatcher.load()).map_err(Error::Program)?;
         self.dispatchers.push(dispatcher.info().map_err(Error::Program)?.id());
@@ -136,16 +136,16 @@ impl Dataplane {
         self.update_link(FdLink::from(link))
     }
 
-    /// Attaches to an interface in generic mode, where native mode never runs the program. Nothing is
-    /// attached for a moment: the backstop has to be shut.
+    /// Attaches to an interface in generic mode, because native mode never runs the program. For a
+    /// moment nothing is attached, so the backstop has to be shut.
     pub fn fall_back(&mut self, interface: Interface<'_>) -> Result<(), Error> {
         self.release(interface.index)?;
         self.attach(interface, Preference::Generic).map(drop)
     }
 
-    /// Pins the link that another version of this program has left on an interface. Its tables
-    /// have another layout and stay its own; the link gets our dispatcher in one store, like any
-    /// that is adopted.
+    /// Pins the link that another version of this program left on an interface. That version's
+    /// tables have a different layout and are not used; the link gets our dispatcher in one store,
+    /// like any adopted link.
     fn take_over(&mut self, index: u32, pin: &Path) -> Result<(), Error> {
         for dir in self.pins.of_other_versions() {
             let Some(name) = pin.file_name() else { continue };
@@ -162,7 +162,7 @@ impl Dataplane {
         Ok(())
     }
 
-    /// Removes what another version of this program left, once every interface is protected.
+    /// Removes the pins of another version of this program, once every interface is protected.
     pub fn forget_other_versions(&self) -> Result<(), Error> {
         self.pins.forget_other_versions()
     }
@@ -172,7 +172,7 @@ impl Dataplane {
         let link = PinnedLink::from_pin(pin).map_err(Error::Link)?;
         let link = FdLink::from(link);
         let info = link.info().map_err(Error::Link)?;
-        // A link whose interface is gone, or that was detached, keeps its program.
+        // A link that was detached, or whose interface is gone, still reports its program.
         if attached.program != Some(info.program_id()) {
             return Ok(Some(info.id()));
         }
@@ -186,12 +186,13 @@ impl Dataplane {
         let dispatcher = generation::program(&mut self.ebpf, &name)?;
         // One store in the kernel: every frame meets the old dispatcher or the new one.
         let link = dispatcher.attach_to_link(link).map_err(Error::Program)?;
-        // The pin keeps the link; this descriptor may go.
+        // The pin keeps the link, so this descriptor can be closed.
         drop(dispatcher.take_link(link).map_err(Error::Program)?);
         Ok(())
     }
 
-    /// Attaches in the first mode that works, and pins; why not in native mode, if it was tried.
+    /// Attaches in the first mode that works, and pins the link; returns why native mode failed, if
+    /// it was tried.
     fn attach(
         &mut self,
         interface: Interface<'_>,
@@ -202,7 +203,7 @@ impl Dataplane {
         let mut note = None;
         if preference != Preference::Generic {
             let refused = match native::hindrance(name, mtu) {
-                // Not even tried: the driver would take the program, and frames would pass unjudged.
+                // Not tried: the driver would accept the program, and frames would pass unjudged.
                 Some(why) => io::Error::new(io::ErrorKind::Unsupported, why),
                 None => match self.create_link(name, index, DRV_MODE, &pin)? {
                     Ok(()) => return Ok(None),
@@ -277,14 +278,14 @@ impl Dataplane {
         Ok(released)
     }
 
-    /// Index of the interface that the link of interface `index` is on now; 0 when somebody detached
-    /// it or the interface is gone, `None` when there is no such link.
+    /// Index of the interface that the link of interface `index` is on now; 0 if it was detached or
+    /// the interface is gone, `None` if there is no such link.
     pub fn link_interface(&self, index: u32) -> Option<u32> {
         object::link(self.kept.get(&self.pins.link(index))?).ok().map(|link| link.interface)
     }
 
-    /// Renames the pin of a link whose interface has another index since it came back from another
-    /// network namespace.
+    /// Renames the pin of a link whose interface returned from another network namespace with a
+    /// different index.
     pub fn renumber(&mut self, index: u32) -> Result<(), Error> {
         let to = self.pins.link(index);
         let is_it = |number: &u32| self.link_interface(*number) == Some(index);

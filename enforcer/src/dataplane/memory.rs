@@ -59,7 +59,7 @@ impl Memory {
             .map_err(|e| Error::io("map the memory of", &pins.path(name), e))
     }
 
-    /// Copies `bytes` to the start; what does not fit is an error.
+    /// Copies `bytes` to the start; an error if they do not fit.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() > self.length {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -69,7 +69,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Copies `bytes` to `offset`; what does not fit is an error.
+    /// Copies `bytes` to `offset`; an error if they do not fit.
     pub(super) fn write_at(&mut self, offset: usize, bytes: &[u8]) -> io::Result<()> {
         if offset.checked_add(bytes.len()).is_none_or(|end| end > self.length) {
             return Err(io::ErrorKind::InvalidInput.into());

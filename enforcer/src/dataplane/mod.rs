@@ -1,22 +1,22 @@
-//! The data plane: what is in the kernel.
+//! The data plane: enforcer's state in the kernel.
 //!
-//! - [`pins`]: what is pinned, and where
+//! - [`pins`]: the pin directory
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - `cpus`: sizes of tables that depend on the number of CPUs
 //! - [`events`]: the ring buffer
-//! - `verify_pins`: pins that are not what their names say
+//! - `verify_pins`: refuses pins that do not match their names
 //! - [`inspect`]: what is pinned, read-only
-//! - `hops`: who is where on the links
+//! - `hops`: the table of next hops
 //! - `pin_keeper`: descriptors of what is pinned
-//! - `links`: what attaches the dispatcher to interfaces
+//! - `links`: the links that attach the dispatcher to interfaces
 //! - `memory`: map memory that user space writes directly
-//! - `object`: what bpf(2) tells of an object behind a pin
-//! - [`offload`]: what hardware does to frames before XDP sees them
-//! - `unconfirmed`: a generation that must be confirmed, and the one before
-//! - `suppressed`: refused frames that have no event
-//! - `probe`: runs of the program in force that leave no trace
+//! - `object`: queries of pinned objects through bpf(2)
+//! - [`offload`]: hardware features that change frames before XDP sees them
+//! - `unconfirmed`: a generation that must be confirmed, and the previous one
+//! - `suppressed`: refused frames without an event
+//! - `probe`: runs of the active program without side effects
 //!
-//! It sees images, interface indices and numbers; what they mean is the policy's business.
+//! It sees images, interface indices and numbers; only the policy knows their meaning.
 
 mod cpus;
 mod diagnostics;
@@ -74,21 +74,21 @@ const DEADLINE: usize = offset_of!(abi::Control, deadline) / 8;
 /// The kernel programs. Empty when the binary was built without them.
 pub(crate) static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("ENFORCER_BPF_OBJECT_PATH"));
 
-/// Everything of ours in the kernel.
+/// All of enforcer's state in the kernel.
 pub struct Dataplane {
     pins: Pins,
     options: Options,
     kind: Kind,
     /// Keeps the dispatcher's descriptor.
     ebpf: Ebpf,
-    /// Ids of the dispatchers that this process has loaded: each is the same program.
+    /// Ids of the dispatchers that this process has loaded, all of the same program.
     dispatchers: Vec<u32>,
     current: Generation,
-    /// Decides again unless the current one is confirmed in time.
+    /// Takes over again unless the current one is confirmed in time.
     previous: Option<Generation>,
     reasons: PerCpuArray<MapData, ReasonCounter>,
     suppressed: suppressed::Counters,
-    /// Suppressed and lost together, at the last look.
+    /// Suppressed and lost together, at the last reading.
     unseen: u64,
     diagnostics: Diagnostics,
     control: Memory,
@@ -99,13 +99,13 @@ pub struct Dataplane {
 }
 
 impl Dataplane {
-    /// Puts an image in force, or adopts the generation that holds it already.
+    /// Puts an image in force, or adopts the generation that already holds it.
     ///
-    /// Nothing is attached yet where nothing was; what is attached judges by the old generation
-    /// until the new one is in force, and by the new one from then on.
+    /// Does not attach to any further interface. Attached interfaces use the old generation until
+    /// the new one is in force.
     ///
-    /// With other than the usual options nothing is adopted, since what was loaded may have had
-    /// these.
+    /// With non-default options nothing is adopted, because the existing generation may have been
+    /// loaded without them.
     pub fn open(pins: Pins, image: &Image, options: Options) -> Result<Self, Error> {
         let adopted = Generation::adopt(&pins)?;
         let number = pins.generations().last().copied().unwrap_or(0) + 1;
@@ -159,19 +159,19 @@ impl Dataplane {
             kept,
         };
         dataplane.unseen = dataplane.count_unseen();
-        // What waited to be confirmed when the last daemon ended was not: its slot holds the
-        // policy before by now.
+        // A policy that waited to be confirmed when the last daemon ended was not confirmed: its
+        // slot now holds the previous policy.
         dataplane.disarm();
         dataplane.forget_others();
         Ok(dataplane)
     }
 
-    /// What the next generation is loaded with.
+    /// Everything that loading the next generation needs.
     ///
     /// # Errors
     ///
-    /// Somebody removed pins, and they cannot be put back: without them, a new program would get tables of its
-    /// own, which nothing judges by.
+    /// Pins were removed and cannot be restored: without them, a new program would get its own tables, which
+    /// no other program uses.
     pub fn loader(&mut self) -> Result<Loader, Error> {
         self.restore_pins().map_err(|(_, e)| e)?;
         let number = self.next_number();
@@ -195,11 +195,11 @@ impl Dataplane {
         Ok(old)
     }
 
-    /// Says who is where on the links whose next hops are bound, from the next frame on.
+    /// Sets the next hops of bound links, from the next frame on.
     ///
     /// # Errors
     ///
-    /// The kernel has no room: what it does not know is refused.
+    /// The kernel has no room: packets to unknown hops are refused.
     pub fn set_hops(&mut self, hops: &Hops) -> Result<(), Error> {
         self.hops.set(hops)
     }
@@ -210,13 +210,13 @@ impl Dataplane {
         self.current.number.max(previous) + 1
     }
 
-    /// Changes the image in force: new lines first, then one store a group.
+    /// Changes the active image: new lines first, then one store for each group.
     pub fn patch(&mut self, patch: &Patch) -> Result<(), Error> {
         self.current.patch(&self.pins, patch)
     }
 
-    /// Whether the kernel judges by this image: the current generation is in its slot, with these very
-    /// bytes, and no deadline takes it out. For when nothing waits to be confirmed.
+    /// Whether the kernel uses this image: the current generation is in its slot, with exactly these
+    /// bytes, and no deadline is set. For use when nothing waits to be confirmed.
     pub fn judges_by(&self, image: &Image) -> Result<bool, Error> {
         let in_slot = Generation::adopt(&self.pins)?;
         let is_current = in_slot.is_some_and(|it| it.number == self.current.number);
@@ -239,17 +239,17 @@ impl Dataplane {
         self.kept.refresh(&self.pins);
     }
 
-    /// Whether all that is held is pinned where it was.
+    /// Whether all held objects are still pinned.
     pub fn is_pinned(&self) -> bool {
         self.kept.missing().is_empty()
     }
 
-    /// Pins again what was removed or replaced; returns the paths that were not as they should
-    /// be. Nothing stopped enforcing meanwhile: this process holds a descriptor of each object.
+    /// Restores removed or replaced pins; returns their paths. Enforcement was not interrupted,
+    /// because this process holds a descriptor of each object.
     ///
     /// # Errors
     ///
-    /// When there is no BPF file system any more. All stays in force as long as this process lives.
+    /// The BPF file system is gone. Everything stays in force as long as this process lives.
     pub fn restore_pins(&mut self) -> Result<Vec<PathBuf>, (Vec<PathBuf>, Error)> {
         let missing = self.kept.missing();
         if missing.is_empty() {
@@ -285,26 +285,27 @@ impl Dataplane {
         attached.program.is_some_and(|program| self.dispatchers.contains(&program))
     }
 
-    /// Frames of an interface that its driver has given to the program since the pins were made. Wraps.
+    /// Frames of an interface that its driver has passed to the program since the pins were made.
+    /// Wraps.
     ///
-    /// Of two interfaces whose indices are equal modulo [`abi::RUNS_A_CPU`] it is the sum.
+    /// Interfaces whose indices are equal modulo [`abi::RUNS_A_CPU`] share the counter.
     pub fn runs(&self, index: u32) -> u64 {
         self.runs.of(index)
     }
 
-    /// What digests and slots depend on; for measurements.
+    /// The keys of digests and slots; for measurements.
     pub fn keys(&self) -> Result<Keys, Error> {
         secret::Secret::find(&self.pins).map(secret::Secret::keys)
     }
 
-    /// Devices of which a frame was refused since the pins were made, as far as there is room for them:
-    /// whatever became of the events.
+    /// Devices that had a frame refused since the pins were made, as far as the table has room, whether
+    /// or not an event was sent.
     pub fn sightings(&self) -> Vec<Sighted> {
         sightings::read(&self.sightings)
     }
 
-    /// Sets what turns the boot clock into the wall clock, in nanoseconds: into the latest time that
-    /// it may be, and into the earliest.
+    /// Sets the offsets from the boot clock to the wall clock, in nanoseconds: to the latest and to
+    /// the earliest possible time.
     pub fn set_clock(&self, latest: i64, earliest: i64) {
         self.control.publish(WALL_OFFSET, latest as u64);
         self.control.publish(HELD_OFFSET, earliest as u64);
@@ -328,12 +329,12 @@ impl Dataplane {
         Reason::ALL.iter().copied().map(sum).collect()
     }
 
-    /// Refused frames without an event, by device and reason, since the last look or since this
-    /// value was made. All looks together are the counters' sum, exactly.
+    /// Refused frames without an event, by device and reason, since the last call or since this
+    /// value was made. All calls together add up exactly to the counters.
     pub fn suppressed(&mut self) -> Vec<SuppressedCounts> {
         let unseen = self.count_unseen();
         if unseen == self.unseen {
-            // The entries are many, and most seconds have none.
+            // There are many entries, and in most seconds none has changed.
             return Vec::new();
         }
         match self.suppressed.gained() {
@@ -341,15 +342,15 @@ impl Dataplane {
                 self.unseen = unseen;
                 shares
             }
-            // The counters only grow: the next look has all of it.
+            // The counters only grow: the next call includes everything.
             Err(error) => {
-                warn!("what budgets suppress cannot be read: {error}");
+                warn!("the counts of suppressed events cannot be read: {error}");
                 Vec::new()
             }
         }
     }
 
-    /// Writes into the log what the programs said since the last time, if they were to say anything.
+    /// Writes the programs' log messages since the last call into the log, if logging is enabled.
     pub fn tell_diagnostics(&mut self) {
         self.diagnostics.tell();
     }
@@ -359,8 +360,8 @@ impl Dataplane {
         self.reasons().iter().map(sum).fold(0, u64::wrapping_add)
     }
 
-    /// Runs the program in force on a frame, as if interface `index` had received it. Nothing is
-    /// counted and no event is sent.
+    /// Runs the active program on a frame, as if interface `index` had received it, without
+    /// counting or reporting it.
     ///
     /// # Errors
     ///
@@ -369,7 +370,7 @@ impl Dataplane {
         probe::run(self.dispatcher()?, frame, index)
     }
 
-    /// The dispatcher, as it is attached to interfaces: for test runs.
+    /// The dispatcher that is attached to interfaces: for test runs.
     pub fn dispatcher(&mut self) -> Result<&mut Xdp, Error> {
         let name = self.kind.name(program::DISPATCH);
         generation::program(&mut self.ebpf, &name)
@@ -382,7 +383,7 @@ impl Dataplane {
         Ok(info.verified_instruction_count().unwrap_or(0))
     }
 
-    /// Takes what waits in the ring buffer, where no [`events::Reader`] does.
+    /// Takes the waiting records from the ring buffer, if no [`events::Reader`] does.
     pub fn drain_events(&self) -> Result<Vec<Record>, Error> {
         events::drain(&self.pins)
     }
@@ -392,7 +393,7 @@ impl Dataplane {
         generation::clear(&self.pins)
     }
 
-    /// Removes every trace from the kernel and returns what was removed.
+    /// Removes everything from the kernel and returns what was removed.
     pub fn detach(self) -> Result<Vec<String>, Error> {
         self.pins.remove_all()
     }

@@ -1,4 +1,4 @@
-//! Objects behind pins, as bpf(2) tells them. Numbers and layouts are those of include/uapi/linux/bpf.h,
+//! Queries of pinned objects through bpf(2). Numbers and layouts are those of include/uapi/linux/bpf.h,
 //! in host byte order.
 
 use std::ffi::CString;
@@ -19,10 +19,10 @@ const LINK_CREATE: libc::c_long = 28;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 /// `BPF_XDP`, an attach type.
 const XDP: u32 = 37;
-/// More maps than a program of ours uses.
+/// More maps than any of our programs uses.
 const MAPS: usize = 64;
 
-/// What a descriptor leads to.
+/// The kind of object behind a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Map,
@@ -81,7 +81,7 @@ pub(super) struct ProgramInfo {
     pub(super) maps: Vec<u32>,
 }
 
-/// Opens what is pinned.
+/// Opens a pin.
 pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let place = Place { path: path.as_ptr() as u64, fd: 0, flags: 0 };
@@ -89,7 +89,7 @@ pub(super) fn open(path: &Path) -> io::Result<OwnedFd> {
     unsafe { descriptor(OBJ_GET, &place) }
 }
 
-/// Pins what a descriptor leads to.
+/// Pins the object behind a descriptor.
 pub(super) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     let place = Place { path: path.as_ptr() as u64, fd: fd.as_raw_fd() as u32, flags: 0 };
@@ -99,8 +99,8 @@ pub(super) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 
 /// Attaches a program to an interface, in the modes of `flags` (`XDP_FLAGS_…`).
 ///
-/// Aya would attach over netlink where the kernel says EINVAL. Such an attachment has no link to pin, and any
-/// `ip link set … xdp off` removes it; and the driver's own reason is lost.
+/// Aya falls back to netlink when the kernel returns EINVAL. Such an attachment has no link to pin, any
+/// `ip link set … xdp off` removes it, and the driver's own error is lost.
 pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io::Result<OwnedFd> {
     /// The part of `union bpf_attr` that the command reads.
     #[repr(C, align(8))]
@@ -117,13 +117,13 @@ pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io:
     unsafe { descriptor(LINK_CREATE, &attribute) }
 }
 
-/// What a descriptor leads to, by the name that the kernel gives it.
+/// The kind of object behind a descriptor, by the kernel's name for it.
 pub(super) fn kind(fd: BorrowedFd<'_>) -> io::Result<Kind> {
     let name = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
     Ok(match name.as_os_str().as_bytes() {
         b"anon_inode:bpf-map" => Kind::Map,
         b"anon_inode:bpf-prog" => Kind::Program,
-        // The first descriptor of a link has another name than later ones.
+        // The first descriptor of a link has a different name than later ones.
         b"anon_inode:bpf_link" | b"anon_inode:bpf-link" => Kind::Link,
         _ => Kind::Other,
     })
@@ -178,7 +178,7 @@ pub(super) fn program_by_id(id: u32) -> io::Result<ProgramInfo> {
         id: u32,
         next: u32,
         flags: u32,
-        /// The kernel looks at every byte that it is given: there must be no padding.
+        /// The kernel checks every byte that it is given: there must be no padding.
         reserved: u32,
     }
     let attribute = Attribute { id, next: 0, flags: 0, reserved: 0 };
@@ -187,7 +187,7 @@ pub(super) fn program_by_id(id: u32) -> io::Result<ProgramInfo> {
     program(fd.as_fd())
 }
 
-/// The value of an array's entry, of a map whose values have the size of `V`.
+/// The value of an entry of an array map whose values have the size of `V`.
 ///
 /// # Errors
 ///
@@ -220,7 +220,7 @@ pub(super) fn entry<V: Pod + Default>(map: BorrowedFd<'_>, index: u32) -> io::Re
 ///
 /// # Safety
 ///
-/// Any bytes are a value of `T`, and what in it the kernel takes for pointers is valid.
+/// Any bytes are a valid `T`, and the fields that the kernel uses as pointers are valid.
 unsafe fn info<T>(fd: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
     /// The part of `union bpf_attr` that the command reads.
     #[repr(C, align(8))]
@@ -235,7 +235,7 @@ unsafe fn info<T>(fd: BorrowedFd<'_>, info: &mut T) -> io::Result<()> {
         info: (&raw mut *info) as u64,
     };
     // SAFETY: the attribute has the shape that the command asks for, and the kernel writes no more
-    // than `length` bytes to `info`; the caller answers for what is in it.
+    // than `length` bytes to `info`; the caller guarantees its contents.
     unsafe { bpf(OBJ_GET_INFO_BY_FD, &attribute) }.map(drop)
 }
 

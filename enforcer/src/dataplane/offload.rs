@@ -1,11 +1,11 @@
-//! What hardware does to frames in front of XDP, and VLAN tags that it removes.
+//! Hardware features that change frames before XDP sees them, such as stripping VLAN tags.
 //!
-//! With `rxvlan` a driver takes the tag out of the frame and hands it on beside it. The frame then
+//! With `rxvlan` a driver strips the tag from the frame and passes it on separately. The frame then
 //! looks untagged to XDP, native and generic alike, while the network stack still sees its VLAN.
-//! So the feature is switched off on protected interfaces, and watched.
+//! The feature is therefore turned off on protected interfaces, and monitored.
 //!
 //! Features are read and set by name (`ETHTOOL_GFEATURES`, `ETHTOOL_SFEATURES`, include/uapi/linux/ethtool.h):
-//! the older flags know 802.1Q alone, and there is a second feature for 802.1ad tags.
+//! the older flags cover only 802.1Q, and 802.1ad tags have a second feature.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::Error;
 
-/// Features that remove tags, by the kernel's names, and what `ethtool -K` calls them.
+/// Features that strip tags, by the kernel's names and those of `ethtool -K`.
 pub const STRIP: [(&str, &str); 2] =
     [("rx-vlan-hw-parse", "rxvlan"), ("rx-vlan-stag-hw-parse", "rx-vlan-stag-hw-parse")];
 
@@ -55,15 +55,16 @@ struct Get {
 struct Set {
     command: u32,
     size: u32,
-    /// Which features are meant, and which of them are wanted.
+    /// Which features to set, and their new values.
     words: [(u32, u32); WORDS],
 }
 
-/// Switches off what removes VLAN tags on an interface. Returns what was on, by ethtool's names.
+/// Turns off stripping of VLAN tags on an interface. Returns the features that were on, by
+/// ethtool's names.
 ///
 /// # Errors
 ///
-/// When a feature stays on: a tag in front of XDP's eyes is gone, and with it every rule about it.
+/// A feature stays on: XDP would not see tags, and rules about VLANs would not match.
 pub fn keep_tags(interface: &str) -> Result<Vec<&'static str>, Error> {
     let fail = |feature, source: io::Error| match source.raw_os_error() {
         Some(libc::ENODEV) => Error::NoInterface(interface.into()),
@@ -74,14 +75,14 @@ pub fn keep_tags(interface: &str) -> Result<Vec<&'static str>, Error> {
         Err(e) => return Err(fail("rxvlan", e)),
     };
     let on = match device.stripping() {
-        // No interface with hardware behind it: nothing can remove a tag.
+        // An interface without hardware: nothing can strip a tag.
         Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => return Ok(Vec::new()),
         result => result.map_err(|e| fail("rxvlan", e))?,
     };
     for &(bit, feature) in &on {
         device.switch_off(bit).map_err(|e| fail(feature, e))?;
     }
-    // What the driver says counts, not what it was asked.
+    // Check the driver's actual state, not the requested one.
     match device.stripping().map_err(|e| fail("rxvlan", e))?.first() {
         Some(&(_, feature)) => Err(fail(feature, io::ErrorKind::Unsupported.into())),
         None => Ok(on.into_iter().map(|(_, feature)| feature).collect()),
@@ -93,7 +94,7 @@ pub fn keep_tags(interface: &str) -> Result<Vec<&'static str>, Error> {
 pub struct Feature {
     /// Whether it is on.
     pub on: bool,
-    /// Whether it stays as it is: `[fixed]`, as `ethtool -k` says.
+    /// Whether it cannot be changed: `[fixed]` in `ethtool -k`.
     pub fixed: bool,
 }
 
@@ -101,7 +102,7 @@ pub struct Feature {
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` where there is nothing like hardware behind it.
+/// `EOPNOTSUPP` if there is no hardware behind it.
 pub fn features(interface: &str) -> io::Result<BTreeMap<String, Feature>> {
     let device = Device::open(interface)?;
     let words = device.words()?;
@@ -112,11 +113,11 @@ pub fn features(interface: &str) -> io::Result<BTreeMap<String, Feature>> {
         (name, Feature { on: has(word.active), fixed })
     };
     let names = device.names()?.into_iter().enumerate();
-    // Numbers that the kernel has given up have no name.
+    // Numbers that the kernel no longer uses have no name.
     Ok(names.filter(|(_, name)| !name.is_empty()).map(feature).collect())
 }
 
-/// What a driver says about itself and its device, as `ethtool -i` shows it.
+/// A driver's information about itself and its device, as in `ethtool -i`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DriverInfo {
     /// The driver's name.
@@ -129,7 +130,7 @@ pub struct DriverInfo {
 ///
 /// # Errors
 ///
-/// `EOPNOTSUPP` where the driver says nothing about itself.
+/// `EOPNOTSUPP` if the driver provides no information.
 pub fn driver_info(interface: &str) -> io::Result<DriverInfo> {
     /// `struct ethtool_drvinfo`.
     #[repr(C)]
@@ -148,7 +149,7 @@ pub fn driver_info(interface: &str) -> io::Result<DriverInfo> {
     Ok(DriverInfo { driver: text(&info.driver), bus: text(&info.bus) })
 }
 
-/// What stands before the first zero.
+/// The text before the first zero.
 fn text(bytes: &[u8]) -> String {
     let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(text).into_owned()
@@ -169,8 +170,8 @@ impl Device {
         for (to, from) in name.iter_mut().zip(interface.bytes()) {
             *to = from as libc::c_char;
         }
-        // Any family takes SIOCETHTOOL; this one a daemon without network sockets has as well.
-        // SAFETY: it takes numbers only.
+        // Any family supports SIOCETHTOOL; this one is also available to a daemon without network
+        // sockets. SAFETY: it takes numbers only.
         let socket =
             unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
         if socket < 0 {
@@ -190,12 +191,12 @@ impl Device {
         let mut ifreq: libc::ifreq = unsafe { std::mem::zeroed() };
         ifreq.ifr_name = self.name;
         ifreq.ifr_ifru.ifru_data = request.cast();
-        // SAFETY: the name ends in zero; the caller answers for the request.
+        // SAFETY: the name ends in zero; the caller guarantees the request.
         let result = unsafe { libc::ioctl(self.socket.as_raw_fd(), SIOCETHTOOL, &raw mut ifreq) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// All features, 32 a word.
+    /// All features, 32 in each word.
     fn words(&self) -> io::Result<[Word; WORDS]> {
         let mut get = Get { command: GFEATURES, size: WORDS as u32, ..Get::default() };
         // SAFETY: the request has room for as many words as it says.
@@ -220,7 +221,7 @@ impl Device {
 
     fn switch_off(&self, bit: usize) -> io::Result<()> {
         let mut set = Set { command: SFEATURES, ..Set::default() };
-        // The kernel takes as many words as it has features, and no other number.
+        // The kernel accepts only exactly as many words as its features need.
         set.size = (self.count()?.div_ceil(32)) as u32;
         let word = set.words.get_mut(bit / 32).ok_or(io::ErrorKind::InvalidData)?;
         word.0 = 1 << (bit % 32);
@@ -284,7 +285,7 @@ mod tests {
         assert_eq!(keep_tags("lo").unwrap(), Vec::<&str>::new());
         let features = features("lo").unwrap();
         assert!(names.iter().all(|name| name.is_empty() || features.contains_key(name)));
-        // The loopback cannot be without it (drivers/net/loopback.c).
+        // The loopback interface always has it (drivers/net/loopback.c).
         assert_eq!(features["loopback"], Feature { on: true, fixed: true });
     }
 

@@ -1,5 +1,5 @@
 //! Descriptors of everything that is pinned: an object lives as long as its pin *or* a descriptor, so
-//! removing a pin removes nothing while the daemon runs, and the daemon can put it back.
+//! removing a pin has no effect while the daemon runs, and the daemon can restore it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,8 +16,8 @@ use super::pins::Pins;
 pub(super) struct PinKeeper(BTreeMap<PathBuf, OwnedFd>);
 
 impl PinKeeper {
-    /// Keeps what is pinned now, for after a change of our own. What is held and no longer pinned stays
-    /// held: nobody here has removed it.
+    /// Records the current pins, after a change of our own. Held objects that are no longer pinned stay
+    /// held, because this process did not remove their pins.
     pub(super) fn refresh(&mut self, pins: &Pins) {
         for path in super::pins::contents(pins.dir()) {
             match open(&path) {
@@ -27,7 +27,7 @@ impl PinKeeper {
         }
     }
 
-    /// Lets the generations go that are in none of these directories.
+    /// Releases generations that are in none of these directories.
     pub(super) fn forget_generations(&mut self, pins: &Pins, but: &[PathBuf]) {
         let is_kept = |path: &PathBuf| {
             path.parent() == Some(pins.dir()) || but.iter().any(|dir| path.starts_with(dir))
@@ -40,7 +40,7 @@ impl PinKeeper {
         self.0.get(path).map(AsFd::as_fd)
     }
 
-    /// Lets an object go whose pin is removed on purpose.
+    /// Releases an object whose pin is removed on purpose.
     pub(super) fn forget(&mut self, path: &Path) {
         self.0.remove(path);
     }
@@ -52,7 +52,7 @@ impl PinKeeper {
         }
     }
 
-    /// Pins that are gone, or that lead to another object.
+    /// Pins that are gone, or that refer to a different object.
     pub(super) fn missing(&self) -> Vec<PathBuf> {
         let is_missing = |(path, fd): &(&PathBuf, &OwnedFd)| match open(path) {
             Ok(now) => identity(now.as_fd()).ok() != identity(fd.as_fd()).ok(),

@@ -1,4 +1,4 @@
-//! What is pinned, and where: one directory for each ABI version on a BPF file system.
+//! The pins: one directory for each ABI version on a BPF file system.
 //!
 //! ```text
 //! /sys/fs/bpf/enforcer/v5/GENERATIONS …   maps that outlive a generation
@@ -21,7 +21,7 @@ use super::{Error, verify_pins};
 /// `BPF_FS_MAGIC` in include/uapi/linux/magic.h.
 const BPF_FS: i64 = 0xcafe_4a11;
 
-/// The pin directory, held by this process alone; copies hold it together.
+/// The pin directory, locked by this process; clones share the lock.
 #[derive(Clone, Debug)]
 pub struct Pins {
     root: PathBuf,
@@ -31,10 +31,10 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Opens the directory, makes it if need be, and takes its lock.
+    /// Opens the directory, creates it if necessary, and locks it.
     pub fn open(root: &Path) -> Result<Self, Error> {
-        // Before anything is made: bpffs may be open to everybody, and a directory of another
-        // user would be in the way of the next start.
+        // Before anything is created: bpffs may be writable for all users, and a directory with the
+        // wrong owner would block the next start.
         if !crate::privilege::may_load() {
             return Err(Error::NotPermitted("load programs"));
         }
@@ -45,7 +45,7 @@ impl Pins {
         Ok(pins)
     }
 
-    /// Makes the directory once more where the file system under it went away and came back.
+    /// Creates the directory again after the file system under it was unmounted and mounted.
     pub(super) fn remake(&mut self) -> Result<(), Error> {
         if !self.dir.exists() {
             self._lock = prepare(&self.root, &self.dir)?.into();
@@ -90,7 +90,7 @@ impl Pins {
         Some(format!("{:016x}", info.tag()))
     }
 
-    /// Directories of other ABI versions: what another version of this program left.
+    /// Directories of other ABI versions, left by another version of this program.
     pub(super) fn of_other_versions(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(&self.root).into_iter().flatten().flatten();
         let is_version = |path: &PathBuf| {
@@ -103,7 +103,8 @@ impl Pins {
         found
     }
 
-    /// Removes what another version left. Links in it are cut, unless they are pinned here as well.
+    /// Removes the directories of other versions. Their links are detached, unless they are pinned
+    /// here as well.
     pub(super) fn forget_other_versions(&self) -> Result<(), Error> {
         self.of_other_versions().iter().try_for_each(|dir| remove(dir))
     }
@@ -113,7 +114,7 @@ impl Pins {
         self.numbers("link-")
     }
 
-    /// Numbers of the generations that are pinned.
+    /// Numbers of the pinned generations.
     pub fn generations(&self) -> Vec<u32> {
         self.numbers("gen-")
     }
@@ -152,12 +153,12 @@ impl Pins {
 ///
 /// # Errors
 ///
-/// When the kernel does not tell.
+/// The kernel does not provide the information.
 pub fn may_hold(root: &Path) -> io::Result<bool> {
     is_bpf_fs(nearest(root))
 }
 
-/// The directory above that is there.
+/// The nearest existing directory above.
 fn nearest(root: &Path) -> &Path {
     root.ancestors().skip(1).find(|dir| dir.exists()).unwrap_or(Path::new("/"))
 }
@@ -189,7 +190,7 @@ fn prepare(root: &Path, dir: &Path) -> Result<File, Error> {
     Ok(lock)
 }
 
-/// Takes the lock of an open directory, if nobody has it.
+/// Locks an open directory, if no other process has.
 fn is_locked(lock: &File) -> bool {
     // SAFETY: the descriptor is open; flock has no other requirement.
     unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }

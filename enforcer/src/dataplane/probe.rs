@@ -1,4 +1,4 @@
-//! Runs of the program in force that leave no trace: no counter, no event.
+//! Runs of the active program without side effects: no counter, no event.
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use enforcer_common::abi::{PROBE_BYTES, PROBE_MAGIC};
@@ -16,7 +16,7 @@ pub(super) fn run(dispatcher: &mut Xdp, frame: &[u8], index: u32) -> Result<Deci
     }
     let mut input = vec![0u8; PROBE_BYTES];
     input.splice(..8, PROBE_MAGIC.to_ne_bytes());
-    // No decision: where no generation is in force, nobody writes over it.
+    // Start with an invalid decision: without an active generation it stays.
     input.get_mut(8..24).into_iter().for_each(|answer| answer.fill(0xff));
     input.extend_from_slice(frame);
     let mut output = vec![0u8; input.len()];

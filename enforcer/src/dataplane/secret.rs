@@ -1,7 +1,7 @@
 //! The secret of this boot, from which the program derives digests and slots.
 //!
-//! It is made when the tables are, and lives as long: in the table of the kernel that holds the clock, which
-//! only root can read. Every generation has the same keys, for they share the tables.
+//! It is made with the tables and lives as long as they do, in the kernel table that also holds the clock
+//! offsets and that only root can read. All generations have the same keys, because they share the tables.
 
 use std::io;
 use std::mem::offset_of;
@@ -25,7 +25,7 @@ const FIRST: usize = offset_of!(abi::Control, secret) / 8;
 pub(super) struct Secret([u64; 2]);
 
 impl Secret {
-    /// The one that is in the kernel, or a new one.
+    /// The secret in the kernel, or a new one.
     pub(super) fn find(pins: &Pins) -> Result<Self, Error> {
         let path = pins.path(map::CONTROL);
         if path.exists() {
@@ -49,7 +49,7 @@ impl Secret {
         Ok(())
     }
 
-    /// What digests and slots depend on.
+    /// The keys of digests and slots.
     pub(super) fn keys(self) -> Keys {
         Keys(std::array::from_fn(|number| {
             let mut hash = Sha256::new();
@@ -71,7 +71,7 @@ impl Secret {
 fn random() -> io::Result<[u64; 2]> {
     let mut words = [0u64; 2];
     while words == [0; 2] {
-        // SAFETY: the kernel writes at most as many bytes as there are.
+        // SAFETY: the kernel writes at most the size of the buffer.
         let read = unsafe { libc::getrandom(words.as_mut_ptr().cast(), size_of_val(&words), 0) };
         if read < 0 {
             return Err(io::Error::last_os_error());

@@ -1,4 +1,4 @@
-//! Devices of which a frame was refused, whatever became of the event.
+//! Devices that had a frame refused, whether or not an event was sent.
 
 use aya::Ebpf;
 use enforcer_common::abi::{self, map};

@@ -1,4 +1,4 @@
-//! Refused frames that have no event: the counters of each device's budget, and what they gained.
+//! Refused frames without an event: the growth of the counters in each device's budget.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem::offset_of;
@@ -13,7 +13,7 @@ use enforcer_common::reason::{Reason, Verdict};
 use super::error::Error;
 use super::memory::Memory;
 
-/// Refused frames of a device and a reason that had no event, since the last look.
+/// Refused frames of a device and a reason without an event, since the last reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuppressedCounts {
     /// Source MAC; `None` for all devices that had no entry of their own.
@@ -22,7 +22,7 @@ pub struct SuppressedCounts {
     pub interface: Option<u32>,
     /// Why they were refused.
     pub reason: Reason,
-    /// What became of them.
+    /// Their verdict.
     pub verdict: Verdict,
     /// Unreported by the budget.
     pub suppressed: u64,
@@ -30,7 +30,7 @@ pub struct SuppressedCounts {
     pub lost: u64,
 }
 
-/// Reads the counters, and knows what they were.
+/// Reads the counters, and keeps their last values.
 pub(super) struct Counters {
     budgets: Map,
     /// Those that are not zero, by number of the entry and slot of the reason.
@@ -39,21 +39,22 @@ pub(super) struct Counters {
 
 /// 64-bit words of an entry.
 const WORDS: usize = size_of::<Budget>() / 8;
-/// The first of those with counters: one a reason.
+/// The first word with counters; there is one for each reason.
 const FIRST: usize = offset_of!(Budget, by_reason) / 8;
 
 impl Counters {
-    /// Begins with what was counted so far.
+    /// Starts from the current counts.
     pub(super) fn new(budgets: Map) -> Result<Self, Error> {
         let mut counters = Self { budgets, last: HashMap::new() };
         counters.gained()?;
         Ok(counters)
     }
 
-    /// What they gained since the last look. Whoever holds an entry is who gained it: the one before
-    /// was silent for [`enforcer_common::abi::ENTRY_TTL`], many looks long.
+    /// The growth since the last reading. It belongs to the current holder of an entry, because the
+    /// previous one was silent for [`enforcer_common::abi::ENTRY_TTL`], much longer than the
+    /// interval between readings.
     ///
-    /// The memory is mapped for the look alone: it would count as the daemon's own all the time.
+    /// The memory is mapped only while reading; otherwise it would count as the daemon's memory.
     pub(super) fn gained(&mut self) -> Result<Vec<SuppressedCounts>, Error> {
         let Map::Array(data) = &self.budgets else { return Err(Error::Object(map::BUDGETS)) };
         let entries = data.info().map_err(Error::Map)?.max_entries() as usize;
@@ -94,7 +95,7 @@ impl Counters {
     }
 }
 
-/// What a counter gained since it was looked at last.
+/// The growth of a counter since its last reading.
 fn step(
     last: &mut HashMap<(usize, usize), Unreported>,
     at: (usize, usize),

@@ -1,4 +1,4 @@
-//! A generation that must be confirmed, and the one before, which decides again otherwise.
+//! A generation that must be confirmed, and the previous one, which takes over otherwise.
 
 use enforcer_common::abi;
 use log::warn;
@@ -9,11 +9,10 @@ use crate::image::Patch;
 
 impl Dataplane {
     /// Puts a generation in force until `deadline` (boot clock, in nanoseconds): from then on the
-    /// generation before decides again, by the kernel alone, unless [`Dataplane::confirm`] comes
-    /// first.
+    /// kernel itself returns to the previous generation, unless [`Dataplane::confirm`] comes first.
     pub fn activate_until(&mut self, loaded: Loaded, deadline: u64) -> Result<(), Error> {
         generation::keep(&self.pins, self.current.number)?;
-        // Armed first: should this process end here, the old generation decides in both slots.
+        // Set the deadline first: if this process ends here, both slots have the old generation.
         self.control.publish(DEADLINE, deadline);
         match loaded.put(&self.pins, self.kind, abi::SLOT_CURRENT) {
             Ok(next) => {
@@ -28,7 +27,7 @@ impl Dataplane {
         }
     }
 
-    /// Keeps the generation in force for good; returns the one before.
+    /// Keeps the active generation; returns the previous one.
     pub fn confirm(&mut self) -> Option<Generation> {
         self.disarm();
         let old = self.previous.take();
@@ -36,11 +35,11 @@ impl Dataplane {
         old
     }
 
-    /// Puts the generation before in force again; returns the one that was not confirmed.
+    /// Puts the previous generation in force again; returns the one that was not confirmed.
     pub fn return_to_previous(&mut self) -> Result<Option<Generation>, Error> {
         let Some(previous) = self.previous.take() else { return Ok(None) };
         if let Err(e) = generation::put_back(&self.pins, previous.number) {
-            // The kernel goes on by its deadline.
+            // The kernel still has its deadline.
             self.previous = Some(previous);
             return Err(e);
         }
@@ -53,17 +52,17 @@ impl Dataplane {
     pub(super) fn disarm(&mut self) {
         self.control.publish(DEADLINE, 0);
         if let Err(e) = generation::forget(&self.pins) {
-            warn!("the generation before stays in its slot: {e}");
+            warn!("the previous generation stays in its slot: {e}");
         }
     }
 
-    /// When the generation before decides again, boot clock, in nanoseconds.
+    /// When the previous generation takes over again, boot clock, in nanoseconds.
     pub fn deadline(&self) -> Option<u64> {
         Some(self.control.read(DEADLINE)).filter(|deadline| *deadline != 0)
     }
 
-    /// Puts a generation in the place of the one that decides again when the one in force is not
-    /// confirmed, if there is one. Returns the generation that would have.
+    /// Replaces the previous generation, which takes over if the active one is not confirmed, if
+    /// there is one. Returns the replaced one.
     pub fn put_previous(&mut self, loaded: Loaded) -> Result<Option<Generation>, Error> {
         if self.previous.is_none() {
             return Ok(None);
@@ -74,8 +73,7 @@ impl Dataplane {
         Ok(old)
     }
 
-    /// The same for the image that decides again when the one in force is not confirmed, if there is
-    /// one.
+    /// Patches the image of the previous generation, if there is one.
     pub fn patch_previous(&mut self, patch: &Patch) -> Result<(), Error> {
         self.previous.as_ref().map_or(Ok(()), |previous| previous.patch(&self.pins, patch))
     }

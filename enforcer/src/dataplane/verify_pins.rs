@@ -1,4 +1,5 @@
-//! Pins that are not what their names say: they would be used without a look, and judge frames.
+//! Refuses pins that do not match their names, because they would be used unchecked to judge
+//! frames.
 
 use std::collections::BTreeSet;
 use std::fs::{self, Metadata};
@@ -34,7 +35,7 @@ const NO_PREALLOC: u32 = 1;
 const XDP_PROGRAM: u32 = 6;
 const XDP_LINK: u32 = 6;
 
-/// Refuses pins that are not ours, by name. Nothing is changed.
+/// Refuses foreign pins, and names them. Changes nothing.
 pub(super) fn check(pins: &Pins) -> Result<(), Error> {
     let mut tables = BTreeSet::new();
     for (name, shape) in lasting() {
@@ -49,8 +50,8 @@ pub(super) fn check(pins: &Pins) -> Result<(), Error> {
     Ok(())
 }
 
-/// Refuses a directory that another user could change: that user could remove the pins, and with them the
-/// enforcement, or put others in their place.
+/// Refuses a directory that another user could write: that user could remove the pins, which ends
+/// enforcement, or replace them.
 pub(super) fn check_directory(dir: &Path) -> Result<(), Error> {
     let metadata = fs::symlink_metadata(dir).map_err(|e| Error::io("stat", dir, e))?;
     if !metadata.is_dir() {
@@ -59,7 +60,7 @@ pub(super) fn check_directory(dir: &Path) -> Result<(), Error> {
     check_access(dir, &metadata, 0o022, 0o700)
 }
 
-/// What a map must look like. `entries` of `None`: any number that an image can name.
+/// The required shape of a map. `entries` of `None`: any number that an image can address.
 struct Shape {
     kind: u32,
     key: usize,
@@ -77,7 +78,7 @@ impl Shape {
         Self { flags: MMAPABLE, ..self }
     }
 
-    /// Memory for what is in it, and no more.
+    /// Memory is allocated on use.
     const fn sized_by_use(self) -> Self {
         Self { flags: NO_PREALLOC, ..self }
     }
@@ -86,7 +87,7 @@ impl Shape {
         Self { entries: None, ..self }
     }
 
-    /// What of a map is not so.
+    /// How a map differs from this shape.
     fn differs(&self, found: &MapInfo) -> Option<String> {
         let entries = self.entries.unwrap_or(found.entries);
         let fields = [
@@ -147,7 +148,7 @@ fn check_map(path: &Path, shape: &Shape) -> Result<Option<u32>, Error> {
     }
 }
 
-/// A daemon that was killed while it pinned leaves one that is not complete.
+/// A daemon that was killed while pinning leaves an incomplete one.
 fn check_generation(dir: &Path) -> Result<(), Error> {
     check_directory(dir)?;
     let mut own = Vec::new();
@@ -164,8 +165,8 @@ fn check_generation(dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// Refuses what is not the link of interface `index` with a dispatcher of ours, which uses one of
-/// `tables` if there are any.
+/// Refuses anything but the link of interface `index` with one of our dispatchers, which uses one
+/// of `tables` if there are any.
 pub(super) fn check_link(path: &Path, index: u32, tables: &BTreeSet<u32>) -> Result<(), Error> {
     let Some(fd) = open(path, Kind::Link, "link")? else { return Ok(()) };
     let link = object::link(fd.as_fd()).map_err(|e| Error::io("look at", path, e))?;
@@ -179,7 +180,7 @@ pub(super) fn check_link(path: &Path, index: u32, tables: &BTreeSet<u32>) -> Res
     }
     let program = match object::program_by_id(link.program) {
         Ok(program) => program,
-        // Asking needs CAP_SYS_ADMIN. A link that is adopted gets our program.
+        // Asking needs CAP_SYS_ADMIN. An adopted link gets our program.
         Err(e) if e.raw_os_error() == Some(libc::EPERM) => return Ok(()),
         Err(e) => return Err(Error::io("look at the program of", path, e)),
     };
@@ -205,7 +206,7 @@ fn check_program(path: &Path, verb: &str, found: &ProgramInfo, name: &str) -> Re
     Ok(())
 }
 
-/// Opens a pin, if there is one, and refuses what others may use or what is of another kind.
+/// Opens a pin, if there is one, and refuses it if others may use it or it is of a different kind.
 fn open(path: &Path, kind: Kind, name: &str) -> Result<Option<OwnedFd>, Error> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -223,7 +224,7 @@ fn open(path: &Path, kind: Kind, name: &str) -> Result<Option<OwnedFd>, Error> {
     Ok(Some(fd))
 }
 
-/// Refuses an owner who is not this user, and bits of the mode that others must not have.
+/// Refuses a different owner, and mode bits that others must not have.
 fn check_access(path: &Path, found: &Metadata, never: u32, mode: u32) -> Result<(), Error> {
     // SAFETY: no arguments, cannot fail.
     let uid = unsafe { libc::geteuid() };

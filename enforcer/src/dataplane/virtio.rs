@@ -1,7 +1,6 @@
-//! virtio-net, where native XDP depends on what host and guest have agreed on.
+//! virtio-net, where native XDP depends on the features that host and guest negotiated.
 //!
-//! Bits are those of include/uapi/linux/virtio_net.h; what follows from them is in
-//! drivers/net/virtio_net.c.
+//! The bits are in include/uapi/linux/virtio_net.h, their effects in drivers/net/virtio_net.c.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,15 +18,15 @@ const GUEST_USO6: usize = 55;
 /// Those with which the driver gives frames large buffers (`virtnet_set_big_packets`).
 const MERGES: [usize; 6] = [GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO, GUEST_USO4, GUEST_USO6];
 
-/// Why native XDP must not be tried on the virtio-net device at this place of a bus.
+/// Why native XDP must not be tried on the virtio-net device at this bus address.
 pub(super) fn hindrance(bus: &str, mtu: u32) -> Option<String> {
     let device = device(Path::new("/sys/bus"), bus)?;
     judge(&fs::read_to_string(device.join("features")).ok()?, mtu)
 }
 
-/// The virtio device behind a place on a bus, as the driver names it: a PCI address, or `virtio0`.
+/// The virtio device behind a bus address, as the driver names it: a PCI address, or `virtio0`.
 ///
-/// By bus and not by interface: /sys/class/net shows one network namespace alone.
+/// By bus and not by interface, because /sys/class/net shows only one network namespace.
 fn device(buses: &Path, place: &str) -> Option<PathBuf> {
     let direct = buses.join("virtio/devices").join(place);
     if direct.exists() {
@@ -41,11 +40,12 @@ fn device(buses: &Path, place: &str) -> Option<PathBuf> {
     entries.map(|entry| entry.path()).find(is_virtio)
 }
 
-/// `features` is a digit a bit, the lowest first, as sysfs has it.
+/// `features` has one digit per bit, the lowest first, as in sysfs.
 fn judge(features: &str, mtu: u32) -> Option<String> {
     let has = |bit: usize| features.as_bytes().get(bit) == Some(&b'1');
     let merges = MERGES.into_iter().any(has);
-    // `virtnet_xdp_set` refuses it: the host would go on to merge frames, or to leave checksums out.
+    // `virtnet_xdp_set` refuses it: the host would continue to merge frames, or to leave out
+    // checksums.
     if !has(CTRL_GUEST_OFFLOADS) && (merges || has(GUEST_CSUM)) {
         return Some(
             "the host merges frames or leaves out checksums and offers no way to switch that off \
@@ -76,11 +76,11 @@ mod tests {
     fn what_never_runs_native_is_known() {
         let all = [GUEST_CSUM, CTRL_GUEST_OFFLOADS, GUEST_TSO4, GUEST_TSO6, GUEST_ECN, GUEST_UFO];
         let with = |more: &[usize]| features(&[&all[..], more].concat());
-        // As QEMU has them by default.
+        // QEMU's defaults.
         assert_eq!(judge(&with(&[MRG_RXBUF]), 1500), None);
         assert_eq!(judge(&with(&[MRG_RXBUF]), 9000), None);
         assert!(judge(&with(&[]), 1500).unwrap().contains("mrg_rxbuf"));
-        // Off by hand; one kind of merging that is younger stays on (Linux 6.2, QEMU 8.2).
+        // Turned off by hand; a newer kind of merging stays on (Linux 6.2, QEMU 8.2).
         assert_eq!(judge(&features(&[CTRL_GUEST_OFFLOADS]), 1500), None);
         let uso = features(&[CTRL_GUEST_OFFLOADS, GUEST_USO4]);
         assert!(judge(&uso, 1500).unwrap().contains("never runs"));

@@ -1,4 +1,4 @@
-//! What is known of the machine. What is not known says why, and what would help.
+//! Facts about the machine. An unknown fact says why, and what would help.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,16 +21,16 @@ pub struct Unseen {
 }
 
 impl Unseen {
-    /// Something that root would see.
+    /// A fact that root could see.
     pub fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), remedy: "run it as root".into() }
     }
 }
 
-/// Something that is known, or why not.
+/// A known fact, or why it is unknown.
 pub type Known<T> = Result<T, Unseen>;
 
-/// All of it.
+/// All facts.
 #[derive(Clone, Debug)]
 pub struct Facts {
     /// The machine.
@@ -50,7 +50,7 @@ pub struct Machine {
     pub kernel: (u8, u8),
     /// `6.18.44`, as `uname -r` says.
     pub release: String,
-    /// Capabilities that this process would need to enforce.
+    /// Capabilities that this process lacks for enforcing.
     pub lacking: Vec<&'static str>,
     /// Whether it runs in a user namespace, where capabilities do not count.
     pub contained: bool,
@@ -58,15 +58,15 @@ pub struct Machine {
     pub pins: PathBuf,
     /// Whether that is on a BPF file system.
     pub bpffs: Known<bool>,
-    /// Most memory that may be locked, in bytes; `None`: any.
+    /// Limit of locked memory, in bytes; `None`: unlimited.
     pub locked: Option<u64>,
-    /// `kernel.unprivileged_bpf_disabled`; `None` where the kernel has no such thing.
+    /// `kernel.unprivileged_bpf_disabled`; `None` if the kernel has no such setting.
     pub unprivileged: Option<u32>,
-    /// Most neighbours that the kernel keeps, of IPv4 and IPv6 (`gc_thresh3`), as far as it tells.
+    /// Most neighbours that the kernel keeps, for IPv4 and IPv6 (`gc_thresh3`), if available.
     pub neighbours: Vec<(&'static str, u32)>,
     /// Seconds since 1970-01-01 UTC.
     pub now: i64,
-    /// Whether something keeps the clock right, as the kernel says (adjtimex).
+    /// Whether the clock is synchronised, according to the kernel (adjtimex).
     pub synchronised: Known<bool>,
     /// Where the daemon keeps its state.
     pub state: PathBuf,
@@ -79,7 +79,7 @@ pub struct Machine {
 pub struct Disk {
     /// Bytes that are free.
     pub free: u64,
-    /// Whether it is memory, and empty after a reboot.
+    /// Whether it is in memory and lost at a reboot.
     pub volatile: bool,
     /// Whether this process could write there.
     pub writable: bool,
@@ -98,7 +98,7 @@ pub struct Network {
     pub forwards_v4: bool,
     /// Whether IPv6 is; `None` on a kernel without it.
     pub forwards_v6: Option<bool>,
-    /// Whether what is bridged is shown to the chains of IP, too (br_netfilter).
+    /// Whether bridged traffic passes the IP chains too (br_netfilter).
     pub bridge_calls_ip: bool,
     /// Programs whose tables in the kernel `nft` does not show: iptables-legacy.
     pub legacy: Vec<&'static str>,
@@ -109,25 +109,25 @@ pub struct Network {
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// What rtnetlink says; `None` when there is none.
+    /// The link from rtnetlink; `None` if it does not exist.
     pub link: Option<Link>,
-    /// Its features, by the kernel's names; none where nothing like hardware is behind it.
+    /// Its features, by the kernel's names; none without hardware.
     pub features: Known<BTreeMap<String, Feature>>,
     /// Its driver, if it has one.
     pub driver: Option<String>,
-    /// Why native XDP would not run here, although the driver has it; see
+    /// Why native XDP would not run here although the driver supports it; see
     /// [`crate::dataplane::native_hindrance`].
     pub hindrance: Option<String>,
-    /// What its driver can do natively; `None` where the kernel does not tell (before 6.3).
+    /// Native features of its driver; `None` if the kernel does not report them (before 6.3).
     pub native: Option<Native>,
 }
 
-/// What a driver can do with XDP programs.
+/// A driver's support for XDP programs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Native {
-    /// Run them.
+    /// It can run them.
     pub basic: bool,
-    /// Give them frames that are spread over several buffers.
+    /// It can give them frames that are spread over several buffers.
     pub fragments: bool,
 }
 
@@ -140,20 +140,20 @@ pub struct Enforcement {
     pub pinned: Known<Option<Pinned>>,
     /// The backstop's tables.
     pub tables: Known<Tables>,
-    /// What the settings say about them.
+    /// The setting about them.
     pub backstop: Backstop,
-    /// What the settings say about modes.
+    /// The setting about modes.
     pub xdp: Xdp,
-    /// Tables of flows that go past the packet filter.
+    /// Flowtables, which bypass the packet filter.
     pub flowtables: Known<Vec<Flowtable>>,
-    /// Chains of other tools that drop what is forwarded.
+    /// Chains of other tools that drop forwarded traffic.
     pub forward: Known<Vec<Chain>>,
 }
 
-/// A table of flows that nftables forwards by itself.
+/// A flowtable: flows that nftables forwards by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Flowtable {
-    /// Family, table and name, as `nft delete flowtable` takes them.
+    /// Family, table and name, as for `nft delete flowtable`.
     pub name: String,
     /// The interfaces whose frames it takes.
     pub devices: BTreeSet<String>,
@@ -170,7 +170,7 @@ impl Flowtable {
             let body = object.get("flowtable")?;
             let part = |field: &str| body.get(field).and_then(text);
             let [family, table, name] = ["family", "table", "name"].map(part);
-            // One of them alone is not in a list.
+            // A single element is not a list.
             let many = |field: &str| -> BTreeSet<String> {
                 match body.get(field) {
                     Some(serde_json::Value::Array(list)) => list.iter().filter_map(text).collect(),

@@ -1,9 +1,9 @@
-//! What on this machine helps or hinders enforcement, and whether the program does its work here.
+//! Checks whether this machine can enforce a policy, and whether the program works here.
 //!
-//! - [`facts`]: what is known of the machine, and why something is not
+//! - [`facts`]: facts about the machine, and why some are unknown
 //! - [`judge`]: facts to findings; pure
 //! - [`look`]: gathers facts, changes nothing
-//! - [`trial`]: frames that must die and frames that must live
+//! - [`trial`]: frames that must be dropped and frames that must pass
 
 pub mod facts;
 pub mod judge;
@@ -16,29 +16,29 @@ use crate::config::Settings;
 use crate::control::client::Client;
 use crate::site;
 
-/// How something is.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// As it should be.
+    /// No problem.
     Ok,
-    /// Enforcement works; something around it may surprise.
+    /// Enforcement works; something else may cause surprises.
     Warning,
-    /// Enforcement does not work, or something goes past it.
+    /// Enforcement does not work, or traffic can bypass it.
     Fail,
-    /// Could not be looked at: no pass.
+    /// The check could not run: not a pass.
     Unknown,
 }
 
-/// One thing that was looked at. Field names and the names of checks are a contract.
+/// The result of one check. Field names and the names of checks are a contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at: a stable name.
+    /// The check: a stable name.
     pub check: &'static str,
-    /// Of which protected interface; none for the machine.
+    /// The protected interface; none for the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// How it is.
+    /// The result.
     pub state: State,
     /// What was found.
     pub text: String,
@@ -48,12 +48,12 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// All is well.
+    /// A finding without a problem.
     pub fn ok(check: &'static str, text: impl Into<String>) -> Self {
         Self { check, interface: None, state: State::Ok, text: text.into(), remedy: None }
     }
 
-    /// Something to know about.
+    /// A finding to be aware of.
     pub fn warning(
         check: &'static str,
         text: impl Into<String>,
@@ -62,12 +62,12 @@ impl Finding {
         Self { state: State::Warning, remedy: Some(remedy.into()), ..Self::ok(check, text) }
     }
 
-    /// Something that has to change.
+    /// A finding that must be fixed.
     pub fn fail(check: &'static str, text: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { state: State::Fail, ..Self::warning(check, text, remedy) }
     }
 
-    /// Something that could not be looked at, and why.
+    /// A check that could not run, and why.
     pub fn unknown(check: &'static str, why: impl AsRef<str>, remedy: impl Into<String>) -> Self {
         let text = format!("not looked at: {}", why.as_ref());
         Self { state: State::Unknown, ..Self::warning(check, text, remedy) }
@@ -80,17 +80,17 @@ impl Finding {
     }
 }
 
-/// Whether a machine is fit: nothing failed, and everything was looked at.
+/// Whether a machine is fit: nothing failed, and every check ran.
 pub fn is_fit(findings: &[Finding]) -> bool {
     findings.iter().all(|finding| matches!(finding.state, State::Ok | State::Warning))
 }
 
-/// Looks at the machine and tries the program; with `ask`, the program in force too. Nothing that
-/// enforces is changed.
+/// Checks the machine and tries the program; with `ask`, the active program too. Does not change
+/// enforcement.
 ///
 /// # Errors
 ///
-/// When the kernel does not tell its interfaces.
+/// The kernel does not list its interfaces.
 pub async fn examine(settings: &Settings, ask: bool) -> Result<Vec<Finding>, site::Error> {
     let facts = look::look(settings).await?;
     let mut findings = judge::judge(&facts);
@@ -98,7 +98,7 @@ pub async fn examine(settings: &Settings, ask: bool) -> Result<Vec<Finding>, sit
     if ask {
         findings.extend(trial::live(&Client::new(&settings.socket)).await);
     }
-    // What is about one interface stands together, behind what is about the machine.
+    // Findings about the machine come first, then those of each interface together.
     findings.sort_by_key(|finding| {
         let name = finding.interface.as_ref()?;
         let mut interfaces = facts.interfaces.iter();
@@ -107,7 +107,7 @@ pub async fn examine(settings: &Settings, ask: bool) -> Result<Vec<Finding>, sit
     Ok(findings)
 }
 
-/// An error with all that caused it, in one line.
+/// An error with all its causes, in one line.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

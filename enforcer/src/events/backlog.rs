@@ -1,4 +1,4 @@
-//! Events that are kept for those who ask later: a bounded number of bytes, the oldest go first.
+//! Events kept for later queries: limited in bytes, the oldest are removed first.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,11 +11,11 @@ use super::event::Event;
 
 /// Most bytes of events that are kept.
 pub(super) const MAX_BYTES: usize = 8 << 20;
-/// What an event costs beside its own bytes, and the bytes of its JSON where some follower reads that.
+/// Memory of an event besides its own bytes and those of its JSON, if a follower reads that.
 const OVERHEAD: usize = 128;
 const JSON: usize = 640;
 
-/// An event that was published: kept once, however many followers it waits for.
+/// A published event: stored once, however many followers have it queued.
 #[derive(Debug)]
 pub struct Published {
     /// The event.
@@ -28,7 +28,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// `followed`: a follower wants it, so its JSON will be made.
+    /// `followed`: a follower wants it, so its JSON will be created.
     pub(super) fn new(event: Event, followed: bool) -> Self {
         let size = event.size() + OVERHEAD + if followed { JSON } else { 0 };
         Self { event, plain: OnceLock::new(), framed: OnceLock::new(), size }
@@ -40,7 +40,7 @@ impl Published {
         made.get_or_init(|| self.event.line(frame))
     }
 
-    /// The same, appended; it is not kept where it was not made before.
+    /// Appends the same; does not store it if it was not created before.
     pub fn put(&self, frame: bool, to: &mut BytesMut) {
         let made = if frame { &self.framed } else { &self.plain };
         match made.get() {
@@ -63,7 +63,7 @@ pub(super) struct Backlog {
     bytes: usize,
 }
 
-/// Numbers of events that a follower has not read yet.
+/// Numbers of events that a follower still has to read.
 pub(super) type Section = Range<u64>;
 
 impl Backlog {
@@ -79,14 +79,13 @@ impl Backlog {
         }
     }
 
-    /// Those from a time on, in the order in which they came. Where the clock went back, older ones are among
-    /// them.
+    /// Events from a time on, in order of arrival. If the clock went back, older ones may be among them.
     pub(super) fn since(&self, time: Timestamp) -> Section {
         let before = self.lines.iter().take_while(|line| line.time() < time).count() as u64;
         self.first + before..self.first + self.lines.len() as u64
     }
 
-    /// The next of a section, `most` at a time, and how many of it are gone.
+    /// The next events of a section, at most `most`, and the number of removed ones.
     pub(super) fn read(&self, section: &mut Section, most: usize) -> (Vec<Arc<Published>>, u64) {
         let gone = self.first.min(section.end).saturating_sub(section.start);
         section.start += gone;
@@ -114,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_frame_is_for_those_who_ask() {
+    fn the_frame_is_included_on_request() {
         let line = at(1_800_000_000);
         let read = |frames| -> serde_json::Value {
             let mut bytes = BytesMut::new();
@@ -147,7 +146,7 @@ mod tests {
         let (lines, gone) = past.read(&mut section, 2);
         assert_eq!((lines.len(), gone, count(section.clone())), (2, 0, 1));
         assert_eq!(lines[0].time().as_second(), first + many - 3);
-        // What goes while it waits is counted.
+        // Events removed while it waits are counted.
         let mut slow = since(0);
         let end = slow.end;
         for second in many..many + 10 {

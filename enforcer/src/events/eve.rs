@@ -1,5 +1,5 @@
-//! An event as Suricata would write it: only fields of its published schema (etc/schema.json and
-//! the "Eve JSON index" of its user guide), with their types.
+//! An event in Suricata's format: only fields of its published schema (etc/schema.json and the "Eve
+//! JSON index" of its user guide), with their types.
 
 use enforcer_common::reason::{Reason, Verdict};
 use serde_json::{Map, Value, json};
@@ -9,8 +9,8 @@ use super::text::Words;
 
 /// The line of an event about a frame; there is none for the others.
 ///
-/// What was dropped is a `drop`; what passed because its group is observed is an `alert` that
-/// allowed it. Device, group and rule are in `alert`, as a signature's would be.
+/// A dropped frame is a `drop`; a frame that passed because its group is observed is an `alert`
+/// with action `allowed`. Device, group and rule are in `alert`, like those of a signature.
 pub fn line(event: &Event, words: &Words) -> Option<Value> {
     let refusal = event.refusal()?;
     let dropped = refusal.verdict == Verdict::Drop;
@@ -69,18 +69,18 @@ fn alert(refusal: &Refusal, dropped: bool, why: &str) -> Value {
     alert.into()
 }
 
-/// The generator of Suricata's own rules; what reads EVE knows no other.
+/// The generator of Suricata's own rules; readers of EVE know no other.
 const GENERATOR: u32 = 1;
-/// Suricata's priorities go from 1, the highest: what was stopped is no emergency.
+/// Suricata's priorities start at 1, the highest: a blocked frame is not an emergency.
 const BLOCKED: u32 = 2;
-/// What an observed group sent.
+/// A frame of an observed group.
 const ALLOWED: u32 = 3;
 
-/// The number by which EveBox and others group what is alike: of the rule, or of the reason where no
-/// rule decided.
+/// The number by which EveBox and others group events: of the rule, or of the reason if no rule
+/// decided.
 ///
-/// Rule ids are digits of a digest already, which tells rules of a policy apart. All are below 2^31:
-/// mappings may say `integer`.
+/// Rule ids are digits of a digest, so they differ within a policy. All numbers are below 2^31,
+/// because mappings may use `integer`.
 fn signature_id(rule: Option<&str>, reason: &str) -> u32 {
     const POSITIVE: u32 = 0x7fff_ffff;
     const FIRST: u32 = 256;
@@ -91,7 +91,7 @@ fn signature_id(rule: Option<&str>, reason: &str) -> u32 {
     let digits = rule.strip_prefix("r-").filter(|digits| digits.len() == 8);
     let number = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
     let number = number.unwrap_or_else(|| hash(rule)) & POSITIVE;
-    // Smaller ones are of reasons.
+    // Smaller numbers are for reasons.
     if number < FIRST { number + FIRST } else { number }
 }
 
@@ -101,7 +101,7 @@ fn hash(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, step)
 }
 
-/// A protocol by its name, as in IANA's registry; the number where it is not a common one.
+/// A protocol's name in IANA's registry; the number if it is not a common one.
 fn protocol(protocol: Protocol) -> String {
     let name = match protocol.0 {
         2 => "IGMP",

@@ -1,7 +1,7 @@
 //! Events about refused frames, and about enforcement itself.
 //!
-//! Inside the process an event is this value; what it looks like outside is made at the edge: JSON by
-//! [`super::json`], a line by [`super::text`], EVE and captures by their modules.
+//! Inside the process an event is this value. It is rendered at the edge: JSON by [`super::json`], a
+//! line by [`super::text`], EVE and captures by their modules.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,13 +24,13 @@ pub type Name = Arc<str>;
 pub enum Event {
     /// A frame was refused.
     Drop(Box<Refusal>),
-    /// Frames were refused that have no event of their own.
+    /// Refused frames without an event of their own.
     Suppressed(Suppressed),
-    /// Events are missing where this one stands.
+    /// Events are missing at this point.
     Lost(Lost),
     /// Something about enforcement itself was removed, replaced or went away.
     Tamper(Tamper),
-    /// A later version of the daemon has kinds of events that this one does not know.
+    /// An event of a kind that this version does not know.
     Other(Head, Name),
 }
 
@@ -56,7 +56,7 @@ pub struct Refusal {
     pub vlans: Vec<u16>,
     /// The Ethernet header.
     pub ether: Option<Ether>,
-    /// Source address, if the frame has one that could be read.
+    /// Source address, if the frame has a readable one.
     pub source: Option<IpAddr>,
     /// Source port.
     pub source_port: Option<u16>,
@@ -64,7 +64,7 @@ pub struct Refusal {
     pub destination: Option<IpAddr>,
     /// Destination port.
     pub destination_port: Option<u16>,
-    /// Of IP.
+    /// IP protocol.
     pub protocol: Option<Protocol>,
     /// Length of the frame in bytes, without FCS.
     pub length: u32,
@@ -109,7 +109,8 @@ pub struct Rule {
     pub reason: Option<Name>,
 }
 
-/// Who sent frames that have no event of their own. Without any of it: devices that share a place.
+/// The sender of frames without an event of their own. All fields absent: devices that share a
+/// table entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sender {
     /// Its MAC address.
@@ -120,7 +121,7 @@ pub struct Sender {
     pub group: Option<Name>,
 }
 
-/// Frames of one device that were refused for one reason and have no event of their own.
+/// Frames of one device, refused for one reason, without an event of their own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suppressed {
     /// What every event has.
@@ -144,7 +145,7 @@ pub struct Lost {
     pub cause: ReasonName,
     /// How many.
     pub count: u64,
-    /// What the frames were, if that is known.
+    /// The frames, if known.
     pub frames: Option<LostFrames>,
 }
 
@@ -160,7 +161,7 @@ pub struct LostFrames {
     pub sender: Sender,
     /// What became of them.
     pub verdict: Verdict,
-    /// Why; older daemons say it of some only.
+    /// Why; older daemons omit it for some.
     pub reason: Option<ReasonName>,
 }
 
@@ -187,7 +188,7 @@ impl Event {
         }
     }
 
-    /// Its type, as JSON names it.
+    /// Its type in JSON.
     pub fn kind(&self) -> &str {
         match self {
             Self::Drop(_) => "drop",
@@ -206,7 +207,7 @@ impl Event {
         }
     }
 
-    /// What became of the frames that it is about.
+    /// The verdict on its frames.
     pub fn verdict(&self) -> Option<Verdict> {
         match self {
             Self::Drop(refusal) => Some(refusal.verdict),
@@ -227,7 +228,7 @@ impl Event {
         }
     }
 
-    /// Who sent the frames that have no event of their own.
+    /// The sender of frames without an event of their own.
     fn sender(&self) -> Option<&Sender> {
         match self {
             Self::Suppressed(suppressed) => Some(&suppressed.sender),
@@ -260,7 +261,7 @@ impl Event {
         }
     }
 
-    /// Events or frames that it stands for.
+    /// Number of events or frames that it stands for.
     pub fn count(&self) -> u64 {
         match self {
             Self::Drop(_) | Self::Tamper(_) => 1,
@@ -289,7 +290,7 @@ impl Event {
 pub struct ReasonName(Cow<'static, str>);
 
 impl ReasonName {
-    /// The name of a reason that has no number, such as those of [`Lost`] and [`Tamper`] events.
+    /// The name of a reason without a number, such as those of [`Lost`] and [`Tamper`] events.
     pub const fn of(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
     }

@@ -8,19 +8,19 @@ use super::cidr::{Cidr, NotACidr};
 use super::event::{Event, Name};
 use crate::policy::Service;
 
-/// What the name of an unwanted property begins with in queries.
+/// Prefix of an unwanted property's name in queries.
 const NOT: &str = "not_";
-/// Properties that there are.
+/// Number of properties.
 const KINDS: usize = 7;
-/// Most parts of a filter: each is looked at for each event.
+/// Most parts of a filter: each is evaluated for each event.
 const MAX_TERMS: usize = 64;
 
-/// What an event must have, and must not have, to be sent; an empty filter takes all. Lines about
-/// loss and about tampering pass every filter: a reader of a part must know that the part may
-/// be incomplete.
+/// Properties that an event must and must not have to be sent; an empty filter takes all. Lines
+/// about loss and tampering match every filter, because a reader of a part must know that it may be
+/// incomplete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of each kind that is named here, one has to match.
+    /// For each kind that occurs here, one has to match.
     pub wanted: Vec<Term>,
     /// None of these may match.
     pub unwanted: Vec<Term>,
@@ -33,7 +33,7 @@ pub enum Term {
     Group(String),
     /// Name, MAC address or source address of the device.
     Device(String),
-    /// Where the destination lies.
+    /// Prefix of the destination.
     To(Cidr),
     /// Protocol and destination port.
     Service(Service),
@@ -124,7 +124,7 @@ impl Term {
 ///
 /// # Errors
 ///
-/// With what may be written instead.
+/// The error says what may be written instead.
 fn service(text: &str) -> Result<Service, Error> {
     Service::parse(text).map_err(|error| Error::Value(error.to_string()))
 }
@@ -149,7 +149,7 @@ impl Filter {
         self
     }
 
-    /// Adds a part of a query; the name of what must not match begins with `not_`.
+    /// Adds a part of a query; names of properties that must not match begin with `not_`.
     ///
     /// # Errors
     ///
@@ -173,7 +173,7 @@ impl Filter {
         if self.unwanted.iter().any(|term| term.matches(event)) {
             return false;
         }
-        // Of several values of one property, any will do. One walk: there may be many of them.
+        // Any of several values of one property may match. One pass, because there may be many.
         let (mut named, mut found) = ([false; KINDS], [false; KINDS]);
         for term in &self.wanted {
             let kind = term.kind();
@@ -188,7 +188,7 @@ impl Filter {
         self.wanted.is_empty() && self.unwanted.is_empty()
     }
 
-    /// The parts of the query that asks for it.
+    /// The query for this filter.
     pub fn query(&self) -> String {
         let mut query = String::new();
         for (not, terms) in [("", &self.wanted), (NOT, &self.unwanted)] {

@@ -1,8 +1,8 @@
-//! Hands events to their followers.
+//! Distributes events to their followers.
 //!
-//! Each follower has a bounded queue of its own. One that does not read loses its own events, is
-//! told how many with a `lost` event, and delays nobody: publishing never waits. An event is kept once, however
-//! many followers it waits for.
+//! Each follower has a bounded queue of its own. A follower that does not read loses its own events, is told
+//! how many with a `lost` event, and delays no other: publishing never waits. An event is stored once, however
+//! many followers have it queued.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,10 +21,10 @@ use super::time::Time;
 
 /// Most events that wait for one follower.
 pub const MAX_LINES: usize = 1024;
-/// Most events that wait for the daemon's own file: more than a second of 50,000 a second, for a disk that is
-/// busy.
+/// Most events that wait for the daemon's own file: more than a second's worth at 50,000 a second, for a busy
+/// disk.
 pub const MAX_FILE_LINES: usize = 65_536;
-/// Events of the past that are looked at before others have their turn.
+/// Past events that are examined before yielding to other tasks.
 const GLANCE: usize = 256;
 
 /// Where the daemon publishes events and connections follow them. Cheap to clone.
@@ -49,7 +49,7 @@ struct Queue {
     wants: Subscription,
     /// Most lines that wait.
     most: usize,
-    /// Lines that this follower missed since it came.
+    /// Lines that this follower missed since it connected.
     missed: Arc<AtomicU64>,
     state: Mutex<State>,
 }
@@ -57,7 +57,7 @@ struct Queue {
 #[derive(Debug, Default)]
 struct State {
     lines: VecDeque<Arc<Published>>,
-    /// Lines that this follower missed and was not told of.
+    /// Missed lines that this follower was not told of yet.
     lost: u64,
     /// What the missed lines were about, for the `lost` event.
     generation: u64,
@@ -77,7 +77,7 @@ impl Hub {
         !lock(&self.0.followers).queues.is_empty()
     }
 
-    /// How many follow.
+    /// Number of followers.
     #[cfg(test)]
     pub(crate) fn followers(&self) -> usize {
         lock(&self.0.followers).queues.len()
@@ -95,11 +95,11 @@ impl Hub {
         followers.past.keep(line);
     }
 
-    /// Follows from now on, and from the past what is asked for.
+    /// Follows from now on, with the past events that the subscription asks for.
     ///
     /// # Errors
     ///
-    /// There is no place for one more follower of this kind.
+    /// There is no room for another follower of this kind.
     pub fn follow(&self, wants: impl Into<Subscription>, seat: Seat) -> Result<Follower, Full> {
         let wants = wants.into();
         let place = self.0.seats.take(seat)?;
@@ -113,7 +113,7 @@ impl Hub {
         Ok(Follower { hub: self.clone(), queue, past, since, _place: place })
     }
 
-    /// Ends every stream after what waits in its queue: the daemon stops.
+    /// Ends every stream after its queue: the daemon stops.
     pub fn close(&self) {
         let mut followers = lock(&self.0.followers);
         followers.closed = true;
@@ -159,7 +159,7 @@ impl State {
     }
 }
 
-/// The event that tells a follower what it has missed.
+/// The event that tells a follower how many it has missed.
 fn missing(count: u64, generation: u64, revision: u64) -> Arc<Published> {
     let head = Head { time: Time::now(), interface: None, generation, revision };
     let cause = ReasonName::of(SLOW_READER);
@@ -171,10 +171,10 @@ fn missing(count: u64, generation: u64, revision: u64) -> Arc<Published> {
 pub struct Follower {
     hub: Hub,
     queue: Arc<Queue>,
-    /// What is still to be sent from before. It is not copied: a slow reader finds the oldest events gone and
-    /// is told how many.
+    /// Past events that are still to be sent. They are not copied: if the oldest are removed meanwhile, a
+    /// slow reader is told how many.
     past: Section,
-    /// From when on.
+    /// Start of the subscription.
     since: Timestamp,
     _place: Place,
 }
@@ -182,14 +182,15 @@ pub struct Follower {
 /// Some events for a follower.
 #[derive(Debug)]
 pub enum Batch {
-    /// Of the past; none, if nothing of it was wanted.
+    /// Past events; empty if none matched.
     Past(Vec<Arc<Published>>),
-    /// As they came.
+    /// New events.
     New(Vec<Arc<Published>>),
 }
 
 impl Follower {
-    /// Events that this follower missed since it came, because it did not read them in time; it counts on.
+    /// Counter of events that this follower missed since it connected, because it did not read them in
+    /// time.
     pub fn missed(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.queue.missed)
     }
@@ -199,7 +200,7 @@ impl Follower {
         self.queue.wants.frames
     }
 
-    /// Some of what is still to be sent from before.
+    /// Some of the past events that are still to be sent.
     fn before(&mut self) -> Vec<Arc<Published>> {
         let (mut lines, gone) = lock(&self.hub.0.followers).past.read(&mut self.past, GLANCE);
         let filter = &self.queue.wants.filter;
@@ -248,7 +249,7 @@ impl Drop for Follower {
     }
 }
 
-/// Nothing in here leaves a half-made change behind, so a poisoned lock is as good as another.
+/// No code here leaves a partial change behind, so a poisoned lock is still valid.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

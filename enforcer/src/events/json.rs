@@ -1,7 +1,7 @@
 //! Events as JSON: a flat object, named after Suricata's EVE.
 //!
 //! Field names are a contract: scripts read them. Additions are fine, renames are not. The golden files
-//! in `enforcer/tests/data/api` hold it.
+//! in `enforcer/tests/data/api` check it.
 
 use std::fmt::Display;
 use std::net::IpAddr;
@@ -41,7 +41,7 @@ struct Line {
     /// The Ethernet header.
     #[serde(skip_serializing_if = "Option::is_none")]
     ether: Option<Ether>,
-    /// Source address, if the frame has one that could be read.
+    /// Source address, if the frame has a readable one.
     #[serde(skip_serializing_if = "Option::is_none")]
     src_ip: Option<IpAddr>,
     /// Source port.
@@ -59,17 +59,17 @@ struct Line {
     /// Length of the frame in bytes, without FCS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pkt_len: Option<u32>,
-    /// What enforcer knows about it.
+    /// enforcer's own fields.
     enforcer: Detail,
     /// The first bytes of the frame, base64 (RFC 4648, section 4); only if the follower asked for them.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "base64_text")]
     packet: Option<Bytes>,
-    /// What kind of bytes they are.
+    /// The type of these bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     packet_info: Option<PacketInfo>,
 }
 
-/// What `packet` holds.
+/// Describes `packet`.
 #[derive(Serialize, Deserialize)]
 struct PacketInfo {
     /// `LINKTYPE_` number of the pcap formats.
@@ -114,8 +114,8 @@ struct Detail {
     generation: u64,
     /// Revision of the policy that decided.
     revision: u64,
-    /// Frames that this line stands for: one; of a `suppressed` or `lost` event, the frames without an
-    /// event of their own.
+    /// Frames that this line stands for: one; for a `suppressed` or `lost` event, the frames without
+    /// an event of their own.
     count: u64,
     /// Frames of the same flow that were suppressed since the last line about it.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -125,14 +125,14 @@ struct Detail {
     repeats_since: Option<Time>,
     /// Events of this device suppressed by its budget since its last line.
     suppressed: u64,
-    /// Of a `suppressed` event and of a `lost` one about the ring: MAC address of the device; absent for
-    /// the devices that had no place of their own.
+    /// In a `suppressed` event and a `lost` one about the ring: MAC address of the device; absent for
+    /// devices without a table entry of their own.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     mac: Option<Mac>,
-    /// Of a `lost` event about the ring: why the frames were dropped.
+    /// In a `lost` event about the ring: why the frames were dropped.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     frame_reason: Option<ReasonName>,
-    /// Of a `tamper` event: what happened, and what was done about it.
+    /// In a `tamper` event: what happened, and what was done about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }
@@ -319,7 +319,7 @@ mod text {
     }
 }
 
-/// The same of one that may be absent.
+/// The same for an optional value.
 mod optional {
     use super::*;
 

@@ -1,18 +1,18 @@
-//! Events: what they are, who follows them, and how they look outside.
+//! Events: their types, their followers and their output formats.
 //!
-//! - [`event`]: the one type of them
+//! - [`event`]: the only event type
 //! - `protocol`: protocols of IP by name
 //! - [`time`]: when they happened
 //! - [`json`]: the flat line of JSON
-//! - [`text`]: one line for people, and flat fields
-//! - [`eve`]: lines as Suricata would write them
+//! - [`text`]: one human-readable line, and flat fields
+//! - [`eve`]: lines in Suricata's format
 //! - [`pcap`]: a capture
-//! - [`hub`]: events to those who follow, none of whom can delay another
-//! - `seats`: how many may follow, and whose places they are
-//! - `backlog`: events that are kept for those who ask later
+//! - [`hub`]: distributes events to followers, none of which can delay another
+//! - `seats`: limits on followers
+//! - `backlog`: events kept for later queries
 //! - [`filter`]: which events a follower wants
 //! - [`cidr`]: addresses and prefixes in queries
-//! - [`subscription`]: the filter, from when on, and how much of each event
+//! - [`subscription`]: filter, start, and how much of each event
 //! - [`sinks`]: events to journald, syslog and files
 
 mod backlog;

@@ -1,4 +1,4 @@
-//! Events as a capture: pcapng, a block an event, with a comment that says whose it is and why.
+//! Events as a capture: pcapng with one block per event, and a comment with device and reason.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -26,13 +26,13 @@ pub struct Capture<W: Write> {
 }
 
 impl<W: Write> Capture<W> {
-    /// Begins it.
+    /// Starts a capture.
     pub fn new(out: W) -> io::Result<Self> {
         let writer = PcapNgWriter::new(out).map_err(written)?;
         Ok(Self { writer, interfaces: Vec::new() })
     }
 
-    /// Adds the frame of an event; whether it has one.
+    /// Adds the frame of an event; returns whether it has one.
     pub fn add(&mut self, event: &Event, words: &Words) -> io::Result<bool> {
         let Some(refusal) = event.refusal() else { return Ok(false) };
         let Some(data) = refusal.frame.as_deref() else { return Ok(false) };
@@ -97,7 +97,7 @@ fn comment(event: &Event, refusal: &Refusal, words: &Words) -> String {
     text
 }
 
-/// A closed pipe has to be seen as one.
+/// Keeps a closed pipe recognisable as such.
 fn written(error: pcap_file::PcapError) -> io::Error {
     if let pcap_file::PcapError::IoError(error) = error { error } else { io::Error::other(error) }
 }

@@ -1,4 +1,4 @@
-//! Protocols of IP, as events and policies name them.
+//! IP protocols, as named in events and policies.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use enforcer_common::wire::protocol;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Protocol(pub u8);
 
-/// Those that have a name in events.
+/// Protocols with a name in events.
 const NAMED: [(u8, &str); 5] = [
     (protocol::ICMP, "ICMP"),
     (protocol::TCP, "TCP"),

@@ -1,43 +1,43 @@
-//! Places for followers of events: a share for each user, so that none can use up another's.
+//! Limits on followers of events: each user has a share, so that none can use up another's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Most followers at a time, those of root not counted.
+/// Most followers at a time, not counting root's.
 pub const MAX_FOLLOWERS: usize = 32;
-/// Most followers of one user, but root.
+/// Most followers of one user other than root.
 pub const MAX_EACH: usize = 8;
-/// Most followers of root, which has places of its own.
+/// Most followers of root, which are counted separately.
 pub const MAX_ROOT: usize = 16;
 /// Most followers of viewers: operators have the rest.
 const MAX_VIEWERS: usize = 24;
 
-/// Whose place it is.
+/// The kind of follower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seat {
-    /// A sink of the daemon itself: there are as many as the settings name.
+    /// A sink of the daemon itself; the settings determine their number.
     Sink,
     /// A file that the daemon writes: like any sink, with a longer queue.
     File,
-    /// Somebody on the socket.
+    /// A user on the socket.
     User {
-        /// Who, as the kernel says.
+        /// The user, according to the kernel.
         uid: u32,
         /// Whether they may change what is enforced.
         operator: bool,
     },
 }
 
-/// Why there is no place.
+/// Why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// All are taken.
     #[error("{MAX_FOLLOWERS} programs follow the events already")]
     All,
-    /// This user has as many as one may have.
+    /// This user has reached the limit per user.
     #[error("{1} programs of uid {0} follow the events already, the most that one user may have")]
     User(u32, usize),
-    /// The places of viewers are taken.
+    /// Viewers have reached their limit.
     #[error("{MAX_VIEWERS} programs of viewers follow the events already")]
     Viewers,
 }
@@ -46,14 +46,14 @@ pub enum Full {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seats(Arc<Mutex<HashMap<(u32, bool), usize>>>);
 
-/// A place, free again when it is dropped.
+/// A follower's slot, freed when it is dropped.
 #[derive(Debug)]
 pub(super) struct Place(Option<((u32, bool), Seats)>);
 
 impl Seats {
     /// # Errors
     ///
-    /// There is no place.
+    /// There is no room.
     pub(super) fn take(&self, seat: Seat) -> Result<Place, Full> {
         let Seat::User { uid, operator } = seat else { return Ok(Place(None)) };
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -93,13 +93,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_takes_the_place_of_another() {
+    fn no_user_takes_the_share_of_another() {
         let seats = Seats::default();
         let take = |uid, operator, n| -> Vec<Place> {
             let seat = Seat::User { uid, operator };
             (0..n).map_while(|_| seats.take(seat).ok()).collect()
         };
-        // Four viewers: three fill what there is for them.
+        // Four viewers: three use up the viewers' limit.
         let viewers: Vec<_> = (1..=4).map(|uid| take(uid, false, 99)).collect();
         let counts: Vec<usize> = viewers.iter().map(Vec::len).collect();
         assert_eq!(counts, [MAX_EACH, MAX_EACH, MAX_EACH, 0]);
@@ -109,7 +109,7 @@ mod tests {
             each.to_string(),
             "8 programs of uid 1 follow the events already, the most that one user may have"
         );
-        // Operators have places left, root has its own, and a sink needs none.
+        // Operators have room left, root is counted separately, and sinks are not limited.
         let operators = take(5, true, 99);
         assert_eq!(operators.len(), MAX_FOLLOWERS - MAX_VIEWERS);
         assert_eq!(seats.take(Seat::User { uid: 6, operator: true }).unwrap_err(), Full::All);

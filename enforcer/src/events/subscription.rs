@@ -1,10 +1,10 @@
-//! What a follower asks for: which events, from when on, and how much of each.
+//! A follower's request: which events, from when on, and how much of each.
 
 use jiff::Timestamp;
 
 use super::filter::{self, Filter, percent_encode};
 
-/// What is sent to a follower. The empty one takes every event from now on, without frames.
+/// The events for a follower. The empty one takes every event from now on, without frames.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subscription {
     /// Which events.
@@ -22,11 +22,11 @@ impl From<Filter> for Subscription {
 }
 
 impl Subscription {
-    /// Reads a query, already taken apart and decoded.
+    /// Reads a query that is already split and decoded.
     ///
     /// # Errors
     ///
-    /// When a part has an unknown name or an invalid value.
+    /// A part has an unknown name or an invalid value.
     pub fn from_query(parts: &[(String, String)]) -> Result<Self, filter::Error> {
         let mut all = Self::default();
         for (name, value) in parts {
@@ -46,7 +46,7 @@ impl Subscription {
         Ok(all)
     }
 
-    /// The query string that asks for it, with `?`; empty for the empty one.
+    /// Its query string, with `?`; empty for the empty subscription.
     pub fn query(&self) -> String {
         let mut parts = vec![self.filter.query()];
         if let Some(since) = self.since {

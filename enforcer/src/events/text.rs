@@ -11,7 +11,7 @@ use crate::shown::plain;
 /// The reasons in words, by name.
 pub type Words = HashMap<String, String>;
 
-/// Names and values that an event has, without nesting.
+/// An event's names and values, without nesting.
 pub type Fields = Vec<(String, String)>;
 
 /// The event in one line: `DROP bed-12 202.114.4.119 tcp/515 deny r-1a2b3c4d ICSMA-25-030-01`.
@@ -51,8 +51,8 @@ pub fn line(event: &Event) -> String {
     plain(&parts.join(" "))
 }
 
-/// What became of it, as people read it: `DROP`, `would` for what passed because its group is
-/// observed, and the type of an event that is about no single frame.
+/// The human-readable verdict: `DROP`, `would` for a frame that passed because its group is
+/// observed, and the type of an event that is not about a single frame.
 pub fn verdict(event: &Event) -> String {
     match event.refusal() {
         Some(refusal) => word(refusal.verdict).to_owned(),
@@ -60,7 +60,7 @@ pub fn verdict(event: &Event) -> String {
     }
 }
 
-/// A verdict as people read it.
+/// A human-readable verdict.
 pub fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Drop => "DROP",
@@ -69,8 +69,8 @@ pub fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Who sent the frames: a name, else the MAC address, else the source address; `others` of frames whose
-/// sender is not known.
+/// The sender of the frames: the name, else the MAC address, else the source address; `others` if
+/// unknown.
 pub fn device(event: &Event) -> String {
     let source = || event.refusal().and_then(|refusal| refusal.source);
     let name = event.device().map(ToString::to_string);
@@ -83,7 +83,7 @@ pub fn device(event: &Event) -> String {
     }
 }
 
-/// Where it went: `202.114.4.119 tcp/515`; a MAC address and an EtherType of what is not IP.
+/// The destination: `202.114.4.119 tcp/515`; MAC address and EtherType if not IP.
 pub fn destination(refusal: &Refusal) -> String {
     match (refusal.destination, refusal.ether) {
         (Some(address), _) => format!("{address} {}", service(refusal)).trim_end().to_owned(),
@@ -92,13 +92,13 @@ pub fn destination(refusal: &Refusal) -> String {
     }
 }
 
-/// The service as a policy writes it: `tcp/515`, `icmp`, `proto/47`; empty of what is not IP.
+/// The service as in a policy: `tcp/515`, `icmp`, `proto/47`; empty if not IP.
 pub fn service(refusal: &Refusal) -> String {
     let protocol = refusal.protocol;
     protocol.map_or_else(String::new, |protocol| protocol.service(refusal.destination_port))
 }
 
-/// Everything that an event has but its time and its frame, by the names of its JSON; the type first.
+/// All of an event's fields except its time and frame, by their names in JSON; the type first.
 pub fn fields(event: &Event) -> Fields {
     let mut fields = BTreeMap::new();
     if let Ok(Value::Object(mut line)) = serde_json::to_value(event) {

@@ -1,4 +1,4 @@
-//! When something happened: a moment, and the offset of the clock on the wall there and then.
+//! The time of an event: a moment, and the local offset at that moment.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,7 +27,7 @@ impl Time {
         self.zoned().strftime("%H:%M:%S%.3f").to_string()
     }
 
-    /// As Suricata writes it: no colon in the offset.
+    /// Suricata's format: no colon in the offset.
     pub fn without_colon(self) -> String {
         self.zoned().strftime("%Y-%m-%dT%H:%M:%S%.6f%z").to_string()
     }

@@ -1,4 +1,4 @@
-//! The settings and the policy of a gateway that begins to observe.
+//! The settings and the policy of a gateway that starts in observe mode.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::site::survey::Interface;
 /// The settings file of the packages: every setting, commented out.
 pub const SETTINGS: &str = include_str!("../../../dist/etc/enforcer.toml");
 
-/// So many VLANs have a group of their own; all others are only declared.
+/// Number of VLANs that get a group of their own; further ones are only declared.
 const MOST_GROUPS: usize = 64;
 
 /// The settings: those of the packages, with the interfaces and the policy.
@@ -26,9 +26,9 @@ pub fn settings(interfaces: &[&str], policy: &str) -> String {
         .replacen(&usual, &line, 1)
 }
 
-/// The policy: a group for each interface and VLAN that observes, and who was seen there.
+/// The policy: an observing group for each interface and VLAN, and the devices seen there.
 ///
-/// `file` is where it will be, `today` a date, `maker` knows who made a network card.
+/// `file` is its path, `today` a date, `maker` looks up the maker of a network card.
 pub fn policy(
     machine: &Machine<'_>,
     chosen: &[&Interface],
@@ -93,7 +93,7 @@ schema = 1
 }
 
 fn group(text: &mut String, name: &str, member: &str, leads_out: bool) {
-    // Names of groups have fewer characters than names of interfaces.
+    // Names of groups allow fewer characters than names of interfaces.
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let name: String = name.chars().map(|c| if fits(c) { c } else { '_' }).collect();
     let (default, why) = match leads_out {
@@ -143,17 +143,17 @@ fn devices(text: &mut String, devices: &[Device], maker: &mut dyn FnMut(Mac) -> 
     }
 }
 
-/// Who made it, in words.
+/// The maker, as text.
 pub fn vendor(mac: Mac, maker: &mut dyn FnMut(Mac) -> Option<String>) -> String {
     if mac.0[0] & 0b10 != 0 {
         return "locally administered address".to_owned();
     }
-    // The list is data of somebody else's: nothing of it may end the comment.
+    // The list is external data: it must not be able to end the comment.
     let name = maker(mac).map(|name| name.chars().filter(|c| !c.is_control()).collect());
     name.unwrap_or_else(|| "unknown vendor".to_owned())
 }
 
-/// Addresses in a line: those that somebody chose, or else what there is.
+/// Addresses in a line: configured ones, or else all.
 pub fn addresses(all: impl Iterator<Item = (IpAddr, Option<u8>)> + Clone) -> String {
     let chosen = all.clone().any(|(ip, _)| is_chosen(ip));
     let shown = all.filter(|(ip, _)| !chosen || is_chosen(*ip));

@@ -1,8 +1,8 @@
-//! A first configuration, made from what the machine looks like. Pure.
+//! A first configuration, made from a survey of the machine. Pure.
 //!
-//! - this file: what each interface is for, and who is behind it
-//! - [`documents`]: the settings and the policy that observes
-//! - `tests`: machines, and what is made of them
+//! - this file: the role of each interface, and the devices behind it
+//! - [`documents`]: the settings and the observing policy
+//! - `tests`: machines and their configurations
 
 pub mod documents;
 #[cfg(test)]
@@ -14,40 +14,41 @@ use std::net::IpAddr;
 use crate::policy::Mac;
 use crate::site::survey::{Interface, Neighbour, Survey};
 
-/// What an interface is for, as far as the kernel tells.
+/// The role of an interface, as far as the kernel's data shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Devices are behind it: addresses, or a bridge, and no default route.
     Devices,
-    /// A default route leaves by it, or may: the port of a bridge whose router is not known yet.
+    /// A default route leaves by it, or may do so: the port of a bridge whose router is not known
+    /// yet.
     Uplink,
-    /// On top of these, which are the ones to name.
+    /// On top of these interfaces, which are the ones to protect.
     Above(Vec<String>),
     /// Nothing uses it.
     Idle,
-    /// The near end of a container or a virtual machine, by its name.
+    /// The host end of a container or virtual machine, by its name.
     Guest,
     /// No frames with MAC addresses arrive on it.
     NoEthernet,
 }
 
-/// Somebody behind an interface.
+/// A device behind an interface.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Device {
-    /// The interface at the bottom, or the bridge that knows no more.
+    /// The lowest interface, or the bridge if the port is unknown.
     pub interface: String,
     /// Its VLAN, if its frames are tagged.
     pub vlan: Option<u16>,
-    /// Its addresses; none, if only a bridge has heard of it.
+    /// Its addresses; none if only a bridge has learned it.
     pub addresses: Vec<IpAddr>,
     /// Its MAC.
     pub mac: Mac,
 }
 
-/// An interface at the bottom, and the tag that a frame has there.
+/// A lowest interface, and the tag that a frame has there.
 type Leaf = (u32, Option<u16>);
 
-/// What the survey means.
+/// The interpretation of a survey.
 #[derive(Debug)]
 pub struct Machine<'s> {
     survey: &'s Survey,
@@ -55,7 +56,7 @@ pub struct Machine<'s> {
 }
 
 impl<'s> Machine<'s> {
-    /// Thinks about a survey.
+    /// Interprets a survey.
     pub fn new(survey: &'s Survey) -> Self {
         let mut machine = Self { survey, uplinks: BTreeSet::new() };
         for route in &survey.routes {
@@ -75,8 +76,8 @@ impl<'s> Machine<'s> {
         self.survey.interfaces.iter().map(|interface| (interface, self.role(interface))).collect()
     }
 
-    /// The interfaces that devices are behind, as far as the kernel tells: without a default route
-    /// it does not tell.
+    /// The interfaces that devices are behind, as far as known: without a default route they are
+    /// unknown.
     pub fn proposed(&self) -> Vec<&'s str> {
         let lan = self.roles().into_iter().filter(|(_, role)| *role == Role::Devices);
         let lan = lan.map(|(interface, _)| interface.link.name.as_str());
@@ -88,7 +89,7 @@ impl<'s> Machine<'s> {
         self.survey.interfaces.iter().find(|interface| interface.link.name == name)
     }
 
-    /// What the interface is for.
+    /// The role of the interface.
     pub fn role(&self, interface: &Interface) -> Role {
         let (link, index) = (&interface.link, interface.link.index);
         let leaves = self.leaves(index);
@@ -109,8 +110,8 @@ impl<'s> Machine<'s> {
         }
     }
 
-    /// The VLANs that arrive tagged on an interface: of devices on top of it, and of the bridge
-    /// whose port it is.
+    /// The VLANs that arrive tagged on an interface: those of VLAN devices on top of it, and of the
+    /// bridge whose port it is.
     pub fn vlans(&self, index: u32) -> BTreeSet<u16> {
         let above = self.above(index).filter_map(|(_, vlan)| vlan);
         let bridged = self.survey.bridge_vlans.iter().filter(|(port, _)| *port == index);
@@ -129,7 +130,7 @@ impl<'s> Machine<'s> {
         devices
     }
 
-    /// Who is behind these interfaces.
+    /// The devices behind these interfaces.
     pub fn devices(&self, chosen: &[u32]) -> Vec<Device> {
         let own: BTreeSet<Mac> =
             self.survey.interfaces.iter().map(|interface| interface.link.mac).collect();
@@ -187,7 +188,7 @@ impl<'s> Machine<'s> {
         self.get(index).map(|interface| interface.link.name.as_str())
     }
 
-    /// The interfaces at the bottom of a stack. Of two tags the lower one is the outer one.
+    /// The lowest interfaces of a stack. Of two tags the lower one is the outer one.
     fn leaves(&self, index: u32) -> Vec<Leaf> {
         let mut leaves = BTreeSet::new();
         let mut seen = BTreeSet::new();
@@ -207,7 +208,7 @@ impl<'s> Machine<'s> {
         leaves.into_iter().collect()
     }
 
-    /// What is on top of an interface, with the tag that its frames have there.
+    /// Interfaces on top of an interface, with the tag that their frames have there.
     fn above(&self, index: u32) -> impl Iterator<Item = (&'s Interface, Option<u16>)> {
         self.survey.interfaces.iter().filter(move |other| other.link.index != index).filter_map(
             move |interface| {
@@ -218,7 +219,7 @@ impl<'s> Machine<'s> {
         )
     }
 
-    /// Where a MAC is below an interface, as a bridge in between has learned it.
+    /// The interface below that a MAC is behind, as learned by a bridge in between.
     fn port_of(&self, index: u32, mac: Mac) -> Option<Leaf> {
         let leaves = self.leaves(index);
         let learned = self.survey.neighbours.iter();

@@ -111,7 +111,7 @@ fn of_a_bridge_the_port_of_the_router_leads_out() {
     let both = Role::Above(vec!["lan0".into(), "wan0".into()]);
     assert_eq!(roles(&Machine::new(&survey)), [Role::Devices, Role::Uplink, both]);
     assert_eq!(Machine::new(&survey).vlans(2), [20].into());
-    // The bridge has not said where the device is; then it says so, and has one more.
+    // First the bridge does not know the device's port; then it does, and knows one more device.
     let devices = Machine::new(&survey).devices(&[2]);
     let places: Vec<_> = devices.iter().map(|d| (d.interface.as_str(), d.mac)).collect();
     assert_eq!(places, [("br0", mac(2))]);
@@ -119,12 +119,12 @@ fn of_a_bridge_the_port_of_the_router_leads_out() {
     let devices = Machine::new(&survey).devices(&[2]);
     let places: Vec<_> = devices.iter().map(|d| (d.interface.as_str(), d.mac)).collect();
     assert_eq!(places, [("lan0", mac(4)), ("lan0", mac(2))]);
-    // Until the router is heard of, either port may lead to it.
+    // Until the router has been seen, either port may lead to it.
     survey.neighbours.clear();
     assert!(Machine::new(&survey).proposed().is_empty());
 }
 
-/// One cable for everything: the way out is a VLAN of the interface with the devices.
+/// One cable for everything: the uplink is a VLAN of the devices' interface.
 #[test]
 fn answers_from_outside_are_let_through_on_a_single_trunk() {
     let survey = Survey {
@@ -151,7 +151,7 @@ fn written(machine: &Machine<'_>, names: &[&str]) -> String {
     documents::policy(machine, &chosen, "/etc/enforcer/policy.toml", "2026-11-26", &mut maker)
 }
 
-/// The policy that is written, without a problem in it or in the settings.
+/// The written policy; neither it nor the settings have a problem.
 fn accepted(machine: &Machine<'_>, names: &[&str]) -> Policy {
     let settings = documents::settings(names, "/etc/enforcer/policy.toml");
     let (settings, problems) = config::check("enforcer.toml", &settings);
@@ -213,7 +213,7 @@ fn names_that_toml_or_a_policy_cannot_take_bare() {
 }
 
 #[test]
-fn addresses_that_nobody_bought_have_no_maker() {
+fn locally_administered_addresses_have_no_maker() {
     let mut maker = |_: Mac| Some("somebody".to_owned());
     assert_eq!(documents::vendor(mac(1), &mut maker), "somebody");
     let local = documents::vendor(Mac([2, 0, 0, 0, 0, 1]), &mut maker);

@@ -1,4 +1,4 @@
-//! What of this machine and its routers no device may claim.
+//! MACs and addresses of this machine and its routers that no device may claim.
 
 use std::net::IpAddr;
 
@@ -9,11 +9,11 @@ use super::survey::{Neighbour, Route};
 use super::{Link, OnLink};
 use crate::policy::{Mac, Router};
 
-/// The first five bytes of the MACs of virtual routers (RFC 9568 section 7.3). The router that has one now
-/// may be behind a protected interface, and this one its substitute.
+/// The first five bytes of the MACs of virtual routers (RFC 9568 section 7.3). The router that currently
+/// has one may be behind a protected interface, with this machine as its backup.
 const VIRTUAL_ROUTERS: [[u8; 5]; 2] = [[0, 0, 0x5e, 0, 1], [0, 0, 0x5e, 0, 2]];
 
-/// The other MACs for which the gateway takes frames that arrive on an interface.
+/// Other MACs for which the gateway accepts frames on an interface.
 pub(super) fn above(interface: &Link, links: &[Link]) -> Vec<Mac> {
     let indices = at_and_above(interface.index, links);
     let above = links.iter().filter(|link| indices.contains(&link.index));
@@ -24,8 +24,8 @@ pub(super) fn above(interface: &Link, links: &[Link]) -> Vec<Mac> {
     macs
 }
 
-/// The MACs that are nobody's to use: of protected interfaces, of interfaces that have an address, of the
-/// bridges that protected interfaces are ports of, and of all their ports.
+/// The MACs that no device may use: of protected interfaces, of interfaces with an address, of the
+/// bridges that protected interfaces are ports of, and of all ports of these bridges.
 pub(super) fn macs(protected: &[Link], links: &[Link], addresses: &[OnLink]) -> Vec<Mac> {
     let mut own: Vec<u32> = addresses.iter().map(|found| found.interface).collect();
     for link in protected {
@@ -50,8 +50,8 @@ pub(super) fn macs(protected: &[Link], links: &[Link], addresses: &[OnLink]) -> 
 
 /// The next hops of the default routes, and whether they are behind a protected interface.
 ///
-/// A router in a subnet of its own cannot be. One that a bridge reaches is where the bridge has learned its
-/// MAC; while that is not known nothing is said of it, for the gateway would never learn of a router whose
+/// A router in a separate subnet cannot be. One behind a bridge is where the bridge has learned its MAC.
+/// Until that is known its place is left open, because the gateway would never learn of a router whose
 /// frames it drops.
 pub(super) fn routers(
     protected: &[Link],
@@ -72,10 +72,10 @@ pub(super) fn routers(
             let port = mac.and_then(|known| {
                 neighbours.iter().find(|other| other.address.is_none() && other.mac == known.mac)
             });
-            // Behind a protected port it may be anybody's who has taken the place.
+            // Behind a protected port it may be an impostor.
             port.map(|port| !is_protected(port.interface) && !reaches(port.interface))
         } else if matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local()) {
-            // The same address may be another host's on another link.
+            // The same address may belong to a different host on another link.
             Some(false)
         } else {
             Some(true)
@@ -118,14 +118,14 @@ mod tests {
     }
 
     #[test]
-    fn macs_of_the_machine_are_nobodys() {
+    fn macs_of_the_machine_are_reserved() {
         let mut links = machine();
         links[3].mac = Mac([0, 0, 0x5e, 0, 1, 7]);
         let address = OnLink { interface: 4, address: "10.0.0.1".parse().unwrap(), length: 24 };
         let found = macs(&links[..1], &links, &[address]);
         assert_eq!(found, [1, 2, 3].map(|last| Mac([2, 0, 0, 0, 0, last])));
         assert_eq!(above(&links[0], &links), [Mac([2, 0, 0, 0, 0, 3])]);
-        // Without the bridge, the uplink is not ours to name.
+        // Without the bridge, the uplink's MAC is not protected.
         links[0].controller = None;
         assert_eq!(macs(&links[..1], &links, &[]), [Mac([2, 0, 0, 0, 0, 1])]);
     }

@@ -1,4 +1,4 @@
-//! Who is behind which protected interface, as the kernel has heard.
+//! Which devices are behind which protected interface, according to the kernel's tables.
 
 use std::net::IpAddr;
 
@@ -9,14 +9,14 @@ use super::{Error, Kernel, Link};
 use crate::policy::Site;
 use crate::policy::explain::heard::{self, Heard, Route};
 
-/// Interfaces on top of each other that are followed; the kernel allows eight.
+/// Depth to which stacked interfaces are followed; the kernel allows eight.
 const DEEPEST: usize = 8;
 
 impl Kernel {
-    /// What the kernel has heard of who is where.
+    /// The kernel's knowledge of where devices are.
     pub async fn heard(&self, site: &Site) -> Result<Heard, Error> {
         let (links, neighbours) = (self.links().await?, self.neighbours().await?);
-        // A kernel without bridges has no ports to tell of.
+        // A kernel without bridges has no ports.
         let vlans = self.bridge_vlans().await.unwrap_or_default();
         let machine = Machine { site, links: &links, neighbours: &neighbours, vlans: &vlans };
         Ok(machine.heard())
@@ -49,7 +49,7 @@ struct Machine<'a> {
     vlans: &'a [PortVlan],
 }
 
-/// Where frames of a neighbour arrive.
+/// The place where frames of a neighbour arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     /// Index of the protected interface.
@@ -117,7 +117,7 @@ impl Machine<'_> {
         let (mut at, mut vlan) = (neighbour.interface, 0);
         for _ in 0..DEEPEST {
             if self.is_protected(at) {
-                // A port of a bridge: what it learned says nothing of tags.
+                // A port of a bridge: learned entries say nothing about tags.
                 let learned = neighbour.address.is_none();
                 return Place { interface: Some(at), vlan: Some(vlan).filter(|_| !learned) };
             }
@@ -137,7 +137,7 @@ impl Machine<'_> {
     }
 
     /// The port of a bridge that has learned the neighbour's MAC, and whether its frames are tagged
-    /// there with the VLAN that they are in on the bridge, 0 for any.
+    /// there; `vlan` is their VLAN on the bridge, 0 for any.
     fn port(&self, bridge: u32, neighbour: &Neighbour, vlan: u16) -> Place {
         let learned = |entry: &&Neighbour| {
             entry.address.is_none()

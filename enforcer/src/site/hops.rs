@@ -1,4 +1,4 @@
-//! Who is where on the link of a protected interface.
+//! Neighbours and routers on the link of a protected interface.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_forgotten_by_the_kernel_is_remembered_until_another_has_the_address() {
+    fn a_forgotten_neighbour_is_kept_until_another_has_its_address() {
         let learned = |heard: &[Neighbour]| {
             let mut interface = SiteInterface::default();
             let router = heard.iter().find_map(|one| Some((one.interface, one.address?)));

@@ -1,5 +1,5 @@
-//! Neighbours that are made to answer: the kernel asks them (ARP, neighbour solicitations), and their
-//! answers are frames that arrive.
+//! Makes neighbours answer: the kernel queries them (ARP, neighbour solicitations), and their answers
+//! are frames that arrive.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use rtnetlink::packet_route::neighbour::{
 
 use super::{Error, Kernel, Link};
 
-/// Neighbours of an interface that are asked at most.
+/// Most neighbours to query for an interface.
 const MAX_ASKED: usize = 32;
 
 /// The interface and those above it, on which its neighbours are known: VLAN devices, and the bridge whose
@@ -31,24 +31,25 @@ pub fn at_and_above(index: u32, links: &[Link]) -> BTreeSet<u32> {
     }
 }
 
-/// What can be asked of a neighbour.
+/// How a neighbour can be queried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Entry {
-    /// It answered before with this MAC, and may be asked again.
+    /// It answered before with this MAC, and can be queried again.
     Known(Vec<u8>),
     /// It has not answered.
     Silent,
-    /// It was set by hand, and stays as it is.
+    /// It was set by hand and is left alone.
     Fixed,
 }
 
 impl Kernel {
-    /// Has the kernel ask the neighbours on some interfaces whether they are there: those that it knows, and
-    /// these addresses. Returns how many were asked.
+    /// Makes the kernel query the neighbours on some interfaces: known ones and these addresses. Returns how
+    /// many were queried.
     ///
     /// # Errors
     ///
-    /// The neighbours cannot be read. One that cannot be asked is left out: that takes CAP_NET_ADMIN.
+    /// The neighbours cannot be read. Neighbours that cannot be queried are skipped: querying takes
+    /// CAP_NET_ADMIN.
     pub async fn ask_neighbours(
         &self,
         interfaces: &BTreeSet<u32>,
@@ -67,11 +68,11 @@ impl Kernel {
         Ok(asked)
     }
 
-    /// Has the kernel ask who has some addresses on some interfaces; returns how many were asked for.
+    /// Makes the kernel resolve some addresses on some interfaces; returns how many were queried.
     ///
     /// # Errors
     ///
-    /// As of [`Kernel::ask_neighbours`].
+    /// As for [`Kernel::ask_neighbours`].
     pub async fn ask(&self, addresses: &[(u32, IpAddr)]) -> Result<usize, Error> {
         if addresses.is_empty() {
             return Ok(0);
@@ -79,14 +80,14 @@ impl Kernel {
         self.ask_neighbours(&BTreeSet::new(), addresses).await
     }
 
-    /// Whether the kernel asks.
+    /// Returns whether the kernel queries it.
     async fn ask_one(&self, (index, address): (u32, IpAddr), entry: Option<&Entry>) -> bool {
         let request = self.handle.neighbours().add(index, address).replace();
         let request = match entry {
             Some(Entry::Fixed) => return false,
-            // What `ip neigh replace … nud probe` does: the entry stays, and the neighbour is asked at once.
+            // Like `ip neigh replace … nud probe`: the entry stays, and the neighbour is queried at once.
             Some(Entry::Known(mac)) => request.link_layer_address(mac).state(NeighbourState::Probe),
-            // As if a packet waited for it.
+            // As if a packet were waiting for it.
             Some(Entry::Silent) | None => {
                 request.state(NeighbourState::None).flags(NeighbourFlags::Use)
             }

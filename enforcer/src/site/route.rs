@@ -13,12 +13,12 @@ use rtnetlink::packet_route::route::{
 use super::{Error, Kernel};
 use crate::policy::Mac;
 
-/// How frames to a peer leave, and so how its frames arrive.
+/// How frames to a peer leave, and therefore how its frames arrive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Route {
     /// Index of the interface.
     pub interface: u32,
-    /// MAC of the peer, or of the router in front of it; `None` if no neighbour entry tells.
+    /// MAC of the peer, or of the router in front of it; `None` without a neighbour entry.
     pub mac: Option<Mac>,
 }
 
@@ -59,7 +59,7 @@ impl Kernel {
         Ok(found)
     }
 
-    /// The way to `peer`; `None` if there is no route.
+    /// The route to `peer`; `None` if there is none.
     pub async fn route_to(&self, peer: IpAddr) -> Result<Option<Route>, Error> {
         let Some((interface, router)) = self.hop_to(peer).await else { return Ok(None) };
         let mut route = Route { interface, mac: None };
@@ -82,7 +82,7 @@ impl Kernel {
     pub async fn hop_to(&self, peer: IpAddr) -> Option<(u32, Option<IpAddr>)> {
         let length = if peer.is_ipv4() { 32 } else { 128 };
         let route = RouteMessageBuilder::<IpAddr>::new().destination_prefix(peer, length).ok()?;
-        // An unreachable peer is an error of the kernel's: there is no route.
+        // The kernel reports an unreachable peer as an error: there is no route.
         let route = self.handle.route().get(route.build()).execute().try_next().await.ok()??;
         let (mut interface, mut router) = (0, None);
         for attribute in &route.attributes {

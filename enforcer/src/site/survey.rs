@@ -1,4 +1,4 @@
-//! Everything that a first configuration is made from, as the kernel says it.
+//! The kernel's data that a first configuration is made from.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -25,16 +25,16 @@ pub struct Survey {
     pub interfaces: Vec<Interface>,
     /// The default routes.
     pub routes: Vec<Route>,
-    /// Who is there.
+    /// The neighbours.
     pub neighbours: Vec<Neighbour>,
-    /// Tags that a port of a bridge lets in: index of the port, VLAN.
+    /// Tagged VLANs that a bridge port accepts: index of the port, VLAN.
     pub bridge_vlans: Vec<(u32, u16)>,
 }
 
-/// An interface, and what it is used for.
+/// An interface and its addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
-    /// What the kernel says of it.
+    /// Its link.
     pub link: Link,
     /// Whether Ethernet frames arrive on it from outside.
     pub ethernet: bool,
@@ -62,19 +62,19 @@ pub(super) struct Routes {
     pub(super) gateways: BTreeSet<(u32, IpAddr)>,
 }
 
-/// A neighbour that was heard of.
+/// A known neighbour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbour {
-    /// Index of the interface that reaches it: of a bridge's table, the port.
+    /// Index of the interface that reaches it; for a bridge's table, the port.
     pub interface: u32,
     /// Its MAC.
     pub mac: Mac,
-    /// Its address; `None` if only a bridge has heard of it.
+    /// Its address; `None` if only a bridge has learned it.
     pub address: Option<IpAddr>,
 }
 
 impl Kernel {
-    /// Looks at the whole machine.
+    /// Surveys the whole machine.
     pub async fn survey(&self) -> Result<Survey, Error> {
         let mut survey = Survey::default();
         let mut links = Box::pin(self.handle.link().get().execute());
@@ -102,7 +102,8 @@ impl Kernel {
         ];
         let mut found = Routes::default();
         for family in families {
-            // A router of the internet has a million routes, by a few neighbours: no route is kept.
+            // An internet router has a million routes through a few neighbours, so no route is
+            // kept.
             let mut routes = Box::pin(self.handle.route().get(family).execute());
             while let Some(message) = routes.try_next().await.map_err(request("routes"))? {
                 let hops = hops(&message);
@@ -116,7 +117,7 @@ impl Kernel {
         Ok(found)
     }
 
-    /// Who answered once, and whom a bridge has learned.
+    /// Neighbours that have answered, and MACs that a bridge has learned.
     pub(super) async fn neighbours(&self) -> Result<Vec<Neighbour>, Error> {
         let neighbours = self.handle.neighbours();
         let requests =
@@ -160,7 +161,7 @@ fn request(what: &'static str) -> impl FnOnce(rtnetlink::Error) -> Error + Copy 
 
 fn interface(message: &LinkMessage) -> Interface {
     let link = link(message);
-    // They have the type, and no wire.
+    // They have the type of Ethernet, but no wire.
     let inside = matches!(link.kind, Some(InfoKind::Dummy | InfoKind::Ifb | InfoKind::Vrf));
     Interface {
         ethernet: message.header.link_layer_type == LinkLayerType::Ether && !inside,

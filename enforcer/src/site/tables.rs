@@ -1,4 +1,4 @@
-//! Tables of the machine that devices can fill: neighbours, and the MACs that a bridge has learned.
+//! Tables of the machine that devices can fill: neighbours, and MACs learned by bridges.
 
 use futures_util::StreamExt;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -9,20 +9,20 @@ use super::{Error, Kernel, Link};
 
 /// The kernel's own default; see `docs/internals/essential-rates.md`.
 const NEIGHBOURS: u32 = 1024;
-/// As many MACs may come up within the time that a bridge remembers them, see
+/// This many MACs may appear within a bridge's ageing time, see
 /// `docs/internals/essential-rates.md`.
 const LEARNED: u32 = 2_912;
 
-/// A table that has no room beside what devices invent.
+/// A table that invented addresses can fill.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TooSmall {
-    /// Which, and what comes of it.
+    /// Which table, and the consequences.
     pub text: String,
     /// What to do.
     pub remedy: String,
 }
 
-/// The table of neighbours that is too small, of those of each family.
+/// The neighbour table that is too small, if one is.
 pub fn of_neighbours(most: &[(&'static str, u32)]) -> Option<TooSmall> {
     let (family, most) = most.iter().min_by_key(|(_, most)| *most)?;
     (*most < NEIGHBOURS).then(|| TooSmall {
@@ -46,12 +46,12 @@ pub fn of_bridge(link: &Link) -> Option<TooSmall> {
 }
 
 impl Kernel {
-    /// Most neighbours that the kernel keeps (`gc_thresh3`), of IPv4 and IPv6 as far as it has them. One table of
-    /// a family is for all network namespaces.
+    /// Most neighbours that the kernel keeps (`gc_thresh3`), for IPv4 and IPv6 if present. All network namespaces
+    /// share one table per family.
     ///
     /// # Errors
     ///
-    /// The kernel does not say.
+    /// The kernel does not report it.
     pub async fn most_neighbours(&self) -> Result<Vec<(&'static str, u32)>, Error> {
         let message = RouteNetlinkMessage::GetNeighbourTable(NeighbourTableMessage::default());
         let mut request = NetlinkMessage::from(message);

@@ -1,4 +1,4 @@
-//! A policy that nobody confirmed goes, by the kernel alone.
+//! The kernel alone withdraws an unconfirmed policy.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +7,9 @@ use super::world::State;
 use crate::harness::wait::{pause, wait_for};
 use crate::harness::{Daemon, Lab};
 
-/// Time to confirm in.
+/// Time to confirm.
 const TIME: Duration = Duration::from_secs(5);
-/// How far off it may be.
+/// Tolerance.
 const EARLY: Duration = Duration::from_millis(500);
 const LATE: Duration = Duration::from_secs(2);
 
@@ -32,7 +32,7 @@ fn what_cuts_everything_goes_after_its_time_with_no_daemon_running() {
     let killed = Instant::now();
     timeline.disturb(true, |stream| {
         assert_eq!(daemon.cli(&["status"]).code, Some(5), "a daemon answers");
-        // What was behind the gateway already.
+        // Let frames that already passed the gateway arrive.
         pause(EARLY);
         let judged = stream.judged();
         let back = wait_for(2 * TIME, || (stream.judged() != judged).then(Instant::now));
@@ -45,7 +45,7 @@ fn what_cuts_everything_goes_after_its_time_with_no_daemon_running() {
         (Vec::new(), good.clone())
     });
 
-    // The file still says what nobody confirmed.
+    // The file still has the unconfirmed policy.
     daemon.run();
     refused(
         &daemon,
@@ -55,7 +55,7 @@ fn what_cuts_everything_goes_after_its_time_with_no_daemon_running() {
     refused(&daemon, "is not in force: it was rolled back, or not confirmed");
     timeline.stream().go_on();
 
-    // A start does not wait for the time to be over.
+    // A start does not wait until the time is over.
     timeline.disturb(false, |_| {
         let applied = daemon.cli(&["apply", "--confirm", "1h", &file]);
         assert!(applied.success(), "{applied:?}");

@@ -1,27 +1,27 @@
-//! Whether each frame was judged by one whole policy: the one in force, and while a change is under
-//! way the one before or the one after.
+//! Checks that each frame was judged by exactly one policy: the one in force or, during a change,
+//! the old or the new one.
 
 use super::stream::{DEVICES, Marks, Stream, class};
 use super::world::State;
 
-/// One change, and which frames were judged meanwhile.
+/// One change, and the frames that were judged during it.
 #[derive(Debug)]
 struct Call {
     /// Frames before these were judged before it began.
     begun: Marks,
     /// Frames from these on were sent after it had ended.
     ended: Marks,
-    /// What may be in force meanwhile, beside what was before.
+    /// Policies that may be in force meanwhile, besides the old one.
     between: Vec<State>,
-    /// Whether what was in force before must not come back meanwhile.
+    /// Whether the old policy must not return meanwhile.
     ordered: bool,
-    /// Whether nothing judged for moments of it.
+    /// Whether nothing was enforced for moments of it.
     open: bool,
-    /// What is in force afterwards.
+    /// The policy in force afterwards.
     after: State,
 }
 
-/// What has been in force, while a stream goes on.
+/// The policies that were in force during a stream.
 pub(super) struct Timeline {
     stream: Stream,
     /// Frames before these were sent while the lab's last cable was plugged in.
@@ -37,23 +37,23 @@ pub(super) struct Tally {
     pub(super) arrived: usize,
     /// Judged while a change was under way.
     pub(super) between: usize,
-    /// Of those, told the one before from the one after, by their verdict.
+    /// Those of them whose verdict tells the old policy from the new one.
     pub(super) telling: usize,
-    /// While nothing judged: must not have arrived, and did.
+    /// While nothing was enforced: arrived although forbidden.
     pub(super) unprotected: usize,
-    /// While nothing judged: had to arrive, and did not.
+    /// While nothing was enforced: did not arrive although allowed.
     pub(super) shut: usize,
-    /// Had to arrive, and did not.
+    /// Did not arrive although allowed.
     pub(super) lost: usize,
-    /// Must not have arrived, and did.
+    /// Arrived although forbidden.
     pub(super) leaked: usize,
-    /// Judged by what was in force before, behind one judged by what is in force after.
+    /// Judged by the old policy, after a frame that was judged by the new one.
     pub(super) back: usize,
     complaints: Vec<String>,
 }
 
 impl Timeline {
-    /// Begins with what is in force now.
+    /// Begins with the policy that is in force now.
     pub(super) fn begin(stream: Stream, first: State) -> Self {
         let from = stream.judged();
         Self { stream, from, first, calls: Vec::new() }
@@ -69,7 +69,8 @@ impl Timeline {
         self.calls.last().map_or(&self.first, |call| &call.after)
     }
 
-    /// Makes a change that takes effect once, in one moment, and sends on under the new policy.
+    /// Makes a change that takes effect in one moment, and continues the stream under the new
+    /// policy.
     #[track_caller]
     pub(super) fn change(&mut self, after: State, make: impl FnOnce()) {
         self.disturb(true, |_| {
@@ -80,7 +81,7 @@ impl Timeline {
     }
 
     /// Does something that puts other policies in force: `make` returns those that may be in force
-    /// meanwhile, beside the one before and the one after, and the one after.
+    /// meanwhile, besides the old and the new one, and the new one.
     #[track_caller]
     pub(super) fn disturb(
         &mut self,
@@ -93,8 +94,8 @@ impl Timeline {
         self.calls.push(Call { begun, ended, between, ordered, open: false, after });
     }
 
-    /// Does something that leaves moments without protection, and is over with it when it returns: what
-    /// passes meanwhile is counted. The policy stays what it is.
+    /// Does something that leaves moments without enforcement until it returns: frames that pass
+    /// meanwhile are counted. The policy does not change.
     pub(super) fn expose(&mut self, make: impl FnOnce()) {
         let after = self.state().clone();
         let begun = self.stream.judged();
@@ -107,7 +108,7 @@ impl Timeline {
     /// Ends the stream and judges every frame.
     ///
     /// # Panics
-    /// When one was not judged as it had to be.
+    /// When one was not judged correctly.
     #[track_caller]
     pub(super) fn judge(self) -> Tally {
         let tally = self.tally();

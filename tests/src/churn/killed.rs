@@ -26,7 +26,7 @@ fn kill_9_at_any_moment_leaves_one_whole_policy() {
         let change = random.pick(&Beside::ALL);
         let new = if policy { old.other() } else { old.toggled(change) };
         let moment = Duration::from_micros(random.below(if policy { LATEST } else { LATEST / 5 }));
-        // While it starts, too: that is when what the last one left is put in order.
+        // Kill it during its start too, while it cleans up after the previous one.
         let again = random.once_in(4).then(|| Duration::from_micros(random.below(2 * LATEST)));
         timeline.disturb(false, |_| {
             let asked = std::thread::scope(|scope| {
@@ -46,7 +46,7 @@ fn kill_9_at_any_moment_leaves_one_whole_policy() {
             daemon.run();
             let now = State::of(&operator.status());
             assert!(now.is(&old) || now.is(&new), "neither {old:?} nor {new:?}: {now:?}");
-            // What was answered is kept.
+            // An answered change must be kept.
             assert!(asked.is_err() || now.is(&new), "answered, and lost: {new:?}, {now:?}");
             answered += u32::from(asked.is_ok());
             taken += u32::from(now.is(&new));

@@ -1,4 +1,4 @@
-//! What an operator asks the daemon for, without a process a command.
+//! An operator's requests to the daemon, without a process for each command.
 
 use enforcer::api::{Guard, LiveRequest, PolicyBundle, Status};
 use enforcer::control::client::{Client, Error};
@@ -7,27 +7,27 @@ use tokio::runtime::{Builder, Runtime};
 use super::world::{Beside, State};
 use crate::harness::Daemon;
 
-/// Speaks to a daemon over its socket.
+/// Talks to a daemon over its socket.
 pub(super) struct Operator {
     runtime: Runtime,
     client: Client,
 }
 
 impl Operator {
-    /// Of this daemon, running or not.
+    /// An operator of this daemon, running or not.
     pub(super) fn of(daemon: &Daemon<'_>) -> Self {
         let runtime = Builder::new_current_thread().enable_all().build();
         let client = Client::new(&daemon.path("enforcer.sock"));
         Self { runtime: runtime.expect("a runtime can be made"), client }
     }
 
-    /// What is in force, as the daemon says.
+    /// The daemon's status.
     #[track_caller]
     pub(super) fn status(&self) -> Status {
         self.runtime.block_on(self.client.status()).expect("the daemon answers")
     }
 
-    /// Applies a policy, to be confirmed or for good.
+    /// Applies a policy, with or without confirmation.
     pub(super) fn apply(&self, state: &State, confirm: Option<u32>) -> Result<(), Error> {
         self.put(&PolicyBundle { confirm, ..state.bundle() })
     }
@@ -39,7 +39,7 @@ impl Operator {
         Ok(())
     }
 
-    /// Makes a live change, or takes it back if it is in force in `state`.
+    /// Makes a live change, or revokes it if it is in force in `state`.
     pub(super) fn toggle(&self, state: &State, change: Beside) -> Result<(), Error> {
         if state.beside.contains(&change) {
             return self.revoke(change);

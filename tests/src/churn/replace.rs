@@ -36,7 +36,8 @@ fn every_frame_is_judged_by_exactly_one_policy() {
     assert!(tally.telling > 1000, "{tally:?}");
 }
 
-/// Devices in the groups of one policy, rules of the other: what the stream is there to find.
+/// Devices in the groups of one policy with the rules of the other: the fault that the stream must
+/// detect.
 #[test]
 fn half_a_policy_would_be_seen() {
     let lab = Lab::gateway("half");

@@ -1,4 +1,4 @@
-//! Marked, numbered frames from several devices, and what comes out behind the gateway.
+//! Marked, numbered frames from several devices, and those that arrive behind the gateway.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,15 +16,15 @@ use enforcer_testkit::frames::{Ethernet, V4, V6, ether_type, udp};
 /// Devices that send.
 pub(super) const DEVICES: usize = 3;
 /// Frames of a round: each class, as IPv6 and as IPv4. The last one passes under every policy, and
-/// tells that those before it were judged.
+/// shows that those before it were judged.
 pub(super) const ROUND: u64 = 2 * Class::ALL.len() as u64;
-/// Rounds of a device on their way at a time: all of them fit into the 256 places of a veth's queue.
+/// Rounds of a device in flight: all of them fit into the 256 slots of a veth's queue.
 const WINDOW: u64 = 8;
-/// So long a device waits for a round to arrive before it goes on all the same.
+/// How long a device waits for a round to arrive before it continues anyway.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// Rounds of a device without a break: the stream must leave the machine time for what it disturbs.
+/// Rounds of a device without a pause: the stream must leave the machine time for the changes.
 const BURST: u64 = 1;
-/// What a payload begins with; the device and the number, big endian, are behind it.
+/// Prefix of a payload; the device and the number, big endian, follow.
 const MARK: &[u8; 7] = b"churn: ";
 /// Bytes of a payload.
 const PAYLOAD: usize = MARK.len() + 1 + 8;
@@ -32,12 +32,12 @@ const PAYLOAD: usize = MARK.len() + 1 + 8;
 /// A number for each device.
 pub(super) type Marks = [u64; DEVICES];
 
-/// What a frame with this number is.
+/// The class of the frame with this number.
 pub(super) fn class(number: u64) -> Class {
     Class::ALL[(number % ROUND / 2) as usize]
 }
 
-/// What one device has sent, and what of it has arrived.
+/// Frames that one device has sent, and those of them that have arrived.
 #[derive(Debug, Default)]
 struct Line {
     /// Frames sent, or about to be.
@@ -48,7 +48,7 @@ struct Line {
     arrived: Mutex<Vec<bool>>,
 }
 
-/// Devices that send until this value goes.
+/// Devices that send until this value is dropped.
 pub(super) struct Stream {
     lines: Arc<[Line; DEVICES]>,
     senders: Threads,
@@ -56,7 +56,7 @@ pub(super) struct Stream {
     _third: Netns,
 }
 
-/// Threads that go on until they are told, or this value goes.
+/// Threads that run until they are stopped, or this value is dropped.
 #[derive(Default)]
 struct Threads {
     stop: Arc<AtomicBool>,
@@ -74,7 +74,7 @@ impl Threads {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let ended = thread.join();
-            // What it says itself is enough where something else is wrong already.
+            // If the test has already failed, that message is enough.
             assert!(ended.is_ok() || std::thread::panicking(), "a thread of the stream panicked");
         }
     }
@@ -91,7 +91,7 @@ impl Stream {
     #[track_caller]
     pub(super) fn start(lab: &Lab) -> Self {
         let third = lab.device("dev3", DEV3.0);
-        // Nothing on the way waits for an answer, and nobody answers.
+        // Fixed neighbours: no hop waits for an answer, and no host answers.
         lab.gw.ip("neigh replace 203.0.113.1 lladdr 02:00:00:03:00:01 dev wan0 nud permanent");
         lab.gw.ip("neigh replace 2001:db8:ffff::1 lladdr 02:00:00:03:00:01 dev wan0 nud permanent");
         let lines = Arc::<[Line; DEVICES]>::default();
@@ -128,14 +128,14 @@ impl Stream {
         self.lines.each_ref().map(|line| line.sent.load(Ordering::SeqCst))
     }
 
-    /// Waits until each device has sent a round from now on, and it was judged.
+    /// Waits until each device has sent a new round, and it was judged.
     #[track_caller]
     pub(super) fn go_on(&self) {
         let sent = self.sent();
         wait_until("the stream goes on", || self.is_past(sent).then_some(()));
     }
 
-    /// Whether a round of each device has arrived that was sent from now on, after so long.
+    /// Whether a new round of each device arrives within this time.
     pub(super) fn goes_on_within(&self, time: Duration) -> bool {
         let sent = self.sent();
         wait_for(time, || self.is_past(sent).then_some(())).is_some()
@@ -145,12 +145,12 @@ impl Stream {
         self.judged().iter().zip(sent).all(|(judged, sent)| *judged + 1 >= sent + ROUND)
     }
 
-    /// Stops sending, waits for what is under way, and returns which frames of each device arrived.
+    /// Stops sending, waits for frames in flight, and returns which frames of each device arrived.
     #[track_caller]
     pub(super) fn end(mut self) -> [Vec<bool>; DEVICES] {
         self.senders.end();
         let sent = self.sent();
-        // What has not come by then was lost.
+        // Frames that have not arrived by then are lost.
         wait_for(Duration::from_secs(2), || {
             self.judged().iter().zip(sent).all(|(judged, sent)| judged + 1 >= sent).then_some(())
         });
@@ -205,7 +205,7 @@ fn frames(device: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Notes a frame that came out, if it is one of ours.
+/// Records a frame that arrived, if it is one of ours.
 fn record(lines: &[Line; DEVICES], frame: &[u8]) {
     let Some((rest, number)) = frame.split_last_chunk::<8>() else { return };
     let Some((rest, [device])) = rest.split_last_chunk::<1>() else { return };
@@ -220,7 +220,7 @@ fn record(lines: &[Line; DEVICES], frame: &[u8]) {
     }
     assert!(!arrived[at], "frame {number} of device {device} arrived twice");
     arrived[at] = true;
-    // Of what one device sends nothing overtakes anything on its way to the gateway.
+    // Frames of one device do not overtake each other on their way to the gateway.
     line.judged.fetch_max(number, Ordering::Release);
 }
 
@@ -231,7 +231,7 @@ fn stay(number: usize) {
     unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         libc::CPU_SET(number % cpus, &mut set);
-        // Where it is refused, the worst is a frame that overtakes another one.
+        // If it is refused, at worst a frame overtakes another one.
         libc::sched_setaffinity(0, size_of_val(&set), &raw const set);
     }
 }

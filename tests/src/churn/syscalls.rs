@@ -27,7 +27,8 @@ fn a_live_change_that_ends_at_any_system_call() {
     each("killed-live", new, |operator, _| operator.toggle(&State::default(), change));
 }
 
-/// What a daemon left is in force, whole, at each call of the next one's start: nobody attaches twice.
+/// The policy that a daemon left stays completely in force at each call of the next start: nothing is
+/// attached twice.
 #[test]
 fn a_restart_that_ends_at_any_system_call() {
     const NAME: &str = "killed-restart";
@@ -58,8 +59,7 @@ fn a_restart_that_ends_at_any_system_call() {
     assert!(all > 0);
 }
 
-/// Makes a change again and again, each time with one call more before the end, until it makes no
-/// call more.
+/// Repeats a change, each time killing the daemon one call later, until the change completes.
 #[track_caller]
 fn each(name: &str, new: State, make: impl Fn(&Operator, &State) -> Result<(), Error>) {
     if !lacking(&["strace"]).is_empty() {
@@ -76,14 +76,14 @@ fn each(name: &str, new: State, make: impl Fn(&Operator, &State) -> Result<(), E
         timeline.disturb(false, |stream| {
             let strace = strace::kill_at(daemon.process().pid(), *call, Path::new("/dev/null"));
             survived = make(&operator, &new).is_ok();
-            // It may wait for a thread that is gone: no signal but this one ends it then.
+            // It may wait for a thread that is gone: then only this signal ends it.
             drop(strace);
             if survived {
                 daemon.kill9();
             } else {
                 assert_eq!(daemon.wait().code, None, "the daemon ended by itself");
             }
-            // One of the two decides, with nobody there.
+            // One of the two policies decides, without a daemon.
             stream.go_on();
             daemon.run();
             let now = State::of(&operator.status());
@@ -103,7 +103,7 @@ fn each(name: &str, new: State, make: impl Fn(&Operator, &State) -> Result<(), E
     assert!(all > 0);
 }
 
-/// Puts in force what was before.
+/// Restores the earlier policy.
 #[track_caller]
 fn back(operator: &Operator, now: &State, old: &State) {
     if now.second != old.second {

@@ -1,4 +1,4 @@
-//! Pins, their file system and links that go under a stream, with the backstop on.
+//! Pins, their file system and links that are removed under a stream, with the backstop on.
 use std::fs;
 
 use super::{UNPINNED, begin};
@@ -40,8 +40,8 @@ fn pins_that_go_under_load_let_nothing_through_and_stop_nothing() {
     daemon.wait();
 }
 
-/// The kernel tells nobody that a link was detached, and an index that is armed stays so until the
-/// daemon looks: what passes until then is counted, and nothing passes afterwards.
+/// The kernel does not notify about a detached link, and the index stays armed until the daemon
+/// polls: frames that pass until then are counted, and none passes afterwards.
 #[test]
 fn nothing_leaks_once_a_link_that_was_detached_is_attached_again() {
     let lab = Lab::gateway("detached");

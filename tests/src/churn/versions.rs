@@ -21,7 +21,7 @@ const fn last(opcode: u8, verdict: u8) -> [u8; 16] {
 const NARROW: u8 = 0xb4;
 const WIDE: u8 = 0xb7;
 
-/// A daemon with other kernel programs that do the same.
+/// A daemon with different kernel programs that do the same.
 #[track_caller]
 fn other_build(daemon: &Daemon<'_>) -> PathBuf {
     let path = daemon.path("other-enforcer");
@@ -29,8 +29,8 @@ fn other_build(daemon: &Daemon<'_>) -> PathBuf {
     path
 }
 
-/// Writes a program whose dispatcher and classifier end with another instruction, and so have another
-/// tag.
+/// Writes a program whose dispatcher and classifier end with a different instruction, and so have
+/// different tags.
 #[track_caller]
 pub(super) fn patched(from: &Path, to: &Path) {
     let mut code = fs::read(from).expect("the binary can be read");
@@ -86,7 +86,7 @@ fn upgrades_and_downgrades_leave_no_gap() {
     println!("{:?}", timeline.judge());
 }
 
-/// What a version leaves whose tables have another layout: a directory with another number.
+/// A version with a different table layout leaves a directory with a different number.
 #[test]
 fn a_version_with_other_tables_is_taken_over_without_a_gap() {
     let lab = Lab::gateway("layouts");

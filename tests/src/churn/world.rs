@@ -1,8 +1,8 @@
-//! Two policies that contradict each other, and what each lets pass.
+//! Two policies that contradict each other, and the frames that each lets pass.
 //!
-//! Two devices change places in two groups. Each policy is hostile to a device in the wrong group: it
-//! refuses there what the device may always send, and allows what it never may. A frame that one
-//! policy put into a group and the other one judged would be lost, or would leak.
+//! Two devices change places in two groups. Each policy detects a device in the wrong group: there it
+//! refuses frames that the device may always send, and allows frames that it never may. A frame that
+//! one policy put into a group and the other one judged would be lost or would leak.
 
 use enforcer::api::{Endpoint, LiveAction, LiveChange, Mode, PolicyBundle, Status};
 
@@ -11,7 +11,7 @@ use crate::harness::topology::{DEV1_MAC, DEV2_MAC};
 
 /// MAC and addresses of the third device.
 pub(super) const DEV3: (&str, &str, &str) = ("00:1b:44:11:3a:b8", "10.20.0.13", "2001:db8:20::13");
-/// Where all frames go: hosts that answer nothing.
+/// Destinations of all frames: hosts that never answer.
 pub(super) const TO: [&str; 2] = ["198.51.100.77", "2001:db8:5::77"];
 /// The groups, in the order of the devices under the first policy.
 const GROUPS: [&str; DEVICES] = ["red", "blue", "green"];
@@ -55,7 +55,7 @@ pub(super) enum Beside {
 }
 
 impl Beside {
-    /// All there are; some are about ports that nobody in the group sends to.
+    /// All changes; some are about ports that no device in the group sends to.
     pub(super) const ALL: [Self; 9] = [
         Self::Allow(0, 0),
         Self::Allow(0, 1),
@@ -89,7 +89,7 @@ impl Beside {
     }
 }
 
-/// What is in force, as whole: a policy, and what stands beside it.
+/// The complete state in force: a policy and live changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     /// The second policy, not the first.
@@ -101,7 +101,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// As the daemon says.
+    /// From the daemon's status.
     pub(super) fn of(status: &Status) -> Self {
         let known = |change: &LiveChange| {
             let known = Beside::ALL.into_iter().find(|beside| beside.is(change));
@@ -117,7 +117,7 @@ impl State {
         Self { second: !self.second, ..self.clone() }
     }
 
-    /// The same with a change made, or taken back if it was made.
+    /// The same with a change made, or revoked if it was made.
     pub(super) fn toggled(&self, change: Beside) -> Self {
         let mut state = self.clone();
         match state.beside.iter().position(|other| *other == change) {
@@ -127,7 +127,7 @@ impl State {
         state
     }
 
-    /// Whether two say the same, in whatever order.
+    /// Whether two states are equal, in any order.
     pub(super) fn is(&self, other: &Self) -> bool {
         let same = |change| self.beside.contains(&change) == other.beside.contains(&change);
         self.second == other.second && self.cut == other.cut && Beside::ALL.into_iter().all(same)
@@ -138,7 +138,7 @@ impl State {
         if self.second && device != GREEN { 1 - device } else { device }
     }
 
-    /// Whether a frame passes: the policy language, in as few words as these policies need.
+    /// Whether a frame passes: as much of the policy language as these policies need.
     pub(super) fn passes(&self, device: usize, class: Class) -> bool {
         let group = self.group(device);
         let has = |change| self.beside.contains(&change);
@@ -155,7 +155,7 @@ impl State {
         }
     }
 
-    /// The policy as a document whose name tells what it is.
+    /// The policy as a document with a descriptive name.
     pub(super) fn bundle(&self) -> PolicyBundle {
         let file = if self.second { "/churn/second" } else { "/churn/first" };
         PolicyBundle { file: file.into(), text: self.document(), ..PolicyBundle::default() }
@@ -174,7 +174,7 @@ impl State {
         text
     }
 
-    /// The group that a device is in: made for it, and hostile to the one it changes places with.
+    /// The group of a device: right for it, and wrong for the device that it changes places with.
     fn section(&self, device: usize) -> String {
         let (yes, no) =
             if self.second { (Class::Second, Class::First) } else { (Class::First, Class::Second) };

@@ -1,7 +1,7 @@
 //! Random stacks of headers through a real gateway, and a second opinion on what comes out.
 //!
 //! - `stack`, `network`: the frames; each carries a marker with its number
-//! - `tshark`: what has arrived behind the gateway, as tshark reads it
+//! - `tshark`: tshark's dissection of the frames that arrived behind the gateway
 //! - `oracle`: whether the policy allows that
 //!
 //! Every frame that arrives is judged, with its marker or without: the marker names the frame that
@@ -27,18 +27,18 @@ use crate::replay::{Kind, Lab, counted};
 pub(crate) use enforcer_testkit::corpus::{A4, A6, D6, DEVICE};
 use oracle::Oracle;
 
-/// The one VLAN that the policy declares.
+/// The only VLAN that the policy declares.
 const VLAN: u16 = 20;
 /// Frames that are made before they are sent.
 const BATCH: usize = 256;
-/// Longer than a frame here; the ring has a slot of this size for each.
+/// Longer than any frame here; the ring has a slot of this size for each.
 const SNAP: &str = "2048";
 /// The ring between kernel and tcpdump, in KiB.
 const RING: &str = "131072";
-/// How many leaks are shown.
+/// Most leaks that are shown.
 const SHOWN: usize = 20;
 
-/// What a device may do; the oracle has the same list in its own words.
+/// The policy; the oracle has the same list in its own form.
 const POLICY: &str = r#"
 schema = 1
 [sets]
@@ -61,8 +61,8 @@ allow = [
 ]
 "#;
 
-/// Reasons that the frames meet: all but those of quarantine, of a bound place, of a default that
-/// passes, of spanning tree that is allowed, and those that say that the enforcer is broken.
+/// Reasons that the frames reach: all except quarantine, bindings to a place, a passing default,
+/// allowed spanning tree, and faults of enforcer itself.
 const REACHED: [Reason; 49] = [
     Reason::Allow,
     Reason::Arp,
@@ -118,7 +118,7 @@ const REACHED: [Reason; 49] = [
 /// What is sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Where the random frames begin: the same seed makes the same frames.
+    /// Seed: the same seed makes the same frames.
     pub seed: u64,
     /// How many frames, over both gateways.
     pub frames: u64,
@@ -132,7 +132,7 @@ impl Settings {
     }
 }
 
-/// What came of it at one gateway.
+/// The results at one gateway.
 #[derive(Debug)]
 pub struct Run {
     kind: Kind,
@@ -144,15 +144,15 @@ pub struct Run {
     pub arrived: u64,
     /// Those that carry a marker.
     marked: u64,
-    /// What the oracle allows, by its kind.
+    /// Frames that the oracle allows, by kind.
     pub allowed: BTreeMap<&'static str, u64>,
-    /// What it does not, by what is wrong.
+    /// Frames that it does not allow, by fault.
     pub leaks: BTreeMap<&'static str, u64>,
     /// Some of the leaks, byte by byte.
     shown: Vec<String>,
     /// How often the kernel counted each reason.
     pub reasons: BTreeMap<String, u64>,
-    /// What went wrong on the way.
+    /// Problems during the run.
     pub problems: Vec<String>,
 }
 
@@ -167,7 +167,7 @@ impl Run {
         self.leaks.values().sum()
     }
 
-    /// What is not as it has to be while the policy is enforced.
+    /// Everything that is wrong while the policy is enforced.
     pub fn problems(&self) -> Vec<String> {
         let mut problems = self.problems.clone();
         problems.extend(self.shown.iter().map(|leak| format!("leak: {leak}")));
@@ -188,7 +188,7 @@ impl Run {
             let unmet = REACHED.iter().filter(|reason| !self.reasons.contains_key(reason.name()));
             problems.extend(unmet.map(|reason| format!("no frame was {}", reason.name())));
         }
-        // A router refuses some of what is allowed, and keeps what is for itself.
+        // A router refuses some allowed frames, and keeps those addressed to itself.
         let expected = match self.kind {
             Kind::Bridged => passed == self.arrived,
             Kind::Routed => passed >= self.arrived,
@@ -234,7 +234,7 @@ pub fn enforced(settings: Settings) -> [Run; 2] {
     [Kind::Bridged, Kind::Routed].map(|kind| run(kind, "enforce", half))
 }
 
-/// The same through a gateway that only observes: what the oracle says when frames get out.
+/// The same through a gateway that only observes: shows that the oracle detects leaks.
 ///
 /// # Panics
 /// As [`enforced`].
@@ -248,8 +248,8 @@ fn run(kind: Kind, mode: &'static str, settings: Settings) -> Run {
     let Settings { seed, frames } = settings;
     let lab = Lab::build(kind);
     if kind == Kind::Bridged {
-        // A device that claims the address of who is behind the bridge would end what follows,
-        // and reports go to routers alone.
+        // No learning: a device that claims the address of the host behind the bridge would end the
+        // run.
         lab.gateway.ip("link set g0 type bridge_slave learning off");
         lab.gateway.ip("link set br0 type bridge mcast_snooping 0");
     }
@@ -287,7 +287,7 @@ fn run(kind: Kind, mode: &'static str, settings: Settings) -> Run {
     run
 }
 
-/// Starts writing down what arrives behind the gateway.
+/// Starts capturing the frames that arrive behind the gateway.
 #[track_caller]
 fn listen(lab: &Lab, capture: &Path) -> Process {
     let file = capture.display().to_string();
@@ -299,7 +299,7 @@ fn listen(lab: &Lab, capture: &Path) -> Process {
     tcpdump
 }
 
-/// Waits until the capture grows no more.
+/// Waits until the capture stops growing.
 fn settle(capture: &Path) {
     let length = || std::fs::metadata(capture).map_or(0, |file| file.len());
     let mut before = u64::MAX;
@@ -310,7 +310,7 @@ fn settle(capture: &Path) {
     });
 }
 
-/// Sends at least this many frames; how many it were.
+/// Sends at least this many frames; returns their number.
 #[track_caller]
 fn send(lab: &Lab, seed: u64, frames: u64) -> u64 {
     let sender = Sender::open(&lab.device, "l0");

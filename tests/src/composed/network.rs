@@ -1,4 +1,4 @@
-//! IPv4 and IPv6 with what can be wrong about them, in one frame or in several.
+//! IPv4 and IPv6 with possible faults, in one or several frames.
 
 use super::stack::Make;
 use super::{A4, A6, D6};
@@ -6,7 +6,7 @@ use enforcer_testkit::corpus::{D4, LINK, OWN4, OWN6};
 use enforcer_testkit::frames::{Ethernet, Extension, MORE, Tcp, V4, V6, ether_type};
 use enforcer_testkit::random::Random;
 
-/// A fragment: offset in bytes, whether more follow, and what it carries.
+/// A fragment: offset in bytes, whether more follow, and payload.
 type Part = (u16, bool, Vec<u8>);
 
 /// Frames with an IPv4 packet each.
@@ -32,7 +32,7 @@ pub(super) fn v4(make: &mut Make) -> Vec<Vec<u8>> {
             header.options = vec![1; random.below(5) as usize];
             header.options.extend([random.pick(&[131, 137, 7, 148]), 7, 4, 10, 88, 0, 99]);
         }
-        // What an IHL of five would read as ports.
+        // Options that an IHL of five would read as ports.
         2 => header.options = Tcp::new(443).segment(b""),
         3 => header.words = Some(random.below(16) as u8),
         4 | 5 => {
@@ -93,7 +93,7 @@ pub(super) fn v6(make: &mut Make) -> Vec<Vec<u8>> {
             header.length = Some(random.pick(&[0, 1, 8, 19, 20, 40, 1400, wild]));
         }
         3 => header.version = random.below(16) as u8,
-        // A jumbogram says nothing about its length: RFC 2675.
+        // A jumbogram has no payload length: RFC 2675.
         4 if random.once_in(2) => {
             header.length = Some(0);
             header.extensions.insert(0, Extension::Options { kind: 0, length: 0 });
@@ -139,7 +139,7 @@ fn kind(random: &mut Random, right: u16) -> u16 {
     right
 }
 
-/// Somebody else, or the same in another VLAN.
+/// A different sender, or the same in another VLAN.
 fn other_sender(random: &mut Random, mut ethernet: Ethernet) -> Ethernet {
     if random.once_in(2) {
         ethernet.source[5] ^= 1;
@@ -169,7 +169,7 @@ fn chain(random: &mut Random) -> Vec<Extension> {
     (0..=random.below(length)).map(|_| one(random)).collect()
 }
 
-/// Cuts a datagram, well or badly.
+/// Fragments a datagram, correctly or not.
 fn parts(make: &mut Make, mut whole: Vec<u8>) -> Vec<Part> {
     whole.resize(whole.len().next_multiple_of(8), 0x42);
     let end = whole.len() as u16;

@@ -1,6 +1,6 @@
-//! What has arrived, as tshark reads it, and whether the policy allows that.
+//! Judges the frames that arrived, as dissected by tshark, by the policy.
 //!
-//! Nothing here knows the enforcer's parser: `docs/evasions.md` has the criterion in words.
+//! Nothing here uses the enforcer's parser: `docs/evasions.md` has the criterion in words.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,21 +10,21 @@ use super::tshark::{Reading, number};
 use super::{A4, A6, D6, DEVICE, VLAN};
 use enforcer_testkit::corpus::{D4, OWN4, OWN6};
 
-/// Whether a frame is the gateway's own: it announces itself, and asks for who is behind it.
+/// Whether a frame is the gateway's own: it announces itself, and looks for hosts behind it.
 pub(super) fn is_of_gateway(line: &str) -> bool {
     let reading = Reading::new(line);
     let from = ["ip.src", "ipv6.src", "arp.src.proto_ipv4"];
     let from = from.iter().find_map(|name| reading.first(name)).unwrap_or_default();
-    // The MACs of the port behind and of the bridge. Neither forwards link-local addresses.
+    // The MACs of the outer port and of the bridge. Neither forwards link-local addresses.
     reading.is("eth.src", &["02:00:00:00:ff:01", "02:00:00:00:ff:02"])
         && (["10.77.0.1", "10.88.0.1", "fd77::1", "fd88::1", "::"].contains(&from)
             || from.starts_with("fe80::"))
 }
 
-/// A later fragment behind a router, of which the first one may have stayed there.
+/// A later fragment behind a router that may have dropped the first one.
 pub(super) const UNDECIDED: &str = "later fragment, its first one stayed with the router";
 
-/// Why a frame may be where it is, or what is wrong with it.
+/// Why a frame is allowed, or what is wrong with it.
 pub(super) type Judgement = Result<&'static str, &'static str>;
 
 /// Judges frames in the order in which they arrived.
@@ -38,9 +38,9 @@ pub(super) struct Oracle {
 struct Packet<'a> {
     /// Source, destination, identification and protocol.
     key: [String; 4],
-    /// Protocol number of what is inside.
+    /// Protocol number of the payload.
     protocol: u32,
-    /// The dissector of what is inside, and of what is in that.
+    /// The dissectors of the payload, and of its payload.
     inside: [&'a str; 2],
     /// Range of bytes in its datagram.
     range: (u32, u32),
@@ -49,14 +49,14 @@ struct Packet<'a> {
 }
 
 impl Oracle {
-    /// Behind a bridge frames still have the device's own Ethernet header, and nothing but the
-    /// enforcer takes one away.
+    /// Behind a bridge frames still have the device's own Ethernet header, and only the enforcer
+    /// drops frames.
     pub(super) fn new(bridged: bool) -> Self {
         Self { bridged, datagrams: HashMap::new() }
     }
 
-    /// What is wrong with a later fragment; a router may have refused its first one for a reason
-    /// of its own, such as a TTL of 1 or a header checksum.
+    /// The fault of a later fragment; a router may have refused its first one itself, for example
+    /// because of a TTL of 1 or a header checksum.
     fn undecided(&self, what: &'static str) -> Judgement {
         if self.bridged { Err(what) } else { Ok(UNDECIDED) }
     }
@@ -68,14 +68,14 @@ impl Oracle {
             .iter()
             .take_while(|name| ["vlan", "ieee8021ad"].contains(name))
             .count();
-        // Ids of tags inside a tunnel stand behind those of the frame.
+        // Ids of tags inside a tunnel follow those of the frame.
         let ids: Vec<u32> = reading.all("vlan.id").filter_map(number).take(tags).collect();
         let service = reading.all("ieee8021ad.id").filter_map(number).any(|id| id != 0);
         let named: Vec<u32> = ids.into_iter().filter(|id| *id != 0).collect();
         if service || !(named.is_empty() || named == [u32::from(VLAN)]) {
             return Err("VLAN");
         }
-        // A router has put its own address there.
+        // A router has replaced it by its own address.
         let own = !self.bridged || reading.first("eth.src") == Some(&mac(DEVICE));
         let network = 14 + 4 * tags as u32;
         let layers = &reading.protocols[1 + tags..];
@@ -158,7 +158,7 @@ fn service(reading: &Reading<'_>, packet: &Packet<'_>) -> bool {
             reading.number("udp.dstport").is_some_and(|port| (5000..=5010).contains(&port))
                 && reading.number("udp.dstport") != Some(5005)
         }
-        // Not a redirect, and no router discovery.
+        // No redirect, and no router discovery.
         (1, "icmp") => {
             !packet.key[0].contains(':')
                 && reading.number("icmp.type").is_some_and(|kind| ![5, 9, 10].contains(&kind))
@@ -245,7 +245,7 @@ fn v6<'a>(
         "tcp" => 6,
         "udp" => 17,
         "icmpv6" => 58,
-        // Nothing that is on the list.
+        // A protocol that is not on the list.
         _ => u32::MAX,
     });
     let text = |name| reading.first(name).unwrap_or_default().to_owned();
@@ -270,11 +270,12 @@ fn dhcp(reading: &Reading<'_>, packet: &Packet<'_>) -> bool {
     whole && (v4 || v6)
 }
 
-/// Neighbour discovery (RFC 4861) and reports (RFC 3810) that go no further than the link, in which
-/// nobody but the device claims its address, and the device claims no other, except link-local
-/// ones; no more than 256 bytes, for the rest would be a tunnel. `own`: the frame is the device's.
+/// Neighbour discovery (RFC 4861) and reports (RFC 3810) that stay on the link, in which only the
+/// device claims its address, and the device claims no other except link-local ones; at most 256
+/// bytes, because more would be a tunnel. `own`: the frame is the device's.
 ///
-/// A hop limit of 255 says that nobody has routed it: it is still on its link, whatever the destination.
+/// A hop limit of 255 shows that no router has forwarded it: it is still on its link, whatever the
+/// destination.
 fn on_link(reading: &Reading<'_>, network: u32, own: bool) -> bool {
     let (Some(from), Some(to)) = (reading.first("ipv6.src"), reading.first("ipv6.dst")) else {
         return false;
@@ -304,8 +305,8 @@ fn link_group(address: &str) -> bool {
     address.parse::<Ipv6Addr>().is_ok_and(|address| address.segments()[0] == 0xff02)
 }
 
-/// Plain ARP with Ethernet's padding at most, in which nobody but the device claims its address,
-/// and the device claims no other.
+/// Plain ARP with at most Ethernet's padding, in which only the device claims its address, and the
+/// device claims no other.
 fn arp(reading: &Reading<'_>, network: u32) -> Judgement {
     let number = |name| reading.number(name);
     let plain = reading.is("arp.opcode", &["1", "2"])
@@ -319,7 +320,7 @@ fn arp(reading: &Reading<'_>, network: u32) -> Judgement {
     if plain && (probe || device == claims) { Ok("ARP") } else { Err("ARP") }
 }
 
-/// As tshark writes it.
+/// In tshark's notation.
 fn mac(bytes: [u8; 6]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -16,7 +16,7 @@ pub(super) const MAGIC: &[u8] = b"leak";
 /// One case: a frame, or the fragments of one or two datagrams.
 pub(super) struct Make {
     pub(super) random: Random,
-    /// Who is to get what is to go out.
+    /// Destination MAC of frames that should leave the gateway.
     pub(super) to: [u8; 6],
     /// Whether bytes must stay as they are. Damage makes IPv6 options that are longer than their
     /// header, and there tshark reads no further.
@@ -58,7 +58,7 @@ impl Make {
         if self.random.once_in(10) && !self.fragile {
             compose::damage(&mut self.random, frame);
         }
-        // Damage must not send to the bridge itself what is to come out behind it.
+        // Damage must not redirect a frame to the bridge itself.
         if frame.starts_with(&GATEWAY) && self.to != GATEWAY {
             frame[..6].copy_from_slice(&self.to);
         }
@@ -158,7 +158,7 @@ impl Make {
         udp(source, port, data)
     }
 
-    /// A packet in a packet: what is inside is allowed, or pretends to be outside.
+    /// A packet in a packet: the inner one is allowed, or imitates an outer one.
     fn tunnel(&mut self, data: &[u8]) -> (u8, Vec<u8>) {
         let segment = Tcp::new(443).segment(data);
         let four = V4::new(A4, D4, 6).packet(&segment);
@@ -174,7 +174,7 @@ impl Make {
         }
     }
 
-    /// What stays on a link, and what is no IP at all.
+    /// Frames that stay on a link, and frames without IP.
     fn link(&mut self) -> Vec<u8> {
         let marker = self.marker();
         let ethernet = self.ethernet();
@@ -253,7 +253,7 @@ impl Make {
         let random = &mut self.random;
         let target = random.pick(&[A6, A6, LINK, super::D6]);
         let mut message = neighbour(kind, target);
-        // There is no room for a marker in one that may pass.
+        // A message that may pass has no room for a marker.
         if random.once_in(2) {
             message.extend(marker);
             message.resize(message.len() + random.pick(&[0, 0, 20, 300]), 0);

@@ -1,10 +1,10 @@
-//! What comes out of gateways that enforce, and of those that observe.
+//! Frames that leave enforcing and observing gateways.
 
 use super::{Settings, enforced, observed};
 use crate::replay::Kind;
 
 /// A million random stacks of headers, or `ENFORCER_COMPOSED_FRAMES`, from `ENFORCER_COMPOSED_SEED`:
-/// nothing comes out that tshark would not call allowed.
+/// every frame that comes out is allowed according to tshark.
 #[test]
 fn nothing_gets_out() {
     for run in enforced(Settings::from_env()) {
@@ -13,7 +13,7 @@ fn nothing_gets_out() {
     }
 }
 
-/// The same frames where nothing is dropped: the oracle calls most of what comes out a leak.
+/// The same frames without drops: the oracle calls most of the frames that come out leaks.
 #[test]
 fn what_an_observed_group_sends_leaks() {
     let settings = Settings { seed: 1, frames: 20_000 };

@@ -1,9 +1,9 @@
-//! Frames as tshark reads them, which shares nothing with the enforcer's parser.
+//! Frames as dissected by tshark, which shares no code with the enforcer's parser.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What tshark is asked for, in this order.
+/// The requested fields, in this order.
 const FIELDS: [&str; 37] = [
     "frame.protocols",
     "frame.len",
@@ -44,18 +44,18 @@ const FIELDS: [&str; 37] = [
     "arp.proto.size",
 ];
 
-/// Has tshark read a capture; its lines, one a frame.
+/// Runs tshark on a capture; returns its lines, one per frame.
 ///
 /// # Panics
 /// When tshark fails.
 #[track_caller]
 pub(super) fn read(capture: &Path) -> String {
     let mut tshark = Command::new("tshark");
-    // Nobody's preferences but these.
+    // Ignore the user's preferences.
     tshark.env("WIRESHARK_CONFIG_DIR", capture.with_extension("none"));
     tshark.args(["-n", "-r"]).arg(capture).args(["-T", "fields", "-E", "occurrence=a"]);
     for preference in [
-        // Each fragment by itself: what is judged is a frame.
+        // No reassembly: each frame is judged on its own.
         "ip.defragment:FALSE",
         "ipv6.defragment:FALSE",
         "tcp.desegment_tcp_streams:FALSE",
@@ -63,7 +63,7 @@ pub(super) fn read(capture: &Path) -> String {
     ] {
         tshark.args(["-o", preference]);
     }
-    // What segments and datagrams carry is no question.
+    // Do not dissect the payload of segments and datagrams.
     for ports in ["tcp.port==443,data", "udp.port==5000-5010,data"] {
         tshark.args(["-d", ports]);
     }
@@ -111,7 +111,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Decimal, hexadecimal or a truth.
+/// Decimal, hexadecimal or boolean.
 pub(super) fn number(text: &str) -> Option<u32> {
     match text {
         "True" => Some(1),

@@ -26,7 +26,7 @@ fn tshark_reads_every_frame_with_its_comment() {
         datagram(QUIET, 0xc633_640b, 9, &[b'y'; 100]),
         ethernet(mac("02:00:00:20:00:01"), mac(DEV1_MAC), 0x88b5, b"no policy can allow it"),
     ];
-    // One that writes a file, and one into a pipe that is read while it goes on.
+    // One writes to a file, and one to a pipe that is read meanwhile.
     let socket = daemon.path("enforcer.sock").display().to_string();
     let file = daemon.path("drops.pcapng").display().to_string();
     let follows = || daemon.log().matches("follows the events").count();
@@ -68,7 +68,7 @@ fn tshark_reads_every_frame_with_its_comment() {
     }
     assert!(lines[0][0].ends_with("ICSMA-25-030-01"), "{lines:?}");
     let dump = lab.gw.run("tcpdump", &["-n", "-r", &file], DEADLINE);
-    // What has no name of its own is printed byte by byte, indented.
+    // Unknown packets are printed as indented bytes.
     let read = dump.stdout.lines().filter(|line| !line.starts_with('\t')).count();
     assert_eq!(read, frames.len(), "{dump:?}");
 }

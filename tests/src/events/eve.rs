@@ -8,7 +8,7 @@ use crate::harness::topology::HOSTILE;
 use crate::harness::wait::DEADLINE;
 use crate::harness::{Daemon, Lab, wait_until};
 
-/// Field and type of what is used, from Suricata's etc/schema.json and its rendering in
+/// Names and types of the used fields, from Suricata's etc/schema.json and its rendering in
 /// doc/userguide/_generated/eve-index.rst (repository OISF/suricata, 8.0 line). The schema allows
 /// no other field on any of these levels.
 const SCHEMA: [(&str, &str); 29] = [
@@ -84,7 +84,7 @@ fn eve_lines_keep_to_the_schema_and_the_past_can_be_asked_for() {
         (daemon.reason("deny", "frames") + daemon.reason("default-drop", "frames") == 2)
             .then_some(())
     });
-    // What happened before anybody looked.
+    // Events from before the command.
     let past = ["tail", "--since", "10m", "--device", "loud", "-n", "2"];
     let eve = daemon.command(&[&past[..], &["--eve"]].concat()).finish(DEADLINE);
     assert!(eve.success(), "{eve:?}");
@@ -106,7 +106,7 @@ fn eve_lines_keep_to_the_schema_and_the_past_can_be_asked_for() {
         json[1]["timestamp"].as_str().map(|t| t.replace(':', "")).as_deref(),
         lines[1]["timestamp"].as_str().map(|t| t.replace(':', "")).as_deref()
     );
-    // The frame comes to who asks for it.
+    // The frame is included on request.
     let socket = daemon.path("enforcer.sock").display().to_string();
     let url = "http://enforcer/v1/events?frame=1&since=2020-01-01T00:00:00Z&service=udp/515";
     let mut events = lab.gw.spawn("curl", &["-q", "-sSN", "--unix-socket", &socket, url]);

@@ -17,7 +17,7 @@ const DROPS: u64 = 5_000_000;
 const LOUDER: u64 = 1_000;
 /// Destinations that the quiet one tries, one after the other.
 const DESTINATIONS: u64 = 100;
-/// Frames of the loud one that go out at a time.
+/// Frames of the loud one that are sent at a time.
 const BATCH: usize = 64;
 /// Terminals that follow.
 const TAILS: usize = 10;
@@ -27,7 +27,7 @@ fn destination(n: u64) -> u32 {
     0xc633_6400 + n as u32
 }
 
-/// Frames by device and reason, as the lines of a terminal add up.
+/// Frames by device and reason, added up over a terminal's lines.
 fn sums(lines: &[Value]) -> BTreeMap<(String, String), u64> {
     let mut sums = BTreeMap::new();
     for line in lines {
@@ -45,17 +45,17 @@ fn sums(lines: &[Value]) -> BTreeMap<(String, String), u64> {
     sums
 }
 
-/// Lines that a slow reader was told to have missed.
+/// Missed lines according to a slow reader's `lost` events.
 fn missed(lines: &[Value]) -> u64 {
     let slow = lines.iter().filter(|line| line["enforcer"]["reason"] == "slow-reader");
     slow.map(|line| line["enforcer"]["count"].as_u64().expect("a number")).sum()
 }
 
-/// Sends until so many frames were dropped; the time that it took.
+/// Sends until this many frames were dropped; returns the time that it took.
 fn flood(lab: &Lab, daemon: &Daemon<'_>, drops: u64) -> Duration {
     let loud = Sender::open(&lab.dev1, "eth0");
     let quiet = Sender::open(&lab.dev2, "eth0");
-    // Every frame of a batch goes somewhere else, and every batch to new places.
+    // Every frame of a batch has a different destination, and every batch new ones.
     let batch = |round: u64| -> Vec<Vec<u8>> {
         let to = |n: u64| 0xcb00_7100 + ((round * BATCH as u64 + n) % 4096) as u32;
         (0..BATCH as u64).map(|n| datagram(LOUD, to(n), 9, b"loud")).collect()
@@ -73,7 +73,7 @@ fn flood(lab: &Lab, daemon: &Daemon<'_>, drops: u64) -> Duration {
         scope.spawn(|| {
             let each = drops / LOUDER / DESTINATIONS;
             for n in 0..drops / LOUDER {
-                // After the last one it goes on with that.
+                // After the last destination it continues with that one.
                 while sent.load(Ordering::Relaxed) < n * LOUDER {
                     if over.load(Ordering::Relaxed) {
                         return;
@@ -93,7 +93,7 @@ fn flood(lab: &Lab, daemon: &Daemon<'_>, drops: u64) -> Duration {
 }
 
 #[test]
-fn what_is_told_withheld_and_lost_adds_up() {
+fn events_suppressed_and_lost_add_up() {
     let drops = number("ENFORCER_EVENTS_DROPS", DROPS);
     let lab = Lab::gateway("flood");
     let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
@@ -101,7 +101,8 @@ fn what_is_told_withheld_and_lost_adds_up() {
     let stopped = tails.last().expect("there are ten").process();
     stopped.signal(libc::SIGSTOP);
     let time = std::thread::scope(|scope| {
-        // Long enough to miss lines, and shorter than what a follower is hung up for.
+        // Long enough to miss lines, but shorter than the time after which a follower is
+        // disconnected.
         scope.spawn(|| {
             let enough = || (daemon.reason("default-drop", "frames") >= drops / 5).then_some(());
             let done = wait_for(Duration::from_secs(20), enough);
@@ -112,7 +113,7 @@ fn what_is_told_withheld_and_lost_adds_up() {
     });
 
     let reason = |name| daemon.reason(name, "frames");
-    // The daemon looks once a second for what had no event.
+    // The daemon reads the counts of frames without events once a second.
     let adds_up = |lines: &[Value]| {
         let all: u64 = sums(lines).iter().filter(|(k, _)| k.1 == "default-drop").map(|s| s.1).sum();
         all == reason("default-drop")
@@ -132,13 +133,13 @@ fn what_is_told_withheld_and_lost_adds_up() {
         let own: u64 = sums.iter().filter(|(key, _)| key.0 == device).map(|sum| sum.1).sum();
         assert_eq!(row.expect("it is known")["dropped"], own, "{device}");
     }
-    // Whatever the other one does, each new destination of the quiet one is shown.
+    // Each new destination of the quiet one is shown, despite the loud one.
     let of_quiet = |line: &&Value| line["enforcer"]["device"] == "quiet";
     let shown: BTreeSet<&str> =
         lines.iter().filter(of_quiet).filter_map(|line| line["dest_ip"].as_str()).collect();
     assert_eq!(shown.len() as u64, DESTINATIONS, "{shown:?}");
 
-    // Who was stopped has every line, or knows how many it has not.
+    // The stopped terminal has every line, or knows how many it missed.
     let slow = &tails[TAILS - 1];
     let knows = || {
         let mine = slow.lines();

@@ -1,8 +1,8 @@
 //! Events from the kernel to a terminal.
 //!
-//! - `flood`: millions of drops, ten terminals: what is told, withheld and lost adds up
-//! - `capture`: what tshark and tcpdump make of `tail --pcap`
-//! - `eve`: the lines of `tail --eve`, against Suricata's schema
+//! - `flood`: millions of drops, ten terminals: events, suppressed and lost add up
+//! - `capture`: `tail --pcap` read by tshark and tcpdump
+//! - `eve`: the lines of `tail --eve`, checked against Suricata's schema
 mod capture;
 mod eve;
 mod flood;

@@ -1,4 +1,4 @@
-//! Devices that send from what is not theirs, and frames with tags.
+//! Devices that send from foreign addresses, and frames with tags.
 use crate::harness::{
     Daemon, Lab, Sniffer, frames,
     programs::{self, Files},
@@ -34,24 +34,24 @@ fn a_bound_device_sends_from_its_own_addresses_only() {
 }
 
 #[test]
-fn nobody_else_sends_from_a_bound_address() {
+fn no_other_device_sends_from_a_bound_address() {
     let lab = Lab::gateway("stolen");
     let files = Files::start(&lab.internet, 80, 1);
     let daemon = Daemon::start(&lab.gw, &["lan0"], &bound());
     let tail = daemon.tail(&[]);
-    // Who the gateway is, is known: what is dropped is the connection, not the question.
+    // The gateway's MAC is known, so the connection is dropped and not the ARP request.
     assert!(files.reach(&lab.dev2, UPDATES));
     lab.dev1.ip("address flush dev eth0");
     lab.dev2.address("eth0", &format!("{DEV1}/24"));
     assert!(!files.reach_by(&lab.dev2, UPDATES, &["--interface", DEV1]));
     let line = tail.wait_for(DEV1, |line| line["src_ip"] == DEV1 && line["dest_ip"] == UPDATES);
     assert_eq!(line["enforcer"]["reason"], "source-binding", "{line}");
-    // Nor does it say that the address is its own.
+    // It cannot claim the address either.
     lab.dev2.ip("neigh flush dev eth0");
     lab.dev2.run_ok("sh", &["-c", &format!("ping -c 1 -W 1 -I {DEV1} 10.20.0.1 || true")]);
     let line = tail.wait_for("arp-spoof", |line| line["enforcer"]["reason"] == "arp-spoof");
     assert_eq!(line["ether"]["ether_type"], 0x0806, "{line}");
-    // Its own address still works, once it has given up asking for the gateway with the other.
+    // Its own address still works, once it has stopped asking for the gateway with the other one.
     lab.dev2.ip(&format!("address del {DEV1}/24 dev eth0"));
     wait_until("the gateway is found", || {
         lab.dev2.ip("neigh flush dev eth0");
@@ -86,7 +86,7 @@ fn tagged_frames_are_dropped_unless_declared() {
     send(0x8100, &[0x60, 0, 8, 0], b"priority-3");
     assert!(sniffer.saw(b"priority-3", std::time::Duration::from_secs(5)));
     send(0x0800, &[], b"plain-frame");
-    // In order: when this one has come, the tagged ones would have.
+    // Frames arrive in order: once this one is here, the tagged ones would be too.
     let seen = sniffer.find(std::time::Duration::from_secs(5), |frame| {
         assert!(!frame.windows(7).any(|part| part == b"tagged-"), "a tagged frame got through");
         frame.windows(11).any(|part| part == b"plain-frame")

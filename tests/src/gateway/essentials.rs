@@ -1,4 +1,4 @@
-//! What a LAN cannot live without passes under default deny, and what poses as it does not.
+//! Essentials of a LAN pass under default deny, and imitations of them do not.
 use std::time::Duration;
 
 use super::policy;
@@ -13,17 +13,17 @@ use crate::harness::{
 
 /// A device that has no address yet.
 const FRESH_MAC: &str = "00:1b:44:11:3a:c9";
-/// What it makes of the prefix 2001:db8:20::/64 by itself (RFC 4291, appendix A).
+/// Its autoconfigured address in 2001:db8:20::/64 (RFC 4291, appendix A).
 const FRESH_V6: &str = "2001:db8:20:0:21b:44ff:fe11:3ac9";
 
-/// Whatever a rule can allow, for every device.
+/// Everything that a rule can allow, for every device.
 const ALLOW_ALL: &str = r#"schema = 1
 [groups.beds]
 members = ["00:1b:44/24"]
 allow = [{ to = "any" }]
 "#;
 
-/// Nothing but web pages of the update server, for anybody.
+/// Only web pages of the update server, for every device.
 fn deny_all() -> String {
     format!("{}[unknown]\ndefault = \"drop\"\n", policy("\"00:1b:44/24\""))
 }
@@ -41,7 +41,7 @@ fn a_device_gets_its_lease_and_renews_it() {
     assert!(address.contains("10.20.0.1"), "{address}");
     let before = daemon.reason("dhcp", "frames");
     assert!(before >= 2, "DISCOVER and REQUEST: {before}\n{}", server.log());
-    // By unicast to the gateway, this time.
+    // This time by unicast to the gateway.
     client.renew();
     client.wait_for("renew 10.20.0.1");
     assert!(daemon.reason("dhcp", "frames") > before);
@@ -112,7 +112,7 @@ fn the_gateway_answers_a_ping_if_a_rule_says_so() {
 #[test]
 fn a_device_begins_802_1x_with_the_gateway() {
     let lab = Lab::gateway("eapol");
-    // No bridge between: none forwards to this address.
+    // Directly connected: no bridge forwards this address.
     let device = Netns::create(&format!("{}-eapol", lab.gw.name()));
     lab.gw.veth(("lan1", "02:00:00:21:00:01"), &device, ("eth0", DEV1_MAC));
     let daemon = Daemon::start(&lab.gw, &["lan1"], &deny_all());
@@ -141,13 +141,13 @@ fn a_device_is_no_dhcp_server() {
     let lab = Lab::gateway("roguedhcp");
     let range = "--dhcp-range=10.20.0.200,10.20.0.210,10m";
     let server = Dnsmasq::start(&lab.dev1, "eth0", &[range, "--dhcp-authoritative"]);
-    // It works while nobody watches.
+    // It works without enforcement.
     let client = Udhcpc::start(&lab.gw, "lan0", &["-n", "-q"]);
     client.wait_for("bound 10.20.0.2");
     lab.gw.ip("address flush dev lan0");
     lab.gw.address("lan0", "10.20.0.1/24");
 
-    // Even where all that the device sends is allowed.
+    // Even if everything that the device sends is allowed.
     let daemon = Daemon::start(&lab.gw, &["lan0"], ALLOW_ALL);
     let sniffer = Sniffer::start(&lab.gw, "lan0");
     let before = server.log().matches("DHCPOFFER").count();
@@ -198,7 +198,7 @@ fn a_device_is_no_router() {
     const ROGUE: &str = "2001:db8:66:";
     let lab = Lab::gateway("roguera");
     lab.dev1.address("eth0", "2001:db8:66::1/64");
-    // A gateway that forwards believes in advertisements only when told twice.
+    // A forwarding gateway accepts advertisements only with 2.
     lab.gw.sysctl("ipv6/conf/lan0/accept_ra", "2");
     let words = ["--dhcp-range=2001:db8:66::,ra-only,64", "--enable-ra"];
     let believes = || lab.gw.ip("-6 -brief address show dev lan0").contains(ROGUE);

@@ -52,7 +52,7 @@ fn an_established_connection_is_cut_at_once() {
     let allowed = policy(BEDS).replace("deny = ", "# deny = ").replace("tcp/80\"", "tcp\"");
     let allowed = allowed.replace(UPDATES, HOSTILE);
     let daemon = Daemon::start(&lab.gw, &["lan0"], &allowed);
-    // A line every few milliseconds for as long as the connection takes them.
+    // A line every few milliseconds for as long as the connection works.
     let script = "i=0; while :; do i=$((i+1)); echo line $i; sleep 0.01; done";
     let script = format!("{{ {script}; }} | nc -n {HOSTILE} 515");
     let mut sender = lab.dev1.spawn("sh", &["-c", &script]);
@@ -61,7 +61,7 @@ fn an_established_connection_is_cut_at_once() {
 
     let applied = daemon.apply(&policy(BEDS));
     assert!(applied.success(), "{applied:?}");
-    // What was behind the gateway already may still arrive.
+    // Segments that already passed the gateway may still arrive.
     programs::settle();
     let (arrived, denied) = (data(), daemon.reason("deny", "frames"));
     wait_until("retransmissions are denied", || {

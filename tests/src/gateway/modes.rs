@@ -62,7 +62,7 @@ fn quarantine_leaves_nothing_but_the_essentials() {
     assert!(daemon.reason("quarantine", "frames") > 0);
     resolves(&lab.dev1);
 
-    // A DHCP DISCOVER: broadcast, from nobody, client port to server port.
+    // A DHCP DISCOVER: broadcast, without a source address, client port to server port.
     let discover = dhcp_discover(frames::mac(DEV1_MAC));
     let packet = frames::ipv4([0; 4], [255; 4], 17, &frames::udp(68, 67, &discover));
     let frame = frames::ethernet([255; 6], frames::mac(DEV1_MAC), 0x0800, &packet);
@@ -78,12 +78,12 @@ fn neighbours_are_found_under_default_drop() {
     assert!(daemon.reason("arp", "frames") > 0);
     assert!(daemon.reason("neighbour-discovery", "frames") > 0);
     assert!(daemon.reason("default-drop", "frames") > 1);
-    // The other way round, too: the gateway asks, the device answers.
+    // Also in the other direction: the gateway asks, the device answers.
     lab.gw.ip("neigh flush dev lan0");
     assert!(programs::connects(&lab.dev1, UPDATES, 80) || neighbour(&lab.dev1, GATEWAY));
 }
 
-/// Empties the neighbour cache; a ping is dropped, but who the gateway is becomes known.
+/// Empties the neighbour cache; a ping is dropped, but the gateway's MAC gets resolved.
 #[track_caller]
 fn resolves(device: &Netns) {
     for gateway in [GATEWAY, GATEWAY_V6] {

@@ -1,4 +1,4 @@
-//! Who belongs to a group, and what its events say.
+//! Membership in a group, and its events.
 use super::{HOSTILE_V6, policy};
 use crate::harness::{
     Daemon, Lab,
@@ -27,7 +27,7 @@ fn every_kind_of_member_decides_what_a_device_reaches() {
         let mac = DEV1_MAC;
         let device =
             format!("[devices.bed-11]\nmac = \"{mac}\"\nip = [\"{DEV1}\", \"{DEV1_V6}\"]\n");
-        // A device with a binding is in a group by its address, too: with all that it sends.
+        // A device with a binding is also in a group by its address, with everything that it sends.
         format!("{}{}", policy(members), if members.contains("bed-11") { &device } else { "" })
     };
     let daemon = Daemon::start(&lab.gw, &["lan0"], &text("\"bed-11\""));
@@ -52,7 +52,7 @@ fn every_kind_of_member_decides_what_a_device_reaches() {
 }
 
 #[test]
-fn an_event_tells_who_wanted_what_and_why_not() {
+fn an_event_names_device_destination_and_reason() {
     let lab = Lab::gateway("event");
     let device = format!("[devices.bed-11]\nmac = \"{DEV1_MAC}\"\n");
     let daemon = Daemon::start(&lab.gw, &["lan0"], &format!("{}{device}", policy("\"bed-11\"")));

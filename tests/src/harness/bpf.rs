@@ -1,5 +1,5 @@
-//! Programs and links of somebody else, by bpf(2) itself: numbers of include/uapi/linux/bpf.h. And a
-//! file system of its own for pins.
+//! Foreign programs and links, made directly with bpf(2) (numbers of include/uapi/linux/bpf.h), and
+//! a separate file system for pins.
 use std::{
     ffi::CString,
     io,
@@ -86,7 +86,7 @@ pub fn link(program: &OwnedFd, target: u32, attach: u32) -> OwnedFd {
     bpf("link", LINK_CREATE, &attribute).expect("it returns a descriptor")
 }
 
-/// Pins what a descriptor leads to.
+/// Pins the object behind a descriptor.
 ///
 /// # Panics
 /// When the kernel refuses.
@@ -110,7 +110,7 @@ pub(super) fn bpf<T>(what: &str, command: libc::c_long, attribute: &T) -> Option
     (fd > 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// A BPF file system of its own; unmounted when this value goes.
+/// A separate BPF file system; unmounted when this value is dropped.
 #[derive(Debug)]
 pub struct BpfFs(tempfile::TempDir);
 
@@ -152,7 +152,7 @@ impl BpfFs {
 
 impl Drop for BpfFs {
     fn drop(&mut self) {
-        // A test that failed may have left it without.
+        // A failed test may have left it unmounted.
         let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).output();
     }
 }

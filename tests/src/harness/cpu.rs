@@ -2,7 +2,7 @@
 
 use std::{mem, ops::Range};
 
-/// Keeps this thread, and what it starts from now on, on some CPUs.
+/// Keeps this thread, and its future threads and children, on some CPUs.
 ///
 /// # Panics
 /// When the kernel refuses: there is none of them.

@@ -19,7 +19,8 @@ const BPFFS: &str = "/sys/fs/bpf";
 
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
-/// A daemon in a namespace; when this value goes, the process ends and nothing of it stays.
+/// A daemon in a namespace; when this value is dropped, the process ends and everything of it is
+/// removed.
 #[derive(Debug)]
 pub struct Daemon<'a> {
     netns: &'a Netns,
@@ -27,7 +28,7 @@ pub struct Daemon<'a> {
     bpffs: PathBuf,
     binary: String,
     process: Option<Process>,
-    /// What processes that have ended wrote to stderr.
+    /// stderr of earlier processes.
     earlier: String,
 }
 
@@ -191,14 +192,14 @@ impl<'a> Daemon<'a> {
         self.binary = binary.display().to_string();
     }
 
-    /// A second process with the same settings: what it leaves when it ends by itself.
+    /// Runs a second process with the same settings until it ends by itself.
     pub fn run_to_end(&self) -> Finished {
         spawn(self.netns, self.dir.path(), &[&self.binary]).finish(DEADLINE)
     }
 
     /// The same by way of another program, such as `setpriv --reuid 65534`.
     pub fn run_by(&self, words: &[&str]) -> Finished {
-        // Somebody else has to be able to read the settings.
+        // Another user has to be able to read the settings.
         fs::set_permissions(self.dir.path(), fs::Permissions::from_mode(0o755))
             .expect("it is ours");
         let words = [words, &[&self.binary]].concat();
@@ -336,7 +337,7 @@ impl<'a> Daemon<'a> {
         (code.parse().expect("a status"), body.to_owned())
     }
 
-    /// Ends the process as the kernel would (SIGKILL).
+    /// Kills the process (SIGKILL).
     ///
     /// # Panics
     /// When none runs.
@@ -431,8 +432,8 @@ impl<'a> Daemon<'a> {
         self.netns.run(&binary(), &[words, &["--config", &config]].concat(), DEADLINE)
     }
 
-    /// The program on an interface of its namespace, as the kernel says: `native` or `generic`,
-    /// and the id.
+    /// The program on an interface of its namespace, according to the kernel: `native` or
+    /// `generic`, and the id.
     ///
     /// # Panics
     /// When there is no such interface.
@@ -448,7 +449,7 @@ impl Drop for Daemon<'_> {
             eprintln!("log of the daemon:\n{}", self.log());
         }
         drop(self.process.take());
-        // A test may have left anything there; the directory is this test's own.
+        // The test may have left anything there; the directory belongs to it.
         let _ = fs::remove_dir_all(&self.bpffs);
     }
 }
@@ -472,7 +473,7 @@ fn spawn(netns: &Netns, dir: &Path, words: &[&str]) -> Process {
     Process::spawn(command)
 }
 
-/// Removes the pins of labs whose process was killed: the process id is in the name.
+/// Removes pins of labs whose process was killed: the process id is in the name.
 fn sweep() {
     for entry in fs::read_dir(BPFFS).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

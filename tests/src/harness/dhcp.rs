@@ -1,4 +1,4 @@
-//! Servers and clients that give hosts their addresses: dnsmasq, udhcpc, dhclient.
+//! DHCP servers and clients: dnsmasq, udhcpc, dhclient.
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use tempfile::TempDir;
@@ -43,7 +43,7 @@ impl Dnsmasq {
         Self { process, _dir: dir }
     }
 
-    /// What it has logged: `DHCPDISCOVER(lan0) 00:1b:44:11:3a:c9` and the like.
+    /// Its log: `DHCPDISCOVER(lan0) 00:1b:44:11:3a:c9` and the like.
     pub fn log(&self) -> String {
         self.process.stderr()
     }
@@ -77,7 +77,7 @@ impl Udhcpc {
         Self { process: netns.spawn("busybox", &[&fixed, words].concat()), dir }
     }
 
-    /// What happened: `bound 10.20.0.100`, `renew 10.20.0.100`, `leasefail`.
+    /// Its events: `bound 10.20.0.100`, `renew 10.20.0.100`, `leasefail`.
     pub fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
@@ -91,20 +91,20 @@ impl Udhcpc {
         wait_until(event, || self.log().contains(event).then_some(()));
     }
 
-    /// Asks the server that gave the lease, alone, to renew it.
+    /// Asks only the server that gave the lease to renew it.
     pub fn renew(&self) {
         self.process.signal(libc::SIGUSR1);
     }
 }
 
-/// `dhclient -6`, until it has a lease or gives up; what it wrote, and its lease file.
+/// Runs `dhclient -6` until it has a lease or gives up; returns its output and lease file.
 #[track_caller]
 pub fn dhclient_v6(netns: &Netns, interface: &str) -> (Finished, String) {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     let file = |name: &str| dir.path().join(name).display().to_string();
     let (leases, pid, none) = (file("leases"), file("pid"), file("none"));
     fs::write(&none, "").expect("it can be written");
-    // Its own script would write this machine's resolv.conf.
+    // Its default script would overwrite this machine's resolv.conf.
     let words = ["-6", "-1", "-d", "-v", "-sf", "/bin/true", "-cf", &none, "-lf", &leases];
     let words = [&words[..], &["-pf", &pid, interface]].concat();
     let mut process = netns.spawn("dhclient", &words);

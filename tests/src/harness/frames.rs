@@ -36,7 +36,7 @@ pub fn send_all(netns: &Netns, interface: &str, frames: &[&[u8]]) {
     }
 }
 
-/// Sends many frames out of one interface, as fast as whoever receives them takes them.
+/// Sends many frames out of one interface, as fast as the receiver takes them.
 #[derive(Debug)]
 pub struct Sender {
     socket: OwnedFd,
@@ -52,7 +52,7 @@ impl Sender {
         Self { socket: open(netns, interface) }
     }
 
-    /// Sends frames in order; waits where the kernel has no room for the next one.
+    /// Sends frames in order; waits while the kernel has no room for the next one.
     ///
     /// # Panics
     /// When the kernel does not take one of them.
@@ -91,9 +91,9 @@ impl Sender {
     }
 }
 
-/// Listens to everything on an interface, from the moment it is made.
+/// Receives everything on an interface from its creation on.
 ///
-/// The kernel takes the outer VLAN tag out of what AF_PACKET reads; a marker is found all the same.
+/// The kernel strips the outer VLAN tag for AF_PACKET; a marker is found nevertheless.
 #[derive(Debug)]
 pub struct Sniffer {
     socket: OwnedFd,
@@ -114,7 +114,7 @@ impl Sniffer {
         self.find(time, |frame| contains(frame, marker)).is_some()
     }
 
-    /// The first frame that a test likes, if it comes in time.
+    /// The first frame that satisfies the predicate, if it comes in time.
     pub fn find(&self, time: Duration, mut likes: impl FnMut(&[u8]) -> bool) -> Option<Vec<u8>> {
         let end = Instant::now() + time;
         while let Some(frame) = self.next(end) {
@@ -125,7 +125,7 @@ impl Sniffer {
         None
     }
 
-    /// All frames that have arrived, and those that come in the given time.
+    /// All frames that have arrived, and those that arrive within the given time.
     pub fn frames(&self, time: Duration) -> Vec<Vec<u8>> {
         let end = Instant::now() + time;
         std::iter::from_fn(|| self.next(end)).collect()
@@ -150,7 +150,7 @@ impl Sniffer {
     }
 }
 
-/// The same frames again and again, some ten thousand a second, until this value goes.
+/// Repeats the same frames, some ten thousand a second, until this value is dropped.
 #[derive(Debug)]
 pub struct Flood {
     sent: Arc<AtomicU64>,
@@ -172,7 +172,7 @@ impl Flood {
             while !ends.load(Ordering::Relaxed) {
                 for frame in frames.iter().cycle().take(32) {
                     let (start, length) = (frame.as_ptr().cast(), frame.len());
-                    // A full queue is no concern of a flood.
+                    // A flood ignores full queues.
                     let flags = libc::MSG_DONTWAIT;
                     // SAFETY: pointer and length describe the frame, which lives through the call.
                     if unsafe { libc::send(socket.as_raw_fd(), start, length, flags) } > 0 {
@@ -190,7 +190,7 @@ impl Flood {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many more were sent.
+    /// Waits until this many more were sent.
     ///
     /// # Panics
     /// When they were not by the deadline.
@@ -204,7 +204,7 @@ impl Flood {
 impl Drop for Flood {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // It panics for no reason of its own.
+        // The thread does not panic by itself.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
@@ -241,7 +241,7 @@ pub fn udp(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
     [&header[..], payload].concat()
 }
 
-/// A MAC address in its usual writing.
+/// A MAC address from its usual notation.
 ///
 /// # Panics
 /// When it is none.
@@ -289,7 +289,7 @@ fn open(netns: &Netns, interface: &str) -> OwnedFd {
         if bound != 0 {
             return Err(io::Error::last_os_error());
         }
-        // A burst waits here until somebody reads; the usual 208 KiB hold a hundred frames.
+        // A burst waits here until it is read; the default 208 KiB hold a hundred frames.
         let room: libc::c_int = 8 << 20;
         let length = u32::try_from(size_of_val(&room)).expect("it is 4");
         let (level, option) = (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE);

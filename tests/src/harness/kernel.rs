@@ -1,9 +1,9 @@
-//! What the kernel says is attached and loaded, by the programs that an operator would ask.
+//! The kernel's attached and loaded programs, from the tools that an operator would use.
 use serde_json::Value;
 
 use super::{Netns, run};
 
-/// The XDP program on an interface, as `ip -json -details link` says.
+/// The XDP program on an interface, from `ip -json -details link`.
 ///
 /// # Panics
 /// When there is no such interface.
@@ -20,7 +20,7 @@ pub fn attached(netns: &Netns, interface: &str) -> Option<(&'static str, u64)> {
     Some((mode, xdp["prog"]["id"].as_u64()?))
 }
 
-/// What `bpftool` says, as JSON.
+/// The output of `bpftool`, as JSON.
 ///
 /// # Panics
 /// When it fails.
@@ -29,19 +29,19 @@ pub fn bpftool(words: &[&str]) -> Value {
     serde_json::from_str(&run("bpftool", &[&["-j"], words].concat())).expect("it writes JSON")
 }
 
-/// Why the kernel does not make an interface of a kind, such as `bond`, or of a kind with options;
-/// `None` when it does.
+/// Why the kernel cannot create an interface of a kind, such as `bond`, or of a kind with options;
+/// `None` if it can.
 ///
 /// # Panics
 /// When `ip` cannot be started.
 #[track_caller]
 pub fn lacks(netns: &Netns, kind: &str) -> Option<String> {
-    // Something for it to be on top of: a VLAN cannot be on the loopback.
+    // A lower interface: a VLAN device cannot be on the loopback.
     netns.ip("link add below type veth peer name beside");
     let words = ["-n", netns.name(), "link", "add", "link", "below", "name", "trial", "type"];
     let made = std::process::Command::new("ip").args(words).args(kind.split(' ')).output();
     let made = made.unwrap_or_else(|error| panic!("cannot start ip: {error}"));
-    // What is on top goes with it; a bridge is not.
+    // Interfaces on top are removed with it; a bridge is not.
     let _ = std::process::Command::new("ip")
         .args(["-n", netns.name(), "link", "del", "trial"])
         .output();

@@ -1,5 +1,5 @@
-//! Frames by the million: a program of our own writes the next frame of a table over a page and redirects
-//! it into an interface, in a live test run of the kernel (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18).
+//! Frames by the million: our own program writes the next frame of a table over a page and redirects it
+//! into an interface, in a live test run of the kernel (`BPF_F_TEST_XDP_LIVE_FRAMES`, Linux 5.18).
 use std::{
     os::fd::{AsRawFd as _, OwnedFd},
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ const MAP_UPDATE: libc::c_long = 2;
 const TEST_RUN: libc::c_long = 10;
 const ARRAY: u32 = 2;
 const LIVE_FRAMES: u32 = 2;
-/// Frames that the kernel hands over at a time; a veth's ring holds 256.
+/// Frames that the kernel passes on at a time; a veth's ring holds 256.
 const BATCH: u32 = 64;
 
 /// A table of frames, and the program that sends them in turn.
@@ -25,7 +25,7 @@ pub struct Generator(OwnedFd);
 
 impl Generator {
     /// Loads one that redirects into an interface of the namespace that it runs in; without an
-    /// interface it drops what it has made.
+    /// interface it drops its frames.
     ///
     /// # Panics
     /// When the frames are no power of two, or of another length, or the kernel refuses.
@@ -39,7 +39,7 @@ impl Generator {
         Self(bpf::load_code(bpf::XDP, "generator", 0, &code))
     }
 
-    /// Sends so many frames, from the namespace of this thread; the time it took.
+    /// Sends this many frames from the namespace of this thread; returns the time it took.
     ///
     /// # Panics
     /// When the kernel refuses.

@@ -2,22 +2,23 @@
 //!
 //! - [`topology`]: the hospital: two devices, a gateway, a central station, the internet
 //! - [`netns`]: one namespace: interfaces, addresses, sysctls, programs inside it
-//! - [`process`]: a program that runs beside the test, ends with it, and leaves its output
-//! - [`programs`]: what devices and servers run: curl, NFS, portmapper, DICOM, TCP and UDP servers
+//! - [`process`]: a program that runs alongside the test, ends with it, and leaves its output
+//! - [`programs`]: programs of devices and servers: curl, NFS, portmapper, DICOM, TCP and UDP
+//!   servers
 //! - [`daemon`]: the enforcer's daemon, its command line and its events
-//! - [`dhcp`]: servers and clients that give hosts their addresses
-//! - [`screen`]: a terminal, by tmux
-//! - [`strace`]: the end of a daemon at one of its system calls
+//! - [`dhcp`]: DHCP servers and clients
+//! - [`screen`]: a terminal, through tmux
+//! - [`strace`]: kills a daemon at one of its system calls
 //! - [`table`]: tables for a terminal and for a document
 //! - [`tail`]: its events as they come
-//! - [`bpf`]: programs and links of somebody else
-//! - [`kernel`]: what is attached and loaded, as ip and bpftool say
-//! - [`live`]: frames by the million, made in the kernel
+//! - [`bpf`]: foreign programs and links
+//! - [`kernel`]: attached and loaded programs, from ip and bpftool
+//! - [`live`]: frames by the million, generated in the kernel
 //! - [`frames`]: frames that no program sends, and a sniffer that looks for a marker
 //! - [`wait`]: conditions with a deadline
 //! - [`report`]: the demo's steps on a terminal
 //!
-//! A part that cannot be set up panics with the command and its message: a test that goes on
+//! A part that cannot be set up panics with the command and its message: a test that continues
 //! without its lab proves nothing.
 pub mod bpf;
 pub mod cpu;
@@ -72,7 +73,7 @@ pub fn number(variable: &str, usual: u64) -> u64 {
     asked.map_or(usual, |text| text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")))
 }
 
-/// Mounts bpffs at its usual place where nobody has.
+/// Mounts bpffs at its usual place if it is not mounted.
 ///
 /// # Panics
 /// When it cannot be mounted.
@@ -85,7 +86,7 @@ pub fn mount_bpffs() {
     run("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"]);
 }
 
-/// Which of these programs are neither in the path nor where root's are.
+/// Which of these programs are neither in the path nor in the sbin directories.
 pub fn lacking(programs: &[&str]) -> Vec<String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = |name: &str| {
@@ -97,7 +98,7 @@ pub fn lacking(programs: &[&str]) -> Vec<String> {
     lacking.map(|name| (*name).to_owned()).collect()
 }
 
-/// What the lab needs and does not find: root, and programs by name.
+/// Missing requirements of the lab: root, and programs by name.
 pub fn missing() -> Vec<String> {
     let mut missing = lacking(&["ip", "nsenter", "ethtool", "python3", "curl", "ping"]);
     // SAFETY: it takes nothing and cannot fail.

@@ -9,7 +9,7 @@ use std::{
 
 use super::{Finished, Process, run};
 
-/// A named network namespace; deleted, with its interfaces, when this value goes.
+/// A named network namespace; deleted, with its interfaces, when this value is dropped.
 #[derive(Debug)]
 pub struct Netns {
     name: String,
@@ -26,7 +26,7 @@ impl Netns {
         let netns = Self { name: name.to_owned() };
         netns.ip("link set lo up");
         for scope in ["all", "default"] {
-            // DAD keeps a new address tentative for a second; the filter would hide what leaks.
+            // DAD keeps a new address tentative for a second; the filter would hide leaks.
             netns.sysctl(&format!("ipv6/conf/{scope}/accept_dad"), "0");
             netns.sysctl(&format!("ipv6/conf/{scope}/accept_ra"), "0");
             netns.sysctl(&format!("ipv6/conf/{scope}/router_solicitations"), "0");
@@ -40,7 +40,7 @@ impl Netns {
         &self.name
     }
 
-    /// Its file, which `nsenter` and setns take.
+    /// Its file, for `nsenter` and setns.
     pub fn path(&self) -> PathBuf {
         PathBuf::from("/run/netns").join(&self.name)
     }
@@ -68,7 +68,7 @@ impl Netns {
 
     /// Makes a veth pair between this namespace and another one, both ends up, with the given MACs.
     ///
-    /// Transmit checksums are computed, not offloaded: XDP sees the frame as a wire would carry it.
+    /// Transmit checksums are computed, not offloaded, so that XDP sees the frame as on a wire.
     ///
     /// # Panics
     /// When `ip` or `ethtool` fails.
@@ -80,7 +80,7 @@ impl Netns {
         ));
         for (netns, interface) in [(self, here.0), (peer, there.0)] {
             let off = ["-K", interface, "tx", "off", "rxvlan", "off", "txvlan", "off"];
-            // The outer tag of two, too: otherwise it travels beside the frame, not in it.
+            // Also the outer tag of two: otherwise it is not in the frame's data.
             let outer = ["tx-vlan-stag-hw-insert", "off"];
             netns.run_ok("ethtool", &[&off[..], &outer[..]].concat());
             netns.ip(&format!("link set {interface} up"));
@@ -111,7 +111,7 @@ impl Netns {
         index
     }
 
-    /// Calls a closure on a thread of its own inside the namespace: a socket that it opens stays there.
+    /// Calls a closure on a separate thread inside the namespace: a socket that it opens stays there.
     ///
     /// # Panics
     /// When the namespace cannot be entered, or the closure panics.
@@ -133,7 +133,7 @@ impl Netns {
 
     /// A command that runs inside, not yet started.
     ///
-    /// Not `ip netns exec`: that one remounts /sys, and what is pinned in bpffs cannot be seen.
+    /// Not `ip netns exec`: that remounts /sys, which hides the pins in bpffs.
     pub fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path().display())).arg("--").arg(program).args(args);
@@ -173,7 +173,7 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        // It is gone already only when somebody else deleted it.
+        // It is already gone only if something else deleted it.
         let _ = Command::new("ip").args(["netns", "delete", &self.name]).output();
     }
 }

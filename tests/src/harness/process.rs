@@ -1,4 +1,4 @@
-//! A program that runs beside the test, ends with it, and leaves its output.
+//! A program that runs alongside the test, ends with it, and leaves its output.
 use std::{
     fs::{self, File},
     os::unix::process::CommandExt as _,
@@ -10,10 +10,10 @@ use std::{
 
 use super::wait;
 
-/// What a program left when it ended.
+/// The result of a program.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its exit code; `None` when a signal, or the deadline, ended it.
+    /// Its exit code; `None` if a signal or the deadline ended it.
     pub code: Option<i32>,
     /// What it wrote to stdout.
     pub stdout: String,
@@ -28,10 +28,10 @@ impl Finished {
     }
 }
 
-/// A running program; killed, with what it started, when this value goes.
+/// A running program; killed, with its children, when this value is dropped.
 ///
-/// The kernel kills it, too, when the thread that started it ends: a test that is killed leaves
-/// nothing behind. So do not start one in a thread that ends earlier than the program should.
+/// The kernel also kills it when the thread that started it ends, so a killed test leaves nothing
+/// behind. Do not start one from a thread that ends earlier than the program should.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -70,7 +70,7 @@ impl Process {
         Self { child, what, stdout, stderr }
     }
 
-    /// Its process id: `nsenter` becomes the program that it starts, so it is that program's.
+    /// Its process id: `nsenter` executes its program in place, so it is that program's.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -119,7 +119,7 @@ impl Process {
         }
     }
 
-    /// Waits for its end; what is still running by then is killed.
+    /// Waits for its end; kills it if it is still running by then.
     pub fn finish(mut self, time: Duration) -> Finished {
         let status: Option<ExitStatus> =
             wait::wait_for(time, || self.child.try_wait().ok().flatten());
@@ -140,7 +140,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if self.is_running() {
-            // Its group, because mount leaves mount.nfs behind. The id is its own until the wait.
+            // Kill its group, because mount leaves mount.nfs behind. The id is valid until the
+            // wait.
             let group = i32::try_from(self.child.id()).expect("a process id fits");
             // SAFETY: it takes numbers only, and the group is the one made in `spawn`.
             unsafe { libc::kill(-group, libc::SIGKILL) };

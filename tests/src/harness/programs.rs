@@ -1,4 +1,4 @@
-//! What devices and servers run: real programs, with the words that a person would type.
+//! Programs of devices and servers: real programs, with the arguments that a person would type.
 use std::{fs, path::PathBuf, time::Duration};
 
 use tempfile::TempDir;
@@ -6,10 +6,11 @@ use tempfile::TempDir;
 use super::{Finished, Netns, Process, wait, wait_until};
 
 const SERVE: &str = include_str!("serve.py");
-/// How long a program may try before the lab calls it blocked. In the lab, an answer takes a millisecond.
+/// Time after which a program counts as blocked. In the lab, an answer takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(8);
 
-/// A server on many ports at once, IPv4 and IPv6; it answers HTTP, echoes the rest, and logs who called.
+/// A server on many ports at once, IPv4 and IPv6; it answers HTTP, echoes the rest, and logs the
+/// callers.
 #[derive(Debug)]
 pub struct Server {
     process: Process,
@@ -31,12 +32,12 @@ impl Server {
         Self { process }
     }
 
-    /// Whether a line of the log begins so: `tcp 443 10.20.0.11`.
+    /// Whether a line of the log begins like this: `tcp 443 10.20.0.11`.
     pub fn heard(&self, call: &str) -> bool {
         self.calls().iter().any(|line| line.starts_with(call))
     }
 
-    /// Waits until a line of the log begins so.
+    /// Waits until a line of the log begins like this.
     ///
     /// # Panics
     /// When none does by the deadline.
@@ -54,7 +55,7 @@ impl Server {
 /// `curl URL`, for two seconds at most.
 #[track_caller]
 pub fn curl(netns: &Netns, url: &str) -> Finished {
-    // A developer's ~/.curlrc or proxy has no place in the lab.
+    // Ignore a developer's ~/.curlrc and proxy.
     let args = ["-q", "--noproxy", "*", "--silent", "--show-error", "--max-time", "2", url];
     netns.run("curl", &args, PATIENCE)
 }
@@ -85,12 +86,12 @@ pub fn say_udp(netns: &Netns, address: &str, port: u16, text: &str) -> Finished 
     netns.run("sh", &["-c", &script], PATIENCE)
 }
 
-/// The very command of the CMS8000: `mount -o nolock -t nfs ADDRESS:/pm DIR`.
+/// The command of the CMS8000: `mount -o nolock -t nfs ADDRESS:/pm DIR`.
 ///
 /// With `vers=3`, which the monitor's Linux 2.6.27 takes by itself: mount.nfs then asks portmapper,
 /// NFS and mountd from user space, so the traffic is real although this kernel may have no NFS client
-/// (with version 4 the kernel would have to send the first byte). It runs in a mount namespace of its
-/// own, and so never mounts anything here.
+/// (with version 4 the kernel would have to send the first byte). It runs in a separate mount
+/// namespace, and so never mounts anything here.
 #[track_caller]
 pub fn mount_nfs(netns: &Netns, address: &str, time: Duration) -> Finished {
     let script = format!(
@@ -111,7 +112,7 @@ pub fn showmount(netns: &Netns, address: &str) -> Finished {
     netns.run("showmount", &["-e", address], Duration::from_secs(3))
 }
 
-/// A real `rpcbind`, with a `/run` of its own: two of them, or the machine's, do not meet.
+/// A real `rpcbind`, with a separate `/run`, so that it does not conflict with others.
 ///
 /// # Panics
 /// When it does not answer.
@@ -126,7 +127,8 @@ pub fn portmapper(netns: &Netns) -> Process {
     process
 }
 
-/// The NFS server that a CMS8000 looks for: `rpcbind`, and on 2049 and 20048 what answers a mount.
+/// The NFS server that a CMS8000 looks for: `rpcbind`, and servers on 2049 and 20048 that answer a
+/// mount.
 #[derive(Debug)]
 pub struct NfsServer {
     answers: Process,
@@ -181,7 +183,7 @@ pub fn dicom_echo(netns: &Netns, address: &str, port: u16) -> bool {
     netns.run("echoscu", &["--timeout", "1", address, &port], PATIENCE).success()
 }
 
-/// Gives everything that is in flight the time to arrive.
+/// Gives everything in flight time to arrive.
 pub fn settle() {
     wait::pause(Duration::from_millis(100));
 }
@@ -196,14 +198,14 @@ pub struct Files {
 }
 
 impl Files {
-    /// Starts it, on IPv4 and IPv6, with a file of so many megabytes.
+    /// Starts it, on IPv4 and IPv6, with a file of this many megabytes.
     ///
     /// # Panics
     /// When it does not listen.
     #[track_caller]
     pub fn start(netns: &Netns, port: u16, megabytes: u32) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        // No two pages alike: a page that is lost, doubled or moved changes the file.
+        // All pages differ, so that a lost, repeated or moved page changes the file.
         let content: Vec<u8> = (0..megabytes << 18)
             .flat_map(|word| word.wrapping_mul(0x9e37_79b1).to_le_bytes())
             .collect();
@@ -257,7 +259,7 @@ impl Files {
                 assert!(content == self.content, "{address}: {} bytes", content.len());
                 true
             }
-            // Timed out while connecting: what XDP drops, nobody answers.
+            // Timed out while connecting: XDP drops without an answer.
             Some(28) if content.is_empty() => false,
             _ => panic!("curl {address}: {ended:?}, {} bytes", content.len()),
         }
@@ -282,7 +284,7 @@ impl Fetch {
         fs::metadata(&self.file).map_or(0, |file| file.len())
     }
 
-    /// Waits until it has written so many bytes.
+    /// Waits until it has written this many bytes.
     ///
     /// # Panics
     /// When it has not by the deadline.

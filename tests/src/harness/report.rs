@@ -1,4 +1,4 @@
-//! The demo's steps on a terminal: what is expected, what came, and an exit code.
+//! The demo's steps on a terminal: expectations, results, and an exit code.
 use std::{
     io::{self, IsTerminal as _, Write},
     process::ExitCode,
@@ -6,7 +6,7 @@ use std::{
 
 const WIDTH: usize = 80;
 
-/// Prints steps and remembers which expectation did not hold.
+/// Prints steps and records failed expectations.
 pub struct Report<W> {
     out: W,
     colour: bool,
@@ -49,7 +49,7 @@ impl<W: Write> Report<W> {
         }
     }
 
-    /// An expectation and whether it holds; it is returned.
+    /// Prints an expectation and whether it holds; returns the latter.
     pub fn expect(&mut self, what: &str, holds: bool) -> bool {
         let (sign, code) = if holds { ('✓', 32) } else { ('✗', 31) };
         let what = fit(what, WIDTH - 4);
@@ -67,7 +67,8 @@ impl<W: Write> Report<W> {
         holds
     }
 
-    /// The sum, and the exit code: success when every expectation held, and there was one.
+    /// Prints the summary and returns the exit code: success if there was an expectation and all
+    /// held.
     pub fn finish(mut self) -> ExitCode {
         let sum = format!("\n{} as expected, {} not", self.held, self.broken.len());
         self.line(&sum);
@@ -79,7 +80,7 @@ impl<W: Write> Report<W> {
     }
 
     fn line(&mut self, line: &str) {
-        // A closed pipe is the reader's wish to see no more.
+        // A closed pipe means that the reader wants no more.
         let _ = writeln!(self.out, "{line}");
         let _ = self.out.flush();
     }

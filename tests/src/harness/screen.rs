@@ -1,4 +1,4 @@
-//! A terminal of 80 columns and 24 lines, by tmux: keys in, what is seen out.
+//! A terminal of 80 columns and 24 lines, through tmux: takes keys, returns the visible text.
 use std::{path::PathBuf, time::Duration};
 
 use super::{Daemon, Netns, daemon::binary};
@@ -6,7 +6,7 @@ use super::{Daemon, Netns, daemon::binary};
 /// How long tmux may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A command on a terminal; both end when this value goes.
+/// A command on a terminal; both end when this value is dropped.
 #[derive(Debug)]
 pub struct Screen<'a> {
     netns: &'a Netns,
@@ -14,8 +14,8 @@ pub struct Screen<'a> {
 }
 
 impl<'a> Screen<'a> {
-    /// Starts `enforcer ARGS` against a daemon's socket. The terminal stays when the command ends,
-    /// and says `ended with CODE`.
+    /// Starts `enforcer ARGS` against a daemon's socket. The terminal stays open when the command
+    /// ends, and shows `ended with CODE`.
     ///
     /// # Panics
     /// When tmux cannot be started.
@@ -33,7 +33,7 @@ impl<'a> Screen<'a> {
     #[track_caller]
     fn tmux(&self, words: &[&str]) -> String {
         let socket = self.socket.display().to_string();
-        // Whoever runs the tests may sit in a tmux of his own, with a configuration.
+        // The user may run the tests inside their own tmux, with a configuration.
         let fixed =
             ["-u", "TMUX", "LC_ALL=C.UTF-8", "tmux", "-u", "-f", "/dev/null", "-S", &socket];
         let ended = self.netns.run("env", &[&fixed, words].concat(), PATIENCE);
@@ -50,7 +50,7 @@ impl<'a> Screen<'a> {
         self.tmux(&[&["send-keys"], keys].concat());
     }
 
-    /// What is seen, without what is empty at the ends.
+    /// The visible text, trimmed.
     ///
     /// # Panics
     /// When tmux is gone.
@@ -61,10 +61,10 @@ impl<'a> Screen<'a> {
         lines.join("\n")
     }
 
-    /// Waits until a text is seen; all of the screen.
+    /// Waits until a text is visible; returns the whole screen.
     ///
     /// # Panics
-    /// When it is not, with what is.
+    /// When it does not appear, with the screen.
     #[track_caller]
     pub fn wait_for(&self, text: &str) -> String {
         let mut seen = String::new();
@@ -80,7 +80,7 @@ impl Drop for Screen<'_> {
     fn drop(&mut self) {
         let socket = self.socket.display().to_string();
         self.netns.run("tmux", &["-S", &socket, "kill-server"], PATIENCE);
-        // A server that still ends would keep the namespace.
+        // A server that is still ending would keep the namespace.
         let ended = || !self.netns.run("tmux", &["-S", &socket, "ls"], PATIENCE).success();
         super::wait::wait_for(PATIENCE, || ended().then_some(()));
     }

@@ -1,4 +1,4 @@
-//! The end of a daemon at one of its bpf(2) calls: strace kills it as it enters the call.
+//! Kills a daemon at one of its bpf(2) calls: strace kills it as it enters the call.
 use std::{fs, path::Path, process::Command};
 
 use super::{
@@ -12,8 +12,8 @@ pub const MOST: u32 = 500;
 /// Waits for strace before it becomes the program of its arguments.
 const STOPPED: [&str; 4] = ["sh", "-c", "kill -STOP $$; exec \"$@\"", "sh"];
 
-/// Lets a process end as a thread of it enters its bpf(2) call with this number, from 1 on. The calls
-/// up to there are in `log`.
+/// Kills a process when one of its threads enters its bpf(2) call with this number, from 1 on. The
+/// calls up to there are in `log`.
 ///
 /// # Panics
 /// When strace does not start.
@@ -24,13 +24,14 @@ pub fn kill_at(pid: u32, call: u32, log: &Path) -> Process {
     command.args(["-e", &format!("inject=bpf:signal=KILL:when={call}")]);
     command.args(["-p", &pid.to_string()]);
     let strace = Process::spawn(command);
-    // It may be over by then: a daemon calls by itself, too, and the first such call ends it.
+    // It may have ended by then: a daemon also makes calls by itself.
     let attached = wait_for(DEADLINE, || strace.stderr().contains("attached").then_some(()));
     assert!(attached.is_some(), "strace: {}", strace.stderr());
     strace
 }
 
-/// Starts a daemon that ends at a call of its start; whether it made fewer, and runs.
+/// Starts a daemon that is killed at a call of its start; returns whether it made fewer calls, and
+/// runs.
 ///
 /// # Panics
 /// When it ends otherwise.
@@ -45,7 +46,7 @@ pub fn start(daemon: &mut Daemon<'_>, call: u32, log: &Path) -> bool {
         None | Some('Z' | 'X') => Some(false),
         Some(_) => daemon.last_log().contains("enforcing revision").then_some(true),
     });
-    // It may wait for a thread that is gone: no signal but this one ends it then.
+    // It may wait for a thread that is gone: then only this signal ends it.
     drop(strace);
     if !survived {
         let ended = daemon.wait();
@@ -54,7 +55,7 @@ pub fn start(daemon: &mut Daemon<'_>, call: u32, log: &Path) -> bool {
     survived
 }
 
-/// What a process does, as proc(5) says.
+/// The state of a process, see proc(5).
 fn state(pid: u32) -> Option<char> {
     let line = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     line.rsplit_once(") ")?.1.chars().next()

@@ -12,7 +12,7 @@ fn widths(header: &[&str], rows: &[Vec<String>]) -> Vec<usize> {
     widths
 }
 
-/// Columns side by side, the first one to the left, all others to the right.
+/// Aligned columns, the first one to the left, all others to the right.
 pub fn plain(header: &[&str], rows: &[Vec<String>]) -> String {
     let widths = widths(header, rows);
     let mut text = String::new();

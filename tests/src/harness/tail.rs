@@ -32,7 +32,7 @@ impl Tail {
         text.get(..end).unwrap_or_default().lines().map(line).collect()
     }
 
-    /// Waits for a line that the test likes.
+    /// Waits for a line that satisfies the predicate.
     ///
     /// # Panics
     /// When none comes by the deadline, with the lines that came.

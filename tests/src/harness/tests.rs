@@ -1,4 +1,4 @@
-//! The lab itself: what every other test relies on.
+//! Tests of the lab itself, which every other test relies on.
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use super::{
@@ -30,7 +30,7 @@ fn curl_gets_an_answer_over_ipv4_and_ipv6() {
     let body = programs::curl(&lab.dev1, &format!("http://[{UPDATES_V6}]/"));
     assert_eq!(body.stdout, "updates port 80\n", "{body:?}");
     assert!(server.heard(&format!("tcp 443 {DEV1}")), "{:?}", server.calls());
-    // The answer has to come from the address that was asked, or nc does not take it.
+    // The answer has to come from the queried address, or nc ignores it.
     assert_eq!(programs::say_udp(&lab.dev1, UPDATES, 53, "hello").stdout, "hello");
     assert_eq!(programs::say(&lab.dev2, UPDATES, 80, "hello").stdout, "hello");
     assert!(programs::connects(&lab.dev1, UPDATES, 443));
@@ -77,7 +77,7 @@ fn what_a_process_started_ends_with_it() {
     drop(process);
     let file = Path::new("/proc").join(child).join("cmdline");
     super::wait_until("the child ends", || {
-        // Of a process that has ended nothing is left, or a zombie without a command line.
+        // An ended process has no entry, or is a zombie without a command line.
         let line = std::fs::read_to_string(&file).unwrap_or_default();
         (!line.contains("sleep")).then_some(())
     });
@@ -128,7 +128,7 @@ fn dicom_echo_is_answered() {
 fn raw_frame_crosses_the_gateway() {
     let lab = Lab::gateway("frame");
     let sniffer = Sniffer::start(&lab.internet, "eth0");
-    // The gateway has to know who it sends to before a frame without ARP crosses it.
+    // The gateway has to know the receiver's MAC before a frame without ARP crosses it.
     assert!(programs::ping(&lab.dev1, UPDATES));
     let datagram = frames::udp(40000, 9, b"marker-4711");
     let packet = frames::ipv4([10, 20, 0, 11], [198, 51, 100, 10], 17, &datagram);

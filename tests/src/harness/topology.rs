@@ -1,4 +1,4 @@
-//! The hospital of the story, as namespaces on this machine.
+//! The demo's hospital, as namespaces on this machine.
 //!
 //! ```text
 //!   dev1 10.20.0.11 ─┐                    ┌ cen0 10.30.0.1 ── central 10.30.0.10
@@ -42,14 +42,14 @@ pub const CENTRAL_V6: &str = "2001:db8:30::10";
 pub const UPDATES: &str = "198.51.100.10";
 /// The vendor's update server.
 pub const UPDATES_V6: &str = "2001:db8:5::10";
-/// The source address that a site guide tells to configure on a CMS8000 (ICSMA-25-030-01).
+/// The source address that a site guide prescribes for a CMS8000 (ICSMA-25-030-01).
 pub const MONITOR: &str = "202.114.4.20";
 /// The hard-coded address that a CMS8000 mounts and reports to (ICSMA-25-030-01).
 pub const HOSTILE: &str = "202.114.4.119";
 /// Its neighbour, for HL7 (ICSMA-25-030-01).
 pub const HOSTILE_HL7: &str = "202.114.4.120";
 
-/// The namespaces of one lab; all of them, with every link, go when this value goes.
+/// The namespaces of one lab; all of them, with every link, are removed when this value is dropped.
 #[derive(Debug)]
 pub struct Lab {
     /// A device; its interface is `eth0`.
@@ -60,7 +60,7 @@ pub struct Lab {
     pub gw: Netns,
     /// The central station; its interface is `eth0`.
     pub central: Netns,
-    /// Everybody else: `eth0`, and the servers' addresses on `lo`.
+    /// The internet: `eth0`, and the servers' addresses on `lo`.
     pub internet: Netns,
     switch: Netns,
     prefix: String,
@@ -69,7 +69,7 @@ pub struct Lab {
 static LABS: AtomicU32 = AtomicU32::new(0);
 
 impl Lab {
-    /// Builds the lab. The name, of the test say, becomes part of the namespaces' names.
+    /// Builds the lab. The name, such as the test's, becomes part of the namespaces' names.
     ///
     /// # Panics
     /// When the kernel or `ip` refuses, or not root.
@@ -149,7 +149,7 @@ impl Lab {
         self.switch.ip("link set gw master br0");
     }
 
-    /// Lets the devices' switch carry frames with so many bytes of payload.
+    /// Lets the devices' switch carry frames with this many bytes of payload.
     ///
     /// # Panics
     /// When `ip` fails.
@@ -182,14 +182,14 @@ impl Lab {
         let monitor = self.device("monitor", MONITOR_MAC);
         monitor.address("eth0", &format!("{MONITOR}/24"));
         self.gw.sysctl("ipv4/conf/lan0/proxy_arp", "1");
-        // Up to 0.8 s of politeness before a proxy's answer.
+        // A proxy otherwise delays its answer by up to 0.8 s.
         self.gw.sysctl("ipv4/neigh/lan0/proxy_delay", "0");
         self.gw.ip(&format!("route add {MONITOR}/32 dev lan0"));
         monitor
     }
 }
 
-/// What the names of a lab's namespaces begin with; what killed labs left is swept away first.
+/// Prefix of the names of a lab's namespaces; first removes leftovers of killed labs.
 ///
 /// # Panics
 /// When something is missing that a lab needs.
@@ -210,7 +210,7 @@ fn host(netns: &Netns, v4: &str, v6: &str, gateway: &str, gateway_v6: &str) {
     netns.ip(&format!("route add default via {gateway_v6}"));
 }
 
-/// Deletes what labs left whose process was killed: the process id is in the name.
+/// Deletes leftovers of labs whose process was killed: the process id is in the name.
 fn sweep() {
     let Ok(entries) = fs::read_dir("/run/netns") else { return };
     for entry in entries.flatten() {

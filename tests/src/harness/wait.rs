@@ -1,10 +1,10 @@
 //! Conditions with a deadline.
 use std::time::{Duration, Instant};
 
-/// Long enough for a loaded machine; nothing that works comes near it.
+/// Long enough for a loaded machine; successful waits are far shorter.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Asks again and again until there is an answer; panics when `what` has not come by the deadline.
+/// Polls until there is an answer; panics if `what` has not happened by the deadline.
 ///
 /// # Panics
 /// When it takes longer than [`DEADLINE`].
@@ -16,7 +16,7 @@ pub fn wait_until<T>(what: &str, answer: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Asks again and again until there is an answer or the time is over.
+/// Polls until there is an answer or the time is over.
 pub fn wait_for<T>(time: Duration, mut answer: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + time;
     loop {

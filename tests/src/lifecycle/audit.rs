@@ -1,4 +1,4 @@
-//! The trail of changes: what a daemon writes, and what becomes of it when the disk is full.
+//! The trail of changes: a daemon's entries, and a full disk.
 use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
@@ -29,7 +29,7 @@ fn actions(entries: &[Value]) -> Vec<&str> {
     entries.iter().map(|entry| entry["action"].as_str().expect("a word")).collect()
 }
 
-/// A small file system for the state; unmounted when it goes.
+/// A small file system for the state; unmounted when dropped.
 pub(super) struct Disk(String);
 
 impl Disk {
@@ -41,7 +41,7 @@ impl Disk {
         Self(path)
     }
 
-    /// The same file system, which nothing can be written to while the value lives.
+    /// Makes the file system read-only while the value lives.
     #[track_caller]
     pub(super) fn read_only(&self) -> Self {
         mount(&["--bind", &self.0, &self.0]);
@@ -62,7 +62,7 @@ fn mount(words: &[&str]) {
 }
 
 #[test]
-fn the_trail_says_who_changed_what() {
+fn the_trail_records_every_change() {
     let lab = Lab::gateway("audit");
     let mut daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
     assert!(daemon.apply(&wider()).success());

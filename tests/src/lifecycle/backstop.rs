@@ -1,4 +1,4 @@
-//! What holds while an interface is not protected: the tables outside the daemon.
+//! The backstop: nftables tables that block forwarding while an interface is not protected.
 use std::{fs, time::Duration};
 
 use super::POLICY;
@@ -11,24 +11,24 @@ use crate::harness::{
     wait_until,
 };
 
-/// What no policy here lets out.
+/// Payload that no policy here lets out.
 pub(super) const MARKER: &[u8] = b"must-not-leave-this-gateway";
 const CENTRAL_MAC: &str = "02:00:00:30:00:10";
 const BRIDGE_MAC: &str = "02:00:00:20:00:99";
 
-/// A datagram with the marker from the first device to an address, by way of a MAC.
+/// A datagram with the marker from the first device to an address, through a MAC.
 pub(super) fn forbidden(to_mac: &str, to: [u8; 4]) -> Vec<u8> {
     let packet = frames::ipv4([10, 20, 0, 11], to, 17, &frames::udp(4000, 5001, MARKER));
     frames::ethernet(frames::mac(to_mac), frames::mac(DEV1_MAC), 0x0800, &packet)
 }
 
-/// Frames with the marker that have come by.
+/// Number of seen frames with the marker.
 pub(super) fn leaked(sniffer: &Sniffer) -> usize {
     let seen = sniffer.frames(Duration::from_millis(200));
     seen.iter().filter(|frame| frames::contains(frame, MARKER)).count()
 }
 
-/// Deletes the interface and makes it again, as a driver does that is loaded anew.
+/// Deletes and recreates the interface, as when its driver is reloaded.
 fn again(lab: &Lab, master: Option<&str>) {
     lab.gw.ip("link del lan0");
     lab.replug();
@@ -52,7 +52,7 @@ pub(super) fn install(daemon: &Daemon<'_>) {
     assert!(installed.success(), "{installed:?}");
 }
 
-/// Frames that the backstop dropped, as `backstop show` says.
+/// Frames that the backstop dropped, from `backstop show`.
 fn dropped(daemon: &Daemon<'_>) -> u64 {
     let shown = daemon.backstop("show");
     assert!(shown.success(), "{shown:?}");
@@ -87,7 +87,7 @@ fn nothing_routed_leaves_while_an_interface_is_made_again() {
     assert!(metrics.contains("enforcer_backstop_armed{interface=\"lan0\"} 1"), "{metrics}");
     assert!(metrics.contains("enforcer_reattached_total 5"), "{metrics}");
 
-    // The same without a daemon: it stays shut. Without the backstop, all of it would leave.
+    // The same without a daemon: it stays shut. Without the backstop, all frames would leave.
     daemon.kill9();
     let before = dropped(&daemon);
     again(&lab, None);
@@ -170,10 +170,10 @@ fn it_is_installed_before_the_daemon_and_the_interface_and_opens_when_both_are_t
     assert_eq!(backstop(&daemon), "armed");
     assert!(programs::connects(&device, UPDATES, 80));
     assert!(!programs::connects(&device, UPDATES, 81));
-    // Once more under a running daemon: nothing shuts.
+    // Again under a running daemon: nothing shuts.
     install(&daemon);
     assert!(daemon.backstop("show").stdout.contains(" armed\n"));
-    // Its end leaves enforcement, and so it stays armed.
+    // Enforcement outlives the daemon, so it stays armed.
     daemon.terminate();
     assert!(programs::connects(&device, UPDATES, 80));
     let detached = daemon.detach();
@@ -183,7 +183,7 @@ fn it_is_installed_before_the_daemon_and_the_interface_and_opens_when_both_are_t
 }
 
 #[test]
-fn what_somebody_does_to_its_tables_is_seen_and_undone() {
+fn changes_to_its_tables_are_noticed_and_undone() {
     let lab = Lab::gateway("flush");
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     install(&daemon);
@@ -221,7 +221,7 @@ fn what_somebody_does_to_its_tables_is_seen_and_undone() {
     assert!(
         daemon.curl("/v1/metrics", &[]).1.contains("enforcer_tamper_total{reason=\"backstop\"} 7")
     );
-    // The operator's own word is another thing.
+    // The operator's own removal is different.
     assert!(daemon.backstop("remove").success());
     wait_until("it stays away", || daemon.log().contains("the backstop was removed").then_some(()));
     assert_eq!(backstop(&daemon), "absent");
@@ -246,7 +246,7 @@ fn what_is_above_a_protected_interface_follows_it() {
     assert!(programs::connects(&lab.dev1, UPDATES, 80));
     assert!(!programs::connects(&lab.dev1, UPDATES, 81));
     daemon.terminate();
-    // What was found is known at the next boot.
+    // The found names are known at the next boot.
     assert!(daemon.backstop("remove").success());
     let installed = daemon.backstop("install");
     assert!(installed.stdout.starts_with("installed for above0, lan0: shut"), "{installed:?}");

@@ -18,7 +18,7 @@ fn over_ssh(daemon: &Daemon<'_>, lab: &Lab, words: &[&str]) -> Finished {
 }
 
 #[test]
-fn nobody_saws_off_the_branch_that_he_sits_on() {
+fn a_change_that_would_cut_off_the_operator_is_refused() {
     let lab = Lab::gateway("branch");
     let _server = Server::start(&lab.internet, "x", &[80], &[]);
     let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
@@ -41,19 +41,19 @@ fn nobody_saws_off_the_branch_that_he_sits_on() {
     assert_eq!(daemon.status()["policy"]["revision"], 1);
     let refused = over_ssh(&daemon, &lab, &["deny", "beds", UPDATES]);
     assert!(!refused.stderr.contains("--confirm"), "deny has no such option: {refused:?}");
-    // What does not cut it off, and what somebody else does.
+    // Changes that do not cut it off, and changes from elsewhere.
     assert!(over_ssh(&daemon, &lab, &["allow", "beds", HOSTILE]).success());
     assert!(over_ssh(&daemon, &lab, &["deny", "beds", HOSTILE]).success());
     let meant = over_ssh(&daemon, &lab, &["mode", "beds", "quarantine", "--force"]);
     assert!(meant.success(), "{meant:?}");
     assert!(!reach());
-    // Cut off already: nothing to spare.
+    // It is already cut off: nothing to protect.
     assert!(over_ssh(&daemon, &lab, &["deny", "beds", UPDATES]).success());
     assert!(over_ssh(&daemon, &lab, &["mode", "beds", "enforce"]).success());
     assert!(over_ssh(&daemon, &lab, &["apply", "--confirm", "60s", &cut]).success());
 }
 
-/// What goes back may cut as well: an allow that is revoked, an earlier revision.
+/// Going back may cut it off too: a revoked allow, an earlier revision.
 #[test]
 fn the_way_back_is_looked_at_too() {
     let lab = Lab::gateway("branch-back");
@@ -85,7 +85,7 @@ fn the_way_back_is_looked_at_too() {
     assert!(!reach());
 }
 
-/// A session that comes in over a bridge arrives at one of its ports.
+/// A session over a bridge arrives at one of its ports.
 #[test]
 fn a_session_over_a_bridge_is_spared() {
     let lab = Lab::gateway("branch-bridge");

@@ -1,4 +1,4 @@
-//! What goes on while a large policy is compiled and put in force.
+//! Other work while a large policy is compiled and put in force.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ deny = [{ to = "@feed" }]
 allow = [{ to = "198.51.100.10", service = ["udp/5000", "tcp/80"], reason = "CHG-4711" }]
 "#;
 
-/// Looks at the watch, at a question and at the next order while the first one takes seconds.
+/// Checks link polling, a query and the next order while the first order takes seconds.
 #[test]
 fn the_loop_goes_on_while_a_million_prefixes_are_put_in_force() {
     let lab = Lab::gateway("busy");
@@ -66,7 +66,7 @@ fn the_loop_goes_on_while_a_million_prefixes_are_put_in_force() {
     assert_eq!(status["enforcing"], true, "{status}");
 }
 
-/// Only names are kept of policies that are gone, and what they took is given back.
+/// Only names are kept of old policies, and their memory is released.
 #[test]
 fn the_memory_of_large_policies_is_given_back() {
     let lab = Lab::gateway("memory");
@@ -78,12 +78,12 @@ fn the_memory_of_large_policies_is_given_back() {
     for count in [300_000, 299_999, 299_998, 299_997] {
         daemon.write("feed.txt", &feed(count));
         assert!(daemon.cli(&["apply", &large]).success());
-        // The generation before is gone a second or two later.
+        // The previous generation is removed a second or two later.
         pause(Duration::from_secs(3));
         most.push(resident());
     }
     println!("MiB at the start {before}, with large policies {most:?}");
-    // A policy of this size takes about 15 MiB for as long as it is in force.
+    // A policy of this size takes about 15 MiB while it is in force.
     assert!(most.iter().all(|now| *now < before + 40), "{before} MiB, then {most:?}");
     let small = daemon.write("small.toml", POLICY).display().to_string();
     assert!(daemon.cli(&["apply", &small]).success());

@@ -1,5 +1,5 @@
-//! A wall clock that is wrong, and that is put right: a file says what the daemon reads, as no
-//! test may move this machine's clock. What the kernel takes for the time is what the daemon tells it.
+//! A wall clock that is wrong, and that is corrected. A file supplies the daemon's clock, because no
+//! test may change this machine's clock. The kernel program uses the time that the daemon sets.
 use std::{
     fs,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -23,7 +23,7 @@ pub(super) fn now() -> i64 {
     i64::try_from(time.as_secs()).expect("it is not that late")
 }
 
-/// A time as a policy writes it.
+/// A time in a policy's format.
 fn date(seconds: i64) -> String {
     // Days to a civil date: Howard Hinnant, chrono-Compatible Low-Level Date Algorithms.
     let (days, rest) = (seconds.div_euclid(DAY) + 719_468, seconds.rem_euclid(DAY));
@@ -56,7 +56,7 @@ struct Clocked<'a> {
 }
 
 impl<'a> Clocked<'a> {
-    /// Starts one on a clock that is so many seconds off.
+    /// Starts one with a clock that is off by `shift` seconds.
     #[track_caller]
     fn start(lab: &'a Lab, policy: &str, shift: i64, synchronised: bool) -> Self {
         let mut clocked = Self { daemon: Daemon::prepare(&lab.gw, &["lan0"], policy), boot: 0 };
@@ -71,13 +71,13 @@ impl<'a> Clocked<'a> {
         self.daemon.start_by(&["env", &file]);
     }
 
-    /// Sets the clock, and waits until the daemon has looked at it if it runs.
+    /// Sets the clock, and waits until a running daemon has read it.
     #[track_caller]
     fn set(&self, shift: i64, synchronised: bool) {
         tell(&self.daemon, shift, synchronised, self.boot);
     }
 
-    /// Takes all of it out of the kernel, as the end of the machine does, and begins another boot.
+    /// Removes everything from the kernel, like a shutdown, and starts another boot.
     #[track_caller]
     fn reboot(&mut self, shift: i64, synchronised: bool) {
         self.leave();
@@ -93,13 +93,13 @@ impl<'a> Clocked<'a> {
         fs::remove_dir_all(self.daemon.bpffs()).expect("its pins can be removed");
     }
 
-    /// What `status` warns of.
+    /// The warnings of `status`.
     #[track_caller]
     fn warnings(&self) -> String {
         self.daemon.status()["warnings"].to_string()
     }
 
-    /// Seconds that are left of the first live change.
+    /// Remaining seconds of the first live change.
     #[track_caller]
     fn left(&self) -> u64 {
         let status = self.daemon.status();
@@ -112,7 +112,7 @@ impl<'a> Clocked<'a> {
     }
 }
 
-/// Long enough for two looks of the daemon.
+/// Long enough for two checks of the daemon.
 fn looks() {
     pause(Duration::from_millis(2_500));
 }
@@ -128,7 +128,7 @@ fn a_time_is_as_long_as_it_says_while_the_clock_is_put_right() {
     let lab = Lab::gateway("clock-for");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let reach = |port| programs::connects(&lab.dev1, UPDATES, port);
-    // In 1970, and then a server answers.
+    // In 1970, until a time server answers.
     let clocked = Clocked::start(&lab, OPEN, 60 - now(), false);
     assert!(reach(80));
     let made = clocked.change(&["deny", "beds", UPDATES, "tcp/80", "--for", "10m"]);
@@ -174,7 +174,8 @@ fn a_time_survives_a_restart_exactly_and_a_reboot_as_what_is_left() {
     clocked.run();
     let second = clocked.left();
     assert!((first - 30..=first - 4).contains(&second), "{first}, then {second}");
-    // A day off: what is left is what was left, however long it was off, and whatever it was told.
+    // A day off: the remaining time is unchanged, however long the machine was off, and whatever
+    // its clock says.
     clocked.leave();
     pause(Duration::from_secs(6));
     clocked.boot += 1;
@@ -190,7 +191,7 @@ fn what_ended_does_not_live_again_in_1970_and_is_said() {
     let lab = Lab::gateway("clock-1970");
     let _server = Server::start(&lab.internet, "x", &[80, 81, 82, 83], &[]);
     let reach = |port| programs::connects(&lab.dev1, UPDATES, port);
-    // tcp/80 for good, 81 until an hour ago, 82 until tomorrow; 83 is denied until tomorrow.
+    // tcp/80 permanently, 81 until an hour ago, 82 until tomorrow; 83 is denied until tomorrow.
     let (ago, tomorrow) = (date(now() - 3_600), date(now() + DAY));
     let policy = format!(
         r#"schema = 1
@@ -210,11 +211,11 @@ deny = [{{ to = "{UPDATES}", service = "tcp/83", until = {tomorrow} }}]
     assert!(!clocked.warnings().contains("clock"), "{}", clocked.warnings());
 
     clocked.reboot(100 - now(), false);
-    // Tomorrow may have been.
+    // Tomorrow may already be past.
     assert_eq!(open(), [true, false, false, false]);
     let warnings = clocked.warnings();
     assert!(warnings.contains("behind") && warnings.contains("clock.json"), "{warnings}");
-    // Not even if the kernel calls 1970 synchronised.
+    // Not even if the kernel reports 1970 as synchronised.
     clocked.set(100 - now(), true);
     looks();
     assert_eq!(open(), [true, false, false, false]);
@@ -256,7 +257,7 @@ deny = [{{ to = "{UPDATES}", service = "tcp/80", until = {tomorrow} }}]
     assert!(!reach(81), "nor a quarantine");
     clocked.change(&["revoke", quarantined["change"]["id"].as_str().expect("an id")]);
 
-    // Who keeps it right otherwise can say so.
+    // The setting for a clock that is kept right by other means.
     clocked.leave();
     clocked.daemon.setting("clock = \"trusted\"");
     clocked.run();
@@ -280,14 +281,14 @@ deny = [{{ to = "{UPDATES}", service = "tcp/80", until = {hour} }}]
     );
     let clocked = Clocked::start(&lab, &policy, 0, true);
     assert!(!reach(80) && reach(81));
-    // Back a week, which would prolong what allows.
+    // Back a week, which would prolong allow rules.
     for synchronised in [false, true] {
         clocked.set(-7 * DAY, synchronised);
         wait_until("it is said", || clocked.warnings().contains("behind").then_some(()));
         looks();
         assert!(!reach(80) && reach(81));
     }
-    // Ahead, which nothing confirms.
+    // Ahead, without confirmation.
     clocked.set(DAY, false);
     wait_until("what allows is over", || (!reach(81)).then_some(()));
     assert!(!reach(80));

@@ -31,7 +31,7 @@ fn an_unconfirmed_policy_goes_and_a_confirmed_one_stays() {
     let status = daemon.status();
     assert_eq!(status["policy"]["revision"], 2);
     assert!(status["confirm_until"].is_string(), "{status}");
-    // No other policy comes while it waits.
+    // No other policy is accepted while it waits.
     let other = daemon.write("other.toml", &wider()).display().to_string();
     for words in [["apply", &other].as_slice(), &["rollback", "1"]] {
         let refused = daemon.cli(words);
@@ -47,7 +47,7 @@ fn an_unconfirmed_policy_goes_and_a_confirmed_one_stays() {
     let late = daemon.cli(&["confirm"]);
     assert_eq!(late.code, Some(1), "{late:?}");
     assert!(late.stderr.contains("nothing waits to be confirmed"), "{late:?}");
-    // Its file lies where the daemon would read it: it does not come back.
+    // Its file is still where the daemon reads it at start, but it does not return.
     daemon.restart();
     assert!(old());
     assert!(daemon.status()["warnings"].to_string().contains("not confirmed"), "{}", daemon.log());
@@ -127,7 +127,7 @@ fn an_earlier_revision_comes_back() {
     }
     let history = daemon.cli(&["history"]).stdout;
     assert!(history.contains("rolled back to revision 1"), "{history}");
-    // An order to apply it is one.
+    // An explicit apply works.
     assert!(daemon.apply(SHUT).success());
     assert!(!old());
     daemon.restart();

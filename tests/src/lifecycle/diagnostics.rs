@@ -1,4 +1,4 @@
-//! What the kernel programs say about themselves, where the settings ask for it.
+//! The kernel programs' log, if the settings enable it.
 use std::fs;
 
 use super::POLICY;
@@ -13,8 +13,8 @@ use crate::harness::{
     wait_until,
 };
 
-/// Empties the slot of the generation in force while the daemon does not look, until so many frames
-/// more came; then the daemon mends it.
+/// Empties the slot of the active generation while the daemon is stopped, until this many more
+/// frames have come; then the daemon restores it.
 fn without_a_generation(lab: &Lab, daemon: &Daemon<'_>, flood: &Flood, frames: u64) {
     daemon.process().signal(libc::SIGSTOP);
     let slots = daemon.pin("GENERATIONS").display().to_string();
@@ -35,7 +35,7 @@ fn programs_speak_when_they_are_asked_to_and_only_then() {
     let silent = fs::read_to_string(daemon.path("enforcer.toml")).expect("it was written");
     daemon.setting("kernel_log = true");
     daemon.run();
-    // What the silent daemon left is not adopted: it would stay silent.
+    // The generation of the silent daemon is not adopted: it cannot log.
     assert_eq!(daemon.status()["policy"]["generation"], 2);
     let flood = Flood::start(&lab.dev1, "eth0", vec![forbidden(LAN0_MAC, [198, 51, 100, 10])]);
     without_a_generation(&lab, &daemon, &flood, 100);
@@ -47,7 +47,7 @@ fn programs_speak_when_they_are_asked_to_and_only_then() {
     daemon.kill9();
     daemon.settings(&silent);
     daemon.run();
-    // Some CPU's counter doubles, and meets a power of two.
+    // Some CPU's counter doubles, and so reaches a power of two.
     without_a_generation(&lab, &daemon, &flood, 2 * frames + 100);
     assert!(daemon.reason("no-policy", "frames") >= 2 * frames);
     daemon.kill9();

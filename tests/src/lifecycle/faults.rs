@@ -1,4 +1,4 @@
-//! A full disk, no BTF, a daemon that hangs, tables that somebody writes to.
+//! A full disk, no BTF, a daemon that hangs, tables that root writes to.
 use std::{collections::BTreeMap, fs, mem::offset_of, process::Command, time::Duration};
 
 use enforcer_common::abi::Control;
@@ -19,7 +19,7 @@ use crate::harness::{
     wait_until,
 };
 
-/// Longer than the daemon takes until it compares the image.
+/// Longer than the daemon's interval for comparing the image.
 const LOOK: Duration = Duration::from_secs(12);
 
 #[test]
@@ -89,7 +89,7 @@ fn a_daemon_that_hangs_stops_no_enforcement_and_answers_afterwards() {
     assert_eq!(reaches(&lab.dev1), [false, true]);
 }
 
-/// The elements of a pinned array by key, as `bpftool` says and takes them.
+/// The elements of a pinned array by key, in `bpftool`'s format.
 #[track_caller]
 fn dump(pin: &str) -> BTreeMap<String, String> {
     let words = |part: &Value| {
@@ -108,11 +108,11 @@ fn map(line: &str) {
     assert!(ended.status.success(), "{line}: {ended:?}");
 }
 
-/// What is written to, how, and what device 1 may reach then.
+/// The written object, the write, and what device 1 may reach then.
 type Scribble<'a> = (&'a str, &'a dyn Fn(), &'a [[bool; 2]]);
 
 #[test]
-fn what_somebody_writes_into_the_tables_is_seen_and_undone() {
+fn foreign_writes_to_the_tables_are_noticed_and_undone() {
     let lab = Lab::gateway("scribble");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let other = POLICY.replace("tcp/80", "tcp/81");
@@ -141,7 +141,7 @@ fn what_somebody_writes_into_the_tables_is_seen_and_undone() {
                     map(&format!("update pinned {pin} key {key} value {value}"))
                 });
             },
-            // A flow that its CPU remembers passes without a look at the image.
+            // A flow in the CPU's cache passes without a look-up in the image.
             &[[false, true], [true, true]],
         ),
         ("slot", &|| map(&format!("delete pinned {slots} key 0 0 0 0")), &[[false, false]]),
@@ -163,7 +163,8 @@ fn what_somebody_writes_into_the_tables_is_seen_and_undone() {
     assert!(line["enforcer"]["message"].to_string().contains("published again"), "{line}");
     assert_eq!(daemon.status()["policy"]["revision"], 2);
 
-    // The daemon's own changes are no scribbling, nor is what waits to be confirmed.
+    // The daemon's own changes are not tampering, and neither is a policy that waits to be
+    // confirmed.
     let tampers = || tail.lines().iter().filter(|line| tampered(line, "image")).count();
     wait_until("all events are there", || (tampers() == 3).then_some(()));
     let allowed = daemon.cli(&["allow", "beds", HOSTILE, "tcp/81", "--for", "1h"]);

@@ -1,4 +1,4 @@
-//! Pins that are not what their names say, or that others may use: refused by name, and left alone.
+//! Pins that do not match their names, or that others may use: refused by name, and left alone.
 use std::{
     fs::{self, File, Permissions},
     os::{
@@ -17,7 +17,7 @@ const NOBODY: u32 = 65534;
 /// `BPF_F_MMAPABLE`.
 const MMAPABLE: &str = "1024";
 
-/// A gateway whose daemon has ended; what it left enforces.
+/// A gateway whose daemon has ended, but still enforces.
 struct Left<'a> {
     lab: &'a Lab,
     daemon: Daemon<'a>,
@@ -30,7 +30,7 @@ impl<'a> Left<'a> {
         Self { lab, daemon }
     }
 
-    /// Puts something in the place of a pin, and back what was there.
+    /// Replaces a pin by something else, and restores it afterwards.
     #[track_caller]
     fn forge(&self, pin: &Path, make: impl FnOnce(&Path), says: &str) {
         let aside = self.daemon.pin("aside");
@@ -46,7 +46,7 @@ impl<'a> Left<'a> {
         }
     }
 
-    /// A start ends with the pin's name, what is wrong with it and what to do; nothing changes.
+    /// A start ends with an error that names the pin, the fault and the remedy; nothing changes.
     #[track_caller]
     fn refuses(&self, pin: &Path, says: &str, hint: &str) {
         let what =
@@ -122,7 +122,7 @@ fn pins_that_are_not_ours_are_refused_by_name() {
     left.refuses(&left.generation("program"), "does not use the IMAGE beside it", hint);
     fs::rename(&aside, &image).expect("it replaces the other");
 
-    // What was there is whole, and in force as it was.
+    // The original objects are complete and in force as before.
     left.daemon.run();
     let log = left.daemon.last_log();
     assert!(log.contains("adopted generation 1: it holds this policy"), "{log}");
@@ -135,13 +135,13 @@ fn links_that_are_not_ours_are_refused_by_name() {
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let mut left = Left::by_a_daemon(&lab);
     let (lan0, cen0) = (left.lab.gw.index("lan0"), left.lab.gw.index("cen0"));
-    // Our own link, under the number of another interface, and as long as that is so no link of its own.
+    // Our own link, under the number of another interface, and without its own pin meanwhile.
     let (own, other) = (left.link("lan0"), left.link("cen0"));
     fs::rename(&own, &other).expect("it is pinned");
     let hint = "hint: if nothing else uses it";
     left.refuses(&other, &format!("is the link of interface {lan0}, not {cen0}"), hint);
     fs::rename(&other, &own).expect("it was renamed");
-    // Links on an interface that is not ours: a start would have let them go.
+    // Links on an interface that is not protected: a start would have removed them.
     for (name, says) in [
         ("another", "runs the program `another`, not `dispatch`"),
         ("dispatch", "runs a program that uses none of the tables beside it"),
@@ -151,7 +151,7 @@ fn links_that_are_not_ours_are_refused_by_name() {
             bpf::pin(&lab.gw.enter(|| bpf::link(&program, cen0, bpf::ATTACH_XDP)), pin);
         };
         left.forge(&other, attach, says);
-        // The kernel takes a link that nobody holds away a moment later.
+        // The kernel removes an unreferenced link a moment later.
         let gone = || left.daemon.attached("cen0").is_none().then_some(());
         wait_until("the link is gone", gone);
     }
@@ -175,7 +175,7 @@ fn pins_that_others_may_use_are_refused_by_name() {
     };
     for pin in [left.daemon.pin("GENERATIONS"), left.link("lan0"), left.generation("program")] {
         mode(&pin, 0o620);
-        let hint = format!("if it is what it should be: chmod 600 {}", pin.display());
+        let hint = format!("if it is intact: chmod 600 {}", pin.display());
         left.refuses(&pin, "has mode 0620, not 0600", &hint);
         mode(&pin, 0o600);
         chown(&pin, Some(NOBODY), None).expect("we are root");
@@ -189,7 +189,7 @@ fn pins_that_others_may_use_are_refused_by_name() {
         let hint = format!("chmod 700 {}", dir.display());
         left.refuses(&dir, "has mode 0770, not 0700", &hint);
         mode(&dir, 0o700);
-        // Its owner could remove the pins, and with them the enforcement.
+        // Its owner could remove the pins, which ends enforcement.
         chown(&dir, Some(NOBODY), Some(NOBODY)).expect("we are root");
         left.refuses(&dir, "belongs to uid 65534", &format!("chown 0 {}", dir.display()));
         chown(&dir, Some(0), Some(0)).expect("we are root");
@@ -199,7 +199,7 @@ fn pins_that_others_may_use_are_refused_by_name() {
 }
 
 #[test]
-fn a_directory_of_somebody_else_is_refused() {
+fn a_directory_with_another_owner_is_refused() {
     let lab = Lab::gateway("squat");
     let daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     fs::create_dir(daemon.bpffs()).expect("bpffs is mounted");

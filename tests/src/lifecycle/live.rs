@@ -1,4 +1,4 @@
-//! Changes by command, beside the policy file.
+//! Changes by command, on top of the policy file.
 use serde_json::Value;
 
 use super::POLICY;
@@ -35,11 +35,11 @@ fn a_change_is_in_force_when_the_command_returns() {
     let words = ["allow", "beds", UPDATES, "tcp/81", "--reason", "CHG-1", "--owner", "biomed"];
     let allowed = change(&daemon, &words);
     assert!(one(81) && two(81), "{allowed}");
-    // In the image that is in force: no program was loaded.
+    // In the active image: no program was loaded.
     assert_eq!(daemon.status()["policy"]["generation"], generation);
     let live = daemon.status()["live"][0].clone();
     assert_eq!((&live["reason"], &live["owner"]), (&"CHG-1".into(), &"biomed".into()));
-    // Deny wins, and an allow rule that cannot help says so.
+    // Deny wins, and an ineffective allow rule is reported as such.
     let denied = change(&daemon, &["deny", "beds", "198.51.100.0/24", "tcp/80"]);
     assert!(!one(80) && one(81));
     let idle = change(&daemon, &["allow", "beds", UPDATES, "tcp/80"]);
@@ -108,7 +108,7 @@ fn changes_survive_a_restart_and_a_new_policy_file() {
     assert!(!programs::connects(&lab.dev2, HOSTILE, 515));
     assert_eq!(daemon.status()["live"].as_array().expect("a list").len(), 3);
 
-    // The whole of it as one file decides alike.
+    // The combined policy in one file gives the same decisions.
     let shown = daemon.cli(&["policy", "show"]).stdout;
     let path = daemon.write("shown.toml", &shown);
     let checked = daemon.cli(&["check", &path.display().to_string()]);
@@ -167,7 +167,7 @@ fn a_mode_returns_by_itself_and_its_events_say_what_it_was() {
     assert!(daemon.log().contains("ended: mode beds: observe"), "{}", daemon.log());
 }
 
-/// For everybody who is in no group, too.
+/// Also for devices that are in no group.
 #[test]
 fn unknown_devices_are_shut_out_and_let_in_again() {
     let lab = Lab::gateway("live-unknown");

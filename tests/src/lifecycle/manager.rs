@@ -1,5 +1,5 @@
-//! What systemd hears of the daemon: READY=1 when the kernel has confirmed every interface, and
-//! WATCHDOG=1 as long as the loop turns.
+//! The daemon's notifications to systemd: READY=1 when the kernel has confirmed every interface,
+//! and WATCHDOG=1 as long as the loop runs.
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
@@ -36,7 +36,7 @@ impl Manager {
         Some(String::from_utf8_lossy(&message[..length]).into_owned())
     }
 
-    /// Waits for a message that begins so.
+    /// Waits for a message with this prefix.
     #[track_caller]
     fn wait_for(&self, begin: &str) -> String {
         wait_until(begin, || {
@@ -44,7 +44,7 @@ impl Manager {
         })
     }
 
-    /// Forgets what has come, until nothing comes for so long.
+    /// Drains messages until none comes for this long.
     fn falls_silent(&self, time: Duration) -> bool {
         let begun = std::time::Instant::now();
         while begun.elapsed() < DEADLINE {
@@ -68,7 +68,7 @@ fn a_loop_that_hangs_gives_no_sign_of_life() {
     manager.wait_for("WATCHDOG=1");
     manager.wait_for("WATCHDOG=1");
 
-    // A policy file that does not end: it is read on a thread of its own, but no order is carried out meanwhile.
+    // An endless policy file: it is read on a separate thread, but no order is carried out meanwhile.
     let policy = daemon.path("policy.toml");
     fs::remove_file(&policy).expect("it was written");
     let fifo = std::process::Command::new("mkfifo").arg(&policy).status();

@@ -1,4 +1,5 @@
-//! Starts on a bad day: what is there is enforced, and what is missing is said and picked up.
+//! Starts with missing parts: everything possible is enforced, and missing parts are reported and
+//! picked up later.
 use std::{fs, path::Path};
 
 use serde_json::Value;
@@ -17,7 +18,7 @@ use crate::harness::{
     wait_until,
 };
 
-/// The last entry about a start: how each interface came to be protected.
+/// The last entry about a start: how it found each interface.
 #[track_caller]
 fn started(daemon: &Daemon<'_>) -> Vec<String> {
     let all = entries(daemon);
@@ -32,7 +33,7 @@ fn interface(status: &Value, name: &str) -> Value {
     rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("{status}")).clone()
 }
 
-/// Starts it and waits until its policy is in force, somewhere or nowhere.
+/// Starts it and waits until its policy is in force, on any number of interfaces.
 #[track_caller]
 fn begin(daemon: &mut Daemon<'_>) {
     daemon.begin();
@@ -178,7 +179,7 @@ fn a_full_run_directory_keeps_only_the_commands_out() {
     drop(disk);
 }
 
-/// Takes every byte and every inode.
+/// Uses up every byte and every inode.
 #[track_caller]
 fn fill(dir: &Path) {
     assert!(fs::write(dir.join("filler"), vec![1; 1 << 20]).is_err(), "the disk is full");
@@ -204,7 +205,7 @@ fn a_link_that_was_lost_while_no_daemon_ran_is_a_gap_in_the_trail() {
     assert_eq!(started(&daemon), [format!("lan0: adopted, link {first}")], "a crash is no gap");
     assert!(!daemon.last_log().contains("was not protected for a time"));
 
-    // Detached, and then a pin that is removed: both end enforcement while no daemon runs.
+    // A detached link, and then a removed pin: both end enforcement while no daemon runs.
     let detach: [(&str, &dyn Fn()); 2] = [
         ("was dead", &|| {
             lab.gw.run_ok("bpftool", &["link", "detach", "pinned", &pin]);
@@ -233,7 +234,7 @@ fn a_link_that_was_lost_while_no_daemon_ran_is_a_gap_in_the_trail() {
 }
 
 #[test]
-fn a_backstop_that_was_flushed_while_no_daemon_ran_is_back_and_told() {
+fn a_backstop_that_was_flushed_while_no_daemon_ran_is_restored_and_reported() {
     let lab = Lab::gateway("flushed");
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     assert!(daemon.backstop("install").success());
@@ -256,7 +257,7 @@ fn a_backstop_that_was_flushed_while_no_daemon_ran_is_back_and_told() {
     let metrics = daemon.curl("/v1/metrics", &[]).1;
     assert!(metrics.contains("enforcer_tamper_total{reason=\"backstop\"} 1"), "{metrics}");
 
-    // What the operator removes stays away, by either command.
+    // Tables that the operator removes stay removed, with either command.
     assert!(daemon.backstop("remove").success());
     daemon.restart();
     assert_eq!(interface(&daemon.status(), "lan0")["backstop"], "absent");
@@ -267,14 +268,14 @@ fn a_backstop_that_was_flushed_while_no_daemon_ran_is_back_and_told() {
     assert_eq!(interface(&daemon.status(), "lan0")["backstop"], "absent");
 }
 
-/// A policy with which the daemon dies at each start must not keep the one before out of force.
+/// If the daemon dies at each start with a policy, the previous policy must come into force.
 #[test]
 fn a_policy_that_ends_the_daemon_at_each_start_is_left_for_the_one_before() {
     let lab = Lab::gateway("deadly");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let mut daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
     assert!(daemon.terminate().success());
-    // A million ranges, which a small limit of memory has no room for.
+    // A million ranges, which exceed a small memory limit.
     let ranges = (0..1_000_000u32).map(|n| std::net::Ipv4Addr::from(0x0b00_0000 + n * 512));
     let list: String = ranges.map(|first| format!("{first}/24\n")).collect();
     daemon.write("large.txt", &list);
@@ -298,7 +299,7 @@ fn a_policy_that_ends_the_daemon_at_each_start_is_left_for_the_one_before() {
     assert!(daemon.cli(&["apply", "--force", &file]).success());
 }
 
-/// A backstop that is switched off is not needed: not its program, and not its part of the kernel.
+/// A disabled backstop needs neither its program nor its kernel feature.
 #[test]
 fn what_is_switched_off_is_not_needed() {
     let lab = Lab::gateway("nonft");
@@ -318,7 +319,7 @@ fn what_is_switched_off_is_not_needed() {
     assert!(log.contains("NETLINK_ROUTE"), "{log}");
 }
 
-/// Attaching again is one event, not two: the mode of a program that is new has not changed.
+/// Reattaching is one event, not two: a new program's mode has not changed.
 #[test]
 fn attaching_again_is_no_change_of_mode() {
     let lab = Lab::gateway("onlyonce");
@@ -328,7 +329,7 @@ fn attaching_again_is_no_change_of_mode() {
     lab.gw.run_ok("bpftool", &["link", "detach", "pinned", &pin]);
     tail.wait_for("it is told", |line| tampered(line, "detached"));
     wait_until("it is enforced", || (daemon.cli(&["status"]).code == Some(0)).then_some(()));
-    // Two looks later nothing more is told.
+    // Two checks later no further event has come.
     crate::harness::wait::pause(std::time::Duration::from_millis(2500));
     let lines = tail.lines();
     assert!(!lines.iter().any(|line| tampered(line, "xdp-mode")), "{lines:?}");

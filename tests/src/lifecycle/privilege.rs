@@ -1,4 +1,4 @@
-//! What the daemon may do: no more than its capabilities, whoever runs it.
+//! The daemon's capabilities, as root and as another user.
 use std::fs;
 use std::os::unix::fs::chown;
 
@@ -9,13 +9,13 @@ use crate::harness::{
     topology::UPDATES,
 };
 
-/// `nobody`, who owns what the daemon needs and nothing else.
+/// The user `nobody`, which owns only what the daemon needs.
 const NOBODY: u32 = 65534;
 /// Bits of include/uapi/linux/capability.h: CAP_NET_ADMIN, CAP_PERFMON and CAP_BPF.
 const NET_ADMIN: u64 = 1 << 12;
 const PERFMON: u64 = 1 << 38;
 const KEPT: u64 = NET_ADMIN | PERFMON | 1 << 39;
-/// CAP_PERFMON is raised to load a program, and only then.
+/// CAP_PERFMON is raised only to load a program.
 const IN_FORCE: u64 = KEPT & !PERFMON;
 
 /// A set of capabilities, such as `CapEff`, of every thread of the daemon.
@@ -73,7 +73,8 @@ fn root_keeps_three_capabilities() {
     assert_reduced(&daemon);
 }
 
-/// The words that run a program as nobody with these capabilities, and a place that is his.
+/// The command prefix that runs a program as `nobody` with these capabilities, and makes the
+/// daemon's directories its own.
 fn nobody<'a>(daemon: &Daemon<'_>, sets: &'a [String; 3]) -> [&'a str; 9] {
     fs::create_dir_all(daemon.path("state")).expect("it is ours");
     fs::create_dir_all(daemon.bpffs()).expect("bpffs is mounted");
@@ -91,7 +92,7 @@ fn sets_of(capabilities: &str) -> [String; 3] {
 }
 
 #[test]
-fn nobody_with_three_capabilities_enforces() {
+fn another_user_with_three_capabilities_enforces() {
     let lab = Lab::gateway("nobody");
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     let sets = sets_of("+net_admin,+bpf,+perfmon");
@@ -110,6 +111,6 @@ fn without_perfmon_the_refusal_says_what_is_missing() {
     let sets = sets_of("+net_admin,+bpf");
     let ended = daemon.run_by(&nobody(&daemon, &sets));
     assert_eq!(ended.code, Some(4), "{ended:?}");
-    assert!(ended.stderr.contains("hint: the verifier asks more of a process without CAP_PERFMON"));
+    assert!(ended.stderr.contains("hint: the verifier is stricter without CAP_PERFMON"));
     assert_eq!(daemon.attached("lan0"), None);
 }

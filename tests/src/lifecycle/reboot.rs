@@ -1,4 +1,4 @@
-//! What a reboot leaves: state on the disk, and no pins, no tables, no interfaces of before.
+//! The state after a reboot: files on disk, but no pins, tables or earlier interfaces.
 use std::{fs, path::Path, time::Duration};
 
 use super::POLICY;
@@ -12,7 +12,7 @@ use crate::harness::{
     topology::{DEV1_MAC, LAN0_MAC},
 };
 
-/// What every policy here lets out.
+/// Payload that every policy here lets out.
 const ALLOWED: &[u8] = b"may-leave-this-gateway";
 
 /// Boots a gateway: backstop, links, daemon, under a flood; nothing passes before the daemon has
@@ -67,14 +67,14 @@ fn after_a_reboot_nothing_leaves_before_the_policy_of_the_disk_is_in_force() {
         let lab = Lab::gateway("firstboot");
         let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
         let mut daemon = boot(&lab, &state, [true, false]);
-        // From another file: only the disk knows it after the cut.
+        // From another file: after the reset only the state directory has it.
         let other = daemon.write("other.toml", &POLICY.replace("tcp/80", "tcp/81"));
         let applied = daemon.cli(&["apply", &other.display().to_string()]);
         assert!(applied.success(), "{applied:?}");
         assert_eq!(reaches(&lab.dev1), [false, true]);
         daemon.kill9();
     }
-    // Other namespaces, an empty directory of pins, no tables: only the state is the same.
+    // New namespaces, an empty pin directory, no tables: only the state is the same.
     for _ in 0..3 {
         let lab = Lab::gateway("nextboot");
         let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
@@ -84,8 +84,8 @@ fn after_a_reboot_nothing_leaves_before_the_policy_of_the_disk_is_in_force() {
     }
 }
 
-/// The same of a machine that is reset without a warning, while the daemon runs: on the first start
-/// of a guest the test resets it, on the second it looks.
+/// The same for a machine that is reset without warning while the daemon runs: on the first boot of
+/// the guest the test resets it, on the second it checks the result.
 #[test]
 fn after_a_reset_of_the_machine_the_policy_of_the_disk_is_in_force() {
     let test = "after_a_reset_of_the_machine_the_policy_of_the_disk_is_in_force";
@@ -110,7 +110,7 @@ fn after_a_reset_of_the_machine_the_policy_of_the_disk_is_in_force() {
     let applied = daemon.cli(&["apply", &other.display().to_string()]);
     assert!(applied.success(), "{applied:?}");
     fs::write("/dev/console", "\nenforcer-vm: reset\n").expect("a guest has a console");
-    // What the kernel has not written to the disk by now, it never will.
+    // Anything that is not on disk by now is lost.
     fs::write("/proc/sysrq-trigger", "b").expect("the kernel can be reset");
     unreachable!("the machine is reset");
 }

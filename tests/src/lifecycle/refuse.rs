@@ -1,4 +1,4 @@
-//! Starts and policies that must not come into force, and what stays in force then.
+//! Starts and policies that must be refused, and the policy that stays in force.
 use super::{POLICY, wider};
 use crate::harness::{
     Daemon, Lab,
@@ -28,7 +28,7 @@ fn a_second_daemon_ends_and_names_the_first() {
     assert!(second.stderr.contains(&format!("held by pid {pid}")), "{second:?}");
     assert_eq!(daemon.attached("lan0"), program);
     assert_eq!(daemon.status()["pid"], pid);
-    // Nor can it be detached behind its back.
+    // It cannot be detached by another process either.
     let socket = daemon.path("other.sock").display().to_string();
     let config = daemon.path("enforcer.toml").display().to_string();
     let binary = crate::harness::daemon::binary();
@@ -87,9 +87,9 @@ fn apply_tells_every_mistake_at_once_and_changes_nothing() {
         let place = format!("policy.toml:{line}:");
         assert!(refused.stderr.contains(&place), "line {line}: {}", refused.stderr);
     }
-    assert!(refused.stderr.contains("what was in force stays in force"), "{refused:?}");
+    assert!(refused.stderr.contains("the old policy stays in force"), "{refused:?}");
     assert_eq!(daemon.status()["policy"], before);
-    // The same over the socket, where nobody has looked at it before.
+    // The same over the socket, without the client's own check.
     let file = format!("@{}", daemon.path("policy.toml").display());
     let words = ["-X", "PUT", "-H", "content-type: application/toml", "--data-binary", &file];
     let (code, body) = daemon.curl("/v1/policy", &words);
@@ -101,7 +101,7 @@ fn apply_tells_every_mistake_at_once_and_changes_nothing() {
 }
 
 #[test]
-fn who_is_not_root_is_told_so() {
+fn a_start_without_root_says_so() {
     let lab = Lab::gateway("noroot");
     let daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     let words = ["setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set", "-all"];

@@ -47,7 +47,7 @@ fn a_first_start_that_ends_at_any_system_call() {
         whole(&daemon, &link, call);
         assert!(programs::connects(&lab.dev1, UPDATES, 80), "call {call}");
         assert_eq!(leaked(&sniffer), 0, "call {call}");
-        // As after a boot: first shut, then without anything of ours.
+        // As after a boot: first shut, then without any of our objects.
         daemon.kill9();
         assert!(daemon.backstop("remove").success());
         install(&daemon);
@@ -69,7 +69,7 @@ fn a_first_start_that_ends_at_any_system_call() {
     assert!(leaked(&sniffer) > 0, "this test would have seen a leak");
 }
 
-/// One link, which is the attached program's, one generation, and every table.
+/// One link, which has the attached program, one generation, and every table.
 #[track_caller]
 fn whole(daemon: &Daemon<'_>, link: &str, call: u32) {
     let mut pinned = daemon.pinned();

@@ -99,7 +99,7 @@ fn a_restart_with_another_policy_file_replaces_the_policy_without_a_gap() {
     assert!(markers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{markers:?}");
 }
 
-/// Ids of the programs in the kernel that this daemon put there, and of the maps that they use.
+/// Ids of this daemon's programs in the kernel, and of the maps that they use.
 #[track_caller]
 fn held(daemon: &Daemon<'_>) -> [BTreeSet<u64>; 2] {
     let generation = daemon.status()["policy"]["generation"].clone();
@@ -122,7 +122,7 @@ fn assert_gone(daemon: &Daemon<'_>, [programs, maps]: &[BTreeSet<u64>; 2]) {
     assert_eq!(daemon.attached("lan0"), None);
     assert!(!daemon.bpffs().exists(), "there are still pins");
     assert!(!daemon.path("enforcer.sock").exists(), "the socket is still there");
-    // The kernel frees a moment after the last user has gone.
+    // The kernel frees objects a moment after their last user is gone.
     for (kind, field, ours) in
         [("link", "prog_id", programs), ("prog", "id", programs), ("map", "id", maps)]
     {
@@ -158,7 +158,7 @@ fn detach_leaves_nothing_behind() {
     let detached = daemon.detach();
     assert!(detached.success(), "{detached:?}");
     assert_gone(&daemon, &objects);
-    // And once more, where nothing is.
+    // And again, when nothing is left.
     let detached = daemon.detach();
     assert!(detached.success(), "{detached:?}");
     assert_eq!(detached.stdout, "nothing was attached\n");

@@ -1,4 +1,4 @@
-//! VLAN tags that an interface would remove before XDP sees the frame.
+//! VLAN tags that an interface would strip before XDP sees the frame.
 use std::time::{Duration, Instant};
 
 use super::POLICY;
@@ -40,7 +40,7 @@ fn what_removes_vlan_tags_does_not_stay_on() {
         lab.gw.run_ok("ethtool", &["-K", "lan0", name, "on"]);
         let begun = Instant::now();
         wait_until("it is off again", || (!is_on(&lab.gw, feature)).then_some(()));
-        // The daemon looks once a second; the rest is for a loaded machine.
+        // The daemon checks once a second; the rest is for a loaded machine.
         assert!(begun.elapsed() < Duration::from_secs(3), "{name}: {:?}", begun.elapsed());
         let text = format!("lan0: somebody switched on {name}, which hides VLAN tags from XDP");
         wait_until("status says so", || {

@@ -24,13 +24,13 @@ fn status_tells_what_the_kernel_says() {
     assert_eq!(status["interfaces"][0]["enforcing"], true);
     assert_eq!(status["interfaces"][1]["enforcing"], false);
     assert_eq!(status["interfaces"][1]["note"], "there is no such interface");
-    // The other one is still guarded, and followed, while this one is gone.
+    // The other one is still protected and monitored while this one is gone.
     let pin = daemon.pin(&format!("link-{}", lab.gw.index("lan0")));
     fs::remove_file(&pin).expect("the link is pinned");
     wait_until("its pin is back", || pin.exists().then_some(()));
 }
 
-/// A gateway with one cable to one device, which can be pulled out.
+/// A gateway with one removable cable to one device.
 pub(super) fn pair(lab: &Lab) -> Netns {
     let device = Netns::create(&format!("{}-pair", lab.gw.name()));
     plug(lab, &device);
@@ -110,7 +110,7 @@ fn a_damaged_state_file_never_opens_the_gateway() {
         let log = daemon.last_log();
         assert!(log.contains("policy.json is damaged"), "{log}");
         assert!(!programs::connects(&lab.dev1, HOSTILE, 81));
-        // Without one: no start, and the kernel keeps what it has.
+        // Without one: no start, and the kernel keeps its policy.
         daemon.terminate();
         daemon.write("policy.toml", "schema = 7\n");
         fs::write(&state, &bad).expect("it can be written");

@@ -1,4 +1,5 @@
-//! Changes by command while a policy waits to be confirmed: they hold whatever becomes of it.
+//! Changes by command while a policy waits to be confirmed: they hold whether or not it is
+//! confirmed.
 use serde_json::Value;
 
 use super::POLICY;
@@ -11,7 +12,7 @@ use crate::harness::{
     wait_until,
 };
 
-/// What may return: `wing` is only here.
+/// The previous policy: `wing` is only here.
 const BEFORE: &str = r#"schema = 1
 [groups.beds]
 members = ["00:1b:44/24"]
@@ -20,7 +21,7 @@ allow = [{ to = "198.51.100.10", service = ["udp/5000", "tcp/80"] }]
 members = ["10.99.0.0/24"]
 "#;
 
-/// What waits: `ward` is only here.
+/// The waiting policy: `ward` is only here.
 const WAITS: &str = r#"schema = 1
 [groups.beds]
 members = ["00:1b:44/24"]
@@ -29,13 +30,13 @@ allow = [{ to = "198.51.100.10", service = ["udp/5000", "tcp/81"] }]
 members = ["10.98.0.0/24"]
 "#;
 
-/// The way out of the time of waiting.
+/// How the waiting ends.
 #[derive(Clone, Copy, PartialEq)]
 enum Outcome {
     Confirm,
     TakeBack,
     Lapse,
-    /// The daemon dies, the kernel returns, another daemon starts.
+    /// The daemon dies, the kernel returns to the previous policy, another daemon starts.
     Kill,
 }
 
@@ -87,7 +88,7 @@ fn holds(name: &str, outcome: Outcome) {
     assert_eq!(all(), ([false, true, false, true, false], true));
     let status = daemon.status();
     assert!(status["confirm_until"].is_string(), "{status}");
-    // What fits one of the two is made there, and says so.
+    // A change that fits only one of the two is made there, and says so.
     let (new, notes) = change(&daemon, &["allow", "ward", UPDATES, "tcp/80"]);
     assert!(notes.contains("only beside revision 2"), "{notes}");
     let (old, notes) = change(&daemon, &["allow", "wing", UPDATES, "tcp/80"]);
@@ -116,7 +117,7 @@ fn holds(name: &str, outcome: Outcome) {
     daemon.restart();
     assert_eq!(all(), expected);
     assert_eq!(ids(&daemon), kept);
-    // Nothing is left of the time of waiting that would stand in the way.
+    // Nothing is left over that would block further changes.
     change(&daemon, &["revoke", &device]);
     assert!(!two(84) && two(85));
     drop(flood);
@@ -157,7 +158,7 @@ fn an_observed_group_is_observed_by_both_until_its_time_is_over() {
     assert!(reach(82), "the policy before is observed as well");
     wait_until("it ends by itself", || (!reach(82)).then_some(()));
     assert!(reach(80));
-    // Quarantine ends while it waits, and is forgotten.
+    // Quarantine ends while it waits, and does not return.
     assert!(daemon.cli(&["apply", "--confirm", "300s", &path]).success());
     change(&daemon, &["mode", "beds", "quarantine", "--for", "2s"]);
     wait_until("the daemon forgets it", || ids(&daemon).is_empty().then_some(()));

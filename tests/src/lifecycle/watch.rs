@@ -1,4 +1,4 @@
-//! Programs, pins and interfaces that somebody removes, renames or moves.
+//! Programs, pins and interfaces that are removed, renamed or moved.
 use std::fs;
 
 use serde_json::Value;
@@ -44,7 +44,7 @@ fn removing_a_pin_removes_nothing_and_the_pin_comes_back() {
     fs::remove_dir_all(daemon.bpffs()).expect("it can be removed");
     assert_eq!(daemon.attached("lan0"), program);
     wait_until("all pins are back", || daemon.pin("REASONS").exists().then_some(()));
-    // They are the very objects, so all that came of them goes on.
+    // They are the same objects, so everything that uses them continues.
     let policy = POLICY.replace("tcp/80", "tcp/81");
     assert!(daemon.apply(&policy).success());
     assert_eq!(reaches(&lab.dev1), [false, true]);
@@ -56,12 +56,12 @@ fn removing_a_pin_removes_nothing_and_the_pin_comes_back() {
 }
 
 #[test]
-fn an_unconfirmed_policy_is_in_force_though_somebody_removed_the_pins() {
+fn an_unconfirmed_policy_is_in_force_although_the_pins_were_removed() {
     let lab = Lab::gateway("unpinconfirm");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let daemon = Daemon::start(&lab.gw, &["lan0"], POLICY);
     let path = daemon.write("policy.toml", &POLICY.replace("tcp/80", "tcp/81"));
-    // At once, before the daemon has looked after its pins.
+    // At once, before the daemon has checked its pins.
     fs::remove_dir_all(daemon.bpffs()).expect("it can be removed");
     let applied = daemon.cli(&["apply", "--confirm", "1h", &path.display().to_string()]);
     assert!(applied.success(), "{applied:?}");
@@ -87,7 +87,7 @@ fn a_bpf_file_system_that_goes_takes_nothing_with_it() {
     });
     assert!(daemon.status()["warnings"].to_string().contains("cannot be put back"));
     assert_eq!(reaches(&lab.dev1), [true, false]);
-    // The daemon looks each time: nothing that it does meanwhile may cost it what it holds.
+    // The daemon checks each time, and must not lose any object that it holds.
     for number in 0..30 {
         lab.gw.ip(&format!("link set cen0 alias {number}"));
     }
@@ -124,7 +124,7 @@ fn a_link_that_was_detached_is_made_again() {
     });
     assert_eq!(reaches(&lab.dev1), [true, false]);
     assert!(daemon.curl("/v1/metrics", &[]).1.contains("enforcer_reattached_total 1"));
-    // Whoever takes the place keeps it, and the backstop keeps him from letting anything out.
+    // Another program keeps the interface, and the backstop blocks forwarding from it.
     let pass = "/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o";
     if !std::path::Path::new(pass).exists() {
         crate::harness::skip("a_link_that_was_detached_is_made_again", "no xdp-tools here");
@@ -183,7 +183,7 @@ fn an_interface_that_is_renamed_stays_protected_and_so_does_the_next_of_its_name
 }
 
 #[test]
-fn an_interface_that_is_moved_away_is_told_and_taken_back() {
+fn an_interface_that_moves_away_is_reported_and_taken_back() {
     let lab = Lab::gateway("moved");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let device = pair(&lab);

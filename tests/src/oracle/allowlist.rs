@@ -1,4 +1,4 @@
-//! Random allowlists, and how they are written for enforcer.
+//! Random allowlists, and their form as an enforcer policy.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,7 +7,7 @@ use enforcer::policy::Range;
 
 use enforcer_testkit::random::{self, Random};
 
-/// What devices may reach. Names are numbers, by place.
+/// What devices may reach. Names are indices.
 #[derive(Debug)]
 pub(super) struct Allowlist {
     /// Devices with a MAC, bound to their addresses if they have any.
@@ -24,7 +24,7 @@ pub(super) struct Allowlist {
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) mac: [u8; 6],
-    /// The only addresses that it may use, and that nobody else may.
+    /// The only addresses that it may use, and that no other device may use.
     pub(super) addresses: Vec<IpAddr>,
 }
 
@@ -60,7 +60,7 @@ pub(super) enum To {
     Block(Block),
 }
 
-/// What may be spoken there.
+/// The allowed service.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Service {
     Any,
@@ -79,7 +79,7 @@ impl Block {
         matches!(self.0, Range::V4(..))
     }
 
-    /// Both languages write them alike.
+    /// Both languages use the same notation.
     pub(super) fn text(self) -> String {
         let (first, last): (IpAddr, IpAddr) = match self.0 {
             Range::V4(first, last) => (Ipv4Addr::from(first).into(), Ipv4Addr::from(last).into()),
@@ -115,7 +115,7 @@ impl Block {
     }
 }
 
-/// A MAC address in its usual writing.
+/// A MAC address in its usual notation.
 pub(super) fn mac(bytes: [u8; 6]) -> String {
     bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
@@ -246,7 +246,7 @@ fn prefix(random: &mut Random) -> ([u8; 6], u8) {
     (bytes, length)
 }
 
-/// Fewer than `bound`, each to somewhere else: the same rule twice is an error.
+/// Fewer than `bound`, each to a different destination: a repeated rule is an error.
 fn rules(random: &mut Random, bound: u64) -> Vec<Rule> {
     let mut rules: Vec<Rule> = Vec::new();
     for _ in 0..random.below(bound) {
@@ -270,7 +270,7 @@ fn rule(random: &mut Random) -> Rule {
     Rule { to, services: (0..=random.below(3)).map(|_| service(random, name)).collect() }
 }
 
-/// Ports of rules: few, so that they meet, and some with one port between them.
+/// Ports of rules: few, so that they overlap, and some with one port between them.
 pub(super) const PORTS: [u16; 7] = [53, 80, 515, 517, 519, 8000, u16::MAX];
 /// Protocols of rules and of frames.
 pub(super) const PROTOCOLS: [u8; 7] = [1, 6, 17, 47, 50, 58, 132];
@@ -295,7 +295,7 @@ pub(super) fn host(random: &mut Random) -> IpAddr {
 }
 
 impl Allowlist {
-    /// A destination: half of them where a rule begins or ends, or one address beside that.
+    /// A destination: half of them at the start or end of a rule's range, or next to it.
     pub(super) fn destination(&self, random: &mut Random, is_v4: bool) -> IpAddr {
         let rules = self.groups.iter().flat_map(|group| group.allow.iter().chain(&group.deny));
         let blocks = rules.filter_map(|rule| match rule.to {

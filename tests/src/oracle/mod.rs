@@ -1,6 +1,6 @@
-//! nftables as an outside oracle: the same allowlist, the same frames, the same verdicts.
+//! nftables as an independent oracle: the same allowlist, the same frames, the same verdicts.
 //!
-//! - `allowlist`: random allowlists, and how they are written for enforcer
+//! - `allowlist`: random allowlists, and their form as an enforcer policy
 //! - `nft`: the same as a ruleset, and real nftables on a wire
 //!
 //! Enforcer's side is a policy file through the reader, the compiler and the program in the kernel.
@@ -25,12 +25,12 @@ use enforcer_testkit::frames::{
 };
 use enforcer_testkit::random::{self, Random};
 
-/// Allowlists, each of its own seed.
+/// Number of allowlists, each with its own seed.
 const LISTS: u64 = 40;
 /// Frames for each of them.
 const FRAMES: u32 = 600;
 
-/// The rows of the corpus with another verdict of nftables, and why it is not enforcer's.
+/// The rows of the corpus for which nftables has a different verdict, and why.
 const EXCEPTIONS: [(u16, Verdict, &str); 19] = [
     (36, Verdict::Pass, "it does not look at options: the source route leads somewhere else"),
     (37, Verdict::Pass, "it reads ports behind the end that the IP header states"),
@@ -65,7 +65,8 @@ fn nftables_agrees_on_random_allowlists() {
     for seed in 0..LISTS {
         let mut random = Random::new(seed ^ 0x0f_7ab1e5);
         let list = Allowlist::random(&mut random);
-        // Its devices are no interfaces of the gateway, and its addresses no router's.
+        // Its devices are not interfaces of the gateway, and its addresses do not belong to
+        // routers.
         let site = Site { macs: Vec::new(), routers: Vec::new(), ..random::site() };
         in_force("oracle", &mut bench, &wire, &list, &site);
         let frames: Vec<Vec<u8>> =
@@ -104,7 +105,7 @@ fn nftables_agrees_on_evasions_but_for_named_ones() {
     let mut wrong = Vec::new();
     for row in &rows {
         let frames = verdicts.by_ref().take(row.frames.len());
-        // The last word on the row; no row has differences in both directions.
+        // Compare the differing frames of the row; no row has differences in both directions.
         let differ = frames.filter(|(_, (ours, _), theirs)| ours != theirs);
         let differ = differ.map(|(_, _, theirs)| theirs).last();
         let named = EXCEPTIONS.iter().find(|(number, ..)| *number == row.number);
@@ -130,7 +131,7 @@ fn wire(test: &str) -> Option<Wire> {
 fn in_force(test: &str, bench: &mut Option<Bench>, wire: &Wire, list: &Allowlist, site: &Site) {
     let text = list.toml();
     let (policy, problems) = read("oracle.toml", &text, &mut |_| unreachable!("no files"));
-    // A group without members is worth a warning, and a case.
+    // A group without members causes only a warning, and is a valid case.
     let error = problems.iter().find(|problem| problem.severity == Severity::Error);
     assert_eq!(error, None, "{text}");
     let image = compile(&policy, site).unwrap().image;
@@ -220,7 +221,7 @@ fn frame(random: &mut Random, list: &Allowlist, number: u32) -> Vec<u8> {
     }
 }
 
-/// A protocol and its header around the number and some more.
+/// A protocol and its header around the number and further bytes.
 fn transport(random: &mut Random, v4: bool, number: u32) -> (u8, Vec<u8>) {
     // A rule's end or its neighbour.
     let port = match random.below(4) {

@@ -4,7 +4,8 @@
 //!   device l0 ── g0 gateway w0 ── x0 behind
 //! ```
 //! The gateway neither routes nor bridges: a ruleset on the ingress hook of `g0` forwards what it
-//! accepts to `w0`, byte by byte, and drops the rest. What comes to `x0` is nftables' verdict.
+//! accepts to `w0`, byte by byte, and drops the rest. The frames that arrive at `x0` show nftables'
+//! verdict.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -17,9 +18,9 @@ use super::allowlist::{Allowlist, Block, Group, Rule, Service, To, mac};
 use crate::harness::{Netns, Sniffer, frames, lacking, topology, wait, wait_until};
 use enforcer_testkit::frames::Ethernet;
 
-/// Frames of this sender are forwarded by every ruleset: the last of them came, so all have.
+/// Every ruleset forwards frames of this sender: once the last one has arrived, all have.
 const LAST: [u8; 6] = [2, 0xff, 0xff, 0xff, 0xff, 0xff];
-/// As long as nothing has come for this time, nothing does.
+/// If nothing arrives for this long, no more frames will.
 const QUIET: Duration = Duration::from_millis(30);
 
 /// Three namespaces and a socket behind them.
@@ -31,7 +32,7 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    /// Builds it; why not, where nftables or a part of it is missing.
+    /// Builds it; returns the reason if nftables or a part of it is missing.
     #[track_caller]
     pub(super) fn build() -> Result<Self, String> {
         if !lacking(&["nft"]).is_empty() {
@@ -69,7 +70,7 @@ impl Wire {
         (ended.success(), ended.stderr)
     }
 
-    /// Sends frames; what nftables accepted, each as [`untagged`] says.
+    /// Sends frames; returns those that nftables accepted, each in the form of [`untagged`].
     #[track_caller]
     pub(super) fn accepted(&self, frames: &[&[u8]]) -> HashSet<Vec<u8>> {
         let last = Ethernet::new(LAST).frame(0x88b5, b"last");
@@ -85,7 +86,7 @@ impl Wire {
     }
 }
 
-/// A frame as a packet socket shows it: the outer VLAN tag is taken out.
+/// A frame as seen by a packet socket: without the outer VLAN tag.
 pub(super) fn untagged(frame: &[u8]) -> Vec<u8> {
     match frame.get(12..14) {
         Some([0x81, 0] | [0x88, 0xa8]) if frame.len() >= 18 => {
@@ -95,7 +96,7 @@ pub(super) fn untagged(frame: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The table, empty again, and what every ruleset has.
+/// The emptied table, and the common part of all rulesets.
 fn head() -> String {
     format!(
         "table netdev oracle\ndelete table netdev oracle\ntable netdev oracle {{\n\
@@ -105,7 +106,7 @@ fn head() -> String {
     )
 }
 
-/// The ruleset: who sends decides the chain, that of a group has its rules.
+/// The ruleset: the sender selects the chain of its group, which has the group's rules.
 pub(super) fn ruleset(list: &Allowlist, site: &Site) -> String {
     let mut text = head();
     let prefixes = site.interfaces.iter().flat_map(|interface| &interface.prefixes);
@@ -127,7 +128,7 @@ pub(super) fn ruleset(list: &Allowlist, site: &Site) -> String {
     line(&mut text, "ip saddr @own_4 drop\nip6 saddr @own_6 drop");
     text += &bindings(list);
     text += &dispatch(list);
-    // Only IP: what else there is, no policy of this kind can name.
+    // Only IP: a policy of this kind cannot name anything else.
     if list.unknown_passes {
         line(&mut text, "meta protocol { ip, ip6 } goto pass");
     }
@@ -153,7 +154,7 @@ fn set(text: &mut String, name: &str, blocks: Vec<String>) {
     }
 }
 
-/// A bound device uses its addresses and nothing else, and nobody else uses them.
+/// A bound device may use only its addresses, and no other device may use them.
 fn bindings(list: &Allowlist) -> String {
     let mut text = String::new();
     for device in list.devices.iter().filter(|device| !device.addresses.is_empty()) {
@@ -166,8 +167,8 @@ fn bindings(list: &Allowlist) -> String {
                 continue;
             }
             let addresses = format!("{family} saddr != {{ {} }}", addresses.join(", "));
-            // Without `meta protocol` in front, a MAC in the line makes nft compare the EtherType
-            // of the frame, which is that of a tag where there is one.
+            // Without `meta protocol` in front, a MAC in the line makes nft compare the frame's
+            // EtherType, which is that of the tag if there is one.
             let family = format!("meta protocol {family}");
             line(&mut text, &format!("{family} ether saddr {who} {addresses} drop"));
             let theirs = addresses.replace("!= ", "");
@@ -190,7 +191,7 @@ fn dispatch(list: &Allowlist) -> String {
     let mut blocks: Vec<(Block, usize)> = groups()
         .flat_map(|(number, group)| group.blocks.iter().map(move |block| (*block, number)))
         .collect();
-    // Ranges that are no prefix overlap with nothing: their place means nothing.
+    // Ranges that are not prefixes do not overlap with others, so their order does not matter.
     blocks.sort_by_key(|(block, _)| std::cmp::Reverse(block.prefix().unwrap_or(0)));
     for (block, number) in blocks {
         line(&mut text, &format!("{} goto group_{number}", address(block, "saddr")));

@@ -4,7 +4,8 @@
 //!   device 10.77.0.2 l0 ── g0 gateway w0 ── x0 behind 10.88.0.2
 //!          fd77::2            10.77.0.1               fd88::2
 //! ```
-//! Nobody but the gateway has an address that answers: what comes out at `x0` is from the device.
+//! Only the gateway has an address that answers, so frames that come out at `x0` are from the
+//! device.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -13,9 +14,9 @@ use crate::harness::{Netns, topology};
 use enforcer_testkit::corpus::{BEHIND, D4, D6, DEVICE};
 use enforcer_testkit::frames::GATEWAY;
 
-/// Three namespaces; all of them go when this value goes.
+/// Three namespaces; all of them are removed when this value is dropped.
 pub(crate) struct Lab {
-    /// What its gateway does.
+    /// Whether its gateway routes or bridges.
     pub(crate) kind: Kind,
     /// Has `l0`.
     pub(crate) device: Netns,
@@ -46,7 +47,7 @@ impl Lab {
         lab
     }
 
-    /// Where the device sends what is to go out.
+    /// Destination MAC of frames that should leave the gateway.
     pub(crate) fn next_hop(&self) -> [u8; 6] {
         match self.kind {
             Kind::Routed => GATEWAY,
@@ -54,7 +55,7 @@ impl Lab {
         }
     }
 
-    /// Everything that can be routed is, without asking whose MAC it is.
+    /// Routes everything, with fixed neighbours.
     fn route(&self) {
         let gateway = &self.gateway;
         for address in ["10.77.0.1/24", "fd77::1/64"] {
@@ -75,7 +76,7 @@ impl Lab {
         gateway.ip(&format!("route add default via {v6}"));
     }
 
-    /// A plain bridge: no VLAN filter, and no packet filter that would look at what it carries.
+    /// A plain bridge: no VLAN filter, and no packet filter on bridged frames.
     fn bridge(&self) {
         let gateway = &self.gateway;
         gateway.ip("link add br0 address 02:00:00:00:ff:02 type bridge forward_delay 0");

@@ -1,7 +1,7 @@
 //! The table of [`corpus`](enforcer_testkit::corpus) through real gateways: what comes out behind them.
 //!
 //! - `lab`: a device, a gateway that routes or bridges, and the wire behind it
-//! - `table`: what came of every row, for a terminal and for the manual
+//! - `table`: the results of every row, for a terminal and for the manual
 
 pub(crate) mod lab;
 mod table;
@@ -13,7 +13,7 @@ use crate::harness::{Daemon, Sniffer, frames, wait};
 use enforcer_testkit::corpus::{self, Due, POLICY, Row};
 pub(crate) use lab::Lab;
 
-/// What the gateway does with what it lets through.
+/// How the gateway forwards frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// It routes.
@@ -23,7 +23,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Its word.
+    /// Its name.
     pub fn word(self) -> &'static str {
         match self {
             Self::Routed => "routed",
@@ -32,7 +32,7 @@ impl Kind {
     }
 }
 
-/// What came of a row.
+/// The result of a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// A frame of the row came to the gateway's stack.
@@ -41,16 +41,16 @@ pub struct Seen {
     pub behind: bool,
 }
 
-/// What came of all rows, in their order.
+/// The results of all rows, in order.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// What the gateway does.
+    /// How the gateway forwards.
     pub kind: Kind,
     /// How the program was attached, or `open` when nothing was enforced.
     pub xdp: &'static str,
     /// Row by row.
     pub seen: Vec<Seen>,
-    /// What was not as it has to be.
+    /// Everything that was wrong.
     pub problems: Vec<String>,
 }
 
@@ -61,7 +61,7 @@ pub struct Replay {
     runs: Vec<Run>,
 }
 
-/// Nothing enforced, then the two ways to attach.
+/// Nothing enforced, then both ways to attach.
 const WAYS: [&str; 3] = ["open", "native", "generic"];
 
 impl Replay {
@@ -79,7 +79,7 @@ impl Replay {
         Self { rows: corpus::rows(enforcer_testkit::frames::GATEWAY), runs }
     }
 
-    /// What is not as it has to be, in words.
+    /// Descriptions of everything that is wrong.
     pub fn problems(&self) -> Vec<String> {
         let problem = |run: &Run| {
             let place = format!("{}, {}", run.kind.word(), run.xdp);
@@ -99,7 +99,7 @@ impl Replay {
         rows.filter(|(row, seen)| row.due == Due::Drop && seen.behind).count()
     }
 
-    /// Rows that must pass and did not come as far as they have to.
+    /// Rows that must pass and did not get far enough.
     ///
     /// # Panics
     /// When there is no such run.
@@ -130,7 +130,8 @@ fn one(lab: &Lab, xdp: &'static str) -> Run {
     let frames: Vec<&[u8]> =
         rows.iter().flat_map(|row| &row.frames).map(|frame| frame.bytes.as_slice()).collect();
     frames::send_all(&lab.device, "l0", &frames);
-    // Frames stay in order: when what is allowed, sent last, has come, the rest has come or will not.
+    // Frames stay in order: once the allowed frame, sent last, has arrived, no others are still in
+    // flight.
     frames::send_all(&lab.device, "l0", &[&rows[0].frames[0].bytes]);
     let mut out = Vec::new();
     let mut first = 0;
@@ -169,20 +170,20 @@ fn judge(lab: &Lab, row: &Row, seen: Seen) -> Option<String> {
     let what = match row.due {
         Due::Drop if seen.behind => "leaks",
         Due::Drop if seen.gateway => "comes to the gateway's stack",
-        // A bridge has no other way to let the link live than to forward it.
+        // A bridge has to forward it, or the link stops working.
         Due::PassToStack if routed && seen.behind => "is forwarded",
         Due::Drop | Due::PassToStack | Due::Pass => lost(row, seen)?,
     };
     Some(format!("row {} {what}: {}", row.number, row.name))
 }
 
-/// How a row that must pass does not, if so.
+/// How a row that must pass fails to, if it does.
 fn lost(row: &Row, seen: Seen) -> Option<&'static str> {
     match row.due {
         Due::PassToStack | Due::Pass if !seen.gateway => {
             Some("does not come to the gateway's stack")
         }
-        // What an open gateway's stack refuses, it refuses here, too.
+        // Frames that an open gateway's stack refuses are refused here too.
         Due::Pass if row.open == "FF" && !seen.behind => Some("does not come out"),
         Due::Drop | Due::PassToStack | Due::Pass => None,
     }
@@ -212,7 +213,7 @@ fn miscounted(daemon: &Daemon<'_>, rows: &[Row]) -> Vec<String> {
         .collect()
 }
 
-/// Frames by reason, as the kernel has counted them; none that was never met.
+/// Frames by reason, as counted by the kernel; without reasons that never occurred.
 pub(crate) fn counted(daemon: &Daemon<'_>) -> BTreeMap<String, u64> {
     let status = daemon.status();
     let reasons = status["reasons"].as_array().cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What came of every row, for a terminal and for the manual.
+//! The results of every row, for a terminal and for the manual.
 
 use std::fmt::{self, Write as _};
 
@@ -59,7 +59,7 @@ impl Replay {
         line
     }
 
-    /// Rows of which an open gateway now does something else than when the table was first measured.
+    /// Rows that an open gateway now treats differently than when the table was first measured.
     fn differences(&self) -> String {
         let mut text = String::new();
         for (at, row) in self.rows.iter().enumerate() {
@@ -80,8 +80,8 @@ impl Replay {
     }
 }
 
-/// `F` it came out and must not, `P` it came out and may, `s` it came to the gateway's stack alone,
-/// `-` nobody saw it, `?` nobody saw it, and it has no marker.
+/// `F`: it came out and must not; `P`: it came out and may; `s`: it only reached the gateway's
+/// stack; `-`: it was not seen; `?`: it was not seen, and it has no marker.
 fn letter(row: &Row, run: &Run, at: usize) -> char {
     let open = run.xdp == "open";
     match run.seen[at] {

@@ -1,4 +1,4 @@
-//! Another device's place on a bridge, and neighbours that were forgotten.
+//! Another device's place on a bridge, and expired neighbours.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::harness::{
 };
 use enforcer_testkit::frames::{BROADCAST, Ethernet, V4, arp, eapol, ether_type, lldp, udp};
 
-/// What passes whatever the rules say, with the MAC of another.
+/// Essentials with the MAC of another device.
 fn essentials(mac: [u8; 6]) -> Vec<Vec<u8>> {
     let reserved = |last| Ethernet::new(mac).to([1, 0x80, 0xc2, 0, 0, last]);
     let probe = arp(1, mac, 0, 0x0a28_0063);
@@ -38,9 +38,9 @@ fn count(sniffer: &Sniffer, to: [u8; 6], marker: &[u8]) -> usize {
     seen.iter().filter(|frame| frame.starts_with(&to) && contains(frame, marker)).count()
 }
 
-/// One frame with the victim's MAC would be enough: the bridge learns where it came from.
+/// A single frame with the victim's MAC would be enough: the bridge learns its port.
 #[test]
-fn nobody_takes_another_devices_traffic() {
+fn no_device_takes_another_devices_traffic() {
     let lab = Lab::build("intercept");
     let daemon = lab.daemon(POLICY);
     // The bridge knows where the victim is.
@@ -59,9 +59,9 @@ fn nobody_takes_another_devices_traffic() {
     assert!(daemon.reason("interface-binding", "frames") > 300);
 }
 
-/// A host that is named with an interface that is not protected may appear on none that is.
+/// A host whose named interface is not protected may not appear on a protected one.
 #[test]
-fn nobody_takes_the_traffic_of_a_quiet_server() {
+fn no_device_takes_the_traffic_of_a_quiet_server() {
     let lab = Lab::build("quiet");
     let daemon = lab.daemon(POLICY);
     send_all(&lab.far, "x0", &[&essentials(FAR)[2]]);
@@ -92,13 +92,13 @@ fn nobody_takes_the_traffic_of_a_quiet_server() {
     assert_eq!(daemon.reason("src-mac-zero", "frames"), 0);
     send_all(&lab.attacker, "a0", &[&essentials([0; 6])[0]]);
     assert_eq!(daemon.reason("src-mac-zero", "frames"), 1);
-    // What is its own passes.
+    // Frames with its own MAC pass.
     let before = daemon.reason("eapol", "frames");
     send_all(&lab.attacker, "a0", &[&essentials(ATTACKER)[0]]);
     assert_eq!(daemon.reason("eapol", "frames"), before + 1);
 }
 
-/// The ports have no addresses, so nothing is known of the prefix on the link.
+/// The ports have no addresses, so the prefix on the link is unknown.
 #[test]
 fn neighbours_are_found_again_across_a_bridge_without_addresses() {
     let lab = Lab::build("forget");

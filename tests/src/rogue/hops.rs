@@ -11,12 +11,13 @@ use crate::harness::{
 };
 use enforcer_testkit::frames::{Ethernet, V4, ether_type, udp};
 
-/// The far host has these beside 10.40.0.10: one that the policy does not name, and the router's.
+/// The far host has these in addition to 10.40.0.10: one that the policy does not name, and the
+/// router's.
 const STRANGER: u32 = 0x0a28_004d;
 const ROUTER: &str = "10.40.0.254";
 const ELSEWHERE: u32 = 0x0a63_0001;
 const BRIDGE: [u8; 6] = [2, 0, 0, 0x40, 0xff, 3];
-/// How long what must not come is waited for.
+/// Time to wait for frames that must not arrive.
 const MOMENT: Duration = Duration::from_millis(300);
 
 fn policy(next_hop: &str) -> String {
@@ -26,8 +27,8 @@ fn policy(next_hop: &str) -> String {
     POLICY.replace(rule, open) + &format!("[interfaces.g0]\nnext-hop = \"{next_hop}\"\n")
 }
 
-/// Sends a datagram of the victim in a frame to a MAC; whether it came out of the bridge there within some time,
-/// at the attacker or at the far host.
+/// Sends a datagram of the victim in a frame to a MAC; returns whether it came out of the bridge within some
+/// time, at the attacker and at the far host.
 fn comes_out(
     lab: &Lab,
     destination: u32,
@@ -44,7 +45,7 @@ fn comes_out(
     [first.find(times[0], is_it).is_some(), second.find(times[1], is_it).is_some()]
 }
 
-/// The same where it is known what has to happen: what must come has time.
+/// The same with a known expectation: expected frames get more time.
 #[track_caller]
 fn goes(lab: &Lab, destination: u32, to: [u8; 6], marker: &str, expected: [bool; 2]) {
     let times = expected.map(|comes| if comes { Duration::from_secs(10) } else { MOMENT });
@@ -65,7 +66,7 @@ fn an_allowed_packet_reaches_its_next_hop_and_no_accomplice() {
     gateway.ip(&format!("route add default via {ROUTER}"));
     let _server = Server::start(far, "x", &[443], &[]);
     let known = 0x0a28_000a;
-    // The bridge knows who is where.
+    // The bridge has learned all MACs.
     for (mac, port) in [(ATTACKER, "g1"), (FAR, "w0")] {
         let entry = ["fdb", "replace", &text(mac), "dev", port, "master", "static"];
         gateway.run_ok("bridge", &entry);
@@ -81,7 +82,7 @@ fn an_allowed_packet_reaches_its_next_hop_and_no_accomplice() {
     goes(&lab, known, FAR, "own-1", [false, true]);
     assert!(connects(&lab.victim, "10.40.0.10", 443));
 
-    // One that nobody has heard of: it is asked for.
+    // An unknown host: the gateway resolves it.
     goes(&lab, STRANGER, FAR, "early", [false, false]);
     wait_until("the neighbour is known", || {
         comes_out(&lab, STRANGER, FAR, "own-2", [MOMENT; 2])[1].then_some(())
@@ -89,7 +90,7 @@ fn an_allowed_packet_reaches_its_next_hop_and_no_accomplice() {
     assert!(connects(&lab.victim, "10.40.0.77", 443));
     goes(&lab, STRANGER, ATTACKER, "bait-2", [false, false]);
 
-    // By the router, once the gateway has used it; and by the gateway itself.
+    // Through the router, once the gateway has used it; and through the gateway itself.
     gateway.run_ok("ping", &["-c1", "-W2", ROUTER]);
     wait_until("the router is known", || {
         comes_out(&lab, ELSEWHERE, FAR, "out", [MOMENT; 2])[1].then_some(())
@@ -99,7 +100,7 @@ fn an_allowed_packet_reaches_its_next_hop_and_no_accomplice() {
     comes_out(&lab, ELSEWHERE, BRIDGE, "routed", [MOMENT; 2]);
     assert_eq!(refused(&daemon), before, "the gateway takes what is for it");
 
-    // To many: the MAC of the group, and no other.
+    // To a group: only the MAC of the group.
     let group = 0xefff_0001;
     goes(&lab, group, ATTACKER, "bait-4", [false, false]);
     goes(&lab, group, [1, 0, 0x5e, 0x7f, 0, 1], "many", [true, true]);
@@ -114,7 +115,7 @@ fn an_allowed_packet_reaches_its_next_hop_and_no_accomplice() {
     goes(&lab, STRANGER, FAR, "late", [false, false]);
     assert_eq!(daemon.status()["generation"], generation);
 
-    // Who decides says so.
+    // `explain` gives the reason.
     let asked = daemon.cli(&["explain", "--from", "victim", "--to", "10.40.0.10:443"]);
     assert!(asked.stdout.contains(&text(FAR)), "{}", asked.stdout);
 }

@@ -1,5 +1,4 @@
-//! A device in quarantine that means harm: what it reaches through what passes whatever the rules say, and whom it
-//! hides.
+//! A hostile device in quarantine: what it reaches through essentials, and which events it can hide.
 //!
 //! ```text
 //!   victim   10.40.0.11 v0 ── g0 ┐
@@ -41,7 +40,7 @@ mode = "quarantine"
 default = "drop"
 "#;
 
-/// Four namespaces; all of them go when this value goes.
+/// Four namespaces; all of them are removed when this value is dropped.
 struct Lab {
     victim: Netns,
     attacker: Netns,
@@ -54,7 +53,7 @@ impl Lab {
         let prefix = topology::prefix(name);
         let create = |role: &str| Netns::create(&format!("{prefix}-{role}"));
         let [victim, attacker, gateway, far] = ["victim", "attacker", "gateway", "far"].map(create);
-        // What nobody asked for is no part of a story.
+        // No unsolicited frames.
         for quiet in [&attacker, &gateway] {
             quiet.sysctl("ipv6/conf/default/disable_ipv6", "1");
         }

@@ -1,4 +1,4 @@
-//! What a device in quarantine moves, and which tables it fills.
+//! How much a device in quarantine can send, and which tables it can fill.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,8 @@ use enforcer_testkit::frames::{
 };
 
 fn arp_of(mac: [u8; 6], sender: u32) -> Vec<u8> {
-    // Nobody's, for who asks for it without an address of its own is about to use it.
+    // An unused address: a request without a sender address means that the sender is about to use
+    // it.
     let mut packet = arp(1, mac, sender, 0x0a28_00c8);
     packet.resize(46, 0);
     Ethernet::new(mac).to(BROADCAST).frame(ether_type::ARP, &packet)
@@ -44,7 +45,7 @@ fn received(netns: &Netns, interface: &str) -> u64 {
     fields.split_whitespace().next().expect("bytes").parse().expect("a number")
 }
 
-/// Sends frames as fast as they are taken, for so long.
+/// Sends frames as fast as they are taken, for this long.
 fn flood(lab: &Lab, frames: &[Vec<u8>], time: Duration) -> u64 {
     let sender = Sender::open(&lab.attacker, "a0");
     let begun = Instant::now();
@@ -56,7 +57,7 @@ fn flood(lab: &Lab, frames: &[Vec<u8>], time: Duration) -> u64 {
     sent
 }
 
-/// On a bridge, what is essential reaches other hosts: it must not be a way out.
+/// On a bridge, essentials reach other hosts: they must not become a covert channel.
 #[test]
 fn essentials_are_no_pipe() {
     let lab = Lab::build("pipe");
@@ -76,7 +77,7 @@ fn essentials_are_no_pipe() {
     assert!((bytes as f64) < most, "{bytes} of {most}");
     assert!(rate < 100.0, "{rate} kbit/s");
     assert!(daemon.reason("essential-rate", "frames") > sent / 2);
-    // Who waits is heard again: a device must not be locked out of the network for good.
+    // After a pause the device is accepted again: it must not be locked out permanently.
     pause(Duration::from_secs(5));
     let before = daemon.reason("arp", "frames");
     Sender::open(&lab.attacker, "a0").send(&[arp_of(ATTACKER, 0x0a28_0042)]);

@@ -15,8 +15,8 @@ fn v4(mac: [u8; 6], source: u32, destination: u32, port: u16) -> Vec<u8> {
     Ethernet::new(mac).frame(ether_type::IPV4, &packet)
 }
 
-/// The destination for which the sum that versions without a secret made of a flow is that of the beacon: the
-/// factors are odd, so that there is one.
+/// The destination whose flow has the same digest as the beacon in versions without a secret: the factors are
+/// odd, so there is one.
 fn cover(service: u64, beacon: u64) -> u128 {
     const HIGH: u64 = 0xbf58_476d_1ce4_e5b9;
     const LOW: u64 = 0x94d0_49bb_1331_11eb;
@@ -44,7 +44,7 @@ fn destinations(lines: &[Value]) -> Vec<&str> {
     lines.iter().filter_map(|line| line["dest_ip"].as_str()).collect()
 }
 
-/// A cover frame that looks like the beacon to whoever knows the sum hides nothing.
+/// A cover frame with the beacon's unkeyed digest hides nothing.
 #[test]
 fn a_beacon_is_not_hidden_behind_another_flow() {
     let lab = Lab::build("beacon");
@@ -64,7 +64,7 @@ fn a_beacon_is_not_hidden_behind_another_flow() {
     }
     tail.wait_for_dest("202.114.4.119");
     wait_until("all are accounted for", || (dropped(&daemon, "attacker") == 300).then_some(()));
-    // And once more, when it is told again what was suppressed of it.
+    // And again, when its suppressed frames are reported.
     pause(Duration::from_secs(6));
     sender.send(std::slice::from_ref(&beacon));
     let again = tail.wait_for("the repeats", |line| {
@@ -73,9 +73,9 @@ fn a_beacon_is_not_hidden_behind_another_flow() {
     assert_eq!(again["enforcer"]["repeats"], 149, "150 beacons: one told, and the rest counted");
 }
 
-/// Who sends with another's MAC from the wrong port spends its own budget.
+/// A sender that uses another's MAC on the wrong port spends its own budget.
 #[test]
-fn nobody_spends_another_devices_budget() {
+fn no_device_spends_another_devices_budget() {
     let lab = Lab::build("starve");
     let daemon = lab.daemon(POLICY);
     let tail = daemon.tail(&["--reason", "default-drop"]);
@@ -95,9 +95,9 @@ fn nobody_spends_another_devices_budget() {
     assert_eq!(told, 40, "each of its destinations is told");
 }
 
-/// Every named device that was refused is in `devices`, also where no event of it got through.
+/// Every named device that was refused is in `devices`, even if none of its events got through.
 #[test]
-fn who_was_refused_is_named_whatever_became_of_its_events() {
+fn every_refused_named_device_is_listed_even_without_events() {
     let lab = Lab::build("named");
     let mut policy = String::from("schema = 1\n[unknown]\ndefault = \"drop\"\n");
     let mac = |n: u16| [2, 0, 0, 0x41, n.to_be_bytes()[0], n.to_be_bytes()[1]];
@@ -107,7 +107,7 @@ fn who_was_refused_is_named_whatever_became_of_its_events() {
     }
     let daemon = lab.daemon(&policy);
     let sender = Sender::open(&lab.attacker, "a0");
-    // More invented ones than there are places, and then each named one once.
+    // More invented ones than there are entries, and then each named one once.
     let invented =
         |n: u16| v4([2, 0, 0, 0x42, n.to_be_bytes()[0], n.to_be_bytes()[1]], 0x0a28_0100, 1, 443);
     let named = |n: u16| v4(mac(n), 0x0a28_0100 + u32::from(n), 0x0b00_0001, 443);

@@ -26,7 +26,7 @@ fn build() -> Lab {
     lab
 }
 
-/// Whether this kernel has no bonds, or no VLANs for them.
+/// Whether this kernel lacks bonds, or VLANs on them.
 #[track_caller]
 fn cannot(test: &str) -> bool {
     let lab = crate::harness::Netns::create(&crate::harness::topology::prefix("trial"));

@@ -29,8 +29,7 @@ fn a_bridge_that_filters_vlans_forwards_the_declared_ones_alone() {
     }
 }
 
-/// A priority tag is taken for none by a bridge, which then carries the tag behind it into the
-/// VLAN of what is untagged.
+/// A bridge takes a priority tag for no tag, and carries the tag behind it into the untagged VLAN.
 #[test]
 fn no_tag_hides_behind_a_priority_tag() {
     let test = "no_tag_hides_behind_a_priority_tag";
@@ -40,7 +39,7 @@ fn no_tag_hides_behind_a_priority_tag() {
     }
     lab.gateway.ip("link set br0 type bridge vlan_filtering 1");
     lab.gateway.run_ok("bridge", &["vlan", "add", "dev", "g0", "vid", "20"]);
-    // VLAN 20 is not for those behind; the one that all others are in is.
+    // The hosts behind are not in VLAN 20, but in the untagged VLAN.
     let tagged = |name: &str| super::CASES.iter().find(|case| case.name == name).expect("a case");
     let marker = |name: &str, seconds| {
         let sniffer = crate::harness::Sniffer::start(&lab.behind, "x0");

@@ -4,7 +4,7 @@
 //! - `bridge`: a bridge that filters VLANs, over the protected interface
 //! - `bond`: the ports of a bond, and the bond itself
 //!
-//! Every frame is sent with nothing enforced, too: a lab that lets nothing through proves nothing.
+//! Every frame is also sent with nothing enforced: a lab that lets nothing through proves nothing.
 mod bond;
 mod bridge;
 mod vlan;
@@ -17,7 +17,7 @@ use crate::replay::lab::Lab;
 use enforcer_testkit::corpus::{A4, D4, DEVICE};
 use enforcer_testkit::frames::{Ethernet, Tcp, V4, ether_type};
 
-/// The device is in VLAN 20 and may speak to TCP port 443; `interfaces` have that VLAN.
+/// The device is in VLAN 20 and may use TCP port 443; `interfaces` have that VLAN.
 fn policy(interfaces: &[&str]) -> String {
     let vlans = |name: &&str| format!("[interfaces.\"{name}\"]\nvlans = [20]\n");
     let vlans: String = interfaces.iter().map(vlans).collect();
@@ -29,7 +29,7 @@ fn policy(interfaces: &[&str]) -> String {
     )
 }
 
-/// A frame with these tags, and what the program has to say about it.
+/// A frame with these tags, and its expected reason.
 struct FrameContext {
     /// Also its marker.
     name: &'static str,
@@ -47,7 +47,7 @@ const fn case(
     FrameContext { name, tags, port, reason }
 }
 
-/// In VLAN 20 and with the allowed port; sent last, so that all others have come when it has.
+/// In VLAN 20 and with the allowed port; sent last, so that all others have arrived before it.
 const ALLOWED: FrameContext = case("=declared=", &[(0x8100, 20)], 443, "allow");
 
 /// Everything but [`ALLOWED`] has to be dropped.
@@ -106,19 +106,19 @@ fn send(lab: &Lab, from: &str, to: [u8; 6], places: &[&'static str]) -> Seen {
     seen
 }
 
-/// What came where nobody but what is allowed may come.
+/// Forbidden frames that came out.
 fn leaks(seen: &Seen) -> Vec<String> {
     let seen = seen.iter().filter(|(name, places)| **name != ALLOWED.name && !places.is_empty());
     seen.map(|(name, places)| format!("{name} came to {places:?}")).collect()
 }
 
-/// Which frames came to a place.
+/// Which frames came to an interface.
 fn came<'s>(seen: &'s Seen, place: &str) -> Vec<&'s str> {
     let came = seen.iter().filter(|(_, places)| places.contains(place));
     came.map(|(name, _)| *name).collect()
 }
 
-/// Each reason has to be counted as often as [`CASES`], sent `times` times, says.
+/// Each reason must be counted as expected for [`CASES`], sent `times` times.
 #[track_caller]
 fn assert_counted(daemon: &Daemon<'_>, times: u64) {
     let mut expected: BTreeMap<&str, u64> = BTreeMap::new();

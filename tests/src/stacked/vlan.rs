@@ -46,10 +46,10 @@ fn a_vlan_device_gets_the_frames_of_declared_vlans_alone() {
         assert!(open[name].contains(place), "{name} does not come to {place}: {open:?}");
     }
     for xdp in ["native", "generic"] {
-        // The driver would take the tags out, and the VLAN devices would not mind.
+        // The driver would strip the tags, and the VLAN devices would still work.
         lab.gateway.run_ok("ethtool", &["-K", "g0", "rxvlan", "on"]);
         let daemon = daemon(&lab, &["g0"], xdp);
-        // One that is made under a daemon that runs.
+        // One that is created while the daemon runs.
         lab.gateway.ip("link del g0.30");
         add(&lab, "g0", "g0.30", "id 30");
         let seen = send(&lab, "l0", GATEWAY, &ABOVE);
@@ -64,7 +64,7 @@ fn a_vlan_device_gets_the_frames_of_declared_vlans_alone() {
     }
 }
 
-/// Frames come to it without their tag, and what goes past it is not its business.
+/// Frames reach it without their tag; other frames of the interface below are not covered.
 #[test]
 fn a_vlan_device_can_be_protected_itself() {
     let test = "a_vlan_device_can_be_protected_itself";
@@ -73,7 +73,7 @@ fn a_vlan_device_can_be_protected_itself() {
         return;
     }
     add_all(&lab, "g0");
-    // No driver has XDP for it.
+    // It has no native XDP.
     let untagged = policy(&[]).replace("vlan = 20\n", "");
     let native = Daemon::prepare(&lab.gateway, &["g0.20"], &untagged);
     native.setting("xdp = \"native\"");
@@ -88,10 +88,10 @@ fn a_vlan_device_can_be_protected_itself() {
     assert_eq!(daemon.status()["interfaces"][0]["mode"], "generic");
     let seen = send(&lab, "l0", GATEWAY, &ABOVE);
     assert!(!seen["=port="].contains("x0"), "{seen:?}");
-    // Its second tag is a VLAN that nobody has declared.
+    // Its second tag is an undeclared VLAN.
     assert!(!seen["=double="].contains("g0.20.30"), "{seen:?}");
     assert_eq!(daemon.reason("default-drop", "frames"), 1);
     assert_eq!(daemon.reason("vlan-undeclared", "frames"), 1);
-    // It guards VLAN 20 and nothing else.
+    // It protects only VLAN 20.
     assert!(seen["=undeclared="].contains("x0"), "{seen:?}");
 }

@@ -1,5 +1,5 @@
-//! What `explain` says of frames behind routers, in captures of both directions, and behind other
-//! tools' chains, against what becomes of them.
+//! `explain` for frames behind routers, in captures of both directions, and with other tools'
+//! chains, compared with what happens to them.
 
 use serde_json::Value;
 
@@ -54,7 +54,8 @@ fn a_device_behind_a_router_is_judged_with_the_routers_mac() {
         );
         assert!(answer["assumed"].to_string().contains(&taken), "{answer}");
     }
-    // It is in one, which allows nothing: an exact MAC comes before an address.
+    // The router's MAC is in a group that allows nothing: an exact MAC takes precedence over an
+    // address.
     let group = format!("[groups.routers]\nmembers = [\"{WARD_MAC}\"]\n");
     assert!(daemon.apply(&format!("{POLICY}{group}")).success());
     assert!(!programs::connects(&pump, UPDATES, 80));
@@ -66,8 +67,8 @@ fn a_device_behind_a_router_is_judged_with_the_routers_mac() {
     }
 }
 
-/// A MAC has the address that the gateway has heard, and what is behind another interface is not
-/// judged at all.
+/// A MAC has the address that the gateway has seen, and frames from behind another interface are
+/// not judged at all.
 #[test]
 fn addresses_and_interfaces_are_those_of_the_neighbour_table() {
     let lab = Lab::gateway("explainmac");
@@ -136,14 +137,14 @@ fn frames_of_the_gateway_are_no_drops_of_a_device() {
     let policy = "schema = 1\n[groups.beds]\nmembers = [\"00:1b:44/24\"]\n\
                   allow = [{ to = \"any\", service = [\"tcp/80\", \"icmp\"] }]\n[unknown]\ndefault = \"drop\"\n";
     let daemon = Daemon::start(&lab.gw, &["lan0"], policy);
-    // Of one interface, and of all of them, which tcpdump writes as Linux cooked.
+    // From one interface, and from all of them, which tcpdump writes as Linux cooked.
     for interface in ["lan0", "any"] {
         let answers = captured(&lab, &daemon, interface);
         let verdict = |verdict: &'static str| {
             answers.iter().filter(move |answer| answer["verdict"] == verdict)
         };
         let passed = verdict("pass").filter(|answer| answer["group"] == "beds");
-        // What was dropped, tcpdump has not seen: whatever it saw of the device passed.
+        // tcpdump does not see dropped frames: every frame that it saw from the device passed.
         assert!(passed.count() >= 4, "{interface}: {answers:#?}");
         assert_eq!(verdict("drop").count(), 0, "{interface}: {answers:#?}");
         let sent = verdict("not-judged").filter(|answer| {
@@ -159,7 +160,7 @@ fn frames_of_the_gateway_are_no_drops_of_a_device() {
     }
 }
 
-/// What Docker, ufw or `iptables -P FORWARD DROP` make of a gateway.
+/// A gateway with chains as made by Docker, ufw or `iptables -P FORWARD DROP`.
 #[test]
 fn another_tool_that_drops_behind_us_is_named() {
     let lab = Lab::gateway("explainfilter");
@@ -192,7 +193,7 @@ fn another_tool_that_drops_behind_us_is_named() {
         "chain FORWARD of table ip filter (policy drop)",
         "chain fw of table inet firewalld (its rules end in drop)",
     ];
-    // A look holds for some seconds.
+    // The result is cached for some seconds.
     let said = wait_until("explain says so", || Some(notes()).filter(|notes| !notes.is_null()));
     let finding = forwarding();
     assert_eq!(finding["state"], "warning", "{finding}");

@@ -1,4 +1,4 @@
-//! Captures as other machines write them: what tcpdump reads of them, `explain` judges.
+//! Captures in the formats of other machines: `explain` judges the same frames that tcpdump reads.
 use std::{fs, path::Path, process::Command};
 
 use serde_json::Value;
@@ -77,7 +77,7 @@ impl Order {
     }
 }
 
-/// Frames that tcpdump reads of a file.
+/// Frames that tcpdump reads from a file.
 fn tcpdump(path: &Path) -> usize {
     let out = Command::new("tcpdump").args(["-n", "-t", "-r"]).arg(path).output();
     let out = out.expect("tcpdump runs");
@@ -87,7 +87,7 @@ fn tcpdump(path: &Path) -> usize {
         .count()
 }
 
-/// What `explain` says of them, without a daemon, and on standard error.
+/// The output of `explain` for them, without a daemon, and its standard error.
 #[track_caller]
 fn explain(dir: &Path, path: &Path) -> (Vec<Value>, String) {
     let policy = dir.join("policy.toml");
@@ -137,10 +137,11 @@ fn what_tcpdump_reads_is_judged() {
         let path = dir.path().join(format!("{number}.pcap"));
         fs::write(&path, bytes).expect("it is ours");
         let (answers, errors) = explain(dir.path(), &path);
-        // libpcap 1.10 ends at a section of another byte order; what is behind it is judged all the same.
+        // libpcap 1.10 stops at a section of another byte order; `explain` also judges the frames after
+        // it.
         let read = if name == "sections" { 1 } else { 2 };
         assert_eq!(tcpdump(&path), read, "{name}");
-        // The policy knows the bed by its MAC alone, and these have none.
+        // The policy knows the bed only by its MAC, and these have none.
         let unnamed = ["link 228", "link 101"].contains(&name.as_str());
         let expected = if unnamed { ["drop", "drop"] } else { ["pass", "drop"] };
         let verdicts: Vec<&Value> = answers.iter().map(|answer| &answer["verdict"]).collect();

@@ -1,7 +1,7 @@
-//! xdp-filter's own tests (Debian's `xdp-tests`), asked about enforcer.
+//! xdp-filter's own tests (Debian's `xdp-tests`), run against enforcer.
 //!
-//! They call `xdp-filter` with its verbs; `xdp-filter.sh` stands in its place and says them to
-//! enforcer. What cannot be said is skipped by its name.
+//! They call `xdp-filter` with its verbs; `xdp-filter.sh` replaces it and maps the verbs to
+//! enforcer. Tests that cannot be mapped are skipped by name.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use crate::harness::{Netns, Process, daemon, lacking, mount_bpffs, skip, topolog
 
 const RUNNER: &str = "/usr/libexec/xdp-tools/test_runner.sh";
 const TESTS: &str = "/usr/libexec/xdp-tools/tests/xdp-filter/test-xdp-filter.sh";
-/// What the runner wants to find, and a place of its own for its namespace.
+/// Programs that the runner requires, and those for its own mount namespace.
 const TOOLS: [&str; 8] =
     ["capinfos", "ethtool", "ip", "nc", "ping", "tcpdump", "tshark", "unshare"];
-/// They wait for seconds at every step, so they run at the same time.
+/// They wait for seconds at every step, so they run in parallel.
 const MAPPED: [&str; 6] = [
     "test_ports_deny",
     "test_ipv4_deny",
@@ -42,7 +42,7 @@ fn xdp_filters_own_tests_pass() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-/// One of their tests, in a namespace that is its outside.
+/// One of their tests, in a separate namespace.
 struct Run {
     test: &'static str,
     pins: PathBuf,
@@ -60,10 +60,10 @@ impl Run {
         std::fs::write(&shim, include_str!("xdp-filter.sh")).expect("it is ours");
         let executable = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(&shim, executable).expect("it is ours");
-        // After a test the runner asks this one to unload what enforcer has unloaded already.
+        // After a test the runner calls this to unload programs that enforcer has already removed.
         symlink("/bin/true", dir.path().join("xdp-loader")).expect("it is ours");
-        // The runner raises the limit of locked memory, which not every root may, for xdp-filter's maps
-        // on kernels before 5.11; enforcer takes care of its own.
+        // The runner raises the limit of locked memory, which not every root may do, for xdp-filter's
+        // maps on kernels before 5.11; enforcer handles its own limit.
         let bash_env = dir.path().join("bash_env");
         std::fs::write(&bash_env, "ulimit() { echo unlimited; }\n").expect("it is ours");
         let pins = PathBuf::from(format!("/sys/fs/bpf/enforcer-{prefix}-{test}"));
@@ -82,7 +82,7 @@ impl Run {
         Self { test, pins, process, _netns: netns, _dir: dir }
     }
 
-    /// What it said, unless it passed.
+    /// Its output, unless it passed.
     fn finish(mut self) -> Option<String> {
         let ended = self.process.take()?.finish(TIME);
         let verdict = |line: &str| {
@@ -103,7 +103,7 @@ impl Drop for Run {
     }
 }
 
-/// A test for each of theirs that cannot be asked, so that the summary names and counts it.
+/// A test for each of theirs that cannot be mapped, so that the summary names and counts it.
 macro_rules! not_mapped {
     ($($test:ident $reason:literal,)*) => {
         $(#[test]

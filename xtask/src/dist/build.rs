@@ -1,4 +1,4 @@
-//! Static programs, the same bytes wherever they are built.
+//! Static, reproducible programs.
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use crate::{
     sh::{self, Paths},
 };
 
-/// What a gateway may be.
+/// Architectures of a gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Machine {
     /// 64-bit Intel and AMD
@@ -28,7 +28,7 @@ pub(crate) enum Machine {
 impl Machine {
     pub(crate) const ALL: [Self; 2] = [Self::X86, Self::Arm];
 
-    /// As the kernel names it.
+    /// The kernel's name.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::X86 => "x86_64",
@@ -36,7 +36,7 @@ impl Machine {
         }
     }
 
-    /// As Debian names it.
+    /// Debian's name.
     pub(crate) const fn debian(self) -> &'static str {
         match self {
             Self::X86 => "amd64",
@@ -44,7 +44,7 @@ impl Machine {
         }
     }
 
-    /// As rustc names it.
+    /// rustc's name.
     pub(crate) const fn target(self) -> &'static str {
         match self {
             Self::X86 => "x86_64-unknown-linux-gnu",
@@ -52,7 +52,7 @@ impl Machine {
         }
     }
 
-    /// The machine that builds.
+    /// The build machine.
     pub(super) fn host() -> Result<Self> {
         let host = Self::ALL.into_iter().find(|machine| machine.is_host());
         host.with_context(|| format!("this machine is {}: build elsewhere", env::consts::ARCH))
@@ -62,7 +62,7 @@ impl Machine {
         env::consts::ARCH == self.name()
     }
 
-    /// The C compiler that links for it on a machine of another kind.
+    /// The C compiler that links for it on the other architecture.
     fn linker(self) -> &'static str {
         match self {
             Self::X86 => "x86_64-linux-gnu-gcc",
@@ -71,20 +71,20 @@ impl Machine {
     }
 }
 
-/// Builds the kernel program and, for each machine, the program that carries it.
+/// Builds the kernel program and, for each machine, the program that contains it.
 pub(super) fn all(job: &Job<'_>) -> Result<Vec<(Machine, PathBuf)>> {
     strip(job.paths, &ebpf::build(job.paths)?)?;
     let one = |machine: &Machine| Ok((*machine, one(job.paths, &job.epoch, *machine)?));
     job.machines.iter().map(one).collect()
 }
 
-/// Builds what this machine is given; the path of the program.
+/// Builds this machine's release program; returns its path.
 pub(crate) fn own(paths: &Paths) -> Result<PathBuf> {
     strip(paths, &ebpf::build(paths)?)?;
     one(paths, &super::epoch(paths)?, Machine::host()?)
 }
 
-/// Builds for one machine; the path of the program.
+/// Builds for one machine; returns the path of the program.
 pub(super) fn one(paths: &Paths, epoch: &str, machine: Machine) -> Result<PathBuf> {
     let mut cargo = cargo(paths, machine)?;
     cargo.env("SOURCE_DATE_EPOCH", epoch);
@@ -96,7 +96,7 @@ pub(super) fn one(paths: &Paths, epoch: &str, machine: Machine) -> Result<PathBu
     Ok(program)
 }
 
-/// A target directory of its own: another compiler than the developer's would spoil his.
+/// A separate target directory: a compiler other than the developer's would invalidate theirs.
 fn target(paths: &Paths) -> PathBuf {
     paths.target.join("dist-build")
 }
@@ -123,7 +123,7 @@ fn cargo(paths: &Paths, machine: Machine) -> Result<Command> {
     Ok(command)
 }
 
-/// Debian's compiler where it has the machine's standard library, else the one at hand: cargo, rustc.
+/// cargo and rustc: Debian's if it has the machine's standard library, otherwise the default one.
 fn compiler(machine: Machine) -> Result<(PathBuf, PathBuf)> {
     let at_hand = || Some((sh::which("cargo")?, sh::which("rustc")?));
     let found = [ebpf::debian_compiler(), at_hand()].into_iter().flatten();
@@ -158,8 +158,8 @@ pub(crate) fn cross(paths: &Paths, machine: Machine) -> Result<(Command, PathBuf
     Ok((command, place))
 }
 
-/// Tells cargo what links for a machine of another kind. For this one it knows, and told so it would
-/// build all macros and build scripts, and with them everything, anew whenever machines alternate.
+/// Tells cargo the linker for the other architecture. For this one it needs none; setting it would
+/// rebuild all macros and build scripts, and with them everything, whenever machines alternate.
 fn links(cargo: &mut Command, machine: Machine) {
     if machine.is_host() {
         return;
@@ -168,8 +168,8 @@ fn links(cargo: &mut Command, machine: Machine) {
     cargo.env(format!("CARGO_TARGET_{name}_LINKER"), machine.linker());
 }
 
-/// Where the kernel program is without DWARF, which is three quarters of it; the verifier's log and the
-/// daemon need BTF alone.
+/// The kernel program without DWARF, which is three quarters of its size; the verifier's log and the
+/// daemon need only BTF.
 fn stripped(paths: &Paths) -> PathBuf {
     target(paths).join("enforcer.bpf.o")
 }
@@ -187,7 +187,7 @@ fn strip(paths: &Paths, object: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The machines that nothing here can build for.
+/// The machines that cannot be built for here.
 pub(super) fn missing() -> Vec<Machine> {
     Machine::ALL.into_iter().filter(|machine| compiler(*machine).is_err()).collect()
 }

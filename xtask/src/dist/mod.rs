@@ -1,13 +1,13 @@
-//! What is given away: static programs, packages, archives, and what is in them.
+//! Release artefacts: static programs, packages, archives, and lists of their contents.
 //!
 //! - [`build`]: a static program for each machine
 //! - [`tree`]: the files of an installation, the same for every kind of package
 //! - [`package`]: the tree as a Debian package and as an archive with an install script
-//! - [`sbom`]: what is linked into it, as CycloneDX
-//! - [`tools`]: the programs that all of it needs
-//! - [`trial`]: whether all of it does what it says: `cargo xtask test dist`
+//! - [`sbom`]: the linked crates, as CycloneDX
+//! - [`tools`]: the programs that this needs
+//! - [`trial`]: tests of the artefacts: `cargo xtask test dist`
 //!
-//! The same commit gives the same bytes, in whatever directory it is built. `--verify` builds twice.
+//! Builds are reproducible in any directory; `--verify` builds twice and compares.
 mod build;
 mod package;
 mod sbom;
@@ -30,13 +30,13 @@ use crate::{
     sh::{self, Paths},
 };
 
-/// What a static program may weigh.
+/// Size limit of a static program.
 const MOST: u64 = 10 << 20;
 
 /// What to build.
 #[derive(Args, Clone)]
 pub(crate) struct Options {
-    /// Build for this machine alone; may be given more than once [default: all]
+    /// Build only for this machine; may be given more than once [default: all]
     #[arg(long = "arch", value_name = "ARCH")]
     machines: Vec<Machine>,
     /// Build once more in another directory, and compare
@@ -54,19 +54,19 @@ impl Options {
     }
 }
 
-/// One run: where from, where to, for whom.
+/// One run: source, destination and machine.
 struct Job<'a> {
     paths: &'a Paths,
-    /// Where everything is left.
+    /// The output directory.
     out: PathBuf,
     machines: Vec<Machine>,
     version: String,
     revision: u32,
-    /// The time of everything in the packages: that of the commit.
+    /// The timestamp of everything in the packages: that of the commit.
     epoch: String,
 }
 
-/// Builds everything that is asked for; prints what there is.
+/// Builds everything requested; prints the results.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<()> {
     setup::run(paths, &setup::Options::dist())?;
     let epoch = epoch(paths)?;
@@ -113,7 +113,7 @@ fn make(paths: &Paths, options: &Options, epoch: String) -> Result<PathBuf> {
         ensure!(size <= MOST, "{} is larger than {MOST} bytes", program.display());
     }
     let boms = sbom::write(&job)?;
-    // Pages and completions come from the program of the machine that builds.
+    // Pages and completions come from the build machine's program.
     let own = match programs.iter().find(|(machine, _)| machine.is_host()) {
         Some((_, program)) => program.clone(),
         None => build::one(paths, &job.epoch, Machine::host()?)?,
@@ -140,7 +140,7 @@ fn version(paths: &Paths) -> Result<String> {
     own.and_then(|own| Some(own["version"].as_str()?.to_owned())).context("no package enforcer")
 }
 
-/// SOURCE_DATE_EPOCH where it is set, else the time of the last commit.
+/// SOURCE_DATE_EPOCH if set, otherwise the time of the last commit.
 fn epoch(paths: &Paths) -> Result<String> {
     if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(epoch);
@@ -152,7 +152,7 @@ fn epoch(paths: &Paths) -> Result<String> {
     Ok(epoch.trim().to_owned())
 }
 
-/// The checksum of every file, by name; the list of sums itself aside.
+/// The checksum of every file, by name, except the list of checksums itself.
 fn sums(out: &Path) -> Result<BTreeMap<String, String>> {
     let mut sums = BTreeMap::new();
     for entry in fs::read_dir(out)? {
@@ -170,7 +170,7 @@ fn sums(out: &Path) -> Result<BTreeMap<String, String>> {
 fn elsewhere(paths: &Paths) -> Result<Paths> {
     let root = paths.target.join("dist-again/a directory/deeper");
     copy(paths, &root)?;
-    // Git is asked there, too, for what belongs to the sources.
+    // Git lists the source files there too.
     for words in [&["init", "--quiet"][..], &["add", "--all"]] {
         sh::output(sh::clean("git").current_dir(&root).args(words))?;
     }
@@ -178,7 +178,7 @@ fn elsewhere(paths: &Paths) -> Result<Paths> {
     Ok(Paths { root, target })
 }
 
-/// Copies what git knows and does not ignore.
+/// Copies the files that git does not ignore.
 fn copy(paths: &Paths, to: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(to);
     let mut git = sh::clean("git");
@@ -187,7 +187,7 @@ fn copy(paths: &Paths, to: &Path) -> Result<()> {
     for name in sh::output(&mut git)?.split('\0').filter(|name| !name.is_empty()) {
         let (from, to) = (paths.root.join(name), to.join(name));
         fs::create_dir_all(to.parent().context("a file has a directory")?)?;
-        // One that was deleted, and the deletion not committed, is not there.
+        // A deleted file whose deletion is not committed does not exist.
         if from.is_file() {
             fs::copy(from, to)?;
         }

@@ -1,8 +1,8 @@
 //! The tree as packages.
 //!
-//! The Debian package is made by dpkg-deb from a directory, not by cargo-deb: the tree is the
-//! archive's, too, dpkg-deb keeps to SOURCE_DATE_EPOCH by itself, and the scripts are read as they
-//! run. What they must not do, stop a daemon on upgrade, is what generated ones do.
+//! The Debian package is made by dpkg-deb from a directory, not by cargo-deb: the archive uses the
+//! same tree, dpkg-deb honours SOURCE_DATE_EPOCH by itself, and the scripts are used as written.
+//! Generated scripts would stop the daemon on an upgrade, which these must not do.
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -17,9 +17,9 @@ use super::{
 };
 use crate::sh;
 
-/// Scripts of the Debian package, and what they are called.
+/// Names of the Debian package's scripts.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
-/// Files that are the operator's once they are installed.
+/// Files that belong to the operator once installed.
 const CONFFILES: &str = "/etc/enforcer/enforcer.toml\n/etc/logrotate.d/enforcer\n";
 
 /// Makes the Debian package of a tree, which is copied.
@@ -58,7 +58,7 @@ pub(super) fn debian(job: &Job<'_>, machine: Machine, tree: &Path) -> Result<()>
     Ok(())
 }
 
-/// Makes the archive for systems without dpkg: the tree, the init script, and what installs both.
+/// Makes the archive for systems without dpkg: the tree, the init script, and an install script.
 pub(super) fn archive(job: &Job<'_>, machine: Machine, tree: &Path) -> Result<()> {
     let from = job.paths.root.join("dist");
     let name = format!("enforcer-{}-linux-{}", job.version, machine.name());
@@ -77,7 +77,8 @@ pub(super) fn archive(job: &Job<'_>, machine: Machine, tree: &Path) -> Result<()
     Ok(())
 }
 
-/// The recipe for OpenWrt, which packs what is built here: the sums of both programs are in it.
+/// The recipe for OpenWrt, which packages the programs built here; it contains the checksums of
+/// both.
 pub(super) fn openwrt(job: &Job<'_>) -> Result<()> {
     let from = job.paths.root.join("dist/openwrt");
     let place = job.paths.target.join("dist-tree/openwrt");
@@ -99,12 +100,12 @@ pub(super) fn openwrt(job: &Job<'_>) -> Result<()> {
     tar(job, &place, &name)
 }
 
-/// Packs a directory: names in order, root's, at the time of the commit.
+/// Packs a directory: sorted names, owned by root, with the time of the commit.
 fn tar(job: &Job<'_>, place: &Path, name: &str) -> Result<()> {
     let mut tar = sh::clean("tar");
     tar.args(["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu"]);
     tar.arg(format!("--mtime=@{}", job.epoch)).arg("--directory").arg(place);
-    // One thread: more make other blocks.
+    // One thread: more would split the blocks differently.
     tar.env("XZ_DEFAULTS", "--threads=1").args(["--xz", "--create", "--file"]);
     sh::output(tar.arg(job.out.join(format!("{name}.tar.xz"))).arg(name))?;
     Ok(())
@@ -118,7 +119,7 @@ fn copied(tree: &Path, to: &Path) -> Result<PathBuf> {
     Ok(to.to_owned())
 }
 
-/// Debian's changelog names the package's version; what changed is in the other one.
+/// Debian's changelog has the package's version; the upstream changelog has the changes.
 fn changelog(job: &Job<'_>, version: &str) -> Result<String> {
     let mut date = sh::clean("date");
     date.env("LC_ALL", "C").args(["--utc", "--rfc-email", &format!("--date=@{}", job.epoch)]);
@@ -133,7 +134,7 @@ fn changelog(job: &Job<'_>, version: &str) -> Result<String> {
     ))
 }
 
-/// The sums of all files as dpkg wants them, and their bytes.
+/// The checksums of all files in dpkg's format, and their total size.
 fn contents(root: &Path) -> Result<(String, u64)> {
     let mut find = sh::clean("find");
     let files = sh::output(find.current_dir(root).args([".", "-type", "f", "-printf", "%P\n"]))?;

@@ -1,4 +1,4 @@
-//! What is linked into the program and into the kernel program, as CycloneDX.
+//! The crates linked into the program and the kernel program, as CycloneDX.
 use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -6,19 +6,19 @@ use anyhow::{Context as _, Result};
 use super::{Job, copy};
 use crate::sh;
 
-/// The packages that end in what is given away, and what each is built for. A list for each machine
-/// would say the same: no dependency is for one of them alone.
+/// The packages in the release, and what each is built for. Lists for each machine would be
+/// identical: no dependency is specific to one.
 const PACKAGES: [(&str, &str); 2] =
     [("enforcer", "x86_64-unknown-linux-gnu"), ("enforcer-ebpf", "bpfel-unknown-none")];
 
-/// What a name that is a path begins with.
+/// Prefix of a name that is a path.
 const SCHEME: &str = "path+file://";
 
-/// Writes one document for each; the same bytes wherever this is.
+/// Writes one document for each, independent of the directory.
 pub(super) fn write(job: &Job<'_>) -> Result<Vec<PathBuf>> {
     let tool = sh::cargo_installed("cargo-cyclonedx");
     let tool = tool.context("cargo-cyclonedx not found: run `cargo xtask setup --dist`")?;
-    // It writes beside the manifest of each package of the workspace: so into a copy.
+    // It writes next to the manifest of each package of the workspace, so use a copy.
     let there = job.paths.target.join("dist-sbom");
     copy(job.paths, &there)?;
     let mut written = Vec::new();
@@ -39,8 +39,8 @@ pub(super) fn write(job: &Job<'_>) -> Result<Vec<PathBuf>> {
     Ok(written)
 }
 
-/// Names of crates of this workspace are addresses of where it is, with `%20` for a space: how the
-/// document writes that place is read from the name of the package that it is about.
+/// Names of this workspace's crates contain its path, with `%20` for a space. How the document
+/// encodes the path is taken from the name of its main package.
 fn without_place(text: &str, package: &str) -> Result<String> {
     let bom: serde_json::Value = serde_json::from_str(text)?;
     let name = bom["metadata"]["component"]["bom-ref"].as_str().context("it names no package")?;

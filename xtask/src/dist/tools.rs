@@ -1,4 +1,4 @@
-//! What building and trying packages needs, and how it is had.
+//! Tools for building and testing packages, and their installation.
 use std::path::Path;
 
 use anyhow::Result;
@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::build;
 use crate::sh::{self, Paths};
 
-/// A program or a file, and Debian's package that brings it.
+/// A program or a file, and the Debian package that provides it.
 const PACKAGES: [(&str, &str); 8] = [
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("/usr/aarch64-linux-gnu/lib/libc.a", "libc6-dev-arm64-cross"),
@@ -20,7 +20,8 @@ const PACKAGES: [(&str, &str); 8] = [
 /// The other machine's standard library for Debian's compiler.
 const LIBRARY: (&str, &str) =
     ("/usr/lib/rustlib/aarch64-unknown-linux-gnu/lib", "libstd-rust-web-dev:arm64");
-/// Programs from crates.io: the list of crates inside a program, and the one beside it.
+/// Programs from crates.io: one embeds the list of crates in a program, the other writes it to a
+/// file.
 const CRATES: [(&str, &str); 2] = [("cargo-auditable", "0.7.7"), ("cargo-cyclonedx", "0.5.9")];
 
 /// Debian's packages that are missing.
@@ -33,7 +34,7 @@ pub(crate) fn packages() -> Vec<&'static str> {
     packages
 }
 
-/// Installs the programs that are missing; what stays missing.
+/// Installs the missing programs; returns those that are still missing.
 pub(crate) fn set_up(paths: &Paths, check: bool) -> Result<Vec<String>> {
     let lacking = || CRATES.into_iter().filter(|(name, _)| sh::cargo_installed(name).is_none());
     if !check {

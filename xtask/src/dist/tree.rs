@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use super::{Job, Machine};
 use crate::sh;
 
-/// What is copied as it is: from the repository, to below `/`.
+/// Files that are copied unchanged: path in the repository, path below `/`.
 const FILES: [(&str, &str); 9] = [
     ("dist/etc/enforcer.toml", "etc/enforcer/enforcer.toml"),
     ("dist/logrotate", "etc/logrotate.d/enforcer"),
@@ -27,13 +27,13 @@ const DIRECTORIES: [(&str, &str, &str); 2] = [
     ("docs", "md", "usr/share/doc/enforcer"),
     ("policies", "toml", "usr/share/doc/enforcer/examples"),
 ];
-/// Completions: the shell, and where it looks.
+/// Completions: the shell, and its search path.
 const SHELLS: [(&str, &str); 3] = [
     ("bash", "usr/share/bash-completion/completions/enforcer"),
     ("zsh", "usr/share/zsh/vendor-completions/_enforcer"),
     ("fish", "usr/share/fish/vendor_completions.d/enforcer.fish"),
 ];
-/// Where the manual pages go, each section in a directory of its own.
+/// Directory of the manual pages; each section has a subdirectory.
 const PAGES: &str = "usr/share/man";
 
 /// Makes the tree; `own` is the same program for the machine that builds.
@@ -95,7 +95,7 @@ pub(super) fn put(from: &Path, to: &Path, mode: u32) -> Result<()> {
     write(to, &bytes, mode)
 }
 
-/// Writes a file with this mode, and directories that everybody may read: whatever the umask is.
+/// Writes a file with this mode, and world-readable directories, whatever the umask is.
 pub(super) fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     if let Some(parent) = to.parent() {
         fs::create_dir_all(parent)?;
@@ -105,7 +105,7 @@ pub(super) fn write(to: &Path, bytes: &[u8], mode: u32) -> Result<()> {
     Ok(())
 }
 
-/// Compresses without a name and a time.
+/// Compresses without name and timestamp.
 pub(super) fn zip(from: &Path, to: &Path) -> Result<()> {
     let mut gzip = sh::clean("gzip");
     let output = gzip.args(["-9", "--no-name", "--stdout"]).arg(from).output();
@@ -114,7 +114,7 @@ pub(super) fn zip(from: &Path, to: &Path) -> Result<()> {
     write(to, &output.stdout, 0o644)
 }
 
-/// All directories 0755: dpkg-deb and tar take what they find.
+/// Sets all directories to 0755: dpkg-deb and tar keep the modes that they find.
 pub(super) fn open_directories(dir: &Path) -> Result<()> {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(dir)? {

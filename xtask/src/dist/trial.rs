@@ -1,5 +1,5 @@
-//! Whether what `dist` makes does what it says: packages, programs of the other machine, and the whole
-//! life of an installation in Debian's own roots.
+//! Tests of the artefacts of `dist`: packages, programs for the other machine, and the whole life
+//! cycle of an installation in Debian root file systems.
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -17,12 +17,12 @@ use crate::{
 
 /// Debian's suites in which packages are installed, upgraded and purged.
 const SUITES: [&str; 2] = ["bookworm", "trixie"];
-/// What a root has beside the essential packages: what a gateway has.
+/// Packages of a root besides the essential ones: those of a gateway.
 const INCLUDED: &str = "systemd,systemd-sysv,dbus,nftables,iproute2,procps,logrotate,man-db";
 /// A policy that comes with the sources.
 const POLICY: &str = "policies/contec-cms8000-local-only.toml";
 
-/// Builds packages and tries them; the names choose among the tests in Debian's roots.
+/// Builds packages and tests them; the names select tests in Debian roots.
 pub(crate) fn run(paths: &Paths, names: &[String]) -> Result<Outcome> {
     setup::run(paths, &setup::Options::test())?;
     setup::run(paths, &setup::Options::dist())?;
@@ -63,11 +63,11 @@ fn package(out: &Path, machine: Machine) -> Result<PathBuf> {
 
 fn lintian(package: &Path) -> Result<()> {
     let mut lintian = sh::clean("lintian");
-    // What it finds is on stdout, also when it fails for it.
+    // Its findings are on stdout, even when it fails because of them.
     sh::run(lintian.args(["--fail-on", "error", "--allow-root", "--no-cfg"]).arg(package))
 }
 
-/// What needs no kernel, through another machine's instructions.
+/// Runs what needs no kernel through emulation of the other architecture.
 fn other_machine(paths: &Paths, out: &Path) -> Result<()> {
     let enforcer = |words: &[&str]| {
         let mut qemu = sh::clean("qemu-aarch64-static");

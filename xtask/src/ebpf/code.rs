@@ -51,12 +51,12 @@ pub(super) struct Code<'o> {
     pub(super) name: &'o str,
     pub(super) index: SectionIndex,
     pub(super) instructions: Vec<Instruction>,
-    /// Symbols that relocations name: section and offset in bytes, by number of the instruction.
+    /// Targets of relocations: section and offset in bytes, by number of the instruction.
     relocated: BTreeMap<usize, (SectionIndex, u64)>,
 }
 
 impl Code<'_> {
-    /// Section and number of the instruction at which a local call lands.
+    /// Section and number of the instruction that a local call targets.
     pub(super) fn target(&self, at: usize) -> Option<(SectionIndex, usize)> {
         let call = self.instructions.get(at).filter(|it| it.is_local_call())?;
         let distance = call.immediate as isize;

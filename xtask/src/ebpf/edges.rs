@@ -1,9 +1,9 @@
-//! A check of the object: no loop is entered again by an instruction that is no jump.
+//! A check of the object: only jumps lead back into a loop.
 //!
 //! `check_cfg` (kernel/bpf/verifier.c) walks each program depth first and lets only jumps lead back to an
-//! instruction that it has not left yet. Where LLVM puts the end of a loop in front of its head, the last
-//! instruction falls through into it, and Linux up to 6.1 refuses the program ("back-edge from insn"). Which way
-//! a loop lies is LLVM's choice, so that any change of the code may bring it.
+//! instruction that it has not left yet. If LLVM places the end of a loop in front of its head, the last
+//! instruction falls through into it, and Linux up to 6.1 refuses the program ("back-edge from insn"). LLVM
+//! chooses the layout, so any change of the code may cause this.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -14,7 +14,7 @@ const WIDE: u8 = 0x18;
 /// A jump without a condition.
 const JUMP: u8 = 0x05;
 
-/// Refuses an object that an older kernel would refuse; returns how many functions were walked.
+/// Refuses an object that an older kernel would refuse; returns the number of functions walked.
 pub(super) fn check(object: &object::File<'_>) -> Result<usize> {
     let sections = code::sections(object)?;
     let functions = code::functions(object)?;
@@ -34,7 +34,7 @@ pub(super) fn check(object: &object::File<'_>) -> Result<usize> {
     Ok(functions.len())
 }
 
-/// The instructions behind one, in the kernel's order, and whether that may lead back.
+/// The successors of an instruction, in the kernel's order, and whether each may lead back.
 fn edges(code: &[Instruction], at: usize) -> Vec<(usize, bool)> {
     let Some(it) = code.get(at) else { return Vec::new() };
     let target = (at + 1).checked_add_signed(it.offset.into());
@@ -50,7 +50,7 @@ fn edges(code: &[Instruction], at: usize) -> Vec<(usize, bool)> {
     }
 }
 
-/// The first instruction that leads back and is no jump.
+/// The first instruction that leads back without being a jump.
 fn back_edge(code: &[Instruction]) -> Option<usize> {
     #[derive(Clone, Copy, PartialEq)]
     enum State {

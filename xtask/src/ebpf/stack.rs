@@ -1,8 +1,8 @@
 //! A check of the object: the stack of each chain of calls.
 //!
 //! The verifier allows 512 bytes for a chain (`check_max_stack_depth` in kernel/bpf/verifier.c) and rounds
-//! each frame up: to 32 bytes before Linux 6.8, to 16 since then where the program is compiled. A frame that
-//! grows by a spill is refused by the older kernels alone, which no test on a newer one notices.
+//! each frame up: to 32 bytes before Linux 6.8, to 16 since then if the program is compiled. A frame that
+//! grows by a spill may be refused only by older kernels, which no test on a newer one notices.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use object::SectionIndex;
 
 use super::code::{self, Code, Function, Instruction, class};
 
-/// Bytes of a chain, and what a frame is rounded up to.
+/// Bytes of a chain, and the unit that a frame is rounded up to.
 pub(super) const LIMIT: usize = 512;
 const ROUND: usize = 32;
 /// The register with the frame's address.
@@ -42,7 +42,7 @@ pub(super) fn check(object: &object::File<'_>) -> Result<usize> {
     Ok(deepest)
 }
 
-/// Bytes of a function's frame and of the deepest chain that it begins; the frames of that.
+/// Size of a function's frame and of the deepest chain that starts there, with the chain's frames.
 fn depth<'o>(
     sections: &[Code<'_>],
     functions: &'o [Function<'o>],
@@ -78,10 +78,10 @@ fn at_place<'o>(
     functions.iter().find(|function| function.section == section && function.range.start == at)
 }
 
-/// Bytes of a frame: the lowest place below its address that is read, written, or whose address is taken.
+/// Size of a frame: the lowest offset below its address that is read, written, or has its address taken.
 fn frame(code: &[Instruction]) -> usize {
     let mut lowest = 0i32;
-    // Copies of the frame's address, as far as the straight line tells.
+    // Copies of the frame's address, as far as straight-line code shows.
     let mut copies: BTreeMap<u8, i32> = BTreeMap::new();
     for it in code {
         let (reads, writes) = match it.class() {
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(frame(&stored), 24);
         let below = [stored[1], stored[2], it(0x63, 2, 1, -16, 0)];
         assert_eq!(frame(&below), 40);
-        // After a call r2 is another value, and so it is after any other one.
+        // After a call r2 has a different value, and also after any other assignment.
         let call = it(code::CALL, 0, 0, 0, 1);
         assert_eq!(frame(&[stored[1], call, it(ADD, 2, 0, 0, -500)]), 0);
         assert_eq!(frame(&[stored[1], it(MOVE, 2, 3, 0, 0), it(ADD, 2, 0, 0, -500)]), 0);

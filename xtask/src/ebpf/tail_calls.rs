@@ -1,9 +1,9 @@
 //! A check of the object: every tail call has a constant slot.
 //!
-//! The kernel turns `bpf_tail_call` into a direct jump only where the verifier knows the slot
-//! (`fixup_bpf_calls` in kernel/bpf/verifier.c, Linux 5.5). With a variable slot it is an indirect jump, which
-//! costs 15 to 20 ns a frame on a CPU with retpolines. The source alone does not decide that: LLVM likes to
-//! merge two calls into one with a variable.
+//! The kernel turns `bpf_tail_call` into a direct jump only if the verifier knows the slot (`fixup_bpf_calls`
+//! in kernel/bpf/verifier.c, Linux 5.5). With a variable slot it is an indirect jump, which costs 15 to 20 ns
+//! a frame on a CPU with retpolines. The source alone does not decide this: LLVM tends to merge two calls into
+//! one with a variable slot.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -30,8 +30,8 @@ pub(super) fn check(object: &object::File<'_>) -> Result<usize> {
 
 /// Counts the tail calls.
 ///
-/// Each one has to follow a constant that is moved into [`SLOT`], in the same straight line: no jump lands
-/// between the two. That is stricter than the verifier, and easier to see.
+/// Each one has to follow a move of a constant into [`SLOT`], without a jump target between the two. That
+/// is stricter than the verifier, and easier to check.
 fn constant(code: &[Instruction]) -> Result<usize> {
     let targets = targets(code);
     let mut calls = 0;
@@ -55,14 +55,14 @@ fn is_tail_call(it: &Instruction) -> bool {
     it.opcode == CALL && it.source == 0 && it.immediate == TAIL_CALL
 }
 
-/// Calls clobber r0 to r5; of the rest, those count that write their destination.
+/// Calls clobber r0 to r5; other instructions count if they write their destination.
 fn may_write_slot(it: &Instruction) -> bool {
     use class::{ALU, ALU64, LD, LDX, STX};
     let writes = matches!(it.class(), LD | LDX | STX | ALU | ALU64) && it.destination == SLOT;
     it.opcode == CALL || it.opcode == EXIT || writes
 }
 
-/// Where jumps land.
+/// Targets of jumps.
 fn targets(code: &[Instruction]) -> Vec<usize> {
     let target = |(at, it): (usize, &Instruction)| {
         let is_jump =
@@ -106,7 +106,7 @@ mod tests {
         let merged = [SLOT_0, branch(1), SLOT_1, TAIL];
         // r3 = r7; call
         let copied = [it(0xbf, 3, 0, 0), TAIL];
-        // w3 = 0; another call, which leaves anything there; call
+        // w3 = 0; another call, which clobbers it; call
         let clobbered = [SLOT_0, OTHER_CALL, TAIL];
         // r3 <<= 1
         let shifted = [SLOT_1, it(0x67, 3, 0, 1), TAIL];

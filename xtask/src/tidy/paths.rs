@@ -1,7 +1,7 @@
-//! Source files that a document names have to be there.
+//! Source files that a document names have to exist.
 use std::path::Path;
 
-/// Each one that is not, with its line.
+/// Each missing one, with its line.
 pub(super) fn missing(root: &Path, text: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
@@ -11,7 +11,7 @@ pub(super) fn missing(root: &Path, text: &str) -> Vec<(usize, String)> {
     found
 }
 
-/// What stands in backticks and names a source file by its place in the repository.
+/// Paths of source files in backticks.
 fn sources(line: &str) -> impl Iterator<Item = &str> {
     let quoted = line.split('`').skip(1).step_by(2);
     quoted.filter(|word| word.ends_with(".rs") && word.contains('/') && !word.contains(' '))

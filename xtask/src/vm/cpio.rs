@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 const DIRECTORY: u32 = 0o040_755;
 const FILE: u32 = 0o100_000;
 
-/// An archive in the making; everything in it belongs to root.
+/// An archive under construction; everything in it belongs to root.
 #[derive(Clone, Default)]
 pub(super) struct Archive {
     bytes: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What the guest's file system holds: busybox, the tests, the programs that they start, modules.
+//! The guest's file system: busybox, the tests, the programs that they start, modules.
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -10,10 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 use super::{FRAMES, Programs, cpio::Archive, kernel::Kernel};
 use crate::sh::{self, Paths};
 
-/// What the guest's own lines begin with.
+/// Prefix of the guest's own lines.
 pub(super) const MARK: &str = "enforcer-vm: ";
-/// Programs of this machine that the tests start; what is missing here is missing there.
-/// The shell is among them: busybox's takes its own `nc` and `mount`, whatever `PATH` says.
+/// Programs of this machine that the tests start; missing ones are missing in the guest too. They
+/// include a shell, because busybox's shell uses its own `nc` and `mount` whatever `PATH` says.
 const TOOLS: [&str; 20] = [
     "ip",
     "tc",
@@ -36,9 +36,9 @@ const TOOLS: [&str; 20] = [
     "dhclient",
     "wpa_supplicant",
 ];
-/// Files that the tests read; xdp-tools' dispatcher is another program's XDP program.
+/// Files that the tests read; xdp-tools' dispatcher serves as a foreign XDP program.
 const FILES: [&str; 1] = ["/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o"];
-/// Modules that the lab needs, with what they need themselves.
+/// Modules that the lab needs, with their dependencies.
 pub(super) const MODULES: [&str; 40] = [
     "veth",
     "bridge",
@@ -82,7 +82,7 @@ pub(super) const MODULES: [&str; 40] = [
     "ext4",
 ];
 
-/// Mounts what programs expect, runs the tests, says what came of it, and switches off.
+/// Mounts the usual file systems, runs the tests, prints the result, and powers off.
 const INIT: &str = r#"#!/bin/busybox sh
 /bin/busybox mkdir -p /bin /sbin /proc /sys /dev /tmp /run /mnt /root /var/lib
 /bin/busybox --install -s /bin
@@ -131,7 +131,7 @@ pub(super) fn archive(paths: &Paths, programs: &Programs, filters: &[String]) ->
     Ok(archive)
 }
 
-/// The same for another machine: this one's programs do not run there, and the lab needs them.
+/// The same for the other architecture, without the lab: this machine's programs do not run there.
 pub(super) fn bare(
     paths: &Paths,
     programs: &Programs,
@@ -145,7 +145,7 @@ pub(super) fn bare(
     Ok(archive)
 }
 
-/// What every guest has: a shell, the two programs, and what they ask the file system for.
+/// The parts of every guest: a shell, the two programs, and the files that they need.
 fn base(programs: &Programs, filters: &[String], busybox: &Path) -> Result<Archive> {
     let mut archive = shell(busybox, INIT, &programs.enforcer)?;
     archive.copy("usr/bin/enforcer-tests", &programs.tests)?;
@@ -163,11 +163,11 @@ fn base(programs: &Programs, filters: &[String], busybox: &Path) -> Result<Archi
     Ok(archive)
 }
 
-/// A shell, the program under test, and what both ask the file system for.
+/// A shell, the program under test, and the files that both need.
 pub(super) fn shell(busybox: &Path, init: &str, enforcer: &Path) -> Result<Archive> {
     let mut archive = Archive::default();
     archive.copy("bin/busybox", busybox)?;
-    // Debian's `busybox` needs some, `busybox-static` none.
+    // Debian's `busybox` needs libraries, `busybox-static` none.
     libraries(&mut archive, busybox)?;
     archive.file("init", 0o755, init.replace("@MARK@", MARK).as_bytes());
     archive.copy("usr/bin/enforcer", enforcer)?;
@@ -178,7 +178,7 @@ pub(super) fn shell(busybox: &Path, init: &str, enforcer: &Path) -> Result<Archi
     Ok(archive)
 }
 
-/// What fuzzing found, and its seeds.
+/// Inputs that fuzzing found, and its seeds.
 fn fuzzed(paths: &Paths, archive: &mut Archive) -> Result<()> {
     let kinds = ["seeds", "crashes"];
     kinds.into_iter().try_for_each(|kind| {
@@ -200,15 +200,15 @@ fn inputs(archive: &mut Archive, from: &Path, to: &str) -> Result<()> {
     Ok(())
 }
 
-/// Adds a program of this machine with its libraries, if there is one of this name.
+/// Adds a program of this machine with its libraries, if it exists.
 pub(super) fn tool_is_added(archive: &mut Archive, name: &str) -> bool {
     let Some(file) = sh::which(name) else { return false };
     archive.copy(&format!("usr/bin/{name}"), &file).is_ok() && libraries(archive, &file).is_ok()
 }
 
-/// The shared libraries of a program, at the very paths where its loader looks for them.
+/// The shared libraries of a program, at the paths where its loader looks for them.
 fn libraries(archive: &mut Archive, program: &Path) -> Result<()> {
-    // ldd fails on what is static, and a static program needs none.
+    // ldd fails on static programs, which need no libraries.
     let text = sh::output(sh::clean("ldd").arg(program)).unwrap_or_default();
     for library in paths_of(&text) {
         archive.copy(library.trim_start_matches('/'), Path::new(library))?;
@@ -232,7 +232,7 @@ for module in list(sys.modules.values()):
         if name: print(name)
 ";
 
-/// Of Python's library, what the lab's servers import.
+/// The parts of Python's library that the lab's servers import.
 fn python(paths: &Paths, archive: &mut Archive) -> Result<()> {
     let Some(python) = sh::which("python3") else { return Ok(()) };
     let mut imports = BTreeSet::new();
@@ -249,7 +249,7 @@ fn python(paths: &Paths, archive: &mut Archive) -> Result<()> {
     let mut files = listed.lines().map(Path::new).filter(|file| file.is_file());
     let interpreter = files.next().context("python3 does not say where it is")?;
     libraries(archive, interpreter)?;
-    // At its own place, by which it finds its library.
+    // At its original path, by which it finds its library.
     let start = format!("#!/bin/sh\nexec {} \"$@\"\n", interpreter.display());
     archive.file("usr/bin/python3", 0o755, start.as_bytes());
     for file in files.chain([interpreter]) {
@@ -267,7 +267,7 @@ pub(super) fn add_modules(archive: &mut Archive, kernel: &Kernel, names: &[&str]
     list(&kernel.modules, &mut files)?;
     let mut order = Vec::new();
     for name in names {
-        // What is not there is built in, or this kernel knows it by another name.
+        // A missing module is built in, or has a different name in this kernel.
         load(name, &files, archive, &mut order)?;
     }
     let order = order.iter().map(|name| format!("{name}.ko\n")).collect::<String>();
@@ -306,7 +306,7 @@ fn unpacked(program: &str, file: &Path) -> Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// Module names, written with `_` as the kernel does, and their files.
+/// Module names, with `_` as in the kernel, and their files.
 fn list(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -320,7 +320,7 @@ fn list(dir: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// What a module names in its section `.modinfo`: `depends=stp,llc`, between zero bytes.
+/// The dependencies in a module's section `.modinfo`: `depends=stp,llc`, between zero bytes.
 fn needs(module: &[u8]) -> Vec<String> {
     let field = b"\0depends=";
     let Some(at) = module.windows(field.len()).position(|window| window == field) else {

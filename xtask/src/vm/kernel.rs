@@ -1,4 +1,4 @@
-//! Debian's kernels: packages that apt fetches into a directory of ours, never installed.
+//! Debian's kernels: packages that apt fetches into a separate directory, without installing them.
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -14,23 +14,23 @@ pub(crate) const KERNELS: [(&str, &str); 4] =
     [("5.10", "bullseye"), ("6.1", "bookworm"), ("6.12", "trixie"), ("7.2", "forky")];
 /// The same for 64-bit Arm.
 pub(super) const ARM: [(&str, &str); 1] = [("6.1", "bookworm")];
-/// The kernels that the drivers are tried on.
+/// The kernels for testing drivers.
 const FULL: [(&str, &str); 3] = [KERNELS[1], KERNELS[2], KERNELS[3]];
-/// What a guest of another machine needs of that machine's own.
+/// The package that a guest of the other architecture needs from that architecture.
 const BUSYBOX: &str = "busybox-static";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Which of Debian's kernels of a version.
+/// Flavours of Debian's kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flavour {
-    /// The smallest: what a container or a cloud machine runs.
+    /// The smallest, for containers and cloud machines.
     Cloud,
     /// With the drivers of real machines.
     Full,
 }
 
 impl Flavour {
-    /// What the names of its packages have in front of the machine's.
+    /// Part of its packages' names, in front of the machine's name.
     fn suffix(self) -> &'static str {
         match self {
             Self::Cloud => "-cloud",
@@ -55,7 +55,7 @@ pub(super) fn of(machine: Machine) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// Those of them whose drivers are tried.
+/// The kernels for testing drivers.
 pub(super) fn full(machine: Machine) -> &'static [(&'static str, &'static str)] {
     match machine {
         Machine::X86 => &FULL,
@@ -63,19 +63,19 @@ pub(super) fn full(machine: Machine) -> &'static [(&'static str, &'static str)] 
     }
 }
 
-/// A kernel that is there.
+/// A fetched kernel.
 pub(super) struct Kernel {
-    /// As the user names it.
+    /// The user's name for it.
     pub(super) name: &'static str,
-    /// As it names itself.
+    /// Its release.
     pub(super) release: String,
-    /// What the machine starts.
+    /// Its boot image.
     pub(super) image: PathBuf,
     /// The directory of its modules.
     pub(super) modules: PathBuf,
 }
 
-/// Finds a kernel that was fetched.
+/// Finds a fetched kernel.
 pub(super) fn find(vm: &Path, name: &'static str, suite: &str) -> Result<Kernel> {
     let root = vm.join(name).join("root");
     ensure!(root.is_dir(), "not fetched yet: run `cargo xtask setup --vm`");
@@ -122,7 +122,7 @@ pub(super) fn fetch(
     Ok(())
 }
 
-/// An apt with sources, lists and archives of its own; the machine's are not touched.
+/// An apt with separate sources, lists and archives; the machine's are not touched.
 struct Apt {
     dir: PathBuf,
     machine: Machine,
@@ -142,7 +142,7 @@ impl Apt {
         fs::write(dir.join("sources.list"), sources)?;
         let apt = Self { dir: dir.to_owned(), machine };
         let updated = sh::output(apt.command("apt-get").arg("update"));
-        // One of the two may have the kernel without the other; what matters is asked below.
+        // The kernel may be in either of the two; whether it was found is checked below.
         if let Err(error) = updated {
             println!("{error:#}");
         }
@@ -171,7 +171,7 @@ impl Apt {
         command
     }
 
-    /// The package with the kernel, and those that newer suites have split off.
+    /// The package with the kernel, and those that newer suites have split from it.
     fn packages(&self, flavour: Flavour) -> Result<Vec<String>> {
         let mut ask = self.command("apt-cache");
         let end = format!("{}-{}", flavour.suffix(), self.machine.debian());
@@ -195,8 +195,8 @@ pub(super) fn mirrors() -> (Option<String>, Option<String>) {
     (labelled("Debian"), labelled("Debian-Security"))
 }
 
-/// Those of a list of dependencies that hold a kernel or its modules; `end` is the end of their names,
-/// such as `-amd64`. A flavour stands in front of that: `-rt-amd64` is another kernel.
+/// The dependencies that hold a kernel or its modules; `end` is the end of their names, such as
+/// `-amd64`. A flavour comes before that: `-rt-amd64` is a different kernel.
 fn packages(depends: &str, end: &str) -> Vec<String> {
     let parts = ["linux-image-", "linux-binary-", "linux-modules-"];
     let ours = |name: &&str| {

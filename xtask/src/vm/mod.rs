@@ -1,12 +1,12 @@
-//! The tests on Debian's kernels, each in a virtual machine of its own.
+//! The tests on Debian's kernels, each in its own virtual machine.
 //!
-//! - [`kernel`]: Debian's packages, fetched beside the machine's own apt
-//! - [`guest`]: what the guest's file system holds
+//! - [`kernel`]: Debian's packages, fetched without touching the machine's own apt
+//! - [`guest`]: the guest's file system
 //! - [`cpio`]: the archive that a kernel unpacks into its memory
-//! - [`report`]: what the console says, and a line a kernel for the end
+//! - [`report`]: results from the console, and a summary line for each kernel
 //! - [`drivers`]: NICs that QEMU emulates, with their real drivers
 //!
-//! A kernel that cannot be had is counted as skipped, by name. `arm64` is a machine of another kind.
+//! A kernel that cannot be fetched counts as skipped, by name. `arm64` is the other architecture.
 mod cpio;
 mod drivers;
 mod guest;
@@ -34,17 +34,17 @@ use crate::{
     test::Outcome,
 };
 
-/// What runs when no test is named.
+/// Tests that run if none is named.
 const TESTS: [&str; 7] =
     ["verdict::", "agree::", "verifier::", "evasions::", "stacked::", "gateway::", "lifecycle::"];
-/// Frames of the agreement test: emulation is fifty times slower than the machine itself.
+/// Frames of the agreement test: emulation is fifty times slower than real hardware.
 const FRAMES: &str = "20000";
-/// For one kernel, from power on to power off.
+/// Time limit for one kernel, from power on to power off.
 const SECONDS: &str = "2400";
-/// Times that a machine starts again.
+/// Most restarts of a machine.
 const MAX_RESETS: u32 = 2;
 const MEMORY: &str = "1536";
-/// The word for a machine of the other kind, and what runs there when no test is named: emulated, and
+/// The word for the other architecture, and the tests that run there if none is named: emulated, and
 /// without the lab's programs.
 const ARM: &str = "arm64";
 const ARM_TESTS: [&str; 4] = ["verdict::", "agree::", "verifier::", "flow_cache::"];
@@ -72,7 +72,7 @@ pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
             guest::bare(paths, &programs, &filters, &root)?
         }
     };
-    // A machine that is reset does everything again: only where that is asked for.
+    // A reset machine repeats everything, so resets are allowed only on request.
     let resets = filters.iter().any(|filter| filter.contains("reboot"));
     let mut sum = Outcome::default();
     let mut table = Vec::new();
@@ -101,7 +101,7 @@ pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
     Ok(sum)
 }
 
-/// Fetches the kernels that are not there yet; those that cannot be had are named, and no error.
+/// Fetches missing kernels; kernels that cannot be fetched are reported, but are not an error.
 pub(crate) fn set_up(paths: &Paths, machine: Machine, check: bool) -> Vec<String> {
     let small = kernel::of(machine).iter().map(|kernel| (Flavour::Cloud, *kernel));
     let full = kernel::full(machine).iter().map(|kernel| (Flavour::Full, *kernel));
@@ -175,7 +175,7 @@ struct Programs {
     tests: PathBuf,
 }
 
-/// Builds both without shared libraries, and with optimisations: emulation is slow enough.
+/// Builds both statically and with optimisations, because emulation is slow.
 fn build(paths: &Paths, machine: Machine) -> Result<Programs> {
     let enforcer = build_enforcer(paths, machine)?;
     let mut tests = cargo(paths, machine, &["test", "-p", "tests", "--lib", "--no-run"])?;
@@ -192,7 +192,7 @@ fn build(paths: &Paths, machine: Machine) -> Result<Programs> {
     Ok(Programs { enforcer, tests })
 }
 
-/// The program under test alone.
+/// Only the program under test.
 fn build_enforcer(paths: &Paths, machine: Machine) -> Result<PathBuf> {
     let (_, place) = dist::cross(paths, machine)?;
     sh::run(&mut cargo(paths, machine, &["build", "-p", "enforcer"])?)?;
@@ -208,7 +208,7 @@ fn cargo(paths: &Paths, machine: Machine, words: &[&str]) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Starts the guest, shows what it prints, and adds it up.
+/// Starts the guest, shows its output, and adds up the results.
 fn boot(
     paths: &Paths,
     machine: Machine,
@@ -248,18 +248,18 @@ fn boot(
 /// An empty disk with a file system.
 fn disk(path: &Path) -> Result<PathBuf> {
     fs::File::create(path)?.set_len(64 << 20)?;
-    // Without checksums: those need a module that every kernel calls by another name.
+    // Without checksums: their module has a different name in every kernel.
     sh::run(sh::clean("mkfs.ext4").args(["-q", "-F", "-O", "^metadata_csum"]).arg(path))?;
     Ok(path.to_owned())
 }
 
-/// Without a network: all there is to it is memory, a serial line, and a disk for tests that reset
-/// the machine. What the guest has not written to it by then is lost.
+/// Without a network: only memory, a serial line, and a disk for tests that reset the machine. Data
+/// that the guest has not written to the disk by then is lost.
 fn emulator(machine: Machine, kernel: &Path, initramfs: &Path, disk: Option<&Path>) -> Command {
     let mut emulator = sh::clean("timeout");
-    // In the foreground, so that it ends when the user interrupts this program.
+    // In the foreground, so that it ends if the user interrupts this program.
     emulator.args(["--foreground", "--kill-after=5", SECONDS]);
-    // Emulation, also where there is KVM: it is the same everywhere.
+    // Emulation even if there is KVM, so that it is the same everywhere.
     let console = match machine {
         Machine::X86 => {
             emulator.args(["qemu-system-x86_64", "-accel", "tcg", "-cpu", "max"]);

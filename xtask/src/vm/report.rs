@@ -1,23 +1,23 @@
-//! What the console of a guest says, and a line a kernel for the end.
+//! Results from a guest's console, and a summary line for each kernel.
 use super::{SECONDS, guest::MARK};
 use crate::test::{self, Outcome};
 
-/// What stands above the lines of [`Report::row`].
+/// Heading of the lines of [`Report::row`].
 pub(super) const HEAD: &str = "kernel                      passed failed skipped seconds verified  \
                                evasions that came out, routed/bridged";
-/// What the test of the evasions says its sums with.
+/// Prefix of the sums in the evasion test's output.
 const REPLAY: &str = "leaks of ";
-/// What the test of the verifier says its number with.
+/// Prefix of the number in the verifier test's output.
 const WALKED: &str = "verified instructions, every part in use: ";
 
-/// What the console says.
+/// Results from the console.
 #[derive(Default)]
 pub(super) struct Report {
     began: bool,
     ended: Option<i32>,
     ran: Outcome,
     early: Vec<String>,
-    /// What came of the table of evasions.
+    /// Result of the table of evasions.
     replay: Option<String>,
     /// Instructions that the verifier walked.
     walked: Option<String>,
@@ -26,7 +26,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Takes a line; returns what the user should see of it.
+    /// Takes a line; returns the part that the user should see.
     pub(super) fn read(&mut self, line: &str) -> Option<String> {
         if self.ended.is_some() {
             return None;
@@ -36,7 +36,7 @@ impl Report {
                 self.began = true;
                 return None;
             } else if said == "reset" {
-                // What the machine did not come to the end of, it does again.
+                // The machine repeats everything that it did not finish.
                 *self = Self { resets: self.resets + 1, ..Self::default() };
                 return Some("the machine is reset".to_owned());
             } else if let Some(code) = said.strip_prefix("end ") {
@@ -63,7 +63,7 @@ impl Report {
         Some(line.to_owned())
     }
 
-    /// What came of it: a guest that did not get to its end counts as a failure.
+    /// The result: a guest that did not finish counts as a failure.
     pub(super) fn sum(&self, name: &str) -> Outcome {
         let mut ran = self.ran;
         if !self.began {

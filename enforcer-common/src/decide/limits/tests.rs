@@ -31,18 +31,18 @@ impl World {
         }
     }
 
-    /// With the defaults of the policy language.
+    /// A world with the defaults of the policy language.
     fn usual() -> Self {
         let costs = [10, 50, 50, 20, 1, 8_000, 8, 1].map(|rate| SECOND / rate);
         Self { rates: Line(costs), ..Self::new(1, 1, 1, 1) }
     }
 
-    /// Sends a frame; why it was refused, if it was.
+    /// Sends a frame; returns the reason if it was refused.
     fn send(&self, now: u64, flow: Flow, named: bool) -> Option<Reason> {
         self.send_as(Reason::Arp, now, Flow { length: FRAME as u32, ..flow }, named)
     }
 
-    /// The same of a kind and a length.
+    /// The same for a kind and a length.
     fn send_as(&self, reason: Reason, now: u64, flow: Flow, named: bool) -> Option<Reason> {
         let mut context = FrameContext::of(Flow { interface: 2, ..flow });
         context.decision.reason = reason;
@@ -110,7 +110,7 @@ fn arp(mac: u64, address: u32) -> Flow {
     Flow { source_mac: mac, source, class: Class::Arp, family: 4, ..Flow::NEW }
 }
 
-/// Frames of one device, so many a second for so many seconds.
+/// Frames of one device at a steady rate.
 fn flood(a_second: u64, seconds: u64) -> impl Iterator<Item = (u64, Flow)> {
     (0..a_second * seconds).map(move |n| (SECOND * 1000 + n * SECOND / a_second, arp(7, 1)))
 }
@@ -175,10 +175,10 @@ fn invented_addresses_of_one_mac_are_limited() {
     let flood = |from: u32| (0..300).map(move |n| (SECOND + u64::from(n), arp(7, from + n)));
     let passed = world.pass(flood(1), true);
     assert!((64..=66).contains(&passed), "{passed}");
-    // The first one is known; another device is not held up by it.
+    // The first one is known; it does not delay another device.
     assert_eq!(world.send(2 * SECOND, arp(7, 1), true), None);
     assert_eq!(world.send(2 * SECOND, arp(8, 1), true), None);
-    // Many devices share what the interface has.
+    // Many devices share the interface's limit.
     let all: u64 = (0..60)
         .map(|mac| {
             let flood = (0..60).map(|n| (3 * SECOND, arp(1000 + mac, n + 1)));
@@ -215,13 +215,15 @@ fn devices_of_no_group_share_a_limit_too() {
         limit(&world, now, &mut context);
         bytes += if context.decision.reason == Reason::Arp { FRAME } else { 0 };
     }
-    // Ten seconds, and four at once, of sixteen devices; a hundred alone would have had 800,000 a second.
+    // Ten seconds, and a burst of four, for sixteen devices; a hundred separate ones would have 800,000 a
+    // second.
     let most = (14 * 8000) << UNKNOWN_SHIFT;
     assert!((most - 130_000..=most + FRAME).contains(&bytes), "{bytes} of {most}");
 }
 
-/// What docs/internals/essential-rates.md counts of one host, and 802.1X with certificates, of 500 that nobody
-/// named, within ten seconds on one interface; and a central host that answers each of them.
+/// 500 hosts that the policy does not name boot within ten seconds on one interface, each with the frames
+/// counted in docs/internals/essential-rates.md and 802.1X with certificates; a central host answers each of
+/// them.
 #[test]
 fn a_ward_that_boots_at_once_is_not_noticed() {
     let world = World::usual();

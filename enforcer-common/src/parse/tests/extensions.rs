@@ -3,7 +3,7 @@
 use super::*;
 use crate::flow::{FAMILY_V6, Fragment};
 
-/// Options that say nothing, `length` times eight bytes behind the first eight.
+/// Padding options, `length` times eight bytes behind the first eight.
 fn options(next: u8, length: u8) -> Vec<u8> {
     let mut header = vec![0; (usize::from(length) + 1) * 8];
     header[..2].copy_from_slice(&[next, length]);
@@ -67,14 +67,14 @@ fn extension_headers_that_are_refused() {
 
 #[test]
 fn tunnels_are_protocols_like_any_other() {
-    // IPIP, 6in6, GRE, ESP, AH: a policy must name them.
+    // IPIP, 6in6, GRE, ESP, AH: only an explicit rule allows them.
     for kind in [4, 41, 47, 50, 51] {
         let flow = accepts(&chain(kind, &[options(6, 0), tcp(443)]));
         assert_eq!((flow.protocol, flow.destination_port), (kind, 0));
         let flow = accepts(&v4(kind).frame(&[options(6, 0), tcp(443)].concat()));
         assert_eq!((flow.protocol, flow.destination_port), (kind, 0));
     }
-    // Numbers of IPv6 in IPv4 lead nowhere.
+    // Numbers of IPv6 extension headers mean nothing in IPv4.
     for kind in [0, 43, 44, 58, 59, 60, 255] {
         let flow = accepts(&v4(kind).frame(&[options(6, 0), tcp(443)].concat()));
         assert_eq!((flow.protocol, flow.destination_port), (kind, 0));
@@ -112,7 +112,7 @@ fn options_are_judged() {
             refuses(&chain(first, &[header(6, options), tcp(25)]), Reason::Options);
         }
     }
-    // A home address (RFC 6275 section 6.3) is another source than the one that was judged.
+    // A home address (RFC 6275 section 6.3) names a different source than the one that was judged.
     let home = [&[6, 2, 1, 2, 0, 0, 0xc9, 16][..], &address("2001:db8::99")].concat();
     refuses(&chain(60, &[home, tcp(443)]), Reason::Options);
     let alert = [5, 2, 0, 0, 1, 0];
@@ -181,7 +181,7 @@ fn v6_fragments() {
         assert_eq!((flow.source_port, flow.destination_port), (0, 0));
         assert_eq!((flow.fragment_offset, flow.fragment_length), (40, 24));
     }
-    // Behind a later fragment's header there is no chain, whatever it says.
+    // A later fragment has no header chain, whatever its next header says.
     let flow = accepts(&chain(44, &[fragment(43, 40, false), data]));
     assert_eq!((flow.fragment, flow.protocol), (Fragment::Last, 43));
 }

@@ -1,4 +1,4 @@
-//! Ethernet, tags, 802.3, ARP and what stands on its own EtherType.
+//! Ethernet, tags, 802.3, ARP and protocols with their own EtherType.
 
 use super::*;
 use crate::flow::{Class, FAMILY_NONE, FAMILY_V4};
@@ -14,7 +14,7 @@ pub(super) fn arp(operation: u8) -> Vec<u8> {
 }
 
 const RESERVED: [u8; 6] = [1, 0x80, 0xc2, 0, 0, 3];
-/// The reserved address that bridges without spanning tree forward to.
+/// The reserved address that bridges without spanning tree forward.
 const BRIDGES: [u8; 6] = [1, 0x80, 0xc2, 0, 0, 0];
 
 #[test]
@@ -60,7 +60,7 @@ fn one_tag() {
     let flow = accepts(&tagged(&[(0x8100, 10)], 0x0800, &packet));
     assert_eq!((flow.vlans, flow.vlan(), flow.network), ([10, 0], 10, 18));
     assert_eq!((flow.ether_type, flow.destination_port), (0x0800, 443));
-    // Priority and the drop bit are no part of the id.
+    // Priority and the drop bit are not part of the id.
     let flow = accepts(&tagged(&[(0x8100, 0xf00a)], 0x0800, &packet));
     assert_eq!(flow.vlan(), 10);
 }
@@ -169,7 +169,7 @@ fn eapol() {
     }
 }
 
-/// What 802.1X says of itself is true of the frame: no more, no less, no other packet.
+/// The length that 802.1X states is exactly that of the frame.
 #[test]
 fn eapol_has_a_format() {
     let frame = |packet: &[u8]| to(RESERVED, 0x888e, packet);
@@ -225,7 +225,7 @@ fn arp_probe_is_about_to_claim_its_target() {
     let flow = accepts(&to(BROADCAST, 0x0806, &packet));
     assert_eq!((flow.class, flow.family), (Class::Arp, FAMILY_NONE));
     assert_eq!((flow.source, flow.claim), (Address::default(), address_v4([10, 77, 0, 1])));
-    // A reply that names nobody says nothing.
+    // A reply must name an address.
     let mut packet = arp(2);
     packet[14..18].fill(0);
     refuses(&to(BROADCAST, 0x0806, &packet), Reason::ArpMalformed);

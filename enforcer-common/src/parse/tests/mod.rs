@@ -1,12 +1,11 @@
-//! Named frames: what the parser says of them, and what it read.
+//! Named frames: the parser's verdict on them and the fields that it read.
 //!
 //! - `link`: Ethernet, tags, 802.3, ARP
 //! - `network`: IPv4 and IPv6
 //! - `extensions`: IPv6 extension headers and fragments
 //! - `transport`: TCP, UDP, ICMP, ND, MLD and DHCP
 //!
-//! Frames are put together byte by byte here: a builder that is shared with the product could
-//! share its errors.
+//! Frames are built byte by byte here: a builder shared with the product could share its errors.
 
 mod extensions;
 mod link;
@@ -252,14 +251,14 @@ fn whole_frames() -> Vec<(&'static str, Vec<u8>, usize)> {
     ]
 }
 
-/// Every truncation of every whole frame: the memory behind the cut has no say, and nothing is
-/// accepted that is not all there.
+/// Every truncation of every whole frame: memory behind the cut has no influence, and no incomplete
+/// frame is accepted.
 #[test]
 fn truncated_frames() {
     for (name, frame, enough) in whole_frames() {
         assert_eq!(read(&frame).0, Ok(()), "{name}");
         for length in 0..frame.len() {
-            // In a buffer of its own, so that a read behind the end is one of freed memory.
+            // In a separate buffer, so that a read past the end is detected.
             let alone = frame[..length].to_vec().into_boxed_slice();
             let (result, flow) = read(&alone);
             assert_eq!(result.is_ok(), length >= enough, "{name}, {length} bytes: {result:?}");
@@ -271,7 +270,7 @@ fn truncated_frames() {
     }
 }
 
-/// The same where the frame goes on, but cannot be read there.
+/// The same for frames that continue, but cannot be read there.
 #[test]
 fn truncated_linear_parts() {
     for (name, frame, _) in whole_frames() {
@@ -288,7 +287,7 @@ fn truncated_linear_parts() {
     }
 }
 
-/// A byte that is not what it was is never a panic, and never a header behind the frame.
+/// A changed byte never causes a panic, and never a header outside the frame.
 #[test]
 fn damaged_frames() {
     for (name, frame, _) in whole_frames() {

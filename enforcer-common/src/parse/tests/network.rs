@@ -86,7 +86,7 @@ fn v4_router_alert() {
     }
     let route = [131, 7, 4, 10, 88, 0, 99, 0];
     refuses(&group.with_options(&route).frame(&[0x22; 16]), Reason::SourceRoute);
-    // Nobody sends from these, whatever the option.
+    // No host sends from these, whatever the option.
     for source in [[0; 4], [0, 0, 0, 1], [127, 0, 0, 1], [224, 0, 0, 1], [255; 4]] {
         refuses(&V4 { source, ..alert.clone() }.frame(&[0x22; 16]), Reason::MartianSource);
     }
@@ -134,14 +134,14 @@ fn v4_length() {
     for total in [41, 1400, 0xffff] {
         refuses(&V4 { total: Some(total), ..v4(6) }.frame(&tcp(443)), Reason::Length);
     }
-    // Options do not make up for it.
+    // Options do not count towards the length.
     let options = V4 { total: Some(20), ..v4(6).with_options(&[1; 4]) };
     refuses(&options.frame(&tcp(443)), Reason::Length);
 }
 
 #[test]
 fn behind_a_packet_is_nothing_but_padding() {
-    // Ethernet pads to 46 bytes behind its header, and a switch that takes a tag away leaves what it has.
+    // Ethernet pads to 46 bytes behind its header, and a switch that removes a tag leaves the padding.
     let of = |packet: Vec<u8>, length: usize| {
         let mut frame = packet;
         frame.resize(length, b'x');
@@ -214,7 +214,7 @@ fn v4_fragments() {
     assert_eq!((flow.fragment, flow.destination_port), (Fragment::First, 443));
     assert_eq!((flow.fragment_id, flow.fragment_offset, flow.fragment_length), (0x1234, 0, 24));
 
-    // What looks like ports in a later one is none.
+    // Bytes at the position of ports in a later fragment are not ports.
     for fragment in [5, MORE | 5] {
         let flow = accepts(&V4 { fragment, ..v4(6) }.frame(&data));
         let kind = if fragment & MORE == 0 { Fragment::Last } else { Fragment::Later };
@@ -222,7 +222,7 @@ fn v4_fragments() {
         assert_eq!((flow.fragment_offset, flow.fragment_length), (40, 24));
     }
     assert_eq!(accepts(&V4 { fragment: 9, ..v4(17) }.frame(b"x")).fragment, Fragment::Last);
-    // Don't fragment and the reserved bit make no fragment.
+    // The don't-fragment and reserved bits do not make a fragment.
     assert_eq!(accepts(&V4 { fragment: 0xc000, ..v4(6) }.frame(&data)).fragment, Fragment::Whole);
 }
 
@@ -244,7 +244,7 @@ fn v4_fragments_that_are_refused() {
     refuses(&V4 { fragment: 5, ..v4(6) }.frame(&[]), Reason::Length);
     accepts(&V4 { fragment: 0x1fff, ..v4(6) }.frame(&[0; 7]));
     refuses(&V4 { fragment: 0x1fff, ..v4(6) }.frame(&[0; 8]), Reason::Length);
-    // A TCP header that goes on behind the first fragment.
+    // A TCP header that continues past the first fragment.
     let mut long = [tcp(443), vec![0; 4]].concat();
     long[12] = 15 << 4;
     refuses(&V4 { fragment: MORE, ..v4(6) }.frame(&long), Reason::FragmentTiny);

@@ -8,7 +8,7 @@ fn tcp_ports() {
     let flow = accepts(&v4(6).frame(&tcp(25)));
     assert_eq!((flow.source_port, flow.destination_port), (40000, 25));
     assert_eq!((flow.class, flow.service()), (Class::Ip, 6 << 16 | 25));
-    // Flags say nothing: there is no way around a rule for what looks established.
+    // Flags are ignored: a segment that looks established still needs a rule.
     for flags in [0, 0x10, 0x11, 0xff] {
         let mut segment = tcp(25);
         segment[13] = flags;
@@ -36,7 +36,7 @@ fn tcp_data_offset() {
     let mut frame = v4(6).frame(&with(6, 20));
     frame.resize(60, 0);
     refuses(&frame, Reason::DataOffset);
-    // Too small is too small in a first fragment, too.
+    // The minimum applies to a first fragment too.
     refuses(&V4 { fragment: 0x2000, ..v4(6) }.frame(&with(4, 24)), Reason::DataOffset);
 }
 
@@ -67,7 +67,7 @@ fn udp_length() {
         refuses(&v4(17).frame(&udp(40000, 53, length, b"data")), Reason::Length);
         refuses(&v6(17).frame(&udp(40000, 53, length, b"data")), Reason::Length);
     }
-    // A first fragment holds a part of what its header says.
+    // A first fragment holds only a part of the stated length.
     let first = V4 { fragment: 0x2000, ..v4(17) };
     let flow = accepts(&first.frame(&udp(40000, 53, 4000, b"datadata")));
     assert_eq!((flow.fragment, flow.destination_port), (Fragment::First, 53));
@@ -85,7 +85,7 @@ fn sctp_ports() {
 
 #[test]
 fn protocols_without_ports() {
-    // UDP-Lite and DCCP have ports of their own, which no rule can name.
+    // UDP-Lite and DCCP have their own ports, which no rule can name.
     for protocol in [2, 33, 97, 115, 136] {
         let flow = accepts(&v4(protocol).frame(&udp(40000, 443, 8, b"")));
         assert_eq!((flow.source_port, flow.destination_port), (0, 0));
@@ -189,7 +189,7 @@ fn neighbour_discovery_is_short() {
     refuses(&solicitation().multicast(&message(23)), Reason::TruncatedTransport);
     refuses_split(&solicitation().multicast(&message(24)), 70, Reason::TruncatedTransport);
     refuses_split(&solicitation().multicast(&message(32)), 80, Reason::TruncatedTransport);
-    // A bridge forwards what stands behind the packet, too: nothing may.
+    // A bridge would forward bytes behind the packet, so none are accepted.
     let mut frame = solicitation().multicast(&message(24));
     frame.push(b'x');
     refuses(&frame, Reason::TrailingBytes);
@@ -214,11 +214,11 @@ fn neighbour_discovery_names_its_own_mac() {
             &frame(kind, &[&nonce[..], &nonce, &nonce, &other].concat()),
             Reason::NeighbourSpoof,
         );
-        // Not where it is not looked at, either.
+        // Nor beyond the options that are checked.
         let behind = [&nonce[..], &nonce, &nonce, &nonce, &other].concat();
         refuses(&frame(kind, &behind), Reason::NeighbourMalformed);
     }
-    // An address of another length, and lengths that lead nowhere.
+    // An address of another length, and invalid lengths.
     let long = [&[2, 2][..], &DEVICE, &[0; 8]].concat();
     refuses(&frame(136, &long), Reason::NeighbourMalformed);
     refuses(&frame(136, &[14, 0, 0, 0, 0, 0, 0, 0]), Reason::NeighbourMalformed);
@@ -244,7 +244,7 @@ fn multicast_listener_reports() {
             let flow = accepts(&from(source, 1).multicast(&report(kind, 36)));
             assert_eq!((flow.class, flow.protocol), (Class::Multicast, 58), "{kind} {source}");
         }
-        // What is no report is a packet like any other.
+        // Anything other than a report is an ordinary packet.
         let flow = accepts(&from("fe80::2", 64).multicast(&report(kind, 36)));
         assert_eq!(flow.class, Class::Ip);
         let flow = accepts(&from("2001:db8:77::2", 1).multicast(&report(kind, 36)));
@@ -290,12 +290,12 @@ fn dhcp_v4_client() {
     };
     let flow = accepts(&frame(&discover, 68, 67));
     assert_eq!((flow.class, flow.destination_port), (Class::Dhcp, 67));
-    // Renewal: from the lease's address, to the server or to everybody.
+    // Renewal: from the lease's address, to the server or by broadcast.
     let renew = v4(17).frame(&boot(68, 67, &bootp()));
     assert_eq!(accepts(&renew).class, Class::Dhcp);
     let rebind = V4 { destination: [255; 4], ..v4(17) };
     assert_eq!(accepts(&frame(&rebind, 68, 67)).class, Class::Dhcp);
-    // Without an address nothing else goes out.
+    // Without an address nothing else is accepted.
     for (source, destination) in [(68, 68), (67, 67), (40000, 67), (68, 9999)] {
         refuses(&frame(&discover, source, destination), Reason::MartianSource);
         assert_eq!(accepts(&frame(&rebind, source, destination)).class, Class::Ip);
@@ -313,7 +313,7 @@ fn dhcp_v4_client() {
     refuses(&first, Reason::MartianSource);
 }
 
-/// What has the ports and not the format is no DHCP.
+/// A datagram with DHCP's ports but not its format is not DHCP.
 #[test]
 fn dhcp_v4_has_a_format() {
     let header = V4 { source: [0; 4], destination: [255; 4], ..v4(17) };

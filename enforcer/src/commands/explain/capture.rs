@@ -1,4 +1,4 @@
-//! `enforcer explain --pcap`: what becomes of captured frames.
+//! `enforcer explain --pcap`: judges captured frames.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::cli::Explain;
 
 /// Base64 in one request: a viewer may send 64 KiB.
 const REQUEST: usize = 48 << 10;
-/// Most frames in one request that a daemon takes.
+/// Most frames that a daemon accepts in one request.
 const AT_ONCE: usize = 1000;
 
 pub(super) fn run(client: &Client, args: &Explain, path: &Path) -> Result<Exit> {
@@ -69,10 +69,11 @@ fn on_host(trial: &Trial, frames: Vec<Frame>, interface: Option<&str>) -> Result
     Ok(answers.into_iter().map(convert::explanation).collect())
 }
 
-/// The frames with the interface that each of them arrived on, if that is known. `indices` are those
-/// of the protected interfaces, if the capture may be of this machine.
+/// The frames with the interface that each arrived on, if known. `indices` are those of the
+/// protected interfaces, if the capture may be from this machine.
 ///
-/// A capture of another machine names other interfaces: they count if one of them is protected here.
+/// A capture from another machine names other interfaces: they are used if one of them is protected
+/// here.
 fn placed(
     mut frames: Vec<Frame>,
     names: &[String],
@@ -134,7 +135,7 @@ async fn ask(
     }
 }
 
-/// Two lines a frame: what becomes of it, and why.
+/// Two lines for each frame: the verdict and the reason.
 fn list(answers: &[Explanation], first: usize, screen: Screen) -> String {
     let mut out = String::new();
     for (at, answer) in (first..).zip(answers) {
@@ -172,7 +173,7 @@ fn list(answers: &[Explanation], first: usize, screen: Screen) -> String {
         out.push_str(&format!(", {} are not judged", number(unjudged as u64)));
     }
     out.push('\n');
-    // What was put in the place of what is missing, `--frame` says of each.
+    // `--frame` says for each frame what was assumed.
     let assumed = answers.iter().flat_map(|answer| &answer.assumed);
     let lacks = assumed.filter(|text| text.starts_with("the capture has no "));
     let lacks: BTreeSet<&str> = lacks.filter_map(|text| text.split(':').next()).collect();
@@ -204,7 +205,7 @@ mod tests {
             placed.into_iter().map(|frame| frame.interface).collect()
         };
         let of = |names: [Option<&str>; 2]| names.map(|name| name.map(str::to_owned)).to_vec();
-        // Of this machine, of another one, and of one that was asked about.
+        // From this machine, from another one, and with a requested interface.
         let here = || vec![frame(1, 0, Some("lan1")), frame(1, 0, Some("wan0"))];
         assert_eq!(places(here(), None), of([Some("lan1"), Some("wan0")]));
         let there = vec![frame(1, 0, Some("eth0")), frame(1, 0, Some("eth1"))];

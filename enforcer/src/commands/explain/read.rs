@@ -1,6 +1,6 @@
-//! Captures as tcpdump reads them: pcap of every byte order, pcapng, either of them packed by gzip.
+//! Captures as tcpdump reads them: pcap of every byte order, and pcapng, both also packed by gzip.
 //!
-//! What is whole is read, and what is wrong behind it is said.
+//! Complete frames are read, and a fault after them is reported.
 
 mod pcap;
 mod pcapng;
@@ -21,7 +21,7 @@ use super::super::text::{clean, number};
 const MAX_BYTES: u64 = 256 << 20;
 /// Most frames of a capture that are kept.
 pub(super) const MAX_FRAMES: usize = 10_000;
-/// Bytes of a frame that are asked about: no header reaches further, whatever is in front of it.
+/// Bytes of a frame that are sent to the daemon: no header reaches further.
 const HEADERS: usize = 544;
 /// Longest that a frame can be in any capture: `MAXIMUM_SNAPLEN` of libpcap is half of it.
 const MAX_FRAME: usize = 512 << 10;
@@ -37,25 +37,25 @@ pub(super) struct Frame {
     pub(super) link: u32,
     /// The interface that the capture names.
     pub(super) interface: Option<String>,
-    /// Whether it arrived where it was captured, or was sent from there, if the capture says so.
+    /// Whether it arrived at the capturing interface or was sent from it, if the capture says so.
     pub(super) arrived: Option<bool>,
 }
 
-/// The frames of a capture, from one on.
+/// The frames of a capture from a given number on.
 #[derive(Debug, Default)]
 pub(super) struct Capture {
     /// Number of the first one that is kept, from 0.
     first: usize,
-    /// Those that are kept.
+    /// The kept frames.
     pub(super) frames: Vec<Frame>,
     /// All of them.
     pub(super) count: usize,
-    /// What is wrong behind the last one.
+    /// The fault after the last one, if any.
     pub(super) end: Option<String>,
 }
 
 impl Capture {
-    /// Adds a frame. `fcs` of its last bytes are a check sum that no program sees.
+    /// Adds a frame. Its last `fcs` bytes are a checksum, which no program sees.
     fn add(&mut self, data: &[u8], length: u32, fcs: usize, frame: Frame) {
         self.count += 1;
         if self.count <= self.first || self.frames.len() >= MAX_FRAMES {
@@ -81,7 +81,7 @@ impl Capture {
 ///
 /// # Errors
 ///
-/// What is no capture, or has no whole frame, or none of a kind that can be judged.
+/// The file is not a capture, has no complete frame, or none that can be judged.
 pub(super) fn read(path: &Path, first: usize) -> Result<Capture> {
     let name = clean(&path.display().to_string());
     let (bytes, torn) = bytes(path).with_context(|| format!("cannot read {name}"))?;
@@ -112,7 +112,7 @@ pub(super) fn read(path: &Path, first: usize) -> Result<Capture> {
         );
     }
     if let Some(end) = &capture.end {
-        eprintln!("note: {name} is {end}: what is before that is judged");
+        eprintln!("note: {name} is {end}: only the frames before that are judged");
     }
     if capture.count > first + capture.frames.len() && first == 0 {
         let (all, most) = (number(capture.count as u64), number(MAX_FRAMES as u64));
@@ -121,7 +121,7 @@ pub(super) fn read(path: &Path, first: usize) -> Result<Capture> {
     Ok(capture)
 }
 
-/// The bytes of a file, unpacked, and why there are no more.
+/// The unpacked bytes of a file, and why reading stopped, if it did.
 fn bytes(path: &Path) -> std::io::Result<(Vec<u8>, Option<String>)> {
     let mut file = File::open(path)?;
     let mut head = Vec::new();

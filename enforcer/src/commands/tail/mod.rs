@@ -37,8 +37,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn run(client: &Client, args: &Tail) -> Result<Exit> {
-    // A thread of its own waits for Ctrl-C: it has to end a tail whose terminal or pipe takes no
-    // more, and that hangs in a write.
+    // A separate thread waits for Ctrl-C: it has to end a tail that hangs in a write because its
+    // terminal or pipe is full.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(1).enable_all().build().context("cannot start")?;
     runtime.block_on(async {
@@ -66,7 +66,7 @@ async fn follow(client: &Client, args: &Tail, stop: &Notify) -> Result<Exit> {
         return Ok(Exit::Usage);
     }
     let mut events = client.follow(&args.subscription()).await?;
-    // The daemon knows the words; without them a reason's name has to do.
+    // The daemon provides the words; without them the reason's name is used.
     let words: Words = match client.status().await {
         Ok(status) if !args.format.json => {
             status.reasons.into_iter().map(|reason| (reason.reason, reason.text)).collect()
@@ -97,7 +97,7 @@ async fn follow(client: &Client, args: &Tail, stop: &Notify) -> Result<Exit> {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             let event: Event =
                 serde_json::from_slice(line).context("cannot read the daemon's event")?;
-            // Lines about loss and tampering are not what was asked for.
+            // Lines about loss and tampering do not count.
             if output.write(&event, line)? && event.refusal().is_some() {
                 left -= 1;
                 if left == 0 {
@@ -142,7 +142,7 @@ impl Output {
                 Box::new(BufWriter::new(file))
             };
             let mut capture = Capture::new(out)?;
-            // Who reads along wants to know at once what it is.
+            // Flush so that a live reader gets the header at once.
             capture.flush()?;
             return Ok(Self { form: Form::Capture(capture, words), file: own });
         }
@@ -159,7 +159,7 @@ impl Output {
         Ok(Self { form, file: None })
     }
 
-    /// Writes an event, `line` in the daemon's words; whether it was one for this output.
+    /// Writes an event (`line` is the daemon's JSON); returns whether this output shows it.
     fn write(&mut self, event: &Event, line: &[u8]) -> Result<bool> {
         match &mut self.form {
             Form::Text { out, renderer, suppressed, .. } => {
@@ -177,7 +177,7 @@ impl Output {
         Ok(true)
     }
 
-    /// What there is to do from time to time.
+    /// Periodic work.
     fn pause(&mut self) -> Result<()> {
         let Form::Text { out, renderer, suppressed, next } = &mut self.form else { return Ok(()) };
         if renderer.screen.width.is_some() {
@@ -193,12 +193,12 @@ impl Output {
         Ok(out.flush()?)
     }
 
-    /// Whether nobody can read what would be written: a pipe whose other end is closed, or a socket
-    /// or a terminal that is gone.
+    /// Whether the output has no reader any more: a pipe whose other end is closed, or a socket or
+    /// a terminal that is gone.
     fn is_closed(&self) -> bool {
         let stdout = io::stdout();
         let output = self.file.as_ref().map_or(stdout.as_fd(), AsFd::as_fd);
-        // What is polled for is always told (poll(2)).
+        // Errors and hang-ups are always reported (poll(2)).
         let mut outputs = [PollFd::from_borrowed_fd(output, PollFlags::empty())];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let polled = poll(&mut outputs, Some(&at_once));

@@ -9,11 +9,10 @@ use super::super::names::Names;
 use super::super::text::{clean, number, pack};
 use super::super::{BOLD, RED, Screen, YELLOW};
 
-/// Width of the time and the verdict; what does not fit on the first line stands below the
-/// device.
+/// Width of the time and the verdict; parts that do not fit on the first line go below the device.
 const INDENT: usize = 19;
 
-/// What lines are made with.
+/// State for rendering lines.
 pub(super) struct Renderer {
     pub(super) words: Words,
     pub(super) names: Names,
@@ -21,7 +20,7 @@ pub(super) struct Renderer {
 }
 
 impl Renderer {
-    /// The line of an event; more than one where it does not fit.
+    /// The line of an event, or several if it does not fit.
     pub(super) fn render(&mut self, event: &Event) -> String {
         let time = event.head().time.of_day();
         let (verdict, style) = match event {
@@ -55,7 +54,7 @@ impl Renderer {
         laid_out.replacen(verdict, &self.screen.paint(style, verdict), 1)
     }
 
-    /// What stands behind the destination.
+    /// The parts after the destination.
     fn parts(&mut self, refusal: &Refusal) -> Vec<String> {
         let mut parts = Vec::new();
         let service = refusal.protocol.zip(refusal.destination_port);
@@ -64,7 +63,7 @@ impl Renderer {
         parts.extend(repeats(refusal));
         parts.push(self.why(refusal));
         if refusal.device.is_none() {
-            // Who is it? Maker, address and group are all that there is to say.
+            // For an unnamed device, show its maker, address and group.
             if let Some(ether) = &refusal.ether {
                 parts.extend(self.names.maker(&ether.source.to_string()).map(clean));
                 parts.extend(refusal.source.map(|address| format!("from {address}")));
@@ -94,7 +93,7 @@ impl Renderer {
     }
 }
 
-/// A verdict as its column has it, and how it is painted.
+/// A verdict's column text and colour.
 fn column(verdict: Verdict) -> (&'static str, &'static str) {
     match verdict {
         Verdict::Drop => ("DROP ", RED),

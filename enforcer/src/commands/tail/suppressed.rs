@@ -1,8 +1,8 @@
-//! What drops had no line of their own, summed up for people.
+//! Sums up drops without a line of their own.
 //!
-//! The daemon says every second and exactly how many there were. Most of them are repeats, which the
-//! next line about the same flow tells anyway (`×18,204 in 5 s`): only what no such line has told
-//! within a period gets a line here.
+//! The daemon reports their exact number every second. Most of them are repeats, which the next line
+//! about the same flow includes (`×18,204 in 5 s`). Only frames that no such line has included
+//! within a period get a line here.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,10 +12,11 @@ use enforcer::events::event::{ReasonName, Suppressed as Frames};
 use enforcer::events::text::device;
 use enforcer_common::reason::Verdict;
 
-/// How often such a line may come; longer than it takes until a repeated flow is told again.
+/// Least interval between such lines; longer than the interval at which a repeated flow is
+/// reported.
 pub(super) const PERIOD: Duration = Duration::from_secs(10);
 
-/// Whose frames, why, and what became of them.
+/// Device, reason and verdict of the frames.
 type Key = (String, Option<ReasonName>, Option<Verdict>);
 
 #[derive(Debug, Default)]
@@ -23,11 +24,11 @@ pub(super) struct Suppressed(HashMap<Key, Sum>);
 
 #[derive(Debug)]
 struct Sum {
-    /// The last line about them.
+    /// The last event about them.
     frames: Frames,
-    /// Frames that no line has covered.
+    /// Frames that no line has included.
     untold: u64,
-    /// Those of them that were untold a period ago.
+    /// The part of them that was already pending a period ago.
     before: u64,
 }
 
@@ -36,7 +37,7 @@ fn key(event: &Event) -> Key {
 }
 
 impl Suppressed {
-    /// Takes note of an event; whether it needs no line now.
+    /// Records an event; returns whether it needs no line now.
     pub(super) fn take(&mut self, event: &Event) -> bool {
         let Event::Suppressed(frames) = event else {
             if let Some(refusal) = event.refusal()
@@ -53,7 +54,7 @@ impl Suppressed {
         true
     }
 
-    /// After a period: what has to be told now.
+    /// After a period: the lines that are now due.
     pub(super) fn due(&mut self) -> Vec<Event> {
         let mut due = Vec::new();
         for sum in self.0.values_mut() {
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_tells_comes_after_a_period() {
+    fn unreported_drops_come_after_a_period() {
         let mut waiting = Suppressed::default();
         waiting.take(&suppressed(500));
         assert!(told(&mut waiting).is_empty());

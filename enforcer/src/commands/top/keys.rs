@@ -13,14 +13,14 @@ pub(super) enum Action {
     /// Nothing but drawing.
     Draw,
     Quit,
-    /// Ask the daemon for this rule, for so many seconds.
+    /// Request this rule from the daemon, for this many seconds.
     Allow(Form, i64),
 }
 
 /// Lines of a page.
 const PAGE: isize = 10;
 
-/// Changes the state, and says what else is to be done.
+/// Changes the state, and returns what else is to be done.
 pub(super) fn press(state: &mut State, key: KeyEvent) -> Action {
     if key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL) {
         return Action::Quit;
@@ -85,7 +85,7 @@ fn filter(state: &mut State, key: KeyCode) {
     state.popup = Popup::Filter;
 }
 
-/// Writes into a text.
+/// Edits a text.
 fn edit(text: &mut String, key: KeyCode) {
     match key {
         KeyCode::Char(c) if text.chars().count() < 64 => text.push(c),
@@ -104,7 +104,7 @@ fn allow(state: &mut State, mut form: Form, key: KeyCode) -> Action {
                 return Action::Allow(form, seconds);
             }
         }
-        // Anything else than a plain yes is a no.
+        // Anything but a plain yes is a no.
         (true, _) => return Action::Draw,
         (false, KeyCode::Tab | KeyCode::Up | KeyCode::Down) => form.at_time = !form.at_time,
         (false, KeyCode::Enter) => {

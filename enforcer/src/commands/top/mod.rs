@@ -2,10 +2,10 @@
 //!
 //! - `state`: what it knows and shows; pure
 //! - `keys`: what a key does
-//! - `popup`: what can be in front of the list
+//! - `popup`: dialogs in front of the list
 //! - `view`: a screen from a state
 //!
-//! It talks to the daemon's socket alone, and keeps asking while there is no answer.
+//! It uses only the daemon's socket, and keeps asking while there is no answer.
 
 mod keys;
 mod popup;
@@ -39,18 +39,18 @@ use self::state::{Snapshot, State};
 use self::view::{Palette, draw};
 use super::{colour, session};
 
-/// How often the daemon is asked, and asked again when it does not answer.
+/// Interval of queries to the daemon, and of retries.
 const EVERY: Duration = Duration::from_secs(1);
-/// Answers that may wait for the screen.
+/// Most answers that may wait for the screen.
 const QUEUE: usize = 64;
 
 /// What comes from the daemon.
 enum News {
     Snapshot(Box<Snapshot>),
     Events(Vec<Event>),
-    /// Nobody answers, and why.
+    /// The daemon does not answer, and why.
     Trouble(String),
-    /// What came of an order.
+    /// The result of an order.
     Done(String),
 }
 
@@ -61,7 +61,7 @@ pub(super) fn run(client: &Client) -> Result<Exit> {
     }
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().context("cannot start")?;
-    // From here on a panic puts the terminal back, too.
+    // From here on a panic restores the terminal too.
     let mut terminal = ratatui::try_init().context("cannot prepare the terminal")?;
     let ended = runtime.block_on(show(&mut terminal, client));
     ratatui::try_restore().context("cannot put the terminal back")?;
@@ -97,7 +97,7 @@ async fn show(terminal: &mut DefaultTerminal, client: &Client) -> Result<()> {
                         }
                     }
                 }
-                // A new size, say: what is drawn next fits it.
+                // For example a new size: the next drawing fits it.
                 Some(Ok(_)) => {}
                 Some(Err(e)) => Err(e).context("cannot read keys")?,
                 None => return Ok(()),
@@ -126,7 +126,7 @@ async fn snapshot(client: &Client) -> Result<Snapshot, client::Error> {
     Ok(Snapshot { status, devices: client.devices().await?, rules: client.rules().await? })
 }
 
-/// Follows the events, and begins again when the daemon does.
+/// Follows the events, and reconnects when the daemon restarts.
 async fn follow(client: Client, news: mpsc::Sender<News>) {
     loop {
         if let Ok(mut events) = client.events(&Filter::default()).await {
@@ -142,7 +142,7 @@ async fn follow(client: Client, news: mpsc::Sender<News>) {
     }
 }
 
-/// Makes the rule, and tells what came of it.
+/// Makes the rule, and reports the result.
 async fn allow(client: Client, form: Form, seconds: i64, news: mpsc::Sender<News>) {
     let Form { target, to, service, reason, .. } = form;
     let change = LiveChange {
@@ -158,7 +158,7 @@ async fn allow(client: Client, form: Form, seconds: i64, news: mpsc::Sender<News
             format!("refused: {e}{hint}")
         }
     };
-    // The screen may be gone.
+    // The screen may be closed.
     let _ = news.send(News::Done(text)).await;
 }
 

@@ -1,4 +1,4 @@
-//! What can be in front of the list.
+//! Dialogs in front of the list.
 
 /// An allow rule that is being made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -10,23 +10,23 @@ pub(super) struct Form {
     pub(super) reason: String,
     /// How long: `1h`.
     pub(super) time: String,
-    /// Whether the time is being written, not the reason.
+    /// Whether the time is being edited, not the reason.
     pub(super) at_time: bool,
-    /// Whether only the yes is missing.
+    /// Whether only the confirmation is missing.
     pub(super) ready: bool,
     /// What is missing or wrong.
     pub(super) problem: String,
 }
 
-/// What is in front of the list.
+/// The dialog in front of the list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Popup {
     #[default]
     None,
     Help,
-    /// The filter is being written.
+    /// The filter is being edited.
     Filter,
     Allow(Form),
-    /// What came of an order.
+    /// The result of an order.
     Notice(String),
 }

@@ -1,4 +1,4 @@
-//! What `top` knows and shows: pure, so that a test needs neither a daemon nor a terminal.
+//! The state of `top`: pure, so that a test needs neither a daemon nor a terminal.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,12 +12,12 @@ use super::popup::{Form, Popup};
 
 /// Samples of a sparkline: one a second.
 pub(super) const SAMPLES: usize = 60;
-/// Destinations that are kept of a device; further ones push out what was seen least.
+/// Destinations kept for each device; further ones replace the least frequent one.
 const MAX_DESTINATIONS: usize = 64;
-/// Devices of which destinations are kept.
+/// Most devices with kept destinations.
 const MAX_DEVICES: usize = 4096;
 
-/// What the daemon says, asked for once a second.
+/// The daemon's answers, queried once a second.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) status: Status,
@@ -29,16 +29,16 @@ pub(super) struct Snapshot {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Series {
     last: Option<u64>,
-    /// A second.
+    /// Growth per second.
     pub(super) rate: f64,
     /// Growth by sample, the oldest first.
     pub(super) history: VecDeque<u64>,
 }
 
 impl Series {
-    /// Takes the counter's value, so much time after the one before.
+    /// Adds the counter's value, `elapsed` after the previous one.
     fn sample(&mut self, value: u64, elapsed: Duration) {
-        // A counter that fell has begun anew.
+        // A counter that fell was reset.
         let growth = self.last.map_or(0, |last| value.checked_sub(last).unwrap_or(value));
         self.last = Some(value);
         let seconds = elapsed.as_secs_f64().max(0.001);
@@ -50,17 +50,17 @@ impl Series {
     }
 }
 
-/// Where a device wanted to go, from the events that were seen.
+/// A refused destination of a device, from the events that were seen.
 #[derive(Clone, Debug)]
 pub(super) struct Destination {
     /// `202.114.4.119 tcp/515`.
     pub(super) text: String,
-    /// Address and service as a policy writes them; `None` of what is not IP.
+    /// Address and service as written in a policy; `None` if not IP.
     pub(super) endpoint: Option<(String, String)>,
     /// Frames, and their bytes.
     pub(super) frames: u64,
     pub(super) bytes: u64,
-    /// Why, of the last one: the reason, the rule and the operator's reason for it.
+    /// Why the last one was refused: the reason, the rule and the operator's reason for it.
     pub(super) why: String,
     /// Whether the last one passed because the group is observed.
     pub(super) observed: bool,
@@ -79,7 +79,7 @@ impl Device {
         self.row.dropped + self.row.would_drop
     }
 
-    /// What it is called: name, MAC or address.
+    /// Its label: name, MAC or address.
     pub(super) fn name(&self) -> &str {
         let row = &self.row;
         row.device.as_deref().or(row.mac.as_deref()).or(row.ip.as_deref()).unwrap_or("-")
@@ -95,7 +95,7 @@ pub(super) enum Tab {
     Reasons,
 }
 
-/// What comes first.
+/// Sort order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Sort {
     #[default]
@@ -125,7 +125,7 @@ impl Sort {
     }
 }
 
-/// All of it.
+/// The whole state.
 #[derive(Clone, Debug, Default)]
 pub(super) struct State {
     pub(super) status: Option<Status>,
@@ -144,7 +144,7 @@ pub(super) struct State {
     pub(super) popup: Popup,
     /// The device whose detail is shown.
     pub(super) detail: Option<String>,
-    /// The line that is selected, by its key: lines move, and an order must not hit another one.
+    /// The key of the selected line: lines move, and an order must not apply to a different one.
     pub(super) cursor: Option<String>,
     /// Lines in the ring buffer or here that were lost.
     pub(super) lost: u64,
@@ -152,7 +152,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Takes what the daemon says, at a time since the start.
+    /// Takes the daemon's answers, at a time since the start.
     pub(super) fn update(&mut self, at: Duration, snapshot: Snapshot) {
         self.trouble = None;
         if self.paused {
@@ -221,12 +221,12 @@ impl State {
         destination.observed = refusal.verdict == Verdict::WouldDrop;
     }
 
-    /// Nothing new comes, and why.
+    /// The connection was lost, and why.
     pub(super) fn lose(&mut self, why: String) {
         self.trouble = Some(why);
     }
 
-    /// Bytes of the refused frames of a device that events told of.
+    /// Bytes of a device's refused frames, according to events.
     pub(super) fn bytes(&self, key: &str) -> u64 {
         self.destinations.get(key).map_or(0, |known| known.iter().map(|to| to.bytes).sum())
     }
@@ -302,21 +302,21 @@ impl State {
         }
     }
 
-    /// Where the selected line stands; the first one if none is selected or it is gone.
+    /// Position of the selected line; the first one if none is selected or it is gone.
     pub(super) fn position(&self) -> usize {
         let keys = self.keys();
         let cursor = self.cursor.as_ref();
         cursor.and_then(|cursor| keys.iter().position(|key| key == cursor)).unwrap_or(0)
     }
 
-    /// Selects a line so many further down.
+    /// Moves the selection by this many lines.
     pub(super) fn step(&mut self, by: isize) {
         let keys = self.keys();
         let to = self.position().saturating_add_signed(by).min(keys.len().saturating_sub(1));
         self.cursor = keys.into_iter().nth(to);
     }
 
-    /// An allow rule for what is selected; a notice where that cannot be.
+    /// An allow rule for the selected line; a notice if that is impossible.
     pub(super) fn allow_selected(&self) -> Popup {
         let key = match &self.detail {
             Some(key) => Some(key.clone()),
@@ -358,7 +358,7 @@ fn key(mac: Option<&str>, name: Option<&str>, ip: Option<&str>) -> String {
     mac.or(name).or(ip).unwrap_or("-").to_owned()
 }
 
-/// Adds a destination, and forgets the one that was seen least if there are too many.
+/// Adds a destination, and removes the least frequent one if there are too many.
 fn add(known: &mut Vec<Destination>, refusal: &Refusal, text: String) -> usize {
     if known.len() >= MAX_DESTINATIONS {
         let least = (0..known.len()).min_by_key(|at| known[*at].frames).unwrap_or(0);

@@ -114,7 +114,7 @@ fn event(mac: &str, to: &str, port: u16, length: u32) -> Event {
     serde_json::from_str(&line).unwrap()
 }
 
-/// Two seconds of two devices; the second one grows faster.
+/// Two seconds with two devices; the second one grows faster.
 fn state() -> State {
     let mut state = State::default();
     state.update(Duration::from_secs(1), snapshot(1000, 10));
@@ -161,7 +161,7 @@ fn rates_come_from_what_was_before_and_the_time_between() {
     assert_eq!(state.devices[PUMP].drops.rate, 15.0);
     assert_eq!(state.dropped.rate, 17.0);
     assert_eq!(state.bytes(BED), 3 * (100 + 60));
-    // A counter that begins anew is no rate below zero.
+    // A reset counter must not give a negative rate.
     let mut state = state;
     state.update(Duration::from_secs(4), snapshot(6, 40));
     assert_eq!(state.devices[BED].drops.rate, 6.0);
@@ -258,7 +258,7 @@ fn a_destination_is_allowed_after_a_reason_and_a_yes_and_not_before() {
 #[test]
 fn trouble_is_said_and_nothing_drives_the_terminal() {
     let mut state = state();
-    state.lose("the daemon is not running: nobody answers on /run/e.sock".into());
+    state.lose("the daemon is not running: no answer on /run/e.sock".into());
     assert!(lines(&state)[0].contains("NO ANSWER  the daemon is not running"));
     let mut evil = snapshot(1, 1);
     evil.devices[0].device = Some("a\x1b[2J".into());

@@ -34,7 +34,7 @@ impl Palette {
         if self.colour { Style::new().fg(colour) } else { Style::new() }
     }
 
-    /// What must be seen, in every palette.
+    /// Style for what must stand out in every palette.
     fn loud(self, colour: Color) -> Style {
         self.paint(colour).add_modifier(Modifier::BOLD)
     }
@@ -146,7 +146,7 @@ fn bottom<'a>(state: &State, palette: Palette) -> Line<'a> {
     Line::styled(keys, palette.paint(Color::Cyan))
 }
 
-/// The last samples, one a column, as bars.
+/// The last samples as bars, one in each column.
 fn bars(series: &Series, width: usize) -> String {
     const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     let history = &series.history;

@@ -1,4 +1,4 @@
-//! Who may ask for what, route by route.
+//! Which role may use which route.
 
 use axum::body::Body;
 use hyper::Method;

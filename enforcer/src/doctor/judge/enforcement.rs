@@ -11,7 +11,7 @@ use crate::dataplane::Error as Refused;
 use crate::fault::Fault as _;
 use crate::site::Link;
 
-/// Shuts and opens the tables again.
+/// The command that installs the tables.
 const INSTALL: &str = "enforcer backstop install, at boot before network-pre.target";
 
 pub(super) fn machine(facts: &Facts) -> Vec<Finding> {
@@ -28,21 +28,26 @@ fn daemon(facts: &Facts) -> Finding {
         (Ok(Some(status)), _) => status,
         (Err(unseen), _) | (Ok(None), Err(unseen)) => return unknown(CHECK, unseen),
         (Ok(None), Ok(None)) => {
-            return Finding::warning(CHECK, "none runs, and nothing is enforced", "enforcer run");
+            return Finding::warning(
+                CHECK,
+                "no daemon runs, and nothing is enforced",
+                "enforcer run",
+            );
         }
         (Ok(None), Ok(Some(pinned))) if pinned.active => {
-            let text = "none runs: the kernel enforces on; no event is told, and nobody looks";
+            let text = "no daemon runs: the kernel keeps enforcing, but without events and repairs";
             return Finding::warning(CHECK, text, "enforcer run");
         }
         (Ok(None), Ok(Some(_))) => {
-            let text = "none runs, and no policy is in force: protected interfaces drop all";
+            let text =
+                "no daemon runs, and no policy is in force: protected interfaces drop everything";
             return Finding::fail(CHECK, text, "enforcer run, or enforcer detach");
         }
     };
     let Status { version, pid, policy, warnings, .. } = status;
     let look = "enforcer status";
     if !status.enforcing {
-        return Finding::fail(CHECK, "it runs, and an interface of its own is not protected", look);
+        return Finding::fail(CHECK, "it runs, but one of its interfaces is not protected", look);
     }
     let text = format!("{version}, pid {pid}: enforces revision {}", policy.revision);
     match warnings.as_slice() {
@@ -56,7 +61,7 @@ fn program(facts: &Facts, link: &Link) -> Option<Finding> {
     const CHECK: &str = "program";
     Some(match attached(facts, link) {
         Attached::None => {
-            // Without a daemon, that is no surprise, and said once.
+            // Without a daemon this is expected, and reported once.
             facts.enforcement.daemon.as_ref().ok()?.as_ref()?;
             let text = "none is attached: nothing is enforced here";
             Finding::fail(
@@ -95,12 +100,12 @@ fn tables(facts: &Facts) -> Finding {
         ([_, _], Backstop::Required) => Finding::fail(CHECK, Error::Absent.to_string(), INSTALL),
         ([_, _], Backstop::Off) => Finding::warning(
             CHECK,
-            "off by the settings: between boot and the daemon's start all is forwarded",
+            "off by the settings: between boot and the daemon's start everything is forwarded",
             "backstop = \"auto\" in enforcer.toml, and enforcer backstop install",
         ),
         ([_, _], Backstop::Auto) => Finding::warning(
             CHECK,
-            "not installed: between boot and the daemon's start all is forwarded",
+            "not installed: between boot and the daemon's start everything is forwarded",
             INSTALL,
         ),
         (missing, _) => {
@@ -110,7 +115,7 @@ fn tables(facts: &Facts) -> Finding {
     }
 }
 
-/// What the tables do with what comes from an interface.
+/// What the tables do with traffic from an interface.
 fn state(facts: &Facts, link: &Link) -> Option<Finding> {
     const CHECK: &str = "backstop";
     let tables = facts.enforcement.tables.as_ref().ok().filter(|tables| !tables.is_empty())?;
@@ -121,7 +126,7 @@ fn state(facts: &Facts, link: &Link) -> Option<Finding> {
         ("armed", Attached::Ours) => Finding::ok(CHECK, "armed: lets through what XDP passed"),
         ("armed", _) => Finding::fail(
             CHECK,
-            "armed, and nothing judges what arrives: it is forwarded",
+            "armed, but arriving frames are not judged: they are forwarded",
             "enforcer backstop install shuts it while no daemon runs",
         ),
         ("shut", Attached::Ours) => Finding::fail(
@@ -130,6 +135,6 @@ fn state(facts: &Facts, link: &Link) -> Option<Finding> {
             "enforcer run arms it; if it runs, its log says why not",
         ),
         ("shut", _) => Finding::ok(CHECK, "shut until the daemon arms it"),
-        _ => Finding::warning(CHECK, "its tables do not look at this one", INSTALL),
+        _ => Finding::warning(CHECK, "its tables do not cover this one", INSTALL),
     })
 }

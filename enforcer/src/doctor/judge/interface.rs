@@ -1,4 +1,4 @@
-//! What is in the way on one interface.
+//! Problems of one interface.
 
 use rtnetlink::packet_route::link::InfoKind;
 
@@ -11,15 +11,14 @@ use crate::dataplane::offload::{Feature, STRIP};
 use crate::fault::Fault as _;
 use crate::site::Link;
 
-/// Largest MTU whose frames fit into one buffer of a page, beside the headroom of XDP and the kernel's
-/// own use (4096 - 256 - 320), with an Ethernet header and two tags.
+/// Largest MTU whose frames fit into one buffer of a page, with the headroom of XDP and the kernel's
+/// overhead (4096 - 256 - 320), with an Ethernet header and two tags.
 const ONE_BUFFER: u32 = 3498;
-/// Features that merge frames before XDP sees them, by the kernel's names, and what `ethtool -K` calls
-/// them.
+/// Features that merge frames before XDP sees them, by the kernel's names and those of `ethtool -K`.
 const MERGE: [(&str, &str); 2] = [("rx-lro", "lro"), ("rx-gro-hw", "rx-gro-hw")];
 /// The feature by which hardware leaves the checksum of a frame (FCS) in it.
 const CHECKSUM: (&str, &str) = ("rx-fcs", "rx-fcs");
-/// The feature by which hardware takes over what tc and flowtables do.
+/// The feature that offloads tc and flowtables to hardware.
 const FORWARD: (&str, &str) = ("hw-tc-offload", "hw-tc-offload");
 
 /// There is no such interface.
@@ -78,7 +77,7 @@ fn kind(facts: &Facts, link: &Link) -> Finding {
 /// Native or generic, and why.
 fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
     const CHECK: &str = "xdp";
-    let driver = interface.driver.as_deref().unwrap_or("no driver that tells its name");
+    let driver = interface.driver.as_deref().unwrap_or("unknown driver");
     let asked = facts.enforcement.xdp == Xdp::Generic;
     if asked {
         return Finding::ok(CHECK, format!("generic, as the settings say ({driver})"));
@@ -96,7 +95,7 @@ fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
             }
             (None, Some(native)) if native.basic => "MTU, queues or offloads are in the way".into(),
             (None, Some(_)) => "its driver has no native XDP".into(),
-            (None, None) => "the driver took no native program".into(),
+            (None, None) => "the driver accepted no native program".into(),
         };
         let text = format!("generic ({driver}): {why}");
         let remedy = match interface.native {
@@ -132,14 +131,14 @@ fn xdp(facts: &Facts, interface: &Interface, link: &Link) -> Finding {
     }
 }
 
-/// Why the daemon could not attach natively. Of a link that it adopted, it knows no reason.
+/// Why the daemon could not attach natively. For an adopted link it knows no reason.
 fn note(facts: &Facts, link: &Link) -> Option<String> {
     let status = facts.enforcement.daemon.as_ref().ok()?.as_ref()?;
     let note = status.interfaces.iter().find(|row| row.index == link.index)?.note.clone();
     note.filter(|note| !note.starts_with("generic mode"))
 }
 
-/// Features that are on, of those in a list, by ethtool's names.
+/// The features in a list that are on, by ethtool's names.
 fn on(interface: &Interface, list: &[(&str, &'static str)]) -> Vec<(&'static str, Feature)> {
     let Ok(features) = &interface.features else { return Vec::new() };
     let state = |name: &str| features.get(name).copied().unwrap_or_default();
@@ -147,7 +146,7 @@ fn on(interface: &Interface, list: &[(&str, &'static str)]) -> Vec<(&'static str
     states.filter(|(_, feature)| feature.on).collect()
 }
 
-/// The command that switches features off.
+/// The command that turns features off.
 fn switch_off(interface: &Interface, on: &[(&'static str, Feature)]) -> String {
     let off: String = on.iter().map(|(name, _)| format!(" {name} off")).collect();
     format!("ethtool -K {}{off}", interface.name)
@@ -181,7 +180,7 @@ fn merged(interface: &Interface) -> Finding {
         return Finding::ok(CHECK, "no hardware merges frames in front of XDP");
     }
     if interface.driver.as_deref() == Some("virtio_net") {
-        // `virtnet_xdp_set` asks the host to stop it. In generic mode what was merged is judged as one frame.
+        // `virtnet_xdp_set` asks the host to stop it. In generic mode merged frames are judged as one frame.
         let text =
             format!("{}: virtio switches it off while a native program is attached", names(&on));
         return Finding::ok(CHECK, text);

@@ -10,7 +10,7 @@ use crate::site::tables::{self, TooSmall};
 
 /// Least free space: the audit trail takes up to 72 MiB, the history up to 64.
 const FREE: u64 = 136 << 20;
-/// Less than this, and a policy may not be kept.
+/// With less than this, a policy may not fit.
 const NO_ROOM: u64 = 4 << 20;
 /// 2026-01-01: no clock of a machine that runs this version is before it.
 const EARLIEST: i64 = 1_767_225_600;
@@ -56,7 +56,7 @@ fn rights(machine: &Machine) -> Finding {
     if lacking.is_empty() {
         return Finding::ok("rights", "may load programs and attach them");
     }
-    let why = format!("what needs {}: this user has not got it", lacking.join(", "));
+    let why = format!("what needs {}, which this user does not have", lacking.join(", "));
     Finding::unknown("rights", why, "run it as root")
 }
 
@@ -88,10 +88,10 @@ fn unprivileged(machine: &Machine) -> Option<Finding> {
     Some(match machine.unprivileged? {
         0 => Finding::warning(
             CHECK,
-            "every user may load BPF programs, and so try what the verifier overlooks",
+            "every user may load BPF programs, and so exploit bugs of the verifier",
             "sysctl -w kernel.unprivileged_bpf_disabled=2, and in /etc/sysctl.d",
         ),
-        _ => Finding::ok(CHECK, "root alone may load BPF programs"),
+        _ => Finding::ok(CHECK, "only root may load BPF programs"),
     })
 }
 
@@ -131,7 +131,11 @@ fn disk(machine: &Machine) -> Finding {
     };
     let free = format!("{} MiB free in {dir}", disk.free >> 20);
     if !disk.writable && !machine.lacking.is_empty() {
-        return Finding::unknown(CHECK, format!("{dir} is not this user's"), "run it as root");
+        return Finding::unknown(
+            CHECK,
+            format!("{dir} does not belong to this user"),
+            "run it as root",
+        );
     }
     if !disk.writable {
         let remedy = format!("mount it writable, or set state_dir in enforcer.toml (now {dir})");

@@ -1,8 +1,8 @@
 //! Facts to findings. Pure: no clock, no files, no kernel.
 //!
 //! - `machine`: kernel, rights, clock, disk
-//! - `interface`: what is in the way on one interface
-//! - `paths`: ways past the protected interfaces
+//! - `interface`: problems of one interface
+//! - `paths`: paths that bypass the protected interfaces
 //! - `enforcement`: daemon, program, backstop
 
 mod enforcement;
@@ -24,7 +24,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
     if facts.interfaces.is_empty() {
         findings.push(Finding::unknown(
             "interface",
-            "nobody has named an interface to protect",
+            "no interface to protect is named",
             "enforcer doctor --interface lan0, or `interfaces` in enforcer.toml",
         ));
     }
@@ -52,7 +52,7 @@ enum Attached {
     None,
     Ours,
     Other(u32),
-    /// Nobody says.
+    /// The owner is unknown.
     Unknown(u32),
 }
 

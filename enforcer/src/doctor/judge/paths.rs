@@ -1,4 +1,4 @@
-//! Ways past the protected interfaces.
+//! Paths that bypass the protected interfaces.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -21,7 +21,7 @@ pub(super) fn machine(facts: &Facts) -> Vec<Finding> {
     findings
 }
 
-/// Names of the protected interfaces, and of those above them: a VLAN, a bridge.
+/// Names of the protected interfaces, and of VLAN devices and bridges on top of them.
 fn judged(facts: &Facts) -> BTreeSet<String> {
     let root = |name: &String| Root { name: name.clone(), guarded: false };
     let names = facts.interfaces.iter().map(|interface| &interface.name);
@@ -33,7 +33,7 @@ fn is_protected(facts: &Facts, link: &Link) -> bool {
     facts.interfaces.iter().any(|interface| interface.name == link.name)
 }
 
-/// What is forwarded, and which chains of other tools drop it then.
+/// Which traffic is forwarded, and which chains of other tools drop it.
 fn forwarding(facts: &Facts) -> Finding {
     let finding = switches(facts);
     if finding.state != State::Ok {
@@ -66,7 +66,7 @@ fn forwarding(facts: &Facts) -> Finding {
     Finding::warning(finding.check, text, remedy)
 }
 
-/// Chains that frames from a protected interface meet, and that do not accept all of them.
+/// Chains that frames from a protected interface pass, and that do not accept all of them.
 fn drops<'a>(facts: &Facts, chains: &'a [Chain]) -> Vec<&'a Chain> {
     let Network { links, forwards_v4, forwards_v6, bridge_calls_ip, .. } = &facts.network;
     let judged = judged(facts);
@@ -151,7 +151,7 @@ fn flow_offload(facts: &Facts) -> Finding {
     Finding::warning(CHECK, text, remedy)
 }
 
-/// Interfaces from which frames are forwarded and nobody judges them.
+/// Interfaces from which frames are forwarded without being judged.
 fn bypasses(facts: &Facts) -> Vec<Finding> {
     const CHECK: &str = "bypass";
     let network = &facts.network;
@@ -171,7 +171,7 @@ fn bypasses(facts: &Facts) -> Vec<Finding> {
             findings.push(Finding::fail(CHECK, text, protect(facts, &[name])));
         } else if let (Some(first), false) = (routed.first(), is_uplink) {
             let text = format!(
-                "{name} is not protected: what is behind it ({}) is forwarded without a look",
+                "{name} is not protected: what is behind it ({}) is forwarded without being judged",
                 prefix(first)
             );
             let remedy = format!("if devices are there: {}", protect(facts, &[name]));
@@ -179,8 +179,10 @@ fn bypasses(facts: &Facts) -> Vec<Finding> {
         }
         let ports = ports(network, link);
         if link.kind == Some(InfoKind::Bridge) && is_uplink && ports.len() > 1 {
-            let text =
-                format!("{name}, an uplink, bridges {}: nobody judges that", ports.join(", "));
+            let text = format!(
+                "{name}, an uplink, bridges {}: that traffic is not judged",
+                ports.join(", ")
+            );
             let remedy = format!("if devices are there: {}", protect(facts, &[]));
             findings.push(Finding::warning(CHECK, text, remedy));
         }
@@ -246,13 +248,13 @@ fn first(address: IpAddr, length: u8) -> IpAddr {
     }
 }
 
-/// Names of what is a port of an interface.
+/// Names of an interface's ports.
 fn ports<'a>(network: &'a Network, link: &Link) -> Vec<&'a str> {
     let ports = network.links.iter().filter(|port| port.controller == Some(link.index));
     ports.map(|port| port.name.as_str()).collect()
 }
 
-/// The line of enforcer.toml that protects more.
+/// The line of enforcer.toml that protects these interfaces too.
 fn protect(facts: &Facts, more: &[&str]) -> String {
     let mut names: Vec<&str> =
         facts.interfaces.iter().map(|interface| interface.name.as_str()).collect();
@@ -263,10 +265,10 @@ fn protect(facts: &Facts, more: &[&str]) -> String {
     format!("interfaces = {names:?} in enforcer.toml")
 }
 
-/// What passes whatever the rules say and no bridge forwards unless it is told to: 802.1X and LLDP.
+/// Essentials that no bridge forwards unless configured to: 802.1X and LLDP.
 const RESERVED: u16 = 1 << 3 | 1 << 14;
 
-/// What the bridge that a protected interface is a port of forwards and remembers.
+/// The forwarding mask and MAC limit of the bridge that a protected interface is a port of.
 pub(super) fn bridge(facts: &Facts, link: &Link) -> Option<Finding> {
     const CHECK: &str = "bridge-tables";
     let above = facts.network.links.iter().find(|other| Some(other.index) == link.controller)?;

@@ -125,7 +125,7 @@ fn well() -> Facts {
     }
 }
 
-/// A chain of another tool that drops what is forwarded.
+/// A chain of another tool that drops forwarded traffic.
 fn chain(facts: &mut Facts, family: &str, accepts: &[&str]) {
     let accepts = accepts.iter().map(|name| (*name).to_owned()).collect();
     let (table, name) = ("filter".to_owned(), "FORWARD".to_owned());
@@ -133,7 +133,7 @@ fn chain(facts: &mut Facts, family: &str, accepts: &[&str]) {
     facts.enforcement.forward.as_mut().expect("known").push(chain);
 }
 
-/// Changes lan0, where rtnetlink and the list of interfaces tell of it.
+/// Changes lan0, both in rtnetlink's data and in the list of interfaces.
 fn lan0(facts: &mut Facts, change: impl Fn(&mut Link)) {
     facts.interfaces[0].link.iter_mut().for_each(&change);
     facts.network.links.iter_mut().filter(|link| link.index == 2).for_each(change);
@@ -146,7 +146,7 @@ fn bridged(facts: &mut Facts) {
     lan0(facts, |link| link.controller = Some(9));
 }
 
-/// What the bridge does.
+/// Sets the bridge's settings.
 fn bridge(facts: &mut Facts, bridge: Bridge) {
     facts.network.links.iter_mut().filter(|link| link.index == 9).for_each(|link| {
         link.bridge = Some(bridge);
@@ -190,13 +190,13 @@ fn all_is_well() {
     let bad: Vec<_> = findings.iter().filter(|finding| finding.state != State::Ok).collect();
     assert!(bad.is_empty(), "{bad:#?}");
     assert!(findings.iter().all(|finding| finding.remedy.is_none()));
-    // A number of checks, so that one that is lost shows.
+    // The number of checks, so that a lost one is noticed.
     assert_eq!(findings.len(), 21, "{findings:#?}");
 }
 
 type Change = fn(&mut Facts);
 
-/// The check that has to speak up, how loud, with which words and which remedy.
+/// The expected finding: check, state, words and remedy, and the change that causes it.
 const TABLE: &[(&str, State, &str, &str, Change)] = &[
     ("kernel", State::Fail, "5.10 and later", "later kernel", |f| f.machine.kernel = (5, 4)),
     ("rights", State::Unknown, "CAP_BPF", "as root", |f| f.machine.lacking = vec!["CAP_BPF"]),
@@ -240,9 +240,9 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
     ("disk", State::Warning, "in memory", "to a disk", |f| {
         f.machine.disk = Ok(Disk { free: 1 << 30, volatile: true, writable: true });
     }),
-    ("daemon", State::Warning, "the kernel enforces on", "enforcer run", no_daemon),
+    ("daemon", State::Warning, "the kernel keeps enforcing", "enforcer run", no_daemon),
     ("daemon", State::Warning, "nothing is enforced", "enforcer run", fresh),
-    ("daemon", State::Fail, "drop all", "enforcer run", |f| {
+    ("daemon", State::Fail, "drop everything", "enforcer run", |f| {
         no_daemon(f);
         f.enforcement.pinned = Ok(Some(Pinned { dispatchers: [(2, 40)].into(), active: false }));
     }),
@@ -285,8 +285,8 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
     ("backstop", State::Fail, "shut although", "arms it", |f| {
         f.enforcement.tables = Ok(Family::ALL.map(|family| (family, table("99"))).into());
     }),
-    ("backstop", State::Fail, "nothing judges", "backstop install", nothing_attached),
-    ("backstop", State::Warning, "do not look at", "backstop install", |f| {
+    ("backstop", State::Fail, "are not judged", "backstop install", nothing_attached),
+    ("backstop", State::Warning, "do not cover", "backstop install", |f| {
         lan0(f, |link| link.name = "lan1".into());
         f.interfaces[0].name = "lan1".into();
     }),
@@ -345,7 +345,9 @@ const TABLE: &[(&str, State, &str, &str, Change)] = &[
             f.network.links.push(Link { controller: Some(3), ..link(name, index) });
         }
     }),
-    ("interface", State::Unknown, "nobody has named", "--interface lan0", |f| f.interfaces.clear()),
+    ("interface", State::Unknown, "no interface to protect", "--interface lan0", |f| {
+        f.interfaces.clear()
+    }),
     ("interface", State::Fail, "no interface `lan0`", "ip -brief link", |f| {
         f.interfaces[0].link = None;
     }),
@@ -444,7 +446,7 @@ fn what_is_in_the_way_is_named_with_its_remedy() {
         let said = found.remedy.as_deref().unwrap_or_default();
         assert!(said.contains(remedy), "{number} {check}: {said}");
         assert_eq!(is_fit(&findings), is_fit(std::slice::from_ref(found)), "{number} {check}");
-        // Whatever is not well has a remedy.
+        // Every finding that is not ok has a remedy.
         for finding in findings {
             assert_eq!(finding.remedy.is_none(), finding.state == State::Ok, "{finding:?}");
         }
@@ -454,7 +456,7 @@ fn what_is_in_the_way_is_named_with_its_remedy() {
 #[test]
 fn what_is_only_different_is_fine() {
     let changes: [(&str, &str, Change); 11] = [
-        // Chains that no frame of a device meets, or that accept all of them.
+        // Chains that no frame of a device passes, or that accept all of them.
         ("forwarding", "IPv4 is routed, IPv6 is not", |f| {
             ["ip6", "bridge"].into_iter().for_each(|family| chain(f, family, &[]));
             chain(f, "ip", &["lan0"]);
@@ -487,7 +489,7 @@ fn what_is_only_different_is_fine() {
         ("xdp", "as the settings say", |f| f.enforcement.xdp = Xdp::Generic),
         ("mtu", "in several buffers are judged", |f| {
             lan0(f, |link| link.mtu = 9000);
-            // It is attached natively, whatever the driver says of itself.
+            // It is attached natively, whatever features the driver reports.
         }),
         ("kernel", "no jumbo frames", |f| f.machine.kernel = (5, 15)),
     ];

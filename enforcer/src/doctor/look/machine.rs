@@ -54,9 +54,9 @@ fn synchronised() -> io::Result<bool> {
     Ok(state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0)
 }
 
-/// The disk below a directory that may have to be made yet.
+/// The disk of a directory that may not exist yet.
 fn disk(dir: &Path) -> io::Result<Disk> {
-    // Not `exists`: a directory that may not be entered is there as well.
+    // Not `exists`: a directory that cannot be entered exists too.
     let is_there = |dir: &&Path| !matches!(fs::symlink_metadata(dir), Err(e) if e.kind() == io::ErrorKind::NotFound);
     let there = dir.ancestors().find(is_there).unwrap_or(Path::new("/"));
     let path = CString::new(there.as_os_str().as_bytes())?;

@@ -3,7 +3,7 @@
 //! Not /sys: it shows the interfaces of the network namespace in which it was mounted.
 //!
 //! - `machine`: kernel, rights, clock, disk
-//! - `netdev`: what drivers say about XDP, over generic netlink
+//! - `netdev`: XDP features of drivers, over generic netlink
 
 mod machine;
 mod netdev;
@@ -22,11 +22,11 @@ use crate::dataplane::{inspect, offload};
 use crate::fault::Fault as _;
 use crate::site::{self, Kernel, Link};
 
-/// Looks at everything. Without a name in the settings, the interfaces are those of the daemon.
+/// Gathers all facts. If the settings name no interface, the daemon's interfaces are used.
 ///
 /// # Errors
 ///
-/// When the kernel does not tell its interfaces: nothing could be said then.
+/// The kernel does not list its interfaces: without them nothing can be judged.
 pub async fn look(settings: &Settings) -> Result<Facts, site::Error> {
     let kernel = Kernel::open()?;
     let links = kernel.links().await?;
@@ -68,7 +68,7 @@ pub async fn look(settings: &Settings) -> Result<Facts, site::Error> {
 fn interface(name: &str, links: &[Link]) -> Interface {
     let link = links.iter().find(|link| link.name == name).cloned();
     let features = match offload::features(name) {
-        // Nothing like hardware is behind it.
+        // There is no hardware behind it.
         Err(e) if e.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(BTreeMap::new()),
         result => result.map_err(|e| Unseen::new(format!("features of {name}: {e}"))),
     };
@@ -87,14 +87,14 @@ fn is_on(name: &str) -> Option<bool> {
     Some(fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim() != "0")
 }
 
-/// Whether what is bridged is shown to the chains of IP; without the module br_netfilter, never.
+/// Whether bridged traffic passes the IP chains; never without the module br_netfilter.
 pub fn bridge_calls_ip() -> bool {
     ["iptables", "ip6tables"]
         .iter()
         .any(|name| is_on(&format!("bridge/bridge-nf-call-{name}")).unwrap_or(false))
 }
 
-/// Old kinds of packet filters that have a table `filter`.
+/// Legacy packet filters with a table `filter`.
 fn legacy() -> Vec<&'static str> {
     let kinds = [("ip_tables_names", "iptables-legacy"), ("ip6_tables_names", "ip6tables-legacy")];
     let has_filter = |file: &str| {

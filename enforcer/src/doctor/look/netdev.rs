@@ -1,4 +1,4 @@
-//! What a driver can do with XDP programs: generic netlink's family `netdev` (Linux 6.3,
+//! XDP features of a driver: generic netlink's family `netdev` (Linux 6.3,
 //! include/uapi/linux/netdev.h).
 
 use std::io;
@@ -27,11 +27,11 @@ const ATTRIBUTE: usize = 4;
 /// `NLMSG_ERROR`.
 const ERROR: u16 = 2;
 
-/// What the driver of interface `index` says that it can do.
+/// The XDP features that the driver of interface `index` reports.
 ///
 /// # Errors
 ///
-/// `ENOENT` where the kernel has no such family.
+/// `ENOENT` if the kernel has no such family.
 pub(super) fn native(index: u32) -> io::Result<Native> {
     let socket = open()?;
     let family = ask(&socket, CONTROLLER, GET_FAMILY, FAMILY_NAME, b"netdev\0", FAMILY_ID)?;

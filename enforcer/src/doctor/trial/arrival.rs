@@ -1,4 +1,4 @@
-//! Frames that really arrive: whether drivers run the program, which no test run can tell.
+//! Frames that really arrive: they show whether drivers run the program, which a test run cannot.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,7 +19,8 @@ const CHECK: &str = "live-frames";
 const TIME: Duration = Duration::from_millis(3500);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Makes neighbours behind each interface answer, and looks whether the program runs for what arrives.
+/// Makes neighbours behind each interface answer, and checks whether the program runs for the arriving
+/// frames.
 pub(super) async fn arrive(
     client: &Client,
     policy: &Policy,
@@ -53,7 +54,7 @@ pub(super) async fn arrive(
     }
 }
 
-/// Addresses of named devices that an interface reaches by itself.
+/// Addresses of named devices that are on-link at an interface.
 fn addresses(policy: &Policy, site: &Site, index: u32) -> Vec<(u32, IpAddr)> {
     let own = site.interfaces.iter().find(|own| own.index == index);
     let near: Vec<Range> = own.into_iter().flat_map(|own| &own.prefixes).map(on_link).collect();
@@ -67,7 +68,7 @@ fn addresses(policy: &Policy, site: &Site, index: u32) -> Vec<(u32, IpAddr)> {
     all.filter(is_near).map(|address| (index, address)).collect()
 }
 
-/// What runs of the program and received frames say.
+/// Judges the program's runs against the received frames.
 fn judge(row: &InterfaceStatus, runs: u64, arrived: u64) -> Finding {
     let finding = match (runs, arrived) {
         (0, 0) => Finding::unknown(

@@ -1,4 +1,4 @@
-//! The frames. Each ends with a mark of its own, so that it is known again when it arrives.
+//! The frames. Each ends with a unique mark, by which it is recognised when it arrives.
 
 use enforcer_common::reason::Reason;
 use enforcer_common::wire::{ether_type, protocol};
@@ -16,7 +16,7 @@ const OTHER: [u8; 4] = [192, 0, 2, 3];
 const ALLOWED: [u8; 4] = [198, 51, 100, 10];
 const DENIED: [u8; 4] = [198, 51, 100, 66];
 
-/// The policy that the frames are about.
+/// The policy for the frames.
 pub(super) const POLICY: &str = r#"
 schema = 1
 [devices.sample]
@@ -47,7 +47,7 @@ pub(super) fn cases(own: [u8; 6]) -> Vec<FrameContext> {
     let routed = ipv4(ADDRESS, ALLOWED, &source_route, 0, protocol::TCP, &tcp(443));
     let rest = ipv4(ADDRESS, ALLOWED, &[], 100, protocol::TCP, &[0; 16]);
     let smtp = ipv4(ADDRESS, ALLOWED, &[], 0, protocol::TCP, &tcp(25));
-    // Type 0, which RFC 5095 has done away with.
+    // Type 0, which RFC 5095 abolished.
     let routing = [&[protocol::TCP, 0, 0, 0, 0, 0, 0, 0][..], &tcp(443)].concat();
     let advertisement = [&[134, 0][..], &[0; 14]].concat();
     let cases = [
@@ -100,7 +100,7 @@ pub(super) fn mark(number: usize) -> [u8; MARK] {
     mark
 }
 
-/// Whose mark a frame carries.
+/// The number in a frame's mark.
 pub(super) fn number(frame: &[u8]) -> Option<usize> {
     let [name @ .., high, low] = frame.last_chunk::<MARK>()?;
     (name == b"doctor").then(|| usize::from(u16::from_be_bytes([*high, *low])))
@@ -119,7 +119,7 @@ pub(super) fn ethernet(to: [u8; 6], from: [u8; 6], kind: u16, payload: &[u8]) ->
     [&to[..], &from, &kind.to_be_bytes(), payload, &[0; MARK][..trailer(kind, payload)]].concat()
 }
 
-/// Bytes for the mark that are not in the payload: IP has them in its own.
+/// Bytes for the mark behind the payload; IP packets contain the mark.
 fn trailer(kind: u16, payload: &[u8]) -> usize {
     let is_whole = payload.len() > 20 && kind != ether_type::ARP;
     if is_whole { 0 } else { MARK }
@@ -186,7 +186,7 @@ fn tcp(port: u16) -> Vec<u8> {
     [&head[..], &[0; MARK]].concat()
 }
 
-/// What a DHCP client sends first, in UDP, with room for a mark.
+/// A DHCP discover in UDP, with room for a mark.
 fn discover() -> Vec<u8> {
     let message = [&dhcp_discover(Mac(DEVICE))[..], &[0; MARK]].concat();
     let ports = [68, 67, 8 + message.len() as u16, 0].map(u16::to_be_bytes).concat();

@@ -1,4 +1,4 @@
-//! The program in force, asked by probes: nothing is counted, and no event is sent.
+//! Tests the active program with probes, which are neither counted nor reported.
 
 use std::io;
 
@@ -21,10 +21,10 @@ use crate::policy::{
 use crate::site::{self, Kernel, Link};
 
 const CHECK: &str = "live-test";
-/// Most rules that are looked at for one that decides.
+/// Most rules that are searched for one that decides.
 const RULES: usize = 1000;
 
-/// Why nothing was asked.
+/// Why the test did not run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error(transparent)]
@@ -35,14 +35,14 @@ pub(super) enum Error {
     Policy(String),
 }
 
-/// A frame, and the reason that has to be given; it says whether the frame lives.
+/// A frame, and the expected reason, which implies the verdict.
 struct Question {
     name: String,
     reason: Reason,
     frame: Vec<u8>,
 }
 
-/// Asks the program in force, for each interface that the daemon protects.
+/// Tests the active program, for each interface that the daemon protects.
 pub async fn live(client: &Client) -> Vec<Finding> {
     match ask_all(client).await {
         Ok(findings) => findings,
@@ -95,7 +95,7 @@ fn is_error(problem: &Problem) -> bool {
     problem.severity == Severity::Error
 }
 
-/// The site as the daemon sees it.
+/// The daemon's site.
 async fn site(status: &Status) -> Result<Site, site::Error> {
     let kernel = Kernel::open()?;
     let links = kernel.links().await?;
@@ -120,7 +120,7 @@ async fn ask(
     client.explain_frames(&ExplainFrames { frames: frames.collect() }).await
 }
 
-/// Frames that no policy lets pass; `vlan` is one that it does not declare.
+/// Frames that no policy lets pass; `vlan` is one that the policy does not declare.
 fn must_die(own: Mac, vlan: u16) -> Vec<Question> {
     let mut cases = frames::cases(own.0);
     let plain = cases.iter().find(|case| case.reason == Reason::Allow);
@@ -151,7 +151,7 @@ fn must_die(own: Mac, vlan: u16) -> Vec<Question> {
     cases.into_iter().chain(undeclared).map(question).collect()
 }
 
-/// A VLAN that the policy declares nowhere.
+/// A VLAN that the policy does not declare.
 fn vlan(policy: &Policy) -> u16 {
     let is_declared = |id: &u16| {
         let members = policy.groups.iter().flat_map(|group| &group.members);
@@ -162,7 +162,7 @@ fn vlan(policy: &Policy) -> u16 {
     (1..=4094).rev().find(|id| !is_declared(id)).unwrap_or(4094)
 }
 
-/// A frame of a device to a destination that a rule allows it.
+/// A frame from a device to a destination that a rule allows.
 fn own_destination(
     policy: &Policy,
     site: &Site,
@@ -200,7 +200,7 @@ fn request(site: &Site, device: &Device, rule: &Rule, interface: &str) -> Option
     };
     let service = rule.services.first()?;
     let (protocol, port) = (service.first >> 16, service.first & 0xffff);
-    // Of `any`, and of port 0, which nobody uses: something that is in it.
+    // For `any`, and for port 0, which is unused, pick a concrete value.
     let (protocol, port) = match (protocol, port) {
         (0, _) if *service == Service::ANY => (6, 443),
         (6 | 17 | 132, 0) => (protocol, 443),
@@ -245,7 +245,7 @@ fn no_rule() -> Finding {
     )
 }
 
-/// What the answers say about the program in force.
+/// Judges the answers of the active program.
 fn judge(questions: &[Question], answers: &[Explanation]) -> Finding {
     let asked = || questions.iter().zip(answers);
     if answers.len() != questions.len() {
@@ -259,7 +259,7 @@ fn judge(questions: &[Question], answers: &[Explanation]) -> Finding {
     let wrong: Vec<String> = asked()
         .filter_map(|(question, answer)| {
             let (name, verdict, reason) = (&question.name, answer.verdict.as_str(), &answer.reason);
-            // `would-drop` passes and is told, because its group is observed.
+            // `would-drop` passes and is reported, because its group is observed.
             let is_right =
                 (verdict == "pass") == question.reason.passes() && reason == question.reason.name();
             (!is_right).then(|| format!("{name}: {verdict} ({reason})"))

@@ -1,10 +1,10 @@
-//! Frames that must die and frames that must live.
+//! Tests with frames that must be dropped and frames that must pass.
 //!
 //! - `arrival`: frames that really arrive
 //! - `frames`: the frames
-//! - `place`: a network namespace and a BPF file system of one thread's own, gone when it ends
+//! - `place`: a network namespace and a BPF file system that belong to one thread and end with it
 //! - `run`: the program on pairs of interfaces there
-//! - `live`: the program in force, asked by probes that leave no trace
+//! - `live`: tests the active program with probes that have no side effects
 //! - `wire`: raw sockets
 
 mod arrival;
@@ -23,18 +23,18 @@ use crate::policy::Problem;
 pub use live::live;
 pub use run::run;
 
-/// A frame, and what has to become of it.
+/// A frame and its expected result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameContext {
-    /// What it is.
+    /// Its name.
     pub name: &'static str,
-    /// The reason that has to be given; it says whether the frame lives.
+    /// The expected reason, which implies the verdict.
     pub reason: Reason,
     /// The frame.
     pub frame: Vec<u8>,
 }
 
-/// What was seen on one pair of interfaces.
+/// Observations on one pair of interfaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// Numbers of the cases that arrived before the program was attached.
@@ -48,7 +48,7 @@ pub struct Seen {
 /// Most failures that are named.
 const NAMED: usize = 3;
 
-/// What one pair of interfaces says about the program.
+/// Judges the program by one pair of interfaces.
 pub fn judge(place: &str, cases: &[FrameContext], seen: &Seen) -> Finding {
     const CHECK: &str = "self-test";
     let numbered = || cases.iter().enumerate();
@@ -57,7 +57,7 @@ pub fn judge(place: &str, cases: &[FrameContext], seen: &Seen) -> Finding {
         .map(|(_, case)| case.name)
         .collect();
     if !lost.is_empty() {
-        // What does not arrive without a program cannot show what the program does.
+        // Frames that do not arrive without a program cannot show what the program does.
         let why = format!("{place}: without a program not everything arrives: {}", named(&lost));
         return Finding::unknown(
             CHECK,
@@ -120,7 +120,7 @@ mod tests {
         FrameContext { name, reason, frame: Vec::new() }
     }
 
-    /// Two die, two live, and all is counted.
+    /// Two frames are dropped, two pass, and all are counted.
     fn cases() -> (Vec<FrameContext>, Seen) {
         let cases = vec![
             case("a denied one", Reason::Deny),

@@ -1,5 +1,5 @@
-//! A network namespace and a BPF file system of one thread's own. The kernel takes both away when the
-//! thread ends, however it ends: nothing is left to clean up, not even by a process that is killed.
+//! A network namespace and a BPF file system that belong to one thread. The kernel removes both when
+//! the thread ends, however it ends: nothing is left to clean up, even if the process is killed.
 
 use std::ffi::CStr;
 use std::fs;
@@ -7,10 +7,10 @@ use std::io;
 use std::ptr::null;
 use std::thread;
 
-/// Where the file system is mounted: the kernel makes this directory wherever it has BPF.
+/// Where the file system is mounted: the kernel provides this directory if it supports BPF.
 pub(super) const BPF: &CStr = c"/sys/fs/bpf";
 
-/// Why there is no such place.
+/// Why the environment could not be created.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("cannot make {what}")]
@@ -19,7 +19,7 @@ pub(super) enum Error {
     Thread,
 }
 
-/// Runs `work` on a thread in a place of its own.
+/// Runs `work` on a thread in its own namespaces.
 pub(super) fn within<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, Error> {
     let inside = || {
         enter()?;
@@ -36,7 +36,7 @@ fn enter() -> Result<(), Error> {
     // SAFETY: it takes flags only, and changes this thread alone.
     let result = unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) };
     make("a network namespace", result)?;
-    // Before anything is mounted: it would be seen outside.
+    // Before anything is mounted, because mounts would be visible outside.
     let private = libc::MS_REC | libc::MS_PRIVATE;
     // SAFETY: the strings end in NUL and live through the call; the rest may be null.
     let result = unsafe { libc::mount(null(), c"/".as_ptr(), null(), private, null()) };
@@ -45,7 +45,7 @@ fn enter() -> Result<(), Error> {
     // SAFETY: as above.
     let result = unsafe { libc::mount(kind, BPF.as_ptr(), kind, 0, options) };
     make("a BPF file system", result)?;
-    // A kernel without IPv6 has no such file; else it would speak first on every new interface.
+    // Otherwise IPv6 sends frames on every new interface. A kernel without IPv6 has no such file.
     let _ = fs::write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1");
     Ok(())
 }

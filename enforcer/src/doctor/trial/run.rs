@@ -1,4 +1,4 @@
-//! The program of this binary, with a policy of its own, on pairs of interfaces in a place of its own.
+//! Runs this binary's program with a test policy on pairs of interfaces in a separate namespace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -23,12 +23,12 @@ use crate::privilege;
 use crate::site::{self, Kernel, Link};
 
 const CHECK: &str = "self-test";
-/// Longest that a frame may take over a pair of interfaces in memory.
+/// Most time for a frame to cross a pair of interfaces.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How long frames that must not arrive are waited for.
+/// Time to wait for frames that must not arrive.
 const MORE: Duration = Duration::from_millis(100);
 
-/// Why the program was not tried, or not to the end.
+/// Why the test did not run or did not finish.
 #[derive(Debug, thiserror::Error)]
 enum Error {
     #[error("cannot start")]
@@ -54,7 +54,7 @@ struct Pair {
     gateway: Link,
 }
 
-/// Tries the program. The machine's own network, and what is enforced there, do not notice.
+/// Tries the program. The machine's own network and its enforcement are not affected.
 pub fn run() -> Vec<Finding> {
     let lacking = privilege::lacking();
     if !lacking.is_empty() {
@@ -150,12 +150,12 @@ async fn load(pairs: &[Pair]) -> Result<Dataplane, Error> {
     Ok(Dataplane::open(Pins::open(&root)?, &compiled.image, Options::default())?)
 }
 
-/// What of the kernel the program runs on.
+/// Which kernel features the program uses.
 fn engine(dataplane: &Dataplane) -> Result<Finding, Error> {
     const CHECK: &str = "engine";
     let kind = match dataplane.kind() {
         Kind::Fragments => "frames in several buffers too",
-        Kind::Linear => "frames in one buffer alone",
+        Kind::Linear => "frames in one buffer only",
     };
     if dataplane.is_compiled()? {
         return Ok(Finding::ok(CHECK, format!("the program is loaded, as machine code; {kind}")));
@@ -169,7 +169,7 @@ fn try_pair(dataplane: &mut Dataplane, pair: &Pair) -> Result<Finding, Error> {
     let Pair { gateway, device, .. } = pair;
     let mut cases = cases(gateway.mac.0);
     if pair.preference.is_none() {
-        // Whatever it is, nobody has said what may come from there.
+        // The policy does not know this interface, so all of these must be dropped.
         cases.retain(|case| case.reason.passes());
         cases.iter_mut().for_each(|case| case.reason = Reason::InterfaceUnknown);
     }
@@ -177,7 +177,7 @@ fn try_pair(dataplane: &mut Dataplane, pair: &Pair) -> Result<Finding, Error> {
     let preference = pair.preference.unwrap_or(Preference::Native);
     match dataplane.protect(gateway.interface(&gateway.name), preference) {
         Ok(_) => {}
-        // A kernel may be built without generic XDP, say: the other mode is tried all the same.
+        // For example, a kernel may be built without generic XDP: try the other mode anyway.
         Err(e @ dataplane::Error::Attach { .. }) => {
             let why = format!("{}: {}", pair.name, chain(&e));
             return Ok(Finding::unknown(CHECK, why, "report it with `uname -a`"));
@@ -220,7 +220,7 @@ fn send(
         from.send(&case.frame).map_err(Error::Wire)?;
     }
     let position = |number: &usize| {
-        // By the mark: cases that were left out keep their numbers.
+        // By the mark, because left-out cases keep their numbers.
         cases.iter().position(|case| super::frames::number(&case.frame) == Some(*number))
     };
     let mark = |case: &FrameContext| super::frames::number(&case.frame);

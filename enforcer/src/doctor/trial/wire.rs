@@ -1,4 +1,4 @@
-//! Raw sockets: what goes out of one interface, and what has come in by another.
+//! Raw sockets: send frames on one interface and receive them on another.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -49,8 +49,8 @@ impl Socket {
         }
     }
 
-    /// Numbers of the marked frames that come, until `all` of these have and `is_done` says so, and for
-    /// a moment more, or until `patience` is over.
+    /// Numbers of the marked frames that arrive, until `all` have arrived and `is_done` is true and a
+    /// short while longer, or until `patience` is over.
     pub(super) fn arrivals(
         &self,
         all: &BTreeSet<usize>,
@@ -77,7 +77,7 @@ impl Socket {
     fn receive(&self, time: Duration) -> io::Result<Option<Vec<u8>>> {
         let fd = self.0.as_raw_fd();
         let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-        // Not longer: the caller has other work.
+        // No longer, because the caller has other work.
         let milliseconds = time.as_millis().clamp(1, 20) as i32;
         // SAFETY: one descriptor, which lives through the call.
         if unsafe { libc::poll(&raw mut poll, 1, milliseconds) } <= 0 {

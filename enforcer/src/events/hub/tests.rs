@@ -1,4 +1,4 @@
-//! What followers get of what is published.
+//! Which published events followers get.
 
 use super::*;
 use crate::events::event::Refusal;
@@ -18,12 +18,12 @@ async fn read(mut follower: Follower) -> Vec<Event> {
     events
 }
 
-/// With a number in it.
+/// An event with a number in it.
 fn numbered(number: u64) -> Event {
     Event::Drop(Refusal { suppressed: number, ..refusal() }.into())
 }
 
-/// The number; of a loss, how many.
+/// The number of an event; for a loss, its count.
 fn number(event: &Event) -> u64 {
     event.refusal().map_or_else(|| event.count(), |refusal| refusal.suppressed)
 }
@@ -34,7 +34,7 @@ fn of_group(group: &str, number: u64) -> Event {
 }
 
 #[tokio::test]
-async fn who_does_not_read_loses_his_own_lines_and_is_told_how_many() {
+async fn a_slow_reader_loses_its_own_lines_and_learns_how_many() {
     let hub = Hub::new();
     let stalled = hub.follow(Filter::default(), ROOT).unwrap();
     let max = MAX_LINES as u64;
@@ -78,7 +78,7 @@ async fn the_line_about_loss_stands_where_the_lines_are_missing() {
 }
 
 #[tokio::test]
-async fn a_filtered_follower_is_not_crowded_out_by_what_he_did_not_ask_for() {
+async fn a_filtered_follower_is_not_crowded_out_by_unwanted_events() {
     let hub = Hub::new();
     let follower = hub.follow(filter(&[("group", "pumps")]), Seat::Sink).unwrap();
     for n in 0..MAX_LINES as u64 * 2 {
@@ -91,7 +91,7 @@ async fn a_filtered_follower_is_not_crowded_out_by_what_he_did_not_ask_for() {
 }
 
 #[tokio::test]
-async fn who_asks_for_the_past_gets_what_he_wants_of_it_first() {
+async fn past_events_come_first_and_are_filtered() {
     let hub = Hub::new();
     for n in 0..2000 {
         hub.publish(if n % 1000 == 999 { of_group("pumps", n) } else { numbered(n) });
@@ -126,7 +126,7 @@ fn followers_are_counted() {
     assert!(!hub.is_followed());
 }
 
-/// Many that ask for all of the past and read nothing hold no copy of it.
+/// Followers that ask for all past events and read nothing hold no copy of them.
 #[tokio::test]
 async fn the_past_is_not_copied_for_each_follower() {
     let hub = Hub::new();
@@ -144,9 +144,10 @@ async fn the_past_is_not_copied_for_each_follower() {
         let (lines, _) = lock(&hub.0.followers).past.read(&mut kept.clone(), usize::MAX);
         lines.iter().map(Arc::strong_count).max()
     };
-    // The past's own, and the one that looks.
+    // References of the backlog, and of this check.
     assert_eq!(shared(&hub), Some(2));
-    // One that reads while new ones come gets each that is still there, and hears of the rest.
+    // A follower that reads while new events come gets each one that is still kept, and a count of
+    // the rest.
     let reader = followers.remove(0);
     for n in 40_000..60_000 {
         hub.publish(numbered(n));

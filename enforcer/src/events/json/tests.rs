@@ -1,4 +1,4 @@
-//! The lines as scripts know them.
+//! The lines that scripts depend on.
 
 use enforcer_common::reason::Reason;
 

@@ -1,8 +1,8 @@
-//! A file of JSON lines, as `tail --json` prints them. When it is full it becomes `NAME.1`, what was
-//! `NAME.1` becomes `NAME.2`, and so on.
+//! A file of JSON lines, as `tail --json` prints them. When it is full it is renamed to `NAME.1`,
+//! the old `NAME.1` to `NAME.2`, and so on.
 //!
-//! The crates that rotate files bring chrono, which this project does without; and none of them takes
-//! a line back that a full disk has cut.
+//! The crates that rotate files depend on chrono, which this project avoids, and none of them undoes
+//! a line that a full disk has cut.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -11,16 +11,16 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-/// The file that is written, and the ones that it was before.
+/// The current file and its predecessors.
 #[derive(Debug)]
 pub(super) struct Rotating(Option<Files>);
 
 #[derive(Debug)]
 struct Files {
     path: PathBuf,
-    /// Bytes that no file exceeds, unless one line does.
+    /// Size limit of a file, unless a single line exceeds it.
     max_bytes: u64,
-    /// Old files.
+    /// Number of old files to keep.
     keep: u32,
     open: Option<Current>,
 }
@@ -44,13 +44,13 @@ impl Rotating {
     ///
     /// # Errors
     ///
-    /// What the file system says; what is left is then to be written again.
+    /// The file system's error; the rest must then be written again.
     pub(super) async fn write(&mut self, chunk: Bytes) -> (usize, io::Result<()>) {
         let length = chunk.len();
         let Some(mut files) = self.0.take() else {
             return (length, Err(io::Error::other("an earlier write has not come back")));
         };
-        // A disk may hang; a thread of its own waits for it.
+        // A disk may hang, so a separate thread waits for it.
         let work = tokio::task::spawn_blocking(move || {
             let (done, written) = files.append(&chunk);
             let written = written.map_err(|e| {
@@ -70,8 +70,8 @@ impl Rotating {
 }
 
 impl Files {
-    /// Appends lines, each whole or not at all, with one write a file. Returns how many bytes of them are in
-    /// files now.
+    /// Appends lines, each completely or not at all, with one write per file. Returns the number of bytes
+    /// written.
     fn append(&mut self, chunk: &[u8]) -> (usize, io::Result<()>) {
         let mut done = 0;
         while let Some(rest) = chunk.get(done..).filter(|rest| !rest.is_empty()) {
@@ -83,7 +83,7 @@ impl Files {
         (done, Ok(()))
     }
 
-    /// Appends as many lines as one file takes.
+    /// Appends as many lines as fit into one file.
     fn append_some(&mut self, lines: &[u8]) -> io::Result<usize> {
         let open = self.open.take().filter(|open| open.is_at(&self.path));
         let mut open = open.map_or_else(|| Current::open(&self.path), Ok)?;
@@ -97,7 +97,7 @@ impl Files {
             fitting = first(lines);
         }
         if let Err(e) = open.file.write_all(fitting) {
-            // A part of it may be there.
+            // A part may have been written.
             let _ = open.file.set_len(open.length);
             return Err(e);
         }
@@ -120,7 +120,7 @@ impl Files {
     }
 }
 
-/// The lines at the beginning that `room` bytes take; none, if the first one is longer.
+/// The first lines that fit into `room` bytes; none if the first one is longer.
 fn fitting(lines: &[u8], room: u64) -> &[u8] {
     let room = usize::try_from(room).unwrap_or(usize::MAX);
     if lines.len() <= room {
@@ -149,7 +149,7 @@ impl Current {
         Ok(Self { file, length: there.len(), id: (there.dev(), there.ino()) })
     }
 
-    /// Whether nobody has moved or removed the file.
+    /// Whether the file has not been moved or removed.
     fn is_at(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == self.id)
     }
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(at("e.json.1").unwrap(), "a long line\n");
         assert_eq!(at("e.json.2").unwrap(), "four\n");
         assert_eq!(at("e.json.3"), None);
-        // Begun again, it goes on where it was.
+        // After a restart it continues where it was.
         let mut again = files(dir.path(), 12, 2);
         append(&mut again, "six\n");
         assert_eq!(at("e.json").unwrap(), "five\nsix\n");
@@ -204,7 +204,7 @@ mod tests {
         let all = ["e.json.4", "e.json.3", "e.json.2", "e.json.1", "e.json"].map(at);
         let expected = ["one\ntwo\n", "three\n", "a long line\n", "four\n", "five\n"];
         assert_eq!(all, expected.map(|text| Some(text.to_owned())));
-        // What is done stays done when the rest cannot be written.
+        // Completed writes stay when the rest cannot be written.
         fs::create_dir(dir.path().join("e.json.10")).unwrap();
         let mut stuck = Files { keep: 10, ..files(dir.path(), 8, 10) };
         for number in [5, 6, 7, 8, 9] {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_moved_is_begun_anew() {
+    fn a_moved_file_is_created_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = files(dir.path(), 100, 2);
         append(&mut log, "one\n");

@@ -1,9 +1,9 @@
-//! systemd's journal, by its native protocol: a datagram an entry.
+//! systemd's journal, through its native protocol: one datagram per entry.
 //!
 //! <https://systemd.io/JOURNAL_NATIVE_PROTOCOL>. A field is its name, a newline, the length of the value
-//! in 8 bytes, little-endian, the value, and a newline. Entries of ours fit a datagram, so no file
-//! descriptor is ever passed. The crates for it write to one fixed socket, so to no journal namespace,
-//! and either take only the records of `log` or bring `nix`, `nom` and a second `sha2`.
+//! in 8 bytes, little-endian, the value, and a newline. Our entries fit into a datagram, so no file
+//! descriptor is ever passed. The existing crates write to a fixed socket, so they cannot use a journal
+//! namespace, and either accept only records of `log` or depend on `nix`, `nom` and a second `sha2`.
 
 use std::io;
 use std::path::PathBuf;

@@ -1,11 +1,11 @@
 //! Events to other programs' logs.
 //!
-//! Each sink follows the events on its own, with a bounded queue at the hub. One that hangs or refuses loses
-//! its own events, which are counted and reported where they are missing, and delays no other.
+//! Each sink follows the events on its own, with a bounded queue at the hub. A sink that hangs or refuses
+//! loses its own events, which are counted and reported where they are missing, and does not delay others.
 //!
 //! - `journald`: systemd's journal, structured fields
 //! - `syslog`: RFC 5424 over a unix socket, UDP or TCP
-//! - `file`: a file of JSON lines that begins anew when it is full
+//! - `file`: a rotating file of JSON lines
 
 mod file;
 mod journald;
@@ -28,22 +28,22 @@ use super::filter::Filter;
 use super::hub::{Follower, Full, Hub, Seat};
 use crate::config::sinks::Sink;
 
-/// Events that a file takes at once.
+/// Events that are written to a file at once.
 const CHUNK: usize = 64;
-/// Pause before what could not be delivered is tried again.
+/// Pause before a failed delivery is retried.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Longest that a program on the other end may take for one line.
+/// Most time that the receiving program may take for one line.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A write that takes longer is trouble.
+/// A write that takes longer is reported.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// How a sink does.
+/// The state of a sink.
 #[derive(Debug)]
 pub struct Health {
     /// `journald`, `syslog` or `file`.
     pub name: &'static str,
     lines: AtomicU64,
-    /// Events that its queue at the hub could not take.
+    /// Events that did not fit into its queue at the hub.
     missed: Arc<AtomicU64>,
     trouble: Mutex<Trouble>,
 }
@@ -66,7 +66,7 @@ impl Health {
         self.lines.load(Ordering::Relaxed)
     }
 
-    /// Lines that will never be.
+    /// Lines that are lost.
     pub fn lost(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }
@@ -79,7 +79,7 @@ impl Health {
         trouble.error.clone().or(busy)
     }
 
-    /// What the operator should know; `None` if all is well.
+    /// A warning for the operator; `None` if there is no problem.
     pub fn warning(&self) -> Option<String> {
         let (trouble, lost) = (self.trouble(), self.lost());
         let lost = (lost > 0).then(|| format!("{lost} lines lost since the daemon started"));
@@ -119,7 +119,7 @@ impl Health {
 
 /// Where lines go.
 trait Out {
-    /// Delivers an event. After an error the next call begins anew.
+    /// Delivers an event. After an error the next call starts over.
     async fn write(&mut self, event: &Event) -> io::Result<()>;
 }
 
@@ -127,7 +127,7 @@ trait Out {
 ///
 /// # Errors
 ///
-/// None today: a sink has a place of its own.
+/// None currently: sinks are not limited.
 pub fn follow(
     sink: Sink,
     hub: &Hub,
@@ -155,7 +155,7 @@ pub fn follow(
     Ok((health, work))
 }
 
-/// Delivers in order, and tries again until it is done.
+/// Delivers in order, and retries until it succeeds.
 async fn run(mut follower: Follower, mut out: impl Out, health: &Health) {
     while let Some(events) = follower.next(1).await {
         for published in events {
@@ -194,7 +194,7 @@ async fn write_chunks(mut follower: Follower, mut file: Rotating, health: &Healt
     }
 }
 
-/// Gives the other end a while.
+/// Limits the time of the other end.
 async fn in_time<T>(what: &str, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let failed = |why: &dyn std::fmt::Display| format!("cannot {what}: {why}");
     match timeout(PATIENCE, work).await {
@@ -210,7 +210,7 @@ mod tests {
     use crate::events::hub::MAX_LINES;
     use tokio::sync::mpsc;
 
-    /// With a number in it.
+    /// An event with a number in it.
     fn numbered(number: u64) -> Event {
         let mut refusal = refusal();
         refusal.suppressed = number;
@@ -221,7 +221,7 @@ mod tests {
         event.refusal().map_or_else(|| event.count(), |refusal| refusal.suppressed)
     }
 
-    /// Takes nothing until it is told to.
+    /// A sink that blocks until it is opened.
     struct Gate(tokio::sync::watch::Receiver<bool>, mpsc::UnboundedSender<Event>);
 
     impl Out for Gate {
@@ -241,7 +241,7 @@ mod tests {
         let health = Arc::new(Health::new("file", follower.missed()));
         let known = Arc::clone(&health);
         let work = tokio::spawn(async move { run(follower, Gate(gate, seen), &known).await });
-        // One is being delivered, so many wait; the rest is lost.
+        // One is being delivered, a full queue waits, and the rest is lost.
         let (all, kept) = (3 * MAX_LINES as u64, MAX_LINES as u64 + 1);
         for n in 1..=all {
             hub.publish(numbered(n));
@@ -284,7 +284,8 @@ mod tests {
         time(usage.ru_utime) + time(usage.ru_stime)
     }
 
-    /// As fast as a flood is told, at most 50,000 lines a second: every line is in the files, once, in order.
+    /// At 50,000 lines a second, the rate of reports under a flood, every line is in the files exactly once
+    /// and in order.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_file_takes_fifty_thousand_lines_a_second() {
         const EACH: u64 = 500;
@@ -325,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_told_until_it_is_over() {
+    fn trouble_is_reported_until_it_is_over() {
         let health = Health::new("syslog", Arc::default());
         assert_eq!(health.warning(), None);
         health.failed(&io::Error::other("cannot connect"));

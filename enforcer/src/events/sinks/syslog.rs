@@ -49,7 +49,7 @@ impl Syslog {
     fn message(&self, event: &Event) -> io::Result<Vec<u8>> {
         let (fields, line) = (fields(event), line(event));
         let data = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        // A mark is asked for where the text is not ASCII (section 6.4), and shown by many receivers.
+        // Non-ASCII text requires a byte order mark (section 6.4), which many receivers display.
         let text = match line.is_ascii() {
             true => Msg::NonUnicodeBytes(line.as_bytes()),
             false => Msg::Utf8Str(&line),
@@ -68,7 +68,7 @@ impl Syslog {
     }
 }
 
-/// How loud an event is; the numbers of journald are the same.
+/// The severity of an event; journald uses the same numbers.
 pub(super) fn severity(event: &Event) -> Severity {
     match event {
         Event::Tamper(_) => Severity::Crit,
@@ -109,7 +109,7 @@ async fn connect(to: &To) -> io::Result<Connection> {
 }
 
 impl Connection {
-    /// Whether the other end has not closed it: what is written then would be lost without an error.
+    /// Whether the other end has not closed it: otherwise data would be lost without an error.
     fn is_open(&self) -> bool {
         match self {
             Self::Unix(_) | Self::Udp(_) => true,
@@ -121,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// A message was sent whole, or the connection is of no more use.
+    /// Sends a whole message; otherwise the connection is unusable.
     async fn send(mut self, message: &[u8]) -> io::Result<Self> {
         match &mut self {
             Self::Unix(socket) => drop(socket.send(message).await?),

@@ -1,4 +1,4 @@
-//! What a live `allow` costs, alone and to the first connection through it.
+//! The cost of a live `allow`: of the command, and up to the first connection through it.
 use std::time::Instant;
 
 use tests::harness::{
@@ -13,7 +13,7 @@ use crate::{
     report::{Bound, Report},
 };
 
-/// Times that the change is made and taken back.
+/// Times that the change is made and revoked.
 const ROUNDS: usize = 51;
 /// Devices that may go to the prefixes of a file, by one service.
 pub(crate) const POLICY: &str = "schema = 1\n[sets]\nfeed = { file = \"feed.txt\" }\n[groups.beds]\n\
@@ -47,7 +47,7 @@ pub(crate) fn run(report: &mut Report) {
     report.target(what, command.median, Bound::AtMost(20.0), " ms");
 }
 
-/// `enforcer allow`, what is to be done under it, and `revoke`; milliseconds of the first one.
+/// Runs `enforcer allow`, the given work, and `revoke`; returns the milliseconds of the first one.
 pub(crate) fn change(lab: &Lab, daemon: &Daemon<'_>, under: impl FnOnce()) -> f64 {
     let (time, stdout) =
         timed(&mut enforcer(lab, daemon, &["allow", "beds", UPDATES, "tcp/81", "--json"]));

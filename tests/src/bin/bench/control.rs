@@ -1,5 +1,5 @@
-//! What policies cost that are not frames: to put them in force, to start with, and in memory; beside
-//! nftables with the same prefixes in a set.
+//! The cost of policies apart from frames: applying them, starting with them, and memory; compared
+//! with nftables with the same prefixes in a set.
 use std::{
     os::unix::net::UnixDatagram,
     time::{Duration, Instant},
@@ -17,32 +17,32 @@ use crate::{
 const SIZES: [usize; 5] = [10, 1_000, 10_000, 100_000, MILLION];
 /// Times that each is measured.
 const ROUNDS: usize = 7;
-/// The same for nftables, which takes its time.
+/// The same for nftables, which is slow.
 const NFT_ROUNDS: usize = 3;
-/// A daemon that needs longer to start does not start.
+/// Time limit for a start.
 const DEADLINE: Duration = Duration::from_secs(60);
 const MIB: f64 = (1 << 20) as f64;
 
-/// What one policy costs the enforcer; milliseconds and MiB, medians.
+/// The enforcer's cost of one policy; milliseconds and MiB, medians.
 struct Ours {
     apply: f64,
     allow: f64,
     start: f64,
-    /// Of the image, as the daemon says.
+    /// Memory of the image, according to the daemon.
     image: f64,
-    /// Of the image, as the kernel charges it.
+    /// Memory of the image, as charged by the kernel.
     charged: f64,
-    /// Of everything that the daemon has in the kernel.
+    /// Memory of all of the daemon's kernel objects.
     objects: f64,
-    /// Of the daemon after its start.
+    /// Resident memory of the daemon after its start.
     started: f64,
     /// The same after all changes.
     resident: f64,
-    /// The most that was ever resident.
+    /// Peak resident memory.
     peak: f64,
 }
 
-/// What the same prefixes cost nftables.
+/// nftables' cost of the same prefixes.
 struct Theirs {
     load: f64,
     slabs: f64,
@@ -71,7 +71,7 @@ fn ours(lab: &Lab, texts: &[String; 2]) -> Ours {
     daemon.write("feed.txt", &texts[0]);
     let mut starts = vec![start(&mut daemon)];
     while starts.len() < ROUNDS {
-        // Nothing of it stays in the kernel, so the next start is not one that adopts.
+        // Nothing stays in the kernel, so the next start does not adopt.
         assert!(daemon.terminate().success() && daemon.detach().success(), "{}", daemon.log());
         starts.push(start(&mut daemon));
     }
@@ -100,10 +100,10 @@ fn ours(lab: &Lab, texts: &[String; 2]) -> Ours {
     figures
 }
 
-/// Milliseconds from the start of the process until it says that it enforces, as systemd hears it.
+/// Milliseconds from the start of the process until it reports readiness to systemd.
 fn start(daemon: &mut Daemon<'_>) -> f64 {
     let path = daemon.path("notify.sock");
-    // That of the start before.
+    // The socket of the previous start.
     let _ = std::fs::remove_file(&path);
     let socket = UnixDatagram::bind(&path).expect("the directory is ours");
     socket.set_read_timeout(Some(DEADLINE)).expect("it is not zero");
@@ -117,7 +117,7 @@ fn start(daemon: &mut Daemon<'_>) -> f64 {
     time
 }
 
-/// What the kernel charges for the image in force, in MiB.
+/// The kernel's charge for the active image, in MiB.
 fn charged(daemon: &Daemon<'_>) -> f64 {
     let generations = daemon.pinned().into_iter().filter(|name| name.starts_with("gen-"));
     let bytes = generations.map(|name| {
@@ -165,7 +165,7 @@ fn ruleset(prefixes: &str) -> String {
 struct Row {
     prefixes: usize,
     ours: Ours,
-    /// `None` where there is no nft.
+    /// `None` without nft.
     theirs: Option<Theirs>,
 }
 
@@ -227,7 +227,7 @@ fn memory(report: &mut Report, rows: &[Row]) {
         series: vec![
             series("kernel, enforcer's image", rows, |row| Some(row.ours.charged)),
             series("daemon, after changes", rows, |row| Some(row.ours.resident)),
-            // Less than a MiB is lost in what else the kernel does.
+            // Less than a MiB is lost in the noise of other kernel activity.
             series("kernel, nft", rows, |row| {
                 row.theirs.as_ref().map(|nft| nft.slabs).filter(|slabs| *slabs >= 1.0)
             }),

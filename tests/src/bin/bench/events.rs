@@ -1,9 +1,9 @@
-//! What a drop costs with its event and without.
+//! The cost of a drop with and without its event.
 //!
-//! The harness of `path`: frames out of a table, nanoseconds above an empty program. Budgets have no
-//! switch: before a run that is to be told, the tables of budgets and of flows are emptied, so that
-//! each frame of the run finds a token; before one that is not, other frames have spent them, or the
-//! same ones have been told. What was counted afterwards must be what the row says.
+//! The harness of `path`: frames from a table, nanoseconds above an empty program. Budgets cannot be
+//! turned off. Before a run whose events are to be sent, the tables of budgets and flows are
+//! emptied, so that each frame finds a token. Before other runs, other frames use up the tokens, or
+//! the same flows are reported. The counts afterwards must match the row.
 use std::{
     sync::{
         atomic::{AtomicU64, Ordering},
@@ -41,14 +41,14 @@ use crate::{
 
 /// Rounds in which each case is measured once.
 const ROUNDS: usize = 21;
-/// Frames of a run, each another flow: as many of each device as it has tokens.
+/// Frames of a run, each a different flow: as many of each device as it has tokens.
 const FLOWS: u32 = DEVICES * abi::BURST;
 const DEVICES: u32 = 64;
 /// Index of the interface that test runs name.
 const LOOPBACK: u32 = 1;
-/// Times that a run is made until it is what it should be.
+/// Most attempts for a valid run.
 const ATTEMPTS: u32 = 20;
-/// The share of frames that may end otherwise: tokens come back meanwhile.
+/// The share of frames that may have a different fate, because tokens come back meanwhile.
 const STRAY: f64 = 0.03;
 
 /// Blocks of [`FLOWS`] frames in the table.
@@ -61,7 +61,7 @@ enum Block {
     Observed,
 }
 
-/// What must become of the events.
+/// The expected fate of the events.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     None,
@@ -70,11 +70,11 @@ enum Fate {
     Lost,
 }
 
-/// What is done before a run, beside emptying the tables.
+/// Preparation of a run, besides emptying the tables.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Before {
     Nothing,
-    /// These frames come first, so many times.
+    /// Send these frames first, this many times.
     Frames(u32, u32),
     /// A thread on another CPU reads, as the daemon does.
     Reader,
@@ -140,7 +140,7 @@ pub(crate) fn run(report: &mut Report) {
     let image = compile(&empty, &random::site()).expect("it compiles").image;
     let pins = Pins::open(root.as_ref()).expect("a directory for pins");
     let mut dataplane = Dataplane::open(pins, &image, Options::default()).expect("it loads");
-    // Which entries devices have depends on the secret that is made with the tables.
+    // The devices' entries depend on the secret that is made with the tables.
     let keys = dataplane.keys().expect("it has keys");
     let macs = [Verdict::Drop, Verdict::WouldDrop].map(|verdict| apart(&keys, verdict));
     let lists = macs.each_ref().map(|macs| macs.iter().map(|mac| Mac(*mac).to_string()).collect());
@@ -164,7 +164,7 @@ pub(crate) fn run(report: &mut Report) {
     for round in 0..=ROUNDS {
         for (case, rounds) in cases.iter().zip(&mut rounds) {
             let time = bench.measure(case);
-            // The first one fills caches.
+            // The first round fills caches.
             if round > 0 {
                 rounds.push(time);
             }
@@ -177,7 +177,7 @@ pub(crate) fn run(report: &mut Report) {
 }
 
 struct Bench {
-    /// Of the machine: this thread has the last one.
+    /// Number of CPUs; this thread has the last one.
     cpus: usize,
     dataplane: Dataplane,
     yardstick: Yardstick,
@@ -197,7 +197,7 @@ impl Bench {
         found.unwrap_or_else(|why| panic!("{}, {ATTEMPTS} times: {why}", case.name))
     }
 
-    /// The same, unless the events met another fate than they should.
+    /// The same, or an error if the events had an unexpected fate.
     fn attempt(&mut self, case: &FrameContext) -> Result<f64, String> {
         self.empty_tables();
         let ours = self.dataplane.dispatcher().unwrap().fd().unwrap().try_clone().unwrap();
@@ -236,7 +236,7 @@ impl Bench {
         let expected = if case.empty { 0.0 } else { 1.0 };
         assert!((frames - expected).abs() < STRAY, "{}: {frames} counted", case.name);
         let share = match case.fate {
-            // Whether something passed is in no counter of events.
+            // No event counter tells whether frames passed.
             Fate::None => 1.0 - suppressed - lost,
             Fate::Told => told,
             Fate::Suppressed => suppressed,
@@ -277,7 +277,7 @@ impl Bench {
             wait.recv().expect("it opens the ring");
             yardstick.seek(block * FLOWS);
             let time = yardstick.run(Kind::Fragments, FLOWS).0.as_secs_f64() * 1e9;
-            // What the program has not woken it for, it finds by its timer.
+            // Its timer finds records that did not wake it.
             pause(Duration::from_millis(60));
             over.notify_one();
             let read = read.load(Ordering::Relaxed) as f64 / f64::from(FLOWS);
@@ -293,7 +293,7 @@ impl Bench {
         [sum(|c| c.frames), sum(|c| c.suppressed), sum(|c| c.lost)]
     }
 
-    /// Every device has its whole budget, and no flow was told.
+    /// Resets: every device has its whole budget, and no flow is reported.
     fn empty_tables(&self) {
         let mut budgets: Array<_, Budget> = self.open(map::BUDGETS).try_into().expect("an array");
         for entry in 0..budgets.len() {

@@ -3,9 +3,9 @@ use std::{fmt::Write as _, net::Ipv4Addr};
 
 use enforcer_testkit::random::Random;
 
-/// Random IPv4 prefixes of /18 to /32, address and length; their first byte is odd. A list of the
-/// internet would not do: with all of it nearly every address is in the set, so that little more
-/// than the gaps is left of it.
+/// Random IPv4 prefixes of /18 to /32, address and length; their first byte is odd. A list from the
+/// internet is unsuitable: with all of it nearly every address is in the set, and little more than
+/// the gaps remains.
 pub(crate) fn prefixes(count: usize, seed: u64) -> Vec<(u32, u32)> {
     let mut random = Random::new(seed);
     let mut prefix = || {

@@ -1,4 +1,4 @@
-//! What is bounded and takes no time: the verifier's work, and the size of the program.
+//! Bounds other than time: the verifier's work, and the size of the program.
 use enforcer::{
     dataplane::{Dataplane, generation::Options, pins::Pins},
     policy::{compile, read},
@@ -10,7 +10,7 @@ use crate::report::{Bound, Report};
 
 /// A policy that needs every part of the kernel program.
 const EVERYTHING: &str = include_str!("../../everything.toml");
-/// What judges every frame of a stream while policies are replaced.
+/// The test that checks every frame of a stream while policies are replaced.
 const CHURN: &str = "churn::replace::every_frame_is_judged_by_exactly_one_policy";
 
 /// Reports them.
@@ -29,7 +29,7 @@ pub(crate) fn run(report: &mut Report) {
     report.held("frames misjudged during 1,000 replacements under load", at_most(0.0), CHURN);
 }
 
-/// Instructions that the verifier has walked for the generation, nothing of it specialised away.
+/// Instructions that the verifier walks for a generation that uses every part.
 fn walked() -> u32 {
     mount_bpffs();
     let root = format!("/sys/fs/bpf/enforcer-limits-{}", std::process::id());

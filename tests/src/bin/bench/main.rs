@@ -1,17 +1,17 @@
-//! What changes cost, measured on this machine; `cargo xtask bench` builds and runs it.
+//! Benchmarks on this machine; `cargo xtask bench` builds and runs it.
 //!
-//! - what a frame costs, by size of policy and by flows, beside others: see `path`
-//! - what policies of 10 to 1,000,000 prefixes cost to put in force, to start with and in memory, beside
+//! - the cost of a frame, by policy size and flows, compared with others: see `path`
+//! - the cost of policies of 10 to 1,000,000 prefixes: applying, starting and memory, compared with
 //!   nftables: see `control`
 //! - a live `allow` under a million prefixes: from the start of the command to the first TCP
 //!   connection through it
-//! - frames a second while every one is a drop, with and without ten terminals: see `tail`
-//! - frames a second over a veth, and latency through a gateway, against others: see `wire`
-//! - a drop with its event and without: see `events`
+//! - frames per second while all are dropped, with and without ten terminals: see `tail`
+//! - frames per second over a veth, and latency through a gateway, compared with others: see `wire`
+//! - a drop with and without its event: see `events`
 //! - the verifier's work and the size of the program: see `limits`
 //!
-//! `bench path`, `control`, `allow`, `tail`, `wire`, `events` or `limits` measures that alone. `ENFORCER_BENCH_DIR`
-//! names a directory for the results as a document, and for its pictures.
+//! `bench path`, `control`, `allow`, `tail`, `wire`, `events` or `limits` runs only that part. `ENFORCER_BENCH_DIR`
+//! names a directory for the results and charts.
 mod allow;
 mod control;
 mod events;
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Processor, kernel, what it does against leaks of the processor, and the date.
+/// Processor, kernel, CPU mitigations and the date.
 fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let info = read("/proc/cpuinfo");

@@ -9,10 +9,10 @@ pub(crate) fn enforcer(lab: &Lab, daemon: &Daemon<'_>, words: &[&str]) -> Comman
     lab.gw.command(&binary(), &[&["--socket", socket.as_str()], words].concat())
 }
 
-/// Milliseconds from the start of a command to its end, and what it wrote.
+/// Milliseconds from the start of a command to its end, and its output.
 ///
 /// # Panics
-/// When it fails.
+/// The command fails.
 #[track_caller]
 pub(crate) fn timed(command: &mut Command) -> (f64, String) {
     let begun = Instant::now();
@@ -22,21 +22,21 @@ pub(crate) fn timed(command: &mut Command) -> (f64, String) {
     (time, String::from_utf8(output.stdout).expect("UTF-8"))
 }
 
-/// What several measurements have in common.
+/// Statistics of several measurements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread {
-    /// As many are more as are less.
+    /// The median.
     pub(crate) median: f64,
-    /// None is less.
+    /// The minimum.
     pub(crate) least: f64,
-    /// 90 % do not exceed it.
+    /// The 90th percentile.
     pub(crate) most_of: f64,
-    /// None is more.
+    /// The maximum.
     pub(crate) most: f64,
 }
 
 impl Spread {
-    /// Of at least one.
+    /// Statistics of at least one figure.
     pub(crate) fn of(mut figures: Vec<f64>) -> Self {
         figures.sort_unstable_by(f64::total_cmp);
         let at = |part: usize| figures[(figures.len() - 1) * part / 100];
@@ -44,7 +44,7 @@ impl Spread {
         Self { median, least: at(0), most_of: at(90), most: at(100) }
     }
 
-    /// Median, least, the one that 90 % do not exceed, most.
+    /// Median, minimum, 90th percentile, maximum.
     pub(crate) fn cells(&self) -> Vec<String> {
         let figures = [self.median, self.least, self.most_of, self.most];
         figures.map(|figure| format!("{figure:.1}")).to_vec()
@@ -60,7 +60,7 @@ pub(crate) fn status(pid: u32, name: &str) -> f64 {
     kib(&format!("/proc/{pid}/status"), name) / 1024.0
 }
 
-/// Memory in slabs that the kernel cannot take back, of the whole machine, in MiB.
+/// Unreclaimable slab memory of the whole machine, in MiB.
 pub(crate) fn slabs() -> f64 {
     kib("/proc/meminfo", "SUnreclaim") / 1024.0
 }
@@ -73,7 +73,7 @@ fn kib(file: &str, name: &str) -> f64 {
     number.unwrap_or_else(|| panic!("{file} has no number of {name}"))
 }
 
-/// Memory of maps and programs that a process has open, in MiB, as the kernel charges it.
+/// Memory of the maps and programs that a process has open, in MiB, as charged by the kernel.
 ///
 /// # Panics
 /// When there is no such process.
@@ -81,7 +81,7 @@ fn kib(file: &str, name: &str) -> f64 {
 pub(crate) fn objects(pid: u32) -> f64 {
     let directory = format!("/proc/{pid}/fdinfo");
     let entries = fs::read_dir(&directory).unwrap_or_else(|e| panic!("{directory}: {e}"));
-    // Two descriptors of one map are one map.
+    // Count each map once, even with several descriptors.
     let mut bytes = std::collections::BTreeMap::new();
     for entry in entries.flatten() {
         let text = fs::read_to_string(entry.path()).unwrap_or_default();

@@ -14,7 +14,7 @@ use crate::report::Curve;
 /// Width and height in pixels.
 const SIZE: (u32, u32) = (800, 480);
 const FONT: &str = "sans-serif";
-/// Apart on white, on paper and for those who do not see every colour, after Okabe and Ito.
+/// Distinguishable on white, on paper and with colour blindness, after Okabe and Ito.
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -23,7 +23,7 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(0, 0, 0),
 ];
-/// Ordinates further apart than this factor are drawn on a logarithmic scale, too.
+/// If ordinates span more than this factor, their axis is logarithmic too.
 const WIDE: f64 = 50.0;
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -49,7 +49,7 @@ pub(crate) fn svg(curve: &Curve) -> Result<String, Box<dyn Error>> {
     Ok(text)
 }
 
-/// The power of ten that is this or less.
+/// The largest power of ten up to this number.
 fn decade(number: f64) -> f64 {
     10_f64.powf(number.log10().floor())
 }
@@ -101,7 +101,7 @@ where
     Ok(())
 }
 
-/// A number for an axis, as the texts write it: `0.25`, `1,200`, `1,000,000`.
+/// A number for an axis, formatted as in the texts: `0.25`, `1,200`, `1,000,000`.
 fn grouped(number: f64) -> String {
     let text = format!("{}", (number * 1e3).round() / 1e3);
     let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
@@ -121,7 +121,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads a document with Python's XML parser; all its text, and how many lines and points.
+    /// Reads a document with Python's XML parser; returns its text and elements.
     fn parsed(svg: &str) -> String {
         let program = "import sys, xml.etree.ElementTree as tree\n\
                        root = tree.fromstring(sys.argv[1])\n\

@@ -1,14 +1,14 @@
-//! What a run has found: tables, targets and curves, on the terminal and for the documents.
+//! Results of a run: tables, targets and curves, for the terminal and the documents.
 use std::{error::Error, fmt::Write as _, fs, path::Path};
 
 use ::tests::harness::table;
 
 use crate::picture;
 
-/// What the document begins with.
+/// Heading of the document.
 const HEAD: &str = "# Results\n\nMade by `cargo xtask bench --write`; do not edit.\n";
 
-/// A figure that has to be reached.
+/// A figure with a target.
 struct Target {
     what: String,
     bound: Bound,
@@ -16,7 +16,7 @@ struct Target {
     met: String,
 }
 
-/// What is good enough.
+/// The bound of a target.
 #[derive(Clone, Copy)]
 pub(crate) enum Bound {
     /// This or less.
@@ -41,24 +41,24 @@ impl Bound {
     }
 }
 
-/// A line of a picture: what it shows, and its points.
+/// A line of a chart: its label and its points.
 pub(crate) type Series = (String, Vec<(f64, f64)>);
 
-/// A picture with a logarithmic abscissa.
+/// A chart with a logarithmic abscissa.
 pub(crate) struct Curve {
     /// Name of the file, without its ending.
     pub(crate) file: &'static str,
-    /// What is over it.
+    /// Its title.
     pub(crate) title: String,
-    /// What the abscissa counts.
+    /// Label of the abscissa.
     pub(crate) abscissa: &'static str,
-    /// What the ordinate counts, with its unit.
+    /// Label of the ordinate, with its unit.
     pub(crate) ordinate: &'static str,
     /// Its lines.
     pub(crate) series: Vec<Series>,
 }
 
-/// All that one run has found.
+/// All results of one run.
 #[derive(Default)]
 pub(crate) struct Report {
     markdown: String,
@@ -80,14 +80,14 @@ impl Report {
         let _ = writeln!(self.markdown, "\n{text}");
     }
 
-    /// Keeps a figure that has a bound: all of them are printed at the end.
+    /// Keeps a figure with a bound; all of them are printed at the end.
     pub(crate) fn target(&mut self, what: &str, reached: f64, bound: Bound, unit: &'static str) {
         let met = if bound.holds(reached) { "yes" } else { "NO" }.to_owned();
         let reached = format!("{reached:.3}{unit}");
         self.targets.push(Target { what: what.to_owned(), bound, reached, met });
     }
 
-    /// Keeps a bound that a test holds and this run has not measured.
+    /// Keeps a bound that a test checks instead of this run.
     pub(crate) fn held(&mut self, what: &str, bound: Bound, test: &str) {
         let (reached, met) = ("not measured here".to_owned(), format!("test {test}"));
         self.targets.push(Target { what: what.to_owned(), bound, reached, met });
@@ -98,7 +98,7 @@ impl Report {
         self.curves.push(curve);
     }
 
-    /// Prints the figures that have bounds.
+    /// Prints the figures with bounds.
     pub(crate) fn close(&mut self) {
         let row = |target: &Target| {
             let Target { what, bound, reached, met } = target;

@@ -1,7 +1,8 @@
-//! Frames a second while every one is a drop, with and without terminals that follow.
+//! Frames per second while all are dropped, with and without following terminals.
 //!
-//! What sends, and with it the XDP program, has CPU 0; the daemon and the terminals have the others, as
-//! on a gateway whose receive queues have CPUs of their own. On shared CPUs the scheduler is measured.
+//! The sender, and with it the XDP program, runs on CPU 0; the daemon and the terminals have the
+//! others, as on a gateway whose receive queues have dedicated CPUs. On shared CPUs this would measure
+//! the scheduler.
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
@@ -27,9 +28,9 @@ const TAILS: usize = 10;
 const ROUNDS: usize = 10;
 /// How long.
 const TIME: Duration = Duration::from_secs(2);
-/// Before it, so that queues and caches are as they stay.
+/// Warm-up, so that queues and caches reach their steady state.
 const BEFORE: Duration = Duration::from_millis(500);
-/// Frames that go out at a time.
+/// Frames that are sent at a time.
 const BATCH: u32 = 64;
 
 /// Measures and prints.

@@ -1,10 +1,10 @@
 //! Frames a second over a native veth, and the latency of a request through a gateway.
 //!
-//! - `policy`: the one policy, for enforcer, nftables and xdp-filter, and frames that meet it
-//! - `latency`: what a request takes
+//! - `policy`: one policy for enforcer, nftables and xdp-filter, and frames for it
+//! - `latency`: the latency of a request
 //!
-//! Frames are made by live test runs (see `harness::live`), and what receives them runs in the softirq of
-//! the CPU that makes them: a time is that of both.
+//! Live test runs generate the frames (see `harness::live`), and the receiver runs in the softirq of the
+//! generating CPU: times include both.
 mod latency;
 mod policy;
 
@@ -24,7 +24,7 @@ use crate::{
 const ROUNDS: usize = 11;
 /// Frames of one measurement; a whole number of tables.
 const COUNT: u32 = 1 << 19;
-/// What may be missing, or pass, or not, against what is expected: a share of the frames.
+/// The share of frames that may deviate from the expectation.
 const STRAY: f64 = 0.01;
 
 /// Kinds of frames, and the share of them that has to pass.
@@ -35,17 +35,17 @@ const LOADS: [(&str, &[Frame], f64); 4] = [
     ("half of them dropped, by device", &[Frame::Allowed, Frame::Stranger], 0.5),
 ];
 const BY_DESTINATION: usize = 1;
-/// Who receives; and which loads they can judge.
+/// Receivers, and the loads that they support.
 const RECEIVERS: [(&str, [bool; 4]); 6] = [
     ("none: made and dropped, no veth", [true, false, false, false]),
     ("empty XDP_PASS", [true, false, false, false]),
     ("empty XDP_DROP", [false, true, false, false]),
     ("enforcer", [true; 4]),
-    // It has no prefixes.
+    // It does not support prefixes.
     ("xdp-filter (MACs alone)", [true, false, true, true]),
     ("nftables, netdev ingress", [true; 4]),
 ];
-/// Places in that list.
+/// Indices in that list.
 const NONE: usize = 0;
 const PASS: usize = 1;
 const DROP: usize = 2;
@@ -53,12 +53,12 @@ const ENFORCER: usize = 3;
 const XDP_FILTER: usize = 4;
 const NFTABLES: usize = 5;
 
-/// What the rounds of a pair of load and receiver have found.
+/// Results of a pair of load and receiver.
 #[derive(Clone, Default)]
 struct Found {
     /// Nanoseconds for each frame that has arrived.
     times: Vec<f64>,
-    /// The share of frames that have.
+    /// The share of frames that have arrived.
     arrived: Vec<f64>,
 }
 
@@ -66,7 +66,7 @@ struct Found {
 pub(crate) fn run(report: &mut Report) {
     let cpus = crate::cpus();
     if cpus > 1 {
-        // The daemon's work is not the receiver's.
+        // Keep the daemon's work off the receiver's CPU.
         cpu::keep_on(1..cpus);
     }
     frames(report);
@@ -82,7 +82,7 @@ fn frames(report: &mut Report) {
         .flat_map(|load| (0..RECEIVERS.len()).map(move |receiver| (load, receiver)))
         .filter(|&(load, receiver)| RECEIVERS[receiver].1[load])
         .collect();
-    // Each load has its own gateways: what is remembered and budgeted of another one is not in its way.
+    // Each load has its own gateways, so that caches and budgets of another load do not interfere.
     let receivers: Vec<Netns> = (0..pairs.len()).map(|n| receiver(&prefix, &source, n)).collect();
     let policy = Policy::with("02:64:00:00:ff:ff", 0xc633_640a);
     let places = pairs.iter().zip(&receivers);
@@ -112,7 +112,7 @@ fn frames(report: &mut Report) {
     print(report, &pairs, &found);
 }
 
-/// What judges the frames of one gateway, as long as it lives.
+/// The filter of one gateway, active while it is not dropped.
 enum Judge<'a> {
     Nobody,
     Empty { _link: OwnedFd },
@@ -129,7 +129,7 @@ impl<'a> Judge<'a> {
             XDP_FILTER => Self::XdpFilter { _process: policy.xdp_filter(netns) },
             NFTABLES => {
                 policy.nftables(netns);
-                // Without XDP, a veth takes frames only while it has GRO; XDP switches it on by itself.
+                // Without XDP, a veth accepts frames only with GRO; XDP turns it on by itself.
                 netns.run_ok("ethtool", &["-K", "lan0", "gro", "on"]);
                 Self::Nobody
             }
@@ -138,8 +138,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// A namespace with an interface `lan0`, and `to…` of the source at its other end. What XDP lets through is
-/// counted and dropped in the last hook of netdev ingress, for all alike.
+/// A namespace with an interface `lan0`, and `to…` of the source at its other end. For all receivers,
+/// frames that pass are counted and dropped in the last hook of netdev ingress.
 fn receiver(prefix: &str, source: &Netns, number: usize) -> Netns {
     let netns = Netns::create(&format!("{prefix}-{number}"));
     // No frames of its own.
@@ -171,7 +171,7 @@ fn send(source: &Netns, generator: &Generator) -> f64 {
     time.as_secs_f64()
 }
 
-/// Frames that its veth has taken, and those of them that came past what judges them.
+/// Frames that its veth accepted, and those of them that passed the filter.
 fn counted(netns: &Netns) -> [f64; 2] {
     let number = |text: &str| text.trim().parse::<f64>().expect("a number");
     let taken = netns.run_ok("ethtool", &["-S", "lan0"]);
@@ -182,14 +182,15 @@ fn counted(netns: &Netns) -> [f64; 2] {
     [taken.sum(), passed.map_or(0.0, |(n, _)| number(n))]
 }
 
-/// A row a pair, and what has to be reached.
+/// One row per pair, and the targets.
 fn print(report: &mut Report, pairs: &[(usize, usize)], found: &[Found]) {
     let at = |load, receiver| {
         let place = pairs.iter().position(|&pair| pair == (load, receiver));
         &found[place.expect("it was measured")]
     };
     let row = |(&(load, receiver), found): (&(usize, usize), &Found)| {
-        // What drops everything ends as the program that drops, all others as the one that passes.
+        // Loads that drop everything are compared with the empty dropping program, all others with
+        // the passing one.
         let empty = if LOADS[load].2 == 0.0 { at(BY_DESTINATION, DROP) } else { at(0, PASS) };
         let Spread { median, least, most, .. } = Spread::of(found.times.clone());
         let above = match receiver {

@@ -1,4 +1,4 @@
-//! What is shown, and what is expected.
+//! The acts of the demo, and their expectations.
 use std::time::Duration;
 
 use tests::harness::wait::wait_for;
@@ -27,7 +27,7 @@ pub(crate) fn open(scene: &Scene, screen: &mut Screen) {
     });
 }
 
-/// The daemon comes up on the gateway; whether the rest can be shown.
+/// Starts the daemon on the gateway; returns whether the demo can continue.
 pub(crate) fn start(scene: &Scene, gateway: &mut Gateway<'_>, screen: &mut Screen) -> bool {
     screen.step("3  The gateway gets enforcer and a policy; the essential lines of it:");
     screen.note(&between(POLICY, "[groups.contec", "\n[groups.others"));
@@ -42,7 +42,7 @@ pub(crate) fn start(scene: &Scene, gateway: &mut Gateway<'_>, screen: &mut Scree
     let status = gateway.status().stdout;
     screen.note(&between(&status, "INTERFACE", "VERDICT"));
     gateway.follow();
-    // The first drop is for `tail`: it follows from some moment on, and this one shows when.
+    // The first drop shows when `tail` has started to follow.
     let follows = wait_for(Duration::from_secs(10), || {
         scene.patient_data_leaves();
         gateway.followed().contains(ADVISORY).then_some(())
@@ -51,7 +51,7 @@ pub(crate) fn start(scene: &Scene, gateway: &mut Gateway<'_>, screen: &mut Scree
     true
 }
 
-/// The same calls as before.
+/// The same attempts as before.
 pub(crate) fn blocked(scene: &Scene, screen: &mut Screen) {
     screen.step("4  With enforcer: the monitor calls the same addresses");
     let bad = scene.bad();
@@ -64,13 +64,13 @@ pub(crate) fn blocked(scene: &Scene, screen: &mut Screen) {
     });
 }
 
-/// What must go on does.
+/// Allowed traffic continues.
 pub(crate) fn untouched(scene: &Scene, screen: &mut Screen) {
     screen.step("5  With enforcer: the hospital works as before");
     good(scene, screen);
 }
 
-/// What the operator sees.
+/// The operator's view.
 pub(crate) fn seen(gateway: &Gateway<'_>, screen: &mut Screen) {
     screen.step("6  What the operator saw: lines of `enforcer tail`");
     // The daemon reads the ring buffer by a timer.
@@ -136,8 +136,8 @@ pub(crate) fn killed(scene: &Scene, gateway: &mut Gateway<'_>, screen: &mut Scre
     let dead = gateway.kill();
     let status = gateway.status();
     screen.note("# enforcer status");
-    // The path of the socket behind it is of no interest.
-    screen.note(status.stderr.split(": nobody").next().unwrap_or_default());
+    // Leave out the path of the socket behind it.
+    screen.note(status.stderr.split(": no answer").next().unwrap_or_default());
     screen.expect("the daemon is dead", dead && status.code == Some(5));
     let leaks = scene.patient_data_leaves();
     screen.expect("patient data to 202.114.4.119 is dropped all the same", !leaks);
@@ -177,7 +177,7 @@ fn deny_rule(rules: &str) -> Option<String> {
     Some(deny.next()?["id"].as_str()?.to_owned())
 }
 
-/// Breaks a line as `enforcer tail` does on a terminal: what does not fit stands below.
+/// Breaks a line as `enforcer tail` does on a terminal: parts that do not fit go below.
 fn wrap(line: &str) -> String {
     if line.chars().count() <= 76 {
         return line.to_owned();
@@ -188,7 +188,7 @@ fn wrap(line: &str) -> String {
     }
 }
 
-/// A table's line without the column of groups, which the screen has no room for.
+/// A table's line without the column of groups, for which there is no room.
 fn squeeze(line: &str) -> String {
     line.replace("contec-cms8000  ", "")
         .replace("others          ", "")

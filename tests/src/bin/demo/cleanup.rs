@@ -1,10 +1,10 @@
 //! Nothing stays behind, not even after Ctrl-C.
 //!
-//! A demo that ends by itself cleans up as its values go. A signal ends it in the middle of one of
-//! many waits; a thread of its own then removes what carries this process's id in its name.
+//! A demo that ends normally cleans up when its values are dropped. A signal ends it in the middle
+//! of some wait; then a separate thread removes everything with this process's id in its name.
 use std::{fs, path::PathBuf, process::Command};
 
-/// Where this demo pins what is in the kernel: not where an enforcer of the machine does.
+/// The demo's pin directory, different from that of an installed enforcer.
 pub(crate) fn pins() -> PathBuf {
     PathBuf::from(format!("/sys/fs/bpf/enforcer-demo-{}", std::process::id()))
 }
@@ -23,7 +23,7 @@ pub(crate) fn on_signals() {
         for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
             libc::sigaddset(&raw mut set, signal);
         }
-        // Programs that are started later begin with an empty mask all the same.
+        // Programs that are started later still begin with an empty mask.
         libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
         set
     };
@@ -33,7 +33,7 @@ pub(crate) fn on_signals() {
         unsafe { libc::sigwait(&raw const set, &raw mut signal) };
         eprintln!("\ninterrupted: cleaning up");
         sweep();
-        // The programs of the lab die with this process: the kernel sees to it.
+        // The kernel ends the lab's programs with this process.
         #[expect(
             clippy::disallowed_methods,
             reason = "the main thread is in the middle of a wait"

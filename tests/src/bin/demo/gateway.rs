@@ -1,11 +1,11 @@
-//! The daemon and the commands, as an operator of the gateway runs them.
+//! The daemon and the commands, as run by an operator of the gateway.
 use std::{ffi::OsString, fs, path::PathBuf, time::Duration};
 
 use tests::harness::{Finished, Netns, Process, wait::wait_for};
 
 use super::cleanup;
 
-/// What the demo begins with.
+/// The demo's first policy.
 pub(crate) const POLICY: &str = include_str!("policy.toml");
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -20,7 +20,7 @@ pub(crate) struct Gateway<'a> {
 }
 
 impl<'a> Gateway<'a> {
-    /// Writes settings and policies into a directory of the demo's own.
+    /// Writes settings and policies into the demo's directory.
     pub(crate) fn new(netns: &'a Netns, binary: OsString) -> Self {
         let directory = cleanup::directory();
         let gateway = Self { netns, binary, directory, daemon: None, tail: None };
@@ -49,7 +49,7 @@ impl<'a> Gateway<'a> {
         self.directory.join(name).display().to_string()
     }
 
-    /// `enforcer run`, and whether it enforces in time.
+    /// Runs `enforcer run`; returns whether it enforces in time.
     pub(crate) fn start(&mut self) -> bool {
         let config = self.file("enforcer.toml");
         let daemon = self.spawn(&["run", "--config", &config]);
@@ -70,7 +70,7 @@ impl<'a> Gateway<'a> {
         self.tail = Some(self.spawn(&["--socket", &socket, "tail"]));
     }
 
-    /// What `enforcer tail` has printed so far.
+    /// The output of `enforcer tail` so far.
     pub(crate) fn followed(&self) -> String {
         self.tail.as_ref().map(Process::stdout).unwrap_or_default()
     }
@@ -92,7 +92,7 @@ impl<'a> Gateway<'a> {
         self.command(&["status"])
     }
 
-    /// kill -9: whether the daemon is dead.
+    /// Kills the daemon with kill -9; returns whether it is dead.
     pub(crate) fn kill(&mut self) -> bool {
         let Some(daemon) = self.daemon.take() else { return false };
         daemon.signal(libc::SIGKILL);

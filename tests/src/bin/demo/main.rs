@@ -1,9 +1,9 @@
 //! The main job, live, in a namespace lab; `cargo xtask demo` builds and runs it.
 //!
-//! - `scene`: the hospital, its servers, and what its devices do
-//! - `gateway`: the daemon and the commands, as an operator runs them
+//! - `scene`: the hospital, its servers, and the traffic of its devices
+//! - `gateway`: the daemon and the commands, as run by an operator
 //! - `transfer`: an upload that is under way while the policy changes
-//! - `acts`: what is shown, and what is expected
+//! - `acts`: the acts and their expectations
 //! - `cleanup`: nothing stays behind, not even after Ctrl-C
 mod acts;
 mod cleanup;
@@ -20,7 +20,7 @@ use self::{gateway::Gateway, scene::Scene, transfer::Archive};
 /// Where the expectations go.
 type Screen = Report<std::io::Stdout>;
 
-/// What the story needs beyond the lab.
+/// Programs that the demo needs in addition to the lab.
 const PROGRAMS: [&str; 10] = [
     "nc",
     "unshare",

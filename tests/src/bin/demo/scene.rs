@@ -1,4 +1,4 @@
-//! The hospital, its servers, and what its devices do. What is expected of them is in `acts`.
+//! The hospital, its servers, and the traffic of its devices. The expectations are in `acts`.
 use std::time::Duration;
 
 use tests::harness::{
@@ -7,7 +7,7 @@ use tests::harness::{
     topology::{CENTRAL, DEV1, HOSTILE, HOSTILE_HL7, MONITOR, UPDATES},
 };
 
-/// What the reader has to know about the lab.
+/// An explanation of the lab for the viewer.
 pub(crate) const MAP: &str = "\
 patient monitor     ─┐                 ┌─ central station 10.30.0.10
 (a CMS8000)          │                 │
@@ -21,7 +21,7 @@ real: mount, showmount, nc, curl, DICOM and NFS servers, and the daemon.";
 /// The source address of the monitor, as it stands in its packets.
 const SOURCE: [u8; 4] = [202, 114, 4, 20];
 
-/// The lab with everybody at work.
+/// The lab with all devices and servers running.
 pub(crate) struct Scene {
     pub(crate) monitor: Netns,
     pub(crate) lab: Lab,
@@ -35,7 +35,7 @@ impl Scene {
     pub(crate) fn set() -> Self {
         let lab = Lab::gateway("demo");
         let monitor = lab.monitor();
-        // What the site's technicians set up, so that the monitor finds the central station.
+        // As configured by the site's technicians, so that the monitor finds the central station.
         monitor.ip(&format!("route add {CENTRAL} dev eth0"));
         let vendor = [80, 443, 511, 515, 516, 517, 518, 519, 520];
         let internet = Server::start(&lab.internet, "internet", &vendor, &[53]);
@@ -45,7 +45,7 @@ impl Scene {
         Self { monitor, lab, internet, central, nfs, _dicom: dicom }
     }
 
-    /// What the devices do for the patients, and must go on doing under any policy.
+    /// Traffic that patient care needs, which must work under any policy.
     pub(crate) fn good(&self) -> [(&'static str, bool); 5] {
         let before = self.vitals_logged();
         let (dev1, dev2) = (&self.lab.dev1, &self.lab.dev2);
@@ -68,13 +68,13 @@ impl Scene {
         ]
     }
 
-    /// What the monitor does by itself; for each way out, whether it got out.
+    /// The monitor's unwanted traffic; for each attempt, whether it got out.
     pub(crate) fn bad(&self) -> Bad {
         let monitor = &self.monitor;
         let before = (self.nfs.calls().len(), self.calls_of_the_monitor());
         let wire = Sniffer::start(&self.lab.internet, "eth0");
-        // Without an NFS client in the kernel it fails after the server's answers; what counts
-        // is the call.
+        // Without an NFS client in the kernel it fails after the server's answers; only the call
+        // matters.
         programs::mount_nfs(monitor, HOSTILE, Duration::from_secs(4));
         let mounts = self.nfs.calls().len() - before.0;
         let exports = programs::showmount(monitor, HOSTILE).stdout.contains("/pm");
@@ -94,7 +94,7 @@ impl Scene {
         }
     }
 
-    /// The monitor sends patient data: whether the server outside answered.
+    /// The monitor sends patient data; returns whether the outside server answered.
     pub(crate) fn patient_data_leaves(&self) -> bool {
         !programs::say(&self.monitor, HOSTILE, 515, "name, birth date").stdout.is_empty()
     }
@@ -119,9 +119,9 @@ impl Scene {
     }
 }
 
-/// What came of the monitor's attempts to call its hard-coded addresses.
+/// Results of the monitor's attempts to reach its hard-coded addresses.
 pub(crate) struct Bad {
-    /// Each way, and whether it got out.
+    /// Each attempt, and whether it got out.
     pub(crate) ways: [(&'static str, bool); 4],
     /// Calls from the monitor in the logs of the servers outside.
     pub(crate) logged: usize,

@@ -59,7 +59,7 @@ impl Transfer {
         self.curl.is_running()
     }
 
-    /// The checksum here, and what the archive says it got.
+    /// The checksum of the sent data, and the one reported by the archive.
     pub(crate) fn finish(self) -> (String, String) {
         let ended = self.curl.finish(Duration::from_secs(30));
         (self.digest, ended.stdout.trim().to_owned())

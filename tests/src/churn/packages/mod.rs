@@ -1,5 +1,5 @@
-//! The life of an installation, under a stream whose frames are judged one by one: `cargo xtask test
-//! dist` runs these, in roots of Debian that debootstrap made.
+//! The life cycle of an installation, under a stream whose frames are checked one by one.
+//! `cargo xtask test dist` runs these in Debian root file systems made by debootstrap.
 //!
 //! - `room`: a root as a machine
 mod room;
@@ -24,8 +24,8 @@ const MOST_START_MICROSECONDS: u64 = 300_000;
 const SETTINGS: &str = "/etc/enforcer/enforcer.toml";
 const POLICY: &str = "/etc/enforcer/policy.toml";
 
-/// The package that was built, and one that comes after it: with other kernel programs, and another
-/// default in its settings.
+/// The built package, and a later version: with different kernel programs, and a different default
+/// in its settings.
 struct Packages {
     first: String,
     next: String,
@@ -68,7 +68,7 @@ fn edit(file: &Path, change: impl FnOnce(String) -> String) {
     fs::write(file, after).expect("it is ours");
 }
 
-/// What `systemctl show` says of the daemon's unit.
+/// A property of the daemon's unit from `systemctl show`.
 #[track_caller]
 fn shown(room: &Room, property: &str) -> u64 {
     let value = room.ok(&["systemctl", "show", "enforcer", "--value", "-p", property]);
@@ -124,7 +124,7 @@ fn life(suite: &str) {
     wait_until("systemd starts it again", || {
         room.run(&["enforcer", "status"]).success().then_some(())
     });
-    // The unit must see what is mounted next, or enforcement would end with the daemon.
+    // The unit must see the next mount, or enforcement would end with the daemon.
     room.ok(&["umount", "-l", "/sys/fs/bpf"]);
     room.ok(&["mount", "-t", "bpf", "bpf", "/sys/fs/bpf"]);
     wait_until("what enforces is pinned again", || {
@@ -143,7 +143,7 @@ fn life(suite: &str) {
     assert_eq!(traces(&room), before, "purging leaves nothing");
 }
 
-/// Everything that could be left.
+/// Everything that could be left behind.
 #[track_caller]
 fn traces(room: &Room) -> String {
     let find = "find / -xdev '(' -path /proc -o -path /sys -o -path /mnt -o \
@@ -169,8 +169,8 @@ fn units_are_sound(room: &Room) {
     }
 }
 
-/// As the manual says: `init` writes what observes, the service is ready when the kernel has confirmed
-/// it, what would be dropped is told, and the interface's group goes to enforce.
+/// As in the manual: `init` writes an observing policy, the service is ready when the kernel has
+/// confirmed it, would-be drops are reported, and the interface's group is switched to enforce.
 #[track_caller]
 fn first_drop(room: &Room, lab: &Lab) {
     let refused = room.run(&["systemctl", "start", "enforcer"]);
@@ -183,7 +183,7 @@ fn first_drop(room: &Room, lab: &Lab) {
     assert!(policy.contains(&format!("{{ mac = \"{DEV1_MAC}\" }}")), "{policy}");
     assert_eq!(attached(&lab.gw, "lan0"), None, "init changes nothing in the kernel");
     room.ok(&["systemctl", "enable", "--now", "enforcer-backstop", "enforcer"]);
-    // READY=1 is what systemctl waited for: no look may be too early.
+    // systemctl waited for READY=1, so this check cannot be too early.
     assert!(attached(&lab.gw, "lan0").is_some(), "ready, and nothing is attached");
     let interface = &status(room)["interfaces"][0];
     assert_eq!((&interface["enforcing"], &interface["backstop"]), (&true.into(), &"armed".into()));
@@ -200,7 +200,7 @@ fn first_drop(room: &Room, lab: &Lab) {
     assert_eq!(told(room, "drop")["enforcer"]["group"], "behind-lan0");
 }
 
-/// Writes a first configuration with flags, and has it checked; a second attempt changes nothing.
+/// Writes a first configuration with flags, and checks it; a second attempt changes nothing.
 #[track_caller]
 fn init(room: &Room) {
     let said = room.ok(&["enforcer", "init", "--yes", "--interface", "lan0"]);
@@ -211,7 +211,7 @@ fn init(room: &Room) {
     assert!(!room.run(&["enforcer", "init", "--yes"]).success(), "init never overwrites");
 }
 
-/// Whether a device reaches what no rule names.
+/// Whether a device reaches a destination that no rule names.
 #[track_caller]
 fn reaches(lab: &Lab) -> bool {
     lab.dev1.run("ping", &["-c", "1", "-W", "2", UPDATES], Duration::from_secs(20)).success()
@@ -225,13 +225,13 @@ fn told(room: &Room, verdict: &str) -> Value {
     serde_json::from_str(text.lines().next().expect("a line")).expect("JSON")
 }
 
-/// What a start takes, with a small policy.
+/// The cost of a start, with a small policy.
 #[track_caller]
 fn starts(room: &Room) {
     room.write(POLICY, &State::default().document());
     room.ok(&["systemctl", "restart", "enforcer"]);
     let mut took = start_time(room);
-    // What others do on this machine takes its time, too: the least counts.
+    // Other work on this machine takes time too, so the minimum counts.
     for _ in 0..4 {
         room.ok(&["systemctl", "stop", "enforcer"]);
         room.ok(&["enforcer", "detach"]);
@@ -272,7 +272,7 @@ fn upgrade(room: &Room, packages: &Packages, timeline: &Timeline) {
     timeline.stream().go_on();
 }
 
-/// `systemctl reload` applies the policy file, and says what it thinks of a wrong one.
+/// `systemctl reload` applies the policy file, and reports a faulty one.
 #[track_caller]
 fn reload(room: &Room, timeline: &mut Timeline) {
     let revision = status(room)["policy"]["revision"].as_u64().expect("a number");
@@ -302,7 +302,7 @@ fn archive() {
     run("tar", &["--extract", "--xz", "--file", &from, "--directory", &to]);
     let name = archive.file_name().expect("a name").to_string_lossy().replace(".tar.xz", "");
     let script = format!("/mnt/{name}/install.sh");
-    // Its root has systemd's directories, and nobody who reads them: an init script is wanted.
+    // Its root has systemd's directories but no systemd: the init script must be installed.
     room.ok(&["sh", "-c", "mv /usr/lib/systemd /mnt/systemd && mv /etc/systemd /mnt/etc-systemd"]);
     let before = traces(&room);
 
@@ -328,7 +328,7 @@ fn archive() {
     assert!(said.contains("NOTHING IS ENFORCED ANY MORE"), "{said}");
     assert!(room.path(SETTINGS).exists());
     assert_eq!(attached(&lab.gw, "lan0"), None);
-    // Nothing is left to uninstall; a second installation is purged at once.
+    // Nothing is left to uninstall; a second installation is then purged.
     assert!(!room.run(&[&script, "uninstall"]).success());
     room.ok(&[&script]);
     room.ok(&[&script, "purge"]);

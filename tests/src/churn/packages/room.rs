@@ -1,5 +1,5 @@
-//! A Debian root as a machine: its own processes, mounts, control groups and BPF file system, and the
-//! gateway's network namespace.
+//! A Debian root file system run as a machine: its own processes, mounts, control groups and BPF file
+//! system, and the gateway's network namespace.
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -11,11 +11,11 @@ use crate::harness::{Finished, Netns, Process, wait_until};
 
 /// Time for a command: a package manager on a loaded machine.
 const COMMAND: Duration = Duration::from_secs(120);
-/// What programs in the room find.
+/// Environment of programs in the room.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Makes the room, as its first process, and becomes what runs in it: `$1` is the suite's root, `$2` a
-/// directory for what is written, the rest is the program.
+/// Sets up the room as its first process, and then executes the program in it: `$1` is the suite's
+/// root, `$2` a directory for written files, the rest is the program.
 const ENTER: &str = r#"set -eu
 lower=$1 here=$2; shift 2
 mount --make-rprivate /
@@ -47,13 +47,13 @@ mount --make-rshared /
 exec env -i container=other PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 "#;
 
-/// Steps into a control group of its own, so that a service manager in the room rules that one alone.
+/// Enters a separate control group, so that a service manager in the room controls only that one.
 const CONFINE: &str = r#"set -eu
 mkdir "$1"; echo $$ > "$1/cgroup.procs"; shift
 exec unshare --pid --fork --kill-child --mount --uts --ipc --cgroup sh -c "$0" sh "$@"
 "#;
 
-/// A running room; its processes and all that was written go when this value goes.
+/// A running room; its processes and written files are removed when this value is dropped.
 pub(super) struct Room {
     _outer: Process,
     init: u32,
@@ -115,7 +115,7 @@ impl Room {
         Process::spawn(command).finish(COMMAND)
     }
 
-    /// Runs a command that has to succeed; returns what it said.
+    /// Runs a command that has to succeed; returns its output.
     #[track_caller]
     pub(super) fn ok(&self, words: &[&str]) -> String {
         let ended = self.run(words);
@@ -143,7 +143,7 @@ impl Drop for Room {
         let init = i32::try_from(self.init).expect("a process id fits");
         // SAFETY: it takes numbers only; the process is ours, and its namespace ends with it.
         unsafe { libc::kill(init, libc::SIGKILL) };
-        // Groups are removed from the innermost on, once they are empty.
+        // Groups are removed from the innermost outwards, once they are empty.
         wait_for(Duration::from_secs(5), || {
             let group = self.cgroup.display().to_string();
             let words = [group.as_str(), "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"];
@@ -153,7 +153,7 @@ impl Drop for Room {
     }
 }
 
-/// A place that `cargo xtask test dist` names.
+/// A directory that `cargo xtask test dist` provides.
 #[track_caller]
 pub(super) fn place(name: &str) -> PathBuf {
     let place = std::env::var_os(name);

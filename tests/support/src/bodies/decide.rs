@@ -15,7 +15,7 @@ use crate::random::{NOW, site};
 
 /// The input is an interface, minutes after [`NOW`], and a frame.
 ///
-/// The verdict is that of the naive model; a shorter frame passes only as the whole one does.
+/// The verdict equals that of the naive model; a shorter frame passes only if the whole one does.
 pub fn run(input: &[u8]) {
     let &[interface, minutes, ref frame @ ..] = input else { return };
     let interface = super::interface(interface);
@@ -32,12 +32,12 @@ pub fn run(input: &[u8]) {
     }
 }
 
-/// Judges a frame, with no other one before it.
+/// Judges a frame without earlier frames.
 fn decide(frame: &[u8], interface: u32, now: i64) -> FrameContext {
     HostImage::new(&super::fixed().1.image, now).decide(frame, interface)
 }
 
-/// Holds a verdict against the naive model.
+/// Compares a verdict with the naive model.
 fn agrees(case: &FrameContext, now: i64) {
     let (policy, compiled) = super::fixed();
     let decision = case.decision;
@@ -58,8 +58,8 @@ fn agrees(case: &FrameContext, now: i64) {
     }
 }
 
-/// A frame cut short holds its whole packet if it passes, and then the rest of the frame is a
-/// reason to drop it exactly where it is more than padding: a long tail is a tunnel.
+/// If a truncated frame passes, it contains its whole packet. Then the rest of the original frame
+/// is a reason to drop it exactly if it is more than padding.
 fn passes_whole(frame: &[u8], cut: &FrameContext, whole: &FrameContext) {
     let flow = &cut.flow;
     if flow.family != FAMILY_NONE && flow.class != Class::Arp {
@@ -87,7 +87,7 @@ fn passes_whole(frame: &[u8], cut: &FrameContext, whole: &FrameContext) {
     assert!(same || tunnel, "cut to {}: {:?}, not {reason:?}", frame.len(), cut.decision.reason);
 }
 
-/// The rest of a datagram passes exactly behind a first fragment that did, from the same device.
+/// The rest of a datagram passes exactly after a first fragment that passed, from the same device.
 fn later_fragments(frame: &[u8], interface: u32, now: i64) {
     let host = HostImage::new(&super::fixed().1.image, now);
     let first = host.decide(frame, interface);
@@ -109,7 +109,7 @@ fn later_fragments(frame: &[u8], interface: u32, now: i64) {
     let passed = first.decision.verdict != Verdict::Drop;
     let rest = host.judge(next).decision;
     assert_eq!(rest.verdict != Verdict::Drop, passed, "{first:?}, then {rest:?}");
-    // A second first fragment could begin a shorter datagram, into which the rest would write.
+    // A second first fragment could start a shorter datagram, which the rest would overlap.
     let again = host.decide(frame, interface).decision.reason;
     assert!(!passed || again == Reason::FragmentOverlap, "{first:?}, then {again:?}");
 }

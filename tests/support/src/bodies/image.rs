@@ -19,13 +19,13 @@ use crate::random::NOW;
 /// More lines than any walk fetches: three look-ups of an address, each two trees of eight
 /// levels, and less than that again for everything else.
 const LONGEST_WALK: usize = 96;
-/// Overwritten numbers at most.
+/// Most numbers that are overwritten.
 const MOST: u8 = 16;
 
 /// The input is an interface, a count, as many times line, word and number, and a frame.
 ///
-/// The walk ends, whatever it meets: in a verdict, or corrupt, which drops. An interface that is
-/// not in the image passes nothing.
+/// The walk always ends: in a verdict, or as corrupt, which drops. An interface that is not in the
+/// image passes nothing.
 pub fn run(input: &[u8]) {
     let &[interface, count, ref rest @ ..] = input else { return };
     let interface = super::interface(interface);
@@ -67,14 +67,14 @@ pub fn run(input: &[u8]) {
 
 struct Damaged {
     image: Image,
-    /// Lines that were asked for.
+    /// Number of fetched lines.
     fetched: Cell<usize>,
     keys: Keys,
     datagrams: Box<[Datagram]>,
 }
 
 impl Damaged {
-    /// Every datagram has been seen: later fragments are judged to the end.
+    /// Every datagram counts as seen, so that later fragments are judged to the end.
     fn begin(&self, frame: &[u8], interface: u32) {
         let mut flow = Flow { interface, length: frame.len() as u32, ..Flow::NEW };
         if parse(&Packet::from_slice(frame), &mut flow).is_ok() && flow.fragment.is_later() {

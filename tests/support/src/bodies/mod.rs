@@ -1,4 +1,4 @@
-//! What must hold for any input, one module for each fuzz target.
+//! Properties that must hold for any input, one module for each fuzz target.
 //!
 //! - [`parse`]: a frame, through two views of its memory
 //! - [`decide`]: a frame against a fixed policy, and every shorter one
@@ -6,7 +6,7 @@
 //! - [`image`]: a frame against an image with some of its numbers overwritten
 //! - [`record`]: an event from the ring
 //!
-//! A body panics when something does not hold.
+//! A body panics if a property does not hold.
 
 pub mod decide;
 pub mod image;

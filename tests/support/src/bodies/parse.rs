@@ -10,11 +10,11 @@ use enforcer_common::wire::{self, protocol};
 
 const INTERFACE: u32 = 7;
 
-/// A frame of which some bytes at the start can be read, without pointers.
+/// A frame with some readable bytes at its start, without pointers.
 struct Start<'a> {
     bytes: &'a [u8],
     length: u32,
-    /// Where the furthest read ended.
+    /// End of the furthest read.
     reach: Cell<usize>,
 }
 
@@ -32,8 +32,8 @@ impl Frame for Start<'_> {
     }
 }
 
-/// Any bytes are a flow or a reason; what a flow says stands in the frame, in its first
-/// [`HEADERS`] bytes.
+/// Any bytes give a flow or a reason; a flow's fields are in the first [`HEADERS`] bytes of the
+/// frame.
 pub fn run(frame: &[u8]) {
     let (result, flow) = read(&Packet::from_slice(frame));
     let start = Start {
@@ -85,7 +85,7 @@ fn addresses(packet: &[u8], flow: &Flow) {
     }
 }
 
-/// What holds of every frame without fault.
+/// Properties of every frame without fault.
 fn well_formed(frame: &[u8], flow: &Flow) {
     assert!(flow.network != 0 && flow.vlans.iter().filter(|&&vlan| vlan != 0).count() <= 1);
     assert!(flow.source_mac & wire::MULTICAST_MAC == 0);

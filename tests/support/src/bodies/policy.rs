@@ -15,10 +15,10 @@ use crate::random::{NOW, site};
 /// Senders, destinations and services that are tried, each.
 const TRIED: usize = 12;
 
-/// The input is a document and, behind a NUL, what each file of a set holds.
+/// The input is a document and, behind a NUL, the contents of each set file.
 ///
-/// Reading says what is wrong. A policy without errors compiles, judges like the naive model, and
-/// is the same after it was written and read again.
+/// A policy that reads without errors compiles, judges like the naive model, and is the same after
+/// it was written and read again.
 pub fn run(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let (text, file) = text.split_once('\0').unwrap_or((text, ""));
@@ -42,7 +42,7 @@ pub fn run(input: &[u8]) {
     let compiled = match compile(&policy, &site()) {
         Ok(compiled) => compiled,
         Err(problems) => {
-            // The one limit of an image that a short document can reach.
+            // The only limit of an image that a short document can reach.
             assert!(problems.iter().all(|p| p.message.contains("with `until`")), "{problems:?}");
             return;
         }
@@ -61,7 +61,7 @@ pub fn run(input: &[u8]) {
     assert!(recompiled.image == compiled.image && recompiled.rules == compiled.rules, "{written}");
 }
 
-/// Tries flows from and to what the policy names.
+/// Tries flows from and to addresses in the policy.
 fn agrees(policy: &Policy, host: &HostImage<'_>, id: impl Fn(u32) -> Option<String>) {
     let (mut senders, mut ends) = (vec![Flow::NEW], vec![]);
     let mut services = vec![Service::ANY];

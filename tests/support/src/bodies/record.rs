@@ -14,7 +14,7 @@ pub fn run(bytes: &[u8]) {
     let at = offset_of!(Record, decision);
     let decision = || Decision::from_bytes(bytes.get(at..at + 16)?.try_into().ok()?);
     let Some(record) = Record::from_bytes(bytes) else {
-        // Refused for what the bytes say, not by chance.
+        // Refused because of the bytes, not by accident.
         assert!(bytes.len() != SIZE || decision().is_none() || flow_is_wrong(bytes));
         return;
     };
@@ -28,7 +28,7 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(bytes[at + 16..], [&numbers[..], &record.head].concat());
     assert!(record.head.starts_with(record.frame()));
     assert!(!format!("{record:?}").is_empty());
-    // What is made of it in user space.
+    // Its rendering in user space.
     let _ = (
         event::Refused::new(&record.flow, &record.decision).digest(&Keys::OPEN),
         record.flow.vlan(),
@@ -37,7 +37,7 @@ pub fn run(bytes: &[u8]) {
     let _ = (record.flow.service(), record.decision.reason.words());
 }
 
-/// Whether a number in the flow is none of its enum.
+/// Whether a number in the flow is not a value of its enum.
 fn flow_is_wrong(bytes: &[u8]) -> bool {
     use enforcer_common::flow::{Class, Flow, Fragment};
     let at = |field| bytes[offset_of!(Record, flow) + field];

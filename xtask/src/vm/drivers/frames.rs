@@ -1,12 +1,12 @@
-//! What is sent to each NIC: frames byte by byte, half of them forbidden by [`policy`].
+//! The frames that are sent to each NIC, built byte by byte; [`policy`] forbids half of them.
 use super::nics::{self, Nic};
 
-/// What the payload begins with; two bytes follow, the NIC and the kind.
+/// Prefix of the payload; two bytes follow, the NIC and the kind.
 pub(super) const MARK: &str = "enforcer drivers";
-/// Where all frames go: behind the guest.
+/// Destination of all frames: behind the guest.
 const TARGET: [u8; 4] = [198, 51, 100, 10];
-/// Of payloads: of most kinds; of UDP that fills an MTU of 1500; of TCP that is to be cut, as a host
-/// sends it to a tap.
+/// Sizes of payloads: of most kinds; of UDP that fills an MTU of 1500; of TCP that is to be
+/// segmented, as a host sends it to a tap.
 const SMALL: usize = 64;
 const FULL: usize = 1472;
 const LARGE: usize = 4000;
@@ -32,13 +32,13 @@ pub(super) struct Kind {
 }
 
 impl Kind {
-    /// Whether it is as long as a frame may be, and has a tag besides.
+    /// Whether it has the maximum length and a tag in addition.
     pub(super) fn is_full(&self) -> bool {
         self.payload == FULL
     }
 }
 
-/// Whose frame it is.
+/// The sender of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
     /// A device that the policy knows by its MAC address.
@@ -62,8 +62,8 @@ const fn tcp(allowed: bool, port: u16) -> Kind {
     Kind { name, allowed, tags: &[], source, protocol: TCP, port, payload: LARGE }
 }
 
-/// All of them. Port 7000 is allowed to the known device, 7020 in VLAN 20, 7030 in VLAN 30, so that a
-/// tag that a driver hides changes a verdict.
+/// All kinds. Port 7000 is allowed for the known device, 7020 in VLAN 20, 7030 in VLAN 30, so that a
+/// hidden tag changes a verdict.
 pub(super) const KINDS: [Kind; 14] = [
     udp("untagged", true, &[], Source::Known, 7000),
     udp("untagged", false, &[], Source::Known, 7001),
@@ -81,7 +81,7 @@ pub(super) const KINDS: [Kind; 14] = [
     Kind { payload: FULL, ..udp("full VLAN 20", true, &[(CUSTOMER, 20)], Source::Stranger, 7020) },
 ];
 
-/// What says which of [`KINDS`] are allowed.
+/// The policy that decides which of [`KINDS`] are allowed.
 pub(super) fn policy(nics: &[(usize, Nic)]) -> String {
     let declared: String = nics
         .iter()
@@ -98,7 +98,7 @@ pub(super) fn policy(nics: &[(usize, Nic)]) -> String {
     )
 }
 
-/// A frame of a kind for a NIC, and the size of the segments that it is for, if it is a large one.
+/// A frame of a kind for a NIC, and its segment size if it is a large one.
 pub(super) fn frame(nic: usize, kind: usize) -> (Vec<u8>, u16) {
     let Kind { tags, source, protocol, port, payload: size, .. } = KINDS[kind];
     let [nic_byte, kind_byte] = [nic, kind].map(|number| u8::try_from(number).unwrap_or(u8::MAX));
@@ -119,8 +119,8 @@ pub(super) fn frame(nic: usize, kind: usize) -> (Vec<u8>, u16) {
     (frame, segment)
 }
 
-/// An IPv4 packet. The checksum of TCP is left to whoever sends it, as a host leaves it to its NIC:
-/// only the sum of the pseudo header is there. That of UDP is absent.
+/// An IPv4 packet. TCP's checksum has only the sum of the pseudo header, as when a host leaves it
+/// to its NIC. UDP's checksum is absent.
 fn packet(source: [u8; 4], protocol: u8, port: u16, payload: &[u8]) -> Vec<u8> {
     let transport = transport(source, protocol, port, payload);
     let length = u16::try_from(20 + transport.len()).unwrap_or(u16::MAX);

@@ -1,11 +1,11 @@
-//! What is right after each step: pure, from what came out of the guest and what its daemon said.
+//! Judges each step: pure, from the frames that came out of the guest and the daemon's answers.
 use std::collections::HashMap;
 
 use serde_json::Value;
 
 use super::{frames::KINDS, nics::Nic, steps::Step};
 
-/// What the daemon says about an interface.
+/// The daemon's answer about an interface.
 #[derive(Clone, Default, Debug, PartialEq, Eq)]
 pub(super) struct Interface {
     pub(super) mode: String,
@@ -16,14 +16,14 @@ pub(super) struct Interface {
     pub(super) note: String,
 }
 
-/// What the guest's `look` prints.
+/// The output of the guest's `look`.
 #[derive(Default, Debug)]
 pub(super) struct Look {
     /// Of `enforcer status`.
     pub(super) code: i32,
     /// By name.
     pub(super) interfaces: HashMap<String, Interface>,
-    /// Frames that each NIC has received, as its driver says.
+    /// Frames that each NIC has received, according to its driver.
     received: HashMap<String, u64>,
 }
 
@@ -64,12 +64,12 @@ fn interfaces(status: &str) -> Vec<(String, Interface)> {
     all.iter().map(|one| (text(&one["name"]), interface(one))).collect()
 }
 
-/// What was seen of a NIC in a step.
+/// Observations of a NIC in a step.
 pub(super) struct Seen<'a> {
     pub(super) nic: Nic,
-    /// What the event's command said about the NIC.
+    /// Output of the event's command about the NIC.
     pub(super) said: &'a str,
-    /// Frames that came out from the beginning of the event to the end of the time that it has.
+    /// Frames that came out from the start of the event until its settling time was over.
     pub(super) meanwhile: [u64; KINDS.len()],
     /// The same in the time after that.
     pub(super) then: [u64; KINDS.len()],
@@ -78,7 +78,7 @@ pub(super) struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// Whether a kind does not come out, and the NIC itself is no reason for that.
+    /// Whether a kind does not come out although the NIC supports it.
     fn lacks(&self, kind: usize) -> bool {
         self.then[kind] == 0 && !(self.nic.cuts && KINDS[kind].is_full())
     }
@@ -96,11 +96,11 @@ pub(super) enum Verdict {
 pub(super) struct Cell {
     pub(super) step: Step,
     pub(super) verdict: Verdict,
-    /// Forbidden frames that came out until the time was over.
+    /// Forbidden frames that came out during the settling time.
     pub(super) leaked: u64,
-    /// What the daemon said at the end.
+    /// The daemon's answer at the end.
     pub(super) interface: Option<Interface>,
-    /// What the reader of the log may want to know.
+    /// A remark for the log.
     pub(super) remark: String,
 }
 
@@ -135,7 +135,7 @@ fn open(seen: &Seen<'_>) -> Option<String> {
     (!missing.is_empty()).then(|| format!("without enforcement these do not pass: {missing}"))
 }
 
-/// With it nothing comes out that is forbidden, and what the daemon says is true.
+/// With it nothing forbidden comes out, and the daemon's answers are true.
 fn shut(seen: &Seen<'_>, interface: Option<&Interface>) -> Option<String> {
     let [first, last] = seen.looks;
     let leaks = sum(&seen.then, false);
@@ -170,7 +170,7 @@ fn shut(seen: &Seen<'_>, interface: Option<&Interface>) -> Option<String> {
     }
 }
 
-/// Frames of all kinds that the policy allows, or does not.
+/// Sum of the frames of all allowed kinds, or of all forbidden ones.
 fn sum(counts: &[u64; KINDS.len()], allowed: bool) -> u64 {
     let ours = KINDS.iter().zip(counts).filter(|(kind, _)| kind.allowed == allowed);
     ours.map(|(_, count)| count).sum()

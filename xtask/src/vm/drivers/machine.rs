@@ -1,4 +1,4 @@
-//! The processes: QEMU in a network namespace of its own, and what stands at both ends of its NICs.
+//! The processes: QEMU in its own network namespace, and the programs at both ends of its NICs.
 use std::{
     collections::HashMap,
     fs,
@@ -23,15 +23,15 @@ use crate::{
 pub(super) const QEMU: &str = "qemu-system-x86_64";
 const MEMORY: &str = "1536";
 const PROCESSORS: &str = "2";
-/// Of the host's taps: what a NIC does not take is not to arrive seconds later.
+/// Queue length of the host's taps: frames that a NIC does not take must not arrive seconds later.
 const QUEUE: &str = "100";
-/// Between two rounds of frames.
+/// Milliseconds between two rounds of frames.
 const PACE: &str = "250";
 /// From power on to the first answer: at most, and on two idle cores.
 const BOOT: Duration = Duration::from_secs(600);
 const IDLE_BOOT: Duration = Duration::from_secs(20);
 
-/// A network namespace, gone with this value.
+/// A network namespace, removed when this value is dropped.
 struct Namespace(String);
 
 impl Namespace {
@@ -40,7 +40,7 @@ impl Namespace {
         let name = format!("enf-drivers-{}", std::process::id());
         sh::output(sh::clean("ip").args(["netns", "add", &name]))?;
         let namespace = Self(name);
-        // Nothing but our frames on the wires.
+        // Only our frames on the wires.
         let quiet = "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6";
         sh::output(namespace.command("sh").args(["-c", quiet]))?;
         Ok(namespace)
@@ -60,7 +60,7 @@ impl Drop for Namespace {
     }
 }
 
-/// Deletes what killed runs left: the process id is in the name.
+/// Deletes leftovers of killed runs: the process id is in the name.
 fn sweep() {
     for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -71,7 +71,7 @@ fn sweep() {
     }
 }
 
-/// A process that is ended with this value.
+/// A process that is killed when this value is dropped.
 struct Running(Child);
 
 impl Drop for Running {
@@ -81,21 +81,21 @@ impl Drop for Running {
     }
 }
 
-/// A guest that obeys.
+/// A guest that runs commands.
 pub(super) struct Machine {
     input: ChildStdin,
     lines: Receiver<String>,
     wire: Wire,
     console: PathBuf,
-    /// How much more time the guest is given than on idle cores, from 1 to 2.
+    /// Factor for the guest's time limits, from 1 on idle cores to 2.
     pub(super) slowness: f32,
-    // Ended in this order.
+    // Dropped in this order.
     _qemu: Running,
     _namespace: Namespace,
 }
 
 impl Machine {
-    /// Starts a guest and what sends to it, and waits for its first word, its kernel's release.
+    /// Starts a guest and its sender, and waits for its first output, its kernel's release.
     pub(super) fn start(
         kernel: &Kernel,
         initramfs: &Path,
@@ -159,12 +159,12 @@ impl Machine {
         }
     }
 
-    /// What has come out of the guest.
+    /// Frames that have come out of the guest.
     pub(super) fn count(&mut self) -> Result<Counts> {
         self.wire.count()
     }
 
-    /// The end of what the kernel has said.
+    /// The end of the kernel's log.
     fn last_words(&self) -> String {
         let text = fs::read(&self.console).unwrap_or_default();
         let text = String::from_utf8_lossy(&text).into_owned();
@@ -174,8 +174,8 @@ impl Machine {
     }
 }
 
-/// q35, emulated also where there is KVM: it is the same everywhere. The console goes into a file, the
-/// second serial port is this program.
+/// q35, emulated even if there is KVM, so that it is the same everywhere. The console goes into a
+/// file, the second serial port is this program.
 fn emulator(namespace: &Namespace, kernel: &Kernel, initramfs: &Path, console: &Path) -> Command {
     let mut qemu = namespace.command(QEMU);
     qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", MEMORY]);
@@ -188,7 +188,7 @@ fn emulator(namespace: &Namespace, kernel: &Kernel, initramfs: &Path, console: &
     qemu
 }
 
-/// Switches a tap on when QEMU has made it.
+/// Brings a tap up once QEMU has created it.
 fn raise(namespace: &Namespace, qemu: &mut Child, tap: &str) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(10);
     let set = ["-n", &namespace.0, "link", "set", tap, "txqueuelen", QUEUE, "up"];
@@ -220,7 +220,7 @@ fn reader(output: ChildStdout) -> Receiver<String> {
 pub(super) struct Counts(HashMap<(usize, usize), u64>);
 
 impl Counts {
-    /// What has come of each kind since an earlier count.
+    /// Frames of each kind since an earlier count.
     pub(super) fn since(&self, before: &Self, nic: usize) -> [u64; KINDS.len()] {
         let of = |counts: &Self, kind| counts.0.get(&(nic, kind)).copied().unwrap_or(0);
         std::array::from_fn(|kind| of(self, kind).saturating_sub(of(before, kind)))

@@ -1,18 +1,19 @@
-//! NICs that QEMU emulates, with their real drivers, on Debian's full kernels: what is enforced, and what
-//! stays so when something happens to a NIC.
+//! NICs that QEMU emulates, with their real drivers, on Debian's full kernels: checks that the policy is
+//! enforced, and stays enforced through events on a NIC.
 //!
-//! One guest a kernel has all of them at once; one daemon protects them, the backstop installed. Each NIC
-//! is a tap in a network namespace of the host. Frames of all kinds go into each of them all the time; the
-//! guest forwards what passes out of one more NIC, where it is counted. Nothing in the guest judges.
+//! One guest per kernel has all of them at once; one daemon protects them, with the backstop installed.
+//! Each NIC is a tap in a network namespace of the host. Each of them receives frames of all kinds
+//! continuously; the guest forwards the frames that pass through one more NIC, where they are counted.
+//! Nothing in the guest judges the result.
 //!
-//! - [`nics`]: what QEMU makes
-//! - [`frames`]: what is sent, and the policy that allows half of it
-//! - [`steps`]: what happens
-//! - [`judge`]: what is right after that
+//! - [`nics`]: the emulated NICs
+//! - [`frames`]: the frames that are sent, and the policy that allows half of them
+//! - [`steps`]: the events
+//! - [`judge`]: the expected results
 //! - [`machine`]: the processes; `wire.py` sends and counts, `init.sh` and `events.sh` run in the guest
 //! - [`table`]: the table of docs/kernels.md
 //!
-//! A step has [`BOUND`] to settle. What leaks until then is reported; what leaks after it is a failure.
+//! A step has [`BOUND`] to settle. Leaks until then are reported; later leaks are failures.
 mod frames;
 mod judge;
 mod machine;
@@ -44,17 +45,17 @@ use crate::{
     test::Outcome,
 };
 
-/// What a step has until its NICs are in order: the emulated link of e1000 needs 2 s of it. Where the
-/// guest starts slowly, because the machine is busy, it has more.
+/// Time for a step until its NICs have settled: the emulated link of e1000 needs 2 s of it. A guest
+/// that starts slowly, because the machine is busy, gets more.
 const BOUND: Duration = Duration::from_secs(5);
-/// How long frames are watched after that.
+/// Time for which frames are counted after that.
 const WATCHED: Duration = Duration::from_millis(1500);
 /// For a command in the guest.
 const LIMIT: Duration = Duration::from_secs(180);
 /// Programs of this machine that the guest has.
 const TOOLS: [&str; 4] = ["ip", "ethtool", "nft", "sh"];
 
-/// Runs on the kernels that are named, on all without.
+/// Runs on the named kernels, or on all.
 pub(super) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
     let all = kernel::full(Kind::X86);
     let chosen: Vec<_> = all
@@ -152,7 +153,7 @@ fn steps(
     let mut is_running = false;
     for step in Step::ALL {
         if !is_running && !step.opens() {
-            // It ended: that was a failure, and the next step is judged by itself.
+            // It ended: that was a failure, and the next step is judged separately.
             println!("{}", machine.ask("start", LIMIT)?.1);
         }
         is_running = take(&mut machine, step, nics, cells)?;
@@ -165,7 +166,7 @@ fn steps(
     Ok(())
 }
 
-/// Takes a step and judges every NIC; whether the daemon answers after it.
+/// Takes a step and judges every NIC; returns whether the daemon still answers.
 fn take(
     machine: &mut Machine,
     step: Step,
@@ -216,7 +217,7 @@ fn line(nic: &Nic, cell: &Cell) -> String {
     line.trim_end().to_owned()
 }
 
-/// What the guest starts with.
+/// The guest's initramfs.
 fn initramfs(
     kernel: &Kernel,
     enforcer: &std::path::Path,
@@ -230,7 +231,7 @@ fn initramfs(
     settings(&mut archive, nics);
     let modules: Vec<&str> = nics::MODULES.into_iter().chain(guest::MODULES).collect();
     guest::add_modules(&mut archive, kernel, &modules)?;
-    // Beside its kernel: `DIR/root/boot/vmlinuz-…`, or `DIR/root/usr/lib/modules/…`.
+    // Next to its kernel: `DIR/root/boot/vmlinuz-…`, or `DIR/root/usr/lib/modules/…`.
     let own =
         kernel.image.ancestors().find(|dir| dir.ends_with("root")).and_then(|dir| dir.parent());
     let path = own.context("a kernel is below its root")?.join("initramfs");
@@ -258,13 +259,13 @@ fn settings(archive: &mut Archive, nics: &[(usize, Nic)]) {
     archive.file("etc/enforcer/policy.toml", 0o644, frames::policy(nics).as_bytes());
 }
 
-/// What QEMU says about each device that it knows.
+/// QEMU's help for each device that it supports.
 fn helps() -> HashMap<&'static str, String> {
     let mut helps = HashMap::new();
     for nic in NICS {
         let ask = format!("{},help", nic.device);
         let text = sh::output(sh::clean(machine::QEMU).args(["-device", &ask]));
-        // It succeeds for what it does not know, and prints nothing.
+        // For unknown devices it succeeds and prints nothing.
         if let Some(text) = text.ok().filter(|text| text.contains("options:")) {
             helps.insert(nic.device, text);
         }

@@ -1,26 +1,26 @@
-//! The NICs that are tried, as QEMU makes them.
+//! The emulated NICs under test.
 
 /// A NIC of the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Nic {
-    /// Of its interface in the guest: 15 bytes at most.
+    /// Name of its interface in the guest: 15 bytes at most.
     pub(super) name: &'static str,
-    /// In the table of docs/kernels.md.
+    /// Name in the table of docs/kernels.md.
     pub(super) title: &'static str,
     /// QEMU's device, and a property that not every version of it has.
     pub(super) device: &'static str,
     needs: Option<&'static str>,
     /// Properties, `,` in front of each.
     properties: &'static str,
-    /// Of the tap.
+    /// Queues of the tap.
     queues: u32,
     /// Whether its driver hangs when it is unbound with a program on it.
     pub(super) hangs: bool,
-    /// Whether it cuts a tagged frame of full size, whoever receives it.
+    /// Whether it truncates a full-sized tagged frame, regardless of the receiver.
     pub(super) cuts: bool,
 }
 
-/// It sits on the USB of [`CONTROLLER`], and knows no ROM.
+/// It is attached to the USB of [`CONTROLLER`], and has no ROM.
 const USB: &str = "usb-net";
 
 const VIRTIO: Nic = Nic {
@@ -34,15 +34,15 @@ const VIRTIO: Nic = Nic {
     cuts: false,
 };
 
-/// Receives into pages of one buffer each, which must hold what the host merges: "big packets" in
-/// the driver. XDP is attached there, and not run.
+/// Receives into pages of one buffer each, which must hold frames merged by the host: "big packets"
+/// in the driver. XDP is attached there, but not run.
 macro_rules! bare {
     () => {
         ",mrg_rxbuf=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off,guest_csum=off"
     };
 }
 
-/// All of them. Names of drivers that [`MODULES`] do not have are built into the kernel.
+/// All NICs. Drivers that are not in [`MODULES`] are built into the kernel.
 pub(super) const NICS: [Nic; 12] = [
     VIRTIO,
     Nic {
@@ -50,8 +50,8 @@ pub(super) const NICS: [Nic; 12] = [
         title: "virtio-net, 4 queues",
         properties: ",mq=on,vectors=10",
         queues: 4,
-        // `unregister_netdevice: waiting for virtio-4q to become free`, 6.1 to 7.2: the program goes after
-        // the queues that were added for it have been given back, and two of them stay.
+        // `unregister_netdevice: waiting for virtio-4q to become free`, 6.1 to 7.2: the program is removed
+        // after the queues that were added for it are released, and two of them stay.
         hangs: true,
         ..VIRTIO
     },
@@ -88,7 +88,8 @@ pub(super) const NICS: [Nic; 12] = [
     Nic { name: "usb", title: USB, device: USB, cuts: true, ..VIRTIO },
 ];
 
-/// The drivers. In front of them what nf_tables asks the crypto API for and does not name.
+/// The drivers, preceded by the modules that nf_tables requests from the crypto API without naming
+/// them.
 pub(super) const MODULES: [&str; 11] = [
     "crc32c_generic",
     "virtio_pci",
@@ -103,20 +104,20 @@ pub(super) const MODULES: [&str; 11] = [
     "rndis_host",
 ];
 
-/// Where the guest sends what it forwards. The daemon does not protect it.
+/// The NIC for forwarded frames. The daemon does not protect it.
 const WAN: usize = NICS.len();
 pub(super) const WAN_TAP: &str = "wan";
 
 impl Nic {
-    /// Whether this QEMU can make it; what it lacks otherwise. `help` is what `qemu -device
-    /// DEVICE,help` prints, if it knows the device.
+    /// What this QEMU lacks for it, if anything. `help` is what `qemu -device DEVICE,help` prints,
+    /// if it knows the device.
     pub(super) fn lack(&self, help: Option<&str>) -> Option<String> {
         let Some(help) = help else { return Some(format!("this QEMU has no {}", self.device)) };
         let needs = self.needs.filter(|needs| !help.contains(needs))?;
         Some(format!("this QEMU knows no {needs}"))
     }
 
-    /// What makes it: a tap of the host, and the device. `help` as in [`Nic::lack`].
+    /// QEMU's arguments for it: a tap of the host, and the device. `help` as in [`Nic::lack`].
     pub(super) fn arguments(&self, index: usize, help: &str) -> Vec<String> {
         let mut properties = self.properties.to_owned();
         if self.name == "virtio-bare" && help.contains("guest_uso4") {
@@ -128,10 +129,10 @@ impl Nic {
     }
 }
 
-/// What a NIC on USB needs.
+/// Arguments for a NIC on USB.
 pub(super) const CONTROLLER: [&str; 2] = ["-device", "qemu-xhci"];
 
-/// What makes the NIC that nothing protects.
+/// Arguments for the unprotected NIC.
 pub(super) fn wan() -> Vec<String> {
     device(WAN, WAN_TAP, "", VIRTIO.device, "")
 }
@@ -146,12 +147,12 @@ pub(super) fn mac(index: usize) -> [u8; 6] {
     [0x52, 0x54, 0x00, 0xe0, 0x00, u8::try_from(index).unwrap_or(u8::MAX)]
 }
 
-/// The same of the NIC that nothing protects.
+/// The same for the unprotected NIC.
 pub(super) fn wan_mac() -> [u8; 6] {
     mac(WAN)
 }
 
-/// As it is written.
+/// A MAC address as text.
 pub(super) fn written(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }

@@ -1,4 +1,4 @@
-//! What happens to the NICs, in this order.
+//! The events on the NICs, in order.
 
 /// A step: all NICs take it at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +17,10 @@ pub(super) enum Step {
     Mtu9000,
     Mtu1500,
     Rebind,
-    /// Once more a first start, on NICs that have a large MTU.
+    /// Another first start, on NICs with a large MTU.
     StartAt9000,
     Detach,
-    /// What hangs with a program on it is done when there is none.
+    /// Unbinding of drivers that would hang with a program attached.
     RebindDetached,
 }
 
@@ -43,7 +43,7 @@ impl Step {
         Self::RebindDetached,
     ];
 
-    /// As it is written in logs and tables.
+    /// Its name in logs and tables.
     pub(super) fn title(self) -> &'static str {
         match self {
             Self::Baseline => "without enforcement",
@@ -64,7 +64,7 @@ impl Step {
         }
     }
 
-    /// What the guest is to do: functions of `events.sh`.
+    /// The guest's command: functions of `events.sh`.
     pub(super) fn command(self) -> &'static str {
         match self {
             Self::Baseline => "true",
@@ -95,7 +95,7 @@ impl Step {
         self.is_open() || matches!(self, Self::Start | Self::StartAt9000)
     }
 
-    /// Whether it is something that happens to a NIC, and not to the daemon.
+    /// Whether it affects a NIC, and not the daemon.
     pub(super) fn is_event(self) -> bool {
         !self.opens()
     }

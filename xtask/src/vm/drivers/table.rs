@@ -10,14 +10,14 @@ use super::{
 const BEGIN: &str = "<!-- drivers: written by cargo xtask test vm drivers -->";
 const END: &str = "<!-- end -->";
 
-/// What came of a NIC on a kernel.
+/// The result of a NIC on a kernel.
 pub(super) enum Tried {
     /// What QEMU lacks.
     Lacks(String),
     Cells(Vec<Cell>),
 }
 
-/// A kernel and what came of each NIC.
+/// A kernel and the result of each NIC.
 pub(super) struct Column {
     /// The version, and Debian's release of it.
     pub(super) name: &'static str,
@@ -25,7 +25,7 @@ pub(super) struct Column {
     pub(super) nics: Vec<(Nic, Tried)>,
 }
 
-/// The table, and what it does not explain by itself.
+/// The table, and notes that explain it.
 pub(super) fn table(columns: &[Column], date: &str, qemu: &str) -> String {
     let releases: Vec<&str> = columns.iter().map(|column| column.release.as_str()).collect();
     let heads: String = columns.iter().map(|column| format!(" {} |", column.name)).collect();
@@ -52,7 +52,7 @@ pub(super) fn table(columns: &[Column], date: &str, qemu: &str) -> String {
     out
 }
 
-/// A NIC on a kernel in a few words.
+/// A summary of a NIC on a kernel.
 fn sum(cells: &[Cell]) -> String {
     if cells.len() < Step::ALL.len() {
         let last = cells.last().map_or("its start", |cell| cell.step.title());
@@ -63,7 +63,7 @@ fn sum(cells: &[Cell]) -> String {
         cells.iter().filter_map(|cell| Some((cell, fault(cell)?))).collect();
     if let Some((first, why)) = failed.first() {
         let steps: Vec<&str> = failed.iter().map(|(cell, _)| cell.step.title()).collect();
-        // Of many the first one says enough.
+        // Of many, the first one is enough.
         let where_to = match steps.as_slice() {
             [_, _, _, rest @ ..] if !rest.is_empty() => {
                 format!("{} and {} more", first.step.title(), steps.len() - 1)
@@ -93,7 +93,7 @@ fn fault(cell: &Cell) -> Option<&str> {
     }
 }
 
-/// `native`, and from which step on it was something else.
+/// The initial mode, and the steps at which it changed.
 fn modes(cells: &[Cell]) -> String {
     let mut modes = String::new();
     let mut before = String::new();
@@ -113,7 +113,7 @@ fn modes(cells: &[Cell]) -> String {
     modes
 }
 
-/// What the daemon says after the start, and about which NICs on which kernels.
+/// The daemon's notes after the start, with the NICs and kernels that they are about.
 fn notes(columns: &[Column]) -> Vec<String> {
     let mut notes: Vec<(String, Vec<String>)> = Vec::new();
     for column in columns {
@@ -122,7 +122,7 @@ fn notes(columns: &[Column]) -> Vec<String> {
             let start = cells.iter().find(|cell| cell.step == Step::Start);
             let note = start.and_then(|cell| cell.interface.as_ref()).map(|it| &it.note);
             let Some(note) = note.filter(|note| !note.is_empty()) else { continue };
-            // The name stands in some of them.
+            // Some notes contain the name.
             let note = note.replace(nic.name, "NIC");
             let at = format!("{} ({})", nic.title, column.name);
             match notes.iter_mut().find(|(known, _)| *known == note) {
@@ -150,7 +150,7 @@ fn wrapped(note: &str) -> String {
     text + &line + "\n"
 }
 
-/// The document with this table in the place of the one before.
+/// The document with its table replaced by this one.
 pub(super) fn replaced(document: &str, table: &str) -> Result<String> {
     let (before, rest) = document.split_once(BEGIN).context("no place for the table of drivers")?;
     let (_, after) = rest.split_once(END).context("the table of drivers has no end")?;

@@ -1,6 +1,6 @@
 //! pcap, draft-ietf-opsawg-pcap and `sf-pcap.c` of libpcap.
 //!
-//! By hand: pcap-parser takes every file for little-endian.
+//! Written by hand: pcap-parser takes every file for little-endian.
 
 use anyhow::{Result, bail};
 
@@ -9,11 +9,12 @@ use super::{Capture, Frame, MAX_FRAME, Order};
 /// Microseconds, nanoseconds, and Alexey Kuznetzov's, whose frames have a longer header.
 const MAGICS: [u32; 3] = [0xa1b2_c3d4, 0xa1b2_3c4d, MODIFIED];
 const MODIFIED: u32 = 0xa1b2_cd34;
-/// Of a file, and of a frame of either kind.
+/// Lengths of the file header and of both kinds of frame header.
 const HEADER: usize = 24;
 const RECORD: usize = 16;
 const RECORD_MODIFIED: usize = 24;
-/// In the word with the link type: whether it has the length of the FCS, in 16 bits each, at its top.
+/// In the word with the link type: whether its top bits have the length of the FCS, in units of 16
+/// bits.
 const HAS_FCS: u32 = 1 << 26;
 /// `PACKET_OUTGOING` (include/uapi/linux/if_packet.h).
 const OUTGOING: u8 = 4;
@@ -32,7 +33,7 @@ pub(super) fn read(bytes: &[u8], capture: &mut Capture) -> Result<()> {
         bail!("it is of version {major}.{minor}, older than 2.0");
     }
     let fcs = if link & HAS_FCS == 0 { 0 } else { (link >> 28) as usize * 2 };
-    // The upper six bits are not of the type.
+    // The upper six bits are not part of the type.
     let link = link & 0x03ff_ffff;
     let mut rest = bytes.get(HEADER..).unwrap_or_default();
     while !rest.is_empty() {
@@ -42,7 +43,7 @@ pub(super) fn read(bytes: &[u8], capture: &mut Capture) -> Result<()> {
             capture.ends("cut off");
             break;
         };
-        // Versions before 2.3 and DG/UX have them the other way round, 2.3 either way.
+        // Versions before 2.3 and DG/UX have the two lengths swapped, 2.3 may have either order.
         if minor < 3 || major == 543 || (minor == 3 && known > length) {
             (known, length) = (length, known);
         }
@@ -57,7 +58,7 @@ pub(super) fn read(bytes: &[u8], capture: &mut Capture) -> Result<()> {
         let outgoing = modified && rest.get(22) == Some(&OUTGOING);
         let arrived = outgoing.then_some(false);
         let frame = Frame { bytes: Vec::new(), length: 0, link, interface: None, arrived };
-        // An FCS that was not captured is not to be cut off either.
+        // An FCS that was not captured must not be cut off.
         capture.add(data, length, fcs, frame);
         rest = next;
     }

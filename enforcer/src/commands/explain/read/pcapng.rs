@@ -1,14 +1,14 @@
-//! pcapng, draft-ietf-opsawg-pcapng: sections, each of its own byte order and with interfaces of its
-//! own, and packet blocks of all three kinds.
+//! pcapng, draft-ietf-opsawg-pcapng: sections, each with its own byte order and interfaces, and
+//! packet blocks of all three kinds.
 //!
-//! By hand: pcap-parser gives up a file for one option that it does not like, and knows neither
-//! packet blocks of the first kind nor where a file is cut.
+//! Written by hand: pcap-parser gives up on a file with one invalid option, does not know packet
+//! blocks of the first kind, and does not report where a file is cut.
 
 use anyhow::{Result, bail};
 
 use super::{Capture, Frame, MAX_FRAME, Order};
 
-/// Begins every section, in either byte order.
+/// Start of every section, in either byte order.
 pub(super) const MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 const ORDER: u32 = 0x1a2b_3c4d;
 const SECTION: u32 = u32::from_be_bytes(MAGIC);
@@ -142,7 +142,7 @@ fn packet(
     Some(())
 }
 
-/// Options of a block; what is no option ends them.
+/// Options of a block; anything else ends them.
 struct Options<'a> {
     order: Order,
     rest: &'a [u8],

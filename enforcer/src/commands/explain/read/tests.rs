@@ -8,7 +8,7 @@ use flate2::write::GzEncoder;
 
 use super::*;
 
-/// The file in which a capture is, and from where it is read.
+/// Writes a capture to a file and reads it from there.
 fn written(bytes: &[u8]) -> Result<Capture> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
@@ -206,7 +206,7 @@ fn what_is_whole_of_a_cut_file_is_read() {
         }
         assert_eq!(written(&file[..second]).unwrap().end, None);
         assert!(why(&file[..second - 1]).contains("has no whole frame"));
-        // A length that cannot be.
+        // An impossible length.
         let mut damaged = file.clone();
         let at = if parts[0].len() == 24 { second + 11 } else { second + 7 };
         damaged[at] = 0x7f;
@@ -269,7 +269,7 @@ fn what_is_no_capture() {
     assert!(why(&none).ends_with("has no frame"));
     let wireless = [bytes.pcap(0xa1b2_c3d4, (2, 4), 105), bytes.record(&[0; 60], 60)].concat();
     assert!(why(&wireless).contains("its frames are of link type 105; Ethernet (1)"));
-    // Numbers are those of the file, whatever is kept of it.
+    // Numbers are those of the file, however many frames are kept.
     let many: Vec<u8> = (0..MAX_FRAMES + 5).flat_map(|_| bytes.record(&[0; 14], 14)).collect();
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), [none, many].concat()).unwrap();

@@ -1,4 +1,4 @@
-//! The programs under test, behind the one that replays frames.
+//! The programs under test, which the replay program calls.
 use std::{fs, path::PathBuf, time::Duration};
 
 use aya::{
@@ -12,17 +12,17 @@ use aya::{
 
 use super::world::{DEVICES, FEW, FRAME, SEVERAL, SINGLE, World, has_several, mac};
 
-/// Value of a prefix with several services, as the plain program has it.
+/// Value of a prefix with several services in the plain program.
 const SET: u32 = 1 << 24;
 
 /// The programs of `enforcer-ebpf/src/bin/yardstick.rs`, with a table of frames.
 pub(crate) struct Yardstick {
     ebpf: Ebpf,
-    /// In the table.
+    /// Number of frames in the table.
     frames: u32,
 }
 
-/// Whether a program sees frames in fragments: it decides which one replays.
+/// Whether a program supports frames in fragments, which selects the replay program.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Fragments,
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
 }
 
 impl Yardstick {
-    /// Loads them; the table has room for so many frames, the plain program has this world.
+    /// Loads them; the table has room for this many frames, the plain program uses this world.
     pub(crate) fn load(frames: u32, world: Option<&World>) -> Self {
         let file = std::env::var_os("ENFORCER_YARDSTICK").expect("cargo xtask bench says where");
         let prefixes = world.map_or(1, |world| world.groups.iter().map(Vec::len).sum()) as u32;
@@ -52,7 +52,7 @@ impl Yardstick {
         this
     }
 
-    /// Makes a power of two of frames the table.
+    /// Fills the table with a power of two of frames.
     pub(crate) fn lay(&mut self, frames: &[Vec<u8>]) {
         assert!(frames.len().is_power_of_two());
         let mut table: Array<_, [u64; FRAME / 8]> =
@@ -119,14 +119,15 @@ impl Yardstick {
         }
     }
 
-    /// Makes a program the one under test.
+    /// Selects the program under test.
     pub(crate) fn aim(&mut self, kind: Kind, program: &ProgramFd) {
         let name = if kind == Kind::Linear { "TARGET_LINEAR" } else { "TARGET" };
         let mut target: ProgramArray<_> = self.ebpf.map_mut(name).unwrap().try_into().unwrap();
         target.set(0, program, 0).expect("programs of one kind");
     }
 
-    /// Runs it as often; nanoseconds a frame, as the kernel says, and the last action.
+    /// Runs it `repeat` times; returns nanoseconds per frame according to the kernel, and the last
+    /// action.
     pub(crate) fn run(&mut self, kind: Kind, repeat: u32) -> (Duration, u32) {
         let frame = [0; FRAME];
         let options = TestRunOptions { data_in: Some(&frame), repeat, ..TestRunOptions::new() };
@@ -157,11 +158,11 @@ pub(crate) struct XdpFilter {
     pins: PathBuf,
 }
 
-/// Bit of xdp-filter's entries: it counts for the source. The other one is 2.
+/// Bit of xdp-filter's entries: the entry applies to the source. The other bit is 2.
 const SOURCE: u64 = 1;
 
 impl XdpFilter {
-    /// Loads one of Debian's, with entries for [`FEW`] devices from the `first` on; `None` where
+    /// Loads one of Debian's, with entries for [`FEW`] devices from the `first` on; `None` if
     /// xdp-tools are not installed.
     pub(crate) fn load(name: &str, first: u32) -> Option<Self> {
         let file = glob(&format!("{name}.o"))?;
@@ -208,7 +209,7 @@ impl Drop for XdpFilter {
     }
 }
 
-/// Where a distribution has libxdp's objects: a directory with the machine's name in it.
+/// A distribution's directory of libxdp's objects, whose name contains the architecture.
 fn glob(name: &str) -> Option<PathBuf> {
     let machines = fs::read_dir("/usr/lib").ok()?.flatten().map(|entry| entry.path());
     machines

@@ -1,8 +1,8 @@
-//! What a frame costs, by the size of the policy and by the flows.
+//! The cost of a frame, by policy size and flows.
 //!
-//! Each frame comes out of a table: a small program copies it over the one of the test run and calls
-//! the program under test. All programs take turns; what is printed is the least of all rounds, above
-//! what an empty program costs in the same harness.
+//! Each frame comes from a table: a small program copies it over the frame of the test run and calls
+//! the program under test. All programs take turns; the figure is the minimum of all rounds, above an
+//! empty program in the same harness.
 pub(crate) mod candidates;
 pub(crate) mod world;
 
@@ -27,7 +27,7 @@ const SIZES: [usize; 5] = [10, 1_000, 10_000, 100_000, MILLION];
 const FRAMES: usize = 1 << 18;
 /// Rounds in which each program runs once.
 const ROUNDS: usize = 15;
-/// What xdp-filter's names are: all features, and MAC addresses alone.
+/// Names of xdp-filter's programs: all features, and only MAC addresses.
 const XDP_FILTERS: [(&str, &str, u32); 2] =
     [("xdp-filter, all", "xdpfilt_alw_all", 500_000), ("xdp-filter, MAC", "xdpfilt_dny_eth", 0)];
 
@@ -69,7 +69,7 @@ impl Flows {
         (0..count).map(frame).collect()
     }
 
-    /// xdp-filter has an entry for each device, for few of them.
+    /// Whether xdp-filter is measured: it has entries only for a few devices.
     fn is_for_filters(self) -> bool {
         matches!(self, Self::One | Self::Few)
     }
@@ -82,7 +82,7 @@ impl Flows {
     }
 }
 
-/// A program, and what its rounds took, in nanoseconds.
+/// A program and the times of its rounds, in nanoseconds.
 struct Candidate {
     name: &'static str,
     kind: Kind,
@@ -188,7 +188,7 @@ fn measure(
     }
 }
 
-/// A program that decides wrongly may be as fast as it likes.
+/// Checks the verdict: the speed of a wrong program is meaningless.
 #[track_caller]
 fn expect(name: &str, flows: Flows, action: u32) {
     const DROP: u32 = 1;
@@ -197,7 +197,8 @@ fn expect(name: &str, flows: Flows, action: u32) {
         ("empty", _) | (_, Flows::Stray) => DROP,
         _ => PASS,
     };
-    // Of real prefixes, a longer one hides a shorter one from a trie; and a stray may hit.
+    // With real prefixes, a longer one hides a shorter one in a trie, and a stray destination may
+    // match.
     if flows.is_for_filters() && name != "hash + LPM" {
         assert_eq!(action, expected, "{name}, {}", flows.name());
     }

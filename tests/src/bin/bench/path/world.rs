@@ -1,4 +1,4 @@
-//! Policies of any size, and frames that meet them.
+//! Policies of any size, and frames for them.
 use std::{
     collections::HashMap,
     fmt::Write as _,
@@ -21,11 +21,11 @@ use enforcer_testkit::{
 pub(crate) const FRAME: usize = 80;
 /// Devices in every policy.
 pub(crate) const DEVICES: u32 = 100_000;
-/// Devices whose frames are replayed where few talk.
+/// Devices whose frames are replayed in the series with few devices.
 pub(crate) const FEW: u32 = 1_000;
-/// What one rule of a group allows.
+/// The service of one rule of a group.
 pub(crate) const SINGLE: u16 = 443;
-/// What the other one allows.
+/// The services of the other rule.
 pub(crate) const SEVERAL: [u16; 3] = [80, 8080, 11112];
 
 /// A prefix: address, left aligned as in its family, and length.
@@ -52,7 +52,7 @@ pub(crate) fn mac(device: u32) -> [u8; 6] {
 }
 
 impl World {
-    /// As many prefixes, in groups of sizes after Zipf, as one sees in real policies: few large, many
+    /// This many prefixes, in groups with Zipf-distributed sizes as in real policies: few large, many
     /// small.
     pub(crate) fn new(v6: bool, prefixes: usize) -> Self {
         let mut random = Random::new(prefixes as u64);
@@ -64,12 +64,12 @@ impl World {
             all.split_off(all.len().saturating_sub((share as usize).max(1)))
         });
         let mut groups: Vec<_> = groups.collect();
-        // What rounding has left over.
+        // The remainder from rounding.
         groups[0].append(&mut all);
         Self { v6, groups }
     }
 
-    /// The group of a device: each has as many.
+    /// The group of a device; all groups have equally many.
     pub(crate) fn group(&self, device: u32) -> usize {
         device as usize % self.groups.len()
     }
@@ -120,7 +120,7 @@ impl World {
         text
     }
 
-    /// A frame of a device to somewhere that its group may reach.
+    /// A frame of a device to an allowed destination.
     pub(crate) fn frame(&self, device: u32, random: &mut Random) -> Vec<u8> {
         let prefixes = &self.groups[self.group(device)];
         let index = random.below(prefixes.len() as u64) as usize;
@@ -132,7 +132,7 @@ impl World {
         self.segment(device, address | wide & hosts, port)
     }
 
-    /// A frame of a device to somewhere else, most probably.
+    /// A frame of a device to a random destination, which is most probably not allowed.
     pub(crate) fn stray(&self, device: u32, random: &mut Random) -> Vec<u8> {
         let address = anywhere(self.v6, random);
         // 127.0.0.0/8 is refused before any rule is looked at.
@@ -156,8 +156,8 @@ impl World {
     }
 }
 
-/// Prefixes of the internet in a random order. What the lists do not give has their lengths, at
-/// random places; without the lists, /16 to /28, and /32 to /56.
+/// Prefixes of the internet in random order. Further ones have lengths from the lists and random
+/// addresses; without the lists, lengths of /16 to /28, and /32 to /56.
 fn lists(v6: bool, count: usize, random: &mut Random) -> Vec<Prefix> {
     let mut all = real(v6);
     if all.is_empty() {

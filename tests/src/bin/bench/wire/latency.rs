@@ -1,4 +1,5 @@
-//! What a request through a gateway takes: sockperf's ping-pong over TCP, one request at a time.
+//! The latency of a request through a gateway: sockperf's ping-pong over TCP, one request at a
+//! time.
 use std::time::Duration;
 
 use tests::harness::{
@@ -14,7 +15,7 @@ use crate::{measure::Spread, report::Report};
 const ROUNDS: usize = 7;
 /// Seconds of each.
 const SECONDS: &str = "2";
-/// What is printed, as sockperf writes it.
+/// Printed percentiles, as in sockperf's output.
 const PERCENTILES: [&str; 4] = ["50.000", "90.000", "99.000", "99.900"];
 
 /// Measures three gateways and prints.
@@ -48,7 +49,7 @@ fn server(lab: &Lab) -> Process {
     server
 }
 
-/// Asks for so many seconds.
+/// Sends requests for this many seconds.
 fn ask(lab: &Lab, seconds: &str) -> Finished {
     let words = ["ping-pong", "--tcp", "-i", UPDATES, "-p", "443", "--full-rtt", "-t", seconds];
     lab.dev1.run("sockperf", &words, Duration::from_secs(20))

@@ -1,4 +1,4 @@
-//! One policy for all that are compared: so many MACs may reach so many prefixes on tcp/443.
+//! One policy for all receivers: a number of MACs may reach a number of prefixes on tcp/443.
 use std::{fmt::Write as _, fs, time::Duration};
 
 use enforcer_testkit::{
@@ -16,13 +16,13 @@ const PREFIXES: usize = 100_000;
 /// Frames of a load, each another flow.
 pub(super) const FLOWS: usize = 4_096;
 
-/// What it asks of everyone.
+/// The policy.
 pub(super) struct Policy {
     macs: Vec<String>,
     prefixes: Vec<(u32, u32)>,
 }
 
-/// What becomes of a frame.
+/// The kind of a frame.
 #[derive(Clone, Copy)]
 pub(super) enum Frame {
     /// Listed device, listed prefix.
@@ -34,7 +34,7 @@ pub(super) enum Frame {
 }
 
 impl Policy {
-    /// Usual MACs and prefixes, and one more of each.
+    /// The usual MACs and prefixes, and one more of each.
     pub(super) fn with(device: &str, address: u32) -> Self {
         let macs = (1..MACS).map(|number| text(number, 0x64));
         let mut prefixes = feed::prefixes(PREFIXES - 1, 1);
@@ -42,10 +42,10 @@ impl Policy {
         Self { macs: macs.chain([device.to_owned()]).collect(), prefixes }
     }
 
-    /// Frames that meet these fates, in turn, in the order of a seeded draw.
+    /// Frames of these kinds in turn, drawn with a fixed seed.
     pub(super) fn frames(&self, kinds: &[Frame]) -> Vec<Vec<u8>> {
         let mut random = Random::new(2);
-        // What is no unicast address of the internet has rules of its own.
+        // Addresses that are not unicast internet addresses have rules of their own.
         let usual = |&(address, _): &(u32, u32)| (11..224).contains(&(address >> 24));
         let usual: Vec<_> =
             self.prefixes.iter().copied().filter(usual).filter(|p| p.0 >> 24 != 127).collect();
@@ -78,7 +78,7 @@ impl Policy {
         daemon
     }
 
-    /// Gives it to nftables, in netdev ingress.
+    /// Loads it into nftables, in netdev ingress.
     pub(super) fn nftables(&self, netns: &Netns) {
         let prefixes = feed::file(&self.prefixes).trim_end().replace('\n', ", ");
         nft(
@@ -95,9 +95,9 @@ impl Policy {
         );
     }
 
-    /// Gives its MACs, which is all that it can hold, to xdp-filter; it enforces until the process ends.
+    /// Loads its MACs into xdp-filter, which supports nothing else; it enforces until the process ends.
     pub(super) fn xdp_filter(&self, netns: &Netns) -> Process {
-        // Its programs live by pins: bpffs is mounted for it alone.
+        // Its programs live by pins, so mount a separate bpffs for it.
         let mut script = "set -e; mount -t bpf bpf /sys/fs/bpf\n\
                           xdp-filter load -m native -p deny -f ethernet lan0\n"
             .to_owned();
@@ -115,7 +115,7 @@ impl Policy {
     }
 }
 
-/// Has nft read a text.
+/// Runs nft on a text.
 pub(super) fn nft(netns: &Netns, rules: &str) {
     let file = tempfile::NamedTempFile::new().expect("a temporary file can be made");
     fs::write(&file, rules).expect("it can be written");

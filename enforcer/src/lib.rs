@@ -17,6 +17,7 @@
 //! - [`metrics`]: counters and gauges in Prometheus' text format
 //! - [`events`]: their types, followers and output formats
 //! - [`setup`]: a first configuration, from a survey of the machine
+//! - `guard`: the protected interfaces, and a plan for whatever is wrong with them
 //! - [`fault`]: the hint and the exit code of an error
 //! - [`site`]: interfaces, addresses and routes of the machine, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
@@ -30,6 +31,7 @@ pub mod dataplane;
 pub mod doctor;
 pub mod events;
 pub mod fault;
+mod guard;
 pub mod memory;
 pub mod metrics;
 pub mod privilege;

@@ -2,10 +2,10 @@
 
 use super::core::Core;
 use super::failure;
-use super::protect::Guarded;
 use crate::api::InterfaceStatus;
 use crate::backstop::{self, Tables};
 use crate::config::Backstop;
+use crate::guard::Guarded;
 use crate::site::Link;
 use crate::site::tables::{self, TooSmall};
 

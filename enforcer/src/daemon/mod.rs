@@ -2,7 +2,6 @@
 //!
 //! - `core`: start, and what is looked after once a second
 //! - `apply`: the way of a policy into force
-//! - `before`: links that were attached before
 //! - `doors`: the control socket and the port for metrics
 //! - `error`: why the daemon ended, or never began
 //! - `confirm`: policies that must be confirmed, and the way back
@@ -18,7 +17,6 @@
 //! - `aside`: answers that are made beside the loop
 //! - `measure`: what is in force and what it did, as Prometheus reads it
 //! - `totals`: what was refused, in a table that devices cannot fill
-//! - `proof`: whether a driver runs the program, by two counters; pure
 //! - `protect`: which interfaces are protected, and how
 //! - `runs`: the same for all interfaces, and what is done where one does not
 //! - `record`: what goes into the audit trail
@@ -35,7 +33,6 @@
 mod active;
 mod apply;
 mod aside;
-mod before;
 mod confirm;
 mod core;
 mod doors;
@@ -50,7 +47,6 @@ mod live;
 mod metrics;
 mod notifications;
 mod overlay;
-mod proof;
 mod protect;
 mod queries;
 mod reconcile;

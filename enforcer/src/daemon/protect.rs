@@ -3,54 +3,16 @@
 use log::{error, info, warn};
 
 use super::core::{Core, preference};
-use super::proof::Prover;
 use super::{Error, failure};
 use crate::dataplane::{self, Attached, How};
+use crate::guard::Guarded;
+use crate::guard::plan::{self, Missing};
 use crate::site::Link;
 
-/// A protected interface.
-#[derive(Clone, Debug)]
-pub(super) struct Guarded {
-    /// Its name in the settings, if it has one there.
-    pub(super) name: String,
-    /// Its name now.
-    pub(super) present: String,
-    pub(super) index: u32,
-    /// Whether its program runs in the driver, at the last look; `None` before the first one.
-    pub(super) native: Option<bool>,
-    /// Whether it was there at the last look.
-    pub(super) there: bool,
-    /// What there is to know about it.
-    pub(super) note: Option<String>,
-    /// Whether its driver runs the program.
-    pub(super) prover: Prover,
-    /// What was done because it does not.
-    pub(super) repairs: u32,
-}
-
 impl Core {
-    /// The interfaces to protect, under the names by which the policy knows them: what was renamed is
-    /// still what it was.
+    /// The interfaces to protect, under the names by which the policy knows them.
     pub(super) fn chosen(&self, links: &[Link]) -> Vec<Link> {
-        let mut chosen: Vec<Link> = Vec::new();
-        for name in &self.settings.interfaces {
-            let named = links.iter().find(|link| link.name == *name).cloned();
-            let renamed = || {
-                let guarded = self.guarded.iter().find(|guarded| guarded.name == *name)?;
-                let link = links.iter().find(|link| link.index == guarded.index)?;
-                Some(Link { name: name.clone(), ..link.clone() })
-            };
-            chosen.extend(named.or_else(renamed));
-        }
-        for guarded in &self.guarded {
-            let link = links.iter().find(|link| link.index == guarded.index);
-            if let Some(link) = link
-                && !chosen.iter().any(|other| other.index == link.index)
-            {
-                chosen.push(link.clone());
-            }
-        }
-        chosen
+        plan::chosen(&self.settings.interfaces, &self.guarded, links)
     }
 
     /// Protects every interface of the settings that can be protected. The others are in the log and the
@@ -145,16 +107,7 @@ impl Core {
             }
         }
         self.guarded.retain(|guarded| guarded.index != link.index);
-        self.guarded.push(Guarded {
-            name: link.name.clone(),
-            present,
-            index: link.index,
-            native: None,
-            there: true,
-            note: done.note,
-            prover: Prover::default(),
-            repairs: 0,
-        });
+        self.guarded.push(Guarded::new(link.name.clone(), present, link.index, done.note));
         self.look_often();
         self.remember_links();
         Ok(done.how)
@@ -181,13 +134,9 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn attach_again(&mut self, link: &Link, links: &[Link]) {
-        let was = self.guarded.iter().find(|guarded| guarded.index == link.index);
-        let (reason, what) = match (was, link.attached.program) {
-            (_, Some(id)) => ("replaced", format!("program {id} is in the place of ours")),
-            (Some(_), None) => ("detached", "the program was detached".to_owned()),
-            (None, None) => ("interface-new", "the interface is new".to_owned()),
-        };
+    /// Attaches to an interface that is not protected, or says why not.
+    pub(super) fn attach_again(&mut self, link: &Link, why: Missing, links: &[Link]) {
+        let (reason, what) = (why.reason(), why.words());
         let name = link.name.clone();
         // One that cannot be protected must not keep the others from it.
         let text = match self.protect(link, links) {

@@ -14,6 +14,7 @@ use super::{Error, failure};
 use crate::backstop::stack::Root;
 use crate::backstop::{self, Change, Guard};
 use crate::config::{Backstop, Settings};
+use crate::guard::plan::{self, Seen, Step};
 use crate::site::Link;
 
 /// How often the links are asked whether they are attached: one system call for each.
@@ -105,31 +106,42 @@ impl Core {
         self.restore_pins();
         self.restore_tables().await;
         self.restore_image().await;
-        let mut links = self.kernel.links().await?;
-        self.notice(&links);
-        self.prove(&links);
-        self.follow_stack(&links).await;
-        for link in self.chosen(&links) {
-            if link.no_ethernet.is_some() || !self.dataplane.guards(link.attached) {
-                self.attach_again(&link, &links);
-            } else if self.repair(&link) {
-                // Its program is another one now.
-            } else if self.dataplane.link_interface(link.index).is_none() {
-                // It was in another network namespace.
-                if let Err(e) = self.dataplane.renumber(link.index) {
-                    error!("{}", failure(&e.into()).error);
-                }
-            }
-            let present = links.iter().find(|other| other.index == link.index);
-            if let Some(present) = present {
-                self.watch_tags(&present.name.clone());
-            }
+        let seen = self.seen(self.kernel.links().await?);
+        self.tell_notices(&seen);
+        self.prove(&seen.links);
+        self.follow_stack(&seen.links).await;
+        for step in plan::steps(&self.settings.interfaces, &self.guarded, self.settings.xdp, &seen)
+        {
+            self.take(step, &seen.links);
         }
         // The policy is compiled for indices and addresses: what is new opens after it knows them.
         self.follow_site().await?;
-        links = self.kernel.links().await?;
+        let links = self.kernel.links().await?;
         self.follow_stack(&links).await;
         Ok(())
+    }
+
+    /// What the kernel says about the interfaces and our links.
+    fn seen(&self, links: Vec<Link>) -> Seen {
+        let attached_to = |index| Some((index, self.dataplane.link_interface(index)?));
+        let indices = links.iter().map(|link| link.index);
+        let known = self.guarded.iter().map(|guarded| guarded.index);
+        let attached_to = indices.chain(known).filter_map(attached_to).collect();
+        Seen { programs: self.dataplane.dispatchers(), attached_to, links }
+    }
+
+    /// Carries out a step of the plan.
+    fn take(&mut self, step: Step, links: &[Link]) {
+        match step {
+            Step::Attach { link, why } => self.attach_again(&link, why, links),
+            Step::Repair { link, remedy } => self.repair(&link, remedy),
+            Step::Renumber(index) => {
+                if let Err(e) = self.dataplane.renumber(index) {
+                    error!("{}", failure(&e.into()).error);
+                }
+            }
+            Step::KeepTags(interface) => self.watch_tags(&interface),
+        }
     }
 
     fn restore_pins(&mut self) {
@@ -183,39 +195,8 @@ impl Core {
     }
 
     /// Tells of interfaces that went, were renamed, or run in another mode.
-    fn notice(&mut self, links: &[Link]) {
-        let mut events = Vec::new();
-        for guarded in &mut self.guarded {
-            let link = links.iter().find(|link| link.index == guarded.index);
-            let Some(link) = link else {
-                if std::mem::replace(&mut guarded.there, false) {
-                    let moved = self.dataplane.link_interface(guarded.index);
-                    let text = match moved {
-                        Some(index) if index != 0 => {
-                            "is in another network namespace; it is still enforced there"
-                        }
-                        _ => "is gone",
-                    };
-                    events.push(("interface-gone", guarded.present.clone(), text.to_owned()));
-                }
-                continue;
-            };
-            guarded.there = true;
-            if link.name != guarded.present {
-                let old = std::mem::replace(&mut guarded.present, link.name.clone());
-                let text = format!("was renamed to {}; it stays protected", link.name);
-                events.push(("interface-renamed", old, text));
-            }
-            let native = link.attached.native;
-            if self.dataplane.guards(link.attached)
-                && guarded.native.replace(native).is_some_and(|was| was != native)
-            {
-                let mode = if native { "native" } else { "generic" };
-                events.push(("xdp-mode", link.name.clone(), format!("is in {mode} mode now")));
-            }
-        }
-        for (reason, interface, text) in events {
-            let text = format!("{interface} {text}");
+    fn tell_notices(&mut self, seen: &Seen) {
+        for plan::Notice { reason, interface, text } in plan::note(&mut self.guarded, seen) {
             if reason != "interface-gone" {
                 self.remember(text.clone());
             }

@@ -5,18 +5,15 @@ use std::time::Duration;
 use log::{error, info};
 
 use super::core::Core;
-use super::proof::{Counters, Proof};
-use super::protect::Guarded;
 use super::{boot_clock, failure};
-use crate::config::Xdp;
+use crate::guard::plan::Remedy;
+use crate::guard::proof::{Counters, Proof};
 use crate::site::Link;
 
 /// How long runs are looked at often after an event.
 const OFTEN: Duration = Duration::from_secs(5);
 /// How often that is.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Looks between two repairs of an interface on which none has helped.
-const REPAIR_EVERY: u32 = 30;
 
 impl Core {
     /// Whether what arrives on an interface is judged by the policy: our program is attached, as the kernel says,
@@ -101,29 +98,22 @@ impl Core {
         changed
     }
 
-    /// Mends an interface whose driver does not run the program: first by a new object of it, then by the
-    /// generic mode, if the settings allow that. Returns whether something was done.
-    pub(super) fn repair(&mut self, link: &Link) -> bool {
+    /// Carries out a repair of an interface whose driver does not run the program.
+    pub(super) fn repair(&mut self, link: &Link, remedy: Option<Remedy>) {
         let index = link.index;
         let Some(guarded) = self.guarded.iter_mut().find(|guarded| guarded.index == index) else {
-            return false;
+            return;
         };
-        if !guarded.prover.fails() {
-            return false;
-        }
-        let tries = guarded.repairs;
-        guarded.repairs = tries.saturating_add(1);
+        guarded.repairs = guarded.repairs.saturating_add(1);
         let name = guarded.present.clone();
-        let may_fall_back = link.attached.native && self.settings.xdp == Xdp::Auto;
-        let (what, outcome) = match tries {
-            0 => ("gave it a new program object", self.dataplane.renew(index)),
-            1 if may_fall_back => {
-                ("changed to generic mode", self.dataplane.fall_back(link.interface(&name)))
-            }
-            _ if tries.is_multiple_of(REPAIR_EVERY) => {
+        let (what, outcome) = match remedy {
+            None => return,
+            Some(Remedy::NewObject) => {
                 ("gave it a new program object", self.dataplane.renew(index))
             }
-            _ => return false,
+            Some(Remedy::Generic) => {
+                ("changed to generic mode", self.dataplane.fall_back(link.interface(&name)))
+            }
         };
         let text = match outcome {
             Ok(()) => format!("{name}: the driver did not run the program; {what}"),
@@ -137,28 +127,12 @@ impl Core {
         self.watched.reattached += 1;
         if let Some(guarded) = self.guarded.iter_mut().find(|guarded| guarded.index == index) {
             guarded.prover.mended();
-            if tries == 1 && may_fall_back {
+            if remedy == Some(Remedy::Generic) {
                 guarded.native = None;
                 guarded.note = Some("in native mode the driver did not run the program".to_owned());
             }
         }
         self.look_often();
-        true
-    }
-}
-
-impl Guarded {
-    /// What a person should know of the proof, if it is not simply there.
-    pub(super) fn doubt(&self) -> Option<String> {
-        let Counters { received, runs } = self.prover.counters();
-        match self.prover.proof() {
-            Proof::Seen => None,
-            Proof::Idle => Some("no frame has arrived since the program was attached".into()),
-            Proof::Doubted => Some("frames arrive, and the program has not run yet".into()),
-            Proof::Refuted => Some(format!(
-                "the driver does not run the program: {received} frames received, {runs} runs"
-            )),
-        }
     }
 }
 

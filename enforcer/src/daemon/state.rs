@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::before::Before;
 use super::known::Known;
 use crate::api::PolicyBundle;
 use crate::audit::digest::sha256;
+use crate::guard::before::Before;
 use crate::policy::live::LiveChange;
 
 /// The policy that was in force last.

@@ -41,6 +41,7 @@ mod unconfirmed;
 mod verify_pins;
 mod virtio;
 
+use std::collections::BTreeSet;
 use std::mem::offset_of;
 use std::path::PathBuf;
 
@@ -283,6 +284,11 @@ impl Dataplane {
     /// Whether the kernel says that our dispatcher runs on an interface.
     pub fn guards(&self, attached: Attached) -> bool {
         attached.program.is_some_and(|program| self.dispatchers.contains(&program))
+    }
+
+    /// Ids of our dispatchers, all of the same program.
+    pub fn dispatchers(&self) -> BTreeSet<u32> {
+        self.dispatchers.iter().copied().collect()
     }
 
     /// Frames of an interface that its driver has passed to the program since the pins were made.

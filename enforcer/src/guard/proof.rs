@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_millis(200);
 
 /// What is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proof {
+pub(crate) enum Proof {
     /// Nothing has arrived since the program was attached.
     Idle,
     /// The program has run for what arrived.
@@ -28,12 +28,12 @@ pub(super) enum Proof {
 
 impl Proof {
     /// Whether nothing speaks against it that what arrives is judged.
-    pub(super) fn holds(self) -> bool {
+    pub(crate) fn holds(self) -> bool {
         matches!(self, Self::Idle | Self::Seen)
     }
 
     /// Its name in the API.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
             Self::Seen => "seen",
@@ -45,16 +45,16 @@ impl Proof {
 
 /// The counters of one interface at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     /// Frames received, by the driver's statistics. To be read before `runs`.
-    pub(super) received: u64,
+    pub(crate) received: u64,
     /// Runs of the program.
-    pub(super) runs: u64,
+    pub(crate) runs: u64,
 }
 
 /// Follows the counters of one interface.
 #[derive(Clone, Debug)]
-pub(super) struct Prover {
+pub(crate) struct Prover {
     proof: Proof,
     /// `None` before the first look after an attachment: what had arrived before nothing judged.
     last: Option<Counters>,
@@ -78,39 +78,39 @@ impl Default for Prover {
 
 impl Prover {
     /// What is known.
-    pub(super) fn proof(&self) -> Proof {
+    pub(crate) fn proof(&self) -> Proof {
         self.proof
     }
 
     /// The counters at the last look.
-    pub(super) fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         self.last.unwrap_or_default()
     }
 
     /// The interface has changed: a driver may have lost its program. One frame without a run is enough for a
     /// doubt from now on, until the program is seen again.
-    pub(super) fn renew(&mut self) {
+    pub(crate) fn renew(&mut self) {
         self.fresh = true;
     }
 
     /// Whether frames have arrived without a run, since the last repair or the last run, enough to prove that
     /// the program does not run.
-    pub(super) fn fails(&self) -> bool {
+    pub(crate) fn fails(&self) -> bool {
         self.proof == Proof::Refuted && self.unanswered >= FRAMES
     }
 
     /// Begins to count again after a repair. What was refuted stays so until the program is seen to run.
-    pub(super) fn mended(&mut self) {
+    pub(crate) fn mended(&mut self) {
         *self = Self { proof: self.proof, ..Self::default() };
     }
 
     /// Whether a look soon may tell more than one in a second.
-    pub(super) fn is_fresh(&self) -> bool {
+    pub(crate) fn is_fresh(&self) -> bool {
         self.fresh || self.since.is_some()
     }
 
     /// Takes a look; `time` is of a clock that does not step.
-    pub(super) fn look(&mut self, now: Counters, time: Duration) -> Proof {
+    pub(crate) fn look(&mut self, now: Counters, time: Duration) -> Proof {
         let Some(last) = self.last.replace(now) else {
             self.answered = now.received;
             return self.proof;

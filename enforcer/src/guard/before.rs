@@ -8,14 +8,14 @@ use crate::site::boot_id;
 
 /// Links by interface index, of one boot.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-pub(super) struct Before {
+pub(crate) struct Before {
     boot: Option<String>,
     links: BTreeMap<u32, u32>,
 }
 
 impl Before {
     /// What is known, as far as it is of the present boot: no link outlives one.
-    pub(super) fn of_this_boot(saved: Option<Self>) -> Self {
+    pub(crate) fn of_this_boot(saved: Option<Self>) -> Self {
         Self::of_boot(saved, boot_id())
     }
 
@@ -25,12 +25,12 @@ impl Before {
     }
 
     /// The id of the link that an interface had.
-    pub(super) fn known(&self, index: u32) -> Option<u32> {
+    pub(crate) fn known(&self, index: u32) -> Option<u32> {
         self.links.get(&index).copied()
     }
 
     /// Replaces the links.
-    pub(super) fn set(&mut self, links: BTreeMap<u32, u32>) {
+    pub(crate) fn set(&mut self, links: BTreeMap<u32, u32>) {
         self.links = links;
     }
 }

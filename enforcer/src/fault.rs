@@ -3,8 +3,8 @@
 use std::{fmt, io};
 
 use crate::api::Exit;
+use crate::host;
 use crate::policy::explain;
-use crate::site;
 
 /// An error with a remedy and an exit code.
 pub trait Fault: std::error::Error {
@@ -29,7 +29,7 @@ impl Fault for explain::Error {
     }
 }
 
-impl Fault for site::Error {}
+impl Fault for host::Error {}
 
 /// Why a command failed.
 #[derive(Debug)]

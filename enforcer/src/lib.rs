@@ -19,7 +19,7 @@
 //! - [`setup`]: a first configuration, from a survey of the machine
 //! - `guard`: the protected interfaces, and a plan for whatever is wrong with them
 //! - [`fault`]: the hint and the exit code of an error
-//! - [`site`]: interfaces, addresses and routes of the machine, over rtnetlink
+//! - [`host`]: interfaces, addresses and routes of the machine, over rtnetlink
 //! - [`privilege`]: the capabilities that the daemon keeps
 pub mod audit;
 pub mod backstop;
@@ -32,12 +32,12 @@ pub mod doctor;
 pub mod events;
 pub mod fault;
 mod guard;
+pub mod host;
 pub mod memory;
 pub mod metrics;
 pub mod privilege;
 pub mod request;
 pub mod setup;
-pub mod site;
 
 pub use enforcer_api as api;
 pub use enforcer_policy as policy;

@@ -30,7 +30,7 @@ fn host_and_kernel_agree() {
     let mut sum = Sum::default();
     let (policy, problems) = read("policy.toml", bodies::POLICY, &mut |_| unreachable!("no files"));
     assert_eq!(problems, []);
-    let fuzzed = compile(&policy, &random::site()).unwrap().image;
+    let fuzzed = compile(&policy, &random::host()).unwrap().image;
     let mut bench = Bench::open("agree", &fuzzed);
     sum.compare(&mut bench, &fuzzed, [random::NOW; 2], known.iter().cloned());
     let evasions = corpus::image();
@@ -39,7 +39,7 @@ fn host_and_kernel_agree() {
     for number in 0..POLICIES {
         let mut random = random::Random::new(number ^ seed);
         let policy = random::policy(&mut random);
-        let compiled = compile(&policy, &random::site()).unwrap();
+        let compiled = compile(&policy, &random::host()).unwrap();
         bench.get().replace(&compiled.image).unwrap();
         // The kernel's clock runs, but these times are so far before or after every random end that
         // the seconds of this test make no difference. By the earliest and the latest possible
@@ -92,9 +92,9 @@ impl Sum {
         // Between those random ends that are on the boot clock: see `random::BOOT`.
         let time = Time { earliest, latest, boot: random::BOOT + 1 };
         // With the same keys, the same datagrams evict each other.
-        let host = HostImage::at(image, time).with_keys(bench.get().keys().unwrap());
+        let reference = HostImage::at(image, time).with_keys(bench.get().keys().unwrap());
         for (name, frame) in frames {
-            let expected = host.decide(&frame, INTERFACE);
+            let expected = reference.decide(&frame, INTERFACE);
             let Some(found) = bench.ask(&frame) else {
                 self.not_run += 1;
                 continue;

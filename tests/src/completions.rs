@@ -83,11 +83,11 @@ fn zsh_completes() {
         return;
     }
     let dir = place("zsh", "site/_enforcer");
-    let site = dir.path().join("site").display().to_string();
+    let host = dir.path().join("site").display().to_string();
     for (typed, whole) in TYPED {
         let begun = typed.rsplit_once(' ').expect("two words").0;
         let whole = format!("{begun} {whole}");
-        let said = ask("zsh", dir.path(), &["-f", "-c", ZSH, "zsh", &site, typed, &whole]);
+        let said = ask("zsh", dir.path(), &["-f", "-c", ZSH, "zsh", &host, typed, &whole]);
         assert!(said.success(), "{typed}: {said:?}");
     }
 }

@@ -40,12 +40,12 @@ fn counted(bench: &mut Bench, rules: u32) -> Counted {
 /// Sends each frame repeatedly; returns the expected growth of the counters.
 fn send(
     bench: &mut Bench,
-    host: &impl Fn(&[u8]) -> Decision,
+    reference: &impl Fn(&[u8]) -> Decision,
     frames: &[Vec<u8>],
     (reasons, rules): &mut Counted,
 ) {
     for frame in frames {
-        let decision = host(frame);
+        let decision = reference(frame);
         // The kernel may have seen the first fragment; the host starts without it.
         if matches!(decision.reason, Reason::FragmentOrphan | Reason::FragmentOverlap) {
             continue;
@@ -101,14 +101,14 @@ fn refusals(bench: &mut Bench) -> usize {
 /// sends them again: verdicts and counters equal those of the host, which has no cache.
 #[test]
 fn remembered_flows_are_judged_and_counted_alike() {
-    let site = random::site();
-    let first = compile(&random::policy(&mut random::Random::new(0)), &site).unwrap().image;
+    let host = random::host();
+    let first = compile(&random::policy(&mut random::Random::new(0)), &host).unwrap().image;
     let mut bench = Bench::open("remembered", &first);
     let (mut passed, mut refused, mut accounts) = (0, 0, Accounts::new());
     for number in 0..POLICIES {
         let mut random = random::Random::new(0x4ec0 + number);
         let mut policy = random::policy(&mut random);
-        let mut compiled = compile(&policy, &site).unwrap();
+        let mut compiled = compile(&policy, &host).unwrap();
         bench.get().replace(&compiled.image).unwrap();
         // Far from every random end, so that this test's duration makes no difference.
         let now = 1_000_000_000 + number as i64 * 1_000;
@@ -122,24 +122,24 @@ fn remembered_flows_are_judged_and_counted_alike() {
         let frames = frames.filter(|frame| frame.len() >= 14);
         // A datagram starts only once: its repeated first fragment is refused.
         let begins = |frame: &Vec<u8>| {
-            let host = HostImage::at(&compiled.image, time);
-            host.decide(frame, INTERFACE).flow.fragment == Fragment::First
+            let reference = HostImage::at(&compiled.image, time);
+            reference.decide(frame, INTERFACE).flow.fragment == Fragment::First
         };
         let frames: Vec<_> = frames.filter(|frame| !begins(frame)).collect();
         for round in 0..3 {
-            let host = |frame: &[u8]| {
+            let reference = |frame: &[u8]| {
                 HostImage::at(&compiled.image, time).decide(frame, INTERFACE).decision
             };
             let mut expected = counted(&mut bench, compiled.image.rules);
             let before = expected.0.get(&Reason::Allow).copied().unwrap_or_default()[0];
-            send(&mut bench, &host, &frames, &mut expected);
+            send(&mut bench, &reference, &frames, &mut expected);
             let found = counted(&mut bench, compiled.image.rules);
             assert_eq!(found, expected, "policy {number}, round {round}");
             passed += expected.0.get(&Reason::Allow).copied().unwrap_or_default()[0] - before;
             account(&mut bench, &mut accounts);
             refused += refusals(&mut bench);
             let next = random::with_other_live(&mut random, &policy);
-            let Some((changed, patch)) = live::patch(&compiled, &policy, &next, &site) else {
+            let Some((changed, patch)) = live::patch(&compiled, &policy, &next, &host) else {
                 break;
             };
             bench.get().patch(&patch).unwrap();

@@ -32,7 +32,7 @@ const DROP: u32 = 1;
 fn bench(test: &str) -> Bench {
     let (policy, problems) = read("p.toml", POLICY, &mut |_| unreachable!());
     assert_eq!(problems, []);
-    Bench::open(test, &compile(&policy, &random::site()).unwrap().image)
+    Bench::open(test, &compile(&policy, &random::host()).unwrap().image)
 }
 
 fn ethernet() -> Ethernet {
@@ -130,7 +130,7 @@ fn random_frames_are_judged_alike_linear_or_not() {
     const FRAMES: u32 = 4_000;
     let mut random = Random::new(0x5ca7);
     let policy = random::policy(&mut random);
-    let mut bench = Bench::open("alike", &compile(&policy, &random::site()).unwrap().image);
+    let mut bench = Bench::open("alike", &compile(&policy, &random::host()).unwrap().image);
     if !trims(&mut bench, "random_frames_are_judged_alike_linear_or_not") {
         return;
     }

@@ -15,24 +15,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///       10.30.0.11     lan0.30 10.30.0.1, with a VLAN
 ///   pump 10.40.0.12 ── lan1 ── br0 10.40.0.1
 /// ```
-struct Site {
+struct Host {
     gw: Netns,
     bed: Netns,
     pump: Netns,
     _out: Netns,
 }
 
-impl Site {
+impl Host {
     fn build(name: &str) -> Self {
         let create =
             |role: &str| Netns::create(&format!("enf-{}-{name}-{role}", std::process::id()));
-        let site = Self {
+        let host = Self {
             gw: create("gw"),
             bed: create("bed"),
             pump: create("pump"),
             _out: create("out"),
         };
-        let Self { gw, bed, pump, _out: out } = &site;
+        let Self { gw, bed, pump, _out: out } = &host;
         gw.veth(("lan0", "02:00:00:20:00:01"), bed, ("eth0", "00:1b:44:11:3a:b6"));
         gw.veth(("lan1", "02:00:00:40:00:01"), pump, ("eth0", "02:00:00:40:00:12"));
         gw.veth(("wan0", "02:00:00:03:00:02"), out, ("eth0", "02:00:00:03:00:01"));
@@ -57,7 +57,7 @@ impl Site {
         out.address("eth0", "203.0.113.201/24");
         // The neighbour tables know devices that have sent something.
         speak(&[(bed, OUT), (pump, OUT)]);
-        site
+        host
     }
 
     /// The device of the bed has a second address, in VLAN 30, and uses it towards one address.
@@ -105,8 +105,8 @@ fn texts(daemon: &Daemon<'_>) -> [String; 2] {
 
 #[test]
 fn it_finds_the_lan_and_what_it_writes_observes() {
-    let site = Site::build("init");
-    let daemon = empty(&site.gw);
+    let host = Host::build("init");
+    let daemon = empty(&host.gw);
 
     let dry = init(&daemon, &["--dry-run"]);
     assert_eq!(dry.code, Some(0), "{dry:?}");
@@ -129,23 +129,23 @@ fn it_finds_the_lan_and_what_it_writes_observes() {
     let devices = "\
 # Behind lan0:
 #devices.device-1 = { mac = \"00:1b:44:11:3a:b6\" }  # 10.20.0.11; ";
-    let ways = [(&site.bed, OUT, "behind-lan0"), (&site.pump, OUT, "behind-lan1")];
+    let ways = [(&host.bed, OUT, "behind-lan0"), (&host.pump, OUT, "behind-lan1")];
     observes(daemon, &[devices, "#devices.device-2 = { mac = \"02:00:00:40:00:12\" }"], &ways);
 }
 
 #[test]
 fn it_declares_the_vlans_and_observes_each() {
-    let site = Site::build("init-vlan");
-    if let Some(why) = lacks(&site.gw, "vlan id 30") {
+    let host = Host::build("init-vlan");
+    if let Some(why) = lacks(&host.gw, "vlan id 30") {
         let test = "setup::it_declares_the_vlans_and_observes_each";
         return skip(test, &format!("this kernel has no `vlan`: {why}"));
     }
-    site.add_vlan();
-    let daemon = empty(&site.gw);
+    host.add_vlan();
+    let daemon = empty(&host.gw);
     let tagged = "\
 # Behind lan0, VLAN 30:
 #devices.device-2 = { mac = \"00:1b:44:11:3a:b6\", vlan = 30 }  # 10.30.0.11; ";
-    let ways = [(&site.bed, OUT, "behind-lan0"), (&site.bed, BY_VLAN, "vlan-30")];
+    let ways = [(&host.bed, OUT, "behind-lan0"), (&host.bed, BY_VLAN, "vlan-30")];
     observes(daemon, &[tagged, "[interfaces.lan0]\nvlans = [30]\n"], &ways);
 }
 
@@ -205,13 +205,13 @@ fn it_asks_on_a_terminal_and_fills_in_the_packages_file() {
     if !lacking(&["tmux"]).is_empty() {
         return skip("setup::it_asks_on_a_terminal", "tmux is not here");
     }
-    let site = Site::build("ask");
-    let daemon = empty(&site.gw);
+    let host = Host::build("ask");
+    let daemon = empty(&host.gw);
     // As installed by a package, without changes by the operator.
     daemon.settings(enforcer::setup::documents::SETTINGS);
     let directory = daemon.path("").display().to_string();
     let command = format!("init --directory {directory}");
-    let screen = Screen::start(&site.gw, &daemon, &command);
+    let screen = Screen::start(&host.gw, &daemon, &command);
     screen.wait_for("Interfaces that devices are behind [lan0 lan1]:");
     screen.press(&["-l", "br0"]);
     screen.press(&["Enter"]);
@@ -225,7 +225,7 @@ fn it_asks_on_a_terminal_and_fills_in_the_packages_file() {
     assert_eq!(texts(&daemon), untouched, "the answer was no");
     drop(screen);
 
-    let screen = Screen::start(&site.gw, &daemon, &command);
+    let screen = Screen::start(&host.gw, &daemon, &command);
     screen.wait_for("Interfaces that devices are behind");
     screen.press(&["Enter"]);
     screen.wait_for("[Y/n]");

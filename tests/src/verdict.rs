@@ -40,8 +40,8 @@ fn tcp(last: u8, source: u32, destination: u32, port: u16) -> Vec<u8> {
 fn bench(test: &str) -> Bench {
     let (policy, problems) = read("p.toml", POLICY, &mut |_| unreachable!());
     assert_eq!(problems, []);
-    // `lan0` in the site has the MAC 02:00:00:00:ff:00, and 1 is its index.
-    let compiled = compile(&policy, &random::site()).unwrap();
+    // `lan0` in the host has the MAC 02:00:00:00:ff:00, and 1 is its index.
+    let compiled = compile(&policy, &random::host()).unwrap();
     Bench::open(test, &compiled.image)
 }
 
@@ -116,9 +116,9 @@ fn router_alert_is_for_reports() {
 #[test]
 fn an_interface_that_the_image_does_not_know_is_shut() {
     let (policy, _) = read("p.toml", POLICY, &mut |_| unreachable!());
-    let mut site = random::site();
-    site.interfaces.remove(0);
-    let compiled = compile(&policy, &site).unwrap();
+    let mut host = random::host();
+    host.interfaces.remove(0);
+    let compiled = compile(&policy, &host).unwrap();
     let mut bench = Bench::open("shut", &compiled.image);
     let frame = tcp(1, 0x0a14_0005, 0x0a1e_000a, 443);
     let answer = bench.ask(&frame).unwrap();

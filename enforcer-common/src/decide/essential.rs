@@ -110,11 +110,11 @@ fn on_link<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool, Corrup
     if !to_gateway(policy, context)? {
         return Ok(true);
     }
-    let site = Word(image::constant(&policy.layout().site_v6));
-    let word = image::look_up_128(policy, site, destination.high, destination.low)?;
-    let here = image::SITE_LOCAL + context.identity.interface;
+    let host = Word(image::constant(&policy.layout().host_v6));
+    let word = image::look_up_128(policy, host, destination.high, destination.low)?;
+    let here = image::HOST_LOCAL + context.identity.interface;
     let answer = word.payload();
-    Ok(word.kind() == kind::PASS && (answer == image::SITE_OWN || answer == here))
+    Ok(word.kind() == kind::PASS && (answer == image::HOST_OWN || answer == here))
 }
 
 /// Whether the device may own the addresses that an ND message claims: the target of an advertisement, and
@@ -179,14 +179,14 @@ fn to_dhcp_server<P: Policy>(policy: &P, context: &FrameContext) -> Result<bool,
         if destination.to_v4() == u32::MAX {
             return Ok(true);
         }
-        image::look_up_32(policy, Word(image::constant(&layout.site_v4)), destination.to_v4())?
+        image::look_up_32(policy, Word(image::constant(&layout.host_v4)), destination.to_v4())?
     } else {
         if destination.high >> 48 == 0xff02 {
             return Ok(true);
         }
-        let site = Word(image::constant(&layout.site_v6));
-        image::look_up_128(policy, site, destination.high, destination.low)?
+        let host = Word(image::constant(&layout.host_v6));
+        image::look_up_128(policy, host, destination.high, destination.low)?
     };
-    let own = word == Word::new(kind::PASS, image::SITE_OWN);
+    let own = word == Word::new(kind::PASS, image::HOST_OWN);
     Ok(own && to_gateway(policy, context)?)
 }

@@ -148,11 +148,11 @@ pub struct Layout {
     pub groups: u32,
     /// Number of groups, the one of unknown devices (0) included.
     pub group_count: u32,
-    /// Tree over IPv4 addresses → [`kind::PASS`] with [`SITE_OWN`], or with [`SITE_LOCAL`] and the
+    /// Tree over IPv4 addresses → [`kind::PASS`] with [`HOST_OWN`], or with [`HOST_LOCAL`] and the
     /// number of an interface added to it.
-    pub site_v4: u32,
+    pub host_v4: u32,
     /// The same for IPv6.
-    pub site_v6: u32,
+    pub host_v6: u32,
     /// Bits of [`essential`].
     pub essential: u32,
     /// Bits of [`flag`].
@@ -174,8 +174,8 @@ impl Layout {
         interface_lines: 0,
         groups: ABSENT,
         group_count: 0,
-        site_v4: 0,
-        site_v6: 0,
+        host_v4: 0,
+        host_v6: 0,
         essential: 0,
         flags: 0,
     };
@@ -198,8 +198,8 @@ impl Layout {
             self.interface_lines,
             self.groups,
             self.group_count,
-            self.site_v4,
-            self.site_v6,
+            self.host_v4,
+            self.host_v6,
             self.essential,
             self.flags,
         ];
@@ -235,10 +235,10 @@ pub mod flag {
 }
 
 /// An address of the gateway itself.
-pub const SITE_OWN: u32 = 1;
+pub const HOST_OWN: u32 = 1;
 /// The first of the numbers for addresses in an on-link prefix; the protected interface's number
 /// is added.
-pub const SITE_LOCAL: u32 = 2;
+pub const HOST_LOCAL: u32 = 2;
 
 /// Bit of a MAC table value: the device may only use the source addresses that it owns.
 pub const BOUND_SOURCES: u16 = 1 << 15;

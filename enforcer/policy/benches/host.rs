@@ -13,7 +13,7 @@ use enforcer_policy::image::HostImage;
 #[expect(dead_code, reason = "more shapes are counted than are timed")]
 mod fixture;
 
-use enforcer_testkit::random::{NOW, site};
+use enforcer_testkit::random::{NOW, host};
 use fixture::{INTERFACE, Shape, World};
 
 /// Prefixes in a policy.
@@ -33,7 +33,7 @@ fn family(v6: bool) -> &'static str {
 
 /// Only [`compile`]: neither reading the document nor loading the image.
 fn compilation(criterion: &mut Criterion) {
-    let site = site();
+    let host = host();
     for v6 in [false, true] {
         let mut group = criterion.benchmark_group(format!("compile {}", family(v6)));
         group.sample_size(10);
@@ -41,7 +41,7 @@ fn compilation(criterion: &mut Criterion) {
             let world = World::new(v6, size);
             group.throughput(Throughput::Elements(size as u64));
             group.bench_function(BenchmarkId::from_parameter(size), |bencher| {
-                bencher.iter(|| compile(black_box(&world.policy), &site).expect("it compiles"));
+                bencher.iter(|| compile(black_box(&world.policy), &host).expect("it compiles"));
             });
         }
         group.finish();
@@ -54,19 +54,19 @@ fn decision(criterion: &mut Criterion) {
     for v6 in [false, true] {
         let world = World::new(v6, LARGE);
         let image = world.image();
-        let host = HostImage::new(&image, NOW);
+        let reference = HostImage::new(&image, NOW);
         let mut group = criterion.benchmark_group(format!("decide {}", family(v6)));
         group.throughput(Throughput::Elements(1));
         for (name, shape, count) in FLOWS {
             let frames = world.frames(shape, count);
             let mut frames = frames.iter().cycle();
             group.bench_function(name, |bencher| {
-                bencher.iter(|| host.decide(frames.next().expect("a cycle"), INTERFACE));
+                bencher.iter(|| reference.decide(frames.next().expect("a cycle"), INTERFACE));
             });
         }
         group.finish();
     }
 }
 
-criterion_group!(host, compilation, decision);
-criterion_main!(host);
+criterion_group!(reference, compilation, decision);
+criterion_main!(reference);

@@ -11,7 +11,7 @@ use enforcer_policy::image::HostImage;
 #[path = "../benches/fixture/mod.rs"]
 mod fixture;
 
-use enforcer_testkit::random::{NOW, site};
+use enforcer_testkit::random::{NOW, host};
 use fixture::{INTERFACE, Shape, World};
 
 /// Prefixes of every policy here.
@@ -32,11 +32,11 @@ const SHAPES: [(Shape, &str, Reason); 8] = [
 ];
 
 fn main() {
-    let site = site();
+    let host = host();
     for (family, v6) in [("IPv4", false), ("IPv6", true)] {
         let world = World::new(v6, PREFIXES);
         part(&format!("compile {family}, {PREFIXES} prefixes"), &mut || {
-            black_box(compile(black_box(&world.policy), &site).expect("it compiles"));
+            black_box(compile(black_box(&world.policy), &host).expect("it compiles"));
         });
         let image = world.image();
         for (shape, name, reason) in SHAPES {
@@ -44,18 +44,18 @@ fn main() {
                 continue;
             }
             let frames = world.frames(shape, FRAMES);
-            let host = HostImage::new(&image, NOW);
+            let reference = HostImage::new(&image, NOW);
             for frame in &frames {
                 // A different verdict would be a different workload.
                 assert_eq!(
-                    host.decide(frame, INTERFACE).decision.reason,
+                    reference.decide(frame, INTERFACE).decision.reason,
                     reason,
                     "{family} {name}"
                 );
             }
             part(&format!("decide {family}, {name}, {FRAMES} frames"), &mut || {
                 for frame in &frames {
-                    black_box(host.decide(black_box(frame), INTERFACE));
+                    black_box(reference.decide(black_box(frame), INTERFACE));
                 }
             });
         }

@@ -38,7 +38,7 @@ pub use self::captured::{Captured, captured, source_of};
 pub use self::frame::{Described, Unjudged, dhcp_discover, frame, frame_heard};
 pub use self::sender::{asked_source, protected};
 use super::{
-    Compiled, CompiledRule, Device, End, Group, Place, Policy, Range, Rule, Service, Site, To,
+    Compiled, CompiledRule, Device, End, Group, Host, Place, Policy, Range, Rule, Service, To,
 };
 use crate::image::{HostImage, Time};
 
@@ -145,27 +145,27 @@ impl Error {
 /// A request that describes no frame.
 pub fn on_host(
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     compiled: &Compiled,
     request: &Request,
     now: i64,
 ) -> Result<Explanation, Error> {
-    let described = frame(policy, site, request)?;
-    Ok(frames_on_host(policy, site, compiled, &[described], now).swap_remove(0))
+    let described = frame(policy, host, request)?;
+    Ok(frames_on_host(policy, host, compiled, &[described], now).swap_remove(0))
 }
 
 /// Answers for captured frames in their order, with the host's copy of the decision.
 pub fn frames_on_host(
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     compiled: &Compiled,
     frames: &[Described],
     now: i64,
 ) -> Vec<Explanation> {
-    let host = HostImage::new(&compiled.image, now);
-    let explained = frames.iter().map(|described| match judge(&host, described) {
-        Ok(case) => explain(policy, site, compiled, described, &case, Time::wall(now), "host"),
-        Err(unjudged) => not_judged(site, described, &unjudged),
+    let reference = HostImage::new(&compiled.image, now);
+    let explained = frames.iter().map(|described| match judge(&reference, described) {
+        Ok(case) => explain(policy, host, compiled, described, &case, Time::wall(now), "host"),
+        Err(unjudged) => not_judged(host, described, &unjudged),
     });
     explained.collect()
 }
@@ -175,23 +175,23 @@ pub fn frames_on_host(
 /// # Errors
 ///
 /// Why it is not judged: it is none of a device's, or the capture has too little of it.
-pub fn judge(host: &HostImage<'_>, described: &Described) -> Result<FrameContext, Unjudged> {
+pub fn judge(reference: &HostImage<'_>, described: &Described) -> Result<FrameContext, Unjudged> {
     if let Some(unjudged) = &described.unjudged {
         return Err(unjudged.clone());
     }
     let Described { frame, known, interface, .. } = described;
-    host.decide_from(frame, *known, *interface).ok_or_else(|| link::cut(*known, frame.len()))
+    reference.decide_from(frame, *known, *interface).ok_or_else(|| link::cut(*known, frame.len()))
 }
 
 /// Says of a frame that it is not judged.
-pub fn not_judged(site: &Site, described: &Described, unjudged: &Unjudged) -> Explanation {
+pub fn not_judged(host: &Host, described: &Described, unjudged: &Unjudged) -> Explanation {
     Explanation {
         verdict: "not-judged",
         reason: unjudged.reason,
         text: unjudged.text.clone(),
         decided_by: "none",
         frame: match described.words.as_str() {
-            "" => captured::spoken(site, described),
+            "" => captured::spoken(host, described),
             words => words.to_owned(),
         },
         ..Explanation::default()
@@ -202,7 +202,7 @@ pub fn not_judged(site: &Site, described: &Described, unjudged: &Unjudged) -> Ex
 /// the image that decided, `now` the time by which it did.
 pub fn explain(
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     compiled: &Compiled,
     described: &Described,
     case: &FrameContext,
@@ -215,14 +215,14 @@ pub fn explain(
     let rule = (decision.rule != NO_RULE)
         .then(|| compiled.rules.get(decision.rule as usize).copied().flatten())
         .flatten();
-    let near = near::Near { policy, site, case, group: number.checked_sub(1), rule, now };
+    let near = near::Near { policy, host, case, group: number.checked_sub(1), rule, now };
     Explanation {
         verdict: decision.verdict.name(),
         reason: decision.reason.name(),
         text: decision.reason.words().to_owned(),
         decided_by,
         frame: match described.words.as_str() {
-            "" => captured::words(site, &case.flow),
+            "" => captured::words(host, &case.flow),
             words => words.to_owned(),
         },
         assumed: described.assumed.clone(),

@@ -11,10 +11,10 @@
 //! - [`explain`]: what becomes of a described flow, why, and what nearly decided
 //! - [`Essential`]: what is decided before any rule
 //! - [`End`]: when rules and modes end
-//! - [`Site`], in `site`: what the machine looks like, as far as a policy needs it
+//! - [`Host`], in `host`: what the machine looks like, as far as a policy needs it
 //! - [`image`]: the plain value in which policy and data plane meet
 //! - [`shown`]: text from outside, made safe to show
-//! - [`compile`]: [`Policy`] and [`Site`] to the image that the kernel walks; pure
+//! - [`compile`]: [`Policy`] and [`Host`] to the image that the kernel walks; pure
 //!
 //! Nothing here reads a clock, a file or a kernel: what differs between machines arrives as an
 //! argument.
@@ -31,6 +31,7 @@ pub mod diff;
 mod end;
 mod essential;
 pub mod explain;
+mod host;
 pub mod image;
 pub mod live;
 mod place;
@@ -41,7 +42,6 @@ pub mod remark;
 pub mod report;
 mod service;
 pub mod shown;
-mod site;
 mod symbols;
 mod words;
 pub mod write;
@@ -50,10 +50,10 @@ pub use compile::{Compiled, CompiledRule, check, compile, hops};
 pub use diff::{Change, diff};
 pub use end::End;
 pub use essential::{Essential, Rates};
+pub use host::{Host, HostInterface, OnLink, Router};
 pub use problem::{Place, Problem, Severity};
 pub use ranges::Ranges;
 pub use read::read;
-pub use site::{OnLink, Router, Site, SiteInterface};
 pub use symbols::Symbols;
 pub use write::write;
 

@@ -7,7 +7,7 @@ use enforcer_common::flow::{FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::image::NO_DEVICE;
 
 use super::compile::{Compiled, CompiledRule, Slot};
-use super::{Mac, Mode, Policy, Range, Site};
+use super::{Host, Mac, Mode, Policy, Range};
 
 /// Names by number, shared by everything that is told of them.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ pub struct RuleName {
 
 impl Symbols {
     /// Those of a policy that was compiled for a machine.
-    pub fn new(policy: &Policy, compiled: &Compiled, site: &Site) -> Self {
+    pub fn new(policy: &Policy, compiled: &Compiled, host: &Host) -> Self {
         let names: Vec<Arc<str>> =
             policy.devices.iter().map(|device| device.name.as_str().into()).collect();
         let devices = || policy.devices.iter().zip(&names);
@@ -68,7 +68,7 @@ impl Symbols {
                     device.addresses.iter().map(move |range| (*range, name.clone()))
                 })
                 .collect(),
-            interfaces: site
+            interfaces: host
                 .interfaces
                 .iter()
                 .map(|interface| (interface.index, interface.name.as_str().into()))

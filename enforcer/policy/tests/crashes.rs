@@ -89,8 +89,8 @@ fn seeds_are_as_made() {
     let mut random = Random::new(1);
     for _ in 0..200_000 {
         let frame = frames::compose::frame(&mut random);
-        let host = HostImage::new(&compiled.image, random::NOW);
-        let reason = host.decide(&frame, 1).decision.reason;
+        let reference = HostImage::new(&compiled.image, random::NOW);
+        let reason = reference.decide(&frame, 1).decision.reason;
         let shortest = seen.entry(reason).or_insert_with(|| frame.clone());
         if frame.len() < shortest.len() {
             *shortest = frame;
@@ -127,7 +127,7 @@ fn seeds_are_as_made() {
     seed("record", "short", &[0; size_of::<Record>() - 1]);
     for number in 0..8 {
         let policy = random::policy(&mut Random::new(number));
-        assert!(compile(&policy, &random::site()).is_ok());
+        assert!(compile(&policy, &random::host()).is_ok());
         seed("policy", &format!("random-{number}"), enforcer_policy::write(&policy).as_bytes());
     }
 }

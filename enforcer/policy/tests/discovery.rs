@@ -6,7 +6,7 @@ use std::path::Path;
 
 use enforcer_common::reason::Reason;
 use enforcer_policy::image::{HostImage, Image};
-use enforcer_policy::{Mac, Site, SiteInterface, compile, read};
+use enforcer_policy::{Host, HostInterface, Mac, compile, read};
 
 use enforcer_testkit::frames::{BROADCAST, Ethernet, GATEWAY, V4, V6, ether_type, neighbour, udp};
 
@@ -33,15 +33,15 @@ fn image(policy: &str) -> Image {
     assert_eq!(problems, [], "{text}");
     let own = ["10.20.0.1", "2001:db8:20::1"].map(|own| own.parse().expect("an address"));
     let prefixes = own.into_iter().zip([16, 64]).collect();
-    let lan = SiteInterface {
+    let lan = HostInterface {
         name: "lan0".into(),
         index: 1,
         mac: Mac(GATEWAY),
         prefixes,
-        ..SiteInterface::default()
+        ..HostInterface::default()
     };
-    let site = Site { interfaces: vec![lan], own: own.to_vec(), now: NOW, ..Site::default() };
-    let compiled = compile(&policy, &site).expect("it compiles");
+    let host = Host { interfaces: vec![lan], own: own.to_vec(), now: NOW, ..Host::default() };
+    let compiled = compile(&policy, &host).expect("it compiles");
     assert_eq!(compiled.warnings, []);
     compiled.image
 }
@@ -73,7 +73,7 @@ fn datagram(from: &str, to: &str, (source, port): (u16, u16)) -> Vec<u8> {
 #[test]
 fn discovery_and_relays() {
     let image = image(&example("Discovery, multicast and relays"));
-    let host = HostImage::new(&image, NOW);
+    let reference = HostImage::new(&image, NOW);
     let (camera, relay) = ("10.20.1.9", "10.20.1.250");
     let report = |options: &[u8]| {
         let header = V4::new(number(camera), number("224.0.0.22"), 2);
@@ -99,7 +99,7 @@ fn discovery_and_relays() {
         ("a rogue server", datagram(relay, "255.255.255.255", (67, 68)), Reason::RogueDhcp),
     ];
     for (name, frame, reason) in cases {
-        let case = host.decide(&frame, 1);
+        let case = reference.decide(&frame, 1);
         assert_eq!(case.decision.reason, reason, "{name}: {:?}", case.flow);
     }
 }
@@ -127,12 +127,12 @@ fn a_mac_and_its_addresses() {
         (&only_v4, Reason::NeighbourSpoof, Reason::SourceBinding),
     ] {
         let image = image(&format!("{policy}{group}"));
-        let host = HostImage::new(&image, NOW);
+        let reference = HostImage::new(&image, NOW);
         for source in [own, privacy] {
-            assert_eq!(host.decide(&ask(source), 1).decision.reason, asked, "{policy}");
-            assert_eq!(host.decide(&send(source), 1).decision.reason, sent, "{policy}");
+            assert_eq!(reference.decide(&ask(source), 1).decision.reason, asked, "{policy}");
+            assert_eq!(reference.decide(&send(source), 1).decision.reason, sent, "{policy}");
         }
-        let foreign = host.decide(&send("2001:db8:21::1"), 1).decision.reason;
+        let foreign = reference.decide(&send("2001:db8:21::1"), 1).decision.reason;
         assert_eq!(foreign, Reason::SourceBinding, "{policy}");
     }
 }

@@ -42,10 +42,10 @@ fn table_is_complete_and_its_markers_are_its_own() {
 fn host_decides_every_row() {
     let image = corpus::image();
     for to in [GATEWAY, BEHIND] {
-        let host = HostImage::new(&image, NOW);
+        let reference = HostImage::new(&image, NOW);
         for row in corpus::rows(to) {
             for frame in &row.frames {
-                let case = host.decide(&frame.bytes, 1);
+                let case = reference.decide(&frame.bytes, 1);
                 let name = row.name;
                 assert_eq!(case.decision.reason, frame.reason, "{name}: {:?}", case.flow);
                 let verdict = if frame.reason.passes() { Verdict::Pass } else { Verdict::Drop };
@@ -184,9 +184,9 @@ fn host_decides_what_is_beside_the_table() {
 #[test]
 fn later_fragments_belong_to_what_passed() {
     let image = corpus::image();
-    let host = HostImage::new(&image, NOW);
+    let reference = HostImage::new(&image, NOW);
     let part = |fragment, id, payload: &[u8]| {
-        host.decide(&ip4(V4 { fragment, id, ..v4(6) }.packet(payload)), 1).decision.reason
+        reference.decide(&ip4(V4 { fragment, id, ..v4(6) }.packet(payload)), 1).decision.reason
     };
     let segment = Tcp::new(443).segment(&[0; 20]);
     assert_eq!(part(MORE, 1, &segment), Reason::Allow);
@@ -209,10 +209,10 @@ fn later_fragments_belong_to_what_passed() {
 #[test]
 fn later_fragments_behind_options() {
     let image = corpus::image();
-    let host = HostImage::new(&image, NOW);
+    let reference = HostImage::new(&image, NOW);
     let part = |next: u8, offset, more, payload: &[u8]| {
         let header = v6(next).extension(Extension::Fragment { offset, more, id: 7 });
-        host.decide(&ip6(header.packet(payload)), 1).decision.reason
+        reference.decide(&ip6(header.packet(payload)), 1).decision.reason
     };
     let options = [&[6, 0, 1, 4, 0, 0, 0, 0][..], &Tcp::new(443).segment(&[0; 20])].concat();
     assert_eq!(part(60, 0, true, &options), Reason::Allow);
@@ -225,14 +225,14 @@ fn a_flood_of_first_fragments_is_its_senders_loss() {
     let text = corpus::POLICY.replace("default = \"drop\"", "default = \"pass\"");
     let (policy, problems) = read("evasions.toml", &text, &mut |_| unreachable!("no files"));
     assert_eq!(problems, []);
-    let image = compile(&policy, &corpus::site()).unwrap().image;
-    let host = HostImage::new(&image, NOW);
+    let image = compile(&policy, &corpus::host()).unwrap().image;
+    let reference = HostImage::new(&image, NOW);
     let segment = Tcp::new(443).segment(&[0; 20]);
     let part = |mac: &[u8; 6], source, fragment, id, payload: &[u8]| {
         let packet = V4 { source, fragment, id, ..v4(6) }.packet(payload);
         let mut frame = ip4(packet);
         frame[6..12].copy_from_slice(mac);
-        host.decide(&frame, 1).decision.reason
+        reference.decide(&frame, 1).decision.reason
     };
     assert_eq!(part(&DEVICE, A4, MORE, 1, &segment), Reason::Allow);
     for id in 0..9_000 {

@@ -50,7 +50,7 @@ fn pasted(suggestion: &str) -> Rule {
 
 #[test]
 fn explanations_agree_with_the_image_and_suggestions_work() {
-    let site = random::site();
+    let host = random::host();
     let (mut reasons, mut refused, mut suggested) = (BTreeMap::new(), BTreeMap::new(), 0);
     let mut misses = 0;
     for seed in 0..2_000 {
@@ -62,10 +62,10 @@ fn explanations_agree_with_the_image_and_suggestions_work() {
                 (rule.to_text, rule.service_text) = (rule.to.to_string(), words.join(", "));
             }
         }
-        let compiled = compile(&policy, &site).expect("policy");
+        let compiled = compile(&policy, &host).expect("policy");
         for _ in 0..20 {
             let request = request(&mut random);
-            let described = match frame(&policy, &site, &request) {
+            let described = match frame(&policy, &host, &request) {
                 Ok(described) => described,
                 Err(error) => {
                     assert!(error.hint().is_some(), "{error}");
@@ -75,11 +75,11 @@ fn explanations_agree_with_the_image_and_suggestions_work() {
                     continue;
                 }
             };
-            let host = HostImage::new(&compiled.image, random::NOW);
-            let case = host.decide(&described.frame, described.interface);
+            let reference = HostImage::new(&compiled.image, random::NOW);
+            let case = reference.decide(&described.frame, described.interface);
             let said = explain(
                 &policy,
-                &site,
+                &host,
                 &compiled,
                 &described,
                 &case,
@@ -97,7 +97,7 @@ fn explanations_agree_with_the_image_and_suggestions_work() {
             assert_eq!((said.reason, &*said.text), (reason.name(), reason.words()));
             assert_eq!(said.rule.is_some(), matches!(reason, Reason::Allow | Reason::Deny));
             assert!(said.near_misses.len() <= 5, "{context}");
-            assert_eq!(on_host(&policy, &site, &compiled, &request, random::NOW), Ok(said.clone()));
+            assert_eq!(on_host(&policy, &host, &compiled, &request, random::NOW), Ok(said.clone()));
             misses += said.near_misses.len();
             *reasons.entry(reason.name()).or_insert(0) += 1;
 
@@ -106,9 +106,9 @@ fn explanations_agree_with_the_image_and_suggestions_work() {
             suggested += 1;
             let mut policy = policy.clone();
             policy.groups[case.decision.group as usize - 1].allow.push(pasted(suggestion));
-            let compiled = compile(&policy, &site).expect("policy");
-            let host = HostImage::new(&compiled.image, random::NOW);
-            let case = host.decide(&described.frame, described.interface);
+            let compiled = compile(&policy, &host).expect("policy");
+            let reference = HostImage::new(&compiled.image, random::NOW);
+            let case = reference.decide(&described.frame, described.interface);
             assert_eq!(case.decision.reason, Reason::Allow, "{context}");
             assert_eq!(case.decision.verdict, Verdict::Pass, "{context}");
             let rule = compiled.rules[case.decision.rule as usize].unwrap().rule(&policy);

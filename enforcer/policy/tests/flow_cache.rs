@@ -25,13 +25,13 @@ impl Memory for Lines {
 /// Judges a frame on a host with a flow cache; returns the verdict if it was cached.
 fn judge<K: Key>(
     memory: &mut Lines,
-    host: &HostImage<'_>,
+    reference: &HostImage<'_>,
     frame: &[u8],
     hint: &str,
 ) -> Option<Verdict> {
-    let expected = host.decide(frame, INTERFACE);
+    let expected = reference.decide(frame, INTERFACE);
     let key = K::read(&Packet::from_slice(frame), INTERFACE)?;
-    if let Some(recalled) = find(memory, host, &key) {
+    if let Some(recalled) = find(memory, reference, &key) {
         let decision = expected.decision;
         let found = (recalled.verdict, Reason::from_number(recalled.reason), recalled.rule);
         let wanted = (decision.verdict, Some(decision.reason), decision.rule);
@@ -66,22 +66,22 @@ fn changed(frame: &[u8], random: &mut random::Random) -> Vec<u8> {
 
 #[test]
 fn what_is_recalled_is_what_would_be_decided() {
-    let site = random::site();
+    let host = random::host();
     let (mut recalled, mut frames) = ([0_u32; 3], 0_u32);
     for seed in 0..400 {
         let mut random = random::Random::new(seed);
         let mut policy = random::policy(&mut random);
-        let mut compiled = compile(&policy, &site).unwrap();
+        let mut compiled = compile(&policy, &host).unwrap();
         let mut memory = Lines(vec![Line::default(); LINES as usize]);
         let known: Vec<_> = (0..400).map(|_| frames::compose::frame(&mut random)).collect();
         for round in 0..3 {
-            let host = HostImage::new(&compiled.image, random::NOW);
+            let reference = HostImage::new(&compiled.image, random::NOW);
             for frame in &known {
                 for _ in 0..4 {
                     let frame = changed(frame, &mut random);
                     let hint = format!("seed {seed}, round {round}");
-                    let verdict = judge::<V4>(&mut memory, &host, &frame, &hint)
-                        .or_else(|| judge::<V6>(&mut memory, &host, &frame, &hint));
+                    let verdict = judge::<V4>(&mut memory, &reference, &frame, &hint)
+                        .or_else(|| judge::<V6>(&mut memory, &reference, &frame, &hint));
                     if let Some(verdict) = verdict {
                         recalled[verdict as usize] += 1;
                     }
@@ -89,7 +89,7 @@ fn what_is_recalled_is_what_would_be_decided() {
                 }
             }
             let next = random::with_other_live(&mut random, &policy);
-            let Some((after, _)) = live::patch(&compiled, &policy, &next, &site) else { break };
+            let Some((after, _)) = live::patch(&compiled, &policy, &next, &host) else { break };
             (policy, compiled) = (next, after);
         }
     }

@@ -24,21 +24,21 @@ const NEVER: [Reason; 7] = [
 /// 1,000 policies, 100 frames each. A failure prints the seed of its policy.
 #[test]
 fn frames_agree_with_naive_model() {
-    let site = random::site();
+    let host = random::host();
     let mut seen = BTreeMap::new();
     let mut well_formed = 0;
     for seed in 0..1_000 {
         let mut random = random::Random::new(seed);
         let policy = random::policy(&mut random);
-        let compiled = compile(&policy, &site).unwrap();
+        let compiled = compile(&policy, &host).unwrap();
         for _ in 0..100 {
             let frame = frames::compose::frame(&mut random);
             assert!((frames::SHORTEST..=frames::LONGEST).contains(&frame.len()));
             let interface = if random.once_in(50) { 9 } else { random.pick(&[1, 1, 7]) };
             // A fresh image for each frame: the naive model keeps no fragments.
-            let host = HostImage::new(&compiled.image, random::NOW);
-            let case = host.decide(&frame, interface);
-            let expected = naive::decide(&policy, &site, &case.flow, random::NOW);
+            let reference = HostImage::new(&compiled.image, random::NOW);
+            let case = reference.decide(&frame, interface);
+            let expected = naive::decide(&policy, &host, &case.flow, random::NOW);
             let rule = (case.decision.rule != NO_RULE).then(|| {
                 let number = compiled.rules[case.decision.rule as usize].unwrap();
                 number.rule(&policy).unwrap().1.id.clone()

@@ -14,7 +14,7 @@ use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire;
 use enforcer_policy::image::HostImage;
-use enforcer_policy::{Mac, Policy, Rule, Site, SiteInterface, To, compile, read, report};
+use enforcer_policy::{Host, HostInterface, Mac, Policy, Rule, To, compile, read, report};
 
 use enforcer_testkit::random::Random;
 
@@ -175,16 +175,16 @@ fn oracle<'a>(
     }
 }
 
-fn site() -> Site {
+fn host() -> Host {
     let mac = Mac([2, 0, 0, 0, 0xff, 0]);
-    let lan = SiteInterface {
+    let lan = HostInterface {
         name: "lan0".into(),
         index: 1,
         mac,
         prefixes: Vec::new(),
-        ..SiteInterface::default()
+        ..HostInterface::default()
     };
-    Site { interfaces: vec![lan], own: Vec::new(), now: NOW, ..Site::default() }
+    Host { interfaces: vec![lan], own: Vec::new(), now: NOW, ..Host::default() }
 }
 
 /// Services that lie inside, outside and on the edges of those of the rules.
@@ -224,8 +224,8 @@ fn prefix_lists_of_the_internet() {
     let reading = start.elapsed();
 
     let start = Instant::now();
-    let site = site();
-    let compiled = compile(&policy, &site).unwrap();
+    let host = host();
+    let compiled = compile(&policy, &host).unwrap();
     let compiling = start.elapsed();
 
     // The sets again, from the same text without the product's code.
@@ -255,7 +255,7 @@ fn prefix_lists_of_the_internet() {
     let preparing = start.elapsed();
 
     let start = Instant::now();
-    let host = HostImage::new(&compiled.image, NOW);
+    let reference = HostImage::new(&compiled.image, NOW);
     let mut random = Random::new(1);
     let mut met = HashMap::new();
     let mut count = 0;
@@ -273,7 +273,7 @@ fn prefix_lists_of_the_internet() {
                 (false, number) => (FAMILY_V4, Address::v4(number as u32)),
                 (true, number) => (FAMILY_V6, Address::v6(number.to_be_bytes())),
             };
-            let decision = host.judge(flow).decision;
+            let decision = reference.judge(flow).decision;
             let rule = (decision.rule != NO_RULE).then(|| {
                 let number = compiled.rules[decision.rule as usize].unwrap();
                 number.rule(&policy).unwrap().1.id.as_str()

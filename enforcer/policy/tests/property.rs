@@ -17,14 +17,14 @@ fn agrees(
     seed: u64,
     seen: &mut BTreeMap<Reason, u32>,
 ) {
-    let site = random::site();
+    let host = random::host();
     // A wall clock that may be a second ahead.
     let now = Time { earliest: random::NOW, latest: random::NOW + 1, boot: random::BOOT };
-    let host = HostImage::at(&compiled.image, now);
+    let reference = HostImage::at(&compiled.image, now);
     for _ in 0..40 {
         let flow = random::flow(random);
-        let expected = naive::decide(policy, &site, &flow, naive::Now(now));
-        let case = host.judge(flow);
+        let expected = naive::decide(policy, &host, &flow, naive::Now(now));
+        let case = reference.judge(flow);
         let rule = (case.decision.rule != NO_RULE).then(|| {
             let number = compiled.rules[case.decision.rule as usize].unwrap();
             number.rule(policy).unwrap().1.id.clone()
@@ -44,15 +44,15 @@ fn agrees(
 /// model, and its existing lines are unchanged.
 #[test]
 fn patched_images_agree_with_naive_model() {
-    let site = random::site();
+    let host = random::host();
     let (mut seen, mut patched, mut refused) = (BTreeMap::new(), 0, 0);
     for seed in 0..2_000 {
         let mut random = random::Random::new(seed);
         let mut policy = random::policy(&mut random);
-        let mut compiled = compile(&policy, &site).unwrap();
+        let mut compiled = compile(&policy, &host).unwrap();
         for _ in 0..3 {
             let next = random::with_other_live(&mut random, &policy);
-            let Some((after, patch)) = live::patch(&compiled, &policy, &next, &site) else {
+            let Some((after, patch)) = live::patch(&compiled, &policy, &next, &host) else {
                 refused += 1;
                 break;
             };
@@ -79,12 +79,12 @@ fn patched_images_agree_with_naive_model() {
 /// 10,000 policies, 40 flows each. A failure prints the seed of its policy.
 #[test]
 fn image_agrees_with_naive_model() {
-    let site = random::site();
+    let host = random::host();
     let mut seen = BTreeMap::new();
     for seed in 0..10_000 {
         let mut random = random::Random::new(seed);
         let policy = random::policy(&mut random);
-        let compiled = compile(&policy, &site).unwrap();
+        let compiled = compile(&policy, &host).unwrap();
         agrees(&mut random, &policy, &compiled, seed, &mut seen);
     }
     // A case that the generator never reaches would go untested.
@@ -118,9 +118,9 @@ fn image_agrees_with_naive_model() {
 
 #[test]
 fn compilation_is_deterministic() {
-    let site = random::site();
+    let host = random::host();
     for seed in 0..200 {
         let policy = random::policy(&mut random::Random::new(seed));
-        assert_eq!(compile(&policy, &site), compile(&policy, &site), "seed {seed}");
+        assert_eq!(compile(&policy, &host), compile(&policy, &host), "seed {seed}");
     }
 }

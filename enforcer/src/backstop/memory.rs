@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Error;
 use super::stack::Stack;
-use crate::site::boot_id;
+use crate::host::boot_id;
 
 /// Files in the state directory.
 #[derive(Debug)]

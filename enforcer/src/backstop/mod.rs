@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::api::Exit;
 use crate::fault::Fault;
-use crate::site::{Link, boot_id};
+use crate::host::{Link, boot_id};
 use memory::Memory;
 use stack::{Root, Stack, armed, follow};
 use table::{Family, Sets, Table};

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::site::Link;
+use crate::host::Link;
 
 /// A protected interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use enforcer::api::Exit;
 use enforcer::fault::Fault;
 use enforcer::policy::{Interface, Policy, Problem, Severity, report};
-use enforcer::{dataplane, site};
+use enforcer::{dataplane, host};
 
 use super::document::{self, Document, text_of};
 use super::run::settings;
@@ -14,8 +14,8 @@ use super::{Result, Screen, machine, print, print_json};
 
 pub(super) fn run(policy: &Path, json: bool) -> Result<Exit> {
     // On the gateway its addresses are taken into account; other machines have no settings.
-    let site = settings(None).ok().and_then(|settings| machine::site(&settings));
-    let document = document::read(policy)?.compiled(site.as_ref());
+    let host = settings(None).ok().and_then(|settings| machine::host(&settings));
+    let document = document::read(policy)?.compiled(host.as_ref());
     let Document { bundle, policy, mut problems } = document;
     problems.extend(policy.interfaces.iter().filter_map(no_ethernet));
     let fine = format!("{}: {}", bundle.file, contents(&policy));
@@ -25,7 +25,7 @@ pub(super) fn run(policy: &Path, json: bool) -> Result<Exit> {
 /// An interface of this machine whose frames the program cannot judge. The policy may be for another machine, so
 /// it is a warning.
 fn no_ethernet(interface: &Interface) -> Option<Problem> {
-    let kind = site::link_type_other_than_ethernet(&interface.name)?.to_string();
+    let kind = host::link_type_other_than_ethernet(&interface.name)?.to_string();
     let error = dataplane::Error::NoEthernet { interface: interface.name.clone(), kind };
     let (message, hint) = (error.to_string(), error.hint());
     Some(Problem { severity: Severity::Warning, place: interface.place.clone(), message, hint })

@@ -7,7 +7,7 @@ use enforcer::api::Exit;
 use enforcer::config::{self, Settings};
 use enforcer::fault::{Failed, Fault};
 use enforcer::policy::{Place, Problem, Severity, report};
-use enforcer::{dataplane, site};
+use enforcer::{dataplane, host};
 
 use super::document::{self, Document};
 use super::{Result, check, machine};
@@ -21,7 +21,7 @@ pub(super) fn run(file: Option<&Path>, json: bool) -> Result<Exit> {
     if !report::has_errors(&problems) {
         match document::read(&settings.policy) {
             Ok(read) => {
-                let read = read.compiled(machine::site(&settings).as_ref());
+                let read = read.compiled(machine::host(&settings).as_ref());
                 problems.extend(read.problems.iter().cloned());
                 document = Some(read);
             }
@@ -56,7 +56,7 @@ fn unreadable(file: &str, text: &str, error: &Failed) -> Problem {
 
 /// An interface of this machine whose frames the program cannot judge.
 fn no_ethernet(file: &str, text: &str, name: &str) -> Option<Problem> {
-    let kind = site::link_type_other_than_ethernet(name)?.to_string();
+    let kind = host::link_type_other_than_ethernet(name)?.to_string();
     let quoted = format!("\"{name}\"");
     let line = text.lines().position(|line| line.contains(&quoted)).unwrap_or(0);
     let column = text.lines().nth(line).and_then(|line| line.find(&quoted)).unwrap_or(0);

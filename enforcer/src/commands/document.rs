@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Context;
 use enforcer::api::PolicyBundle;
 use enforcer::policy::read::decode;
-use enforcer::policy::{self, Policy, Problem, Site, report};
+use enforcer::policy::{self, Host, Policy, Problem, report};
 
 use super::{Result, machine};
 
@@ -24,13 +24,13 @@ pub(super) struct Document {
 
 impl Document {
     /// Adds the compiler's problems, unless there are errors already: for one machine, or for any.
-    pub(super) fn compiled(mut self, site: Option<&Site>) -> Self {
+    pub(super) fn compiled(mut self, host: Option<&Host>) -> Self {
         if report::has_errors(&self.problems) {
             return self;
         }
-        let found = match site {
+        let found = match host {
             None => policy::check(&self.policy, machine::now()),
-            Some(site) => policy::compile(&self.policy, site)
+            Some(host) => policy::compile(&self.policy, host)
                 .map_or_else(|problems| problems, |compiled| compiled.warnings),
         };
         self.problems.extend(found);

@@ -14,7 +14,7 @@ use enforcer::control::client::Client;
 use enforcer::convert;
 use enforcer::policy::explain::on_host;
 use enforcer::policy::live::span;
-use enforcer::policy::{Compiled, Mac, Policy, Selector, Site, SiteInterface, compile, report};
+use enforcer::policy::{Compiled, Host, HostInterface, Mac, Policy, Selector, compile, report};
 use jiff::Timestamp;
 
 use super::document::{self, Document, text_of};
@@ -37,9 +37,9 @@ pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
     let explanation = match &args.policy {
         Some(policy) => match Trial::read(policy, args.interface.as_deref())? {
             Some(trial) => {
-                let Trial { policy, site, compiled, .. } = &trial;
+                let Trial { policy, host, compiled, .. } = &trial;
                 let answer =
-                    on_host(policy, site, compiled, &convert::request(&request), site.now)?;
+                    on_host(policy, host, compiled, &convert::request(&request), host.now)?;
                 trial.note();
                 convert::explanation(answer)
             }
@@ -59,7 +59,7 @@ pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
 struct Trial {
     file: String,
     policy: Policy,
-    site: Site,
+    host: Host,
     compiled: Compiled,
 }
 
@@ -74,8 +74,8 @@ impl Trial {
             refused(&problems);
             return Ok(None);
         }
-        let site = site(&policy, interface, Timestamp::now().as_second());
-        let compiled = match compile(&policy, &site) {
+        let host = host(&policy, interface, Timestamp::now().as_second());
+        let compiled = match compile(&policy, &host) {
             Ok(compiled) => compiled,
             Err(problems) => {
                 refused(&problems);
@@ -83,7 +83,7 @@ impl Trial {
             }
         };
         let file = bundle.file;
-        Ok(Some(Self { file, policy, site, compiled }))
+        Ok(Some(Self { file, policy, host, compiled }))
     }
 
     /// Prints to standard error what could not be known.
@@ -98,7 +98,7 @@ impl Trial {
 
 /// A machine with the interfaces that the policy names, or `lan0`, and the requested one; without
 /// addresses.
-fn site(policy: &Policy, asked: Option<&str>, now: i64) -> Site {
+fn host(policy: &Policy, asked: Option<&str>, now: i64) -> Host {
     let declared = policy.interfaces.iter().map(|interface| interface.name.as_str());
     let bound = policy.devices.iter().filter_map(|device| device.interface.as_deref());
     let members = policy.groups.iter().flat_map(|group| &group.members);
@@ -119,15 +119,15 @@ fn site(policy: &Policy, asked: Option<&str>, now: i64) -> Site {
     if names.is_empty() {
         names.push("lan0");
     }
-    let interfaces = (1..).zip(names).map(|(index, name)| SiteInterface {
+    let interfaces = (1..).zip(names).map(|(index, name)| HostInterface {
         name: name.to_owned(),
         index,
         // No device has this address, so it makes no difference.
         mac: Mac([0; 6]),
         prefixes: Vec::new(),
-        ..SiteInterface::default()
+        ..HostInterface::default()
     });
-    Site { interfaces: interfaces.collect(), now, ..Site::default() }
+    Host { interfaces: interfaces.collect(), now, ..Host::default() }
 }
 
 fn render(explanation: &Explanation, screen: Screen) -> String {

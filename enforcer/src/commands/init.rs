@@ -8,10 +8,10 @@ use anyhow::Context;
 use enforcer::api::Exit;
 use enforcer::config;
 use enforcer::fault::Fault;
+use enforcer::host::Kernel;
+use enforcer::host::survey::Interface;
 use enforcer::policy::{self, Mac, report};
 use enforcer::setup::{Machine, Role, documents};
-use enforcer::site::Kernel;
-use enforcer::site::survey::Interface;
 
 use super::names::Names;
 use super::text::{count, head, table};

@@ -1,8 +1,8 @@
-//! This machine as the site of a policy, if it is the gateway.
+//! This machine as the host of a policy, if it is the gateway.
 
 use enforcer::config::Settings;
-use enforcer::policy::Site;
-use enforcer::site::{Kernel, Link};
+use enforcer::host::{Kernel, Link};
+use enforcer::policy::Host;
 use jiff::Timestamp;
 
 use super::block_on;
@@ -12,14 +12,14 @@ pub(super) fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// The site of the settings' interfaces; `None` if none of them exists, or netlink fails.
-pub(super) fn site(settings: &Settings) -> Option<Site> {
+/// The host of the settings' interfaces; `None` if none of them exists, or netlink fails.
+pub(super) fn host(settings: &Settings) -> Option<Host> {
     let work = async {
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
         let named = |link: &Link| settings.interfaces.contains(&link.name);
         let protected: Vec<Link> = links.iter().filter(|link| named(link)).cloned().collect();
-        Ok(kernel.site(&protected, &links, now()).await?)
+        Ok(kernel.host(&protected, &links, now()).await?)
     };
-    block_on(work).ok().filter(|site| !site.interfaces.is_empty())
+    block_on(work).ok().filter(|host| !host.interfaces.is_empty())
 }

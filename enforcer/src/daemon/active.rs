@@ -12,7 +12,7 @@ use crate::audit::digest::hex;
 use crate::image::Time;
 use crate::policy::live::{LiveChange, with_live};
 use crate::policy::{
-    Compiled, Group, Mode, Place, Policy, Problem, Severity, Site, Symbols, compile, read,
+    Compiled, Group, Host, Mode, Place, Policy, Problem, Severity, Symbols, compile, read,
 };
 
 /// A policy that is in force, or about to be. Copies share what is large.
@@ -27,7 +27,7 @@ pub(super) struct Active {
     /// What both say together.
     pub(super) policy: Policy,
     /// The machine that it was compiled for.
-    pub(super) site: Site,
+    pub(super) host: Host,
     /// What the kernel has.
     pub(super) compiled: Compiled,
     /// Counts applied policies.
@@ -72,11 +72,11 @@ pub(super) fn digest(bundle: &PolicyBundle) -> String {
 fn overlaid(
     written: &Policy,
     live: &[LiveChange],
-    site: &Site,
+    host: &Host,
     warnings: &mut Vec<Problem>,
 ) -> (Policy, Vec<LiveChange>) {
     // Those on the boot clock are looked after once a second.
-    let now = Time::wall(site.now);
+    let now = Time::wall(host.now);
     let mut live: Vec<LiveChange> =
         live.iter().filter(|change| !change.has_ended(now)).cloned().collect();
     loop {
@@ -106,11 +106,11 @@ impl Active {
         bundle: Arc<PolicyBundle>,
         written: Arc<Policy>,
         live: &[LiveChange],
-        site: Site,
+        host: Host,
         mut warnings: Vec<Problem>,
     ) -> Result<Self, Vec<Problem>> {
-        let (policy, live) = overlaid(&written, live, &site, &mut warnings);
-        let mut compiled = compile(&policy, &site)?;
+        let (policy, live) = overlaid(&written, live, &host, &mut warnings);
+        let mut compiled = compile(&policy, &host)?;
         let read = warnings.clone();
         warnings.append(&mut compiled.warnings);
         let digest = digest(&bundle);
@@ -119,7 +119,7 @@ impl Active {
             written,
             live,
             policy,
-            site,
+            host,
             compiled,
             revision: 0,
             generation: 0,
@@ -144,14 +144,14 @@ impl Active {
 
     /// What its numbers mean.
     pub(super) fn symbols(&self) -> Symbols {
-        let mut symbols = Symbols::new(&self.policy, &self.compiled, &self.site);
+        let mut symbols = Symbols::new(&self.policy, &self.compiled, &self.host);
         (symbols.generation, symbols.revision) = (self.generation, self.revision);
         symbols
     }
 
     /// The name of an interface.
     pub(super) fn interface(&self, index: u32) -> Option<&str> {
-        let known = self.site.interfaces.iter().find(|interface| interface.index == index);
+        let known = self.host.interfaces.iter().find(|interface| interface.index == index);
         known.map(|interface| &*interface.name)
     }
 }

@@ -17,7 +17,7 @@ use crate::api::{ErrorCode, Failure, Guard, PolicyBundle};
 use crate::dataplane::generation::Loaded;
 use crate::dataplane::{self, Dataplane};
 use crate::policy::remark::{self, MAX_FILE, check_remark};
-use crate::policy::{Change, Problem, Site, diff, report};
+use crate::policy::{Change, Host, Problem, diff, report};
 
 /// How often loading a generation is retried while pins are being removed.
 const TRIES: u32 = 3;
@@ -75,10 +75,10 @@ impl Core {
             return Ok(answer);
         }
         answer.changes = changes;
-        let site = self.site().await.map_err(|e| failure(&e))?;
+        let host = self.host().await.map_err(|e| failure(&e))?;
         let (live, read) = (self.active.live.clone(), problems.clone());
         let compiled =
-            self.offload(move || Active::compile(bundle, policy.into(), &live, site, read)).await;
+            self.offload(move || Active::compile(bundle, policy.into(), &live, host, read)).await;
         let next = match compiled {
             Ok(next) => next,
             Err(found) => {
@@ -89,7 +89,7 @@ impl Core {
         };
         answer.problems = next.warnings.clone();
         let same = next.digest == self.active.digest && next.bundle == self.active.bundle;
-        if order.dry_run || (same && self.is_for(&next.site)) {
+        if order.dry_run || (same && self.is_for(&next.host)) {
             return Ok(answer);
         }
         if order.confirm.is_none() {
@@ -196,15 +196,15 @@ impl Core {
         info!("revision {revision} is in force (generation {generation})");
     }
 
-    /// Compiles the documents and the live changes in force for another site, and switches. A state directory that
+    /// Compiles the documents and the live changes in force for another host, and switches. A state directory that
     /// cannot be written does not matter: it is the same policy.
-    pub(super) async fn recompile(&mut self, site: Site) -> Result<(), Error> {
+    pub(super) async fn recompile(&mut self, host: Host) -> Result<(), Error> {
         let old = Active::clone(&self.active);
         let warnings = old.read.clone();
         let file = old.bundle.file.clone();
         let Active { revision, since, aside, .. } = old;
         let next = self
-            .offload(move || Active::compile(old.bundle, old.written, &old.live, site, warnings))
+            .offload(move || Active::compile(old.bundle, old.written, &old.live, host, warnings))
             .await
             .map_err(|problems| Error::Problems { file, problems })?;
         self.put_generation(Active { revision, since, aside, ..next }).await?;
@@ -212,18 +212,18 @@ impl Core {
         Ok(())
     }
 
-    pub(super) async fn site(&self) -> Result<Site, Error> {
+    pub(super) async fn host(&self) -> Result<Host, Error> {
         let links = self.kernel.links().await?;
-        let mut site =
-            self.kernel.site(&self.chosen(&links), &links, self.clock.now().earliest).await?;
-        site.remember_routers(&self.active.site);
-        site.remember_neighbours(&self.active.site);
-        Ok(site)
+        let mut host =
+            self.kernel.host(&self.chosen(&links), &links, self.clock.now().earliest).await?;
+        host.remember_routers(&self.active.host);
+        host.remember_neighbours(&self.active.host);
+        Ok(host)
     }
 
     /// Whether what is in force was compiled for this machine, time and neighbours aside.
-    pub(super) fn is_for(&self, site: &Site) -> bool {
-        site.without_neighbours() == self.active.site.without_neighbours()
+    pub(super) fn is_for(&self, host: &Host) -> bool {
+        host.without_neighbours() == self.active.host.without_neighbours()
     }
 }
 

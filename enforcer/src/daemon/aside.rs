@@ -128,7 +128,7 @@ impl Shown {
 mod tests {
     use super::*;
     use crate::daemon::active::read_bundle;
-    use crate::policy::Site;
+    use crate::policy::Host;
 
     fn active(files: &[(&str, &str)]) -> Arc<Active> {
         let text = match files {
@@ -140,8 +140,8 @@ mod tests {
         let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         let bundle = PolicyBundle { text, files: files.collect(), ..PolicyBundle::default() };
         let (policy, problems) = read_bundle(&bundle);
-        let site = Site::default();
-        Active::compile(bundle.into(), policy.into(), &[], site, problems).unwrap().into()
+        let host = Host::default();
+        Active::compile(bundle.into(), policy.into(), &[], host, problems).unwrap().into()
     }
 
     #[test]

@@ -179,9 +179,9 @@ impl Core {
         let (next, changes) = self
             .offload(move || {
                 let (policy, problems) = read_bundle(&bundle);
-                let site = names.site.clone();
+                let host = names.host.clone();
                 let next =
-                    Active::compile(bundle.into(), policy.into(), &names.live, site, problems)?;
+                    Active::compile(bundle.into(), policy.into(), &names.live, host, problems)?;
                 let changes = diff(&names.written, &next.written);
                 Ok((next, changes))
             })

@@ -33,8 +33,8 @@ use crate::events::hub::Hub;
 use crate::events::sinks::Health;
 use crate::guard::Guarded;
 use crate::guard::before::Before;
+use crate::host::Kernel;
 use crate::memory;
-use crate::site::Kernel;
 
 /// What the daemon owns.
 pub(super) struct Core {
@@ -93,7 +93,7 @@ impl Core {
         let named = |name: &String| links.iter().find(|link| link.name == *name).cloned();
         let protected: Vec<_> = settings.interfaces.iter().filter_map(named).collect();
         let clock = Clock::open(&state, settings.clock);
-        let site = kernel.site(&protected, &links, clock.now().earliest).await?;
+        let host = kernel.host(&protected, &links, clock.now().earliest).await?;
 
         let mut warnings = Vec::new();
         let saved = state.policy();
@@ -104,7 +104,7 @@ impl Core {
             warnings.push(text);
         }
         let saved = without_unconfirmed(&state, saved, &mut warnings);
-        let mut active = choose(&settings, &state, saved.as_ref(), &live, &site, &mut warnings)?;
+        let mut active = choose(&settings, &state, saved.as_ref(), &live, &host, &mut warnings)?;
 
         let reporter = Reporter::new(hub);
         let options = Options { kernel_log: settings.kernel_log, flow_cache: settings.flow_cache };
@@ -120,7 +120,7 @@ impl Core {
                 );
                 error!("{text}");
                 warnings.push(text);
-                active = last_good(saved, &live, &site)?;
+                active = last_good(saved, &live, &host)?;
                 let pins = Pins::open(&settings.bpffs)?;
                 Dataplane::open(pins, &active.compiled.image, options)?
             }

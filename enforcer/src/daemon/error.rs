@@ -10,7 +10,7 @@ use crate::api::{ErrorCode, Failure};
 use crate::control::listen;
 use crate::fault::Fault;
 use crate::policy::Problem;
-use crate::{backstop, config, dataplane, privilege, site};
+use crate::{backstop, config, dataplane, host, privilege};
 
 /// Why the daemon ended, or never began.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ pub enum Error {
     State(#[from] state::Error),
     /// The machine cannot be looked at.
     #[error(transparent)]
-    Site(#[from] site::Error),
+    Host(#[from] host::Error),
     /// The kernel refuses.
     #[error(transparent)]
     Kernel(#[from] dataplane::Error),
@@ -94,7 +94,7 @@ impl Error {
             | Self::Privilege(_)
             | Self::Notifications(_)
             | Self::Signals(_)
-            | Self::Site(_)
+            | Self::Host(_)
             | Self::Contained
             | Self::Kernel(_) => ErrorCode::Kernel,
         }
@@ -132,7 +132,7 @@ impl Fault for Error {
             Self::Socket(_)
             | Self::Signals(_)
             | Self::State(_)
-            | Self::Site(_)
+            | Self::Host(_)
             | Self::Privilege(_)
             | Self::Notifications(_) => None,
         }

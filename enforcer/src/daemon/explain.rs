@@ -26,11 +26,11 @@ use crate::control::body::encode;
 use crate::control::{Answer, Rank};
 use crate::convert;
 use crate::doctor::look::bridge_calls_ip;
+use crate::host::{Kernel, Link};
 use crate::image::{HostImage, Time};
-use crate::policy::Site;
+use crate::policy::Host;
 use crate::policy::explain::heard::Heard;
 use crate::policy::explain::{self, Captured, Described, Unjudged};
-use crate::site::{Kernel, Link};
 
 /// Most frames in one request.
 const MAX_FRAMES: usize = 1000;
@@ -142,9 +142,9 @@ impl Explainer {
         let now = self.now;
         let judged = aside(move || {
             // One for all: what it keeps of a first fragment holds for those that follow.
-            let host = HostImage::at(&names.compiled.image, now);
+            let reference = HostImage::at(&names.compiled.image, now);
             let judge = |described: Described| {
-                let case = explain::judge(&host, &described);
+                let case = explain::judge(&reference, &described);
                 Judged { described, case, decided_by: "host" }
             };
             described.into_iter().map(judge).collect::<Vec<_>>()
@@ -162,17 +162,17 @@ impl Explainer {
     }
 
     async fn described(&self, request: &ExplainRequest) -> Result<Described, Failure> {
-        let (policy, site) = (&self.names.policy, &self.names.site);
+        let (policy, host) = (&self.names.policy, &self.names.host);
         let request = &convert::request(request);
         let mut heard = self.heard().await;
-        if let Some(source) = explain::asked_source(policy, site, &heard, request) {
-            self.kernel.hear_way(site, &mut heard, source).await;
+        if let Some(source) = explain::asked_source(policy, host, &heard, request) {
+            self.kernel.hear_way(host, &mut heard, source).await;
         }
-        explain::frame_heard(policy, site, &heard, request).map_err(usage)
+        explain::frame_heard(policy, host, &heard, request).map_err(usage)
     }
 
     async fn captured(&self, request: &ExplainFrames) -> Result<Vec<Described>, Failure> {
-        let (policy, site) = (&self.names.policy, &self.names.site);
+        let (policy, host) = (&self.names.policy, &self.names.host);
         let mut heard = self.heard().await;
         let mut captured = Vec::new();
         for (number, frame) in (1..).zip(&request.frames) {
@@ -188,17 +188,17 @@ impl Explainer {
         let sources =
             captured.iter().filter_map(|frame| explain::source_of(frame.link, &frame.bytes));
         for source in sources.collect::<BTreeSet<_>>().into_iter().take(MAX_WAYS) {
-            self.kernel.hear_way(site, &mut heard, source).await;
+            self.kernel.hear_way(host, &mut heard, source).await;
         }
         let described = (1..)
             .zip(captured)
-            .map(|(number, frame)| explain::captured(policy, site, &heard, number, frame));
+            .map(|(number, frame)| explain::captured(policy, host, &heard, number, frame));
         described.collect::<Result<_, _>>().map_err(usage)
     }
 
     /// What the kernel has heard of who is where; nothing, if it does not tell.
     async fn heard(&self) -> Heard {
-        let heard = self.kernel.heard(&self.names.site).await;
+        let heard = self.kernel.heard(&self.names.host).await;
         heard.unwrap_or_else(|e| {
             log::warn!("{}", failure(&e.into()).error);
             Heard::default()
@@ -311,21 +311,21 @@ fn told(
     filters: &Filters,
     judged: Judged,
 ) -> Explanation {
-    let Active { policy, site, compiled, .. } = names;
+    let Active { policy, host, compiled, .. } = names;
     let Judged { described, case, decided_by } = judged;
     let case = match case {
         Ok(case) => case,
         Err(unjudged) => {
-            return convert::explanation(explain::not_judged(site, &described, &unjudged));
+            return convert::explanation(explain::not_judged(host, &described, &unjudged));
         }
     };
-    let answer = explain::explain(policy, site, compiled, &described, &case, now, decided_by);
+    let answer = explain::explain(policy, host, compiled, &described, &case, now, decided_by);
     let mut answer = convert::explanation(answer);
     if answer.rule.is_some() {
         answer.rule = rule_row(names, case.decision.rule, counters, dates);
     }
     if case.decision.verdict != Verdict::Drop {
-        answer.notes.extend(filters.notes(site, &case.flow));
+        answer.notes.extend(filters.notes(host, &case.flow));
     }
     answer
 }
@@ -343,14 +343,14 @@ struct Filters {
 
 impl Filters {
     /// What the chains may do to a frame that we let pass.
-    fn notes(&self, site: &Site, flow: &Flow) -> Option<String> {
+    fn notes(&self, host: &Host, flow: &Flow) -> Option<String> {
         let (destination, own): (IpAddr, _) = match flow.family {
             FAMILY_V4 => (Ipv4Addr::from_bits(flow.destination.to_v4()).into(), "ip"),
             FAMILY_V6 => (Ipv6Addr::from_bits(flow.destination.to_v6()).into(), "ip6"),
             _ => return None,
         };
-        let arrived = site.interfaces.iter().find(|known| known.index == flow.interface)?;
-        if site.own.contains(&destination) || flow.class != Class::Ip {
+        let arrived = host.interfaces.iter().find(|known| known.index == flow.interface)?;
+        if host.own.contains(&destination) || flow.class != Class::Ip {
             return None;
         }
         let by_bridge =

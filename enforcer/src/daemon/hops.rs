@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::active::Active;
 use super::core::Core;
 use super::{Error, failure};
-use crate::policy::{Site, hops};
+use crate::policy::{Host, hops};
 
 /// Neighbours asked for in a second at most, so that a scan of an allowed prefix causes no flood.
 const MOST_ASKED: usize = 16;
@@ -27,18 +27,18 @@ impl Strangers {
 
 impl Core {
     /// Takes what the neighbour table says now into the kernel.
-    pub(super) fn follow_hops(&mut self, site: &Site) -> Result<(), Error> {
-        let now = hops(&self.active.policy, site);
+    pub(super) fn follow_hops(&mut self, host: &Host) -> Result<(), Error> {
+        let now = hops(&self.active.policy, host);
         let mut all = now.clone();
         if let Some(pending) = &self.pending {
-            for (hop, mac) in hops(&pending.previous.policy, site) {
+            for (hop, mac) in hops(&pending.previous.policy, host) {
                 all.entry(hop).or_insert(mac);
             }
         }
         self.dataplane.set_hops(&all)?;
         if now != *self.active.compiled.image.hops {
             let mut next = Active::clone(&self.active);
-            next.site.take_neighbours(site);
+            next.host.take_neighbours(host);
             next.compiled.image.hops = Arc::new(now);
             self.active = Arc::new(next);
             self.reporter.announce(&self.active);
@@ -52,7 +52,7 @@ impl Core {
         let Strangers(strangers) = self.reporter.take_strangers();
         let mut asked = Vec::new();
         for (index, address) in strangers {
-            let interface = self.active.site.interfaces.iter().find(|it| it.index == index);
+            let interface = self.active.host.interfaces.iter().find(|it| it.index == index);
             let on_link = interface.into_iter().flat_map(|known| &known.on_link);
             let own = on_link.into_iter().find(|own| own.holds(address));
             asked.extend(own.map(|own| (own.interface, address)));

@@ -6,8 +6,8 @@ use crate::api::InterfaceStatus;
 use crate::backstop::{self, Tables};
 use crate::config::Backstop;
 use crate::guard::Guarded;
-use crate::site::Link;
-use crate::site::tables::{self, TooSmall};
+use crate::host::Link;
+use crate::host::tables::{self, TooSmall};
 
 impl Core {
     /// Every interface that is protected or should be.

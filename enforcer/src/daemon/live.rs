@@ -234,7 +234,7 @@ impl Core {
             Some((group, rule))
         });
         let Some((group, rule)) = live else { return Vec::new() };
-        let denied = denied_by(&self.active.site, group, rule);
+        let denied = denied_by(&self.active.host, group, rule);
         let mut notes: Vec<String> = denied
             .into_iter()
             .map(|deny| {

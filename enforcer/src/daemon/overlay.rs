@@ -13,7 +13,7 @@ use super::{Error, failure};
 use crate::api::{Failure, Guard};
 use crate::dataplane::Dataplane;
 use crate::image::Patch;
-use crate::policy::Site;
+use crate::policy::Host;
 use crate::policy::compile;
 use crate::policy::compile::live::patch;
 use crate::policy::live::{LiveChange, with_live};
@@ -217,11 +217,11 @@ impl Step {
     fn of(names: &Active, live: Vec<LiveChange>, now: i64) -> Result<Self, Failure> {
         let policy = with_live(&names.written, &live)
             .map_err(|(_, error)| usage(&error.message, error.hint.as_deref()))?;
-        let site = Site { now, ..names.site.clone() };
-        let (compiled, patch) = match patch(&names.compiled, &names.policy, &policy, &site) {
+        let host = Host { now, ..names.host.clone() };
+        let (compiled, patch) = match patch(&names.compiled, &names.policy, &policy, &host) {
             Some((compiled, patch)) => (compiled, Some(patch)),
             None => {
-                let compiled = compile(&policy, &site).map_err(|problems| {
+                let compiled = compile(&policy, &host).map_err(|problems| {
                     let file = names.bundle.file.clone();
                     failure(&Error::Problems { file, problems })
                 })?;
@@ -233,7 +233,7 @@ impl Step {
             written: names.written.clone(),
             live,
             policy,
-            site,
+            host,
             compiled,
             revision: names.revision,
             generation: names.generation,

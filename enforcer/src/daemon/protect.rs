@@ -7,7 +7,7 @@ use super::{Error, failure};
 use crate::dataplane::{self, Attached, How};
 use crate::guard::Guarded;
 use crate::guard::plan::{self, Missing};
-use crate::site::Link;
+use crate::host::Link;
 
 impl Core {
     /// The interfaces to protect, under the names by which the policy knows them.

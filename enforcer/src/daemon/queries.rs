@@ -291,9 +291,9 @@ fn group_of<'n>(names: &'n Active, device: &Device) -> (&'n str, Mode) {
 
 /// The group of a sender, and its mode.
 fn group_of_flow(names: &Active, mut flow: Flow) -> (&str, Mode) {
-    flow.interface = names.site.interfaces.first().map_or(0, |interface| interface.index);
-    let host = HostImage::new(&names.compiled.image, 0);
-    let FrameContext { decision, .. } = host.judge(flow);
+    flow.interface = names.host.interfaces.first().map_or(0, |interface| interface.index);
+    let reference = HostImage::new(&names.compiled.image, 0);
+    let FrameContext { decision, .. } = reference.judge(flow);
     names.group_name(decision.group)
 }
 

@@ -15,7 +15,7 @@ use crate::backstop::stack::Root;
 use crate::backstop::{self, Change, Guard};
 use crate::config::{Backstop, Settings};
 use crate::guard::plan::{self, Seen, Step};
-use crate::site::Link;
+use crate::host::Link;
 
 /// How often the links are asked whether they are attached: one system call for each.
 pub(super) const LINK_POLL: Duration = Duration::from_millis(20);
@@ -115,7 +115,7 @@ impl Core {
             self.take(step, &seen.links);
         }
         // The policy is compiled for indices and addresses: what is new opens after it knows them.
-        self.follow_site().await?;
+        self.follow_host().await?;
         let links = self.kernel.links().await?;
         self.follow_stack(&links).await;
         Ok(())
@@ -205,15 +205,15 @@ impl Core {
     }
 
     /// Compiles the policy again when addresses or interfaces changed.
-    async fn follow_site(&mut self) -> Result<(), Error> {
-        let site = self.site().await?;
+    async fn follow_host(&mut self) -> Result<(), Error> {
+        let host = self.host().await?;
         self.ask_strangers().await;
         // What waits to be confirmed is not replaced by anything: a new index is shut until then.
-        if self.is_for(&site) || self.pending.is_some() || self.turns.is_busy() {
-            return self.follow_hops(&site);
+        if self.is_for(&host) || self.pending.is_some() || self.turns.is_busy() {
+            return self.follow_hops(&host);
         }
         info!("addresses or interfaces changed: compiling the policy for them");
-        self.recompile(site).await
+        self.recompile(host).await
     }
 
     /// Brings the backstop's sets up to date with what the kernel said of the interfaces.

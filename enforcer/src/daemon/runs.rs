@@ -8,7 +8,7 @@ use super::core::Core;
 use super::{boot_clock, failure};
 use crate::guard::plan::Remedy;
 use crate::guard::proof::{Counters, Proof};
-use crate::site::Link;
+use crate::host::Link;
 
 /// How long runs are looked at often after an event.
 const OFTEN: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ impl Core {
 
     /// Whether the policy knows an interface: on one that it does not know everything is dropped.
     pub(super) fn is_compiled_for(&self, index: u32) -> bool {
-        self.active.site.interfaces.iter().any(|known| known.index == index)
+        self.active.host.interfaces.iter().any(|known| known.index == index)
     }
 
     /// An interface has changed: each driver has to show again that it runs the program.

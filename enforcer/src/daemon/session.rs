@@ -8,10 +8,10 @@ use super::active::Active;
 use super::core::Core;
 use super::failure;
 use crate::api::{ErrorCode, Failure, Guard, Session};
+use crate::host::Link;
+use crate::host::route::Route;
 use crate::image::{HostImage, Time};
 use crate::policy::address::numbers;
-use crate::site::Link;
-use crate::site::route::Route;
 
 /// What to do if it is intended.
 pub(super) const FORCE: &str = "give --force if you mean it";
@@ -114,7 +114,7 @@ fn passes(names: &Active, session: Session, route: Route, arrival: &Arrival, now
     flow.source_mac = route.mac.map_or(0, |mac| wire::mac(mac.0));
     flow.protocol = protocol::TCP;
     (flow.source_port, flow.destination_port) = (session.peer.port(), session.local.port());
-    let on = names.site.interfaces.iter().find(|known| known.index == arrival.interface);
+    let on = names.host.interfaces.iter().find(|known| known.index == arrival.interface);
     flow.destination_mac = on.map_or(0, |on| wire::mac(on.mac.0));
     let (peer, local) = (numbers(session.peer.ip()), numbers(session.local.ip()));
     if peer.0 != local.0 {

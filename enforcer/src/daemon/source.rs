@@ -12,7 +12,7 @@ use crate::api::PolicyBundle;
 use crate::config::Settings;
 use crate::policy::live::LiveChange;
 use crate::policy::read::decode;
-use crate::policy::{Policy, Problem, Site, read, report};
+use crate::policy::{Host, Policy, Problem, read, report};
 
 /// Starts that may end before their end with a new policy until the one before is taken instead. One is an
 /// accident: a power cut, a `kill -9`.
@@ -27,7 +27,7 @@ pub(super) fn choose(
     state: &State,
     saved: Option<&Saved>,
     live: &[LiveChange],
-    site: &Site,
+    host: &Host,
     warnings: &mut Vec<String>,
 ) -> Result<Active, Error> {
     let file = absolute(&settings.policy);
@@ -36,7 +36,7 @@ pub(super) fn choose(
             "the policy in force was applied from {}; {file} is not in force",
             saved.bundle.file
         ));
-        return last_good(saved, live, site);
+        return last_good(saved, live, host);
     }
     let loaded = load(&settings.policy);
     if let (Ok(bundle), Some(saved)) = (&loaded, saved) {
@@ -50,12 +50,12 @@ pub(super) fn choose(
             );
             error!("{text}");
             warnings.push(text);
-            return last_good(saved, live, site);
+            return last_good(saved, live, host);
         }
     }
     let fresh = loaded.and_then(|bundle| {
         let (policy, problems) = read_bundle(&bundle);
-        compiled(bundle, policy, problems, live, site)
+        compiled(bundle, policy, problems, live, host)
     });
     match (fresh, saved) {
         (Ok(fresh), Some(saved)) if saved.aside.as_ref() == Some(&fresh.digest) => {
@@ -63,7 +63,7 @@ pub(super) fn choose(
                 "{file} is not in force: it was rolled back, or not confirmed; `enforcer apply` \
                  applies it"
             ));
-            last_good(saved, live, site)
+            last_good(saved, live, host)
         }
         (Ok(fresh), _) => Ok(fresh),
         (Err(e), None) => Err(e),
@@ -74,7 +74,7 @@ pub(super) fn choose(
                 problems.iter().for_each(|p| error!("{}: {}", p.place, p.message));
             }
             warnings.push(format!("{text}: revision {} stays in force", saved.revision));
-            last_good(saved, live, site)
+            last_good(saved, live, host)
         }
     }
 }
@@ -84,9 +84,9 @@ fn absolute(file: &Path) -> String {
 }
 
 /// The policy that was in force last.
-pub(super) fn last_good(saved: &Saved, live: &[LiveChange], site: &Site) -> Result<Active, Error> {
+pub(super) fn last_good(saved: &Saved, live: &[LiveChange], host: &Host) -> Result<Active, Error> {
     let (policy, problems) = read_bundle(&saved.bundle);
-    compiled(saved.bundle.clone(), policy, problems, live, site)
+    compiled(saved.bundle.clone(), policy, problems, live, host)
 }
 
 fn compiled(
@@ -94,13 +94,13 @@ fn compiled(
     policy: Policy,
     problems: Vec<Problem>,
     live: &[LiveChange],
-    site: &Site,
+    host: &Host,
 ) -> Result<Active, Error> {
     let file = bundle.file.clone();
     if report::has_errors(&problems) {
         return Err(Error::Problems { file, problems });
     }
-    Active::compile(bundle.into(), policy.into(), live, site.clone(), problems)
+    Active::compile(bundle.into(), policy.into(), live, host.clone(), problems)
         .map_err(|problems| Error::Problems { file, problems })
 }
 

@@ -12,11 +12,11 @@ use super::known::{Doubt, Known, MADE_UP, Reading, resumed};
 use super::state::{Live, Stamp, State};
 use super::{clock, failure};
 use crate::config;
+use crate::host;
 use crate::image::Time;
 use crate::policy::live::LiveChange;
 use crate::policy::remark::nearest_end;
 use crate::policy::{End, Policy};
-use crate::site;
 
 /// Nanoseconds of a second.
 const SECOND: i64 = 1_000_000_000;
@@ -305,7 +305,7 @@ pub(super) fn wall_time(seconds: i64) -> Option<String> {
 
 /// Which boot this is, without dashes.
 fn boot_id(test: Option<&Path>) -> String {
-    let id = said(test, "boot").or_else(site::boot_id);
+    let id = said(test, "boot").or_else(host::boot_id);
     id.unwrap_or_else(|| format!("{MADE_UP}{}", clock(libc::CLOCK_BOOTTIME)))
 }
 

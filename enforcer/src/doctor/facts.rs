@@ -9,7 +9,7 @@ use crate::backstop::forward::Chain;
 use crate::config::{Backstop, Xdp};
 use crate::dataplane::inspect::Pinned;
 use crate::dataplane::offload::Feature;
-use crate::site::{Link, OnLink};
+use crate::host::{Link, OnLink};
 
 /// Why something is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::config::Settings;
 use crate::control::client::Client;
-use crate::site;
+use crate::host;
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -91,7 +91,7 @@ pub fn is_fit(findings: &[Finding]) -> bool {
 /// # Errors
 ///
 /// The kernel does not list its interfaces.
-pub async fn examine(settings: &Settings, ask: bool) -> Result<Vec<Finding>, site::Error> {
+pub async fn examine(settings: &Settings, ask: bool) -> Result<Vec<Finding>, host::Error> {
     let facts = look::look(settings).await?;
     let mut findings = judge::judge(&facts);
     findings.extend(trial::run());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::site::boot_id;
+use crate::host::boot_id;
 
 /// Links by interface index, of one boot.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Guarded;
 use crate::config::Xdp;
 use crate::dataplane::Attached;
-use crate::site::Link;
+use crate::host::Link;
 
 /// Failed looks between two repairs of an interface on which no repair has helped.
 const REPAIR_EVERY: u32 = 30;

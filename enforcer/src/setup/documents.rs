@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use super::{Device, Machine, is_chosen};
+use crate::host::survey::Interface;
 use crate::policy::Mac;
-use crate::site::survey::Interface;
 
 /// The settings file of the packages: every setting, commented out.
 pub const SETTINGS: &str = include_str!("../../../dist/etc/enforcer.toml");

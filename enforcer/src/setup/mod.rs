@@ -11,8 +11,8 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use crate::host::survey::{Interface, Neighbour, Survey};
 use crate::policy::Mac;
-use crate::site::survey::{Interface, Neighbour, Survey};
 
 /// The role of an interface, as far as the kernel's data shows.
 #[derive(Clone, Debug, PartialEq, Eq)]

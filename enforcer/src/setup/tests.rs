@@ -4,9 +4,9 @@ use rtnetlink::packet_route::link::InfoKind;
 
 use super::*;
 use crate::config;
+use crate::host::Link;
+use crate::host::survey::Route;
 use crate::policy::{self, Policy, report};
-use crate::site::Link;
-use crate::site::survey::Route;
 
 fn interface(name: &str, index: u32) -> Interface {
     let mac = Mac([2, 0, 0, 0, 0xee, u8::try_from(index).unwrap()]);

@@ -42,7 +42,7 @@ pub const CENTRAL_V6: &str = "2001:db8:30::10";
 pub const UPDATES: &str = "198.51.100.10";
 /// The vendor's update server.
 pub const UPDATES_V6: &str = "2001:db8:5::10";
-/// The source address that a site guide prescribes for a CMS8000 (ICSMA-25-030-01).
+/// The source address that a host guide prescribes for a CMS8000 (ICSMA-25-030-01).
 pub const MONITOR: &str = "202.114.4.20";
 /// The hard-coded address that a CMS8000 mounts and reports to (ICSMA-25-030-01).
 pub const HOSTILE: &str = "202.114.4.119";

@@ -12,7 +12,7 @@ mod nft;
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
 
-use enforcer::policy::{Severity, Site, compile, read};
+use enforcer::policy::{Host, Severity, compile, read};
 use enforcer_common::reason::{Reason as R, Verdict};
 
 use self::allowlist::{Allowlist, Device, Group, PORTS, Rule, Service, To};
@@ -67,8 +67,8 @@ fn nftables_agrees_on_random_allowlists() {
         let list = Allowlist::random(&mut random);
         // Its devices are not interfaces of the gateway, and its addresses do not belong to
         // routers.
-        let site = Site { macs: Vec::new(), routers: Vec::new(), ..random::site() };
-        in_force("oracle", &mut bench, &wire, &list, &site);
+        let host = Host { macs: Vec::new(), routers: Vec::new(), ..random::host() };
+        in_force("oracle", &mut bench, &wire, &list, &host);
         let frames: Vec<Vec<u8>> =
             (0..FRAMES).map(|number| frame(&mut random, &list, number)).collect();
         for (frame, ours, theirs) in verdicts(bench.as_mut().unwrap(), &wire, &frames) {
@@ -79,7 +79,7 @@ fn nftables_agrees_on_random_allowlists() {
                 theirs,
                 "seed {seed}: {reason:?}, and nftables says otherwise: {frame:02x?}\n{}\n{}",
                 list.toml(),
-                nft::ruleset(&list, &random::site())
+                nft::ruleset(&list, &random::host())
             );
             *met.entry((reason, frame[12..14] == [0x86, 0xdd])).or_default() += 1;
         }
@@ -97,7 +97,7 @@ fn nftables_agrees_on_random_allowlists() {
 fn nftables_agrees_on_evasions_but_for_named_ones() {
     let Some(wire) = wire("nftables_agrees_on_evasions_but_for_named_ones") else { return };
     let mut bench = None;
-    in_force("oracle-corpus", &mut bench, &wire, &corpus_list(), &corpus::site());
+    in_force("oracle-corpus", &mut bench, &wire, &corpus_list(), &corpus::host());
     let rows = corpus::rows(GATEWAY);
     let frames: Vec<Vec<u8>> =
         rows.iter().flat_map(|row| &row.frames).map(|frame| frame.bytes.clone()).collect();
@@ -128,18 +128,18 @@ fn wire(test: &str) -> Option<Wire> {
 
 /// The allowlist in the kernel and in nftables.
 #[track_caller]
-fn in_force(test: &str, bench: &mut Option<Bench>, wire: &Wire, list: &Allowlist, site: &Site) {
+fn in_force(test: &str, bench: &mut Option<Bench>, wire: &Wire, list: &Allowlist, host: &Host) {
     let text = list.toml();
     let (policy, problems) = read("oracle.toml", &text, &mut |_| unreachable!("no files"));
     // A group without members causes only a warning, and is a valid case.
     let error = problems.iter().find(|problem| problem.severity == Severity::Error);
     assert_eq!(error, None, "{text}");
-    let image = compile(&policy, site).unwrap().image;
+    let image = compile(&policy, host).unwrap().image;
     match bench {
         Some(bench) => drop(bench.get().replace(&image).unwrap()),
         none => *none = Some(Bench::open(test, &image)),
     }
-    wire.load(&nft::ruleset(list, site));
+    wire.load(&nft::ruleset(list, host));
 }
 
 /// For each frame enforcer's verdict and nftables'.

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use enforcer::policy::{Range, Site};
+use enforcer::policy::{Host, Range};
 
 use super::allowlist::{Allowlist, Block, Group, Rule, Service, To, mac};
 use crate::harness::{Netns, Sniffer, frames, lacking, topology, wait, wait_until};
@@ -107,12 +107,12 @@ fn head() -> String {
 }
 
 /// The ruleset: the sender selects the chain of its group, which has the group's rules.
-pub(super) fn ruleset(list: &Allowlist, site: &Site) -> String {
+pub(super) fn ruleset(list: &Allowlist, host: &Host) -> String {
     let mut text = head();
-    let prefixes = site.interfaces.iter().flat_map(|interface| &interface.prefixes);
+    let prefixes = host.interfaces.iter().flat_map(|interface| &interface.prefixes);
     let local: Vec<String> =
         prefixes.map(|(address, length)| format!("{address}/{length}")).collect();
-    let own: Vec<String> = site.own.iter().map(IpAddr::to_string).collect();
+    let own: Vec<String> = host.own.iter().map(IpAddr::to_string).collect();
     set(&mut text, "own", own);
     set(&mut text, "local", local);
     for (number, blocks) in list.sets.iter().enumerate() {

@@ -11,7 +11,7 @@ use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire;
 use enforcer_policy::image::Time;
 use enforcer_policy::{
-    DefaultVerdict, Device, End, Mac, Mode, Policy, Range, Rule, Selector, Site, SiteInterface,
+    DefaultVerdict, Device, End, Host, HostInterface, Mac, Mode, Policy, Range, Rule, Selector,
     Timed, To,
 };
 
@@ -59,12 +59,12 @@ fn mode_at(mode: Mode, timed: Option<Timed>, now: Time) -> Mode {
 }
 
 /// Decides a flow that the parser has read, by a wall clock that is right; without fragments' memory.
-pub fn decide(policy: &Policy, site: &Site, flow: &Flow, now: impl Into<Now>) -> Answer {
+pub fn decide(policy: &Policy, host: &Host, flow: &Flow, now: impl Into<Now>) -> Answer {
     let Now(now) = now.into();
-    let sender = Sender::of(policy, site, flow);
+    let sender = Sender::of(policy, host, flow);
     let mut rule = None;
-    let mut reason = reason(policy, site, flow, &sender, now, &mut rule);
-    if !goes_well(policy, site, flow) && BY_RULES.contains(&reason) {
+    let mut reason = reason(policy, host, flow, &sender, now, &mut rule);
+    if !goes_well(policy, host, flow) && BY_RULES.contains(&reason) {
         (reason, rule) = (Reason::DestinationBinding, None);
     }
     let mode = match sender.group {
@@ -122,8 +122,8 @@ enum Owner {
     Device(usize),
 }
 
-fn owner(policy: &Policy, site: &Site, family: u8, address: Address) -> Owner {
-    let own = site.own.iter().any(|own| match own {
+fn owner(policy: &Policy, host: &Host, family: u8, address: Address) -> Owner {
+    let own = host.own.iter().any(|own| match own {
         IpAddr::V4(own) => family == FAMILY_V4 && u32::from(*own) == address.to_v4(),
         IpAddr::V6(own) => family == FAMILY_V6 && u128::from(*own) == address.to_v6(),
     });
@@ -163,7 +163,7 @@ fn owner(policy: &Policy, site: &Site, family: u8, address: Address) -> Owner {
         }
     }
     let router =
-        site.routers.iter().filter(|router| router.elsewhere == Some(true)).any(|router| {
+        host.routers.iter().filter(|router| router.elsewhere == Some(true)).any(|router| {
             match router.address {
                 IpAddr::V4(own) => family == FAMILY_V4 && u32::from(own) == address.to_v4(),
                 IpAddr::V6(own) => family == FAMILY_V6 && u128::from(own) == address.to_v6(),
@@ -182,9 +182,9 @@ fn owner(policy: &Policy, site: &Site, family: u8, address: Address) -> Owner {
 }
 
 /// Whether a MAC is one of the gateway's, which nobody may use.
-fn is_nobodys(site: &Site, mac: u64) -> bool {
+fn is_nobodys(host: &Host, mac: u64) -> bool {
     let own =
-        site.interfaces.iter().map(|interface| interface.mac).chain(site.macs.iter().copied());
+        host.interfaces.iter().map(|interface| interface.mac).chain(host.macs.iter().copied());
     own.into_iter().any(|own| wire::mac(own.0) == mac)
 }
 
@@ -228,9 +228,9 @@ fn group_by_address(policy: &Policy, family: u8, address: Address, named: bool) 
 }
 
 impl<'a> Sender<'a> {
-    fn of(policy: &'a Policy, site: &Site, flow: &Flow) -> Self {
+    fn of(policy: &'a Policy, host: &Host, flow: &Flow) -> Self {
         let mac = Mac(wire::mac_bytes(flow.source_mac));
-        let nobodys = is_nobodys(site, flow.source_mac);
+        let nobodys = is_nobodys(host, flow.source_mac);
         let device =
             policy.devices.iter().enumerate().find(|(_, d)| d.mac == Some(mac) && !nobodys);
         let find = |test: &dyn Fn(&Selector) -> bool| {
@@ -258,7 +258,7 @@ impl<'a> Sender<'a> {
             if flow.family == 0 {
                 return None;
             }
-            match owner(policy, site, flow.family, flow.source) {
+            match owner(policy, host, flow.family, flow.source) {
                 Owner::Nobody => group_by_address(policy, flow.family, flow.source, true),
                 Owner::Gateway | Owner::Device(_) => None,
             }
@@ -283,10 +283,10 @@ impl<'a> Sender<'a> {
             if vlan == 0 { None } else { find(&|selector| *selector == Selector::Vlan(vlan)) }
         };
         let by_interface = || {
-            let name = &site.interfaces.iter().find(|i| i.index == flow.interface)?.name;
+            let name = &host.interfaces.iter().find(|i| i.index == flow.interface)?.name;
             find(&|selector| *selector == Selector::Interface(name.clone()))
         };
-        let known = site.interfaces.iter().any(|i| i.index == flow.interface);
+        let known = host.interfaces.iter().any(|i| i.index == flow.interface);
         let group = if known {
             exact.or_else(by_address).or_else(by_prefix).or_else(by_vlan).or_else(by_interface)
         } else {
@@ -295,11 +295,11 @@ impl<'a> Sender<'a> {
         Self { device: device.filter(|_| known), group: group.unwrap_or(0) }
     }
 
-    fn may_use(&self, policy: &Policy, site: &Site, family: u8, address: Address) -> bool {
+    fn may_use(&self, policy: &Policy, host: &Host, family: u8, address: Address) -> bool {
         if family == 0 {
             return self.device.is_none_or(|(_, device)| device.addresses.is_empty());
         }
-        match owner(policy, site, family, address) {
+        match owner(policy, host, family, address) {
             Owner::Gateway => false,
             Owner::Device(index) => self.device.is_some_and(|(own, _)| own == index),
             Owner::Nobody => self.device.is_none_or(|(_, device)| device.addresses.is_empty()),
@@ -320,26 +320,26 @@ fn of_another_mac(address: Address, mac: u64) -> bool {
         && bytes != [a ^ 2, b, c, 0xff, 0xfe, d, e, f]
 }
 
-fn is_gateways(interface: &SiteInterface, mac: u64) -> bool {
+fn is_gateways(interface: &HostInterface, mac: u64) -> bool {
     interface.above.iter().chain([&interface.mac]).any(|own| wire::mac(own.0) == mac)
 }
 
-fn is_own(site: &Site, flow: &Flow) -> bool {
-    site.own.iter().any(|own| match own {
+fn is_own(host: &Host, flow: &Flow) -> bool {
+    host.own.iter().any(|own| match own {
         IpAddr::V4(own) => flow.family == FAMILY_V4 && u32::from(*own) == flow.destination.to_v4(),
         IpAddr::V6(own) => flow.family == FAMILY_V6 && u128::from(*own) == flow.destination.to_v6(),
     })
 }
 
-/// The site with no other interface than this one.
-fn only(site: &Site, index: u32) -> Site {
-    let mut site = site.clone();
-    site.interfaces.retain(|interface| interface.index == index);
-    site
+/// The host with no other interface than this one.
+fn only(host: &Host, index: u32) -> Host {
+    let mut host = host.clone();
+    host.interfaces.retain(|interface| interface.index == index);
+    host
 }
 
-fn is_local(site: &Site, flow: &Flow) -> bool {
-    site.interfaces.iter().flat_map(|i| &i.prefixes).any(|&(prefix, length)| match prefix {
+fn is_local(host: &Host, flow: &Flow) -> bool {
+    host.interfaces.iter().flat_map(|i| &i.prefixes).any(|&(prefix, length)| match prefix {
         IpAddr::V4(prefix) => {
             let shift = 32 - u32::from(length);
             let differ = u32::from(prefix) ^ flow.destination.to_v4();
@@ -355,19 +355,19 @@ fn is_local(site: &Site, flow: &Flow) -> bool {
 
 fn reason(
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     flow: &Flow,
     sender: &Sender<'_>,
     now: Time,
     rule: &mut Option<String>,
 ) -> Reason {
-    let Some(interface) = site.interfaces.iter().find(|i| i.index == flow.interface) else {
+    let Some(interface) = host.interfaces.iter().find(|i| i.index == flow.interface) else {
         return Reason::InterfaceUnknown;
     };
     if let Some(fault) = Reason::from_fault(flow.fault) {
         return fault;
     }
-    if is_nobodys(site, flow.source_mac) {
+    if is_nobodys(host, flow.source_mac) {
         return Reason::SourceMacOwn;
     }
     if flow.vlan() != 0 && !declared(policy, &interface.name, flow.vlan()) {
@@ -381,10 +381,10 @@ fn reason(
             return Reason::InterfaceBinding;
         }
     }
-    if let Some(reason) = essential(policy, site, interface, flow, sender) {
+    if let Some(reason) = essential(policy, host, interface, flow, sender) {
         return reason;
     }
-    if !sender.may_use(policy, site, flow.family, flow.source) {
+    if !sender.may_use(policy, host, flow.family, flow.source) {
         return Reason::SourceBinding;
     }
     let (mode, default) = match sender.group {
@@ -402,7 +402,7 @@ fn reason(
     }
     if sender.group > 0 {
         let group = &policy.groups[sender.group as usize - 1];
-        let matches = |held| move |rule: &&Rule| matches(site, flow, rule, held, now);
+        let matches = |held| move |rule: &&Rule| matches(host, flow, rule, held, now);
         if let Some(found) = group.deny.iter().find(matches(true)) {
             *rule = Some(found.id.clone());
             return Reason::Deny;
@@ -424,8 +424,8 @@ fn reason(
 const BY_RULES: [Reason; 3] = [Reason::Allow, Reason::DefaultPass, Reason::UnknownPass];
 
 /// Whether a frame goes to the next hop of its destination, where that matters.
-fn goes_well(policy: &Policy, site: &Site, flow: &Flow) -> bool {
-    let Some(on) = site.interfaces.iter().find(|known| known.index == flow.interface) else {
+fn goes_well(policy: &Policy, host: &Host, flow: &Flow) -> bool {
+    let Some(on) = host.interfaces.iter().find(|known| known.index == flow.interface) else {
         return true;
     };
     let mut declared = policy.interfaces.iter().filter(|declared| declared.name == on.name);
@@ -484,14 +484,14 @@ fn declared(policy: &Policy, interface: &str, vlan: u16) -> bool {
 
 fn essential(
     policy: &Policy,
-    site: &Site,
-    interface: &SiteInterface,
+    host: &Host,
+    interface: &HostInterface,
     flow: &Flow,
     sender: &Sender<'_>,
 ) -> Option<Reason> {
     let on = policy.essential;
     let or_off = |on: bool, reason| Some(if on { reason } else { Reason::EssentialOff });
-    let anothers = |family, address| match owner(policy, site, family, address) {
+    let anothers = |family, address| match owner(policy, host, family, address) {
         Owner::Gateway => true,
         Owner::Device(index) => sender.device.is_none_or(|(own, _)| own != index),
         Owner::Nobody => false,
@@ -502,7 +502,7 @@ fn essential(
             let spoofs = if flow.family == 0 {
                 anothers(FAMILY_V4, flow.destination)
             } else {
-                !sender.may_use(policy, site, flow.family, flow.source)
+                !sender.may_use(policy, host, flow.family, flow.source)
             };
             if spoofs { Some(Reason::ArpSpoof) } else { or_off(on.arp, Reason::Arp) }
         }
@@ -511,8 +511,8 @@ fn essential(
             let on_link = flow.destination.high >> 48 == 0xff02
                 || link_local(flow.destination)
                 || (!group && !is_gateways(interface, flow.destination_mac))
-                || is_own(site, flow)
-                || is_local(&only(site, flow.interface), flow);
+                || is_own(host, flow)
+                || is_local(&only(host, flow.interface), flow);
             if !on.neighbour_discovery || !on_link {
                 return None;
             }
@@ -523,13 +523,13 @@ fn essential(
             let claim = flow.claim;
             let detects = kind == 135 && flow.source == Address::default();
             let own = match kind {
-                136 if !link_local(claim) => sender.may_use(policy, site, flow.family, claim),
+                136 if !link_local(claim) => sender.may_use(policy, host, flow.family, claim),
                 135 | 136 if detects || kind == 136 => {
                     !anothers(flow.family, claim) && !of_another_mac(claim, flow.source_mac)
                 }
                 _ => true,
             };
-            let own = own && own_source(policy, site, flow, sender);
+            let own = own && own_source(policy, host, flow, sender);
             Some(if own { Reason::Neighbour } else { Reason::NeighbourSpoof })
         }
         Class::Dhcp | Class::OddDhcp => {
@@ -537,8 +537,8 @@ fn essential(
                 FAMILY_V4 => flow.destination.to_v4() == u32::MAX,
                 _ => flow.destination.high >> 48 == 0xff02,
             };
-            let gateway = is_own(site, flow) && is_gateways(interface, flow.destination_mac);
-            let asks = own_source(policy, site, flow, sender) && (everybody || gateway);
+            let gateway = is_own(host, flow) && is_gateways(interface, flow.destination_mac);
+            let asks = own_source(policy, host, flow, sender) && (everybody || gateway);
             if !on.dhcp || !asks {
                 return None;
             }
@@ -570,24 +570,24 @@ fn casts_fit(flow: &Flow) -> bool {
     }
 }
 
-fn own_source(policy: &Policy, site: &Site, flow: &Flow, sender: &Sender<'_>) -> bool {
+fn own_source(policy: &Policy, host: &Host, flow: &Flow, sender: &Sender<'_>) -> bool {
     let address = flow.source;
-    let nobodys = matches!(owner(policy, site, flow.family, address), Owner::Nobody);
+    let nobodys = matches!(owner(policy, host, flow.family, address), Owner::Nobody);
     let unbound = link_local(address) || address == Address::default();
     if of_another_mac(address, flow.source_mac) {
         return false;
     }
-    (unbound && nobodys) || sender.may_use(policy, site, flow.family, address)
+    (unbound && nobodys) || sender.may_use(policy, host, flow.family, address)
 }
 
-fn matches(site: &Site, flow: &Flow, rule: &Rule, held: bool, now: Time) -> bool {
+fn matches(host: &Host, flow: &Flow, rule: &Rule, held: bool, now: Time) -> bool {
     if rule.until.is_some_and(|until| is_over(until, held, now)) {
         return false;
     }
     let destination = match &rule.to {
         To::Any => true,
-        To::Gateway => is_own(site, flow),
-        To::Local => is_local(site, flow),
+        To::Gateway => is_own(host, flow),
+        To::Local => is_local(host, flow),
         To::Range(range) => covers(range, flow.family, flow.destination),
         To::Set(set) => {
             set.ranges.iter().any(|range| covers(&range, flow.family, flow.destination))

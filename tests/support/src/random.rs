@@ -8,8 +8,8 @@ use std::sync::Arc;
 use enforcer_common::flow::{Address, Class, FAMILY_V4, FAMILY_V6, Flow, Fragment};
 use enforcer_common::wire;
 use enforcer_policy::{
-    DefaultVerdict, Device, End, Essential, Group, Interface, Mac, Member, Mode, Place, Policy,
-    Range, Rates, Router, Rule, Selector, Service, Set, Site, SiteInterface, Timed, To, Unknown,
+    DefaultVerdict, Device, End, Essential, Group, Host, HostInterface, Interface, Mac, Member,
+    Mode, Place, Policy, Range, Rates, Router, Rule, Selector, Service, Set, Timed, To, Unknown,
 };
 
 /// Splitmix64: small, seeded, the same everywhere.
@@ -53,8 +53,8 @@ pub const NOW: i64 = 1_800_000_000;
 pub const BOOT: i64 = 2;
 
 /// The world's interfaces: 1 is the loopback, so that test runs can name it.
-pub fn site() -> Site {
-    let interface = |name: &str, index, last| SiteInterface {
+pub fn host() -> Host {
+    let interface = |name: &str, index, last| HostInterface {
         name: name.into(),
         index,
         mac: Mac([2, 0, 0, 0, 0xff, last]),
@@ -65,9 +65,9 @@ pub fn site() -> Site {
         above: vec![Mac([2, 0, 0, 0, 0xfe, last])],
         neighbours: (0..12).step_by(2).flat_map(neighbours).collect(),
         next_hops: vec![ROUTER],
-        ..SiteInterface::default()
+        ..HostInterface::default()
     };
-    Site {
+    Host {
         interfaces: vec![interface("lan0", 1, 0), interface("lan1", 7, 1)],
         own: vec![
             IpAddr::V4(Ipv4Addr::new(10, 20, 0, 1)),

@@ -8,7 +8,7 @@ use enforcer_common::wire;
 
 use crate::address::numbers;
 use crate::image::Hops;
-use crate::{Interface, Policy, Problem, Range, Severity, Site, SiteInterface};
+use crate::{Host, HostInterface, Interface, Policy, Problem, Range, Severity};
 
 /// Addresses of a device that are listed one by one.
 const MOST_OF_A_DEVICE: u128 = 16;
@@ -17,10 +17,10 @@ const MOST_OF_A_DEVICE: u128 = 16;
 /// then the neighbours and routers of the gateway. Nothing, where none is bound.
 ///
 /// Routers come first, and there is no more than the kernel's table takes.
-pub fn hops(policy: &Policy, site: &Site) -> Hops {
+pub fn hops(policy: &Policy, host: &Host) -> Hops {
     let mut found = Hops::new();
     let most = abi::HOPS as usize;
-    for interface in bound(policy, site) {
+    for interface in bound(policy, host) {
         let index = interface.index;
         let routers = interface.next_hops.iter().map(|mac| {
             let mac = wire::mac(mac.0);
@@ -45,7 +45,7 @@ pub fn hops(policy: &Policy, site: &Site) -> Hops {
 }
 
 /// Where frames may go nowhere, or more may be known than there is room for.
-pub(super) fn warnings(policy: &Policy, site: &Site, hops: &Hops) -> Vec<Problem> {
+pub(super) fn warnings(policy: &Policy, host: &Host, hops: &Hops) -> Vec<Problem> {
     let warning = |interface: &Interface, message: String, hint: &str| Problem {
         severity: Severity::Warning,
         place: interface.place.clone(),
@@ -53,7 +53,7 @@ pub(super) fn warnings(policy: &Policy, site: &Site, hops: &Hops) -> Vec<Problem
         hint: Some(hint.into()),
     };
     let mut found = Vec::new();
-    for (declared, known) in pairs(policy, site) {
+    for (declared, known) in pairs(policy, host) {
         if known.on_link.is_empty() {
             let message = format!(
                 "the gateway has no address on {}: with `next-hop = \"bound\"`, frames reach devices that \
@@ -78,18 +78,18 @@ pub(super) fn warnings(policy: &Policy, site: &Site, hops: &Hops) -> Vec<Problem
     found
 }
 
-fn bound<'a>(policy: &'a Policy, site: &'a Site) -> impl Iterator<Item = &'a SiteInterface> {
-    pairs(policy, site).map(|(_, known)| known)
+fn bound<'a>(policy: &'a Policy, host: &'a Host) -> impl Iterator<Item = &'a HostInterface> {
+    pairs(policy, host).map(|(_, known)| known)
 }
 
 /// The interfaces whose next hops are bound, as far as they are there.
 fn pairs<'a>(
     policy: &'a Policy,
-    site: &'a Site,
-) -> impl Iterator<Item = (&'a Interface, &'a SiteInterface)> {
+    host: &'a Host,
+) -> impl Iterator<Item = (&'a Interface, &'a HostInterface)> {
     let declared = policy.interfaces.iter().filter(|declared| declared.binds_next_hops);
     declared.filter_map(|declared| {
-        let known = site.interfaces.iter().find(|known| known.name == declared.name)?;
+        let known = host.interfaces.iter().find(|known| known.name == declared.name)?;
         Some((declared, known))
     })
 }
@@ -130,20 +130,20 @@ members = [\"pump\"]
 next-hop = \"bound\"
 ";
 
-    fn site() -> Site {
+    fn host() -> Host {
         let (router, other) = (Mac([2, 0, 0, 0, 0, 1]), Mac([2, 0, 0, 0, 0, 9]));
         let address: IpAddr = "10.20.0.12".parse().unwrap();
         let host: IpAddr = "fd00::7".parse().unwrap();
         let on_link = OnLink { interface: 3, address: "10.20.0.1".parse().unwrap(), length: 24 };
-        let known = |name: &str, index| SiteInterface {
+        let known = |name: &str, index| HostInterface {
             name: name.into(),
             index,
             neighbours: vec![(address, other), (host, other)],
             next_hops: vec![router],
             on_link: vec![on_link],
-            ..SiteInterface::default()
+            ..HostInterface::default()
         };
-        Site { interfaces: vec![known("lan0", 7), known("lan1", 8)], ..Site::default() }
+        Host { interfaces: vec![known("lan0", 7), known("lan1", 8)], ..Host::default() }
     }
 
     fn policy(text: &str) -> Policy {
@@ -154,23 +154,23 @@ next-hop = \"bound\"
 
     #[test]
     fn who_is_known_on_bound_links() {
-        let found = hops(&policy(POLICY), &site());
+        let found = hops(&policy(POLICY), &host());
         let v4 = |last: u32| Hop::address(7, FAMILY_V4, Address::v4(0x0a14_0000 + last));
         let v6 = hop(7, "fd00::7".parse().unwrap());
         let (pump, router, other) = (0x001b_4411_3ab7, 0x0200_0000_0001, 0x0200_0000_0009);
         let expected = [(Hop::router(7, router), router), (v4(12), pump), (v6, other)];
         assert_eq!(found, expected.into(), "the policy's word counts before the neighbour's");
         let any = POLICY.replace("bound", "any");
-        assert!(hops(&policy(&any), &site()).is_empty());
+        assert!(hops(&policy(&any), &host()).is_empty());
     }
 
     #[test]
     fn a_link_without_an_address_of_the_gateway_is_warned_of() {
-        let mut site = site();
-        let found = |site: &Site| warnings(&policy(POLICY), site, &Hops::new());
-        assert_eq!(found(&site), []);
-        site.interfaces[0].on_link.clear();
-        let [warning] = found(&site).try_into().unwrap();
+        let mut host = host();
+        let found = |host: &Host| warnings(&policy(POLICY), host, &Hops::new());
+        assert_eq!(found(&host), []);
+        host.interfaces[0].on_link.clear();
+        let [warning] = found(&host).try_into().unwrap();
         assert!(warning.message.starts_with("the gateway has no address on lan0"), "{warning:?}");
     }
 }

@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use enforcer_common::wire::protocol;
 
-use super::{CompiledRule, each_range, host, on_link};
+use super::{CompiledRule, each_range, on_link};
 use crate::address::quoted;
 use crate::read::MAX_PROBLEMS;
 use crate::{
-    DefaultVerdict, Group, Place, Policy, Problem, Range, Rule, Selector, Service, Set, Severity,
-    Site, To,
+    DefaultVerdict, Group, Host, Place, Policy, Problem, Range, Rule, Selector, Service, Set,
+    Severity, To,
 };
 
 /// A set that holds half of all IPv4 addresses in one entry holds them all, or nearly.
@@ -23,15 +23,15 @@ const HALF: u32 = 1 << 31;
 const GLOBAL: Range = Range::V6(0x2 << 124, (0x4 << 124) - 1);
 
 /// Looks through a policy. `decides` has, by its number, whether a rule of `rules` ever decides; of
-/// a machine that is not known (`known` is false), only the time in `site` counts.
+/// a machine that is not known (`known` is false), only the time in `host` counts.
 pub(super) fn lint(
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     known: bool,
     rules: &[Option<CompiledRule>],
     decides: &[bool],
 ) -> Vec<Problem> {
-    let mut lint = Lint { policy, site, known, found: Vec::new() };
+    let mut lint = Lint { policy, host, known, found: Vec::new() };
     for (number, compiled) in rules.iter().enumerate() {
         let Some((group, rule)) = compiled.as_ref().and_then(|c| c.rule(policy)) else { continue };
         if rule.live || group.device_of.is_some() {
@@ -49,7 +49,7 @@ pub(super) fn lint(
 
 struct Lint<'p> {
     policy: &'p Policy,
-    site: &'p Site,
+    host: &'p Host,
     known: bool,
     found: Vec<Problem>,
 }
@@ -61,7 +61,7 @@ impl Lint<'_> {
     }
 
     fn rule(&mut self, group: &Group, rule: &Rule, allow: bool, idle: bool) {
-        if super::ended(rule, self.site) {
+        if super::ended(rule, self.host) {
             let message = format!("rule {} has ended and is left out", rule.id);
             return self.warn(&rule.place, message, "remove it, or give it a later `until`");
         }
@@ -70,7 +70,7 @@ impl Lint<'_> {
         }
         let mut first = None;
         let (mut v4, mut v6) = (false, false);
-        each_range(&rule.to, self.site, |range| {
+        each_range(&rule.to, self.host, |range| {
             first.get_or_insert(range);
             v4 |= matches!(range, Range::V4(..));
             v6 |= matches!(range, Range::V6(..));
@@ -87,7 +87,7 @@ impl Lint<'_> {
             return self.warn(&rule.place, format!("this allow rule never matches: {why}"), hint);
         }
         if idle {
-            let hint = match winner(group, rule, self.site, first) {
+            let hint = match winner(group, rule, self.host, first) {
                 Some((true, other, _)) => format!(
                     "the allow rule at {} allows all of it already; one of them is enough",
                     other.place
@@ -156,7 +156,7 @@ impl Lint<'_> {
             let Range::V4(_, end) = on_link(prefix) else { return false };
             prefix.1 <= 30 && first == last && last == end
         };
-        let mut interfaces = self.site.interfaces.iter();
+        let mut interfaces = self.host.interfaces.iter();
         let found = interfaces.find(|interface| interface.prefixes.iter().any(|p| has(&p)))?;
         Some(&found.name)
     }
@@ -177,7 +177,7 @@ impl Lint<'_> {
             for member in &group.members {
                 match &member.selector {
                     Selector::Interface(name) if self.known => {
-                        if !self.site.interfaces.iter().any(|known| known.name == *name) {
+                        if !self.host.interfaces.iter().any(|known| known.name == *name) {
                             let absent = super::sources::absent(member.place.clone(), name);
                             self.found.push(absent);
                         }
@@ -215,7 +215,7 @@ impl Lint<'_> {
             let deny = group.deny.iter().map(|rule| (false, rule));
             for (allow, rule) in deny.chain(group.allow.iter().map(|rule| (true, rule))) {
                 let To::Set(set) = &rule.to else { continue };
-                if !super::ended(rule, self.site) && seen.insert((Arc::as_ptr(set), allow)) {
+                if !super::ended(rule, self.host) && seen.insert((Arc::as_ptr(set), allow)) {
                     self.set(set, rule, allow);
                 }
             }
@@ -240,11 +240,11 @@ impl Lint<'_> {
             return;
         }
         // Lists for outside interfaces hold private networks, and every list may hold loopback.
-        let own: Vec<IpAddr> = self.site.own.iter().copied().filter(|own| is_seen(*own)).collect();
+        let own: Vec<IpAddr> = self.host.own.iter().copied().filter(|own| is_seen(*own)).collect();
         let holds = |range: Range| own.iter().copied().find(|&own| range.contains(own));
         let found = set.ranges.iter().find_map(|range| Some((range, holds(range)?)));
         if let Some((range, own)) = found {
-            let what = match range == host(own) {
+            let what = match range == Range::single(own) {
                 true => {
                     format!("the set {} holds the gateway's own address {own}", quoted(&set.name))
                 }
@@ -263,7 +263,7 @@ impl Lint<'_> {
     fn devices(&mut self) {
         let (policy, known) = (self.policy, self.known);
         for device in policy.devices.iter().filter(|_| known) {
-            let own = self.site.interfaces.iter().find(|own| Some(own.mac) == device.mac);
+            let own = self.host.interfaces.iter().find(|own| Some(own.mac) == device.mac);
             if let Some(own) = own {
                 let message = format!(
                     "{} has the MAC of the gateway's own {}",
@@ -273,7 +273,8 @@ impl Lint<'_> {
                 let hint = "frames that claim it are dropped (`src-mac-own`): write the device's";
                 self.warn(&device.place, message, hint);
             }
-            let own = self.site.own.iter().find(|own| device.addresses.contains(&host(**own)));
+            let own =
+                self.host.own.iter().find(|own| device.addresses.contains(&Range::single(**own)));
             if let Some(own) = own {
                 let message =
                     format!("{} has the gateway's own address {own}", quoted(&device.name));
@@ -302,7 +303,7 @@ impl Lint<'_> {
 fn winner<'g>(
     group: &'g Group,
     idle: &Rule,
-    site: &Site,
+    host: &Host,
     first: Range,
 ) -> Option<(bool, &'g Rule, Option<Range>)> {
     let address: IpAddr = match first {
@@ -315,7 +316,7 @@ fn winner<'g>(
     let before = all.take_while(|(_, rule)| rule.id != idle.id);
     before.filter(|(_, rule)| rule.until.is_none() && !rule.live).find_map(|(allow, rule)| {
         let mut held = None;
-        each_range(&rule.to, site, |range| {
+        each_range(&rule.to, host, |range| {
             held = held.or(Some(range).filter(|range| range.contains(address)));
         });
         let range = held.filter(|_| rule.services.iter().any(|own| own.contains(service)))?;

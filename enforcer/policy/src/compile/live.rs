@@ -6,7 +6,7 @@ use enforcer_common::image::{ABSENT, GroupEntry, Line, top};
 use super::tree::{Builder, Limits};
 use super::{Compiled, CompiledRule, descriptor, each_range, image_mode, no_rules};
 use crate::image::{Patch, Time};
-use crate::{DefaultVerdict, Group, Mode, Policy, Problem, Range, Rule, Site, Timed, Unknown};
+use crate::{DefaultVerdict, Group, Host, Mode, Policy, Problem, Range, Rule, Timed, Unknown};
 
 /// Lines that an image has in reserve, 64 bytes each.
 pub const SPARE_LINES: u32 = 4096;
@@ -21,7 +21,7 @@ pub fn patch(
     before: &Compiled,
     old: &Policy,
     new: &Policy,
-    site: &Site,
+    host: &Host,
 ) -> Option<(Compiled, Patch)> {
     if old.groups.len() != new.groups.len() {
         return None;
@@ -32,7 +32,7 @@ pub fn patch(
     let mut entries = Vec::new();
     let first_entry = before.image.layout.groups as usize * 8;
     if old.unknown != new.unknown {
-        entries.push((first_entry, unknown(&mut builder, new.unknown, site).0));
+        entries.push((first_entry, unknown(&mut builder, new.unknown, host).0));
     }
     for (index, (was, group)) in old.groups.iter().zip(&new.groups).enumerate() {
         if was.name != group.name
@@ -64,7 +64,7 @@ pub fn patch(
             }
             number
         };
-        let entry = entry(&mut builder, index, group, line, site, of).ok()?;
+        let entry = entry(&mut builder, index, group, line, host, of).ok()?;
         entries.push((at, entry.0));
     }
     let patch = Patch { first, lines: builder.lines, entries };
@@ -105,7 +105,7 @@ pub(super) fn entry(
     index: usize,
     group: &Group,
     written: Option<Line>,
-    site: &Site,
+    host: &Host,
     mut number: impl FnMut(CompiledRule) -> u32,
 ) -> Result<GroupEntry, Problem> {
     let live: Vec<(u32, bool, &Rule)> = numbered(index, group)
@@ -115,24 +115,24 @@ pub(super) fn entry(
     let mut live_line = None;
     if !live.is_empty() {
         builder.limits = Limits::LIVE;
-        let descriptor = descriptor(builder, group, &live, site);
+        let descriptor = descriptor(builder, group, &live, host);
         builder.limits = Limits::WRITTEN;
         live_line = Some(builder.append([descriptor?]));
     }
     let lines = Descriptors { written, live: live_line };
-    let mode = group.mode_at(certainly(site));
-    Ok(end(builder, lines, (mode, group.timed), group.default, site))
+    let mode = group.mode_at(certainly(host));
+    Ok(end(builder, lines, (mode, group.timed), group.default, host))
 }
 
 /// The entry of the devices that are in no group.
-pub(super) fn unknown(builder: &mut Builder, unknown: Unknown, site: &Site) -> GroupEntry {
-    let modes = (unknown.mode_at(certainly(site)), unknown.timed);
-    end(builder, Descriptors::default(), modes, unknown.default, site)
+pub(super) fn unknown(builder: &mut Builder, unknown: Unknown, host: &Host) -> GroupEntry {
+    let modes = (unknown.mode_at(certainly(host)), unknown.timed);
+    end(builder, Descriptors::default(), modes, unknown.default, host)
 }
 
 /// A time by which only what is over for certain has ended: the kernel sees to the rest.
-fn certainly(site: &Site) -> Time {
-    Time::wall(site.now)
+fn certainly(host: &Host) -> Time {
+    Time::wall(host.now)
 }
 
 /// A group's rules in the image.
@@ -151,9 +151,9 @@ fn end(
     Descriptors { written, live }: Descriptors,
     (mode, timed): (Mode, Option<Timed>),
     default: DefaultVerdict,
-    site: &Site,
+    host: &Host,
 ) -> GroupEntry {
-    let timed = timed.filter(|timed| timed.until.wall().is_none_or(|until| until > site.now));
+    let timed = timed.filter(|timed| timed.until.wall().is_none_or(|until| until > host.now));
     let ends = timed.map(|timed| {
         let (clock, until) = timed.until.in_image(timed.is_held(mode));
         (clock, u32::try_from(until).unwrap_or(u32::MAX))
@@ -174,16 +174,16 @@ fn end(
 }
 
 /// The group's deny rules that take something from an allow rule of it.
-pub fn denied_by<'g>(site: &Site, group: &'g Group, allow: &Rule) -> Vec<&'g Rule> {
+pub fn denied_by<'g>(host: &Host, group: &'g Group, allow: &Rule) -> Vec<&'g Rule> {
     let mut wanted = Vec::new();
-    each_range(&allow.to, site, |range| wanted.push(range));
+    each_range(&allow.to, host, |range| wanted.push(range));
     let denies = |deny: &&Rule| {
         let services = deny.services.iter().any(|service| {
             allow.services.iter().any(|s| s.first <= service.last && service.first <= s.last)
         });
         let mut meets = false;
-        if services && !super::ended(deny, site) {
-            each_range(&deny.to, site, |range| {
+        if services && !super::ended(deny, host) {
+            each_range(&deny.to, host, |range| {
                 meets = meets || wanted.iter().any(|wanted| overlap(*wanted, range));
             });
         }

@@ -17,12 +17,12 @@ mod tree;
 use std::net::IpAddr;
 
 use enforcer_common::image::{
-    ABSENT, GroupEntry, Layout, Line, MAX_GROUPS, Mode as ImageMode, RATES, SITE_LOCAL, SITE_OWN,
+    ABSENT, GroupEntry, HOST_LOCAL, HOST_OWN, Layout, Line, MAX_GROUPS, Mode as ImageMode, RATES,
     Word, essential, flag, kind, rates, rates::Kind, top,
 };
 
 use super::{
-    End, Essential, Group, Mode, Place, Policy, Problem, Range, Rates, Rule, Severity, Site, To,
+    End, Essential, Group, Host, Mode, Place, Policy, Problem, Range, Rates, Rule, Severity, To,
 };
 use crate::image::Image;
 use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
@@ -73,7 +73,7 @@ impl CompiledRule {
 /// # Errors
 ///
 /// What the image cannot hold, each with its place.
-pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
+pub fn compile(policy: &Policy, host: &Host) -> Result<Compiled, Vec<Problem>> {
     let mut builder = Builder::behind(0);
     const { assert!(RATES == 1) };
     // Line 0 is the layout, known last; line 1 the limits.
@@ -84,8 +84,8 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
         return Err(problems);
     }
 
-    let (rules, entries) = groups(&mut builder, policy, site, &mut problems);
-    warnings.extend(lint::lint(policy, site, true, &rules, &builder.decides));
+    let (rules, entries) = groups(&mut builder, policy, host, &mut problems);
+    warnings.extend(lint::lint(policy, host, true, &rules, &builder.decides));
     let groups = builder.append(entries.chunks(8).map(|chunk| {
         let mut line = Line::default();
         for (slot, entry) in line.0.iter_mut().zip(chunk) {
@@ -105,11 +105,11 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
         flags: if expires { flag::EXPIRING } else { 0 },
         ..Layout::EMPTY
     };
-    match site_trees(&mut builder, site) {
-        Ok((v4, v6)) => (layout.site_v4, layout.site_v6) = (v4.0, v6.0),
+    match host_trees(&mut builder, host) {
+        Ok((v4, v6)) => (layout.host_v4, layout.host_v6) = (v4.0, v6.0),
         Err(TooLarge) => problems.push(too_large(first_place(policy), "on-link prefixes")),
     }
-    let slots = match sources::sources(&mut builder, policy, site, &mut layout, &mut warnings) {
+    let slots = match sources::sources(&mut builder, policy, host, &mut layout, &mut warnings) {
         Ok(slots) => slots,
         Err(TooLarge) => {
             problems.push(too_large(first_place(policy), "members"));
@@ -125,8 +125,8 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
     }
     let counters = rules.len() as u32 + live::SPARE_RULES;
     let mut image = Image::new(layout, lines, counters, live::SPARE_LINES);
-    image.hops = hops(policy, site).into();
-    warnings.extend(hops::warnings(policy, site, &image.hops));
+    image.hops = hops(policy, host).into();
+    warnings.extend(hops::warnings(policy, host, &image.hops));
     Ok(Compiled { image, rules, slots, warnings })
 }
 
@@ -134,11 +134,11 @@ pub fn compile(policy: &Policy, site: &Site) -> Result<Compiled, Vec<Problem>> {
 ///
 /// What depends on addresses of the gateway is left out: [`compile`] says that.
 pub fn check(policy: &Policy, now: i64) -> Vec<Problem> {
-    let (mut builder, site) = (Builder::behind(0), Site { now, ..Site::default() });
+    let (mut builder, host) = (Builder::behind(0), Host { now, ..Host::default() });
     let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();
     if problems.is_empty() {
-        let (rules, _) = groups(&mut builder, policy, &site, &mut problems);
-        problems.extend(lint::lint(policy, &site, false, &rules, &builder.decides));
+        let (rules, _) = groups(&mut builder, policy, &host, &mut problems);
+        problems.extend(lint::lint(policy, &host, false, &rules, &builder.decides));
     }
     problems
 }
@@ -157,7 +157,7 @@ fn too_many_groups(policy: &Policy) -> Option<Problem> {
 fn groups(
     builder: &mut Builder,
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     problems: &mut Vec<Problem>,
 ) -> (Vec<Option<CompiledRule>>, Vec<GroupEntry>) {
     let mut numbers = Vec::new();
@@ -167,19 +167,19 @@ fn groups(
         let shared = group.device_of.and_then(|parent| descriptors.get(parent).copied());
         descriptors.push(match shared {
             Some(line) => line,
-            None => written(builder, index, group, site, &mut numbers).unwrap_or_else(|problem| {
+            None => written(builder, index, group, host, &mut numbers).unwrap_or_else(|problem| {
                 problems.push(problem);
                 None
             }),
         });
     }
-    let mut entries = vec![live::unknown(builder, policy.unknown, site)];
+    let mut entries = vec![live::unknown(builder, policy.unknown, host)];
     for (index, (group, line)) in policy.groups.iter().zip(descriptors).enumerate() {
         let of = |rule: CompiledRule| {
             numbers.push(Some(rule));
             numbers.len() as u32 - 1
         };
-        let entry = live::entry(builder, index, group, line, site, of).unwrap_or_else(|problem| {
+        let entry = live::entry(builder, index, group, line, host, of).unwrap_or_else(|problem| {
             problems.push(problem);
             GroupEntry::new(ABSENT, ImageMode::Enforce, false)
         });
@@ -193,7 +193,7 @@ fn written(
     builder: &mut Builder,
     index: usize,
     group: &Group,
-    site: &Site,
+    host: &Host,
     numbers: &mut Vec<Option<CompiledRule>>,
 ) -> Result<Option<Line>, Problem> {
     let mut rules = Vec::new();
@@ -204,7 +204,7 @@ fn written(
     if rules.is_empty() {
         return Ok(None);
     }
-    descriptor(builder, group, &rules, site).map(Some)
+    descriptor(builder, group, &rules, host).map(Some)
 }
 
 /// The descriptor of a group's rules, each with its number and whether it allows; deny rules first.
@@ -212,9 +212,9 @@ fn descriptor(
     builder: &mut Builder,
     group: &Group,
     rules: &[(u32, bool, &Rule)],
-    site: &Site,
+    host: &Host,
 ) -> Result<Line, Problem> {
-    trees(builder, rules, site).map_err(|e| match e {
+    trees(builder, rules, host).map_err(|e| match e {
         CoverError::TooLarge => too_large(group.place.clone(), "rules"),
         CoverError::Expiring(rank) => Problem {
             severity: Severity::Error,
@@ -225,23 +225,23 @@ fn descriptor(
     })
 }
 
-fn ended(rule: &Rule, site: &Site) -> bool {
-    rule.until.and_then(End::wall).is_some_and(|until| until <= site.now)
+fn ended(rule: &Rule, host: &Host) -> bool {
+    rule.until.and_then(End::wall).is_some_and(|until| until <= host.now)
 }
 
 fn trees(
     builder: &mut Builder,
     rules: &[(u32, bool, &Rule)],
-    site: &Site,
+    host: &Host,
 ) -> Result<Line, CoverError> {
     let mut ranked = Vec::with_capacity(rules.len());
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for (rank, &(number, pass, rule)) in rules.iter().enumerate() {
         ranked.push(Ranked { number, pass, until: rule.until, services: &rule.services });
-        if ended(rule, site) {
+        if ended(rule, host) {
             continue;
         }
-        each_range(&rule.to, site, |range| match range {
+        each_range(&rule.to, host, |range| match range {
             Range::V4(first, last) => v4.push((first.into(), last.into(), rank as u32)),
             Range::V6(first, last) => v6.push((first, last, rank as u32)),
         });
@@ -259,14 +259,14 @@ fn trees(
 }
 
 /// The ranges of a remote end, in any order.
-fn each_range(to: &To, site: &Site, mut add: impl FnMut(Range)) {
+fn each_range(to: &To, host: &Host, mut add: impl FnMut(Range)) {
     match to {
         To::Any => {
             add(Range::V4(0, u32::MAX));
             add(Range::V6(0, u128::MAX));
         }
-        To::Gateway => site.own.iter().for_each(|&address| add(host(address))),
-        To::Local => site_prefixes(site).for_each(add),
+        To::Gateway => host.own.iter().for_each(|&address| add(Range::single(address))),
+        To::Local => host_prefixes(host).for_each(add),
         To::Range(range) => add(*range),
         To::Set(set) => set.ranges.iter().for_each(add),
     }
@@ -318,17 +318,9 @@ fn limits(rates: Rates) -> Line {
     line
 }
 
-/// One address as a range.
-fn host(address: IpAddr) -> Range {
-    match address {
-        IpAddr::V4(address) => Range::V4(address.into(), address.into()),
-        IpAddr::V6(address) => Range::V6(address.into(), address.into()),
-    }
-}
-
 /// The on-link prefixes of the protected interfaces.
-pub(super) fn site_prefixes(site: &Site) -> impl Iterator<Item = Range> + '_ {
-    site.interfaces.iter().flat_map(|interface| &interface.prefixes).map(on_link)
+pub(super) fn host_prefixes(host: &Host) -> impl Iterator<Item = Range> + '_ {
+    host.interfaces.iter().flat_map(|interface| &interface.prefixes).map(on_link)
 }
 
 /// The prefix around an interface's address, as a range.
@@ -348,10 +340,10 @@ pub fn on_link(&(address, length): &(IpAddr, u8)) -> Range {
 }
 
 /// Which addresses are the gateway's own and which are on-link, as trees.
-fn site_trees(builder: &mut Builder, site: &Site) -> Result<(Word, Word), TooLarge> {
+fn host_trees(builder: &mut Builder, host: &Host) -> Result<(Word, Word), TooLarge> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    let own = site.own.iter().map(|&address| (host(address), SITE_OWN));
-    let local = (SITE_LOCAL..).zip(&site.interfaces).flat_map(|(number, interface)| {
+    let own = host.own.iter().map(|&address| (Range::single(address), HOST_OWN));
+    let local = (HOST_LOCAL..).zip(&host.interfaces).flat_map(|(number, interface)| {
         interface.prefixes.iter().map(move |prefix| (on_link(prefix), number))
     });
     // Stable order: of two equal claims the last one written decides, and that is `own`.

@@ -9,10 +9,10 @@ use enforcer_common::image::{
 };
 use enforcer_common::wire;
 
+use super::V4_MAX;
 use super::cover::{Claim, most_specific, prefixes};
 use super::tree::{Builder, Interval, TooLarge};
-use super::{V4_MAX, host};
-use crate::{Device, Mac, Policy, Problem, Range, Selector, Severity, Site};
+use crate::{Device, Host, Mac, Policy, Problem, Range, Selector, Severity};
 
 /// One entry of the MAC table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,12 +30,12 @@ const NOWHERE: u32 = u32::MAX;
 pub(super) fn sources(
     builder: &mut Builder,
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     layout: &mut Layout,
     warnings: &mut Vec<Problem>,
 ) -> Result<Vec<Option<Slot>>, TooLarge> {
     let members = Members::of(policy);
-    let slots = macs(builder, policy, site, &members, layout, warnings);
+    let slots = macs(builder, policy, host, &members, layout, warnings);
 
     let mut by_device = HashMap::new();
     for (number, slot) in slots.iter().enumerate() {
@@ -43,7 +43,7 @@ pub(super) fn sources(
             by_device.insert(*device, number as u32);
         }
     }
-    addresses(builder, policy, site, &members, &by_device, layout)?;
+    addresses(builder, policy, host, &members, &by_device, layout)?;
 
     let prefixes = members.mac_prefixes.iter().map(|&(mac, length, group)| {
         let first = u128::from(wire::mac(mac.0));
@@ -59,7 +59,7 @@ pub(super) fn sources(
     });
     layout.vlans = builder.tree_32(&most_specific(vlans.collect(), V4_MAX))?.0;
 
-    interfaces(builder, policy, site, &members, layout, warnings);
+    interfaces(builder, policy, host, &members, layout, warnings);
     Ok(slots)
 }
 
@@ -102,7 +102,7 @@ impl<'a> Members<'a> {
 fn macs(
     builder: &mut Builder,
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     members: &Members<'_>,
     layout: &mut Layout,
     warnings: &mut Vec<Problem>,
@@ -145,7 +145,7 @@ fn macs(
     }
     // The gateway's own MACs are nobody's, whatever the policy says of them. They are few: a map of all others
     // would take longer than to look through them.
-    let own = site.interfaces.iter().map(|known| &known.mac).chain(&site.macs);
+    let own = host.interfaces.iter().map(|known| &known.mac).chain(&host.macs);
     for mac in own.filter(|mac| **mac != Mac::default()) {
         let number = wire::mac(mac.0);
         match entries.iter_mut().find(|(known, _)| *known == number) {
@@ -177,7 +177,7 @@ fn macs(
             {
                 let grouped =
                     meaning.device.is_some_and(|index| members.devices.contains_key(&index));
-                *number = place_of(device, site, grouped, warnings);
+                *number = place_of(device, host, grouped, warnings);
             }
         }
         layout.places = builder.append(lines);
@@ -226,13 +226,13 @@ fn claim(v4: &mut Vec<Claim>, v6: &mut Vec<Claim>, range: Range, word: Word) {
 }
 
 /// Where a device belongs. One that is in a group, and so has rules, should be seen somewhere.
-fn place_of(device: &Device, site: &Site, grouped: bool, warnings: &mut Vec<Problem>) -> u64 {
+fn place_of(device: &Device, host: &Host, grouped: bool, warnings: &mut Vec<Problem>) -> u64 {
     let mut packed = 0;
     if let Some(vlan) = device.vlan {
         packed |= place::HAS_VLAN | u64::from(vlan) << place::VLAN_SHIFT;
     }
     if let Some(name) = &device.interface {
-        let index = site.interfaces.iter().find(|known| known.name == *name);
+        let index = host.interfaces.iter().find(|known| known.name == *name);
         if index.is_none() && grouped {
             warnings.push(absent(device.place.clone(), name));
         }
@@ -254,7 +254,7 @@ pub(super) fn absent(place: crate::Place, name: &str) -> Problem {
 fn addresses(
     builder: &mut Builder,
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     members: &Members<'_>,
     by_device: &HashMap<usize, u32>,
     layout: &mut Layout,
@@ -267,8 +267,8 @@ fn addresses(
         add(range, Word::new(kind::PASS, group));
     }
     // A router's is nobody's, unless the policy gives it to a device.
-    for router in site.routers.iter().filter(|router| router.elsewhere == Some(true)) {
-        add(host(router.address), Word::new(kind::DROP, OWNER_GATEWAY));
+    for router in host.routers.iter().filter(|router| router.elsewhere == Some(true)) {
+        add(Range::single(router.address), Word::new(kind::DROP, OWNER_GATEWAY));
     }
     for (index, device) in policy.devices.iter().enumerate() {
         let word = match by_device.get(&index) {
@@ -283,8 +283,8 @@ fn addresses(
             add(range, word);
         }
     }
-    for &address in &site.own {
-        add(host(address), Word::new(kind::DROP, OWNER_GATEWAY));
+    for &address in &host.own {
+        add(Range::single(address), Word::new(kind::DROP, OWNER_GATEWAY));
     }
     if !v4.is_empty() {
         let mut line = Line::default();
@@ -301,18 +301,18 @@ fn addresses(
 fn interfaces(
     builder: &mut Builder,
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     members: &Members<'_>,
     layout: &mut Layout,
     warnings: &mut Vec<Problem>,
 ) {
     for declared in &policy.interfaces {
-        if !site.interfaces.iter().any(|known| known.name == declared.name) {
+        if !host.interfaces.iter().any(|known| known.name == declared.name) {
             warnings.push(absent(declared.place.clone(), &declared.name));
         }
     }
     let mut lines = Vec::new();
-    for known in &site.interfaces {
+    for known in &host.interfaces {
         let mut bitmap = vec![Line::default(); 8];
         let mut any = false;
         let mut declare = |vlan: u16| {
@@ -361,7 +361,7 @@ fn interfaces(
         return;
     }
     layout.interface_lines = builder.append(lines);
-    let entries: Vec<(u64, u16)> = site
+    let entries: Vec<(u64, u16)> = host
         .interfaces
         .iter()
         .enumerate()

@@ -14,7 +14,7 @@ use super::frame::Unjudged;
 use super::heard::Heard;
 use super::link::{self, Head, To};
 use super::{Described, Error, Request, address, sender, smallest_service};
-use crate::{Mac, Policy, Site, SiteInterface};
+use crate::{Host, HostInterface, Mac, Policy};
 
 /// Shortest frame with an Ethernet header, and longest with an IP packet and two tags, in bytes.
 const LENGTHS: std::ops::RangeInclusive<usize> = 14..=65_557;
@@ -43,7 +43,7 @@ pub struct Captured<'a> {
 /// No interface is protected; more bytes than the frame has.
 pub fn captured(
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     heard: &Heard,
     number: usize,
     frame: Captured<'_>,
@@ -62,13 +62,13 @@ pub fn captured(
         _ => bytes.get(6..12).and_then(<[u8]>::first_chunk).copied().map(Mac),
     };
     let seen = source.and_then(|mac| heard.of(mac)).and_then(|entry| entry.interface);
-    let seen = site.interfaces.iter().find(|known| Some(known.index) == seen);
+    let seen = host.interfaces.iter().find(|known| Some(known.index) == seen);
     let place = match (interface, seen) {
-        (Some(name), _) => site.interfaces.iter().find(|known| known.name == name),
+        (Some(name), _) => host.interfaces.iter().find(|known| known.name == name),
         (None, Some(seen)) => Some(seen),
-        (None, None) => Some(sender::first_interface(site, &mut assumed)?),
+        (None, None) => Some(sender::first_interface(host, &mut assumed)?),
     };
-    let on = place.or(site.interfaces.first()).ok_or(Error::NoInterface)?;
+    let on = place.or(host.interfaces.first()).ok_or(Error::NoInterface)?;
     let mut described = Described {
         frame: Vec::new(),
         known,
@@ -88,7 +88,7 @@ pub fn captured(
             if head.is_outgoing {
                 arrived = Some(false);
             }
-            let put = Put { policy, site, heard, on };
+            let put = Put { policy, host, heard, on };
             put.ethernet(&head, &bytes, length, &mut described).err()
         }
     };
@@ -104,14 +104,14 @@ pub fn captured(
             match arrived {
                 Some(true) => None,
                 Some(false) => Some(outgoing("the capture says that it was sent from there")),
-                None => from_elsewhere(heard, site, on, &described.frame).map(outgoing),
+                None => from_elsewhere(heard, host, on, &described.frame).map(outgoing),
             }
         };
     }
     if unjudged.is_some() {
         described.words = match size {
             0 => format!("{length} bytes"),
-            _ => spoken(site, &described),
+            _ => spoken(host, &described),
         };
     }
     described.unjudged = unjudged;
@@ -124,10 +124,10 @@ fn outgoing(why: impl AsRef<str>) -> Unjudged {
 }
 
 /// Why a frame does not come from behind the interface, if its MACs tell.
-fn from_elsewhere(heard: &Heard, site: &Site, on: &SiteInterface, frame: &[u8]) -> Option<String> {
+fn from_elsewhere(heard: &Heard, host: &Host, on: &HostInterface, frame: &[u8]) -> Option<String> {
     let mac = |at: usize| frame.get(at..at + 6).and_then(<[u8]>::first_chunk).copied().map(Mac);
     let (destination, source) = (mac(0)?, mac(6)?);
-    let protected = site.interfaces.iter().map(|known| (known.mac, &known.name));
+    let protected = host.interfaces.iter().map(|known| (known.mac, &known.name));
     let mut own = protected.chain(heard.own.iter().map(|(mac, name)| (*mac, name)));
     // Of a machine of which nothing is known, all are zero.
     if let Some((_, name)) = own.find(|(mac, _)| *mac == source && *mac != Mac::default()) {
@@ -137,7 +137,7 @@ fn from_elsewhere(heard: &Heard, site: &Site, on: &SiteInterface, frame: &[u8]) 
     if behind(source) == Some(on.index) {
         return None;
     }
-    let named = |index: u32| site.interfaces.iter().find(|known| known.index == index);
+    let named = |index: u32| host.interfaces.iter().find(|known| known.index == index);
     let other = behind(source).and_then(named).map(|other| &other.name);
     let other = other.or_else(|| {
         let entry = heard.elsewhere.iter().find(|(entry, _)| entry.mac == source);
@@ -154,9 +154,9 @@ fn from_elsewhere(heard: &Heard, site: &Site, on: &SiteInterface, frame: &[u8]) 
 /// What a header is made from.
 struct Put<'a> {
     policy: &'a Policy,
-    site: &'a Site,
+    host: &'a Host,
     heard: &'a Heard,
-    on: &'a SiteInterface,
+    on: &'a HostInterface,
 }
 
 impl Put<'_> {
@@ -205,7 +205,7 @@ impl Put<'_> {
         let Some(address) = source_address(kind, packet) else {
             return Err(link::cut(packet.len(), length));
         };
-        if self.site.own.contains(&address) {
+        if self.host.own.contains(&address) {
             return Err(outgoing(format!("{address} is the gateway's own address")));
         }
         let request = Request {
@@ -216,7 +216,7 @@ impl Put<'_> {
             interface: Some(self.on.name.clone()),
             vlan: None,
         };
-        let sender = sender::Sender::find(self.policy, self.site, self.heard, &request, address);
+        let sender = sender::Sender::find(self.policy, self.host, self.heard, &request, address);
         let Ok(sender) = sender else { return Err(link::cut(packet.len(), length)) };
         described.assumed.push("the capture has no source MAC".to_owned());
         described.assumed.extend(sender.assumed);
@@ -246,17 +246,17 @@ fn source_address(kind: u16, packet: &[u8]) -> Option<IpAddr> {
 }
 
 /// A frame that is not judged, in words.
-pub(super) fn spoken(site: &Site, described: &Described) -> String {
+pub(super) fn spoken(host: &Host, described: &Described) -> String {
     let known = described.frame.get(..described.known).unwrap_or(&described.frame);
     let (length, interface) = (known.len() as u32, described.interface);
     let mut flow = Flow { length, interface, ..Flow::default() };
     // What cannot be read is not said.
     let _ = parse(&Packet::from_slice(known), &mut flow);
-    words(site, &flow)
+    words(host, &flow)
 }
 
 /// `10.20.0.12 to 202.114.4.119 tcp/443 on lan0, VLAN 20`, as the parser has read it.
-pub(super) fn words(site: &Site, flow: &Flow) -> String {
+pub(super) fn words(host: &Host, flow: &Flow) -> String {
     let mac = |number| Mac(mac_bytes(number)).to_string();
     let mut words = match (address(flow, flow.source), address(flow, flow.destination)) {
         (Some(source), Some(destination)) if flow.class != Class::Arp => {
@@ -267,7 +267,7 @@ pub(super) fn words(site: &Site, flow: &Flow) -> String {
             format!("{source} to {destination} type 0x{:04x}", flow.ether_type)
         }
     };
-    let interface = site.interfaces.iter().find(|known| known.index == flow.interface);
+    let interface = host.interfaces.iter().find(|known| known.index == flow.interface);
     if let Some(interface) = interface {
         words.push_str(&format!(" on {}", interface.name));
     }

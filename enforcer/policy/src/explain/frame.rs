@@ -10,7 +10,7 @@ use super::heard::Heard;
 use super::sender::Sender;
 use super::{Error, Request};
 use crate::address::numbers;
-use crate::{Mac, Policy, Site, SiteInterface, hops};
+use crate::{Host, HostInterface, Mac, Policy, hops};
 
 /// Shortest frame on a wire, without FCS.
 const SHORTEST: usize = 60;
@@ -52,8 +52,8 @@ pub struct Unjudged {
 /// # Errors
 ///
 /// What the request asks for and does not exist, or is no single frame.
-pub fn frame(policy: &Policy, site: &Site, request: &Request) -> Result<Described, Error> {
-    frame_heard(policy, site, &Heard::default(), request)
+pub fn frame(policy: &Policy, host: &Host, request: &Request) -> Result<Described, Error> {
+    frame_heard(policy, host, &Heard::default(), request)
 }
 
 /// The same, with what the gateway has heard of the sender.
@@ -63,12 +63,12 @@ pub fn frame(policy: &Policy, site: &Site, request: &Request) -> Result<Describe
 /// As [`frame`].
 pub fn frame_heard(
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     heard: &Heard,
     request: &Request,
 ) -> Result<Described, Error> {
     let endpoint = Endpoint::parse(&request.to, &request.proto)?;
-    let mut sender = Sender::find(policy, site, heard, request, endpoint.address)?;
+    let mut sender = Sender::find(policy, host, heard, request, endpoint.address)?;
     let source_port = match dhcp_client(&endpoint) {
         Some(port) => {
             sender.assumed.push(format!("source port {port}, as of a DHCP client"));
@@ -79,7 +79,7 @@ pub fn frame_heard(
     let segment = segment(&endpoint, source_port, sender.mac);
 
     let mut frame = Vec::with_capacity(SHORTEST);
-    let next = next_hop(policy, site, sender.interface, endpoint.address, &mut sender.assumed);
+    let next = next_hop(policy, host, sender.interface, endpoint.address, &mut sender.assumed);
     frame.extend(destination_mac(endpoint.address, next).0);
     frame.extend(sender.mac.0);
     if let Some(vlan) = sender.vlan {
@@ -131,17 +131,17 @@ fn destination_mac(address: IpAddr, next_hop: Mac) -> Mac {
 /// The next hop of a destination: the gateway, or what it must be where next hops are bound.
 fn next_hop(
     policy: &Policy,
-    site: &Site,
-    interface: &SiteInterface,
+    host: &Host,
+    interface: &HostInterface,
     address: IpAddr,
     assumed: &mut Vec<String>,
 ) -> Mac {
     let mut declared = policy.interfaces.iter().filter(|it| it.name == interface.name);
     let is_bound = declared.any(|it| it.binds_next_hops);
-    if !is_bound || address.is_multicast() || site.own.contains(&address) {
+    if !is_bound || address.is_multicast() || host.own.contains(&address) {
         return interface.mac;
     }
-    let known = hops(policy, &Site { interfaces: vec![interface.clone()], ..Site::default() });
+    let known = hops(policy, &Host { interfaces: vec![interface.clone()], ..Host::default() });
     let (family, number) = numbers(address);
     let neighbour = known.get(&Hop::address(interface.index, family, number));
     let router = interface.next_hops.first();

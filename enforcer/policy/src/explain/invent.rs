@@ -4,19 +4,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::Error;
 use super::sender::owner;
-use crate::{Device, Mac, Policy, Range, Selector, Site, SiteInterface};
+use crate::{Device, Host, HostInterface, Mac, Policy, Range, Selector};
 
 /// A source address of a device, or one that it could have on the interface.
 pub(super) fn source(
     policy: &Policy,
-    site: &Site,
-    interface: &SiteInterface,
+    host: &Host,
+    interface: &HostInterface,
     device: Option<&Device>,
     to: IpAddr,
     assumed: &mut Vec<String>,
 ) -> Result<IpAddr, Error> {
     let foreign = |address: IpAddr, device: Option<&Device>| {
-        site.own.contains(&address)
+        host.own.contains(&address)
             || owner(policy, address)
                 .is_some_and(|owner| device.is_none_or(|device| device.name != owner.name))
     };
@@ -99,14 +99,14 @@ fn network(address: IpAddr, length: u8) -> Range {
 }
 
 /// A locally administered MAC that neither the policy nor the gateway knows.
-pub(super) fn unclaimed_mac(policy: &Policy, site: &Site) -> Mac {
+pub(super) fn unclaimed_mac(policy: &Policy, host: &Host) -> Mac {
     // IEEE 802 clause 8.4: bit 1 of the first byte says that nobody assigned the address.
     const LOCAL: [u8; 8] = [0x02, 0x06, 0x0a, 0x0e, 0x12, 0x16, 0x1a, 0x1e];
     let candidates =
         || LOCAL.iter().flat_map(|&byte| (1..=8).map(move |last| Mac([byte, 0, 0x5e, 0, 0, last])));
     let claimed = |mac: Mac| {
-        site.interfaces.iter().any(|interface| interface.mac == mac)
-            || site.macs.contains(&mac)
+        host.interfaces.iter().any(|interface| interface.mac == mac)
+            || host.macs.contains(&mac)
             || policy.devices.iter().any(|device| device.mac == Some(mac))
             || policy.groups.iter().flat_map(|group| &group.members).any(|member| {
                 match member.selector {

@@ -9,10 +9,10 @@ use enforcer_common::decide::FrameContext;
 use enforcer_common::reason::Reason;
 
 use super::{NearMiss, address, line, smallest_service};
-use crate::compile::site_prefixes;
+use crate::compile::host_prefixes;
 use crate::image::Time;
 use crate::write::time;
-use crate::{CompiledRule, End, Group, Policy, Range, Rule, Service, Set, Site, To};
+use crate::{CompiledRule, End, Group, Host, Policy, Range, Rule, Service, Set, To};
 
 /// How many are shown.
 const SHOWN: usize = 5;
@@ -23,7 +23,7 @@ const CLOSE: u128 = 1 << 16;
 /// What was decided, and by what.
 pub(super) struct Near<'a> {
     pub(super) policy: &'a Policy,
-    pub(super) site: &'a Site,
+    pub(super) host: &'a Host,
     pub(super) case: &'a FrameContext,
     /// Index of the group that decided, if the device is in one.
     pub(super) group: Option<usize>,
@@ -88,9 +88,9 @@ impl Near<'_> {
         let (distance, nearest) = match &rule.to {
             To::Any => (Some(0), None),
             To::Gateway => {
-                closest(self.site.own.iter().map(|own| Range::single(*own)), destination)
+                closest(self.host.own.iter().map(|own| Range::single(*own)), destination)
             }
-            To::Local => closest(site_prefixes(self.site), destination),
+            To::Local => closest(host_prefixes(self.host), destination),
             To::Range(range) => closest([*range].into_iter(), destination),
             To::Set(set) => sets.closest(set, destination),
         };

@@ -8,13 +8,13 @@ use super::invent::{size, source, unclaimed_mac};
 use super::{Error, Request};
 use crate::address::cut;
 use crate::read::nearest;
-use crate::{Device, Mac, Policy, Site, SiteInterface};
+use crate::{Device, Host, HostInterface, Mac, Policy};
 
 /// Who sends the frame.
 pub(super) struct Sender<'s> {
     pub(super) mac: Mac,
     pub(super) address: IpAddr,
-    pub(super) interface: &'s SiteInterface,
+    pub(super) interface: &'s HostInterface,
     pub(super) vlan: Option<u16>,
     /// What the request did not say, in words.
     pub(super) assumed: Vec<String>,
@@ -25,7 +25,7 @@ impl<'s> Sender<'s> {
     /// comes before what the policy says: that is how frames arrive.
     pub(super) fn find(
         policy: &Policy,
-        site: &'s Site,
+        host: &'s Host,
         heard: &Heard,
         request: &Request,
         to: IpAddr,
@@ -39,7 +39,7 @@ impl<'s> Sender<'s> {
             return Err(Error::Family { from: address.to_string(), to: to.to_string(), hint });
         }
         let device = from.device();
-        let asked = Asked { policy, site, heard, request };
+        let asked = Asked { policy, host, heard, request };
         let address = match from {
             From::Address(address, _) => address,
             From::Device(_) | From::Mac(..) => asked.source(&from, to, &mut assumed)?,
@@ -48,7 +48,7 @@ impl<'s> Sender<'s> {
         let mac = asked.mac(&from, address, told, &mut assumed);
         let seen = told.map(|(entry, _)| entry).filter(|entry| entry.mac == mac);
         let seen = seen.or_else(|| heard.of(mac));
-        let interface = interface(site, request, device, seen, &mut assumed)?;
+        let interface = interface(host, request, device, seen, &mut assumed)?;
         if let (None, Some(name)) = (seen, heard.past(address)) {
             assumed.push(format!(
                 "the gateway reaches {address} by {name}, which is not protected: nothing judges \
@@ -64,13 +64,13 @@ impl<'s> Sender<'s> {
 /// kernel for a way to.
 pub fn asked_source(
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     heard: &Heard,
     request: &Request,
 ) -> Option<IpAddr> {
     let to = Endpoint::parse(&request.to, &request.proto).ok()?.address;
     let from = From::parse(policy, &request.from).ok()?;
-    let asked = Asked { policy, site, heard, request };
+    let asked = Asked { policy, host, heard, request };
     match from {
         From::Address(address, _) => Some(address),
         From::Device(_) | From::Mac(..) => asked.source(&from, to, &mut Vec::new()).ok(),
@@ -80,7 +80,7 @@ pub fn asked_source(
 /// What a request is judged by.
 struct Asked<'s> {
     policy: &'s Policy,
-    site: &'s Site,
+    host: &'s Host,
     heard: &'s Heard,
     request: &'s Request,
 }
@@ -129,7 +129,7 @@ impl Asked<'_> {
                 mac
             }
             None => {
-                let mac = unclaimed_mac(self.policy, self.site);
+                let mac = unclaimed_mac(self.policy, self.host);
                 let unknown = "neither the policy nor the gateway's neighbours know one for";
                 assumed.push(format!("MAC {mac} made up: {unknown} {address}"));
                 mac
@@ -152,7 +152,7 @@ impl Asked<'_> {
         to: IpAddr,
         assumed: &mut Vec<String>,
     ) -> Result<IpAddr, Error> {
-        let Self { policy, site, heard, request } = *self;
+        let Self { policy, host, heard, request } = *self;
         let device = from.device();
         let mac = match from {
             From::Mac(mac, _) => Some(*mac),
@@ -184,8 +184,8 @@ impl Asked<'_> {
             return Ok(address);
         }
         let seen = mac.and_then(|mac| heard.of(mac));
-        let interface = interface(site, request, device, seen, &mut Vec::new())?;
-        source(policy, site, interface, device, to, assumed)
+        let interface = interface(host, request, device, seen, &mut Vec::new())?;
+        source(policy, host, interface, device, to, assumed)
     }
 }
 
@@ -239,10 +239,10 @@ impl<'p> From<'p> {
 }
 
 /// The interface of this name.
-fn named<'s>(site: &'s Site, name: &str) -> Result<&'s SiteInterface, Error> {
-    let names: Vec<&str> = site.interfaces.iter().map(|known| known.name.as_str()).collect();
+fn named<'s>(host: &'s Host, name: &str) -> Result<&'s HostInterface, Error> {
+    let names: Vec<&str> = host.interfaces.iter().map(|known| known.name.as_str()).collect();
     let at = protected(&names, name)?;
-    site.interfaces.get(at).ok_or(Error::NoInterface)
+    host.interfaces.get(at).ok_or(Error::NoInterface)
 }
 
 /// The place of an interface among those that are protected.
@@ -263,12 +263,12 @@ pub fn protected(names: &[&str], name: &str) -> Result<usize, Error> {
 
 /// The first interface.
 pub(super) fn first_interface<'s>(
-    site: &'s Site,
+    host: &'s Host,
     assumed: &mut Vec<String>,
-) -> Result<&'s SiteInterface, Error> {
-    let first = site.interfaces.first().ok_or(Error::NoInterface)?;
-    if site.interfaces.len() > 1 {
-        let count = site.interfaces.len();
+) -> Result<&'s HostInterface, Error> {
+    let first = host.interfaces.first().ok_or(Error::NoInterface)?;
+    if host.interfaces.len() > 1 {
+        let count = host.interfaces.len();
         assumed.push(format!("interface {}, the first of {count}", first.name));
     }
     Ok(first)
@@ -277,34 +277,34 @@ pub(super) fn first_interface<'s>(
 /// The interface that was asked for, else the one that it was heard on, else the device's own, else
 /// the first.
 fn interface<'s>(
-    site: &'s Site,
+    host: &'s Host,
     request: &Request,
     device: Option<&Device>,
     seen: Option<&Neighbour>,
     assumed: &mut Vec<String>,
-) -> Result<&'s SiteInterface, Error> {
+) -> Result<&'s HostInterface, Error> {
     if let Some(name) = &request.interface {
-        return named(site, name);
+        return named(host, name);
     }
     let index = seen.and_then(|seen| seen.interface);
-    let heard = site.interfaces.iter().find(|known| Some(known.index) == index);
+    let heard = host.interfaces.iter().find(|known| Some(known.index) == index);
     if let Some(interface) = heard {
-        if site.interfaces.len() > 1 {
+        if host.interfaces.len() > 1 {
             let name = &interface.name;
             assumed.push(format!("interface {name} taken from the gateway's neighbours"));
         }
         return Ok(interface);
     }
-    let find = |name: &str| site.interfaces.iter().find(|known| known.name == *name);
+    let find = |name: &str| host.interfaces.iter().find(|known| known.name == *name);
     let own = device.and_then(|device| Some((device, find(device.interface.as_deref()?)?)));
     if let Some((device, interface)) = own {
-        if site.interfaces.len() > 1 {
+        if host.interfaces.len() > 1 {
             let (name, device) = (&interface.name, &device.name);
             assumed.push(format!("interface {name} taken from device {device}"));
         }
         return Ok(interface);
     }
-    first_interface(site, assumed)
+    first_interface(host, assumed)
 }
 
 /// The VLAN that was asked for, 0 being none, else the one that it was heard in, else the device's

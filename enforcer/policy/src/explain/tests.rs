@@ -1,6 +1,6 @@
 use super::heard::{Heard, Neighbour, Route};
 use super::*;
-use crate::{Mac, OnLink, SiteInterface, compile, read};
+use crate::{HostInterface, Mac, OnLink, compile, read};
 
 const NOW: i64 = 1_800_000_000;
 
@@ -34,22 +34,22 @@ mode = "quarantine"
 allow = [{ to = "8.8.0.0/16" }]
 "#;
 
-fn site() -> Site {
-    let interface = SiteInterface {
+fn host() -> Host {
+    let interface = HostInterface {
         name: "lan0".into(),
         index: 3,
         mac: Mac([2, 0, 0, 0, 0xff, 0]),
         prefixes: vec![(IpAddr::V4(Ipv4Addr::new(10, 20, 0, 1)), 24)],
-        ..SiteInterface::default()
+        ..HostInterface::default()
     };
     let own = vec![IpAddr::V4(Ipv4Addr::new(10, 20, 0, 1))];
-    Site { interfaces: vec![interface], own, now: NOW, ..Site::default() }
+    Host { interfaces: vec![interface], own, now: NOW, ..Host::default() }
 }
 
 fn ask(from: &str, to: &str, proto: &str) -> Result<Explanation, Error> {
     let (policy, problems) = read("p", POLICY, &mut |_| unreachable!("no files"));
     assert!(problems.iter().all(|problem| problem.severity != crate::Severity::Error));
-    let compiled = compile(&policy, &site()).expect("policy");
+    let compiled = compile(&policy, &host()).expect("policy");
     let request = Request {
         mac: None,
         from: from.into(),
@@ -58,7 +58,7 @@ fn ask(from: &str, to: &str, proto: &str) -> Result<Explanation, Error> {
         interface: None,
         vlan: None,
     };
-    on_host(&policy, &site(), &compiled, &request, NOW)
+    on_host(&policy, &host(), &compiled, &request, NOW)
 }
 
 fn whys(explanation: &Explanation) -> Vec<&str> {
@@ -245,14 +245,14 @@ fn frames_are_long_enough_and_tagged() {
         interface: Some("lan0".into()),
         vlan: Some(20),
     };
-    let described = frame(&policy, &site(), &request).expect("frame");
+    let described = frame(&policy, &host(), &request).expect("frame");
     assert_eq!((described.frame.len(), described.interface), (60, 3));
     assert_eq!(described.frame[..6], [2, 0, 0, 0, 0xff, 0]);
     assert_eq!(described.frame[12..18], [0x81, 0, 0, 20, 8, 0]);
     request.vlan = Some(4095);
-    assert_eq!(frame(&policy, &site(), &request), Err(Error::Vlan { id: 4095 }));
+    assert_eq!(frame(&policy, &host(), &request), Err(Error::Vlan { id: 4095 }));
     request.interface = Some("lan1".into());
-    let error = frame(&policy, &site(), &request).expect_err("interface");
+    let error = frame(&policy, &host(), &request).expect_err("interface");
     assert_eq!(error.hint(), Some("did you mean `lan0`?"));
 }
 
@@ -264,13 +264,13 @@ fn entry(mac: &str, address: &str) -> Neighbour {
 /// The same with what the gateway has heard, on lan0 and lan1.
 fn ask_heard(heard: &Heard, from: &str, to: &str) -> Explanation {
     let (policy, _) = read("p", POLICY, &mut |_| unreachable!("no files"));
-    let mut site = site();
-    site.interfaces.push(SiteInterface {
+    let mut host = host();
+    host.interfaces.push(HostInterface {
         name: "lan1".into(),
         index: 4,
-        ..SiteInterface::default()
+        ..HostInterface::default()
     });
-    let compiled = compile(&policy, &site).expect("policy");
+    let compiled = compile(&policy, &host).expect("policy");
     let request = Request {
         mac: None,
         from: from.into(),
@@ -279,8 +279,8 @@ fn ask_heard(heard: &Heard, from: &str, to: &str) -> Explanation {
         interface: None,
         vlan: None,
     };
-    let described = frame_heard(&policy, &site, heard, &request).expect("a frame");
-    frames_on_host(&policy, &site, &compiled, &[described], NOW).swap_remove(0)
+    let described = frame_heard(&policy, &host, heard, &request).expect("a frame");
+    frames_on_host(&policy, &host, &compiled, &[described], NOW).swap_remove(0)
 }
 
 #[test]
@@ -352,13 +352,13 @@ fn what_comes_from_elsewhere_is_said() {
 fn next_hops_of_bound_links() {
     let text = format!("{POLICY}[interfaces.lan0]\nnext-hop = \"bound\"\n");
     let (policy, _) = read("p", &text, &mut |_| unreachable!("no files"));
-    let mut site = site();
-    let lan0 = &mut site.interfaces[0];
-    let (host, router) = (Mac([2, 0, 0, 0, 0, 9]), Mac([2, 0, 0, 0, 0, 1]));
-    lan0.neighbours = vec![("10.20.0.10".parse().unwrap(), host)];
+    let mut host = host();
+    let lan0 = &mut host.interfaces[0];
+    let (peer, router) = (Mac([2, 0, 0, 0, 0, 9]), Mac([2, 0, 0, 0, 0, 1]));
+    lan0.neighbours = vec![("10.20.0.10".parse().unwrap(), peer)];
     lan0.next_hops = vec![router];
-    let own = site.own[0];
-    site.interfaces[0].on_link = vec![OnLink { interface: 3, address: own, length: 24 }];
+    let own = host.own[0];
+    host.interfaces[0].on_link = vec![OnLink { interface: 3, address: own, length: 24 }];
     let assumed = |to: &str| {
         let request = Request {
             from: "bed-12".into(),
@@ -368,7 +368,7 @@ fn next_hops_of_bound_links() {
             interface: None,
             vlan: None,
         };
-        let described = frame(&policy, &site, &request).unwrap();
+        let described = frame(&policy, &host, &request).unwrap();
         described.assumed.into_iter().find(|text| text.starts_with("destination MAC"))
     };
     assert_eq!(

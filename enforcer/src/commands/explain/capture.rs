@@ -54,17 +54,17 @@ pub(super) fn run(client: &Client, args: &Explain, path: &Path) -> Result<Exit> 
 }
 
 fn on_host(trial: &Trial, frames: Vec<Frame>, interface: Option<&str>) -> Result<Vec<Explanation>> {
-    let Trial { policy, site, compiled, .. } = trial;
-    let names: Vec<String> = site.interfaces.iter().map(|known| known.name.clone()).collect();
+    let Trial { policy, host, compiled, .. } = trial;
+    let names: Vec<String> = host.interfaces.iter().map(|known| known.name.clone()).collect();
     let frames = placed(frames, &names, &[], interface);
     let described = (1..).zip(frames).map(|(number, frame)| {
         let Frame { bytes, length, link, interface, arrived } = frame;
         let (length, interface) = (Some(length), interface.as_deref());
         let frame = Captured { bytes, length, interface, link, arrived };
-        captured(policy, site, &Heard::default(), number, frame)
+        captured(policy, host, &Heard::default(), number, frame)
     });
     let described = described.collect::<Result<Vec<_>, _>>()?;
-    let answers = frames_on_host(policy, site, compiled, &described, site.now);
+    let answers = frames_on_host(policy, host, compiled, &described, host.now);
     trial.note();
     Ok(answers.into_iter().map(convert::explanation).collect())
 }

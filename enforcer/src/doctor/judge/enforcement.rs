@@ -9,7 +9,7 @@ use crate::backstop::{self, Error};
 use crate::config::Backstop;
 use crate::dataplane::Error as Refused;
 use crate::fault::Fault as _;
-use crate::site::Link;
+use crate::host::Link;
 
 /// The command that installs the tables.
 const INSTALL: &str = "enforcer backstop install, at boot before network-pre.target";

@@ -9,7 +9,7 @@ use crate::config::Xdp;
 use crate::dataplane::Error;
 use crate::dataplane::offload::{Feature, STRIP};
 use crate::fault::Fault as _;
-use crate::site::Link;
+use crate::host::Link;
 
 /// Largest MTU whose frames fit into one buffer of a page, with the headroom of XDP and the kernel's
 /// overhead (4096 - 256 - 320), with an Ethernet header and two tags.

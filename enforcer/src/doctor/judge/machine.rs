@@ -5,8 +5,8 @@ use super::super::facts::{Facts, Machine};
 use super::unknown;
 use crate::daemon;
 use crate::dataplane::Error;
+use crate::host::tables::{self, TooSmall};
 use crate::privilege;
-use crate::site::tables::{self, TooSmall};
 
 /// Least free space: the audit trail takes up to 72 MiB, the history up to 64.
 const FREE: u64 = 136 << 20;

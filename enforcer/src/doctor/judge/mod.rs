@@ -14,7 +14,7 @@ mod tests;
 
 use super::Finding;
 use super::facts::{Facts, Interface, Unseen};
-use crate::site::Link;
+use crate::host::Link;
 
 /// Every finding about the machine, then those about each interface.
 pub fn judge(facts: &Facts) -> Vec<Finding> {

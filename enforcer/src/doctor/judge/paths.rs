@@ -10,8 +10,8 @@ use super::super::{Finding, State};
 use super::unknown;
 use crate::backstop::forward::Chain;
 use crate::backstop::stack::{Root, Stack, follow};
-use crate::site::tables::{self, TooSmall};
-use crate::site::{Link, OnLink};
+use crate::host::tables::{self, TooSmall};
+use crate::host::{Link, OnLink};
 
 pub(super) fn machine(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![forwarding(facts), flow_offload(facts)];

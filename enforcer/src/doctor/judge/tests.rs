@@ -18,7 +18,7 @@ use crate::config::{Backstop, Xdp};
 use crate::dataplane::Attached;
 use crate::dataplane::inspect::Pinned;
 use crate::dataplane::offload::Feature;
-use crate::site::{Bridge, Link, OnLink};
+use crate::host::{Bridge, Link, OnLink};
 
 fn link(name: &str, index: u32) -> Link {
     Link { name: name.into(), index, up: true, mtu: 1500, ..Link::default() }

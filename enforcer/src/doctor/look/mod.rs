@@ -20,14 +20,14 @@ use crate::control::client::{self, Client};
 use crate::dataplane::native_hindrance;
 use crate::dataplane::{inspect, offload};
 use crate::fault::Fault as _;
-use crate::site::{self, Kernel, Link};
+use crate::host::{self, Kernel, Link};
 
 /// Gathers all facts. If the settings name no interface, the daemon's interfaces are used.
 ///
 /// # Errors
 ///
 /// The kernel does not list its interfaces: without them nothing can be judged.
-pub async fn look(settings: &Settings) -> Result<Facts, site::Error> {
+pub async fn look(settings: &Settings) -> Result<Facts, host::Error> {
     let kernel = Kernel::open()?;
     let links = kernel.links().await?;
     let daemon = match Client::new(&settings.socket).status().await {

@@ -9,10 +9,10 @@ use super::live::Error;
 use crate::api::InterfaceStatus;
 use crate::control::client::Client;
 use crate::doctor::Finding;
+use crate::host::Kernel;
+use crate::host::neighbours::at_and_above;
 use crate::policy::compile::on_link;
-use crate::policy::{Policy, Range, Site};
-use crate::site::Kernel;
-use crate::site::neighbours::at_and_above;
+use crate::policy::{Host, Policy, Range};
 
 const CHECK: &str = "live-frames";
 /// Time for the answers of neighbours: the kernel asks three times, a second apart.
@@ -24,16 +24,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(super) async fn arrive(
     client: &Client,
     policy: &Policy,
-    site: &Site,
+    host: &Host,
 ) -> Result<Vec<Finding>, Error> {
     let before = client.status().await?.interfaces;
     let kernel = Kernel::open()?;
     let links = kernel.links().await?;
-    let received = |links: &[crate::site::Link], index: u32| {
+    let received = |links: &[crate::host::Link], index: u32| {
         links.iter().find(|link| link.index == index).map_or(0, |link| link.received)
     };
     for row in before.iter().filter(|row| row.index != 0) {
-        let addresses = addresses(policy, site, row.index);
+        let addresses = addresses(policy, host, row.index);
         kernel.ask_neighbours(&at_and_above(row.index, &links), &addresses).await?;
     }
     let end = Instant::now() + TIME;
@@ -55,8 +55,8 @@ pub(super) async fn arrive(
 }
 
 /// Addresses of named devices that are on-link at an interface.
-fn addresses(policy: &Policy, site: &Site, index: u32) -> Vec<(u32, IpAddr)> {
-    let own = site.interfaces.iter().find(|own| own.index == index);
+fn addresses(policy: &Policy, host: &Host, index: u32) -> Vec<(u32, IpAddr)> {
+    let own = host.interfaces.iter().find(|own| own.index == index);
     let near: Vec<Range> = own.into_iter().flat_map(|own| &own.prefixes).map(on_link).collect();
     let single = |range: &Range| match *range {
         Range::V4(first, last) if first == last => Some(IpAddr::V4(first.into())),
@@ -93,7 +93,7 @@ fn judge(row: &InterfaceStatus, runs: u64, arrived: u64) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::State;
-    use crate::policy::{Mac, SiteInterface, read};
+    use crate::policy::{HostInterface, Mac, read};
 
     #[test]
     fn what_arrives_and_is_not_judged_is_a_failure() {
@@ -120,7 +120,7 @@ mod tests {
         let text = "schema = 1\n[devices.a]\nip = [\"10.20.0.12\", \"2001:db8:20::5\"]\n\
                     [devices.b]\nip = [\"10.21.0.12\", \"10.20.0.0/28\"]\n";
         let (policy, _) = read("p", text, &mut |_| unreachable!());
-        let interface = SiteInterface {
+        let interface = HostInterface {
             name: "lan0".into(),
             index: 3,
             mac: Mac([2, 0, 0, 0, 0, 9]),
@@ -128,11 +128,11 @@ mod tests {
                 ("10.20.0.1".parse().unwrap(), 24),
                 ("2001:db8:20::1".parse().unwrap(), 64),
             ],
-            ..SiteInterface::default()
+            ..HostInterface::default()
         };
-        let site = Site { interfaces: vec![interface], ..Site::default() };
+        let host = Host { interfaces: vec![interface], ..Host::default() };
         let near = ["10.20.0.12", "2001:db8:20::5"].map(|near| (3, near.parse().unwrap()));
-        assert_eq!(addresses(&policy, &site, 3), near);
-        assert!(addresses(&policy, &site, 4).is_empty());
+        assert_eq!(addresses(&policy, &host, 3), near);
+        assert!(addresses(&policy, &host, 4).is_empty());
     }
 }

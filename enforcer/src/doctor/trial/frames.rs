@@ -205,25 +205,25 @@ mod tests {
 
     use super::*;
     use crate::image::HostImage;
-    use crate::policy::{Mac, Site, SiteInterface, compile, read};
+    use crate::policy::{Host, HostInterface, Mac, compile, read};
 
     #[test]
     fn the_shared_code_decides_as_the_cases_say() {
         let own = [2, 0, 0, 0, 0, 7];
         let (policy, problems) = read("self-test", POLICY, &mut |_| unreachable!());
         assert_eq!(problems, []);
-        let interface = SiteInterface {
+        let interface = HostInterface {
             name: "lan0".into(),
             index: 7,
             mac: Mac(own),
             prefixes: Vec::new(),
-            ..SiteInterface::default()
+            ..HostInterface::default()
         };
-        let site = Site { interfaces: vec![interface], ..Site::default() };
-        let compiled = compile(&policy, &site).unwrap();
-        let host = HostImage::new(&compiled.image, 0);
+        let host = Host { interfaces: vec![interface], ..Host::default() };
+        let compiled = compile(&policy, &host).unwrap();
+        let reference = HostImage::new(&compiled.image, 0);
         for (place, case) in cases(own).into_iter().enumerate() {
-            let decision = host.decide(&case.frame, 7).decision;
+            let decision = reference.decide(&case.frame, 7).decision;
             assert_eq!(decision.reason, case.reason, "{}", case.name);
             let verdict = if case.reason.passes() { Verdict::Pass } else { Verdict::Drop };
             assert_eq!(decision.verdict, verdict, "{}", case.name);

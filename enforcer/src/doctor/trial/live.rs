@@ -13,12 +13,12 @@ use crate::api::{CapturedFrame, ExplainFrames, Explanation, InterfaceStatus, Sta
 use crate::control::client::{self, Client};
 use crate::doctor::{Finding, chain};
 use crate::fault::Fault as _;
+use crate::host::{self, Kernel, Link};
 use crate::image::{HostImage, Time};
 use crate::policy::{
-    Compiled, Device, Mac, Mode, Policy, Problem, Range, Rule, Selector, Service, Severity, Site,
+    Compiled, Device, Host, Mac, Mode, Policy, Problem, Range, Rule, Selector, Service, Severity,
     To, compile, explain, read,
 };
-use crate::site::{self, Kernel, Link};
 
 const CHECK: &str = "live-test";
 /// Most rules that are searched for one that decides.
@@ -30,7 +30,7 @@ pub(super) enum Error {
     #[error(transparent)]
     Daemon(#[from] client::Error),
     #[error(transparent)]
-    Site(#[from] site::Error),
+    Host(#[from] host::Error),
     #[error("the policy in force cannot be read: {0}")]
     Policy(String),
 }
@@ -63,18 +63,18 @@ async fn ask_all(client: &Client) -> Result<Vec<Finding>, Error> {
     if !errors.is_empty() {
         return Err(Error::Policy(first(&errors)));
     }
-    let site = site(&status).await?;
-    let mut findings = arrival::arrive(client, &policy, &site).await?;
-    let compiled = compile(&policy, &site).map_err(|e| Error::Policy(first(&e)))?;
+    let host = host(&status).await?;
+    let mut findings = arrival::arrive(client, &policy, &host).await?;
+    let compiled = compile(&policy, &host).map_err(|e| Error::Policy(first(&e)))?;
     for row in status.interfaces.iter().filter(|row| row.index != 0) {
-        let own = site.interfaces.iter().find(|known| known.index == row.index);
+        let own = host.interfaces.iter().find(|known| known.index == row.index);
         let mut questions = must_die(own.map_or(Mac([0; 6]), |own| own.mac), vlan(&policy));
         if policy.essential.arp {
             let probe = frames::arp(frames::DEVICE, [0; 4], [192, 0, 2, 1]);
             let frame = frames::ethernet([0xff; 6], frames::DEVICE, ether_type::ARP, &probe);
             questions.push(Question { name: "ARP".into(), reason: Reason::Arp, frame });
         }
-        match own_destination(&policy, &site, &compiled, row) {
+        match own_destination(&policy, &host, &compiled, row) {
             Some(question) => questions.push(question),
             None => findings.push(no_rule().on(&row.name)),
         }
@@ -95,15 +95,15 @@ fn is_error(problem: &Problem) -> bool {
     problem.severity == Severity::Error
 }
 
-/// The daemon's site.
-async fn site(status: &Status) -> Result<Site, site::Error> {
+/// The daemon's host.
+async fn host(status: &Status) -> Result<Host, host::Error> {
     let kernel = Kernel::open()?;
     let links = kernel.links().await?;
     let protected = status.interfaces.iter().filter_map(|row| {
         let link = links.iter().find(|link| link.index == row.index)?;
         Some(Link { name: row.name.clone(), ..link.clone() })
     });
-    kernel.site(&protected.collect::<Vec<_>>(), &links, jiff::Timestamp::now().as_second()).await
+    kernel.host(&protected.collect::<Vec<_>>(), &links, jiff::Timestamp::now().as_second()).await
 }
 
 async fn ask(
@@ -165,15 +165,15 @@ fn vlan(policy: &Policy) -> u16 {
 /// A frame from a device to a destination that a rule allows.
 fn own_destination(
     policy: &Policy,
-    site: &Site,
+    host: &Host,
     compiled: &Compiled,
     row: &InterfaceStatus,
 ) -> Option<Question> {
-    let host = HostImage::new(&compiled.image, site.now);
+    let reference = HostImage::new(&compiled.image, host.now);
     let groups = policy
         .groups
         .iter()
-        .filter(|group| group.mode_at(Time::wall(site.now)) != Mode::Quarantine);
+        .filter(|group| group.mode_at(Time::wall(host.now)) != Mode::Quarantine);
     let pairs = groups.flat_map(|group| {
         let devices = group.members.iter().filter_map(|member| {
             let Selector::Device(index) = member.selector else { return None };
@@ -182,9 +182,9 @@ fn own_destination(
         devices.flat_map(|device| group.allow.iter().map(move |rule| (device, rule)))
     });
     pairs.take(RULES).find_map(|(device, rule)| {
-        let request = request(site, device, rule, &row.name)?;
-        let described = explain::frame(policy, site, &request).ok()?;
-        let decision = host.decide(&described.frame, row.index).decision;
+        let request = request(host, device, rule, &row.name)?;
+        let described = explain::frame(policy, host, &request).ok()?;
+        let decision = reference.decide(&described.frame, row.index).decision;
         let lives = decision.verdict == Verdict::Pass && decision.reason == Reason::Allow;
         let name = format!("{} by rule {}", described.words, rule.id);
         let question = Question { name, reason: Reason::Allow, frame: described.frame };
@@ -192,9 +192,9 @@ fn own_destination(
     })
 }
 
-fn request(site: &Site, device: &Device, rule: &Rule, interface: &str) -> Option<explain::Request> {
+fn request(host: &Host, device: &Device, rule: &Rule, interface: &str) -> Option<explain::Request> {
     device.mac?;
-    let (to, is_v6) = match destination(site, &rule.to)? {
+    let (to, is_v6) = match destination(host, &rule.to)? {
         Range::V4(first, _) => (std::net::Ipv4Addr::from_bits(first).to_string(), false),
         Range::V6(first, _) => (std::net::Ipv6Addr::from_bits(first).to_string(), true),
     };
@@ -221,13 +221,13 @@ fn request(site: &Site, device: &Device, rule: &Rule, interface: &str) -> Option
     })
 }
 
-fn destination(site: &Site, to: &To) -> Option<Range> {
+fn destination(host: &Host, to: &To) -> Option<Range> {
     match to {
         To::Any => Some(Range::V4(u32::from_be_bytes([198, 51, 100, 10]), u32::MAX)),
         To::Range(range) => Some(*range),
         To::Set(set) => set.ranges.iter().next(),
         To::Gateway | To::Local => {
-            site.interfaces.iter().flat_map(|own| &own.prefixes).find_map(|(address, _)| {
+            host.interfaces.iter().flat_map(|own| &own.prefixes).find_map(|(address, _)| {
                 match address {
                     std::net::IpAddr::V4(v4) => Some(Range::V4(v4.to_bits(), v4.to_bits())),
                     std::net::IpAddr::V6(_) => None,
@@ -333,15 +333,15 @@ mod tests {
                     deny = [{ to = \"203.0.113.9\" }]\n";
         let (policy, problems) = read("p", text, &mut |_| unreachable!());
         assert!(!problems.iter().any(is_error), "{problems:?}");
-        let interface = crate::policy::SiteInterface {
+        let interface = crate::policy::HostInterface {
             name: "lan0".into(),
             index: 3,
             mac: Mac([2, 0, 0, 0, 0, 9]),
             prefixes: Vec::new(),
-            ..crate::policy::SiteInterface::default()
+            ..crate::policy::HostInterface::default()
         };
-        let site = Site { interfaces: vec![interface], ..Site::default() };
-        let compiled = compile(&policy, &site).unwrap();
+        let host = Host { interfaces: vec![interface], ..Host::default() };
+        let compiled = compile(&policy, &host).unwrap();
         let row = InterfaceStatus {
             name: "lan0".into(),
             index: 3,
@@ -353,13 +353,13 @@ mod tests {
             runs: 90,
             note: None,
         };
-        let question = own_destination(&policy, &site, &compiled, &row).unwrap();
+        let question = own_destination(&policy, &host, &compiled, &row).unwrap();
         // The first one is denied.
         let rule = &policy.groups[0].allow[1].id;
         let name = format!("10.20.0.12 to 198.51.100.0 tcp/515 on lan0 by rule {rule}");
         assert_eq!(question.name, name);
         let empty = Policy { groups: Vec::new(), ..policy };
-        assert!(own_destination(&empty, &site, &compiled, &row).is_none());
+        assert!(own_destination(&empty, &host, &compiled, &row).is_none());
         assert_eq!(vlan(&empty), 4094);
     }
 }

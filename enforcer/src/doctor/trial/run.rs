@@ -18,9 +18,9 @@ use crate::dataplane::pins::Pins;
 use crate::dataplane::{self, Dataplane, Preference};
 use crate::doctor::{Finding, chain};
 use crate::fault::Fault as _;
+use crate::host::{self, Kernel, Link};
 use crate::policy::{compile, read};
 use crate::privilege;
-use crate::site::{self, Kernel, Link};
 
 const CHECK: &str = "self-test";
 /// Most time for a frame to cross a pair of interfaces.
@@ -36,7 +36,7 @@ enum Error {
     #[error("cannot make a pair of interfaces (veth)")]
     Pair(#[source] rtnetlink::Error),
     #[error(transparent)]
-    Site(#[from] site::Error),
+    Host(#[from] host::Error),
     #[error("its own policy is refused: {0}")]
     Policy(String),
     #[error(transparent)]
@@ -140,12 +140,12 @@ async fn load(pairs: &[Pair]) -> Result<Dataplane, Error> {
     let now = jiff::Timestamp::now().as_second();
     let kernel = Kernel::open()?;
     let links = kernel.links().await?;
-    let site = kernel.site(&known, &links, now).await?;
+    let host = kernel.host(&known, &links, now).await?;
     let (policy, problems) = read(CHECK, POLICY, &mut |_| Err(io::ErrorKind::NotFound.into()));
     if !problems.is_empty() {
         return Err(Error::Policy(first(&problems)));
     }
-    let compiled = compile(&policy, &site).map_err(|e| Error::Policy(first(&e)))?;
+    let compiled = compile(&policy, &host).map_err(|e| Error::Policy(first(&e)))?;
     let root = Path::new(place::BPF.to_str().unwrap_or_default()).join("enforcer");
     Ok(Dataplane::open(Pins::open(&root)?, &compiled.image, Options::default())?)
 }

@@ -137,7 +137,7 @@ pub(crate) fn run(report: &mut Report) {
     mount_bpffs();
     let root = format!("/sys/fs/bpf/enforcer-events-{}", std::process::id());
     let (empty, _) = read("events.toml", "schema = 1\n", &mut |_| unreachable!("no files"));
-    let image = compile(&empty, &random::site()).expect("it compiles").image;
+    let image = compile(&empty, &random::host()).expect("it compiles").image;
     let pins = Pins::open(root.as_ref()).expect("a directory for pins");
     let mut dataplane = Dataplane::open(pins, &image, Options::default()).expect("it loads");
     // The devices' entries depend on the secret that is made with the tables.
@@ -151,7 +151,7 @@ pub(crate) fn run(report: &mut Report) {
     );
     let (policy, problems) = read("events.toml", &text, &mut |_| unreachable!("no files"));
     assert_eq!(problems, []);
-    let image = compile(&policy, &random::site()).expect("it compiles").image;
+    let image = compile(&policy, &random::host()).expect("it compiles").image;
     dataplane.replace(&image).expect("it is put in force");
     let mut bench = Bench { cpus, dataplane, yardstick: Yardstick::load(4 * FLOWS, None) };
     let [beds, watched] = &macs;

@@ -35,7 +35,7 @@ impl Scene {
     pub(crate) fn set() -> Self {
         let lab = Lab::gateway("demo");
         let monitor = lab.monitor();
-        // As configured by the site's technicians, so that the monitor finds the central station.
+        // As configured by the host's technicians, so that the monitor finds the central station.
         monitor.ip(&format!("route add {CENTRAL} dev eth0"));
         let vendor = [80, 443, 511, 515, 516, 517, 518, 519, 520];
         let internet = Server::start(&lab.internet, "internet", &vendor, &[53]);

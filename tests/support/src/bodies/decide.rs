@@ -11,7 +11,7 @@ use enforcer_policy::image::HostImage;
 
 use super::parse;
 use crate::naive;
-use crate::random::{NOW, site};
+use crate::random::{NOW, host};
 
 /// The input is an interface, minutes after [`NOW`], and a frame.
 ///
@@ -50,7 +50,7 @@ fn agrees(case: &FrameContext, now: i64) {
         rule: rule.map(|(_, rule)| rule.id.clone()),
         group: decision.group,
     };
-    assert_eq!(answer, naive::decide(policy, &site(), &case.flow, now), "{:?}", case.flow);
+    assert_eq!(answer, naive::decide(policy, &host(), &case.flow, now), "{:?}", case.flow);
     assert_eq!(decision.verdict == Verdict::Pass, decision.reason.passes(), "{decision:?}");
     if decision.verdict == Verdict::WouldDrop {
         let group = decision.group.checked_sub(1).map(|at| &policy.groups[at as usize]);
@@ -89,8 +89,8 @@ fn passes_whole(frame: &[u8], cut: &FrameContext, whole: &FrameContext) {
 
 /// The rest of a datagram passes exactly after a first fragment that passed, from the same device.
 fn later_fragments(frame: &[u8], interface: u32, now: i64) {
-    let host = HostImage::new(&super::fixed().1.image, now);
-    let first = host.decide(frame, interface);
+    let reference = HostImage::new(&super::fixed().1.image, now);
+    let first = reference.decide(frame, interface);
     if first.flow.fragment != Fragment::First || first.flow.fault != 0 {
         return;
     }
@@ -104,12 +104,12 @@ fn later_fragments(frame: &[u8], interface: u32, now: i64) {
     };
     let overlap = Flow { fragment_offset: next.fragment_offset - 8, ..next };
     let other = Flow { fragment_id: next.fragment_id ^ 1, ..next };
-    let reason = |flow| host.judge(flow).decision.reason;
+    let reason = |flow| reference.judge(flow).decision.reason;
     assert!(!reason(overlap).passes() && !reason(other).passes(), "{first:?}");
     let passed = first.decision.verdict != Verdict::Drop;
-    let rest = host.judge(next).decision;
+    let rest = reference.judge(next).decision;
     assert_eq!(rest.verdict != Verdict::Drop, passed, "{first:?}, then {rest:?}");
     // A second first fragment could start a shorter datagram, which the rest would overlap.
-    let again = host.decide(frame, interface).decision.reason;
+    let again = reference.decide(frame, interface).decision.reason;
     assert!(!passed || again == Reason::FragmentOverlap, "{first:?}, then {again:?}");
 }

@@ -29,13 +29,13 @@ pub fn fixed() -> &'static (Policy, Compiled) {
     FIXED.get_or_init(|| {
         let (policy, problems) = read("policy.toml", POLICY, &mut |_| unreachable!("no files"));
         assert_eq!(problems, [], "the fixed policy");
-        let compiled = compile(&policy, &random::site()).expect("the fixed policy compiles");
+        let compiled = compile(&policy, &random::host()).expect("the fixed policy compiles");
         assert_eq!(compiled.warnings, [], "the fixed policy");
         (policy, compiled)
     })
 }
 
-/// An interface index from a byte: the two of the site more often than any other.
+/// An interface index from a byte: the two of the host more often than any other.
 fn interface(byte: u8) -> u32 {
     match byte % 4 {
         0 | 1 => 1,

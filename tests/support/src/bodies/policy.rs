@@ -10,7 +10,7 @@ use enforcer_policy::read::MAX_PROBLEMS;
 use enforcer_policy::{Policy, Range, Selector, Service, To, compile, diff, read, report, write};
 
 use crate::naive;
-use crate::random::{NOW, site};
+use crate::random::{NOW, host};
 
 /// Senders, destinations and services that are tried, each.
 const TRIED: usize = 12;
@@ -39,7 +39,7 @@ pub fn run(input: &[u8]) {
         return;
     }
 
-    let compiled = match compile(&policy, &site()) {
+    let compiled = match compile(&policy, &host()) {
         Ok(compiled) => compiled,
         Err(problems) => {
             // The only limit of an image that a short document can reach.
@@ -57,12 +57,12 @@ pub fn run(input: &[u8]) {
     assert!(!report::has_errors(&problems), "{said}\n{written}");
     assert_eq!(write(&again), written);
     assert_eq!(diff(&policy, &again), [], "{written}");
-    let recompiled = compile(&again, &site()).expect("as before");
+    let recompiled = compile(&again, &host()).expect("as before");
     assert!(recompiled.image == compiled.image && recompiled.rules == compiled.rules, "{written}");
 }
 
 /// Tries flows from and to addresses in the policy.
-fn agrees(policy: &Policy, host: &HostImage<'_>, id: impl Fn(u32) -> Option<String>) {
+fn agrees(policy: &Policy, reference: &HostImage<'_>, id: impl Fn(u32) -> Option<String>) {
     let (mut senders, mut ends) = (vec![Flow::NEW], vec![]);
     let mut services = vec![Service::ANY];
     for device in &policy.devices {
@@ -107,14 +107,14 @@ fn agrees(policy: &Policy, host: &HostImage<'_>, id: impl Fn(u32) -> Option<Stri
                         destination_port: service as u16,
                         ..*sender
                     };
-                    let decision = host.judge(flow).decision;
+                    let decision = reference.judge(flow).decision;
                     let answer = naive::Answer {
                         verdict: decision.verdict,
                         reason: decision.reason,
                         rule: (decision.rule != NO_RULE).then(|| id(decision.rule)).flatten(),
                         group: decision.group,
                     };
-                    assert_eq!(answer, naive::decide(policy, &site(), &flow, NOW), "{flow:?}");
+                    assert_eq!(answer, naive::decide(policy, &host(), &flow, NOW), "{flow:?}");
                 }
             }
         }

@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use enforcer_common::reason::Reason;
 use enforcer_policy::image::Image;
-use enforcer_policy::{Mac, Site, SiteInterface, compile, read};
+use enforcer_policy::{Host, HostInterface, Mac, compile, read};
 
 use crate::frames::{Ethernet, Extension, GATEWAY, Tcp, V4, V6, ether_type};
 
@@ -146,27 +146,27 @@ fn allowed(to: [u8; 6]) -> Vec<Row> {
 }
 
 /// A gateway that receives on the interface with index 1.
-pub fn site() -> Site {
+pub fn host() -> Host {
     let own: [IpAddr; 2] = [Ipv4Addr::from(OWN4).into(), Ipv6Addr::from(OWN6).into()];
     let prefixes = own.into_iter().zip([24, 64]).collect();
-    let lan = SiteInterface {
+    let lan = HostInterface {
         name: "lan0".into(),
         index: 1,
         mac: Mac(GATEWAY),
         prefixes,
-        ..SiteInterface::default()
+        ..HostInterface::default()
     };
-    Site { interfaces: vec![lan], own: own.to_vec(), now: NOW, ..Site::default() }
+    Host { interfaces: vec![lan], own: own.to_vec(), now: NOW, ..Host::default() }
 }
 
-/// [`POLICY`] at [`site`].
+/// [`POLICY`] at [`host`].
 ///
 /// # Panics
 /// When it does not compile.
 pub fn image() -> Image {
     let (policy, problems) = read("evasions.toml", POLICY, &mut |_| unreachable!("no files"));
     assert_eq!(problems, []);
-    compile(&policy, &site()).expect("it compiles").image
+    compile(&policy, &host()).expect("it compiles").image
 }
 
 /// Builds the frames of one row.

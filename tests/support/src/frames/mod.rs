@@ -39,7 +39,7 @@ pub const LONGEST: usize = 1514;
 
 /// To everybody.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
-/// The interface `lan0` of the world of `random::site`.
+/// The interface `lan0` of the world of `random::host`.
 pub const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0xff, 0];
 /// More fragments, in [`V4::fragment`].
 pub const MORE: u16 = 0x2000;

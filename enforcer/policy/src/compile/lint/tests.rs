@@ -1,19 +1,19 @@
 use std::net::IpAddr;
 
 use super::super::{check, compile};
-use crate::{Mac, Site, SiteInterface, read};
+use crate::{Host, HostInterface, Mac, read};
 
 const NOW: i64 = 1_800_000_000;
 const FEED: &str = "0.0.0.0/8\n10.0.0.0/8\n127.0.0.0/8\n224.0.0.0/3\n203.0.113.0/24\n";
 
-fn site() -> Site {
+fn host() -> Host {
     let own: Vec<IpAddr> =
         ["10.20.0.1", "127.0.0.1", "2001:db8:20::1"].map(|own| own.parse().unwrap()).into();
     let prefixes = vec![(own[0], 24), (own[2], 64)];
     let mac = Mac([2, 0, 0, 0, 0xff, 0]);
     let lan =
-        SiteInterface { name: "lan0".into(), index: 1, mac, prefixes, ..SiteInterface::default() };
-    Site { interfaces: vec![lan], own, now: NOW, ..Site::default() }
+        HostInterface { name: "lan0".into(), index: 1, mac, prefixes, ..HostInterface::default() };
+    Host { interfaces: vec![lan], own, now: NOW, ..Host::default() }
 }
 
 /// What is said of a group `g` with one member, on a machine and on none; hints left out.
@@ -24,7 +24,7 @@ fn said(document: &str) -> [Vec<String>; 2] {
     let lines = |problems: Vec<crate::Problem>| {
         problems.iter().map(|p| format!("{}: {}", p.place.line, p.message)).collect::<Vec<_>>()
     };
-    [lines(compile(&policy, &site()).unwrap().warnings), lines(check(&policy, NOW))]
+    [lines(compile(&policy, &host()).unwrap().warnings), lines(check(&policy, NOW))]
 }
 
 /// The same of the rules of one group, which are in line 4 (allow) and 5 (deny).
@@ -128,11 +128,11 @@ fn rules_that_never_match() {
     let bound = "7: this allow rule never matches: it leads to IPv6 alone, and every member is \
                  bound to IPv4 addresses";
     assert_eq!(here, [bound]);
-    let mut site = site();
-    site.interfaces[0].prefixes.clear();
+    let mut host = host();
+    host.interfaces[0].prefixes.clear();
     let text = "schema = 1\n[groups.g]\nmembers = [\"10.0.0.1\"]\nallow = [{ to = \"local\" }]";
     let (policy, _) = read("p.toml", text, &mut |_| unreachable!());
-    let warnings = compile(&policy, &site).unwrap().warnings;
+    let warnings = compile(&policy, &host).unwrap().warnings;
     assert!(warnings[0].message.starts_with("`local` is nothing on this machine"), "{warnings:?}");
     assert_eq!(check(&policy, NOW), []);
 }

@@ -22,20 +22,20 @@ const BED: [u8; 6] = [0x00, 0x1b, 0x44, 0x11, 0x3a, 0xb7];
 const LAN0: [u8; 6] = [2, 0, 0, 0, 0xff, 0];
 const SERVER: [u8; 6] = [2, 0, 0, 0, 0x30, 0x10];
 
-fn site() -> Site {
-    let interface = |name: &str, index, mac| SiteInterface {
+fn host() -> Host {
+    let interface = |name: &str, index, mac| HostInterface {
         name: name.to_owned(),
         index,
         mac: Mac(mac),
         prefixes: Vec::new(),
-        ..SiteInterface::default()
+        ..HostInterface::default()
     };
     let interfaces = vec![interface("lan0", 3, LAN0), interface("lan1", 4, [2, 0, 0, 0, 0xff, 1])];
-    Site {
+    Host {
         interfaces,
         own: vec!["10.20.0.1".parse().unwrap()],
         now: 1_800_000_000,
-        ..Site::default()
+        ..Host::default()
     }
 }
 
@@ -81,10 +81,10 @@ fn frame(link: u32, bytes: Vec<u8>) -> Captured<'static> {
 fn ask_heard(heard: &Heard, frame: Captured<'_>) -> Explanation {
     let (policy, problems) = read("p", POLICY, &mut |_| unreachable!("no files"));
     assert_eq!(problems, []);
-    let site = site();
-    let compiled = compile(&policy, &site).expect("policy");
-    let described = captured(&policy, &site, heard, 1, frame).expect("a frame");
-    frames_on_host(&policy, &site, &compiled, &[described], site.now).swap_remove(0)
+    let host = host();
+    let compiled = compile(&policy, &host).expect("policy");
+    let described = captured(&policy, &host, heard, 1, frame).expect("a frame");
+    frames_on_host(&policy, &host, &compiled, &[described], host.now).swap_remove(0)
 }
 
 fn ask(frame: Captured<'_>) -> Explanation {

@@ -100,7 +100,7 @@ impl World {
         let mut load = |name: &str| Ok(sets.remove(name).expect("a set is read once"));
         let (policy, problems) = read("bench.toml", &text, &mut load);
         assert!(problems.iter().all(|problem| problem.severity != Severity::Error), "{problems:?}");
-        compile(&policy, &random::site()).expect("it compiles").image
+        compile(&policy, &random::host()).expect("it compiles").image
     }
 
     fn list(&self, prefixes: &[Prefix], several: bool) -> String {

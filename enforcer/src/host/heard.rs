@@ -6,7 +6,7 @@ use rtnetlink::packet_route::link::InfoKind;
 
 use super::survey::{Neighbour, PortVlan};
 use super::{Error, Kernel, Link};
-use crate::policy::Site;
+use crate::policy::Host;
 use crate::policy::explain::heard::{self, Heard, Route};
 
 /// Depth to which stacked interfaces are followed; the kernel allows eight.
@@ -14,21 +14,21 @@ const DEEPEST: usize = 8;
 
 impl Kernel {
     /// The kernel's knowledge of where devices are.
-    pub async fn heard(&self, site: &Site) -> Result<Heard, Error> {
+    pub async fn heard(&self, host: &Host) -> Result<Heard, Error> {
         let (links, neighbours) = (self.links().await?, self.neighbours().await?);
         // A kernel without bridges has no ports.
         let vlans = self.bridge_vlans().await.unwrap_or_default();
-        let machine = Machine { site, links: &links, neighbours: &neighbours, vlans: &vlans };
+        let machine = Machine { host, links: &links, neighbours: &neighbours, vlans: &vlans };
         Ok(machine.heard())
     }
 
     /// Adds how the kernel reaches an address.
-    pub async fn hear_way(&self, site: &Site, heard: &mut Heard, address: IpAddr) {
+    pub async fn hear_way(&self, host: &Host, heard: &mut Heard, address: IpAddr) {
         let (Some((index, router)), Ok(links)) = (self.hop_to(address).await, self.links().await)
         else {
             return;
         };
-        let machine = Machine { site, links: &links, neighbours: &[], vlans: &[] };
+        let machine = Machine { host, links: &links, neighbours: &[], vlans: &[] };
         let route = match (machine.unprotected(index), router) {
             (Some(name), _) => Route::Elsewhere(name),
             (None, Some(router)) => {
@@ -43,7 +43,7 @@ impl Kernel {
 
 /// The kernel's answers.
 struct Machine<'a> {
-    site: &'a Site,
+    host: &'a Host,
     links: &'a [Link],
     neighbours: &'a [Neighbour],
     vlans: &'a [PortVlan],
@@ -85,7 +85,7 @@ impl Machine<'_> {
     }
 
     fn is_protected(&self, index: u32) -> bool {
-        self.site.interfaces.iter().any(|known| known.index == index)
+        self.host.interfaces.iter().any(|known| known.index == index)
     }
 
     /// The ports of a bridge or a bond that are protected.
@@ -164,7 +164,7 @@ impl Machine<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Mac, SiteInterface};
+    use crate::policy::{HostInterface, Mac};
 
     fn link(index: u32, name: &str) -> Link {
         Link { index, name: name.into(), mac: mac(index as u8), ..Link::default() }
@@ -197,14 +197,14 @@ mod tests {
 
     #[test]
     fn neighbours_are_followed_down_to_the_protected_interface() {
-        let protected = [(1, "lan0"), (6, "p0"), (7, "p1")].map(|(index, name)| SiteInterface {
+        let protected = [(1, "lan0"), (6, "p0"), (7, "p1")].map(|(index, name)| HostInterface {
             name: name.into(),
             index,
             mac: mac(index as u8),
             prefixes: Vec::new(),
-            ..SiteInterface::default()
+            ..HostInterface::default()
         });
-        let site = Site { interfaces: protected.into(), ..Site::default() };
+        let host = Host { interfaces: protected.into(), ..Host::default() };
         let neighbours = [
             neighbour(1, 0x21, Some("10.0.0.2")),
             neighbour(2, 0x22, Some("10.20.0.2")),
@@ -221,7 +221,7 @@ mod tests {
         let vlans = [PortVlan { port: 7, id: 30, untagged: true }];
         let links = links();
         let machine =
-            Machine { site: &site, links: &links, neighbours: &neighbours, vlans: &vlans };
+            Machine { host: &host, links: &links, neighbours: &neighbours, vlans: &vlans };
         let heard = machine.heard();
         let places: Vec<_> =
             heard.behind.iter().map(|entry| (entry.interface, entry.vlan)).collect();

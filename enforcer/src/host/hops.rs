@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use super::survey::Neighbour;
-use crate::policy::SiteInterface;
+use crate::policy::HostInterface;
 
 /// Takes what the neighbour table says of a link: the interface, and what is on top of it.
 pub(super) fn learn(
-    interface: &mut SiteInterface,
+    interface: &mut HostInterface,
     link: &BTreeSet<u32>,
     gateways: &BTreeSet<(u32, IpAddr)>,
     neighbours: &[Neighbour],
@@ -29,7 +29,7 @@ pub(super) fn learn(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{Mac, Site};
+    use crate::policy::{Host, Mac};
 
     fn neighbour(interface: u32, address: &str, last: u8) -> Neighbour {
         let mac = Mac([2, 0, 0, 0, 0, last]);
@@ -46,7 +46,7 @@ mod tests {
             neighbour(4, "10.9.0.9", 8),
             Neighbour { address: None, ..neighbour(1, "10.0.0.7", 7) },
         ];
-        let mut interface = SiteInterface::default();
+        let mut interface = HostInterface::default();
         learn(&mut interface, &link, &BTreeSet::from([(3, router), (4, router)]), &heard);
         let macs = |last| Mac([2, 0, 0, 0, 0, last]);
         let expected = [("10.0.0.1", 1), ("10.0.0.9", 9)];
@@ -58,10 +58,10 @@ mod tests {
     #[test]
     fn a_forgotten_neighbour_is_kept_until_another_has_its_address() {
         let learned = |heard: &[Neighbour]| {
-            let mut interface = SiteInterface::default();
+            let mut interface = HostInterface::default();
             let router = heard.iter().find_map(|one| Some((one.interface, one.address?)));
             learn(&mut interface, &BTreeSet::from([3]), &router.into_iter().collect(), heard);
-            Site { interfaces: vec![interface], ..Site::default() }
+            Host { interfaces: vec![interface], ..Host::default() }
         };
         let before = learned(&[neighbour(3, "10.0.0.1", 1), neighbour(3, "10.0.0.9", 9)]);
         let mut nothing = learned(&[]);

@@ -21,7 +21,7 @@ use rtnetlink::{Handle, new_connection};
 use self::survey::Routes;
 use crate::dataplane::{Attached, Interface};
 pub use crate::policy::OnLink;
-use crate::policy::{Mac, Site, SiteInterface};
+use crate::policy::{Host, HostInterface, Mac};
 
 /// Why the machine cannot be queried.
 #[derive(Debug, thiserror::Error)]
@@ -146,49 +146,49 @@ impl Kernel {
         Ok(messages.iter().filter_map(on_link).collect())
     }
 
-    /// The site: the `protected` interfaces of all `links`, and the addresses and MACs that devices must
+    /// The host: the `protected` interfaces of all `links`, and the addresses and MACs that devices must
     /// not claim.
-    pub async fn site(&self, protected: &[Link], links: &[Link], now: i64) -> Result<Site, Error> {
-        let mut site = Site { now, ..Site::default() };
-        site.interfaces = protected
+    pub async fn host(&self, protected: &[Link], links: &[Link], now: i64) -> Result<Host, Error> {
+        let mut host = Host { now, ..Host::default() };
+        host.interfaces = protected
             .iter()
-            .map(|link| SiteInterface {
+            .map(|link| HostInterface {
                 name: link.name.clone(),
                 index: link.index,
                 mac: link.mac,
                 above: claims::above(link, links),
-                ..SiteInterface::default()
+                ..HostInterface::default()
             })
             .collect();
         let addresses = self.addresses().await?;
         for found in &addresses {
-            site.own.push(found.address);
-            let interface = site.interfaces.iter_mut().find(|other| other.index == found.interface);
+            host.own.push(found.address);
+            let interface = host.interfaces.iter_mut().find(|other| other.index == found.interface);
             if let Some(interface) = interface
                 && !found.is_link_local()
             {
                 interface.prefixes.push((found.address, found.length));
             }
         }
-        site.macs = claims::macs(protected, links, &addresses);
+        host.macs = claims::macs(protected, links, &addresses);
         let Routes { default, gateways } = self.routes().await?;
         let neighbours = self.neighbours().await?;
-        site.routers = claims::routers(protected, links, &default, &neighbours);
-        for interface in &mut site.interfaces {
+        host.routers = claims::routers(protected, links, &default, &neighbours);
+        for interface in &mut host.interfaces {
             let link = neighbours::at_and_above(interface.index, links);
             interface.on_link =
                 addresses.iter().filter(|own| link.contains(&own.interface)).copied().collect();
             hops::learn(interface, &link, &gateways, &neighbours);
         }
-        // The site must not depend on the order of the kernel's answer.
-        site.own.sort_unstable();
-        site.own.dedup();
-        for interface in &mut site.interfaces {
+        // The host must not depend on the order of the kernel's answer.
+        host.own.sort_unstable();
+        host.own.dedup();
+        for interface in &mut host.interfaces {
             interface.prefixes.sort_unstable();
             interface.prefixes.dedup();
             interface.on_link.sort_unstable();
         }
-        Ok(site)
+        Ok(host)
     }
 }
 

@@ -10,9 +10,9 @@ const MOST_REMEMBERED: usize = 4_096;
 
 /// What the machine looks like, as far as a policy needs it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Site {
+pub struct Host {
     /// The protected interfaces.
-    pub interfaces: Vec<SiteInterface>,
+    pub interfaces: Vec<HostInterface>,
     /// Every address of the gateway itself, on any interface.
     pub own: Vec<IpAddr>,
     /// MACs that no device may use: of interfaces of the gateway.
@@ -59,7 +59,7 @@ impl OnLink {
 
 /// One protected interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SiteInterface {
+pub struct HostInterface {
     /// Its name.
     pub name: String,
     /// Its index in the kernel, host order.
@@ -78,7 +78,7 @@ pub struct SiteInterface {
     pub next_hops: Vec<Mac>,
 }
 
-impl SiteInterface {
+impl HostInterface {
     /// Keeps neighbours of an earlier look that the kernel has forgotten since: it forgets silent ones.
     fn remember(&mut self, before: &Self) {
         let mut known: BTreeMap<_, _> = self.neighbours.drain(..).collect();
@@ -94,7 +94,7 @@ impl SiteInterface {
     }
 }
 
-impl Site {
+impl Host {
     /// Keeps neighbours of an earlier look that the kernel has forgotten since.
     pub fn remember_neighbours(&mut self, before: &Self) {
         for interface in &mut self.interfaces {
@@ -118,12 +118,12 @@ impl Site {
 
     /// The same but for neighbours and routers, which come and go, and for the time.
     pub fn without_neighbours(&self) -> Self {
-        let mut site = Self { now: 0, ..self.clone() };
-        for interface in &mut site.interfaces {
+        let mut host = Self { now: 0, ..self.clone() };
+        for interface in &mut host.interfaces {
             interface.neighbours = Vec::new();
             interface.next_hops = Vec::new();
         }
-        site
+        host
     }
 
     /// Takes from an earlier look what is not known of a router now: a bridge forgets silent ones.
@@ -143,10 +143,10 @@ mod tests {
     fn what_was_known_of_a_router_stays_known() {
         let address = "10.0.0.1".parse().unwrap();
         let unknown = Router { address, elsewhere: None };
-        let mut site = Site { routers: vec![unknown], ..Site::default() };
+        let mut host = Host { routers: vec![unknown], ..Host::default() };
         let before =
-            Site { routers: vec![Router { elsewhere: Some(true), ..unknown }], ..Site::default() };
-        site.remember_routers(&before);
-        assert_eq!(site, before);
+            Host { routers: vec![Router { elsewhere: Some(true), ..unknown }], ..Host::default() };
+        host.remember_routers(&before);
+        assert_eq!(host, before);
     }
 }

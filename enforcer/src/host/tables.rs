@@ -83,7 +83,7 @@ fn most(table: &NeighbourTableMessage) -> Option<(&'static str, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::site::Bridge;
+    use crate::host::Bridge;
 
     #[test]
     fn tables_that_devices_fill_are_too_small() {

@@ -115,6 +115,16 @@ impl Dataplane {
         Ok(Protected { how, note })
     }
 
+    /// Whether the kernel says that our dispatcher runs on an interface.
+    pub fn guards(&self, attached: Attached) -> bool {
+        attached.program.is_some_and(|program| self.dispatchers.contains(&program))
+    }
+
+    /// Ids of our dispatchers, all of the same program.
+    pub fn dispatchers(&self) -> BTreeSet<u32> {
+        self.dispatchers.iter().copied().collect()
+    }
+
     /// The id of an interface's link; it stays the same as long as the link is attached, even if
     /// the daemon restarts.
     pub fn link_id(&self, index: u32) -> Option<u32> {

@@ -41,7 +41,6 @@ mod unconfirmed;
 mod verify_pins;
 mod virtio;
 
-use std::collections::BTreeSet;
 use std::mem::offset_of;
 use std::path::PathBuf;
 
@@ -279,16 +278,6 @@ impl Dataplane {
     /// The pin directory.
     pub fn pins(&self) -> &Pins {
         &self.pins
-    }
-
-    /// Whether the kernel says that our dispatcher runs on an interface.
-    pub fn guards(&self, attached: Attached) -> bool {
-        attached.program.is_some_and(|program| self.dispatchers.contains(&program))
-    }
-
-    /// Ids of our dispatchers, all of the same program.
-    pub fn dispatchers(&self) -> BTreeSet<u32> {
-        self.dispatchers.iter().copied().collect()
     }
 
     /// Frames of an interface that its driver has passed to the program since the pins were made.

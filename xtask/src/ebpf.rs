@@ -2,6 +2,7 @@
 
 mod code;
 mod edges;
+pub(crate) mod loads;
 mod stack;
 mod tail_calls;
 

@@ -125,6 +125,7 @@ fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
         cargo_test(paths, &["-p", "tests", "--lib"], &heavy, &harness, &[])
     })?;
     sum += sh::timed("counts", || count::compare(paths))?;
+    sum += ebpf::loads::compare(paths)?;
     Ok(sum)
 }
 

@@ -82,6 +82,9 @@ pub(crate) fn run(paths: &Paths, words: &[String]) -> Result<Outcome> {
             Ok(kernel) => {
                 let report = boot(paths, machine, &kernel, guest.clone(), resets)?;
                 let mut ran = report.sum(name);
+                if ran.failed == 0 && report.has_loaded() && machine == Machine::X86 {
+                    ebpf::loads::record(paths, name, &kernel.release)?;
+                }
                 if ran.passed == 0 && ran.failed == 0 {
                     println!("{name}: no test has such a name: {}", filters.join(", "));
                     ran.failed = 1;

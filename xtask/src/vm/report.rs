@@ -83,6 +83,11 @@ impl Report {
         ran
     }
 
+    /// Whether the verifier has taken the program.
+    pub(super) fn has_loaded(&self) -> bool {
+        self.walked.is_some()
+    }
+
     /// The kernel's line of the table below [`HEAD`].
     pub(super) fn row(&self, release: &str, ran: Outcome, seconds: u64) -> String {
         let Outcome { passed, failed, skipped } = ran;

@@ -46,7 +46,7 @@ impl Core {
         let begun = Instant::now();
         let order = Order::of(&bundle)?;
         if !order.dry_run {
-            self.refuse_while_unconfirmed()?;
+            self.refuse_while_unconfirmed().await?;
         }
         // What is kept is the policy, not how it was applied.
         let bundle = PolicyBundle {

@@ -79,8 +79,8 @@ impl Core {
 
     /// An error while a policy waits to be confirmed: another policy cannot come then. Changes beside it
     /// can.
-    pub(super) fn refuse_while_unconfirmed(&mut self) -> Result<(), Failure> {
-        self.return_if_overdue();
+    pub(super) async fn refuse_while_unconfirmed(&mut self) -> Result<(), Failure> {
+        self.return_if_overdue().await;
         let Some(pending) = &self.pending else { return Ok(()) };
         Err(Failure {
             error: format!(
@@ -126,7 +126,7 @@ impl Core {
     }
 
     async fn confirm_policy(&mut self, who: &Who) -> Result<Decided, Failure> {
-        self.return_if_overdue();
+        self.return_if_overdue().await;
         let Some(pending) = self.pending.take() else {
             return Err(Failure {
                 error: format!(
@@ -164,17 +164,17 @@ impl Core {
         revision: Option<u64>,
         guard: Guard,
     ) -> Result<Decided, Failure> {
-        self.return_if_overdue();
+        self.return_if_overdue().await;
         if let Some(pending) = &self.pending {
             let previous = Arc::clone(&pending.previous);
             if revision.is_some() {
-                self.refuse_while_unconfirmed()?;
+                self.refuse_while_unconfirmed().await?;
             }
             self.spare_session(guard, &previous, FORCE).await?;
-            self.return_to_previous("taken back").map_err(|e| failure(&e))?;
+            self.return_to_previous("taken back").await.map_err(|e| failure(&e))?;
             return Ok(self.decided(format!("revision {} is in force again", self.active.revision)));
         }
-        let (earlier, bundle) = self.earlier(revision)?;
+        let (earlier, bundle) = self.earlier(revision).await?;
         let (names, file) = (Arc::clone(&self.active), bundle.file.clone());
         let (next, changes) = self
             .offload(move || {
@@ -205,27 +205,33 @@ impl Core {
     }
 
     /// Follows the kernel, where the policy before decides again already.
-    pub(super) fn return_if_overdue(&mut self) {
+    pub(super) async fn return_if_overdue(&mut self) {
         // What is done aside is for what is in force; the kernel has gone back already.
-        if !self.turns.is_busy()
-            && self.pending.as_ref().is_some_and(Unconfirmed::is_overdue)
-            && let Err(e) = self.return_to_previous("not confirmed in time")
+        let is_due = self.pending.as_ref().is_some_and(Unconfirmed::is_overdue);
+        if is_due
+            && !self.turns.is_busy()
+            && let Err(e) = self.return_to_previous("not confirmed in time").await
         {
             error!("{}", failure(&e).error);
         }
     }
 
-    fn return_to_previous(&mut self, why: &str) -> Result<(), Error> {
+    /// Puts the policy before in force again. No order comes in between: `offload` takes none.
+    async fn return_to_previous(&mut self, why: &str) -> Result<(), Error> {
         let Some(pending) = &self.pending else { return Ok(()) };
         let refused = Arc::clone(&self.active);
         // Its file must not come back by itself at the next start.
         let previous = Active::clone(&pending.previous);
         let aside = Some(refused.digest.clone()).filter(|digest| *digest != previous.digest);
         let previous = Arc::new(Active { aside, ..previous });
-        let kept = self.state.prepare(&saved(&previous)).and_then(|file| file.commit());
-        // Not what was only beside the policy that goes.
-        let kept = kept
-            .and_then(|()| self.state.prepare_live(&previous.live, &self.clock.stamp())?.commit());
+        let (state, stamp, names) = (self.state.clone(), self.clock.stamp(), Arc::clone(&previous));
+        let kept = self
+            .offload(move || {
+                state.prepare(&saved(&names))?.commit()?;
+                // Not what was only beside the policy that goes.
+                state.prepare_live(&names.live, &stamp)?.commit()
+            })
+            .await;
         if let Err(e) = kept {
             error!("{}", failure(&e.into()).error);
         }
@@ -249,7 +255,7 @@ impl Core {
 
 impl Core {
     /// The documents of an earlier revision; of the one before what is in force by default.
-    fn earlier(&self, revision: Option<u64>) -> Result<(u64, PolicyBundle), Failure> {
+    async fn earlier(&mut self, revision: Option<u64>) -> Result<(u64, PolicyBundle), Failure> {
         let fail = |error: String| Failure {
             error,
             hint: Some("`enforcer history` lists the revisions that are kept".into()),
@@ -261,7 +267,9 @@ impl Core {
         if number == self.active.revision {
             return Err(fail(format!("revision {number} is in force")));
         }
-        let (_, bundle) = self.history.load(number).map_err(|e| fail(e.to_string()))?;
+        let history = self.history.clone();
+        let loaded = self.offload(move || history.load(number)).await;
+        let (_, bundle) = loaded.map_err(|e| fail(e.to_string()))?;
         Ok((number, bundle))
     }
 }

@@ -246,7 +246,7 @@ impl Core {
     /// Looks after everything that can change without us, once a second.
     pub(super) async fn tick(&mut self) {
         self.look_at_clock();
-        self.return_if_overdue();
+        self.return_if_overdue().await;
         self.end_changes().await;
         self.audit.retry();
         self.shown.tidy();

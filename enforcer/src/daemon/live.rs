@@ -79,7 +79,7 @@ impl Core {
         by: String,
     ) -> Result<LiveReport, Failure> {
         let begun = Instant::now();
-        self.return_if_overdue();
+        self.return_if_overdue().await;
         change.since = Timestamp::now().as_second();
         change.by = by;
         change.check().map_err(|wrong| usage(&wrong.message, wrong.hint.as_deref()))?;
@@ -106,7 +106,7 @@ impl Core {
     /// Takes a change back.
     async fn revoke(&mut self, id: &str, guard: Guard) -> Result<LiveReport, Failure> {
         let begun = Instant::now();
-        self.return_if_overdue();
+        self.return_if_overdue().await;
         let known = self.all_live().into_iter().find(|change| change.id == id);
         let Some(change) = known else {
             let rule = self

@@ -120,7 +120,7 @@ impl Core {
     }
 
     async fn status(&mut self) -> Status {
-        self.return_if_overdue();
+        self.return_if_overdue().await;
         let interfaces = self.interfaces().await;
         let small_tables = self.small_tables().await;
         let names = &*self.active;

@@ -155,3 +155,40 @@ fn mode(mode: Mode) -> api::Mode {
         Mode::Quarantine => api::Mode::Quarantine,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The API shows a change as the state directory keeps it.
+    #[test]
+    fn a_live_change_is_the_same_in_both() {
+        let end = || Endpoint { to: "192.0.2.7".into(), service: "tcp/443".into() };
+        let actions = [
+            LiveAction::Allow(end()),
+            LiveAction::Deny(end()),
+            LiveAction::Mode { mode: Mode::Enforce },
+            LiveAction::Mode { mode: Mode::Observe },
+            LiveAction::Mode { mode: Mode::Quarantine },
+        ];
+        for action in actions {
+            let change = LiveChange {
+                id: "l-1".into(),
+                target: "beds".into(),
+                action,
+                reason: Some("CHG-1".into()),
+                owner: Some("it@clinic".into()),
+                until: Some(1),
+                lasts: Some(2),
+                deadline: Some(3),
+                left: Some(4),
+                since: 5,
+                by: "root".into(),
+            };
+            let shown = live(change.clone());
+            let json = |value: serde_json::Result<serde_json::Value>| value.unwrap();
+            assert_eq!(json(serde_json::to_value(&shown)), json(serde_json::to_value(&change)));
+            assert_eq!(live_change(shown), change);
+        }
+    }
+}

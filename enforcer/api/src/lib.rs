@@ -7,7 +7,7 @@
 //! - [`Failure`] and its [`ErrorCode`], in `failure`; the [`Exit`] codes that follow from it
 //!
 //! Field names are a contract: scripts read them. Additions are fine, renames are not. The golden files in
-//! `enforcer/tests/data/api` hold it.
+//! `enforcer/api/tests/data` hold it.
 
 mod exit;
 mod explain;

@@ -284,13 +284,14 @@ mod tests {
         time(usage.ru_utime) + time(usage.ru_stime)
     }
 
-    /// At 50,000 lines a second, the rate of reports under a flood, every line is in the files exactly once
-    /// and in order.
+    /// Every line is in the files exactly once and in order, over many rotations. With `ENFORCER_SINK_LINES`, so
+    /// many lines at 50,000 a second, the rate of reports under a flood: a measurement, for an idle machine.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_file_takes_fifty_thousand_lines_a_second() {
+    async fn a_file_has_every_line_once_and_in_order() {
         const EACH: u64 = 500;
-        let lines: u64 =
-            std::env::var("ENFORCER_SINK_LINES").map_or(100_000, |n| n.parse().unwrap());
+        let measured: Option<u64> =
+            std::env::var("ENFORCER_SINK_LINES").ok().map(|n| n.parse().unwrap());
+        let lines = measured.unwrap_or(100_000);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("events.json");
         let (max_bytes, keep) = (16 << 20, 100);
@@ -303,6 +304,10 @@ mod tests {
         for n in 0..lines {
             if n % EACH == 0 {
                 tick.tick().await;
+                // Without a measurement, as fast as the file takes them.
+                while measured.is_none() && health.lines() + EACH < n {
+                    tokio::task::yield_now().await;
+                }
             }
             hub.publish(numbered(n));
         }

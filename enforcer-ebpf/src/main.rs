@@ -3,6 +3,7 @@
 //! - `dispatch`: what is attached; finds the generation in force
 //! - `classify`: a generation; judges a frame
 //! - `maps`: what is shared with user space
+//! - `context`: the frame that this CPU is judging
 //! - `once`: what the verifier walks once: the decision, and limits
 //! - `probe`: frames that only ask
 //! - `record`: what is done about a verdict
@@ -22,6 +23,8 @@
 mod budgets;
 #[cfg(target_arch = "bpf")]
 mod clock;
+#[cfg(target_arch = "bpf")]
+mod context;
 #[cfg(target_arch = "bpf")]
 mod counters;
 #[cfg(target_arch = "bpf")]
@@ -48,13 +51,13 @@ mod programs {
     use aya_ebpf::bindings::xdp_action;
     use aya_ebpf::macros::xdp;
     use aya_ebpf::programs::XdpContext;
-    use enforcer_common::decide::{self, FrameContext};
-    use enforcer_common::packet::Packet;
+    use enforcer_common::decide::FrameContext;
     use enforcer_common::reason::Verdict;
 
+    use crate::context::Context;
     use crate::dispatch::tail_call;
-    use crate::maps::{FRAME_CONTEXT, cpu};
-    use crate::{flow_cache, frame, nonlinear, once, probe, record, runs};
+    use crate::maps::cpu;
+    use crate::{context, flow_cache, frame, nonlinear, probe, record, runs};
 
     /// Attached to interfaces: finds the generation in force.
     #[xdp(frags)]
@@ -110,23 +113,21 @@ mod programs {
     #[inline(never)]
     fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
         let length = frame::length::<FRAGMENTS>(ctx);
-        let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) else {
-            return xdp_action::XDP_DROP;
-        };
-        // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile.
-        let context = unsafe { &mut *context };
+        let Some(context) = context::element() else { return xdp_action::XDP_DROP };
+        // SAFETY: a run comes here once, and no other place makes a `Context`.
+        let mut context = unsafe { Context::new(context) };
         *context = FrameContext::NEW;
         context.flow.interface = ctx.ingress_ifindex() as u32;
         context.flow.length = length;
         let apart = FRAGMENTS && nonlinear::is(frame::linear(ctx), length);
-        let read = if apart { nonlinear::read(ctx) } else { read(ctx) };
+        let read = if apart { context.read_nonlinear(ctx) } else { context.read(ctx) };
         if !read {
             return xdp_action::XDP_DROP;
         }
-        once::judge_frame();
+        context.judge();
         if !probe::answer(ctx, &context.decision) {
             if context.decision.reason.is_essential() {
-                once::limit_essential();
+                context.limit_essential();
             }
             // It has metadata, but of somebody else's.
             if probe::may_be(ctx) {
@@ -134,25 +135,9 @@ mod programs {
             }
             let may = record::record::<FRAGMENTS>(ctx, &context.flow, &context.decision);
             context.set_cacheable(may);
-            let _ = core::hint::black_box(flow_cache::keep(ctx, context));
+            let _ = core::hint::black_box(flow_cache::keep(ctx, &context));
         }
         action(context.decision.verdict)
-    }
-
-    /// Reads a frame whose headers are linear into this CPU's context.
-    ///
-    /// Not inlined: by which way its end was reached is forgotten on return. What it returns is used, or the
-    /// register of the result would hold anything, and the verifier refuses a pointer there.
-    #[inline(never)]
-    fn read(ctx: &XdpContext) -> bool {
-        let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) else { return false };
-        // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
-        let context = unsafe { &mut *context };
-        let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
-        // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
-        let packet = unsafe { Packet::new(start, end, context.flow.length) };
-        decide::read(&packet, context);
-        true
     }
 
     /// A program that could reach this loops, and the verifier refuses it.

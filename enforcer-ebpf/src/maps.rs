@@ -1,4 +1,15 @@
 //! What is shared with user space; names, sizes and layouts are in `enforcer_common::abi`.
+//!
+//! # Elements of one CPU
+//!
+//! The elements of per-CPU arrays, and the entries of `SEEN`, `RUNS`, `BUDGETS` and `FLOW_CACHE` whose numbers begin
+//! with that of a CPU, belong to the CPU on which a program runs. No second run touches them before the first one ends:
+//! the kernel runs XDP programs with bottom halves disabled, so neither a task nor another interface interrupts them,
+//! and none of them runs in an NMI. User space reads them by system call, which copies whole words, or as atomic words.
+//!
+//! A test run is the exception before Linux 6.3 (af2d0d09eabe): bottom halves are enabled, and a frame may
+//! interrupt it. The frame's own run is whole. The test run may then answer for that frame; a probe writes to no element
+//! but `FRAME_CONTEXT` and `HEADS`. Any bytes in there are harmless: the verifier assumes nothing about map memory.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
@@ -7,7 +18,7 @@ use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, Se
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Meters, Shared};
-use enforcer_common::decide::{FrameContext, Policy};
+use enforcer_common::decide::Policy;
 use enforcer_common::flow::Address;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{self, Corrupt, Layout, Line, Lines};
@@ -58,9 +69,6 @@ pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
 /// Sized by the loader for its policy.
 #[map]
 pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
-/// The frame that this CPU is judging: too large for the stack, and see `verifier_barrier`.
-#[map]
-pub(crate) static FRAME_CONTEXT: PerCpuArray<FrameContext> = PerCpuArray::with_max_entries(1, 0);
 /// Room for [`HEADERS`] bytes, in a size whose bounds a mask can give.
 pub(crate) const HEAD: usize = HEADERS.next_power_of_two();
 /// The first bytes of a frame whose headers are not linear, on this CPU.

@@ -1,5 +1,7 @@
 //! What is done about a verdict: counters and events.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::abi;
 use enforcer_common::decide::Decision;
@@ -38,15 +40,15 @@ pub(crate) fn record<const FRAGMENTS: bool>(
     count_rule(decision.rule, flow.length);
     let Some(counter) = count(decision.reason, flow.length) else { return false };
     if matches!(decision.verdict, Verdict::WouldDrop) {
-        counter.would_drop += 1;
+        counter.add_would_drop(1);
     }
     let outcome = known.map_or(ReportOutcome::Suppressed, |known| {
         report::<FRAGMENTS>(ctx, flow, decision, &refused, known)
     });
     match outcome {
         ReportOutcome::Reported => {}
-        ReportOutcome::Suppressed | ReportOutcome::Repeated => counter.suppressed += 1,
-        ReportOutcome::Lost => counter.lost += 1,
+        ReportOutcome::Suppressed | ReportOutcome::Repeated => counter.add_suppressed(),
+        ReportOutcome::Lost => counter.add_lost(),
     }
     matches!(outcome, ReportOutcome::Repeated)
 }
@@ -84,7 +86,7 @@ fn report<const FRAGMENTS: bool>(
         Due::Yes => {
             if let Some(mut entry) = EVENTS.reserve::<Record>(0) {
                 let since_last = event::tell(budget, seen, place, digest, time);
-                write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), flow, decision, since_last);
+                write::<FRAGMENTS>(ctx, &mut entry, flow, decision, since_last);
                 let full = EVENTS.query(AVAILABLE) >= abi::WAKE_BYTES;
                 entry.submit(if full { FORCE_WAKEUP } else { NO_WAKEUP });
                 ReportOutcome::Reported
@@ -119,8 +121,8 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     count_rule(rule, bytes);
     // A cached number is one that both tables have.
     if let Some(counter) = count_number(refused.reason, bytes) {
-        counter.suppressed += 1;
-        counter.would_drop += u64::from(matches!(refused.verdict, Verdict::WouldDrop));
+        counter.add_suppressed();
+        counter.add_would_drop(matches!(refused.verdict, Verdict::WouldDrop).into());
     }
     // In one register, opaque: verifiers before 6.12 do not learn from the check of a copy.
     let slot = core::hint::black_box(slot(refused.reason));
@@ -134,12 +136,13 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
 #[inline(always)]
 fn write<const FRAGMENTS: bool>(
     ctx: &XdpContext,
-    record: *mut Record,
+    record: &mut MaybeUninit<Record>,
     flow: &Flow,
     decision: &Decision,
     since_last: SuppressedSince,
 ) {
-    // SAFETY: `record` is one entry of the ring, which nobody else sees yet.
+    let record = record.as_mut_ptr();
+    // SAFETY: `record` is borrowed exclusively and as large as a record; it is written field by field and never read.
     unsafe {
         (&raw mut (*record).time).write(boot_time());
         (&raw mut (*record).flow).write(*flow);

@@ -2,6 +2,7 @@
 
 use crate::event::Record;
 use crate::reason::Reason;
+use crate::shared::{Half, Word};
 
 /// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
 /// name, so that two versions never meet.
@@ -147,21 +148,21 @@ pub const PROBE_BYTES: usize = 32;
 /// counted and no event is sent. A frame from a driver has no metadata.
 pub const PROBE_MAGIC: u64 = 0x656e_666f_7263_6572;
 
-/// What user space tells the programs.
+/// What user space tells the programs, while they run.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Control {
     /// Wall clock less boot clock, in nanoseconds, two's complement: the latest time that it may be.
-    pub wall_offset: u64,
+    pub wall_offset: Word,
     /// While it is not zero: when [`SLOT_PREVIOUS`] decides again, boot clock, in nanoseconds.
-    pub deadline: u64,
+    pub deadline: Word,
     /// The secret of this boot, from which the [`crate::keyed::Keys`] are derived; zero before there is one.
-    pub secret: [u64; 2],
+    pub secret: [Word; 2],
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [Word; 3],
     /// Like [`Control::wall_offset`], the earliest time that it may be: what ends by it, see
     /// [`crate::image::clock::HELD`], ends only when it certainly is over.
-    pub held_offset: u64,
+    pub held_offset: Word,
 }
 
 const _: () = assert!(size_of::<Control>() == 64);
@@ -198,65 +199,69 @@ const _: () = assert!(size_of::<RuleCounter>() == 16);
 
 /// Frames of a device and a reason that have no event, on one CPU. Both wrap.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Unreported {
     /// Because the device's budget was spent, or they only repeat what was told.
-    pub suppressed: u32,
+    pub suppressed: Half,
     /// Because the ring was full.
-    pub lost: u32,
+    pub lost: Half,
 }
 
-/// A device's event budget on one CPU, and what it suppressed.
+/// A device's event budget on one CPU, and what it suppressed. All zero while nobody holds it.
+///
+/// That CPU alone writes to it; user space reads it meanwhile.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Budget {
     /// Who holds this entry: see [`crate::event::holder`].
-    pub holder: u64,
+    pub holder: Word,
     /// When its last refused frame came, boot clock, in nanoseconds; 0 while nobody holds it.
-    pub used: u64,
+    pub used: Word,
     /// When tokens were last added, boot clock, in nanoseconds.
-    pub refilled: u64,
+    pub refilled: Word,
     /// Events that it may still send.
-    pub tokens: u32,
+    pub tokens: Half,
     /// Events suppressed since its last one.
-    pub suppressed: u32,
+    pub suppressed: Half,
     /// Counters by number of the refusal less [`Reason::FIRST_REFUSAL`]. They only grow, whoever
     /// holds the entry.
     pub by_reason: [Unreported; Reason::REFUSALS],
 }
 
-impl Budget {
+impl Default for Budget {
     /// Held by nobody.
-    pub const FREE: Self = Self {
-        holder: 0,
-        used: 0,
-        refilled: 0,
-        tokens: 0,
-        suppressed: 0,
-        by_reason: [Unreported { suppressed: 0, lost: 0 }; Reason::REFUSALS],
-    };
+    fn default() -> Self {
+        Self {
+            holder: Word::default(),
+            used: Word::default(),
+            refilled: Word::default(),
+            tokens: Half::default(),
+            suppressed: Half::default(),
+            by_reason: core::array::from_fn(|_| Unreported::default()),
+        }
+    }
 }
 
-/// A refused flow that was reported on one CPU.
+/// A refused flow that was reported on one CPU, and that no other one looks at.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Seen {
     /// Its digest.
-    pub digest: u64,
+    pub digest: Word,
     /// When it was last reported, boot clock, in milliseconds; wraps.
-    pub told: u32,
+    pub told: Half,
     /// Frames suppressed since then.
-    pub repeats: u32,
+    pub repeats: Half,
 }
 
 /// A device of which a frame was refused, whatever became of the event.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Sighting {
     /// See [`crate::event::holder`].
-    pub holder: u64,
+    pub holder: Word,
     /// When, boot clock, in nanoseconds; 0 for an entry that was never written.
-    pub time: u64,
+    pub time: Word,
 }
 
 /// Flows whose digests name the same entry.
@@ -269,7 +274,7 @@ const _: () = assert!(size_of::<Record>() == 144 + HEAD);
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Budget, ReasonCounter, RuleCounter};
+    use super::{ReasonCounter, RuleCounter};
     use crate::decide::hops::Hop;
 
     // SAFETY: `repr(C)` and nothing but `u64`: any bits are a value.
@@ -277,7 +282,5 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for RuleCounter {}
     // SAFETY: `repr(C)` and nothing but numbers: any bits are a value.
-    unsafe impl aya::Pod for Budget {}
-    // SAFETY: as above.
     unsafe impl aya::Pod for Hop {}
 }

@@ -46,6 +46,6 @@ pub(crate) fn tail_call(ctx: &XdpContext) -> u32 {
 /// Whether a generation that waits to be confirmed was not. The clock is read only then.
 #[inline(always)]
 fn is_overdue() -> bool {
-    let deadline = CONTROL.get(0).map_or(0, |control| control.deadline);
+    let deadline = CONTROL.get(0).map_or(0, |control| control.deadline.get());
     deadline != 0 && boot_time() >= deadline
 }

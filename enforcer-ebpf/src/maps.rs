@@ -8,23 +8,25 @@
 //! and none of them runs in an NMI. User space reads them by system call, which copies whole words, or as atomic words.
 //!
 //! A test run is the exception before Linux 6.3 (af2d0d09eabe): bottom halves are enabled, and a frame may
-//! interrupt it. The frame's own run is whole. The test run may then answer for that frame; a probe writes to no element
-//! but `FRAME_CONTEXT` and `HEADS`. Any bytes in there are harmless: the verifier assumes nothing about map memory.
+//! interrupt it. The frame's own run is whole. The test run may then answer for that frame. A probe writes to no element
+//! but `FRAME_CONTEXT`, `HEADS` and, with no generation in force, two counters. Any bytes in there are harmless: the
+//! verifier assumes nothing about map memory.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, SeenSet, Sighting};
+use enforcer_common::decide::Policy;
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Meters, Shared};
-use enforcer_common::decide::Policy;
 use enforcer_common::flow::Address;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{self, Corrupt, Layout, Line, Lines};
 use enforcer_common::keyed::Keys;
 use enforcer_common::packet::HEADERS;
 use enforcer_common::reason::Reason;
+use enforcer_common::shared::Word;
 
 use crate::clock::boot_time;
 use crate::once;
@@ -51,7 +53,7 @@ pub(crate) static BUDGETS: Array<Budget> = Array::pinned(abi::BUDGETS_A_CPU, MMA
 pub(crate) static SEEN: Array<SeenSet> = Array::pinned(abi::SEEN, MMAPABLE);
 /// Sized by the loader for all CPUs that there may be.
 #[map]
-pub(crate) static RUNS: Array<u64> = Array::pinned(abi::RUNS_A_CPU, MMAPABLE);
+pub(crate) static RUNS: Array<Word> = Array::pinned(abi::RUNS_A_CPU, MMAPABLE);
 #[map]
 static FRAGMENTS: Array<Datagram> = Array::pinned(datagrams::ENTRIES, MMAPABLE);
 #[map]
@@ -106,6 +108,13 @@ impl Lines for Maps {
     fn line(&self, number: u32) -> Option<&Line> {
         IMAGE.get(number)
     }
+
+    #[inline(always)]
+    fn entry(&self, number: u32, slot: u32) -> Option<u64> {
+        let line = IMAGE.get_ptr(number)?.cast::<Word>();
+        // SAFETY: a line is eight words, which last as long as the run. User space stores whole ones.
+        Some(unsafe { &*line.add((slot & 7) as usize) }.get())
+    }
 }
 
 impl Policy for Maps {
@@ -117,7 +126,7 @@ impl Policy for Maps {
     #[inline(always)]
     fn clocks(&self) -> Result<Clocks, Corrupt> {
         let control = CONTROL.get(0).ok_or(Corrupt)?;
-        let (latest, earliest) = (control.wall_offset, control.held_offset);
+        let (latest, earliest) = (control.wall_offset.get(), control.held_offset.get());
         let boot = boot_time();
         let seconds = |offset: u64| boot.wrapping_add(offset) / 1_000_000_000;
         Ok(Clocks::new(seconds(latest), seconds(earliest), seconds(0)))

@@ -95,13 +95,11 @@ fn report<const FRAGMENTS: bool>(
             }
         }
     };
-    if let Some(counts) = budget.by_reason.get_mut(slot) {
+    if let Some(counts) = budget.by_reason.get(slot) {
         match outcome {
             ReportOutcome::Reported => {}
-            ReportOutcome::Suppressed | ReportOutcome::Repeated => {
-                counts.suppressed = counts.suppressed.wrapping_add(1);
-            }
-            ReportOutcome::Lost => counts.lost = counts.lost.wrapping_add(1),
+            ReportOutcome::Suppressed | ReportOutcome::Repeated => counts.suppressed.count(),
+            ReportOutcome::Lost => counts.lost.count(),
         }
     }
     outcome
@@ -126,8 +124,8 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     }
     // In one register, opaque: verifiers before 6.12 do not learn from the check of a copy.
     let slot = core::hint::black_box(slot(refused.reason));
-    if let Some(counts) = budget.by_reason.get_mut(slot) {
-        counts.suppressed = counts.suppressed.wrapping_add(1);
+    if let Some(counts) = budget.by_reason.get(slot) {
+        counts.suppressed.count();
     }
     Some(())
 }

@@ -11,7 +11,8 @@ use enforcer_common::packet::Packet;
 use enforcer_common::reason::Verdict;
 
 use crate::frame::{length, linear};
-use crate::maps::{MMAPABLE, Maps, cpu};
+use crate::maps::{MMAPABLE, cpu};
+use crate::policy::Maps;
 use crate::{counters, record};
 
 /// The cache, [`flow_cache::LINES`] lines a CPU; sized by the loader. Memory that is mapped begins on

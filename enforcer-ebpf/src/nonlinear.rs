@@ -5,14 +5,21 @@
 //! one comparison.
 
 use aya_ebpf::helpers::bpf_xdp_load_bytes;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
 use enforcer_common::decide;
 use enforcer_common::packet::{Frame, HEADERS};
 use enforcer_common::reason::Reason;
 
-use crate::maps::{HEAD, HEADS};
 use crate::{context, counters};
+
+/// Room for [`HEADERS`] bytes, in a size whose bounds a mask can give.
+const HEAD: usize = HEADERS.next_power_of_two();
+/// The first bytes of a frame whose headers are not linear, on this CPU.
+#[map]
+static HEADS: PerCpuArray<[u8; HEAD]> = PerCpuArray::with_max_entries(1, 0);
 
 /// The copied beginning of a frame.
 struct Head {

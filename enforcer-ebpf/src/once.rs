@@ -8,7 +8,7 @@ use enforcer_common::flow::Address;
 
 use crate::clock::tick_time;
 use crate::context;
-use crate::maps::Maps;
+use crate::policy::Maps;
 
 /// Judges the frame that this CPU has read. Returns 0.
 ///

@@ -4,7 +4,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::decide::FrameContext;
-use enforcer_common::decide::flow_cache::{self, Key, Memory, V4, V6};
+use enforcer_common::decide::flow_cache::{self, Key, Memory, Number, V4, V6};
 use enforcer_common::flow::{FAMILY_V4, FAMILY_V6};
 use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
@@ -49,10 +49,10 @@ impl FlowCache {
 
 impl Memory for FlowCache {
     #[inline(always)]
-    fn line(&mut self, number: u32) -> Option<&mut Line> {
-        let line = FLOW_CACHE.get_ptr_mut(self.first.wrapping_add(number))?;
-        // SAFETY: a line of a map lasts as long as the run, and this CPU alone uses it, see `maps`. While it is lent,
-        // `self` is borrowed exclusively, and there is no other one.
+    fn line(&mut self, number: Number) -> Option<&mut Line> {
+        let line = FLOW_CACHE.get_ptr_mut(self.first.wrapping_add(number.get()))?;
+        // SAFETY: a line of a map lasts as long as the run, and this CPU alone uses those from `first` on that have a
+        // `Number`, see `maps`. While one is lent, `self` is borrowed exclusively, and there is no other cache.
         Some(unsafe { &mut *line })
     }
 }

@@ -7,10 +7,10 @@
 //! the kernel runs XDP programs with bottom halves disabled, so neither a task nor another interface interrupts them,
 //! and none of them runs in an NMI. User space reads them by system call, which copies whole words, or as atomic words.
 //!
-//! A test run is the exception before Linux 6.3 (af2d0d09eabe): bottom halves are enabled, and a frame may
-//! interrupt it. The frame's own run is whole. The test run may then answer for that frame. A probe writes to no element
-//! but `FRAME_CONTEXT`, `HEADS` and, with no generation in force, two counters. Any bytes in there are harmless: the
-//! verifier assumes nothing about map memory.
+//! Before Linux 6.3 (af2d0d09eabe) a test run is the exception: bottom halves are enabled, and a frame may interrupt
+//! it. The frame's own run is whole. The test run may then give the answer to that frame. A probe writes to no element
+//! but `FRAME_CONTEXT`, `HEADS` and, with no generation in force, two counters. No bytes in there can harm the kernel:
+//! the verifier assumes nothing about map memory.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;

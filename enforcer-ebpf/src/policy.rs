@@ -26,7 +26,8 @@ impl Lines for Maps {
     #[inline(always)]
     fn entry(&self, number: u32, slot: u32) -> Option<u64> {
         let line = IMAGE.get_ptr(number)?.cast::<Word>();
-        // SAFETY: a line is eight words, which last as long as the run. User space stores whole ones.
+        // SAFETY: a line is eight aligned words, which last as long as the run. User space stores whole words, and no
+        // reference to this line as a `Line` exists: only `entry` reads lines of groups.
         Some(unsafe { &*line.add((slot & 7) as usize) }.get())
     }
 }

@@ -4,7 +4,9 @@
 use enforcer::image::HostImage;
 use enforcer::policy::compile;
 use enforcer::policy::compile::live;
-use enforcer_common::decide::flow_cache::{Key, LINES, Memory, V4, V6, find, insert, is_cacheable};
+use enforcer_common::decide::flow_cache::{
+    Key, LINES, Memory, Number, V4, V6, find, insert, is_cacheable,
+};
 use enforcer_common::event::Refused;
 use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
@@ -24,8 +26,8 @@ const INTERFACE: u32 = 1;
 struct Lines(Vec<Line>);
 
 impl Memory for Lines {
-    fn line(&mut self, number: u32) -> Option<&mut Line> {
-        self.0.get_mut(number as usize)
+    fn line(&mut self, number: Number) -> Option<&mut Line> {
+        self.0.get_mut(number.get() as usize)
     }
 }
 

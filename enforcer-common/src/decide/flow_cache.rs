@@ -34,7 +34,31 @@ pub const LINES: u32 = TAG_LINES + SETS * WAYS;
 /// The cache of a CPU: [`LINES`] lines.
 pub trait Memory {
     /// One of them.
-    fn line(&mut self, number: u32) -> Option<&mut Line>;
+    fn line(&mut self, number: Number) -> Option<&mut Line>;
+}
+
+/// The number of a line. It is below [`LINES`], so that it names no line of another CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Number(u32);
+
+impl Number {
+    /// The line with the tags of a set.
+    #[inline(always)]
+    fn tags(set: u32) -> Self {
+        Self((set & (SETS - 1)) >> 3)
+    }
+
+    /// The line of a flow of a set.
+    #[inline(always)]
+    fn flow(set: u32, way: u32) -> Self {
+        Self(TAG_LINES + (set & (SETS - 1)) * WAYS + (way & (WAYS - 1)))
+    }
+
+    /// As a plain number.
+    #[inline(always)]
+    pub fn get(self) -> u32 {
+        self.0
+    }
 }
 
 /// All that the verdict on a plain frame depends on, as it stands in the frame.
@@ -315,9 +339,8 @@ pub fn find<K: Key, M: Memory, P: Policy>(
     key: &K,
 ) -> Option<CachedVerdict> {
     let (set, tag) = bucket(key);
-    let tags = *memory.line(set >> 3)?.0.get((set & 7) as usize)?;
-    let number = TAG_LINES + set * WAYS + way(tags, tag)?;
-    let line = memory.line(number)?;
+    let tags = *memory.line(Number::tags(set))?.0.get((set & 7) as usize)?;
+    let line = memory.line(Number::flow(set, way(tags, tag)?))?;
     if !key.is(line) {
         return None;
     }
@@ -352,7 +375,7 @@ pub fn is_cacheable(context: &FrameContext) -> bool {
 pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, context: &FrameContext) -> Option<()> {
     let decision = &context.decision;
     let (set, tag) = bucket(key);
-    let tags = memory.line(set >> 3)?.0.get_mut((set & 7) as usize)?;
+    let tags = memory.line(Number::tags(set))?.0.get_mut((set & 7) as usize)?;
     let Some(way) = way(*tags, tag) else {
         *tags = with_tag(*tags, tag);
         return None;
@@ -363,10 +386,10 @@ pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, context: &FrameContext
     let packed = u64::from(decision.rule) << 32 | named | why | u64::from(decision.group);
     // In the first place, where it is looked for first; what was there goes to where the tag was.
     *tags ^= (tag_at(*tags, 0) ^ tag) | (tag_at(*tags, 0) ^ tag) << (16 * way);
-    let first = TAG_LINES + set * WAYS;
+    let first = Number::flow(set, 0);
     // Word by word: LLVM 22's BPF target ends with a signal over a copy of 64 bytes.
     let before = memory.line(first)?.0.map(core::hint::black_box);
-    *memory.line(first + way)? = Line(before);
+    *memory.line(Number::flow(set, way))? = Line(before);
     *memory.line(first)? = Line([sender, place, a, b, c, d, context.entry, packed]);
     Some(())
 }

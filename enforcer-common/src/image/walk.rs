@@ -307,7 +307,7 @@ pub fn group_entry<L: Lines + ?Sized>(
     if group >= count {
         return Err(Corrupt);
     }
-    // In one piece, so that mode and descriptor belong together while user space stores another entry.
+    // In one piece, so that mode and descriptor belong together.
     lines.entry(groups.wrapping_add(group >> 3), group).map(GroupEntry).ok_or(Corrupt)
 }
 

@@ -2,6 +2,7 @@
 
 use crate::event::Record;
 use crate::reason::Reason;
+use crate::shared::{Half, Word};
 
 /// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
 /// name, so that two versions never meet.
@@ -147,21 +148,21 @@ pub const PROBE_BYTES: usize = 32;
 /// counted and no event is sent. A frame from a driver has no metadata.
 pub const PROBE_MAGIC: u64 = 0x656e_666f_7263_6572;
 
-/// Settings that user space passes to the programs.
+/// Settings that user space passes to the programs while they run.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Control {
     /// Wall clock minus boot clock, in nanoseconds, two's complement: for the latest possible time.
-    pub wall_offset: u64,
+    pub wall_offset: Word,
     /// If not zero: when [`SLOT_PREVIOUS`] takes over again, boot clock, in nanoseconds.
-    pub deadline: u64,
+    pub deadline: Word,
     /// The secret of this boot, from which the [`crate::keyed::Keys`] are derived; zero before there is one.
-    pub secret: [u64; 2],
+    pub secret: [Word; 2],
     /// Zero.
-    pub reserved: [u64; 3],
+    pub reserved: [Word; 3],
     /// Like [`Control::wall_offset`], for the earliest possible time: an end by this clock, see
     /// [`crate::image::clock::HELD`], comes only when it is certainly past.
-    pub held_offset: u64,
+    pub held_offset: Word,
 }
 
 const _: () = assert!(size_of::<Control>() == 64);
@@ -198,66 +199,70 @@ const _: () = assert!(size_of::<RuleCounter>() == 16);
 
 /// Frames of a device and a reason without an event, on one CPU. Both counters wrap.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Unreported {
     /// The device's budget was spent, or the frames repeat a reported flow.
-    pub suppressed: u32,
+    pub suppressed: Half,
     /// The ring was full.
-    pub lost: u32,
+    pub lost: Half,
 }
 
-/// A device's event budget on one CPU, and what it suppressed.
+/// A device's event budget on one CPU, and what it suppressed. All zero while it has no holder.
+///
+/// That CPU alone writes to it; user space reads it meanwhile.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Budget {
     /// The holder of this entry: see [`crate::event::holder`].
-    pub holder: u64,
+    pub holder: Word,
     /// When the holder's last refused frame came, boot clock, in nanoseconds; 0 while the entry is
     /// free.
-    pub used: u64,
+    pub used: Word,
     /// When tokens were last added, boot clock, in nanoseconds.
-    pub refilled: u64,
+    pub refilled: Word,
     /// Events that the device may still send.
-    pub tokens: u32,
+    pub tokens: Half,
     /// Events suppressed since its last one.
-    pub suppressed: u32,
+    pub suppressed: Half,
     /// Counters by the refusal's number minus [`Reason::FIRST_REFUSAL`]. They only grow, even when
     /// the holder changes.
     pub by_reason: [Unreported; Reason::REFUSALS],
 }
 
-impl Budget {
+impl Default for Budget {
     /// An entry without a holder.
-    pub const FREE: Self = Self {
-        holder: 0,
-        used: 0,
-        refilled: 0,
-        tokens: 0,
-        suppressed: 0,
-        by_reason: [Unreported { suppressed: 0, lost: 0 }; Reason::REFUSALS],
-    };
+    fn default() -> Self {
+        Self {
+            holder: Word::default(),
+            used: Word::default(),
+            refilled: Word::default(),
+            tokens: Half::default(),
+            suppressed: Half::default(),
+            by_reason: core::array::from_fn(|_| Unreported::default()),
+        }
+    }
 }
 
-/// A refused flow that was reported on one CPU.
+/// A refused flow that was reported on one CPU, and that no other one looks at.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Seen {
     /// Its digest.
-    pub digest: u64,
+    pub digest: Word,
     /// When it was last reported, boot clock, in milliseconds; wraps.
-    pub told: u32,
+    pub told: Half,
     /// Frames suppressed since then.
-    pub repeats: u32,
+    pub repeats: Half,
 }
 
 /// A device that had a frame refused, whether or not an event was sent.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Sighting {
     /// See [`crate::event::holder`].
-    pub holder: u64,
+    pub holder: Word,
     /// When, boot clock, in nanoseconds; 0 for an entry that was never written.
-    pub time: u64,
+    pub time: Word,
 }
 
 /// Flows whose digests select the same entry.
@@ -270,7 +275,7 @@ const _: () = assert!(size_of::<Record>() == 144 + HEAD);
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{Budget, ReasonCounter, RuleCounter};
+    use super::{ReasonCounter, RuleCounter};
     use crate::decide::hops::Hop;
 
     // SAFETY: `repr(C)` and nothing but `u64`: any bits are a value.
@@ -278,7 +283,5 @@ mod user {
     // SAFETY: as above.
     unsafe impl aya::Pod for RuleCounter {}
     // SAFETY: `repr(C)` and nothing but numbers: any bits are a value.
-    unsafe impl aya::Pod for Budget {}
-    // SAFETY: as above.
     unsafe impl aya::Pod for Hop {}
 }

@@ -1,6 +1,6 @@
 //! Budgets of events, and flows that were reported.
 
-use enforcer_common::abi::{self, Budget, SeenSet, Sighting};
+use enforcer_common::abi::{self, Budget, SeenSet};
 use enforcer_common::event::{self, Place};
 use enforcer_common::reason::Reason;
 
@@ -8,7 +8,7 @@ use crate::maps::{BUDGETS, KEYS, SEEN, SIGHTINGS, cpu};
 
 /// What was reported last of the flows that share an entry with one.
 pub(crate) struct Known {
-    pub(crate) seen: &'static mut SeenSet,
+    pub(crate) seen: &'static SeenSet,
     pub(crate) place: Place,
     pub(crate) digest: u64,
 }
@@ -17,9 +17,7 @@ pub(crate) struct Known {
 #[inline(always)]
 pub(crate) fn known(digest: u64) -> Option<Known> {
     let first = cpu().wrapping_mul(abi::SEEN);
-    let seen = SEEN.get_ptr_mut(first.wrapping_add(digest as u32 & (abi::SEEN - 1)))?;
-    // SAFETY: this CPU's entry, and no other program runs on this CPU meanwhile.
-    let seen = unsafe { &mut *seen };
+    let seen = SEEN.get(first.wrapping_add(digest as u32 & (abi::SEEN - 1)))?;
     let place = event::find(seen, digest);
     Some(Known { seen, place, digest })
 }
@@ -32,30 +30,28 @@ pub(crate) fn slot(reason: u8) -> usize {
 
 /// The entry of a holder that is named or not: its own, or the one of all whose own is taken.
 #[inline(always)]
-pub(crate) fn budget(holder: u64, named: bool, time: u64) -> Option<&'static mut Budget> {
+pub(crate) fn budget(holder: u64, named: bool, time: u64) -> Option<&'static Budget> {
     let own = entry(event::slot(&KEYS, holder, named))?;
     if event::hold(own, holder, time) {
         return Some(own);
     }
     let others = entry(abi::OTHERS)?;
-    others.holder = event::NOBODY;
+    others.holder.set(event::NOBODY);
     Some(others)
 }
 
 /// An entry of this CPU's budgets.
 #[inline(always)]
-pub(crate) fn entry(number: u32) -> Option<&'static mut Budget> {
-    let budget =
-        BUDGETS.get_ptr_mut(cpu().wrapping_mul(abi::BUDGETS_A_CPU).wrapping_add(number))?;
-    // SAFETY: this CPU's entry, and no other program runs on this CPU meanwhile.
-    Some(unsafe { &mut *budget })
+pub(crate) fn entry(number: u32) -> Option<&'static Budget> {
+    BUDGETS.get(cpu().wrapping_mul(abi::BUDGETS_A_CPU).wrapping_add(number))
 }
 
 /// Notes that a frame of a holder was refused, whatever becomes of its event.
 #[inline(always)]
 pub(crate) fn sight(holder: u64, device: u32, time: u64) {
-    if let Some(sighting) = SIGHTINGS.get_ptr_mut(event::sighting(&KEYS, holder, device)) {
-        // SAFETY: plain numbers, which user space checks; of two CPUs at once either is as good.
-        unsafe { *sighting = Sighting { holder, time } };
+    // Of two CPUs at once either is as good.
+    if let Some(sighting) = SIGHTINGS.get(event::sighting(&KEYS, holder, device)) {
+        sighting.holder.set(holder);
+        sighting.time.set(time);
     }
 }

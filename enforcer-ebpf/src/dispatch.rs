@@ -30,9 +30,9 @@ pub(crate) fn tail_call(ctx: &XdpContext) -> u32 {
     }
     runs::count(ctx.ingress_ifindex() as u32, cpu());
     if let Some(counter) = counters::count(Reason::NoPolicy, 0)
-        && counters::is_time(counter.frames)
+        && counters::is_time(counter.frames())
     {
-        let (interface, frames) = (ctx.ingress_ifindex() as u32, counter.frames);
+        let (interface, frames) = (ctx.ingress_ifindex() as u32, counter.frames());
         warn!(
             ctx,
             "no generation is in force: frame {} of this CPU without one came from interface {}",
@@ -46,6 +46,6 @@ pub(crate) fn tail_call(ctx: &XdpContext) -> u32 {
 /// Whether a generation that waits to be confirmed was not. The clock is read only then.
 #[inline(always)]
 fn is_overdue() -> bool {
-    let deadline = CONTROL.get(0).map_or(0, |control| control.deadline);
+    let deadline = CONTROL.get(0).map_or(0, |control| control.deadline.get());
     deadline != 0 && boot_time() >= deadline
 }

@@ -4,14 +4,15 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::decide::FrameContext;
-use enforcer_common::decide::flow_cache::{self, Key, Memory, V4, V6};
+use enforcer_common::decide::flow_cache::{self, Key, Memory, Number, V4, V6};
 use enforcer_common::flow::{FAMILY_V4, FAMILY_V6};
 use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
 use enforcer_common::reason::Verdict;
 
 use crate::frame::{length, linear};
-use crate::maps::{MMAPABLE, Maps, cpu};
+use crate::maps::{MMAPABLE, cpu};
+use crate::policy::Maps;
 use crate::{counters, record};
 
 /// The cache, [`flow_cache::LINES`] lines a CPU; sized by the loader. Memory that is mapped begins on
@@ -35,18 +36,23 @@ struct FlowCache {
 }
 
 impl FlowCache {
-    /// Of a CPU: the one on which the program runs.
+    /// Of a CPU.
+    ///
+    /// # Safety
+    ///
+    /// The program runs on this CPU, and has no other one at the same time.
     #[inline(always)]
-    fn of(cpu: u32) -> Self {
+    unsafe fn of(cpu: u32) -> Self {
         Self { first: cpu.wrapping_mul(flow_cache::LINES) }
     }
 }
 
 impl Memory for FlowCache {
     #[inline(always)]
-    fn line(&mut self, number: u32) -> Option<&mut Line> {
-        let line = FLOW_CACHE.get_ptr_mut(self.first.wrapping_add(number))?;
-        // SAFETY: this CPU's line, and no other program runs on this CPU meanwhile.
+    fn line(&mut self, number: Number) -> Option<&mut Line> {
+        let line = FLOW_CACHE.get_ptr_mut(self.first.wrapping_add(number.get()))?;
+        // SAFETY: a line of a map lasts as long as the run, and this CPU alone uses those from `first` on that have a
+        // `Number`, see `maps`. While one is lent, `self` is borrowed exclusively, and there is no other cache.
         Some(unsafe { &mut *line })
     }
 }
@@ -72,7 +78,9 @@ pub(crate) fn verdict<const FRAGMENTS: bool>(
 
 #[inline(always)]
 fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>, cpu: u32) -> Option<Verdict> {
-    let cached = flow_cache::find(&mut FlowCache::of(cpu), &Maps, key)?;
+    // SAFETY: `cpu` is where the program runs, and the other cache is that of `insert`, which does not run meanwhile.
+    let mut cache = unsafe { FlowCache::of(cpu) };
+    let cached = flow_cache::find(&mut cache, &Maps, key)?;
     let bytes = frame.linear() as u32;
     if matches!(cached.verdict, Verdict::Pass) {
         counters::pass(cached.rule, cached.reason, bytes);
@@ -96,13 +104,20 @@ pub(crate) fn keep(ctx: &XdpContext, context: &FrameContext) -> bool {
     if context.flow.family == FAMILY_V4
         && let Some(key) = V4::read(&frame, interface)
     {
-        flow_cache::insert(&mut FlowCache::of(cpu()), &key, context);
+        insert(&key, context);
     } else if context.flow.family == FAMILY_V6
         && let Some(key) = V6::read(&frame, interface)
     {
-        flow_cache::insert(&mut FlowCache::of(cpu()), &key, context);
+        insert(&key, context);
     }
     true
+}
+
+#[inline(always)]
+fn insert<K: Key>(key: &K, context: &FrameContext) {
+    // SAFETY: the program runs on this CPU, and the other cache is that of `verdict_by`, which does not run meanwhile.
+    let mut cache = unsafe { FlowCache::of(cpu()) };
+    flow_cache::insert(&mut cache, key, context);
 }
 
 /// Whether all of a frame is in its linear part.

@@ -1,11 +1,14 @@
 //! The XDP programs: thin adapters around `enforcer-common`.
 //!
-//! - `dispatch`: what is attached; finds the generation in force
-//! - `classify`: a generation; judges a frame
+//! - `xdp`: the programs: `dispatch` is attached, `classify` is a generation
+//! - `dispatch`: finds the generation in force
 //! - `maps`: what is shared with user space
+//! - `policy`: the policy, from the maps
+//! - `context`: the frame that this CPU is judging
 //! - `once`: what the verifier walks once: the decision, and limits
 //! - `probe`: frames that only ask
 //! - `record`: what is done about a verdict
+//! - `report`: events
 //! - `counters`: counters of reasons and rules
 //! - `budgets`: budgets of events, and flows that were reported
 //! - `frame`: the length of a frame, and its first bytes for its event
@@ -23,6 +26,8 @@ mod budgets;
 #[cfg(target_arch = "bpf")]
 mod clock;
 #[cfg(target_arch = "bpf")]
+mod context;
+#[cfg(target_arch = "bpf")]
 mod counters;
 #[cfg(target_arch = "bpf")]
 mod dispatch;
@@ -37,135 +42,30 @@ mod nonlinear;
 #[cfg(target_arch = "bpf")]
 mod once;
 #[cfg(target_arch = "bpf")]
+mod policy;
+#[cfg(target_arch = "bpf")]
 mod probe;
 #[cfg(target_arch = "bpf")]
 mod record;
 #[cfg(target_arch = "bpf")]
-mod runs;
-
+mod report;
 #[cfg(target_arch = "bpf")]
-mod programs {
-    use aya_ebpf::bindings::xdp_action;
-    use aya_ebpf::macros::xdp;
-    use aya_ebpf::programs::XdpContext;
-    use enforcer_common::decide::{self, FrameContext};
-    use enforcer_common::packet::Packet;
-    use enforcer_common::reason::Verdict;
+mod runs;
+#[cfg(target_arch = "bpf")]
+mod xdp;
 
-    use crate::dispatch::tail_call;
-    use crate::maps::{FRAME_CONTEXT, cpu};
-    use crate::{flow_cache, frame, nonlinear, once, probe, record, runs};
-
-    /// Attached to interfaces: finds the generation in force.
-    #[xdp(frags)]
-    pub(crate) fn dispatch(ctx: XdpContext) -> u32 {
-        tail_call(&ctx)
-    }
-
-    /// [`dispatch`] for kernels without fragments.
-    #[xdp]
-    pub(crate) fn dispatch_linear(ctx: XdpContext) -> u32 {
-        tail_call(&ctx)
-    }
-
-    /// A generation: judges frames.
-    #[xdp(frags)]
-    #[inline(always)]
-    pub(crate) fn classify(ctx: XdpContext) -> u32 {
-        judge::<true>(&ctx)
-    }
-
-    /// [`classify`] for kernels without fragments.
-    #[xdp]
-    #[inline(always)]
-    pub(crate) fn classify_linear(ctx: XdpContext) -> u32 {
-        judge::<false>(&ctx)
-    }
-
-    #[inline(always)]
-    fn judge<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
-        // A probe asks for more than the cache holds, and is no run of the driver's.
-        if !probe::may_be(ctx) {
-            let (interface, cpu) = (ctx.ingress_ifindex() as u32, cpu());
-            // First, while both are at hand.
-            runs::count(interface, cpu);
-            if let Some(verdict) = flow_cache::verdict::<FRAGMENTS>(ctx, interface, cpu) {
-                return action(verdict);
-            }
-        }
-        anew::<FRAGMENTS>(ctx)
-    }
-
-    #[inline(always)]
-    fn action(verdict: Verdict) -> u32 {
-        match verdict {
-            Verdict::Pass | Verdict::WouldDrop => xdp_action::XDP_PASS,
-            Verdict::Drop => xdp_action::XDP_DROP,
-        }
-    }
-
-    /// Judges a frame by the policy.
-    ///
-    /// Not inlined: what was learnt of the frame before is forgotten, so that the verifier walks this once.
-    #[inline(never)]
-    fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
-        let length = frame::length::<FRAGMENTS>(ctx);
-        let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) else {
-            return xdp_action::XDP_DROP;
-        };
-        // SAFETY: this CPU's element, and no other program runs on this CPU meanwhile.
-        let context = unsafe { &mut *context };
-        *context = FrameContext::NEW;
-        context.flow.interface = ctx.ingress_ifindex() as u32;
-        context.flow.length = length;
-        let apart = FRAGMENTS && nonlinear::is(frame::linear(ctx), length);
-        let read = if apart { nonlinear::read(ctx) } else { read(ctx) };
-        if !read {
-            return xdp_action::XDP_DROP;
-        }
-        once::judge_frame();
-        if !probe::answer(ctx, &context.decision) {
-            if context.decision.reason.is_essential() {
-                once::limit_essential();
-            }
-            // It has metadata, but of somebody else's.
-            if probe::may_be(ctx) {
-                runs::count(context.flow.interface, cpu());
-            }
-            let may = record::record::<FRAGMENTS>(ctx, &context.flow, &context.decision);
-            context.set_cacheable(may);
-            let _ = core::hint::black_box(flow_cache::keep(ctx, context));
-        }
-        action(context.decision.verdict)
-    }
-
-    /// Reads a frame whose headers are linear into this CPU's context.
-    ///
-    /// Not inlined: by which way its end was reached is forgotten on return. What it returns is used, or the
-    /// register of the result would hold anything, and the verifier refuses a pointer there.
-    #[inline(never)]
-    fn read(ctx: &XdpContext) -> bool {
-        let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) else { return false };
-        // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
-        let context = unsafe { &mut *context };
-        let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
-        // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
-        let packet = unsafe { Packet::new(start, end, context.flow.length) };
-        decide::read(&packet, context);
-        true
-    }
-
-    /// A program that could reach this loops, and the verifier refuses it.
-    #[panic_handler]
-    fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-        loop {}
-    }
-
-    /// Lets the kernel offer its GPL-only helpers.
-    #[unsafe(link_section = "license")]
-    #[unsafe(no_mangle)]
-    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+/// A program that could reach this loops, and the verifier refuses it.
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
 }
+
+/// Lets the kernel offer its GPL-only helpers.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
 /// The kernel program is built for another target: `cargo xtask ebpf build`.
 #[cfg(not(target_arch = "bpf"))]

@@ -1,4 +1,16 @@
 //! What is shared with user space; names, sizes and layouts are in `enforcer_common::abi`.
+//!
+//! # Elements of one CPU
+//!
+//! The elements of per-CPU arrays, and the entries of `SEEN`, `RUNS`, `BUDGETS` and `FLOW_CACHE` whose numbers begin
+//! with that of a CPU, belong to the CPU on which a program runs. No second run touches them before the first one ends:
+//! the kernel runs XDP programs with bottom halves disabled, so neither a task nor another interface interrupts them,
+//! and none of them runs in an NMI. User space reads them by system call, which copies whole words, or as atomic words.
+//!
+//! Before Linux 6.3 (af2d0d09eabe) a test run is the exception: bottom halves are enabled, and a frame may interrupt
+//! it. The frame's own run is whole. The test run may then give the answer to that frame. A probe writes to no element
+//! but `FRAME_CONTEXT`, `HEADS` and, with no generation in force, two counters. No bytes in there can harm the kernel:
+//! the verifier assumes nothing about map memory.
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
@@ -6,17 +18,11 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, SeenSet, Sighting};
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
-use enforcer_common::decide::limits::{self, Meters, Shared};
-use enforcer_common::decide::{FrameContext, Policy};
-use enforcer_common::flow::Address;
-use enforcer_common::image::clock::Clocks;
-use enforcer_common::image::{self, Corrupt, Layout, Line, Lines};
+use enforcer_common::decide::limits::{self, Shared};
+use enforcer_common::image::{self, Layout, Line};
 use enforcer_common::keyed::Keys;
-use enforcer_common::packet::HEADERS;
 use enforcer_common::reason::Reason;
-
-use crate::clock::boot_time;
-use crate::once;
+use enforcer_common::shared::Word;
 
 /// `BPF_F_MMAPABLE`, Linux 5.5: user space fills the image through memory.
 pub(crate) const MMAPABLE: u32 = 1 << 10;
@@ -40,36 +46,28 @@ pub(crate) static BUDGETS: Array<Budget> = Array::pinned(abi::BUDGETS_A_CPU, MMA
 pub(crate) static SEEN: Array<SeenSet> = Array::pinned(abi::SEEN, MMAPABLE);
 /// Sized by the loader for all CPUs that there may be.
 #[map]
-pub(crate) static RUNS: Array<u64> = Array::pinned(abi::RUNS_A_CPU, MMAPABLE);
+pub(crate) static RUNS: Array<Word> = Array::pinned(abi::RUNS_A_CPU, MMAPABLE);
 #[map]
-static FRAGMENTS: Array<Datagram> = Array::pinned(datagrams::ENTRIES, MMAPABLE);
+pub(crate) static FRAGMENTS: Array<Datagram> = Array::pinned(datagrams::ENTRIES, MMAPABLE);
 #[map]
-static METERS: Array<Shared> = Array::pinned(limits::METERS, MMAPABLE);
+pub(crate) static METERS: Array<Shared> = Array::pinned(limits::METERS, MMAPABLE);
 #[map]
-static ADDRESSES: Array<Shared> = Array::pinned(limits::SETS, MMAPABLE);
+pub(crate) static ADDRESSES: Array<Shared> = Array::pinned(limits::SETS, MMAPABLE);
 #[map]
 pub(crate) static SIGHTINGS: Array<Sighting> = Array::pinned(abi::SIGHTINGS, MMAPABLE);
 /// Filled by user space alone, so that memory is for what is in it.
 #[map]
-static HOPS: HashMap<Hop, u64> = HashMap::pinned(abi::HOPS, NO_PREALLOC);
+pub(crate) static HOPS: HashMap<Hop, u64> = HashMap::pinned(abi::HOPS, NO_PREALLOC);
 /// Sized by the loader for its policy.
 #[map]
 pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
 /// Sized by the loader for its policy.
 #[map]
 pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
-/// The frame that this CPU is judging: too large for the stack, and see `verifier_barrier`.
-#[map]
-pub(crate) static FRAME_CONTEXT: PerCpuArray<FrameContext> = PerCpuArray::with_max_entries(1, 0);
-/// Room for [`HEADERS`] bytes, in a size whose bounds a mask can give.
-pub(crate) const HEAD: usize = HEADERS.next_power_of_two();
-/// The first bytes of a frame whose headers are not linear, on this CPU.
-#[map]
-pub(crate) static HEADS: PerCpuArray<[u8; HEAD]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Set by the loader: where everything in this generation's image begins.
 #[unsafe(no_mangle)]
-static LAYOUT: Layout = Layout::EMPTY;
+pub(crate) static LAYOUT: Layout = Layout::EMPTY;
 /// Set by the loader.
 #[unsafe(no_mangle)]
 static GENERATION: u32 = 0;
@@ -88,74 +86,4 @@ pub(crate) fn generation() -> u32 {
 pub(crate) fn cpu() -> u32 {
     // SAFETY: the helper has no arguments and cannot fail.
     unsafe { bpf_get_smp_processor_id() }
-}
-
-/// The policy, as this generation's maps hold it.
-pub(crate) struct Maps;
-
-impl Lines for Maps {
-    #[inline(always)]
-    fn line(&self, number: u32) -> Option<&Line> {
-        IMAGE.get(number)
-    }
-}
-
-impl Policy for Maps {
-    #[inline(always)]
-    fn layout(&self) -> &Layout {
-        &LAYOUT
-    }
-
-    #[inline(always)]
-    fn clocks(&self) -> Result<Clocks, Corrupt> {
-        let control = CONTROL.get(0).ok_or(Corrupt)?;
-        let (latest, earliest) = (control.wall_offset, control.held_offset);
-        let boot = boot_time();
-        let seconds = |offset: u64| boot.wrapping_add(offset) / 1_000_000_000;
-        Ok(Clocks::new(seconds(latest), seconds(earliest), seconds(0)))
-    }
-
-    #[inline(always)]
-    fn boot(&self) -> u64 {
-        boot_time() / 1_000_000_000
-    }
-
-    #[inline(always)]
-    fn keys(&self) -> &Keys {
-        &KEYS
-    }
-
-    #[inline(always)]
-    fn datagram(&self, number: u32) -> Option<&Datagram> {
-        FRAGMENTS.get(number)
-    }
-
-    #[inline(always)]
-    fn hop(&self, hop: &Hop) -> Option<u64> {
-        // SAFETY: user space replaces entries whole, and one that was removed stays readable while the
-        // program runs (RCU).
-        unsafe { HOPS.get(hop) }.copied()
-    }
-}
-
-impl Meters for Maps {
-    #[inline(always)]
-    fn meter(&self, number: u32) -> Option<&Shared> {
-        METERS.get(number)
-    }
-
-    #[inline(always)]
-    fn known(&self, number: u32) -> Option<&Shared> {
-        ADDRESSES.get(number)
-    }
-
-    #[inline(always)]
-    fn charge(&self, meter: u32, word: u32, cost: u64, now: u64, window: u64) -> bool {
-        once::charge_limit(meter, word, cost, now, window) != 0
-    }
-
-    #[inline(always)]
-    fn find(&self, sender: u64, address: Address, now: u64, note: bool) -> bool {
-        once::find_address(sender, address.high, address.low, now, note.into()) != 0
-    }
 }

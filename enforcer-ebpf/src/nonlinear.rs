@@ -5,14 +5,21 @@
 //! one comparison.
 
 use aya_ebpf::helpers::bpf_xdp_load_bytes;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
 use enforcer_common::decide;
 use enforcer_common::packet::{Frame, HEADERS};
 use enforcer_common::reason::Reason;
 
-use crate::counters;
-use crate::maps::{FRAME_CONTEXT, HEAD, HEADS, REASONS};
+use crate::{context, counters};
+
+/// Room for [`HEADERS`] bytes, in a size whose bounds a mask can give.
+const HEAD: usize = HEADERS.next_power_of_two();
+/// The first bytes of a frame whose headers are not linear, on this CPU.
+#[map]
+static HEADS: PerCpuArray<[u8; HEAD]> = PerCpuArray::with_max_entries(1, 0);
 
 /// The copied beginning of a frame.
 struct Head {
@@ -48,10 +55,14 @@ pub(crate) fn is(linear: usize, length: u32) -> bool {
 /// Reads the frame into this CPU's context by way of a copy.
 ///
 /// Not inlined: the verifier walks the parser once more here, and what follows only once.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
 #[inline(never)]
-pub(crate) fn read(ctx: &XdpContext) -> bool {
-    let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) else { return false };
-    // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
+pub(crate) unsafe fn read(ctx: &XdpContext) -> bool {
+    let Some(context) = context::element() else { return false };
+    // SAFETY: as in `context::Context::deref`, except that the caller holds no reference, and nothing below makes one.
     let context = unsafe { &mut *context };
     context.flow.fault = Reason::ReadFailed.number();
     let Some(head) = HEADS.get_ptr_mut(0) else { return false };
@@ -65,8 +76,8 @@ pub(crate) fn read(ctx: &XdpContext) -> bool {
     // SAFETY: the context is the one that the kernel passed, and `held` bytes fit: at most `HEAD`.
     let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held as u32) };
     if failed != 0 {
-        let counter = REASONS.get(u32::from(Reason::ReadFailed.number()));
-        if counter.is_some_and(|counter| counters::is_time(counter.frames)) {
+        let counter = counters::of(Reason::ReadFailed.number());
+        if counter.is_some_and(|counter| counters::is_time(counter.frames())) {
             warn!(ctx, "the headers of a frame cannot be read: error {}", failed);
         }
         return true;

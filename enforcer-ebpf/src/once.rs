@@ -7,25 +7,34 @@ use enforcer_common::decide::{self, limits};
 use enforcer_common::flow::Address;
 
 use crate::clock::tick_time;
-use crate::maps::{FRAME_CONTEXT, Maps};
+use crate::context;
+use crate::policy::Maps;
 
 /// Judges the frame that this CPU has read. Returns 0.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn judge_frame() -> u64 {
-    if let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) {
-        // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
+pub(crate) unsafe extern "C" fn judge_frame() -> u64 {
+    if let Some(context) = context::element() {
+        // SAFETY: as in `context::Context::deref`, except that the caller holds no reference, and `Maps` makes none.
         decide::judge(&Maps, unsafe { &mut *context });
     }
     0
 }
 
 /// Refuses the essential frame that this CPU judges, if it is one too many. Returns 0.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn limit_essential() -> u64 {
-    if let Some(context) = FRAME_CONTEXT.get_ptr_mut(0) {
-        // SAFETY: this CPU's element, and the caller does not touch it meanwhile.
+pub(crate) unsafe extern "C" fn limit_essential() -> u64 {
+    if let Some(context) = context::element() {
+        // SAFETY: as in `judge_frame`.
         limits::limit(&Maps, tick_time(), unsafe { &mut *context });
     }
     0

@@ -1,24 +1,16 @@
-//! What is done about a verdict: counters and events.
+//! What is done about a verdict: it is counted, and reported if it is a drop.
 
 use aya_ebpf::programs::XdpContext;
-use enforcer_common::abi;
 use enforcer_common::decide::Decision;
-use enforcer_common::event::{self, Due, Record, Refused, SuppressedSince};
+use enforcer_common::event::{self, Refused};
 use enforcer_common::flow::Flow;
 use enforcer_common::reason::Verdict;
 
-use crate::budgets::{self, Known, budget, known, slot};
-use crate::clock::{boot_time, tick_time};
+use crate::budgets::{self, Known, known, slot};
+use crate::clock::tick_time;
 use crate::counters::{count, count_number, count_rule, pass};
-use crate::frame;
-use crate::maps::{EVENTS, KEYS, generation};
-
-/// `BPF_RB_NO_WAKEUP`.
-const NO_WAKEUP: u64 = 1;
-/// `BPF_RB_FORCE_WAKEUP`.
-const FORCE_WAKEUP: u64 = 2;
-/// `BPF_RB_AVAIL_DATA`.
-const AVAILABLE: u64 = 0;
+use crate::maps::KEYS;
+use crate::report::{ReportOutcome, report};
 
 /// Counts a judged frame and, if it is a drop, reports it within its device's budget. Whether the
 /// frame may be cached: one that passes, and one that was reported shortly before.
@@ -38,71 +30,17 @@ pub(crate) fn record<const FRAGMENTS: bool>(
     count_rule(decision.rule, flow.length);
     let Some(counter) = count(decision.reason, flow.length) else { return false };
     if matches!(decision.verdict, Verdict::WouldDrop) {
-        counter.would_drop += 1;
+        counter.add_would_drop(1);
     }
     let outcome = known.map_or(ReportOutcome::Suppressed, |known| {
         report::<FRAGMENTS>(ctx, flow, decision, &refused, known)
     });
     match outcome {
         ReportOutcome::Reported => {}
-        ReportOutcome::Suppressed | ReportOutcome::Repeated => counter.suppressed += 1,
-        ReportOutcome::Lost => counter.lost += 1,
+        ReportOutcome::Suppressed | ReportOutcome::Repeated => counter.add_suppressed(),
+        ReportOutcome::Lost => counter.add_lost(),
     }
     matches!(outcome, ReportOutcome::Repeated)
-}
-
-/// What became of a refused frame's event.
-#[derive(Clone, Copy)]
-enum ReportOutcome {
-    Reported,
-    Suppressed,
-    /// Suppressed, as its flow was reported shortly before.
-    Repeated,
-    Lost,
-}
-
-/// Writes an event, or counts what became of it at its device's entry.
-#[inline(always)]
-fn report<const FRAGMENTS: bool>(
-    ctx: &XdpContext,
-    flow: &Flow,
-    decision: &Decision,
-    refused: &Refused,
-    known: Known,
-) -> ReportOutcome {
-    let time = tick_time();
-    let holder = refused.holder();
-    budgets::sight(holder, decision.device, time);
-    let Known { seen, place, digest } = known;
-    let Some(budget) = budget(holder, refused.named, time) else {
-        return ReportOutcome::Suppressed;
-    };
-    let slot = slot(decision.reason.number());
-    let outcome = match event::due(budget, seen, place, time) {
-        Due::Repeats => ReportOutcome::Repeated,
-        Due::No => ReportOutcome::Suppressed,
-        Due::Yes => {
-            if let Some(mut entry) = EVENTS.reserve::<Record>(0) {
-                let since_last = event::tell(budget, seen, place, digest, time);
-                write::<FRAGMENTS>(ctx, entry.as_mut_ptr(), flow, decision, since_last);
-                let full = EVENTS.query(AVAILABLE) >= abi::WAKE_BYTES;
-                entry.submit(if full { FORCE_WAKEUP } else { NO_WAKEUP });
-                ReportOutcome::Reported
-            } else {
-                ReportOutcome::Lost
-            }
-        }
-    };
-    if let Some(counts) = budget.by_reason.get_mut(slot) {
-        match outcome {
-            ReportOutcome::Reported => {}
-            ReportOutcome::Suppressed | ReportOutcome::Repeated => {
-                counts.suppressed = counts.suppressed.wrapping_add(1);
-            }
-            ReportOutcome::Lost => counts.lost = counts.lost.wrapping_add(1),
-        }
-    }
-    outcome
 }
 
 /// Counts a refused frame of a cached flow, by its rule and reason and as one without an event.
@@ -119,39 +57,13 @@ pub(crate) fn again(refused: &Refused, rule: u32, bytes: u32) -> Option<()> {
     count_rule(rule, bytes);
     // A cached number is one that both tables have.
     if let Some(counter) = count_number(refused.reason, bytes) {
-        counter.suppressed += 1;
-        counter.would_drop += u64::from(matches!(refused.verdict, Verdict::WouldDrop));
+        counter.add_suppressed();
+        counter.add_would_drop(matches!(refused.verdict, Verdict::WouldDrop).into());
     }
     // In one register, opaque: verifiers before 6.12 do not learn from the check of a copy.
     let slot = core::hint::black_box(slot(refused.reason));
-    if let Some(counts) = budget.by_reason.get_mut(slot) {
-        counts.suppressed = counts.suppressed.wrapping_add(1);
+    if let Some(counts) = budget.by_reason.get(slot) {
+        counts.suppressed.count();
     }
     Some(())
-}
-
-/// Fills an event. Field by field: it is too large for the stack.
-#[inline(always)]
-fn write<const FRAGMENTS: bool>(
-    ctx: &XdpContext,
-    record: *mut Record,
-    flow: &Flow,
-    decision: &Decision,
-    since_last: SuppressedSince,
-) {
-    // SAFETY: `record` is one entry of the ring, which nobody else sees yet.
-    unsafe {
-        (&raw mut (*record).time).write(boot_time());
-        (&raw mut (*record).flow).write(*flow);
-        (&raw mut (*record).decision).write(*decision);
-        (&raw mut (*record).generation).write(generation());
-        (&raw mut (*record).suppressed).write(since_last.suppressed);
-        (&raw mut (*record).repeats).write(since_last.repeats);
-        (&raw mut (*record).since).write(since_last.since);
-        (&raw mut (*record).reserved).write(0);
-        let head = (&raw mut (*record).head).cast::<u8>();
-        let captured =
-            if FRAGMENTS { frame::load(ctx, head, flow.length) } else { frame::copy(ctx, head) };
-        (&raw mut (*record).captured).write(captured);
-    }
 }

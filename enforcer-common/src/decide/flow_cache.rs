@@ -34,7 +34,31 @@ pub const LINES: u32 = TAG_LINES + SETS * WAYS;
 /// The cache of a CPU: [`LINES`] lines.
 pub trait Memory {
     /// The line with this number.
-    fn line(&mut self, number: u32) -> Option<&mut Line>;
+    fn line(&mut self, number: Number) -> Option<&mut Line>;
+}
+
+/// The number of a line. It is below [`LINES`], so it cannot select a line of another CPU.
+#[derive(Clone, Copy, Debug)]
+pub struct Number(u32);
+
+impl Number {
+    /// The line with the tags of a set.
+    #[inline(always)]
+    fn tags(set: u32) -> Self {
+        Self((set & (SETS - 1)) >> 3)
+    }
+
+    /// The line of a flow of a set.
+    #[inline(always)]
+    fn flow(set: u32, way: u32) -> Self {
+        Self(TAG_LINES + (set & (SETS - 1)) * WAYS + (way & (WAYS - 1)))
+    }
+
+    /// As a plain number.
+    #[inline(always)]
+    pub fn get(self) -> u32 {
+        self.0
+    }
 }
 
 /// Everything that the verdict on a plain frame depends on, as in the frame.
@@ -317,9 +341,8 @@ pub fn find<K: Key, M: Memory, P: Policy>(
     key: &K,
 ) -> Option<CachedVerdict> {
     let (set, tag) = bucket(key);
-    let tags = *memory.line(set >> 3)?.0.get((set & 7) as usize)?;
-    let number = TAG_LINES + set * WAYS + way(tags, tag)?;
-    let line = memory.line(number)?;
+    let tags = *memory.line(Number::tags(set))?.0.get((set & 7) as usize)?;
+    let line = memory.line(Number::flow(set, way(tags, tag)?))?;
     if !key.is(line) {
         return None;
     }
@@ -354,7 +377,7 @@ pub fn is_cacheable(context: &FrameContext) -> bool {
 pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, context: &FrameContext) -> Option<()> {
     let decision = &context.decision;
     let (set, tag) = bucket(key);
-    let tags = memory.line(set >> 3)?.0.get_mut((set & 7) as usize)?;
+    let tags = memory.line(Number::tags(set))?.0.get_mut((set & 7) as usize)?;
     let Some(way) = way(*tags, tag) else {
         *tags = with_tag(*tags, tag);
         return None;
@@ -366,10 +389,10 @@ pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, context: &FrameContext
     // Move it to the first position, which is searched first, and swap the entry there to the tag's
     // old position.
     *tags ^= (tag_at(*tags, 0) ^ tag) | (tag_at(*tags, 0) ^ tag) << (16 * way);
-    let first = TAG_LINES + set * WAYS;
+    let first = Number::flow(set, 0);
     // Word by word: LLVM 22's BPF target crashes on a copy of 64 bytes.
     let before = memory.line(first)?.0.map(core::hint::black_box);
-    *memory.line(first + way)? = Line(before);
+    *memory.line(Number::flow(set, way))? = Line(before);
     *memory.line(first)? = Line([sender, place, a, b, c, d, context.entry, packed]);
     Some(())
 }

@@ -1,7 +1,7 @@
 //! When a refused frame gets an event, and what is counted when it does not.
 
 use crate::abi::{
-    BURST, Budget, ENTRY_TTL, NEW_FLOW_RESERVE, RATE, REPEAT_INTERVAL, SEEN_WAYS, Seen, SeenSet,
+    BURST, Budget, ENTRY_TTL, NEW_FLOW_RESERVE, RATE, REPEAT_INTERVAL, SEEN_WAYS, SeenSet,
 };
 use crate::image::walk::opaque;
 use crate::keyed::Keys;
@@ -62,15 +62,16 @@ const BITS: u32 = 9;
 ///
 /// The tokens go with the slot: inventing source addresses gains no events.
 #[inline(always)]
-pub fn hold(budget: &mut Budget, holder: u64, now: u64) -> bool {
-    if budget.holder != holder || budget.used == 0 {
-        if budget.used != 0 && now.saturating_sub(budget.used) < ENTRY_TTL {
+pub fn hold(budget: &Budget, holder: u64, now: u64) -> bool {
+    let used = budget.used.get();
+    if budget.holder.get() != holder || used == 0 {
+        if used != 0 && now.saturating_sub(used) < ENTRY_TTL {
             return false;
         }
-        budget.holder = holder;
-        budget.suppressed = 0;
+        budget.holder.set(holder);
+        budget.suppressed.set(0);
     }
-    budget.used = now;
+    budget.used.set(now);
     true
 }
 
@@ -78,18 +79,19 @@ pub fn hold(budget: &mut Budget, holder: u64, now: u64) -> bool {
 pub(super) const TOKEN: u64 = 1_000_000_000 / RATE as u64;
 
 #[inline(always)]
-fn refill(budget: &mut Budget, now: u64) {
-    if budget.refilled == 0 {
-        budget.refilled = now;
-        budget.tokens = BURST;
+fn refill(budget: &Budget, now: u64) {
+    let refilled = budget.refilled.get();
+    if refilled == 0 {
+        budget.refilled.set(now);
+        budget.tokens.set(BURST);
         return;
     }
-    let earned = now.saturating_sub(budget.refilled) / TOKEN;
+    let earned = now.saturating_sub(refilled) / TOKEN;
     if earned > 0 {
-        let tokens = u64::from(budget.tokens) + earned;
+        let tokens = u64::from(budget.tokens.get()) + earned;
         let full = tokens >= u64::from(BURST);
-        budget.tokens = if full { BURST } else { tokens as u32 };
-        budget.refilled = if full { now } else { budget.refilled + earned * TOKEN };
+        budget.tokens.set(if full { BURST } else { tokens as u32 });
+        budget.refilled.set(if full { now } else { refilled + earned * TOKEN });
     }
 }
 
@@ -117,21 +119,25 @@ pub struct Place {
 /// A new flow may use the whole budget. One that was reported waits for [`REPEAT_INTERVAL`] and leaves
 /// [`NEW_FLOW_RESERVE`] tokens, so that a device cannot hide new flows behind repeated ones.
 #[inline(always)]
-pub fn due(budget: &mut Budget, seen: &mut SeenSet, place: Place, now: u64) -> Due {
+pub fn due(budget: &Budget, seen: &SeenSet, place: Place, now: u64) -> Due {
     let Place { known, way } = place;
-    let Some(flow) = seen.get_mut(way % SEEN_WAYS) else { return Due::No };
-    let due = if known && milliseconds(now).wrapping_sub(flow.told) < REPEAT_INTERVAL {
+    let Some(flow) = seen.get(way % SEEN_WAYS) else { return Due::No };
+    let due = if known && milliseconds(now).wrapping_sub(flow.told.get()) < REPEAT_INTERVAL {
         Due::Repeats
     } else {
         refill(budget, now);
-        if budget.tokens > if known { NEW_FLOW_RESERVE } else { 0 } { Due::Yes } else { Due::No }
+        if budget.tokens.get() > if known { NEW_FLOW_RESERVE } else { 0 } {
+            Due::Yes
+        } else {
+            Due::No
+        }
     };
     if !matches!(due, Due::Yes) {
         // A new flow is not recorded, so it is still new when there are tokens again.
         if known {
-            flow.repeats = flow.repeats.saturating_add(1);
+            flow.repeats.set(flow.repeats.get().saturating_add(1));
         }
-        budget.suppressed = budget.suppressed.saturating_add(1);
+        budget.suppressed.set(budget.suppressed.get().saturating_add(1));
     }
     due
 }
@@ -139,17 +145,11 @@ pub fn due(budget: &mut Budget, seen: &mut SeenSet, place: Place, now: u64) -> D
 /// [`hold`] and [`due`] in one for a holder that already has the entry: `true` if the frame gets no event and
 /// was counted. Otherwise nothing changes, and calling the two gives the same answers.
 #[inline(always)]
-pub fn suppress(
-    budget: &mut Budget,
-    seen: &mut SeenSet,
-    holder: u64,
-    place: Place,
-    now: u64,
-) -> bool {
-    if budget.holder != holder || budget.used == 0 {
+pub fn suppress(budget: &Budget, seen: &SeenSet, holder: u64, place: Place, now: u64) -> bool {
+    if budget.holder.get() != holder || budget.used.get() == 0 {
         return false;
     }
-    budget.used = now;
+    budget.used.set(now);
     !matches!(due(budget, seen, place, now), Due::Yes)
 }
 
@@ -157,8 +157,8 @@ pub fn suppress(
 /// evicted.
 #[inline(always)]
 pub fn tell(
-    budget: &mut Budget,
-    seen: &mut SeenSet,
+    budget: &Budget,
+    seen: &SeenSet,
     place: Place,
     digest: u64,
     now: u64,
@@ -168,15 +168,17 @@ pub fn tell(
     if !known {
         way = oldest(seen, time);
     }
-    let mut untold = SuppressedSince { suppressed: budget.suppressed, repeats: 0, since: 0 };
-    budget.tokens = budget.tokens.saturating_sub(1);
-    budget.suppressed = 0;
-    if let Some(flow) = seen.get_mut(way % SEEN_WAYS) {
+    let mut untold = SuppressedSince { suppressed: budget.suppressed.get(), repeats: 0, since: 0 };
+    budget.tokens.set(budget.tokens.get().saturating_sub(1));
+    budget.suppressed.set(0);
+    if let Some(flow) = seen.get(way % SEEN_WAYS) {
         if known {
-            untold.repeats = flow.repeats;
-            untold.since = time.wrapping_sub(flow.told);
+            untold.repeats = flow.repeats.get();
+            untold.since = time.wrapping_sub(flow.told.get());
         }
-        *flow = Seen { digest, told: time, repeats: 0 };
+        flow.digest.set(digest);
+        flow.told.set(time);
+        flow.repeats.set(0);
     }
     untold
 }
@@ -190,7 +192,7 @@ pub fn find(seen: &SeenSet, digest: u64) -> Place {
     let (mut known, mut place) = (0, 0);
     let mut way = 0;
     while way < seen.len() {
-        let differs = seen.get(way).map_or(0, |flow| flow.digest) ^ digest;
+        let differs = seen.get(way).map_or(0, |flow| flow.digest.get()) ^ digest;
         // All ones if equal: a digest has 63 bits.
         let is = (differs.wrapping_sub(1) as i64 >> 63) as usize;
         known |= is;
@@ -207,10 +209,11 @@ fn oldest(seen: &SeenSet, time: u32) -> usize {
     let (mut place, mut most) = (0, 0);
     let mut way = 0;
     while way < seen.len() {
-        let flow = seen.get(way).copied().unwrap_or_default();
+        let (digest, told) =
+            seen.get(way).map_or((0, 0), |flow| (flow.digest.get(), flow.told.get()));
         // No flow is reported at time 0, so these values mark a free position.
-        let free = u64::from(flow.digest == 0 && flow.told == 0);
-        let age = u64::from(time.wrapping_sub(flow.told)) + (free << 32);
+        let free = u64::from(digest == 0 && told == 0);
+        let age = u64::from(time.wrapping_sub(told)) + (free << 32);
         let older = (most as i64).wrapping_sub(age as i64) >> 63;
         (place, most) = (
             way & older as usize | place & !older as usize,

@@ -47,15 +47,19 @@ struct Cpu {
 
 impl Cpu {
     fn new() -> Self {
-        Self { budget: Budget::FREE, seen: vec![SeenSet::default(); 16], suppressed: 0 }
+        Self {
+            budget: Budget::default(),
+            seen: (0..16).map(|_| SeenSet::default()).collect(),
+            suppressed: 0,
+        }
     }
 
     /// Refuses a frame of a flow; returns what its event says, if it has one.
     fn refuse(&mut self, digest: u64, now: u64) -> Option<SuppressedSince> {
-        let seen = &mut self.seen[digest as usize % 16];
+        let seen = &self.seen[digest as usize % 16];
         let place = find(seen, digest);
-        if due(&mut self.budget, seen, place, now) == Due::Yes {
-            return Some(tell(&mut self.budget, seen, place, digest, now));
+        if due(&self.budget, seen, place, now) == Due::Yes {
+            return Some(tell(&self.budget, seen, place, digest, now));
         }
         self.suppressed += 1;
         None
@@ -79,9 +83,9 @@ fn what_repeats_itself_leaves_the_reserve_to_what_is_new() {
         assert!(cpu.refuse(flow, SECOND).is_some());
     }
     // All are due again; first use up the tokens that have come back.
-    cpu.budget.refilled = 100 * SECOND;
+    cpu.budget.refilled.set(100 * SECOND);
     let now = 100 * SECOND + 1;
-    cpu.budget.tokens = NEW_FLOW_RESERVE + 3;
+    cpu.budget.tokens.set(NEW_FLOW_RESERVE + 3);
     assert_eq!((1..=16).filter(|flow| cpu.refuse(*flow, now).is_some()).count(), 3);
     let fresh = (100..200).filter(|flow| cpu.refuse(*flow, now).is_some()).count();
     assert_eq!(fresh, NEW_FLOW_RESERVE as usize);
@@ -99,19 +103,19 @@ fn flows_of_one_entry_are_told_apart_and_the_oldest_makes_room() {
         assert!(cpu.refuse(flow(n), SECOND + n * 1_000_000).is_some());
     }
     assert!((0..4).all(|n| cpu.refuse(flow(n), SECOND + 10_000_000).is_none()));
-    assert_eq!(cpu.seen[1].map(|seen| seen.repeats), [1; 4]);
+    assert_eq!(cpu.seen[1].each_ref().map(|seen| seen.repeats.get()), [1; 4]);
     // After it is reported again, the first one is the youngest.
     let later = SECOND + u64::from(REPEAT_INTERVAL) * 1_000_000;
     assert_eq!(cpu.refuse(flow(0), later).unwrap().repeats, 1);
     assert!(cpu.refuse(flow(4), later + 1_000_000).is_some());
-    let there = |n| cpu.seen[1].iter().any(|seen| seen.digest == flow(n));
+    let there = |n| cpu.seen[1].iter().any(|seen| seen.digest.get() == flow(n));
     assert_eq!([0, 1, 2, 3, 4].map(there), [true, false, true, true, true]);
 }
 
 #[test]
 fn a_long_silence_fills_the_budget_and_no_more() {
     let mut cpu = Cpu::new();
-    while cpu.refuse(cpu.suppressed + u64::from(cpu.budget.tokens), 5).is_some() {}
+    while cpu.refuse(cpu.suppressed + u64::from(cpu.budget.tokens.get()), 5).is_some() {}
     let later = 5 + 1000 * TOKEN;
     let events = (1000..2000).filter(|flow| cpu.refuse(*flow, later).is_some()).count();
     assert_eq!(events, BURST as usize);
@@ -149,15 +153,15 @@ fn what_makes_a_flow_new() {
 
 #[test]
 fn what_is_withheld_is_counted_alike_by_the_short_way() {
-    let mut cpus = [Cpu::new(), Cpu::new()];
+    let cpus = [Cpu::new(), Cpu::new()];
     let mut short = 0;
     for n in 0..40_000_u64 {
         let now = SECOND + n * SECOND / 1000;
         // Few flows, then more than the budget allows, then few of another holder.
         let (flow, holder) = (n % if n / 10_000 == 1 { 900 } else { 3 } + 1, 1 + n / 30_000);
         let fates = [false, true].map(|tries| {
-            let Cpu { budget, seen, .. } = &mut cpus[usize::from(tries)];
-            let seen = &mut seen[flow as usize % 16];
+            let Cpu { budget, seen, .. } = &cpus[usize::from(tries)];
+            let seen = &seen[flow as usize % 16];
             let place = find(seen, flow);
             if tries && suppress(budget, seen, holder, place, now) {
                 short += 1;
@@ -171,23 +175,24 @@ fn what_is_withheld_is_counted_alike_by_the_short_way() {
         });
         let [one, other] = &cpus;
         assert_eq!(fates[0], fates[1], "{n}");
-        assert_eq!((one.budget, &one.seen), (other.budget, &other.seen), "{n}");
+        assert_eq!((&one.budget, &one.seen), (&other.budget, &other.seen), "{n}");
     }
     assert!(short > 20_000, "{short}");
 }
 
 #[test]
 fn who_is_active_keeps_its_entry() {
-    let mut budget = Budget::FREE;
-    assert!(hold(&mut budget, 1, SECOND) && hold(&mut budget, 1, 2 * SECOND));
-    assert!(!hold(&mut budget, 2, 2 * SECOND + ENTRY_TTL - 1));
-    assert_eq!((budget.holder, budget.used), (1, 2 * SECOND));
-    budget.by_reason[0].suppressed = 7;
-    budget.tokens = 3;
-    assert!(hold(&mut budget, 2, 2 * SECOND + ENTRY_TTL));
+    let budget = Budget::default();
+    assert!(hold(&budget, 1, SECOND) && hold(&budget, 1, 2 * SECOND));
+    assert!(!hold(&budget, 2, 2 * SECOND + ENTRY_TTL - 1));
+    assert_eq!((budget.holder.get(), budget.used.get()), (1, 2 * SECOND));
+    budget.by_reason[0].suppressed.set(7);
+    budget.tokens.set(3);
+    assert!(hold(&budget, 2, 2 * SECOND + ENTRY_TTL));
     // The device gains nothing by it, and no count is lost.
-    assert_eq!((budget.holder, budget.tokens, budget.by_reason[0].suppressed), (2, 3, 7));
-    assert!(!hold(&mut budget, 1, 2 * SECOND + ENTRY_TTL + 1));
+    let counted = budget.by_reason[0].suppressed.get();
+    assert_eq!((budget.holder.get(), budget.tokens.get(), counted), (2, 3, 7));
+    assert!(!hold(&budget, 1, 2 * SECOND + ENTRY_TTL + 1));
 }
 
 #[test]
@@ -214,7 +219,7 @@ fn a_clock_that_stands_still_or_goes_back_is_harmless() {
     let mut cpu = Cpu::new();
     assert!(cpu.refuse(1, 100 * SECOND).is_some());
     assert!(cpu.refuse(2, 50 * SECOND).is_some());
-    assert!(hold(&mut cpu.budget, 1, 100) && !hold(&mut cpu.budget, 2, 50));
+    assert!(hold(&cpu.budget, 1, 100) && !hold(&cpu.budget, 2, 50));
 }
 
 proptest! {
@@ -235,7 +240,7 @@ proptest! {
             }
         }
         prop_assert_eq!(told + cpu.suppressed, frames.len() as u64);
-        prop_assert_eq!(said + u64::from(cpu.budget.suppressed), cpu.suppressed);
+        prop_assert_eq!(said + u64::from(cpu.budget.suppressed.get()), cpu.suppressed);
         prop_assert!(repeats <= cpu.suppressed);
         prop_assert!(told <= u64::from(BURST) + (now - SECOND) / TOKEN + 1);
     }

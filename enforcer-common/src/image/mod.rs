@@ -277,8 +277,15 @@ impl Line {
 
 /// Access to an image's lines.
 pub trait Lines {
-    /// The line with this number.
+    /// The line with this number. Lines of groups are read by [`Lines::entry`] alone: in the kernel they change.
     fn line(&self, number: u32) -> Option<&Line>;
+
+    /// One of the eight entries of groups in a line, `slot` modulo 8. It is read in one piece, because user space may
+    /// store another one at the same time.
+    #[inline(always)]
+    fn entry(&self, number: u32, slot: u32) -> Option<u64> {
+        self.line(number)?.0.get((slot & 7) as usize).copied()
+    }
 }
 
 impl Lines for [Line] {

@@ -307,11 +307,8 @@ pub fn group_entry<L: Lines + ?Sized>(
     if group >= count {
         return Err(Corrupt);
     }
-    let line = fetch(lines, groups.wrapping_add(group >> 3))?;
-    let slot = line.0.get((group & 7) as usize).ok_or(Corrupt)?;
-    // SAFETY: a reference is valid for reads. Volatile: exactly one 8-byte load, so that mode
-    // and descriptor belong together while user space stores another entry.
-    Ok(GroupEntry(unsafe { core::ptr::read_volatile(slot) }))
+    // In one piece, so that mode and descriptor belong together.
+    lines.entry(groups.wrapping_add(group >> 3), group).map(GroupEntry).ok_or(Corrupt)
 }
 
 /// Reads one of the 64-bit numbers of an index that starts at line `first`.

@@ -1,7 +1,9 @@
 //! Cached verdicts equal fresh decisions: random policies, frames of a few flows with random
 //! changes, changes by command in between.
 
-use enforcer_common::decide::flow_cache::{Key, LINES, Memory, V4, V6, find, insert, is_cacheable};
+use enforcer_common::decide::flow_cache::{
+    Key, LINES, Memory, Number, V4, V6, find, insert, is_cacheable,
+};
 use enforcer_common::event::Refused;
 use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
@@ -17,8 +19,8 @@ const INTERFACE: u32 = 1;
 struct Lines(Vec<Line>);
 
 impl Memory for Lines {
-    fn line(&mut self, number: u32) -> Option<&mut Line> {
-        self.0.get_mut(number as usize)
+    fn line(&mut self, number: Number) -> Option<&mut Line> {
+        self.0.get_mut(number.get() as usize)
     }
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use aya::maps::Map;
-use enforcer_common::abi::{Budget, Unreported, map};
+use enforcer_common::abi::{self, Budget, map};
 use enforcer_common::event::held_by;
 use enforcer_common::reason::{Reason, Verdict};
 
@@ -28,6 +28,13 @@ pub struct SuppressedCounts {
     pub suppressed: u64,
     /// Lost because the ring was full.
     pub lost: u64,
+}
+
+/// [`abi::Unreported`] at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Unreported {
+    suppressed: u32,
+    lost: u32,
 }
 
 /// Reads the counters, and keeps their last values.
@@ -112,4 +119,4 @@ fn step(
     (gained != Unreported::default()).then_some(gained)
 }
 
-const _: () = assert!(size_of::<Unreported>() == 8 && size_of::<Budget>().is_multiple_of(8));
+const _: () = assert!(size_of::<abi::Unreported>() == 8 && size_of::<Budget>().is_multiple_of(8));

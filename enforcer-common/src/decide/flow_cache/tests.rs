@@ -36,8 +36,8 @@ fn flows_that_differ_little_are_spread() {
 struct Lines(Vec<Line>);
 
 impl Memory for Lines {
-    fn line(&mut self, number: u32) -> Option<&mut Line> {
-        self.0.get_mut(number as usize)
+    fn line(&mut self, number: Number) -> Option<&mut Line> {
+        self.0.get_mut(number.get() as usize)
     }
 }
 
@@ -54,12 +54,12 @@ fn flows_of_one_set_stand_side_by_side_the_last_one_first() {
     for key in &keys {
         assert_eq!(insert(&mut memory, key, &context), None, "the first time it leaves its tag");
         assert_eq!(insert(&mut memory, key, &context), Some(()));
-        let first = memory.line(TAG_LINES + set * WAYS).unwrap();
+        let first = memory.line(Number::flow(set, 0)).unwrap();
         assert!(key.is(first));
     }
     for key in &keys {
-        let tags = memory.line(set >> 3).unwrap().0[(set & 7) as usize];
+        let tags = memory.line(Number::tags(set)).unwrap().0[(set & 7) as usize];
         let place = way(tags, bucket(key).1).unwrap();
-        assert!(key.is(memory.line(TAG_LINES + set * WAYS + place).unwrap()), "{tags:x}");
+        assert!(key.is(memory.line(Number::flow(set, place)).unwrap()), "{tags:x}");
     }
 }

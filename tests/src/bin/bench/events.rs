@@ -295,9 +295,11 @@ impl Bench {
 
     /// Resets: every device has its whole budget, and no flow is reported.
     fn empty_tables(&self) {
-        let mut budgets: Array<_, Budget> = self.open(map::BUDGETS).try_into().expect("an array");
+        const WORDS: usize = size_of::<Budget>() / 8;
+        let mut budgets: Array<_, [u64; WORDS]> =
+            self.open(map::BUDGETS).try_into().expect("an array");
         for entry in 0..budgets.len() {
-            budgets.set(entry, Budget::FREE, 0).expect("an entry");
+            budgets.set(entry, [0; WORDS], 0).expect("an entry");
         }
         let mut seen: Array<_, [u64; 8]> = self.open(map::SEEN).try_into().expect("an array");
         for entry in 0..seen.len() {

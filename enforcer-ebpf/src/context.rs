@@ -1,0 +1,108 @@
+//! The frame that this CPU is judging.
+//!
+//! Every function can look the element up, and some have to: see [`once`](crate::once). So two references to it could
+//! be alive at once. [`Context`] rules that out: it lends the element, and what looks it up again is called through it.
+
+use core::ops::{Deref, DerefMut};
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::PerCpuArray;
+use aya_ebpf::programs::XdpContext;
+use enforcer_common::decide::{self, FrameContext};
+use enforcer_common::packet::Packet;
+
+use crate::{nonlinear, once};
+
+/// Too large for the stack, and see `verifier_barrier`.
+#[map]
+static FRAME_CONTEXT: PerCpuArray<FrameContext> = PerCpuArray::with_max_entries(1, 0);
+
+/// Lends the context of this CPU.
+///
+/// A pointer inside, no reference: a reference would have to stay the only way to the element.
+pub(crate) struct Context(*mut FrameContext);
+
+impl Context {
+    /// Lends `element`.
+    ///
+    /// # Safety
+    ///
+    /// It comes from [`element`], the run has no other `Context`, and no reference to it is alive.
+    #[inline(always)]
+    pub(crate) unsafe fn new(element: *mut FrameContext) -> Self {
+        Self(element)
+    }
+
+    /// Reads a frame whose headers are linear.
+    #[inline(always)]
+    pub(crate) fn read(&mut self, ctx: &XdpContext) -> bool {
+        // SAFETY: `self` is borrowed exclusively, so no reference from it is alive, and it is the only source of one.
+        unsafe { read(ctx) }
+    }
+
+    /// Reads a frame whose headers are not all linear.
+    #[inline(always)]
+    pub(crate) fn read_nonlinear(&mut self, ctx: &XdpContext) -> bool {
+        // SAFETY: as in `read`.
+        unsafe { nonlinear::read(ctx) }
+    }
+
+    /// Judges the frame that has been read.
+    #[inline(always)]
+    pub(crate) fn judge(&mut self) {
+        // SAFETY: as in `read`.
+        unsafe { once::judge_frame() };
+    }
+
+    /// Refuses an essential frame that is one too many.
+    #[inline(always)]
+    pub(crate) fn limit_essential(&mut self) {
+        // SAFETY: as in `read`.
+        unsafe { once::limit_essential() };
+    }
+}
+
+impl Deref for Context {
+    type Target = FrameContext;
+
+    #[inline(always)]
+    fn deref(&self) -> &FrameContext {
+        // SAFETY: an element of a map lasts as long as the run, and this CPU alone uses it, see `maps`. While it is
+        // lent, `self` is borrowed, and it is the only source of references.
+        unsafe { &*self.0 }
+    }
+}
+
+impl DerefMut for Context {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut FrameContext {
+        // SAFETY: as in `deref`, and `self` is borrowed exclusively.
+        unsafe { &mut *self.0 }
+    }
+}
+
+/// The context of this CPU. A pointer: whether a reference may be made of it depends on who has one already.
+#[inline(always)]
+pub(crate) fn element() -> Option<*mut FrameContext> {
+    FRAME_CONTEXT.get_ptr_mut(0)
+}
+
+/// Reads a frame whose headers are linear into this CPU's context.
+///
+/// Not inlined: by which way its end was reached is forgotten on return. What it returns is used, or the
+/// register of the result would hold anything, and the verifier refuses a pointer there.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
+#[inline(never)]
+unsafe fn read(ctx: &XdpContext) -> bool {
+    let Some(context) = element() else { return false };
+    // SAFETY: as in `Context::deref`, except that the caller holds no reference, and nothing below makes one.
+    let context = unsafe { &mut *context };
+    let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
+    // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
+    let packet = unsafe { Packet::new(start, end, context.flow.length) };
+    decide::read(&packet, context);
+    true
+}

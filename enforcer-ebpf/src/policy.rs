@@ -1,0 +1,93 @@
+//! The policy: what the decision asks for, from the maps.
+
+use enforcer_common::decide::Policy;
+use enforcer_common::decide::datagrams::Datagram;
+use enforcer_common::decide::hops::Hop;
+use enforcer_common::decide::limits::{Meters, Shared};
+use enforcer_common::flow::Address;
+use enforcer_common::image::clock::Clocks;
+use enforcer_common::image::{Corrupt, Layout, Line, Lines};
+use enforcer_common::keyed::Keys;
+use enforcer_common::shared::Word;
+
+use crate::clock::boot_time;
+use crate::maps::{ADDRESSES, CONTROL, FRAGMENTS, HOPS, IMAGE, KEYS, LAYOUT, METERS};
+use crate::once;
+
+/// The policy, as this generation's maps hold it.
+pub(crate) struct Maps;
+
+impl Lines for Maps {
+    #[inline(always)]
+    fn line(&self, number: u32) -> Option<&Line> {
+        IMAGE.get(number)
+    }
+
+    #[inline(always)]
+    fn entry(&self, number: u32, slot: u32) -> Option<u64> {
+        let line = IMAGE.get_ptr(number)?.cast::<Word>();
+        // SAFETY: a line is eight aligned words, which last as long as the run. User space stores whole words, and no
+        // reference to this line as a `Line` exists: only `entry` reads lines of groups.
+        Some(unsafe { &*line.add((slot & 7) as usize) }.get())
+    }
+}
+
+impl Policy for Maps {
+    #[inline(always)]
+    fn layout(&self) -> &Layout {
+        &LAYOUT
+    }
+
+    #[inline(always)]
+    fn clocks(&self) -> Result<Clocks, Corrupt> {
+        let control = CONTROL.get(0).ok_or(Corrupt)?;
+        let (latest, earliest) = (control.wall_offset.get(), control.held_offset.get());
+        let boot = boot_time();
+        let seconds = |offset: u64| boot.wrapping_add(offset) / 1_000_000_000;
+        Ok(Clocks::new(seconds(latest), seconds(earliest), seconds(0)))
+    }
+
+    #[inline(always)]
+    fn boot(&self) -> u64 {
+        boot_time() / 1_000_000_000
+    }
+
+    #[inline(always)]
+    fn keys(&self) -> &Keys {
+        &KEYS
+    }
+
+    #[inline(always)]
+    fn datagram(&self, number: u32) -> Option<&Datagram> {
+        FRAGMENTS.get(number)
+    }
+
+    #[inline(always)]
+    fn hop(&self, hop: &Hop) -> Option<u64> {
+        // SAFETY: user space replaces entries whole, and one that was removed stays readable while the
+        // program runs (RCU).
+        unsafe { HOPS.get(hop) }.copied()
+    }
+}
+
+impl Meters for Maps {
+    #[inline(always)]
+    fn meter(&self, number: u32) -> Option<&Shared> {
+        METERS.get(number)
+    }
+
+    #[inline(always)]
+    fn known(&self, number: u32) -> Option<&Shared> {
+        ADDRESSES.get(number)
+    }
+
+    #[inline(always)]
+    fn charge(&self, meter: u32, word: u32, cost: u64, now: u64, window: u64) -> bool {
+        once::charge_limit(meter, word, cost, now, window) != 0
+    }
+
+    #[inline(always)]
+    fn find(&self, sender: u64, address: Address, now: u64, note: bool) -> bool {
+        once::find_address(sender, address.high, address.low, now, note.into()) != 0
+    }
+}

@@ -1,0 +1,93 @@
+//! The programs: how the kernel calls them, and what it gets back.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+use enforcer_common::decide::FrameContext;
+use enforcer_common::reason::Verdict;
+
+use crate::context::Context;
+use crate::dispatch::tail_call;
+use crate::maps::cpu;
+use crate::{context, flow_cache, frame, nonlinear, probe, record, runs};
+
+/// Attached to interfaces: finds the generation in force.
+#[xdp(frags)]
+pub(crate) fn dispatch(ctx: XdpContext) -> u32 {
+    tail_call(&ctx)
+}
+
+/// [`dispatch`] for kernels without fragments.
+#[xdp]
+pub(crate) fn dispatch_linear(ctx: XdpContext) -> u32 {
+    tail_call(&ctx)
+}
+
+/// A generation: judges frames.
+#[xdp(frags)]
+#[inline(always)]
+pub(crate) fn classify(ctx: XdpContext) -> u32 {
+    judge::<true>(&ctx)
+}
+
+/// [`classify`] for kernels without fragments.
+#[xdp]
+#[inline(always)]
+pub(crate) fn classify_linear(ctx: XdpContext) -> u32 {
+    judge::<false>(&ctx)
+}
+
+#[inline(always)]
+fn judge<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
+    // A probe asks for more than the cache holds, and is no run of the driver's.
+    if !probe::may_be(ctx) {
+        let (interface, cpu) = (ctx.ingress_ifindex() as u32, cpu());
+        // First, while both are at hand.
+        runs::count(interface, cpu);
+        if let Some(verdict) = flow_cache::verdict::<FRAGMENTS>(ctx, interface, cpu) {
+            return action(verdict);
+        }
+    }
+    anew::<FRAGMENTS>(ctx)
+}
+
+#[inline(always)]
+fn action(verdict: Verdict) -> u32 {
+    match verdict {
+        Verdict::Pass | Verdict::WouldDrop => xdp_action::XDP_PASS,
+        Verdict::Drop => xdp_action::XDP_DROP,
+    }
+}
+
+/// Judges a frame by the policy.
+///
+/// Not inlined: what was learnt of the frame before is forgotten, so that the verifier walks this once.
+#[inline(never)]
+fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
+    let length = frame::length::<FRAGMENTS>(ctx);
+    let Some(context) = context::element() else { return xdp_action::XDP_DROP };
+    // SAFETY: a run comes here once, and no other place makes a `Context`.
+    let mut context = unsafe { Context::new(context) };
+    *context = FrameContext::NEW;
+    context.flow.interface = ctx.ingress_ifindex() as u32;
+    context.flow.length = length;
+    let apart = FRAGMENTS && nonlinear::is(frame::linear(ctx), length);
+    let read = if apart { context.read_nonlinear(ctx) } else { context.read(ctx) };
+    if !read {
+        return xdp_action::XDP_DROP;
+    }
+    context.judge();
+    if !probe::answer(ctx, &context.decision) {
+        if context.decision.reason.is_essential() {
+            context.limit_essential();
+        }
+        // It has metadata, but of somebody else's.
+        if probe::may_be(ctx) {
+            runs::count(context.flow.interface, cpu());
+        }
+        let may = record::record::<FRAGMENTS>(ctx, &context.flow, &context.decision);
+        context.set_cacheable(may);
+        let _ = core::hint::black_box(flow_cache::keep(ctx, &context));
+    }
+    action(context.decision.verdict)
+}

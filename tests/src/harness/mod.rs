@@ -7,7 +7,7 @@
 //! - [`daemon`]: the enforcer's daemon, its command line and its events
 //! - [`dhcp`]: servers and clients that give hosts their addresses
 //! - [`screen`]: a terminal, by tmux
-//! - [`strace`]: the end of a daemon at one of its system calls
+//! - [`seccomp`]: the end of a daemon at one of its system calls
 //! - [`table`]: tables for a terminal and for a document
 //! - [`tail`]: its events as they come
 //! - [`bpf`]: programs and links of somebody else
@@ -23,6 +23,7 @@ pub mod bpf;
 pub mod cpu;
 pub mod daemon;
 pub mod dhcp;
+mod filter;
 pub mod frames;
 pub mod kernel;
 pub mod live;
@@ -31,7 +32,7 @@ pub mod process;
 pub mod programs;
 pub mod report;
 pub mod screen;
-pub mod strace;
+pub mod seccomp;
 pub mod table;
 pub mod tail;
 pub mod topology;

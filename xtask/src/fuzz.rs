@@ -6,9 +6,11 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command},
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::{
@@ -49,7 +51,7 @@ pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
     }
     let asked = |name: &String| options.target.as_ref().is_none_or(|one| one == name);
     let asked: Vec<String> = known.into_iter().filter(asked).collect();
-    Ok(fuzz(paths, &build(paths)?, &asked, options.seconds)?.failed == 0)
+    Ok(fuzz(paths, &build(paths)?, &asked, options.seconds, || {})?.failed == 0)
 }
 
 /// Built targets, as a part of the tests.
@@ -69,12 +71,18 @@ pub(crate) fn prepare(paths: &Paths) -> Result<Targets> {
 }
 
 impl Targets {
-    /// Runs them; targets that cannot run are reported as skipped.
-    pub(crate) fn run(&self, paths: &Paths, seconds: u32) -> Result<Outcome> {
+    /// Runs them; targets that cannot run are reported as skipped. Calls `idle` when a CPU has nothing more to
+    /// do.
+    pub(crate) fn run(
+        &self,
+        paths: &Paths,
+        seconds: u32,
+        idle: impl Fn() + Sync,
+    ) -> Result<Outcome> {
         let why = match (seconds, &self.binaries) {
             (0, _) => "no seconds to do it in",
             (_, Err(why)) => why,
-            (_, Ok(binaries)) => return fuzz(paths, binaries, &self.names, seconds),
+            (_, Ok(binaries)) => return fuzz(paths, binaries, &self.names, seconds, idle),
         };
         println!("fuzz: skipped: {why}");
         Ok(Outcome { skipped: self.names.len(), ..Outcome::default() })
@@ -96,21 +104,35 @@ fn targets(paths: &Paths) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Runs targets, two at a time.
-fn fuzz(paths: &Paths, binaries: &Path, targets: &[String], seconds: u32) -> Result<Outcome> {
-    let mut outcome = Outcome::default();
-    for some in targets.chunks(AT_ONCE) {
-        let started: Result<Vec<Run>> =
-            some.iter().map(|target| Run::start(paths, binaries, target, seconds)).collect();
-        for run in started? {
-            if run.finish()? {
+/// Runs targets, two at a time, the next one as soon as one has ended. Calls `idle` when none is left to start.
+fn fuzz(
+    paths: &Paths,
+    binaries: &Path,
+    targets: &[String],
+    seconds: u32,
+    idle: impl Fn() + Sync,
+) -> Result<Outcome> {
+    let next = AtomicUsize::new(0);
+    let lane = || -> Result<Outcome> {
+        let mut outcome = Outcome::default();
+        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if Run::start(paths, binaries, target, seconds)?.finish()? {
                 outcome.passed += 1;
             } else {
                 outcome.failed += 1;
             }
         }
-    }
-    Ok(outcome)
+        idle();
+        Ok(outcome)
+    };
+    thread::scope(|scope| {
+        let lanes: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(lane)).collect();
+        let mut sum = Outcome::default();
+        for lane in lanes {
+            sum += lane.join().unwrap_or_else(|_| Err(anyhow!("a fuzz target's lane panicked")))?;
+        }
+        Ok(sum)
+    })
 }
 
 /// Builds all targets; the directory they are in.
@@ -207,7 +229,7 @@ mod tests {
         let skipped = Outcome { passed: 0, failed: 0, skipped: 5 };
         for (binaries, seconds) in [(Err(NO_COMPILER), 60), (Ok(PathBuf::new()), 0)] {
             let targets = Targets { names: targets(&paths).unwrap(), binaries };
-            assert_eq!(targets.run(&paths, seconds).unwrap(), skipped);
+            assert_eq!(targets.run(&paths, seconds, || {}).unwrap(), skipped);
         }
     }
 }

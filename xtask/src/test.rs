@@ -1,13 +1,12 @@
 //! Every test, with a summary line.
 use std::{
-    fs,
-    io::{BufRead as _, BufReader},
     ops::AddAssign,
     path::PathBuf,
-    process::Stdio,
+    sync::{Mutex, PoisonError},
+    thread,
 };
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::{
@@ -15,6 +14,7 @@ use crate::{
     dist::trial,
     ebpf, setup,
     sh::{self, Paths},
+    suite::{self, Shown, Suite},
     vm,
 };
 
@@ -60,13 +60,40 @@ impl AddAssign for Outcome {
     }
 }
 
+/// Packages whose tests need nothing but a Rust toolchain.
+const HOST: [&str; 6] =
+    ["enforcer", "enforcer-api", "enforcer-common", "enforcer-policy", "enforcer-testkit", "xtask"];
+/// The package whose tests need root.
+const LOCAL: &str = "tests";
+/// Tests that keep a CPU busy, or that take long: they run one by one, the first of these first. By the
+/// beginnings of their names.
+const HEAVY: [&str; 13] = [
+    "churn::replace",
+    "churn::killed",
+    "churn::syscalls",
+    "lifecycle::start",
+    "xdp_filter::",
+    "churn::unpinned",
+    "churn::versions",
+    "events::flood",
+    "composed::",
+    "agree::",
+    "oracle::",
+    "evasions::",
+    "verifier::",
+];
+
 /// Runs the requested parts; the last line is the summary. Returns whether everything passed.
 pub(crate) fn run(paths: &Paths, options: &Options) -> Result<bool> {
-    run_after(paths, options, Ok(Outcome::default()))
+    run_after(paths, options, || Ok(Outcome::default()))
 }
 
-/// The same, with an earlier result included in the summary.
-pub(crate) fn run_after(paths: &Paths, options: &Options, before: Result<Outcome>) -> Result<bool> {
+/// The same, with another result included in the summary; it is waited for when all is built.
+pub(crate) fn run_after(
+    paths: &Paths,
+    options: &Options,
+    before: impl FnOnce() -> Result<Outcome>,
+) -> Result<bool> {
     let runs = |part| options.part.is_none_or(|asked| asked == part);
     ensure!(
         !(runs(Part::Local) || runs(Part::Dist)) || sh::is_root(),
@@ -82,60 +109,114 @@ pub(crate) fn run_after(paths: &Paths, options: &Options, before: Result<Outcome
             sum.failed += 1;
         }
     };
-    part(before);
-    if runs(Part::Host) {
-        let packages: Vec<&str> = HOST.iter().flat_map(|package| ["-p", package]).collect();
-        part(sh::timed("host tests", || cargo_test(paths, &packages, options, &[], &[])));
-    }
-    if runs(Part::Local) {
-        part(local(paths, options));
-    }
-    if options.part == Some(Part::Vm) {
-        part(vm::run(paths, &options.names));
-    }
-    if options.part == Some(Part::Dist) {
-        part(trial::run(paths, &options.names));
+    match options.part {
+        None if options.names.is_empty() => all(paths, before, &mut part),
+        None | Some(Part::Host | Part::Local) => {
+            part(before());
+            if runs(Part::Host) {
+                let packages = HOST.iter().flat_map(|package| ["-p", package]).collect::<Vec<_>>();
+                part(sh::timed("host tests", || cargo_test(paths, &packages, options, &[], &[])));
+            }
+            if runs(Part::Local) {
+                part(local(paths, options));
+            }
+        }
+        Some(Part::Vm) => part(vm::run(paths, &options.names)),
+        Some(Part::Dist) => part(trial::run(paths, &options.names)),
     }
     println!("{} passed, {} failed, {} skipped", sum.passed, sum.failed, sum.skipped);
     Ok(sum.failed == 0)
 }
 
-fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
+/// Builds everything at once, then runs it. The tests of the host come first, by themselves: some have bounds
+/// on time.
+fn all(
+    paths: &Paths,
+    before: impl FnOnce() -> Result<Outcome>,
+    part: &mut impl FnMut(Result<Outcome>),
+) {
+    let prepared = prepare(paths);
+    // What needs no kernel is tested all the same.
+    let with_local = prepared.is_ok();
+    let packages = HOST.into_iter().chain(with_local.then_some(LOCAL)).collect::<Vec<_>>();
+    part(prepared.map(|()| Outcome::default()));
+    let suite = sh::timed("build of the tests", || Suite::build(paths, &packages));
+    part(before());
+    match suite {
+        Ok(suite) => {
+            part(sh::timed("host tests", || suite.run(paths, &HOST)));
+            if with_local {
+                part(local_tests(paths, &suite));
+                part(sh::timed("counts", || count::compare(paths)));
+                part(ebpf::loads::compare(paths));
+            }
+        }
+        Err(error) => part(Err(error)),
+    }
+}
+
+/// Finds what the local tests need, and builds the kernel program.
+fn prepare(paths: &Paths) -> Result<()> {
     setup::run(paths, &setup::Options::test())?;
-    ebpf::build(paths)?;
+    ebpf::build(paths).map(drop)
+}
+
+fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
+    prepare(paths)?;
     sh::run(sh::cargo(paths).args(["build", "--quiet", "-p", "enforcer"]))?;
     if !options.names.is_empty() {
         // Tests of packages are a separate part.
         let harness = ["--test-threads=2", "--skip", "packages::"];
-        return cargo_test(paths, &["-p", "tests"], options, &harness, &[]);
+        return cargo_test(paths, &["-p", LOCAL], options, &harness, &[]);
     }
-    // Most tests wait for daemons and frames. Tests that compute, or whose load would disturb the others, run
-    // after them, one at a time.
-    let skipped = HEAVY.iter().chain(&["packages::"]).flat_map(|name| ["--skip", name]);
-    let harness: Vec<&str> = ["--test-threads=4"].into_iter().chain(skipped).collect();
-    sh::timed("build of the local tests", || {
-        sh::run(sh::cargo(paths).args(["test", "--quiet", "--no-run", "-p", "tests"]))
-    })?;
-    let mut sum = sh::timed("local tests that wait", || {
-        cargo_test(paths, &["-p", "tests"], options, &harness, &[])
-    })?;
-    let heavy = Options { part: options.part, names: HEAVY.map(str::to_owned).to_vec() };
-    let harness = ["--test-threads=2", "--skip", "packages::"];
-    sum += sh::timed("local tests that compute", || {
-        cargo_test(paths, &["-p", "tests", "--lib"], &heavy, &harness, &[])
-    })?;
+    let suite = sh::timed("build of the local tests", || Suite::build(paths, &[LOCAL]))?;
+    let mut sum = local_tests(paths, &suite)?;
     sum += sh::timed("counts", || count::compare(paths))?;
     sum += ebpf::loads::compare(paths)?;
     Ok(sum)
 }
 
-/// Packages whose tests need nothing but a Rust toolchain.
-const HOST: [&str; 6] =
-    ["enforcer", "enforcer-api", "enforcer-common", "enforcer-policy", "enforcer-testkit", "xtask"];
+/// Runs the local tests on two CPUs: most of them wait for daemons and frames, so four of those run at a time.
+/// Beside them runs one after the other of those that compute, with less of a claim to a CPU than the others
+/// have; two of them when the others are through.
+fn local_tests(paths: &Paths, suite: &Suite) -> Result<Outcome> {
+    let names = suite.names(LOCAL)?.into_iter().filter(|name| !name.contains("packages::"));
+    let weight = |name: &String| HEAVY.iter().position(|heavy| name.starts_with(heavy));
+    let (mut heavy, waiting): (Vec<String>, Vec<String>) =
+        names.partition(|name| weight(name).is_some());
+    heavy.sort_by_key(weight);
+    ensure!(!heavy.is_empty() && !waiting.is_empty(), "there are no local tests");
+    // The last one is taken first.
+    heavy.reverse();
+    let heavy = Mutex::new(heavy);
+    let one_by_one = || -> Result<Outcome> {
+        let mut sum = Outcome::default();
+        loop {
+            let next = heavy.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let Some(name) = next else { return Ok(sum) };
+            let what = name.clone();
+            let run = || suite.run_tests(paths, LOCAL, &[name], 1, NICE, Shown::AtTheEnd);
+            sum += sh::timed(&what, run)?;
+        }
+    };
+    thread::scope(|scope| {
+        let computes = scope.spawn(one_by_one);
+        let waited = sh::timed("local tests that wait", || {
+            suite.run_tests(paths, LOCAL, &waiting, 4, 0, Shown::AsItComes)
+        });
+        let binaries = suite.run_binaries(paths, LOCAL);
+        let rest = one_by_one();
+        let computed = computes.join().unwrap_or_else(|_| Err(anyhow!("a lane panicked")));
+        let mut sum = waited?;
+        sum += binaries?;
+        sum += rest?;
+        sum += computed?;
+        Ok(sum)
+    })
+}
 
-/// Tests that keep both CPUs of a small machine busy, by parts of their names.
-const HEAVY: [&str; 6] =
-    ["agree::", "churn::", "composed::", "events::flood", "evasions::", "oracle::"];
+/// What computes beside tests with bounds on time.
+const NICE: u8 = 5;
 
 /// The tests of packages, which find them and the roots through these variables.
 pub(crate) fn packages(
@@ -157,35 +238,11 @@ fn cargo_test(
     harness: &[&str],
     environment: &[(&str, PathBuf)],
 ) -> Result<Outcome> {
-    // A test that cannot run here says so in this file: Rust's harness has no notion of skipping.
-    let skips = paths.target.join("skipped-tests");
-    fs::create_dir_all(&paths.target)?;
-    fs::write(&skips, "")?;
     let mut cargo = sh::cargo(paths);
     cargo.args(["test", "--no-fail-fast"]).args(packages).arg("--").args(harness);
     cargo.args(&options.names);
-    cargo.env("ENFORCER_BIN", paths.enforcer(false)).env("ENFORCER_SKIPS", &skips);
     cargo.envs(environment.iter().map(|(name, value)| (name, value)));
-    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
-    let stdout = child.stdout.take().context("cargo test has no stdout")?;
-    let mut ran = Outcome::default();
-    for line in BufReader::new(stdout).lines() {
-        let line = line?;
-        println!("{line}");
-        ran += outcome(&line).unwrap_or_default();
-    }
-    let status = child.wait()?;
-    for line in fs::read_to_string(&skips)?.lines() {
-        println!("skipped {line}");
-        // It returned early, so it was counted among those that passed.
-        ran.passed = ran.passed.saturating_sub(1);
-        ran.skipped += 1;
-    }
-    if !status.success() && ran.failed == 0 {
-        eprintln!("error: {} did not build or run to the end", packages.join(" "));
-        ran.failed = 1;
-    }
-    Ok(ran)
+    suite::sum_up(cargo, paths, Shown::AsItComes)
 }
 
 /// Reads `test result: ok. 3 passed; 0 failed; 1 ignored; …`.

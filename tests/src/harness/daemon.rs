@@ -4,6 +4,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Command,
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -157,6 +158,15 @@ impl<'a> Daemon<'a> {
     #[track_caller]
     pub fn start_by(&mut self, words: &[&str]) {
         self.begin_by(words);
+        self.enforces();
+    }
+
+    /// Waits until a process that was started enforces.
+    ///
+    /// # Panics
+    /// When it does not, with its log.
+    #[track_caller]
+    pub fn enforces(&mut self) {
         let process = self.process.as_mut().expect("it has begun");
         wait_until("the daemon enforces", || {
             let log = process.stderr();
@@ -185,6 +195,18 @@ impl<'a> Daemon<'a> {
         assert!(self.process.is_none(), "the daemon runs already");
         let words = [by, &[self.binary.as_str()]].concat();
         self.process = Some(spawn(self.netns, self.dir.path(), &words));
+    }
+
+    /// Starts the process with something done to its command before, and does not wait.
+    ///
+    /// # Panics
+    /// When it runs already.
+    #[track_caller]
+    pub fn begin_as(&mut self, prepare: impl FnOnce(&mut Command)) {
+        assert!(self.process.is_none(), "the daemon runs already");
+        let mut command = command(self.netns, self.dir.path(), &[self.binary.as_str()]);
+        prepare(&mut command);
+        self.process = Some(Process::spawn(command));
     }
 
     /// Takes another binary from the next start on.
@@ -466,11 +488,16 @@ pub fn binary() -> String {
 /// Starts `WORDS run`, where the last word is the binary.
 #[track_caller]
 fn spawn(netns: &Netns, dir: &Path, words: &[&str]) -> Process {
+    Process::spawn(command(netns, dir, words))
+}
+
+/// The command for it.
+fn command(netns: &Netns, dir: &Path, words: &[&str]) -> Command {
     let config = dir.join("enforcer.toml").display().to_string();
     let words = [words, &["run", "--config", &config]].concat();
     let mut command = netns.command(words[0], &words[1..]);
     command.env("RUST_LOG", "enforcer=debug").env_remove("JOURNAL_STREAM");
-    Process::spawn(command)
+    command
 }
 
 /// Removes pins of labs whose process was killed: the process id is in the name.

@@ -1,7 +1,9 @@
 //! Frames that no program sends, over AF_PACKET, and a sniffer that looks for a marker.
 use std::{
     io,
+    mem::MaybeUninit,
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    slice,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -132,21 +134,28 @@ impl Sniffer {
     }
 
     fn next(&self, end: Instant) -> Option<Vec<u8>> {
-        let left = end.saturating_duration_since(Instant::now()).as_millis();
-        let left = i32::try_from(left).unwrap_or(i32::MAX);
-        let mut poll =
-            libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one entry, which lives through the call.
-        if unsafe { libc::poll(&raw mut poll, 1, left) } <= 0 {
-            return None;
+        let socket = self.socket.as_raw_fd();
+        // Memory that is neither cleared nor kept for each frame: of a flood, most would be that.
+        let mut room = [const { MaybeUninit::<u8>::uninit() }; 65536];
+        loop {
+            let (start, flags) = (room.as_mut_ptr().cast::<libc::c_void>(), libc::MSG_DONTWAIT);
+            // SAFETY: pointer and length describe the buffer, which lives through the call.
+            let read = unsafe { libc::recv(socket, start, room.len(), flags) };
+            if let Ok(length) = usize::try_from(read) {
+                // SAFETY: the kernel has written so many bytes of the buffer.
+                return Some(unsafe { slice::from_raw_parts(start.cast(), length) }.to_vec());
+            }
+            if io::Error::last_os_error().kind() != io::ErrorKind::WouldBlock {
+                return None;
+            }
+            let left = end.saturating_duration_since(Instant::now()).as_millis();
+            let left = i32::try_from(left).unwrap_or(i32::MAX);
+            let mut poll = libc::pollfd { fd: socket, events: libc::POLLIN, revents: 0 };
+            // SAFETY: one entry, which lives through the call.
+            if unsafe { libc::poll(&raw mut poll, 1, left) } <= 0 {
+                return None;
+            }
         }
-        let mut frame = vec![0; 65536];
-        // SAFETY: pointer and length describe the buffer, which lives through the call.
-        let read = unsafe {
-            libc::recv(self.socket.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), 0)
-        };
-        frame.truncate(usize::try_from(read).ok()?);
-        Some(frame)
     }
 }
 

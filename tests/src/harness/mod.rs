@@ -8,7 +8,7 @@
 //! - [`daemon`]: the enforcer's daemon, its command line and its events
 //! - [`dhcp`]: DHCP servers and clients
 //! - [`screen`]: a terminal, through tmux
-//! - [`strace`]: kills a daemon at one of its system calls
+//! - [`seccomp`]: ends a daemon at one of its system calls
 //! - [`table`]: tables for a terminal and for a document
 //! - [`tail`]: its events as they come
 //! - [`bpf`]: foreign programs and links
@@ -24,6 +24,7 @@ pub mod bpf;
 pub mod cpu;
 pub mod daemon;
 pub mod dhcp;
+mod filter;
 pub mod frames;
 pub mod kernel;
 pub mod live;
@@ -32,7 +33,7 @@ pub mod process;
 pub mod programs;
 pub mod report;
 pub mod screen;
-pub mod strace;
+pub mod seccomp;
 pub mod table;
 pub mod tail;
 pub mod topology;

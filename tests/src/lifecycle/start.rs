@@ -1,4 +1,5 @@
-//! A start that is killed at any of its bpf(2) calls, and then the next one.
+//! A start that is killed at its bpf(2) calls, at every one that finds another kernel or disk than the one
+//! before, and then the next one.
 use std::fs;
 
 use serde_json::json;
@@ -9,57 +10,49 @@ use crate::harness::{
     Daemon, Lab, Sniffer,
     frames::Flood,
     kernel::bpftool,
-    lacking,
     programs::{self, Server},
-    skip, strace,
+    seccomp::{self, Ends},
     topology::{LAN0_MAC, UPDATES},
 };
 
 #[test]
 fn a_first_start_that_ends_at_any_system_call() {
-    const NAME: &str = "killed-start";
-    if !lacking(&["strace"]).is_empty() {
-        skip(NAME, "strace is not installed");
-        return;
-    }
-    let lab = Lab::gateway(NAME);
+    let lab = Lab::gateway("killed-start");
     let _server = Server::start(&lab.internet, "x", &[80, 81], &[]);
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     install(&daemon);
     let sniffer = Sniffer::start(&lab.internet, "eth0");
     let flood = Flood::start(&lab.dev1, "eth0", vec![forbidden(LAN0_MAC, [198, 51, 100, 10])]);
-    let (calls, mut ends, mut unpinned) = (daemon.path("calls"), Vec::new(), 0);
-    for call in 1..strace::MOST {
-        let survived = strace::start(&mut daemon, call, &calls);
+    let ends = Ends::default();
+    let link = format!("link-{}", lab.gw.index("lan0"));
+    let last = loop {
+        let (survived, watch) = seccomp::start(&mut daemon, &ends);
         if survived {
-            break;
+            break watch;
         }
-        let link = format!("link-{}", lab.gw.index("lan0"));
+        let end = ends.count();
         let is_pinned = daemon.pinned().contains(&link);
-        assert_eq!(daemon.attached("lan0").is_some(), is_pinned, "call {call}");
-        let log = fs::read_to_string(&calls).expect("strace writes it");
-        let last = log.lines().rfind(|line| line.contains("bpf(")).expect("a call").to_owned();
-        unpinned += u32::from(last.contains("BPF_OBJ_PIN") && last.contains("/link-"));
-        ends.push(last);
+        assert_eq!(daemon.attached("lan0").is_some(), is_pinned, "end {end}");
         flood.wait_for(30);
-        assert_eq!(leaked(&sniffer), 0, "call {call}");
+        assert_eq!(leaked(&sniffer), 0, "end {end}");
         daemon.run();
-        whole(&daemon, &link, call);
-        assert!(programs::connects(&lab.dev1, UPDATES, 80), "call {call}");
-        assert_eq!(leaked(&sniffer), 0, "call {call}");
-        // As after a boot: first shut, then without any of our objects.
+        whole(&daemon, &link, end);
+        assert!(programs::connects(&lab.dev1, UPDATES, 80), "end {end}");
+        assert_eq!(leaked(&sniffer), 0, "end {end}");
+        // As after a boot: first shut, then without anything of ours.
         daemon.kill9();
         assert!(daemon.backstop("remove").success());
         install(&daemon);
         fs::remove_dir_all(daemon.bpffs()).expect("it was pinned");
         fs::remove_file(daemon.path("state").join("policy.json")).expect("it was saved");
-    }
-    let is_there = |what: &str| ends.iter().any(|line| line.contains(what));
-    assert!(is_there("BPF_LINK_CREATE") && is_there("BPF_MAP_UPDATE_ELEM"), "{ends:#?}");
-    assert_eq!(unpinned, 1, "{ends:#?}");
+    };
+    let is_there = |command: u32| ends.commands(command) > 0;
+    assert!(is_there(seccomp::LINK_CREATE) && is_there(seccomp::MAP_UPDATE_ELEM), "{ends:?}");
+    assert!(ends.pins("/link-") > 0, "{ends:?}");
     println!(
-        "killed at each of {} calls of a first start, {} frames sent",
-        ends.len(),
+        "killed at {} moments of {} calls of a first start, {} frames sent",
+        ends.count(),
+        last.calls(),
         flood.sent()
     );
     daemon.kill9();
@@ -71,16 +64,16 @@ fn a_first_start_that_ends_at_any_system_call() {
 
 /// One link, which has the attached program, one generation, and every table.
 #[track_caller]
-fn whole(daemon: &Daemon<'_>, link: &str, call: u32) {
+fn whole(daemon: &Daemon<'_>, link: &str, end: usize) {
     let mut pinned = daemon.pinned();
     let status = daemon.status();
     let mut expected = enforcer_common::abi::map::LASTING.map(str::to_owned).to_vec();
     expected.extend([link.to_owned(), format!("gen-{}", status["policy"]["generation"])]);
     expected.sort_unstable();
     pinned.sort_unstable();
-    assert_eq!(pinned, expected, "call {call}");
+    assert_eq!(pinned, expected, "end {end}");
     let pin = daemon.pin(link).display().to_string();
     let attached = daemon.attached("lan0").expect("it is attached").1;
     assert_eq!(bpftool(&["link", "show", "pinned", &pin])["prog_id"], json!(attached));
-    assert_eq!(status["interfaces"][0]["backstop"], "armed", "call {call}");
+    assert_eq!(status["interfaces"][0]["backstop"], "armed", "end {end}");
 }

@@ -12,7 +12,7 @@ use crate::policy::{Host, hops};
 /// Most neighbours that are probed in a second, so that a scan of an allowed prefix causes no flood.
 const MOST_ASKED: usize = 16;
 
-/// Destinations on links with bound next hops whose frames were dropped because their MAC was unknown.
+/// Destinations of frames that were dropped for their next hop, on links with bound next hops.
 #[derive(Debug, Default)]
 pub(super) struct Strangers(BTreeSet<(u32, IpAddr)>);
 
@@ -46,8 +46,8 @@ impl Core {
         Ok(())
     }
 
-    /// Makes the kernel resolve on-link destinations whose frames were refused because their MAC was
-    /// unknown. Those that answer are known at the next check.
+    /// Makes the kernel resolve those of the destinations that are on-link, because their MAC may be unknown.
+    /// Those that answer are known at the next check.
     pub(super) async fn ask_strangers(&self) {
         let Strangers(strangers) = self.reporter.take_strangers();
         let mut asked = Vec::new();

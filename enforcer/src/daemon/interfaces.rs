@@ -37,8 +37,8 @@ impl Core {
         rows
     }
 
-    /// Tables that devices can fill until no room is left for others: those of the kernel, and of bridges with
-    /// protected ports.
+    /// Tables that devices can fill until no room is left for others: those of the kernel, and of bridges
+    /// with protected ports.
     pub(super) async fn small_tables(&self) -> Vec<String> {
         let links = self.kernel.links().await.unwrap_or_default();
         let chosen = self.chosen(&links);

@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::policy::{Change, Severity};
 
 impl Core {
-    /// An entry with the active revision.
+    /// An entry with the active revision and generation.
     pub(super) fn entry(&self, who: &Who, action: Action) -> Entry {
         let generation = self.active.generation;
         Entry {

@@ -88,7 +88,7 @@ impl Reporter {
         }
     }
 
-    /// Destinations with an unknown MAC, since the last call.
+    /// Destinations of frames that were dropped for their next hop, since the last call.
     pub(super) fn take_strangers(&self) -> Strangers {
         std::mem::take(&mut self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner))
     }

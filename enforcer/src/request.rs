@@ -18,7 +18,7 @@ pub enum Request {
     Ask(Question),
     /// Permission denied: recorded in the audit trail, no reply.
     Refused {
-        /// Who asked.
+        /// The client.
         peer: Peer,
         /// Method and path.
         request: String,
@@ -29,37 +29,37 @@ pub enum Request {
     Apply {
         /// The document and the files that it names.
         bundle: PolicyBundle,
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
     /// `POST /v1/live`: a live change.
     Change {
         /// The change.
         request: LiveRequest,
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
     /// `DELETE /v1/live/ID`.
     Revoke {
         /// Id of the change.
         id: String,
-        /// What must not be cut off.
+        /// Protection of the operator's own session.
         guard: Guard,
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
     /// `POST /v1/confirm`: keep the unconfirmed policy.
     Confirm {
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
     /// `POST /v1/rollback`: revert the unconfirmed policy, or apply an earlier revision again.
     Rollback {
         /// The revision; the previous one if absent.
         revision: Option<u64>,
-        /// What must not be cut off.
+        /// Protection of the operator's own session.
         guard: Guard,
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
     /// `POST /v1/explain`.
@@ -68,7 +68,7 @@ pub enum Request {
     ExplainFrames(ExplainFrames),
     /// `POST /v1/detach`: remove every trace from the kernel, then stop.
     Detach {
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
 }

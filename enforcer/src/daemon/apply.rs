@@ -177,8 +177,8 @@ impl Core {
         next
     }
 
-    /// What was put in force, for the service manager. Whether it still is in force, `status` asks the
-    /// kernel.
+    /// The policy that was put in force and its interfaces, for the service manager. Only `status` asks the
+    /// kernel whether it still is in force.
     pub(super) fn summary(&self) -> String {
         let is_guarded = |name: &&String| self.guarded.iter().any(|it| it.name == **name);
         let (on, not_on): (Vec<&String>, Vec<_>) =

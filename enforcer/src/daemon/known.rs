@@ -1,4 +1,4 @@
-//! What is known of the time: pure.
+//! Limits of the present time, derived from clocks that may be wrong: pure.
 //!
 //! A gateway may boot in 1970 or a day ahead, and its clock may be corrected during operation. The clock is
 //! therefore only evidence for two times: the earliest and the latest that it may be. Whatever drops frames

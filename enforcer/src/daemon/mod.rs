@@ -26,7 +26,7 @@
 //! - `systemd`: messages to the service manager
 //! - `source`: where the policy comes from at the start
 //! - `state`: the state that survives a restart
-//! - `known`: what is known of the time: pure
+//! - `known`: limits of the present time, from clocks that may be wrong: pure
 //! - `time`: the machine's clocks
 //! - `notifications`: notifications from the kernel
 //! - `reconcile`: checks and restores pins, programs, interfaces and the backstop

@@ -13,10 +13,10 @@ use crate::{Host, HostInterface, Interface, Policy, Problem, Range, Severity};
 /// Largest range of a device whose addresses are listed individually.
 const MOST_OF_A_DEVICE: u128 = 16;
 
-/// Known MACs by address, for interfaces with bound next hops: devices of the policy first, then the
-/// gateway's neighbours and routers. Empty if no interface binds next hops.
+/// Known MACs by address, for interfaces with bound next hops: those of the policy's devices, which take
+/// precedence, and of the gateway's neighbours and routers. Empty if no interface binds next hops.
 ///
-/// Routers come first. The number of entries is limited to the size of the kernel's table.
+/// The number of entries is limited to the size of the kernel's table; routers are added first.
 pub fn hops(policy: &Policy, host: &Host) -> Hops {
     let mut found = Hops::new();
     let most = abi::HOPS as usize;

@@ -17,7 +17,7 @@ use crate::{CompiledRule, End, Group, Host, Policy, Range, Rule, Service, Set, T
 /// Most rules that are shown.
 const SHOWN: usize = 5;
 
-/// Distance in addresses within which a rule for other services counts as near.
+/// Distance in addresses within which a rule for any service counts as near.
 const CLOSE: u128 = 1 << 16;
 
 /// The decision, and what made it.

@@ -82,7 +82,7 @@ impl Image {
         Some(())
     }
 
-    /// Applies a patch, as it is applied to the active image; `None` if the patch does not fit.
+    /// Applies a patch to this copy of the active image; `None` if the patch does not fit.
     pub fn patch(&mut self, patch: &Patch) -> Option<()> {
         let lines = u32::try_from(patch.lines.len()).ok()?;
         self.spare = self.spare.checked_sub(lines)?;

@@ -1,6 +1,6 @@
 //! Earlier revisions: their documents, when they came into force, by whom, and why.
 //!
-//! Each is a file `revisions/REVISION.json` in the state directory. Its first line describes the revision
+//! A revision is a file `revisions/REVISION.json` in the state directory. Its first line describes the revision
 //! and has a digest of itself and of the second line, which has the documents. Files are replaced
 //! atomically; the oldest are removed.
 

@@ -212,7 +212,8 @@ fn row<'a>(
 }
 
 /// Wall-clock time of a moment on the boot clock, which continues during suspend. The present offset is
-/// used: after a step of the wall clock all times shift, but the differences between events stay.
+/// used: a step of the wall clock shifts every event reported after it, but not these events relative to
+/// each other.
 fn time(boot: u64) -> Time {
     let nanoseconds = i128::from(boot) + i128::from(wall_offset());
     jiff::Timestamp::from_nanosecond(nanoseconds).unwrap_or_default().into()

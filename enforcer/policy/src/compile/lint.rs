@@ -372,7 +372,7 @@ fn nobody(range: Range) -> bool {
     }
 }
 
-/// Whether a range covers a whole family, or nearly.
+/// Whether a range covers a whole family, or nearly all of it.
 fn is_everything(range: Range) -> bool {
     match (range, GLOBAL) {
         (Range::V4(first, last), _) => last - first >= HALF - 1,

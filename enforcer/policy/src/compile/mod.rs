@@ -130,9 +130,9 @@ pub fn compile(policy: &Policy, host: &Host) -> Result<Compiled, Vec<Problem>> {
     Ok(Compiled { image, rules, slots, warnings })
 }
 
-/// Warnings about a policy that apply to every machine at `now`, in seconds since 1970-01-01 UTC.
+/// Problems of a policy that exist on every machine at `now`, in seconds since 1970-01-01 UTC.
 ///
-/// Warnings that depend on the gateway's addresses come from [`compile`].
+/// Problems that depend on the gateway's addresses are reported by [`compile`].
 pub fn check(policy: &Policy, now: i64) -> Vec<Problem> {
     let (mut builder, host) = (Builder::behind(0), Host { now, ..Host::default() });
     let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();

@@ -1,4 +1,4 @@
-//! Every device must belong to one group: two equally specific claims are an error.
+//! The group of a device must be unambiguous: two equally specific claims are an error.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

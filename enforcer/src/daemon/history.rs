@@ -1,7 +1,7 @@
 //! Earlier revisions: their documents, when they came into force, by whom, and why.
 //!
-//! A revision is a file `revisions/REVISION.json` in the state directory. Its first line describes the revision
-//! and has a digest of itself and of the second line, which has the documents. Files are replaced
+//! Each revision is a file `revisions/REVISION.json` in the state directory. Its first line describes the
+//! revision and has a digest of itself and of the second line, which has the documents. Files are replaced
 //! atomically; the oldest are removed.
 
 use std::fs::{self, DirBuilder};

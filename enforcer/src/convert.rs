@@ -1,4 +1,4 @@
-//! Values of the policy as the API has them, and back: neither crate knows the other.
+//! Conversion between the types of the policy and those of the API: neither crate depends on the other.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::policy::explain::{self, RuleWords};
 use crate::policy::live::{Endpoint, LiveAction, LiveChange};
 use crate::policy::{Change, Mode, Place, Problem, Severity};
 
-/// A problem of a document.
+/// A problem in a document.
 pub fn problem(problem: &Problem) -> api::ProblemReport {
     api::ProblemReport {
         severity: problem.severity.name().to_owned(),
@@ -19,7 +19,7 @@ pub fn problem(problem: &Problem) -> api::ProblemReport {
     }
 }
 
-/// The problem that a report carries.
+/// The reverse of [`problem`].
 pub fn reported(report: &api::ProblemReport) -> Problem {
     Problem {
         severity: if report.severity == "error" { Severity::Error } else { Severity::Warning },
@@ -33,13 +33,13 @@ pub fn reported(report: &api::ProblemReport) -> Problem {
     }
 }
 
-/// A line of a difference.
+/// A difference between two policies.
 pub fn change(change: Change) -> api::Change {
     let Change { sign, kind, subject, text, rule } = change;
     api::Change { sign, kind, subject, text, rule }
 }
 
-/// What is asked about a flow.
+/// A request to explain a flow.
 pub fn request(request: &api::ExplainRequest) -> explain::Request {
     let api::ExplainRequest { from, mac, to, proto, interface, vlan } = request.clone();
     explain::Request { from, mac, to, proto, interface, vlan }
@@ -109,7 +109,7 @@ pub fn live(change: LiveChange) -> api::LiveChange {
     }
 }
 
-/// The live change that a request or an answer carries.
+/// The reverse of [`live`].
 pub fn live_change(change: api::LiveChange) -> LiveChange {
     let end = |api::Endpoint { to, service }| Endpoint { to, service };
     let action = match change.action {
@@ -160,7 +160,7 @@ fn mode(mode: Mode) -> api::Mode {
 mod tests {
     use super::*;
 
-    /// The API shows a change as the state directory keeps it.
+    /// The API shows a change exactly as the state directory stores it.
     #[test]
     fn a_live_change_is_the_same_in_both() {
         let end = || Endpoint { to: "192.0.2.7".into(), service: "tcp/443".into() };

@@ -1,4 +1,4 @@
-//! What an error that reaches a person has beside its text.
+//! Remedy and exit code of errors that users see.
 
 use std::{fmt, io};
 
@@ -34,7 +34,7 @@ impl Fault for host::Error {}
 /// Why a command failed.
 #[derive(Debug)]
 pub struct Failed {
-    /// What is said.
+    /// The error itself.
     pub error: anyhow::Error,
     /// What to do about it.
     pub hint: Option<String>,
@@ -49,7 +49,7 @@ impl<E: Fault + Send + Sync + 'static> From<E> for Failed {
     }
 }
 
-/// A file or something else of this machine is in the way.
+/// A file or something else on this machine prevents the command.
 impl From<anyhow::Error> for Failed {
     fn from(error: anyhow::Error) -> Self {
         Self { error, hint: None, exit: Exit::Configuration }
@@ -78,7 +78,7 @@ impl fmt::Display for Failed {
 impl Failed {
     /// Whether the reader of our output closed it: no error.
     pub fn is_closed_pipe(&self) -> bool {
-        // Only our own writes fail with a bare `io::Error`; a connection's is wrapped.
+        // Only writes to standard output fail with a bare `io::Error`; those of a connection are wrapped.
         let error = self.error.downcast_ref::<io::Error>();
         error.is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     }

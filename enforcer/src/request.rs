@@ -1,7 +1,8 @@
-//! What is asked of the daemon.
+//! Requests to the daemon.
 //!
-//! A [`Request`] has no way back in it, so that it can be compared, written down and asked again: the way back
-//! is [`crate::control::Input`]'s. `ENFORCER_TEST_RECORD` names a file to which a daemon writes what it was asked.
+//! A [`Request`] does not hold its reply channel, so that it can be compared, recorded and replayed. The
+//! channel is in [`crate::control::Input`]. With `ENFORCER_TEST_RECORD`, the daemon records its requests in
+//! the named file.
 
 use std::fmt;
 
@@ -13,53 +14,52 @@ use crate::api::{ExplainFrames, ExplainRequest, Guard, LiveRequest, PolicyBundle
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Request {
-    /// A `GET` that needs nothing but its path: many may ask it at once.
+    /// A `GET` that needs only its path: one answer can serve many clients.
     Ask(Question),
     /// Permission denied: recorded in the audit trail, no reply.
     Refused {
-        /// Who asked.
+        /// The client.
         peer: Peer,
         /// Method and path.
         request: String,
-        /// Requests of this user that were refused since the last such entry.
+        /// Refused requests of this user since the last such entry.
         count: u64,
     },
-    /// `PUT /v1/policy`. A policy with errors is refused with a report that says so.
+    /// `PUT /v1/policy`. A policy with errors is refused with a report.
     Apply {
         /// The document and the files that it names.
         bundle: PolicyBundle,
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
-    /// `POST /v1/live`: a change beside the policy file.
+    /// `POST /v1/live`: a live change.
     Change {
         /// The change.
         request: LiveRequest,
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
     /// `DELETE /v1/live/ID`.
     Revoke {
         /// Id of the change.
         id: String,
-        /// What must not be cut off.
+        /// Protection of the operator's own session.
         guard: Guard,
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
-    /// `POST /v1/confirm`: keep the policy that waits for it.
+    /// `POST /v1/confirm`: keep the unconfirmed policy.
     Confirm {
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
-    /// `POST /v1/rollback`: take back the policy that waits to be confirmed, or apply an earlier
-    /// revision again.
+    /// `POST /v1/rollback`: revert the unconfirmed policy, or apply an earlier revision again.
     Rollback {
-        /// Which one; the one before if absent.
+        /// The revision; the previous one if absent.
         revision: Option<u64>,
-        /// What must not be cut off.
+        /// Protection of the operator's own session.
         guard: Guard,
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
     /// `POST /v1/explain`.
@@ -68,13 +68,13 @@ pub enum Request {
     ExplainFrames(ExplainFrames),
     /// `POST /v1/detach`: remove every trace from the kernel, then stop.
     Detach {
-        /// Who asks.
+        /// The client.
         peer: Peer,
     },
 }
 
 impl Request {
-    /// Whether it may change what is in force: one such comes after the other.
+    /// Whether it may change what is in force: such requests run one at a time.
     pub fn is_order(&self) -> bool {
         match self {
             Self::Apply { .. }
@@ -90,7 +90,7 @@ impl Request {
     }
 }
 
-/// What can be asked with a path alone.
+/// Questions that need only a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Question {
@@ -104,20 +104,20 @@ pub enum Question {
     History,
     /// `GET /v1/policy`: the policy in force as one document that `apply` accepts.
     Policy,
-    /// `GET /v1/policy?revision=N`: the same of an earlier revision.
+    /// `GET /v1/policy?revision=N`: an earlier revision as such a document.
     Revision(u64),
     /// `GET /v1/metrics`: Prometheus text.
     Metrics,
 }
 
-/// The other end of a connection, as the kernel says (`SO_PEERCRED`).
+/// The peer of a connection, according to the kernel (`SO_PEERCRED`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Peer {
     /// Effective user id when it connected.
     pub uid: u32,
     /// Effective group id when it connected.
     pub gid: u32,
-    /// Process id, if the kernel told.
+    /// Process id, if the kernel reported it.
     pub pid: Option<i32>,
 }
 
@@ -128,7 +128,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// A request and when the daemon began with it: a line of a recording.
+/// A line of a recording: a request, and when the daemon began to process it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
     /// Seconds since 1970-01-01 UTC, by the daemon's clock.

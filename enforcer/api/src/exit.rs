@@ -6,18 +6,18 @@ use std::process::ExitCode;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// All is well.
+    /// Success.
     Fine = 0,
-    /// The command worked and found problems: a policy with errors, an interface that does not
-    /// enforce.
+    /// The command worked and found problems, such as a policy with errors or an interface that is not
+    /// enforcing.
     Problems = 1,
     /// The command line is invalid.
     Usage = 2,
-    /// The daemon's settings, a file or a privilege is in the way.
+    /// The daemon's settings, a file or a missing privilege prevents the command.
     Configuration = 3,
     /// The kernel refused.
     Kernel = 4,
-    /// The daemon is not running, or may not be spoken to.
+    /// The daemon is not running, or this user may not connect to it.
     NotRunning = 5,
 }
 

@@ -1,4 +1,4 @@
-//! What becomes of a flow, as it is asked and answered.
+//! Requests that ask how a flow or a captured frame is decided, and their answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,26 +9,25 @@ use crate::RuleRow;
 pub struct ExplainRequest {
     /// MAC, address or device name.
     pub from: String,
-    /// MAC that the frame comes from, if `from` is none; what the gateway's neighbour table has if
-    /// absent, else the policy's.
+    /// Source MAC of the frame, if `from` is not a MAC. If absent: the MAC in the gateway's neighbour
+    /// table, else the one in the policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<String>,
     /// `ADDR`, `ADDR:PORT` or `[ADDR]:PORT`.
     pub to: String,
     /// `tcp`, `udp`, `sctp`, `icmp`, `icmpv6` or a number.
     pub proto: String,
-    /// Interface that would receive the frame; the one where it was heard, else the device's own, else
-    /// the first protected one, if absent.
+    /// Interface that would receive the frame. If absent: the one where the device was seen, else the
+    /// device's own, else the first protected one.
     #[serde(default)]
     pub interface: Option<String>,
-    /// VLAN id, if tagged; 0 for untagged. The one where it was heard, else the device's own, if
-    /// absent.
+    /// VLAN id of a tagged frame; 0 for an untagged one. If absent: the VLAN where the device was seen,
+    /// else the device's own.
     #[serde(default)]
     pub vlan: Option<u16>,
 }
 
-/// `POST /v1/explain/frames`: captured frames, in their order. The answer is a list of
-/// [`Explanation`]s.
+/// `POST /v1/explain/frames`: captured frames, in order. The answer is a list of [`Explanation`]s.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct ExplainFrames {
     /// The frames.
@@ -38,20 +37,22 @@ pub struct ExplainFrames {
 /// A frame of [`ExplainFrames`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct CapturedFrame {
-    /// Its first bytes, in base64; 512 of them from the Ethernet header on are always enough.
+    /// First bytes of the frame, in base64. The first 512 bytes, counted from the Ethernet header, are
+    /// always enough.
     pub packet: String,
-    /// Its length in bytes, without FCS; as many as `packet` has if absent.
+    /// Length of the frame in bytes, without FCS. If absent: the length of `packet`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub length: Option<u32>,
-    /// Interface that receives it; if absent the one on which its MAC was heard, else the first
+    /// Interface that receives the frame. If absent: the one where its MAC was seen, else the first
     /// protected one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interface: Option<String>,
-    /// Type of its header, as captures number them: 1 (Ethernet) if absent, 113 and 276 (Linux
+    /// Link-layer header type, numbered as in capture files: 1 (Ethernet, the default), 113 and 276 (Linux
     /// cooked), 101, 228 and 229 (IP).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<u32>,
-    /// Whether it arrived on the interface, or was sent from there; its MACs tell if absent.
+    /// `true` if the frame arrived on the interface, `false` if it was sent from there. If absent, its MACs
+    /// decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arrived: Option<bool>,
 }
@@ -59,36 +60,37 @@ pub struct CapturedFrame {
 /// The answer to [`ExplainRequest`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Explanation {
-    /// `pass`, `drop` or `would-drop`; `not-judged` of a captured frame that is not a device's, or of
-    /// which the capture has too little.
+    /// `pass`, `drop` or `would-drop`; `not-judged` for a captured frame that did not come from a device,
+    /// or of which the capture holds too little.
     pub verdict: String,
-    /// Name of the reason. Where nothing is judged: `outgoing`, `unprotected`, `capture-cut`,
+    /// Name of the reason. If the verdict is `not-judged`: `outgoing`, `unprotected`, `capture-cut`,
     /// `capture-lacks`, `link-type` or `no-frame`.
     pub reason: String,
     /// The reason in words.
     pub text: String,
-    /// `kernel` when the loaded program decided, `host` when the shared code did, `none` where nothing
-    /// is judged; group and mode are empty then.
+    /// `kernel` if the loaded program decided, `host` if the same code outside the kernel did, `none` if
+    /// the verdict is `not-judged`; group and mode are empty then.
     pub decided_by: String,
     /// The frame in words.
     pub frame: String,
-    /// What the request did not say and was assumed, in words.
+    /// Values that the request did not give and that were assumed, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub assumed: Vec<String>,
     /// Device name, if it has one.
     pub device: Option<String>,
-    /// Group.
+    /// Group of the device.
     pub group: String,
     /// Mode of the group.
     pub mode: String,
-    /// The deciding rule.
+    /// The deciding rule, if a rule decided.
     pub rule: Option<RuleRow>,
-    /// Rules of the group that nearly matched, each with what is missing.
+    /// Rules that nearly matched, each with what is missing.
     pub near_misses: Vec<NearMiss>,
-    /// When the default dropped it: the smallest rule that would allow it, to paste into the group.
+    /// If the group's default dropped the frame: the smallest rule that would allow it, to paste into the
+    /// group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suggestion: Option<String>,
-    /// What else may become of it, in words.
+    /// What else may happen to the frame, in words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -98,8 +100,8 @@ pub struct Explanation {
 pub struct NearMiss {
     /// The rule.
     pub rule: String,
-    /// File and line.
+    /// File and line of the rule.
     pub place: String,
-    /// What it would take, in words.
+    /// What would have to be different for it to match, in words.
     pub why: String,
 }

@@ -1,54 +1,53 @@
-//! What an error looks like on the socket.
+//! Errors on the socket.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Exit;
 
-/// An error body: HTTP status 4xx or 5xx.
+/// Body of a response with HTTP status 4xx or 5xx.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Failure {
-    /// What failed, lower case.
+    /// What failed; begins in lower case.
     pub error: String,
-    /// What to do.
+    /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// What kind of error it is.
+    /// Kind of the error.
     pub code: ErrorCode,
 }
 
-/// A kind of error. Names are a contract; a client takes one that it does not know for
-/// [`ErrorCode::Other`].
+/// Kind of an error. The names are a contract; a client reads an unknown one as [`ErrorCode::Other`].
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum ErrorCode {
     /// The request is invalid.
     BadRequest,
-    /// It was understood, and not done: it would cut off the operator, or does not fit what is in
-    /// force.
+    /// The request is valid but was not carried out: it would cut off the operator's session, or does not
+    /// fit the active policy.
     Refused,
-    /// This user may not do that.
+    /// This user does not have the permission.
     Forbidden,
-    /// The body is too large.
+    /// The request body is too large.
     TooLarge,
-    /// The settings, the policy, a file or a privilege is in the way.
+    /// The settings, the policy, a file or a missing privilege prevents it.
     Configuration,
     /// The kernel refused.
     Kernel,
     /// Too many connections.
     Busy,
-    /// Too many programs follow the events.
+    /// Too many clients follow the events.
     TooManyFollowers,
-    /// No answer in time.
+    /// The daemon did not answer in time.
     Timeout,
     /// The daemon is stopping.
     Stopping,
-    /// One of a later version.
+    /// A kind that this version does not know.
     #[serde(other)]
     Other,
 }
 
 impl ErrorCode {
-    /// All of them.
+    /// Every kind.
     pub const ALL: [Self; 11] = [
         Self::BadRequest,
         Self::Refused,
@@ -63,7 +62,7 @@ impl ErrorCode {
         Self::Other,
     ];
 
-    /// The exit code of a command that failed with it.
+    /// Exit code of a command that fails with this error.
     pub fn exit(self) -> Exit {
         match self {
             Self::BadRequest => Exit::Usage,
@@ -78,7 +77,7 @@ impl ErrorCode {
         }
     }
 
-    /// The status of HTTP (RFC 9110, section 15) that it comes with, unless HTTP has a closer one.
+    /// HTTP status (RFC 9110, section 15) of this error, unless HTTP has a more specific one for the case.
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
@@ -96,7 +95,7 @@ impl ErrorCode {
 mod tests {
     use super::*;
 
-    /// What a script reads.
+    /// The names, statuses and exit codes that scripts read.
     #[test]
     fn codes_are_the_contract() {
         let names: Vec<String> = ErrorCode::ALL

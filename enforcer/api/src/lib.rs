@@ -1,4 +1,4 @@
-//! What travels over the unix socket, but for events, which are `enforcer::events::json`.
+//! The types that travel over the unix socket. Events are in `enforcer::events::json`.
 //!
 //! - [`Status`] and its parts, in `status`; [`DeviceRow`], [`RuleRow`], [`HistoryRow`] in `rows`
 //! - [`PolicyBundle`] and [`ApplyReport`], in `policy`
@@ -6,8 +6,8 @@
 //! - [`ExplainRequest`] and [`Explanation`], in `explain`
 //! - [`Failure`] and its [`ErrorCode`], in `failure`; the [`Exit`] codes that follow from it
 //!
-//! Field names are a contract: scripts read them. Additions are fine, renames are not. The golden files in
-//! `enforcer/api/tests/data` hold it.
+//! Field names are a contract with scripts: fields may be added, not renamed. The golden files in
+//! `enforcer/api/tests/data` enforce it.
 
 mod exit;
 mod explain;

@@ -1,48 +1,48 @@
-//! Changes by command, beside the policy file.
+//! Live changes: changes made by command, in addition to the policy file.
 
 use serde::{Deserialize, Serialize};
 
-/// A change that is in force, or was asked for.
+/// A live change, requested or in force.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct LiveChange {
-    /// Stable id, from the content: `l-` for rules, `m-` for modes.
+    /// Stable id, derived from the content: `l-` for rules, `m-` for modes.
     #[serde(default)]
     pub id: String,
-    /// Group, named device, MAC address or address.
+    /// Group, device name, MAC address or IP address.
     pub target: String,
-    /// What it does.
+    /// What the change does.
     #[serde(flatten)]
     pub action: LiveAction,
-    /// Why.
+    /// Why the change is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Who answers for it.
+    /// Who is responsible for the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// When it ends, in seconds since 1970-01-01 UTC; of one for a time an answer says it by the clock
-    /// of the machine, for people.
+    /// When the change ends, in seconds since 1970-01-01 UTC. For a change with `for`, an answer gives the
+    /// expected end by the machine's clock, for display.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
-    /// For how many seconds it was asked for, instead of `until`: they pass by the boot clock, whatever
-    /// becomes of the wall clock.
+    /// Requested duration in seconds, instead of `until`. It is counted by the boot clock, so that setting
+    /// the wall clock does not affect it.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<u64>,
-    /// When they are over, in seconds on the boot clock: the daemon's own.
+    /// End of a change with `for`, in seconds on the boot clock. Internal to the daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<i64>,
-    /// How many of them are left, in an answer.
+    /// Seconds that are left of a change with `for`; only in answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
-    /// When it was made, in the same seconds.
+    /// When the change was made, in seconds since 1970-01-01 UTC.
     #[serde(default)]
     pub since: i64,
-    /// Who made it.
+    /// Who made the change.
     #[serde(default)]
     pub by: String,
 }
 
 impl LiveChange {
-    /// What a client asks for: without reason, owner and end.
+    /// A request without reason, owner and end.
     pub fn new(target: impl Into<String>, action: LiveAction) -> Self {
         Self {
             id: String::new(),
@@ -64,11 +64,11 @@ impl LiveChange {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum LiveAction {
-    /// One more allow rule.
+    /// Adds an allow rule.
     Allow(Endpoint),
-    /// One more deny rule.
+    /// Adds a deny rule.
     Deny(Endpoint),
-    /// Another mode for a group.
+    /// Sets the mode of a group.
     Mode {
         /// The mode.
         mode: Mode,
@@ -78,9 +78,9 @@ pub enum LiveAction {
 /// The remote end of a live rule, as the operator wrote it.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Endpoint {
-    /// As `to` in a policy.
+    /// Same syntax as `to` in a policy.
     pub to: String,
-    /// As `service` in a policy.
+    /// Same syntax as `service` in a policy.
     pub service: String,
 }
 
@@ -92,17 +92,17 @@ pub enum Mode {
     Enforce,
     /// They pass; the event says `would-drop`.
     Observe,
-    /// All but the essentials is dropped.
+    /// All frames are dropped except the essentials.
     Quarantine,
 }
 
-/// A change to what is in force, beside the policy file. `POST /v1/live`.
+/// `POST /v1/live`: makes a live change.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct LiveRequest {
-    /// The change; `id`, `since` and `by` are the daemon's to fill in.
+    /// The change. The daemon fills in `id`, `since` and `by`.
     #[serde(flatten)]
     pub change: LiveChange,
-    /// What must not be cut off.
+    /// Protection of the operator's own session.
     #[serde(flatten)]
     pub guard: Guard,
 }
@@ -110,22 +110,22 @@ pub struct LiveRequest {
 /// The answer to a live change, made or revoked.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct LiveReport {
-    /// The change that was made, or the one that was revoked.
+    /// The change that was made or revoked.
     pub change: LiveChange,
     /// Generation in force after the call.
     pub generation: u64,
-    /// What the operator should know: a deny rule that still wins, say.
+    /// Remarks for the operator, for example that a deny rule still takes precedence.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// Milliseconds from the request to the change being in force.
+    /// Milliseconds from the request until the change was in force.
     pub milliseconds: f64,
 }
 
-/// What a request must not cut off. The body of `POST /v1/rollback` and `DELETE /v1/live/ID`, where
-/// none means nothing.
+/// Protection of the operator's own session. Body of `POST /v1/rollback` and `DELETE /v1/live/ID`; without
+/// a body, nothing is protected.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Guard {
-    /// Do it even if it cuts the operator's own session off.
+    /// Make the change even if it cuts off the operator's own session.
     #[serde(default)]
     pub force: bool,
     /// The operator's own session.
@@ -133,11 +133,11 @@ pub struct Guard {
     pub session: Option<Session>,
 }
 
-/// A remote session that must not be cut off, seen from the gateway.
+/// A remote session that must not be cut off, as the gateway sees it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Session {
-    /// Where the operator sits.
+    /// The operator's end of the session.
     pub peer: std::net::SocketAddr,
-    /// Where the session ends on the gateway.
+    /// The gateway's end of the session.
     pub local: std::net::SocketAddr,
 }

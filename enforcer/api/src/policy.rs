@@ -1,4 +1,4 @@
-//! A policy on its way to the daemon, and what came of it.
+//! Policies sent to the daemon, and the results.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::Session;
 pub struct ProblemReport {
     /// `error` or `warning`.
     pub severity: String,
-    /// File as the operator named it.
+    /// File name as the operator gave it.
     pub file: String,
     /// Line, from 1.
     pub line: u32,
@@ -17,35 +17,35 @@ pub struct ProblemReport {
     pub column: u32,
     /// What is wrong.
     pub message: String,
-    /// What to do.
+    /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
 
-/// A policy on its way to the daemon: the document and the files that its sets name, so that
-/// what is in force never depends on files that change later. `PUT /v1/policy`.
+/// `PUT /v1/policy`: the document and the files that its sets name. The files travel with it, so that the
+/// active policy never depends on files that change later.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct PolicyBundle {
     /// The document's file name as the operator gave it.
     pub file: String,
     /// The document.
     pub text: String,
-    /// Set files, by the name that the document uses.
+    /// Contents of the set files, by the name that the document uses.
     #[serde(default)]
     pub files: std::collections::BTreeMap<String, String>,
-    /// Only say what would change.
+    /// Only report what would change.
     #[serde(default)]
     pub dry_run: bool,
-    /// Return to the policy before unless it is confirmed within so many seconds.
+    /// Restore the previous policy unless this one is confirmed within this many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm: Option<u32>,
-    /// Apply even if it cuts the operator's own session off.
+    /// Apply even if it cuts off the operator's own session.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
     /// The operator's own session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
-    /// Why it is applied.
+    /// Why the policy is applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -59,29 +59,29 @@ pub struct ApplyReport {
     pub revision: u64,
     /// Generation in force after the call.
     pub generation: u64,
-    /// What differs from the policy that was in force before.
+    /// Differences from the policy that was in force before.
     pub changes: Vec<Change>,
-    /// Every problem found.
+    /// Every problem that was found.
     pub problems: Vec<ProblemReport>,
-    /// Milliseconds from the request to the new policy being in force.
+    /// Milliseconds from the request until the new policy was in force.
     pub milliseconds: f64,
-    /// When the policy before returns unless this one is confirmed, RFC 3339.
+    /// When the previous policy returns unless this one is confirmed, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_until: Option<String>,
 }
 
-/// One line of a difference between two policies.
+/// One difference between two policies.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Change {
     /// `+` added, `-` removed, `~` changed.
     pub sign: char,
     /// `group`, `device`, `member`, `allow`, `deny`, `mode`, `default`, `interface`, `unknown`, `essential`.
     pub kind: String,
-    /// The group or device that it is about, if any.
+    /// The group or device concerned, if any.
     pub subject: Option<String>,
-    /// In words, e.g. `tcp/443 to @update-servers (CHG-4711)`.
+    /// The difference in words, e.g. `tcp/443 to @update-servers (CHG-4711)`.
     pub text: String,
-    /// Stable id of the rule, if it is about one.
+    /// Stable id of the rule, if the difference concerns one.
     pub rule: Option<String>,
 }
 

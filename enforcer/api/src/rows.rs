@@ -1,71 +1,71 @@
-//! Rows of the lists: devices, rules, revisions.
+//! Rows of lists: devices, rules and revisions.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Change;
 
-/// `GET /v1/devices`: one line a device, named or seen.
+/// A row of `GET /v1/devices`: a device that the policy names or that was seen.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
 pub struct DeviceRow {
-    /// Name, if it has one.
+    /// Device name, if it has one.
     pub device: Option<String>,
     /// MAC address, if known.
     pub mac: Option<String>,
-    /// Last source address seen, or the bound ones.
+    /// Last source address that was seen, else the addresses bound in the policy.
     pub ip: Option<String>,
-    /// Group.
+    /// Group of the device.
     pub group: String,
     /// Mode of the group.
     pub mode: String,
-    /// Dropped frames since the daemon knows it, with and without an event.
+    /// Dropped frames since the daemon first saw the device, with and without an event.
     pub dropped: u64,
-    /// The same for frames that would have been dropped.
+    /// The same count for frames that would have been dropped.
     pub would_drop: u64,
-    /// Last event, RFC 3339.
+    /// Time of the last event, RFC 3339.
     pub last_seen: Option<String>,
     /// Last refused destination, e.g. `202.114.4.119 tcp/515`.
     pub last_destination: Option<String>,
 }
 
-/// `GET /v1/rules`: one line a rule.
+/// A row of `GET /v1/rules`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct RuleRow {
     /// Stable id.
     pub id: String,
-    /// Group.
+    /// Group of the rule.
     pub group: String,
     /// `allow` or `deny`.
     pub action: String,
-    /// Remote end as written.
+    /// Remote end, as written.
     pub to: String,
-    /// Services as written.
+    /// Services, as written.
     pub service: String,
-    /// Why it is there.
+    /// Why the rule exists.
     pub reason: Option<String>,
-    /// Who answers for it.
+    /// Who is responsible for the rule.
     pub owner: Option<String>,
-    /// When it ends, RFC 3339.
+    /// When the rule ends, RFC 3339.
     pub until: Option<String>,
-    /// How many seconds are left, of a rule for a time.
+    /// Seconds that are left, for a rule with a duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
-    /// Frames that it decided, kept across policy changes.
+    /// Frames that the rule decided; kept across policy changes.
     pub frames: u64,
-    /// Their bytes.
+    /// Bytes of these frames.
     pub bytes: u64,
-    /// File and line, or who made it by command.
+    /// File and line, or the user who made the rule by command.
     pub place: String,
-    /// Whether it was made by command and stands beside the policy file.
+    /// Whether the rule was made by command and is not in the policy file.
     #[serde(default)]
     pub live: bool,
 }
 
-/// `GET /v1/history`: one line a revision or live change, oldest first.
+/// A row of `GET /v1/history`: a revision or a live change. The oldest comes first.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub struct HistoryRow {
-    /// Revision.
+    /// Number of the revision.
     pub revision: u64,
-    /// Whether it is in force.
+    /// Whether the revision is in force.
     pub in_force: bool,
     /// When it came into force, RFC 3339.
     pub since: String,
@@ -74,24 +74,23 @@ pub struct HistoryRow {
     /// Why, in the operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
-    /// File as the operator named it.
+    /// File name as the operator gave it.
     pub file: String,
-    /// SHA-256 of document and set files, hexadecimal.
+    /// SHA-256 of the document and the set files, hexadecimal.
     pub digest: String,
-    /// Lines of the difference from the revision before that add something.
+    /// Number of differences from the previous revision that add something.
     pub added: usize,
-    /// That remove something.
+    /// Number of differences that remove something.
     pub removed: usize,
-    /// That change something.
+    /// Number of differences that change something.
     pub changed: usize,
-    /// The first 200 of those lines.
+    /// The first 200 differences.
     #[serde(default)]
     pub changes: Vec<Change>,
-    /// Of a change by command, beside the policy file: what was done. `revision` is the one that it
-    /// stands beside.
+    /// For a live change: what was done. `revision` is then the revision that was in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live: Option<String>,
-    /// Why nothing but the number is known: what is kept of it is damaged.
+    /// Why only the number is known: the stored revision is damaged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
 }

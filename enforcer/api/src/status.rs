@@ -1,11 +1,11 @@
-//! What is enforced, as the socket tells it.
+//! The daemon's status.
 
 use serde::{Deserialize, Serialize};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct Status {
-    /// Whether every protected interface is enforcing, as the kernel says.
+    /// Whether every protected interface is enforcing, according to the kernel.
     pub enforcing: bool,
     /// Version of the daemon.
     pub version: String,
@@ -17,38 +17,38 @@ pub struct Status {
     pub policy: PolicyStatus,
     /// The protected interfaces.
     pub interfaces: Vec<InterfaceStatus>,
-    /// Frames since the pinned counters were made, by reason.
+    /// Frames by reason, since the pinned counters were created.
     pub reasons: Vec<ReasonCount>,
     /// Groups and their modes.
     pub groups: Vec<GroupStatus>,
-    /// Changes beside the policy file, in force now.
+    /// Live changes that are in force.
     #[serde(default)]
     pub live: Vec<crate::LiveChange>,
-    /// When the policy before returns unless the one in force is confirmed, RFC 3339.
+    /// When the previous policy returns unless the present one is confirmed, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_until: Option<String>,
-    /// What needs the operator's attention, in sentences.
+    /// What needs the operator's attention, in full sentences.
     pub warnings: Vec<String>,
 }
 
 /// The policy part of [`Status`].
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct PolicyStatus {
-    /// File as the operator named it.
+    /// File name as the operator gave it.
     pub file: String,
     /// Revision: counts applied policies.
     pub revision: u64,
     /// Generation in the kernel.
     pub generation: u64,
-    /// SHA-256 of document and set files, hexadecimal.
+    /// SHA-256 of the document and the set files, hexadecimal.
     pub digest: String,
-    /// When it came into force, RFC 3339.
+    /// When the policy came into force, RFC 3339.
     pub since: String,
-    /// Groups, named devices, rules and ranges in it.
+    /// Number of groups.
     pub groups: usize,
-    /// Named devices.
+    /// Number of named devices.
     pub devices: usize,
-    /// Rules.
+    /// Number of rules.
     pub rules: usize,
     /// Size of the image in bytes.
     pub image_bytes: u64,
@@ -57,72 +57,72 @@ pub struct PolicyStatus {
 /// One protected interface in [`Status`].
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct InterfaceStatus {
-    /// Name.
+    /// Name of the interface.
     pub name: String,
     /// Kernel index; 0 when the interface is gone.
     pub index: u32,
-    /// `native`, `generic` or `none`, as the kernel says.
+    /// XDP mode according to the kernel: `native`, `generic` or `none`.
     pub mode: String,
-    /// Whether what arrives is judged: the attached program is ours, as the kernel says, and nothing speaks
-    /// against it that the driver runs it (see `proof`).
+    /// Whether arriving frames are judged: according to the kernel the attached program is ours, and
+    /// nothing indicates that the driver does not run it (see `proof`).
     pub enforcing: bool,
-    /// What the backstop does with what is forwarded from it, as the kernel says: `armed` lets it
-    /// through, `shut` drops it, `absent` does not look.
+    /// What the backstop does with frames forwarded from this interface, according to the kernel: `armed`
+    /// lets them through, `shut` drops them, `absent` does not check them.
     #[serde(default)]
     pub backstop: String,
-    /// Whether the driver runs the program: `seen`; `idle` while nothing has arrived; `doubted` and
-    /// `refuted` if frames arrive without a run; `none` without a program.
+    /// Whether the driver runs the program: `seen`; `idle` while no frame has arrived; `doubted` or
+    /// `refuted` if frames arrive and the program does not run; `none` without a program.
     #[serde(default)]
     pub proof: String,
-    /// Frames that the interface has received, by the driver's statistics, at the last look.
+    /// Frames that the interface had received at the last check, according to the driver's statistics.
     #[serde(default)]
     pub received: u64,
-    /// Runs of the program for frames of the interface since the pins were made.
+    /// Runs of the program for frames of the interface, since the pins were created.
     #[serde(default)]
     pub runs: u64,
-    /// Why not, or what to know (generic mode, say).
+    /// Why the interface is not enforcing, or a remark (on generic mode, for example).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
-/// One reason's counters.
+/// Counters of one reason.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct ReasonCount {
     /// Name of the reason.
     pub reason: String,
-    /// `pass`, `drop`.
+    /// `pass` or `drop`.
     pub verdict: String,
     /// The reason in words.
     pub text: String,
-    /// Frames with this outcome.
+    /// Frames with this reason.
     pub frames: u64,
-    /// Their bytes.
+    /// Bytes of these frames.
     pub bytes: u64,
-    /// Frames that passed only because the group is observed.
+    /// Frames that passed only because their group is in mode `observe`.
     pub would_drop: u64,
-    /// Events suppressed by a budget.
+    /// Events suppressed by a rate limit.
     pub suppressed: u64,
-    /// Events that the ring could not take.
+    /// Events lost because the ring buffer was full.
     pub lost: u64,
 }
 
 /// One group in [`Status`].
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct GroupStatus {
-    /// Name.
+    /// Name of the group.
     pub name: String,
     /// `enforce`, `observe` or `quarantine`.
     pub mode: String,
     /// When the mode ends, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
-    /// How many seconds are left, of a mode for a time.
+    /// Seconds that are left, for a mode with a duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
     /// `drop` or `pass`.
     pub default: String,
-    /// Members in its definition.
+    /// Number of members in the group's definition.
     pub members: usize,
-    /// Rules.
+    /// Number of rules.
     pub rules: usize,
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 const GOLDEN: &str = include_str!("data/types.jsonl");
 
-/// Reads a value into its type and writes it again.
+/// Parses a value into its type and serialises it again.
 fn again<T: DeserializeOwned + Serialize>(value: Value) -> Value {
     let typed: T = serde_json::from_value(value.clone()).unwrap_or_else(|e| panic!("{e}: {value}"));
     serde_json::to_value(typed).expect("it is written")
@@ -74,7 +74,7 @@ fn golden_values() {
     assert_eq!(seen, known.into_keys().collect::<Vec<_>>());
 }
 
-/// Every type and field has a golden value; otherwise nothing checks it.
+/// Every type and field must have a golden value, because nothing else checks it.
 #[test]
 fn every_type_and_field_has_one() {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -89,7 +89,7 @@ fn every_type_and_field_has_one() {
                 missing.extend(of.is_none().then(|| name.to_owned()));
             }
             let field = line.strip_prefix("    pub ").and_then(|rest| rest.split_once(": "));
-            // Flattened types have their own; `lasts` is called `for`.
+            // Flattened types have values of their own; `lasts` is serialised as `for`.
             if let (Some((field, _)), Some(golden)) = (field, of)
                 && !field.contains(' ')
                 && !["action", "change", "guard", "lasts"].contains(&field)

@@ -1,7 +1,7 @@
-//! Times on the host: the compiler, and the decision that the kernel program shares with it.
+//! Timings on the host: the compiler, and the decision code that the kernel program shares.
 //!
-//! `cargo bench` measures and compares with the previous run. Times cannot show small changes
-//! through the noise: `cargo xtask bench count` counts instructions instead.
+//! `cargo bench` compares with the previous run. Noise hides small changes in time: `cargo xtask bench
+//! count` counts instructions instead.
 #![allow(missing_docs, reason = "a benchmark")]
 
 use std::hint::black_box;
@@ -16,11 +16,11 @@ mod fixture;
 use enforcer_testkit::random::{NOW, host};
 use fixture::{INTERFACE, Shape, World};
 
-/// Prefixes in a policy.
+/// Numbers of prefixes in a policy.
 const SIZES: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
-/// Prefixes of the policy that frames are judged by.
+/// Number of prefixes in the policy that judges frames.
 const LARGE: usize = 100_000;
-/// Flows of a series: one, as many as the caches hold, and strays.
+/// Numbers of flows: one, as many as the caches hold, and strays.
 const FLOWS: [(&str, Shape, usize); 3] = [
     ("one flow", Shape::Allowed, 1),
     ("4,096 flows", Shape::Allowed, 4_096),
@@ -31,7 +31,7 @@ fn family(v6: bool) -> &'static str {
     if v6 { "IPv6" } else { "IPv4" }
 }
 
-/// Only [`compile`]: neither reading the document nor loading the image.
+/// Measures only [`compile`], not reading the document or loading the image.
 fn compilation(criterion: &mut Criterion) {
     let host = host();
     for v6 in [false, true] {
@@ -48,8 +48,8 @@ fn compilation(criterion: &mut Criterion) {
     }
 }
 
-/// A frame through parser and image, as in `explain` and the tests: the kernel's source in the
-/// host's memory.
+/// Measures parser and image together, as in `explain` and the tests: the kernel program's source, compiled
+/// for the host.
 fn decision(criterion: &mut Criterion) {
     for v6 in [false, true] {
         let world = World::new(v6, LARGE);

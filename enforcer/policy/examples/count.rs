@@ -1,6 +1,6 @@
 //! Fixed workloads for `cargo xtask bench count`, which counts their instructions with valgrind.
 //!
-//! Everything below [`measured`] is counted; the name of each part goes to stdout, in order.
+//! Only code called from [`measured`] is counted. The names of the parts go to stdout, in order.
 
 use std::hint::black_box;
 
@@ -14,12 +14,12 @@ mod fixture;
 use enforcer_testkit::random::{NOW, host};
 use fixture::{INTERFACE, Shape, World};
 
-/// Prefixes of every policy here.
+/// Number of prefixes in each policy.
 const PREFIXES: usize = 1_000;
-/// Frames of each shape.
+/// Number of frames of each shape.
 const FRAMES: usize = 1_000;
 
-/// Shapes, each with a name and the reason that its frames must get.
+/// Shapes with a name, and the reason that their frames must get.
 const SHAPES: [(Shape, &str, Reason); 8] = [
     (Shape::Allowed, "allowed", Reason::Allow),
     (Shape::Tagged, "allowed and tagged", Reason::Allow),
@@ -62,7 +62,7 @@ fn main() {
     }
 }
 
-/// A part of the count; valgrind dumps its counters when this returns.
+/// One part of the workload; valgrind dumps its counters when this function returns.
 #[inline(never)]
 fn part(name: &str, work: &mut dyn FnMut()) {
     println!("{name}");
@@ -70,15 +70,15 @@ fn part(name: &str, work: &mut dyn FnMut()) {
     black_box(());
 }
 
-/// The counted part: valgrind knows it, and [`part`], by name.
+/// The counted function: valgrind refers to it, and to [`part`], by name.
 #[inline(never)]
 fn measured(work: &mut dyn FnMut()) {
     work();
     black_box(());
 }
 
-/// Replaces the C library's function, so that std seeds its hash tables identically in every run and
-/// keys collide equally often.
+/// Replaces the C library's function, so that std seeds its hash tables identically in every run and the
+/// number of collisions is the same.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn getrandom(buffer: *mut u8, length: usize, _flags: u32) -> isize {
     // SAFETY: the caller guarantees that the buffer has this length.

@@ -1,4 +1,4 @@
-//! Addresses, CIDRs, ranges and MAC addresses: text to value and back.
+//! Addresses, CIDRs, ranges and MAC addresses: parsing and formatting.
 
 mod mac;
 
@@ -11,7 +11,7 @@ pub(crate) use self::mac::{as_prefix, is_wildcard, looks_like_mac, mac_prefix};
 use super::{Mac, Range};
 use crate::shown::{escaped, is_invisible};
 
-/// Family and address, as a frame's are read.
+/// Family and address, in the form in which the parser reads them from a frame.
 pub fn numbers(address: IpAddr) -> (u8, Address) {
     match address {
         IpAddr::V4(address) => (FAMILY_V4, Address::v4(address.into())),
@@ -19,16 +19,16 @@ pub fn numbers(address: IpAddr) -> (u8, Address) {
     }
 }
 
-/// Why a piece of text is refused.
+/// Why a text cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
-    /// What is wrong, lower case, no full stop.
+    /// What is wrong; in lower case, without a full stop.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
 }
 
-/// What is wrong, and what to do about it.
+/// The message and the hint.
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
@@ -42,8 +42,8 @@ impl ParseError {
         Self { message: message.into(), hint: Some(hint.into()) }
     }
 
-    /// The same, unless the text that it repeats is too long or would be obeyed by a terminal, or
-    /// has a character in it that only looks as it should.
+    /// The same error, or one that does not repeat the text: if the text is too long, has control
+    /// characters, or has a look-alike character.
     pub(crate) fn printable(self, text: &str, wanted: &str) -> Self {
         const LONGEST: usize = 100;
         if let Some(hint) = foreign(text) {
@@ -78,7 +78,7 @@ impl Range {
         refuse_mapped(range)
     }
 
-    /// A range of one address.
+    /// A range with a single address.
     pub fn single(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(address) => Self::V4(address.to_bits(), address.to_bits()),
@@ -86,7 +86,7 @@ impl Range {
         }
     }
 
-    /// The prefixes that the range is made of, ascending: first address and length in bits.
+    /// The prefixes that make up the range, ascending: first address and length in bits.
     pub fn prefixes(self) -> Vec<(IpAddr, u8)> {
         let mut found = Vec::new();
         match self {
@@ -101,7 +101,7 @@ impl Range {
         found
     }
 
-    /// Whether the address lies in the range.
+    /// Whether the range contains the address.
     pub fn contains(self, address: IpAddr) -> bool {
         match (self, address) {
             (Self::V4(first, last), IpAddr::V4(address)) => {
@@ -115,7 +115,7 @@ impl Range {
     }
 }
 
-/// An address, a CIDR where the range is one, else `first-last`.
+/// A single address, a CIDR if the range is one, else `first-last`.
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, last, bits): (IpAddr, IpAddr, u32) = match *self {
@@ -143,22 +143,22 @@ impl fmt::Display for Range {
     }
 }
 
-/// Whether somebody who wrote this meant an address, a CIDR, a range or a MAC address.
+/// Whether the text is probably meant as an address, a CIDR, a range or a MAC address.
 pub(crate) fn looks_like_address(text: &str) -> bool {
     let numeric = text.contains('.')
         && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'/'));
     let slash = text.split_once('/').is_some_and(|(_, length)| length.parse::<u8>().is_ok());
-    // Twelve digits in one piece may be a serial number, and so the name of a device.
+    // Twelve digits without a separator may be a serial number, and so a device name.
     let groups = text.split('-').count() == 6 || text.split('.').count() == 3;
     numeric || slash || text.contains(':') || groups && Mac::parse(text).is_some()
 }
 
-/// So many hexadecimal digits and nothing else.
+/// The text, if it is exactly this many hexadecimal digits.
 fn hex(part: &str, digits: usize) -> Option<&str> {
     (part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(part)
 }
 
-/// A length with a sign or leading zeros, which `parse` would take.
+/// Whether a length has a sign or leading zeros, which `parse` would accept.
 fn length_is_odd(text: &str) -> bool {
     let length = text.split_once('/').map_or("48", |(_, length)| length);
     length.len() > 1 && !matches!(length.as_bytes().first(), Some(b'1'..=b'9'))
@@ -246,7 +246,7 @@ fn refuse_mapped(range: Range) -> Result<Range, ParseError> {
     ))
 }
 
-/// Why something is no address, as near to the mistake as can be said.
+/// Why a text is not an address, as specifically as possible.
 fn no_address(text: &str) -> ParseError {
     let message = format!("`{text}` is not an address");
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
@@ -285,7 +285,7 @@ fn no_address(text: &str) -> ParseError {
     ParseError::new(message, hint)
 }
 
-/// What to do about the first character that is not ASCII, of which every address and service is made.
+/// A hint about the first character that is not ASCII: addresses and services have only ASCII.
 fn foreign(text: &str) -> Option<String> {
     let (at, character) = text.char_indices().find(|(_, character)| !character.is_ascii())?;
     let code = format!("U+{:04X}", u32::from(character));
@@ -305,10 +305,10 @@ fn foreign(text: &str) -> Option<String> {
     })
 }
 
-/// Cuts a range into prefixes.
+/// Splits a range into prefixes.
 fn split(mut first: u128, last: u128, bits: u8, mut found: impl FnMut(u128, u8)) {
     while first <= last {
-        // The largest block that begins here and does not go past the end.
+        // The largest block that begins here and fits into the range.
         let aligned = if first == 0 { 128 } else { first.trailing_zeros() };
         let fits = match (last - first).checked_add(1) {
             Some(count) => count.ilog2(),
@@ -324,13 +324,13 @@ fn split(mut first: u128, last: u128, bits: u8, mut found: impl FnMut(u128, u8))
     }
 }
 
-/// A word of the document inside a message: short, and nothing that a terminal would obey.
+/// A word of the document for use in a message: shortened, without control characters.
 pub fn quoted(text: &str) -> String {
     const SHOWN: usize = 60;
     format!("`{}`", cut(text, SHOWN))
 }
 
-/// The beginning of a text, with escapes for what a terminal would obey.
+/// The beginning of a text, with control characters escaped.
 pub(crate) fn cut(text: &str, length: usize) -> String {
     let short: String = text.chars().take(length).collect();
     let mut short = escaped(&short).into_owned();

@@ -1,4 +1,4 @@
-//! What differs between two policies, in words.
+//! Differences between two policies, in words.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -7,24 +7,24 @@ use serde::{Deserialize, Serialize};
 
 use super::{Device, End, Group, Interface, Policy, Range, Ranges, Rule, Set, To};
 
-/// One line of a difference. The history keeps them.
+/// One difference. The history stores them.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Change {
     /// `+` added, `-` removed, `~` changed.
     pub sign: char,
     /// `group`, `device`, `member`, `allow`, `deny`, `mode`, `default`, `interface`, `unknown`, `essential`.
     pub kind: String,
-    /// The group or device that it is about, if any.
+    /// The group or device concerned, if any.
     pub subject: Option<String>,
-    /// In words, e.g. `tcp/443 to @update-servers (CHG-4711)`.
+    /// The difference in words, e.g. `tcp/443 to @update-servers (CHG-4711)`.
     pub text: String,
-    /// Stable id of the rule, if it is about one.
+    /// Stable id of the rule, if the difference concerns one.
     pub rule: Option<String>,
 }
 
-/// What a reader sees when `new` takes the place of `old`: unknown devices and essentials,
-/// interfaces, sets, devices, then each group with its rules. Empty if nothing differs that
-/// decides about a frame or explains a decision; the order of groups and rules does neither.
+/// The differences when `new` replaces `old`: unknown devices and essentials, interfaces, sets, devices,
+/// then each group with its rules. Empty if nothing differs that affects or explains a decision; the order
+/// of groups and rules does not.
 pub fn diff(old: &Policy, new: &Policy) -> Vec<Change> {
     let mut changes = Changes(Vec::new());
     changes.unknown(old, new);
@@ -114,7 +114,7 @@ impl Changes {
         }
     }
 
-    /// Sets that rules use; a set that appears or goes does so with its rules.
+    /// Compares sets that rules use. A set that was added or removed is covered by its rules.
     fn sets(&mut self, old: &Policy, new: &Policy) {
         let (before, after) = (used_sets(old), used_sets(new));
         for (name, new) in after {
@@ -207,7 +207,7 @@ impl Changes {
         }
     }
 
-    /// A rule with the same id: only what is said about it, and its end, can differ.
+    /// Compares rules with the same id: only their remarks and their end can differ.
     fn rule(&mut self, kind: &str, group: &str, before: &Rule, after: &Rule) {
         let mut parts = Vec::new();
         let until = |rule: &Rule| rule.until.and_then(End::wall).map(time);
@@ -228,7 +228,7 @@ impl Changes {
     }
 }
 
-/// Something named that is in one policy or in both.
+/// A named item that is in one policy or in both.
 #[derive(Clone, Copy)]
 enum Pair<'p, T> {
     Added(&'p T),
@@ -246,7 +246,7 @@ impl<T> Pair<'_, T> {
     }
 }
 
-/// What went first, then what is there, in the order of the documents.
+/// Removed items first, then those of the new policy, in the order of the documents.
 fn pairs<'p, T>(
     old: &'p [T],
     new: &'p [T],
@@ -281,8 +281,8 @@ fn used_sets(policy: &Policy) -> BTreeMap<&str, &Set> {
     sets.collect()
 }
 
-/// How many different ranges are in the first list alone, and in the second alone. Sorted: of a million,
-/// a set of hashes takes a second.
+/// Number of distinct ranges that are only in the first list, and only in the second. Sorted, because hash
+/// sets of a million ranges take a second.
 fn differing(before: &Ranges, after: &Ranges) -> (usize, usize) {
     let sorted = |ranges: &Ranges| {
         let mut ranges: Vec<Range> = ranges.iter().collect();
@@ -307,7 +307,7 @@ fn differing(before: &Ranges, after: &Ranges) -> (usize, usize) {
     (removed + old.count(), added + new.count())
 }
 
-/// A group of that name, before it has members and rules.
+/// A group of that name without members and rules.
 fn bare(group: &Group) -> Group {
     Group {
         name: group.name.clone(),

@@ -7,15 +7,15 @@ use crate::image::Time;
 /// When a rule or a mode ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// In seconds since 1970-01-01 UTC: what was written as a date.
+    /// In seconds since 1970-01-01 UTC: an end given as a date.
     Wall(i64),
-    /// In seconds since boot, time asleep included: what was to last for some time. No step of the
-    /// wall clock changes how long it lasts.
+    /// In seconds since boot, including suspend: an end given as a duration. Steps of the wall clock do not
+    /// affect it.
     Boot(i64),
 }
 
 impl End {
-    /// The end as a date, if it is one.
+    /// The date, if the end is one.
     pub fn wall(self) -> Option<i64> {
         match self {
             Self::Wall(end) => Some(end),
@@ -23,8 +23,8 @@ impl End {
         }
     }
 
-    /// Whether it has come. One that is `held` has come when it certainly has: what drops frames
-    /// must not end early because a clock is wrong. Any other has come when it may have.
+    /// Whether the end has been reached. For a `held` end this must be certain, because a wrong clock must
+    /// not end a restriction early. For any other end it is enough that it is possible.
     pub fn has_come(self, now: Time, held: bool) -> bool {
         match self {
             Self::Wall(end) if held => end <= now.earliest,
@@ -33,7 +33,7 @@ impl End {
         }
     }
 
-    /// Its [clock] in an image, and the seconds on that.
+    /// The end's [clock] in an image, and the seconds on that clock.
     pub fn in_image(self, held: bool) -> (u64, u64) {
         let (clock, end) = match self {
             Self::Wall(end) if held => (clock::HELD, end),

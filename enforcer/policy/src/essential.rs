@@ -1,6 +1,6 @@
-//! What is decided before any rule, and how much of it may come.
+//! Essentials, which are decided before any rule, and their rate limits.
 
-/// What is decided before any rule.
+/// Essentials, which are decided before any rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Essential {
     /// ARP.
@@ -13,9 +13,9 @@ pub struct Essential {
     pub eapol: bool,
     /// LLDP.
     pub lldp: bool,
-    /// Spanning tree. Off unless switched on: an edge port has no business sending BPDUs.
+    /// Spanning tree. Off by default: an edge port should not receive BPDUs.
     pub stp: bool,
-    /// How much of it may come.
+    /// Rate limits.
     pub rates: Rates,
 }
 
@@ -33,39 +33,38 @@ impl Default for Essential {
     }
 }
 
-/// How much of what is essential may come, a second. What may come at once is in `enforcer_common`'s
-/// `decide::limits`.
+/// Rate limits of essentials, per second. The bursts are in `enforcer_common`'s `decide::limits`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
-    /// DHCP frames of a device.
+    /// DHCP frames per device.
     pub dhcp: u32,
-    /// ARP frames of a device.
+    /// ARP frames per device.
     pub arp: u32,
-    /// ND and MLD frames of a device.
+    /// ND and MLD frames per device.
     pub neighbour_discovery: u32,
-    /// 802.1X frames of a device.
+    /// 802.1X frames per device.
     pub eapol: u32,
-    /// LLDP and spanning tree frames of a device.
+    /// LLDP and spanning tree frames per device.
     pub lldp: u32,
-    /// Bytes of a device, of all these together.
+    /// Bytes per device, for all of these together.
     pub bytes: u32,
-    /// MAC addresses that an interface has not heard of, of devices that the policy does not name.
+    /// New MAC addresses per interface, of devices that the policy does not name.
     pub new_macs: u32,
-    /// IP addresses that a MAC address did not have, where none are bound to it.
+    /// New IP addresses per MAC address without bound addresses.
     pub new_addresses: u32,
 }
 
 impl Rates {
-    /// The smallest and the largest of each.
+    /// Allowed values.
     pub const RANGE: std::ops::RangeInclusive<u32> = 1..=100_000_000;
 
-    /// Each by the name that it has in a document.
+    /// The rates with their names in a document.
     pub fn named(&self) -> [(&'static str, u32); 8] {
         let mut copy = *self;
         copy.named_mut().map(|(name, rate)| (name, *rate))
     }
 
-    /// The same, to be changed.
+    /// The rates with their names, mutable.
     pub fn named_mut(&mut self) -> [(&'static str, &mut u32); 8] {
         [
             ("dhcp", &mut self.dhcp),
@@ -81,7 +80,7 @@ impl Rates {
 }
 
 impl Default for Rates {
-    /// What a ward that boots at once does not notice: docs/internals/essential-rates.md.
+    /// High enough for a hospital ward that boots at once: docs/internals/essential-rates.md.
     fn default() -> Self {
         Self {
             dhcp: 10,

@@ -1,18 +1,17 @@
-//! What becomes of a described flow, why, and what nearly decided.
+//! Explains how a described flow is decided, why, and which rules nearly decided.
 //!
 //! - `answer`: [`Request`] and [`Explanation`]
-//! - `endpoint`: the words of a request to numbers
-//! - `sender`: who sends the frame, and what had to be assumed about it
-//! - `invent`: what nothing says, made up so that it fits
-//! - [`heard`]: what the gateway has heard of who is where
+//! - `endpoint`: parses the texts of a request
+//! - `sender`: identifies the sender, and records assumptions about it
+//! - `invent`: plausible values for what is not known
+//! - [`heard`]: what the gateway knows about the location of devices
 //! - [`frame`](frame()): the described frame, byte by byte
-//! - [`captured`](captured()): a captured frame in the place of a described one
-//! - [`link`]: captures that are not of Ethernet
+//! - [`captured`](captured()): a captured frame in place of a described one
+//! - [`link`]: captures with link types other than Ethernet
 //! - `near`: rules that nearly decided
 //!
-//! The frame is a real one: the same bytes can be judged by the shared code on the host and run
-//! through the program that is loaded in the kernel, so that an explanation cannot disagree with
-//! what is enforced.
+//! The frame is a real one. The same bytes can be judged by the shared code on the host and run through the
+//! program in the kernel, so that an explanation cannot contradict enforcement.
 
 mod answer;
 mod captured;
@@ -48,9 +47,9 @@ pub enum Error {
     /// The sender is neither an address nor a name in the policy.
     #[error("there is no device `{name}`")]
     Device {
-        /// As it was asked for.
+        /// As requested.
         name: String,
-        /// What was probably meant.
+        /// A name that was probably meant.
         hint: String,
     },
     /// The destination is not one address with at most one port.
@@ -61,13 +60,13 @@ pub enum Error {
         /// What to write instead.
         hint: String,
     },
-    /// Not a protocol.
+    /// The protocol is unknown.
     #[error("`{name}` is not a protocol")]
     Protocol {
-        /// As it was asked for.
+        /// As requested.
         name: String,
     },
-    /// A protocol with ports, and none is given.
+    /// The protocol has ports, and none is given.
     #[error("{protocol} needs a port")]
     PortMissing {
         /// The protocol.
@@ -75,7 +74,7 @@ pub enum Error {
         /// What to write instead.
         hint: String,
     },
-    /// A protocol without ports, and one is given.
+    /// The protocol has no ports, and one is given.
     #[error("{protocol} has no ports")]
     PortGiven {
         /// The protocol.
@@ -96,15 +95,15 @@ pub enum Error {
     /// The interface is not protected, or none is.
     #[error("interface `{name}` is not protected")]
     Interface {
-        /// As it was asked for.
+        /// As requested.
         name: String,
-        /// Those that are.
+        /// The protected interfaces.
         hint: String,
     },
-    /// What is no frame at all.
+    /// The captured data is not a frame.
     #[error("frame {number}: {why}")]
     Captured {
-        /// Its place in the request, from 1.
+        /// Position in the request, from 1.
         number: usize,
         /// What is wrong with it.
         why: String,
@@ -112,16 +111,16 @@ pub enum Error {
     /// No interface is protected.
     #[error("no interface is protected, so that none could receive the frame")]
     NoInterface,
-    /// Not a VLAN id.
+    /// The number is not a VLAN id.
     #[error("there is no VLAN {id}")]
     Vlan {
-        /// As it was asked for.
+        /// As requested.
         id: u16,
     },
 }
 
 impl Error {
-    /// What to do about it.
+    /// What to do about the error.
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Device { hint, .. }
@@ -138,11 +137,11 @@ impl Error {
     }
 }
 
-/// Answers a request with the host's copy of the decision.
+/// Explains a request with the host's copy of the decision code.
 ///
 /// # Errors
 ///
-/// A request that describes no frame.
+/// The request does not describe a frame.
 pub fn on_host(
     policy: &Policy,
     host: &Host,
@@ -154,7 +153,7 @@ pub fn on_host(
     Ok(frames_on_host(policy, host, compiled, &[described], now).swap_remove(0))
 }
 
-/// Answers for captured frames in their order, with the host's copy of the decision.
+/// Explains captured frames, in order, with the host's copy of the decision code.
 pub fn frames_on_host(
     policy: &Policy,
     host: &Host,
@@ -170,11 +169,11 @@ pub fn frames_on_host(
     explained.collect()
 }
 
-/// Judges a frame with the host's copy of the decision.
+/// Judges a frame with the host's copy of the decision code.
 ///
 /// # Errors
 ///
-/// Why it is not judged: it is none of a device's, or the capture has too little of it.
+/// The frame is not judged: it does not come from a device, or the capture holds too little of it.
 pub fn judge(reference: &HostImage<'_>, described: &Described) -> Result<FrameContext, Unjudged> {
     if let Some(unjudged) = &described.unjudged {
         return Err(unjudged.clone());
@@ -183,7 +182,7 @@ pub fn judge(reference: &HostImage<'_>, described: &Described) -> Result<FrameCo
     reference.decide_from(frame, *known, *interface).ok_or_else(|| link::cut(*known, frame.len()))
 }
 
-/// Says of a frame that it is not judged.
+/// The explanation of a frame that is not judged.
 pub fn not_judged(host: &Host, described: &Described, unjudged: &Unjudged) -> Explanation {
     Explanation {
         verdict: "not-judged",
@@ -198,8 +197,8 @@ pub fn not_judged(host: &Host, described: &Described, unjudged: &Unjudged) -> Ex
     }
 }
 
-/// Puts a decision into words. `case` is what was decided about the described frame, `compiled`
-/// the image that decided, `now` the time by which it did.
+/// Puts a decision into words. `case` is the decision about the described frame, `compiled` the image by
+/// which it was made, `now` its time.
 pub fn explain(
     policy: &Policy,
     host: &Host,
@@ -236,7 +235,7 @@ pub fn explain(
     }
 }
 
-/// The named device that sent the frame: by its MAC, or by its address if it has none.
+/// The named device that sent the frame, by MAC, or by address if it has no MAC.
 fn device<'p>(policy: &'p Policy, compiled: &Compiled, case: &FrameContext) -> Option<&'p Device> {
     let slot = case.decision.device;
     if slot != NO_DEVICE
@@ -266,7 +265,7 @@ pub fn row(policy: &Policy, number: CompiledRule) -> Option<RuleWords> {
     })
 }
 
-/// `policy.toml:12`; what no file says has no line.
+/// `policy.toml:12`; a rule that is not in a file has no line.
 fn line(place: &Place) -> String {
     if place.line == 0 {
         return place.file.to_string();
@@ -274,8 +273,8 @@ fn line(place: &Place) -> String {
     format!("{}:{}", place.file, place.line)
 }
 
-/// The smallest rule that would let the frame pass, as it is pasted into the group: one more
-/// entry of its list of allow rules, or the list if it has none.
+/// The smallest rule that would let the frame pass, to be pasted into the group: one more entry of its list
+/// of allow rules, or the list if it has none.
 fn suggestion(group: &Group, case: &FrameContext) -> Option<String> {
     if case.decision.reason != Reason::Default {
         return None;
@@ -298,7 +297,7 @@ fn suggestion(group: &Group, case: &FrameContext) -> Option<String> {
     Some(if group.allow.is_empty() { format!("allow = [{rule}]") } else { format!("{rule},") })
 }
 
-/// The fewest services that a policy can name and that hold the frame's.
+/// The smallest service that a policy can name and that includes the frame's.
 fn smallest_service(flow: &Flow) -> Service {
     if endpoint::has_ports(flow.protocol) {
         return Service::ports(flow.protocol, flow.destination_port, flow.destination_port);

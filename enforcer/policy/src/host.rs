@@ -1,26 +1,26 @@
-//! What the machine looks like, as far as a policy needs it.
+//! The machine, as far as a policy depends on it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::{Mac, compile};
 
-/// Neighbours of an interface that are remembered when the kernel has forgotten them.
+/// Most neighbours of an interface that are kept after the kernel has dropped their entries.
 const MOST_REMEMBERED: usize = 4_096;
 
-/// What the machine looks like, as far as a policy needs it.
+/// The machine, as far as a policy depends on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
     /// The protected interfaces.
     pub interfaces: Vec<HostInterface>,
     /// Every address of the gateway itself, on any interface.
     pub own: Vec<IpAddr>,
-    /// MACs that no device may use: of interfaces of the gateway.
+    /// MACs of the gateway's interfaces, which no device may use.
     pub macs: Vec<Mac>,
-    /// The next hops of its default routes.
+    /// The next hops of the gateway's default routes.
     pub routers: Vec<Router>,
-    /// Seconds since 1970-01-01 UTC, the earliest time that it may be: rules that ended before this
-    /// are left out.
+    /// The earliest time that it may be, in seconds since 1970-01-01 UTC: rules that ended before it are
+    /// left out.
     pub now: i64,
 }
 
@@ -29,35 +29,35 @@ pub struct Host {
 pub struct Router {
     /// Its address.
     pub address: IpAddr,
-    /// Whether it is certainly not behind a protected interface, so that nobody there may claim its address;
-    /// `None` where that is not known.
+    /// Whether the router is known not to be behind a protected interface, so that no device there may
+    /// claim its address; `None` if that is not known.
     pub elsewhere: Option<bool>,
 }
 
-/// An address of the gateway, and the prefix that is on its link.
+/// An address of the gateway, with its on-link prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OnLink {
     /// Index of the interface.
     pub interface: u32,
     /// The address.
     pub address: IpAddr,
-    /// Length of the prefix, in bits.
+    /// Prefix length, in bits.
     pub length: u8,
 }
 
 impl OnLink {
-    /// Whether it is valid on one link alone.
+    /// Whether it is a link-local address.
     pub fn is_link_local(&self) -> bool {
         matches!(self.address, IpAddr::V6(v6) if v6.is_unicast_link_local())
     }
 
-    /// Whether an address is in the prefix.
+    /// Whether the prefix contains an address.
     pub fn holds(&self, address: IpAddr) -> bool {
         compile::on_link(&(self.address, self.length)).contains(address)
     }
 }
 
-/// One protected interface.
+/// A protected interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostInterface {
     /// Its name.
@@ -68,18 +68,19 @@ pub struct HostInterface {
     pub mac: Mac,
     /// The on-link prefixes, as address and prefix length in bits.
     pub prefixes: Vec<(IpAddr, u8)>,
-    /// The other MACs for which the gateway takes frames that arrive here: of VLAN devices and of the bridge.
+    /// Other MACs of the gateway that frames arriving here may be addressed to: of VLAN devices and of the
+    /// bridge.
     pub above: Vec<Mac>,
-    /// The gateway's addresses on the link: those of this interface, and of what is on top of it.
+    /// The gateway's addresses on the link: those of this interface and of the interfaces on top of it.
     pub on_link: Vec<OnLink>,
-    /// Who has which address on the link, as the gateway knows it.
+    /// Neighbours on the link, by address.
     pub neighbours: Vec<(IpAddr, Mac)>,
-    /// MACs of the routers there that are next hops of the gateway.
+    /// MACs of routers on the link that are next hops of the gateway.
     pub next_hops: Vec<Mac>,
 }
 
 impl HostInterface {
-    /// Keeps neighbours of an earlier look that the kernel has forgotten since: it forgets silent ones.
+    /// Keeps neighbours of an earlier reading that the kernel has dropped since: it drops silent ones.
     fn remember(&mut self, before: &Self) {
         let mut known: BTreeMap<_, _> = self.neighbours.drain(..).collect();
         for &(address, mac) in &before.neighbours {
@@ -95,7 +96,7 @@ impl HostInterface {
 }
 
 impl Host {
-    /// Keeps neighbours of an earlier look that the kernel has forgotten since.
+    /// Keeps neighbours of an earlier reading that the kernel has dropped since.
     pub fn remember_neighbours(&mut self, before: &Self) {
         for interface in &mut self.interfaces {
             let mut others = before.interfaces.iter();
@@ -105,7 +106,7 @@ impl Host {
         }
     }
 
-    /// Takes neighbours and routers from another look at the same interfaces.
+    /// Takes over neighbours and routers from another reading of the same interfaces.
     pub fn take_neighbours(&mut self, now: &Self) {
         for interface in &mut self.interfaces {
             let mut others = now.interfaces.iter();
@@ -116,7 +117,7 @@ impl Host {
         }
     }
 
-    /// The same but for neighbours and routers, which come and go, and for the time.
+    /// A copy without neighbours and routers, which change often, and without the time.
     pub fn without_neighbours(&self) -> Self {
         let mut host = Self { now: 0, ..self.clone() };
         for interface in &mut host.interfaces {
@@ -126,7 +127,7 @@ impl Host {
         host
     }
 
-    /// Takes from an earlier look what is not known of a router now: a bridge forgets silent ones.
+    /// Keeps an earlier reading's location of routers that is not known now: a bridge forgets silent ones.
     pub fn remember_routers(&mut self, before: &Self) {
         for router in self.routers.iter_mut().filter(|router| router.elsewhere.is_none()) {
             let known = before.routers.iter().find(|other| other.address == router.address);

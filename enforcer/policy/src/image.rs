@@ -1,4 +1,4 @@
-//! A policy image: the plain value in which policy and data plane meet.
+//! A policy image: the plain value that policy and data plane share.
 
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
@@ -14,27 +14,27 @@ use enforcer_common::image::{Corrupt, Layout, Line, Lines};
 use enforcer_common::keyed::Keys;
 use enforcer_common::packet::{Frame, Packet};
 
-/// What a generation is made of. Copies share the lines: a live change costs what it changes.
+/// The contents of a generation. Clones share the lines, so that a live change costs only what it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Where everything begins.
+    /// Where the parts of the image begin.
     pub layout: Layout,
-    /// The lines as they were compiled.
+    /// Lines as compiled.
     compiled: Arc<Vec<Line>>,
-    /// Those of them that were written since.
+    /// Compiled lines that were overwritten since.
     written: BTreeMap<u32, Line>,
-    /// The lines behind them.
+    /// Lines appended to the compiled ones.
     appended: Vec<Line>,
-    /// Counters that the generation needs: one a rule, and some in reserve.
+    /// Number of counters of the generation: one per rule, and spare ones.
     pub rules: u32,
-    /// Lines in reserve behind the lines.
+    /// Number of spare lines after the last line.
     pub spare: u32,
-    /// Who is where on the links whose next hops are bound. No part of the lines: it changes with every
-    /// neighbour, and the kernel has it in a table of its own.
+    /// Known next hops on links with bound next hops. They are not part of the lines: they change with
+    /// every neighbour, and the kernel has them in a separate table.
     pub hops: Arc<Hops>,
 }
 
-/// MACs, as numbers, of addresses on the links and of routers there.
+/// MACs, as numbers, by address on a link; also those of the routers there.
 pub type Hops = BTreeMap<Hop, u64>;
 
 impl Image {
@@ -45,19 +45,19 @@ impl Image {
         Self { layout, compiled: Arc::new(lines), written, appended, rules, spare, hops }
     }
 
-    /// Lines in it, without the reserve.
+    /// Number of lines, without the spare ones.
     pub fn len(&self) -> usize {
         self.compiled.len() + self.appended.len()
     }
 
-    /// Whether it has no line.
+    /// Whether the image has no line.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A line by its number.
+    /// The line with this number.
     pub fn line(&self, number: u32) -> Option<&Line> {
-        // Mostly nothing is written: the look-up is for the few images in which something is.
+        // Skips the look-up for most images, in which no line was overwritten.
         let written = if self.written.is_empty() { None } else { self.written.get(&number) };
         let number = number as usize;
         written
@@ -65,12 +65,12 @@ impl Image {
             .or_else(|| self.appended.get(number.checked_sub(self.compiled.len())?))
     }
 
-    /// A 64-bit word by its number.
+    /// The 64-bit word with this number.
     pub fn word(&self, at: usize) -> Option<u64> {
         self.line(u32::try_from(at / 8).ok()?)?.0.get(at % 8).copied()
     }
 
-    /// Writes a 64-bit word; `None` if there is no such line.
+    /// Writes a 64-bit word; `None` if it is outside the image.
     pub fn write_word(&mut self, at: usize, word: u64) -> Option<()> {
         let number = u32::try_from(at / 8).ok()?;
         let mut line = *self.line(number)?;
@@ -82,7 +82,7 @@ impl Image {
         Some(())
     }
 
-    /// Makes of it what a patch makes of the image in force; `None` if the patch does not fit.
+    /// Applies a patch to this copy of the active image; `None` if the patch does not fit.
     pub fn patch(&mut self, patch: &Patch) -> Option<()> {
         let lines = u32::try_from(patch.lines.len()).ok()?;
         self.spare = self.spare.checked_sub(lines)?;
@@ -90,7 +90,7 @@ impl Image {
         patch.entries.iter().try_for_each(|&(at, entry)| self.write_word(at, entry))
     }
 
-    /// The lines in one piece.
+    /// The lines as one slice.
     pub fn lines(&self) -> Cow<'_, [Line]> {
         if self.written.is_empty() && self.appended.is_empty() {
             return Cow::Borrowed(&self.compiled);
@@ -104,70 +104,68 @@ impl Image {
         Cow::Owned(lines)
     }
 
-    /// The layout as the kernel program sees it: sixteen 32-bit numbers in host order.
+    /// The layout as the kernel program reads it: sixteen 32-bit numbers in host order.
     pub fn layout_bytes(&self) -> Vec<u8> {
         self.layout.to_line().0.iter().flat_map(|pair| pair.to_le_bytes()).collect()
     }
 }
 
-/// What makes one image of another while it is in force.
+/// Changes that turn an active image into another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Patch {
     /// Number of the first new line.
     pub first: u32,
-    /// Lines behind those that the image has.
+    /// Lines to append.
     pub lines: Vec<Line>,
-    /// Group entries to store once the lines are there: where, as the number of a 64-bit word in
-    /// the image, and what.
+    /// Group entries to store after the lines: the number of a 64-bit word in the image, and its value.
     pub entries: Vec<(usize, u64)>,
 }
 
-/// Lines as the kernel sees them: host order, [`size_of::<Line>`] bytes each.
+/// Lines as the kernel reads them: host order, [`size_of::<Line>`] bytes each.
 pub fn line_bytes(lines: &[Line]) -> &[u8] {
     // SAFETY: `Line` is eight `u64` without padding, and the slice covers them exactly.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast::<u8>(), size_of_val(lines)) }
 }
 
-/// What the clocks say, in seconds.
+/// A reading of the clocks, in seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Time {
-    /// Since 1970-01-01 UTC, the earliest time that it may be.
+    /// The earliest time that it may be, since 1970-01-01 UTC.
     pub earliest: i64,
-    /// Since 1970-01-01 UTC, the latest time that it may be.
+    /// The latest time that it may be, since 1970-01-01 UTC.
     pub latest: i64,
-    /// Since boot, time asleep included.
+    /// Time since boot, including suspend.
     pub boot: i64,
 }
 
 impl Time {
-    /// By a wall clock that is right, where nothing ends by the boot clock.
+    /// A correct wall clock, where nothing ends on the boot clock.
     pub const fn wall(now: i64) -> Self {
         Self { earliest: now, latest: now, boot: 0 }
     }
 }
 
-/// An image on the host, judged by the very code that judges in the kernel.
+/// An image on the host, judged by the same code as in the kernel.
 pub struct HostImage<'a> {
     image: &'a Image,
     time: Time,
     keys: Keys,
-    /// Made when the first fragment is seen.
+    /// Allocated when the first fragment is seen.
     datagrams: OnceCell<Box<[Datagram]>>,
 }
 
 impl<'a> HostImage<'a> {
-    /// An image at a time, in seconds since 1970-01-01 UTC, with no fragment seen yet.
+    /// An image at a time in seconds since 1970-01-01 UTC, before any fragment.
     pub fn new(image: &'a Image, now: i64) -> Self {
         Self::at(image, Time::wall(now))
     }
 
-    /// The same by the clocks of a running system.
+    /// The same with the clocks of a running system.
     pub fn at(image: &'a Image, time: Time) -> Self {
         Self { image, time, keys: Keys::OPEN, datagrams: OnceCell::new() }
     }
 
-    /// The same with the keys of a running data plane: which datagrams share a place depends on
-    /// them.
+    /// The same with the keys of a running data plane, which determine which datagrams share a slot.
     #[must_use]
     pub fn with_keys(self, keys: Keys) -> Self {
         Self { keys, ..self }
@@ -180,8 +178,8 @@ impl<'a> HostImage<'a> {
         case
     }
 
-    /// The same of a frame of which only the first `known` bytes are; `None` if the decision looks
-    /// at one behind them.
+    /// The same for a frame with only its first `known` bytes; `None` if the decision depends on a later
+    /// byte.
     pub fn decide_from(&self, frame: &[u8], known: usize, interface: u32) -> Option<FrameContext> {
         let mut case = FrameContext::NEW;
         let frame = Partly { whole: Packet::from_slice(frame), known, beyond: Cell::new(false) };
@@ -197,7 +195,7 @@ impl<'a> HostImage<'a> {
     }
 }
 
-/// A frame of which the first bytes are known; notices when others are read.
+/// A frame whose first bytes are known. Records reads of other bytes.
 struct Partly<'a> {
     whole: Packet<'a>,
     known: usize,

@@ -1,23 +1,23 @@
-//! The policy: what an operator writes, as values that cannot be wrong.
+//! The policy language: a document is parsed into values that are valid by construction.
 //!
 //! - [`read`](mod@read): TOML document to [`Policy`], with every problem found
-//! - [`address`], [`service`](Service::parse), `place`, `words`: its small words, to and from text
-//! - [`Problem`], in `problem`: what is wrong, and where
-//! - [`remark`]: what may stand in reasons, owners and names of files, however they arrive
+//! - [`address`], [`service`](Service::parse), `place`, `words`: small parts of the language, to and from
+//!   text
+//! - [`Problem`], in `problem`: a problem and its place
+//! - [`remark`]: allowed texts in reasons, owners and file names, whatever their source
 //! - [`report`]: problems for people and for the API
-//! - [`diff`](mod@diff): what differs between two policies, in words
-//! - [`live`]: changes made by command, beside the policy file
+//! - [`diff`](mod@diff): differences between two policies, in words
+//! - [`live`]: live changes
 //! - [`write`](mod@write): [`Policy`] to one document that [`read`](mod@read) accepts
-//! - [`explain`]: what becomes of a described flow, why, and what nearly decided
-//! - [`Essential`]: what is decided before any rule
+//! - [`explain`]: how a described flow is decided, why, and which rules nearly decided
+//! - [`Essential`]: essentials, which are decided before any rule
 //! - [`End`]: when rules and modes end
-//! - [`Host`], in `host`: what the machine looks like, as far as a policy needs it
-//! - [`image`]: the plain value in which policy and data plane meet
-//! - [`shown`]: text from outside, made safe to show
-//! - [`compile`]: [`Policy`] and [`Host`] to the image that the kernel walks; pure
+//! - [`Host`], in `host`: the machine, as far as a policy depends on it
+//! - [`image`]: the plain value that policy and data plane share
+//! - [`shown`]: untrusted text, made safe to display
+//! - [`compile`]: [`Policy`] and [`Host`] to the image that the kernel program reads; pure
 //!
-//! Nothing here reads a clock, a file or a kernel: what differs between machines arrives as an
-//! argument.
+//! Nothing here reads a clock, a file or the kernel: whatever differs between machines is an argument.
 
 use std::sync::Arc;
 
@@ -57,18 +57,18 @@ pub use read::read;
 pub use symbols::Symbols;
 pub use write::write;
 
-/// A whole policy, as read from one document and the files of its sets.
+/// A complete policy, from one document and the files of its sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// Named devices, in the order of the document.
     pub devices: Vec<Device>,
     /// Groups, in the order of the document.
     pub groups: Vec<Group>,
-    /// What may arrive on an interface.
+    /// Tags and next hops that are allowed on interfaces.
     pub interfaces: Vec<Interface>,
-    /// Devices that are in no group.
+    /// Treatment of devices that are in no group.
     pub unknown: Unknown,
-    /// What is decided before any rule.
+    /// Essentials, which are decided before any rule.
     pub essential: Essential,
 }
 
@@ -92,17 +92,17 @@ pub struct Device {
     pub name: String,
     /// Its MAC address.
     pub mac: Option<Mac>,
-    /// Source addresses. With a MAC: a binding, another source address is spoofing.
+    /// Source addresses. With a MAC they are a binding: any other source address is spoofed.
     pub addresses: Vec<Range>,
-    /// The only VLAN it may appear in.
+    /// The only VLAN that the device may appear in.
     pub vlan: Option<u16>,
-    /// The only interface it may appear on.
+    /// The only interface that the device may appear on.
     pub interface: Option<String>,
-    /// Place of its table.
+    /// Place of the device's table.
     pub place: Place,
 }
 
-/// What makes a device belong to a group.
+/// A condition by which a device belongs to a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {
     /// A named device: index into [`Policy::devices`].
@@ -119,12 +119,12 @@ pub enum Selector {
     Interface(String),
 }
 
-/// A [`Selector`] and where it was written.
+/// A [`Selector`] and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// What it selects.
+    /// The condition.
     pub selector: Selector,
-    /// Where it was written.
+    /// Its place.
     pub place: Place,
 }
 
@@ -137,7 +137,7 @@ pub enum Mode {
     Enforce,
     /// They pass; the event says `would-drop`.
     Observe,
-    /// All but the essentials is dropped.
+    /// All frames are dropped except the essentials.
     Quarantine,
 }
 
@@ -151,14 +151,14 @@ pub enum DefaultVerdict {
     Pass,
 }
 
-/// A set of devices with one policy.
+/// A set of devices with common rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
     /// The key under `[groups]`.
     pub name: String,
-    /// Who belongs to it.
+    /// The members.
     pub members: Vec<Member>,
-    /// What happens to refused frames.
+    /// What happens to frames that would be dropped.
     pub mode: Mode,
     /// The verdict when no rule matches.
     pub default: DefaultVerdict,
@@ -166,32 +166,32 @@ pub struct Group {
     pub allow: Vec<Rule>,
     /// Deny rules, in the order of the document. They win over allow rules.
     pub deny: Vec<Rule>,
-    /// When the mode ends, if it was set for a time only.
+    /// When the mode ends, if it was set temporarily.
     pub timed: Option<Timed>,
-    /// The group that it was made from, for one device with live rules of its own.
+    /// For the group of one device with live rules: the group that it was made from.
     pub device_of: Option<usize>,
-    /// Place of its table.
+    /// Place of the group's table.
     pub place: Place,
 }
 
 impl Group {
-    /// The mode at a time.
+    /// The mode at this time.
     pub fn mode_at(&self, now: Time) -> Mode {
         Timed::mode_at(self.timed, self.mode, now)
     }
 }
 
-/// The end of a mode.
+/// The end of a temporary mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timed {
-    /// When.
+    /// When the mode ends.
     pub until: End,
-    /// What holds from then on.
+    /// The mode from then on.
     pub afterwards: Mode,
 }
 
 impl Timed {
-    /// What holds of `mode` and its end at a time.
+    /// The mode at this time.
     fn mode_at(timed: Option<Self>, mode: Mode, now: Time) -> Mode {
         match timed {
             Some(timed) if timed.until.has_come(now, timed.is_held(mode)) => timed.afterwards,
@@ -199,7 +199,7 @@ impl Timed {
         }
     }
 
-    /// Whether its end loosens what `mode` restricts: such an end must not come early.
+    /// Whether the mode that follows is less strict: then the end must not come early.
     pub fn is_held(self, mode: Mode) -> bool {
         let strictness = |mode| match mode {
             Mode::Observe => 0,
@@ -210,7 +210,7 @@ impl Timed {
     }
 }
 
-/// The remote end that a rule names.
+/// The remote end of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum To {
     /// Every address of both families.
@@ -221,7 +221,7 @@ pub enum To {
     Local,
     /// An address, a CIDR or a range.
     Range(Range),
-    /// A named set; the ranges are shared by every rule that names it.
+    /// A named set; all rules that name it share its ranges.
     Set(Arc<Set>),
 }
 
@@ -236,8 +236,8 @@ pub struct Set {
 
 /// Protocols and destination ports, as an inclusive range of service keys.
 ///
-/// A service key is `protocol << 16 | port`, the port being 0 to 65535. A protocol without ports
-/// covers all 65,536 keys of its own.
+/// A service key is `protocol << 16 | port`, with port 0 to 65535. A protocol without ports covers all of
+/// its 65,536 keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Service {
     /// First key.
@@ -250,7 +250,7 @@ impl Service {
     /// Every protocol and port.
     pub const ANY: Self = Self { first: 0, last: 0x00ff_ffff };
 
-    /// All of one IP protocol.
+    /// All keys of one IP protocol.
     pub fn protocol(protocol: u8) -> Self {
         Self::ports(protocol, 0, u16::MAX)
     }
@@ -261,7 +261,7 @@ impl Service {
         Self { first: base | u32::from(first), last: base | u32::from(last) }
     }
 
-    /// Whether it covers a service key.
+    /// Whether the service includes a key.
     pub fn contains(self, key: u32) -> bool {
         (self.first..=self.last).contains(&key)
     }
@@ -270,7 +270,7 @@ impl Service {
 /// One rule of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Stable id, from the content: group, allow or deny, `to` and services.
+    /// Stable id, derived from the content: group, allow or deny, `to` and services.
     pub id: String,
     /// The remote end.
     pub to: To,
@@ -280,47 +280,47 @@ pub struct Rule {
     pub services: Vec<Service>,
     /// `service` as the operator wrote it, joined by `, `; `any` if absent.
     pub service_text: String,
-    /// Why it is there: shown in every event that it causes.
+    /// Why the rule exists: shown in every event that it causes.
     pub reason: Option<String>,
-    /// Who answers for it.
+    /// Who is responsible for the rule.
     pub owner: Option<String>,
-    /// When it ends.
+    /// When the rule ends.
     pub until: Option<End>,
-    /// Whether it was made by command and stands beside the policy file.
+    /// Whether the rule was made by command and is not in the policy file.
     pub live: bool,
-    /// Where it was written.
+    /// Place of the rule.
     pub place: Place,
 }
 
-/// What may arrive on an interface.
+/// Tags and next hops that are allowed on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
     pub name: String,
-    /// VLAN ids that may arrive tagged.
+    /// Allowed VLAN ids of tagged frames.
     pub vlans: Vec<u16>,
-    /// Whether what passes must go to the MAC of its next hop.
+    /// Whether frames must be addressed to the MAC of their next hop to pass.
     pub binds_next_hops: bool,
-    /// Place of its table.
+    /// Place of the interface's table.
     pub place: Place,
 }
 
-/// Devices that are in no group.
+/// Treatment of devices that are in no group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown {
     /// The verdict for their frames.
     pub default: DefaultVerdict,
-    /// What happens to refused frames.
+    /// What happens to frames that would be dropped.
     pub mode: Mode,
-    /// When the mode ends, if it does.
+    /// When the mode ends, if it was set temporarily.
     pub timed: Option<Timed>,
 }
 
 impl Unknown {
-    /// The name in place of a group's, in commands and events.
+    /// Stands for the group's name in commands and events.
     pub const NAME: &str = "unknown";
 
-    /// The mode at a time.
+    /// The mode at this time.
     pub fn mode_at(&self, now: Time) -> Mode {
         Timed::mode_at(self.timed, self.mode, now)
     }

@@ -1,6 +1,5 @@
-//! Changes that an operator made by command: they stand beside the policy file until they end or
-//! are revoked.
-// tidy: long because what a live change is and how it is laid over a policy are one text
+//! Live changes: made by command, in addition to the policy file, until they end or are revoked.
+// tidy: long because the definition of a live change and its effect on a policy belong together
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -18,47 +17,46 @@ use crate::image::Time;
 
 mod check;
 
-/// Most changes at a time: what stands longer than a day belongs into the policy file.
+/// Most live changes at a time: changes for more than a day belong in the policy file.
 pub const MAX_CHANGES: usize = 256;
-/// Most ranges that the remote end of one change may have: a live set is looked up beside the
-/// policy's, in trees of their own that must stay small.
+/// Most ranges in the remote end of one change: live rules have separate trees, which must stay small.
 const MAX_RANGES: usize = 256;
 
-/// A change that is in force, or was asked for.
+/// A live change, requested or in force.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct LiveChange {
-    /// Stable id, from the content: `l-` for rules, `m-` for modes.
+    /// Stable id, derived from the content: `l-` for rules, `m-` for modes.
     #[serde(default)]
     pub id: String,
-    /// Group, named device, MAC address or address.
+    /// Group, device name, MAC address or IP address.
     pub target: String,
-    /// LiveAction it does.
+    /// What the change does.
     #[serde(flatten)]
     pub action: LiveAction,
-    /// Why.
+    /// Why the change is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Who answers for it.
+    /// Who is responsible for the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// When it ends, in seconds since 1970-01-01 UTC; of one for a time an answer says it by the clock
-    /// of the machine, for people.
+    /// When the change ends, in seconds since 1970-01-01 UTC. For a change with a duration, an answer gives
+    /// the expected end by the machine's clock, for display.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<i64>,
-    /// For how many seconds it was asked for, instead of `until`: they pass by the boot clock, whatever
-    /// becomes of the wall clock.
+    /// Requested duration in seconds, instead of `until`. It is counted by the boot clock, so that setting
+    /// the wall clock does not affect it.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub lasts: Option<u64>,
-    /// When they are over, in seconds on the boot clock: the daemon's own.
+    /// End of a change with a duration, in seconds on the boot clock. Internal to the daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<i64>,
-    /// How many of them are left, in an answer.
+    /// Seconds that are left of a change with a duration; only in answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
-    /// When it was made, in the same seconds.
+    /// When the change was made, in seconds since 1970-01-01 UTC.
     #[serde(default)]
     pub since: i64,
-    /// Who made it.
+    /// Who made the change.
     #[serde(default)]
     pub by: String,
 }
@@ -67,11 +65,11 @@ pub struct LiveChange {
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum LiveAction {
-    /// One more allow rule.
+    /// Adds an allow rule.
     Allow(Endpoint),
-    /// One more deny rule.
+    /// Adds a deny rule.
     Deny(Endpoint),
-    /// Another mode for a group.
+    /// Sets the mode of a group.
     Mode {
         /// The mode.
         mode: Mode,
@@ -81,9 +79,9 @@ pub enum LiveAction {
 /// The remote end of a live rule, as the operator wrote it.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Endpoint {
-    /// As `to` in a policy.
+    /// Same syntax as `to` in a policy.
     pub to: String,
-    /// As `service` in a policy.
+    /// Same syntax as `service` in a policy.
     pub service: String,
 }
 
@@ -102,17 +100,17 @@ impl fmt::Display for LiveChange {
 }
 
 impl LiveChange {
-    /// When it ends.
+    /// The end of the change, if it has one.
     pub fn end(&self) -> Option<End> {
         self.deadline.map(End::Boot).or(self.until.map(End::Wall))
     }
 
-    /// Whether it certainly has ended.
+    /// Whether the change has certainly ended.
     pub fn has_ended(&self, now: Time) -> bool {
         self.end().is_some_and(|end| end.has_come(now, true))
     }
 
-    /// Whether it takes the place of `other`: the same rule, or the mode of the same group.
+    /// Whether the change replaces `other`: the same rule, or the mode of the same group.
     pub fn replaces(&self, other: &Self) -> bool {
         match (&self.action, &other.action) {
             (LiveAction::Mode { .. }, LiveAction::Mode { .. }) => self.target == other.target,
@@ -132,17 +130,17 @@ pub fn span(seconds: u64) -> String {
     if shown.is_empty() { "0s".to_owned() } else { shown.join(" ") }
 }
 
-/// A policy with the changes that hold beside it.
+/// A policy including live changes.
 ///
-/// Live rules stand behind the policy's own in each group. A change for one device puts the
-/// device into a group of its own, of the same name and with all that its group has.
+/// Live rules follow the policy's own in each group. A change for one device moves the device into a
+/// separate group, with the same name and everything that its group has.
 ///
 /// # Errors
 ///
-/// The first change that does not fit the policy, by its place in `changes`, and why.
+/// The first change that does not fit the policy: its index in `changes`, and why.
 pub fn with_live(policy: &Policy, changes: &[LiveChange]) -> Result<Policy, (usize, ParseError)> {
     let mut policy = policy.clone();
-    // Modes and groups first: a device's own group starts from what its group has by then.
+    // Modes and groups first, because a device's own group copies its group as it is then.
     let mut order: Vec<(usize, &LiveChange)> = changes.iter().enumerate().collect();
     order.sort_by_key(|(_, change)| policy.groups.iter().all(|g| g.name != change.target));
     for (at, change) in order {
@@ -192,7 +190,7 @@ fn unknown_group(policy: &Policy, name: &str) -> ParseError {
     )
 }
 
-/// The rule that a change stands for.
+/// The rule that a change adds.
 fn rule(policy: &Policy, change: &LiveChange) -> Result<Rule, ParseError> {
     let (LiveAction::Allow(end) | LiveAction::Deny(end)) = &change.action else {
         return Err(ParseError::new("a mode is no rule", "see `enforcer mode --help`"));
@@ -247,7 +245,7 @@ fn set(policy: &Policy, name: &str) -> Option<Arc<Set>> {
     })
 }
 
-/// The index of the group that one device has for itself; made if need be.
+/// The index of a device's own group, which is created if necessary.
 fn own_group(policy: &mut Policy, target: &str) -> Result<usize, ParseError> {
     let selector = selector(policy, target)?;
     let is_it = |member: &Member| member.selector == selector;
@@ -276,7 +274,7 @@ fn own_group(policy: &mut Policy, target: &str) -> Result<usize, ParseError> {
     };
     let Some(group) = policy.groups.get_mut(parent) else { return Ok(parent) };
     let mut own = group.clone();
-    // However the group names the device: it has it no longer.
+    // Remove the device from its former group, whichever member stands for it.
     group.members.retain(|member| member.selector != selector && !claims(&member.selector));
     own.device_of = Some(parent);
     own.members = place.map(|place| Member { selector, place }).into_iter().collect();
@@ -286,7 +284,7 @@ fn own_group(policy: &mut Policy, target: &str) -> Result<usize, ParseError> {
 
 fn selector(policy: &Policy, target: &str) -> Result<Selector, ParseError> {
     let mac = Mac::parse(target);
-    // A name first: it may be made of twelve digits.
+    // Names take precedence: a name may consist of twelve digits.
     let named = |device: &Device| device.name == target;
     let owns = |device: &Device| mac.is_some() && device.mac == mac;
     let mut devices = policy.devices.iter();
@@ -298,7 +296,7 @@ fn selector(policy: &Policy, target: &str) -> Result<Selector, ParseError> {
         return Ok(Selector::Mac(mac));
     }
     match target.parse().map(Range::single) {
-        // A device that is known by its addresses alone: by each of its names it is the same one.
+        // A device that is known only by its addresses is the same device under each of them.
         Ok(range) => Ok(policy
             .devices
             .iter()
@@ -316,7 +314,7 @@ fn device_of<'p>(policy: &'p Policy, selector: &Selector) -> Option<&'p Device> 
     policy.devices.get(*index)
 }
 
-/// The group whose frames a device's are: the order is that of the decision.
+/// The group by which a device's frames are judged, in the order of the decision.
 fn group_of(policy: &Policy, selector: &Selector) -> Option<usize> {
     let listed = |wanted: &Selector| {
         policy.groups.iter().position(|group| group.members.iter().any(|m| m.selector == *wanted))
@@ -336,7 +334,7 @@ fn group_of(policy: &Policy, selector: &Selector) -> Option<usize> {
     by_address.or_else(|| mac.and_then(|mac| prefix_claim(policy, mac)))
 }
 
-/// The group with the narrowest range around an address.
+/// The group with the narrowest range that contains an address.
 fn narrowest_claim(policy: &Policy, address: Range) -> Option<usize> {
     let mut best: Option<(u128, usize)> = None;
     for (index, group) in policy.groups.iter().enumerate() {
@@ -352,7 +350,7 @@ fn narrowest_claim(policy: &Policy, address: Range) -> Option<usize> {
     best.map(|(_, index)| index)
 }
 
-/// How many addresses `range` has, less one, if it holds `address`.
+/// Number of addresses in `range`, minus one, if it contains `address`.
 fn size_around(range: Range, address: Range) -> Option<u128> {
     match (range, address) {
         (Range::V4(first, last), Range::V4(low, high)) => {
@@ -382,7 +380,7 @@ fn prefix_claim(policy: &Policy, mac: Mac) -> Option<usize> {
     best.map(|(_, index)| index)
 }
 
-/// Gives a change its id: the same for the same content, apart from every other.
+/// Sets a change's id: derived from its content, and different from that of every other change.
 pub fn identify(change: &mut LiveChange, others: &[LiveChange]) {
     let content = |change: &LiveChange| match &change.action {
         LiveAction::Mode { .. } => format!("mode\n{}", change.target),
@@ -394,7 +392,7 @@ pub fn identify(change: &mut LiveChange, others: &[LiveChange]) {
     let letter = if matches!(change.action, LiveAction::Mode { .. }) { 'm' } else { 'l' };
     let mut id = format!("{letter}-");
     for (at, byte) in digest.iter().enumerate() {
-        // A `String` takes everything.
+        // Writing to a `String` cannot fail.
         let _ = write!(id, "{byte:02x}");
         let taken = |other: &LiveChange| other.id == id && content(other) != own;
         if at >= 3 && !others.iter().any(taken) {

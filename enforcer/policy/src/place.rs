@@ -1,4 +1,4 @@
-//! Byte offsets of a text to lines and columns.
+//! Converts byte offsets of a text to lines and columns.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,28 +6,28 @@ use std::sync::Arc;
 use super::Place;
 use crate::shown::escaped;
 
-/// `file:line:column`, as editors and terminals understand it.
+/// `file:line:column`, as editors and terminals expect it.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", escaped(&self.file), self.line, self.column)
     }
 }
 
-/// Characters are counted from one of these marks, so that a document in a single line does not
-/// make every look-up a walk over all of it.
+/// Distance between marks from which characters are counted, so that a look-up does not scan all of a
+/// document with a single line.
 const STRIDE: usize = 1024;
 
-/// Where the lines of a text begin.
+/// Offsets at which the lines of a text begin.
 pub(crate) struct Lines<'t> {
     file: Arc<str>,
     text: &'t str,
     starts: Vec<usize>,
-    /// Characters before every multiple of [`STRIDE`]; empty if the text is ASCII.
+    /// Number of characters before every multiple of [`STRIDE`]; empty if the text is ASCII.
     marks: Vec<usize>,
 }
 
 impl<'t> Lines<'t> {
-    /// Indexes a text once; every look-up is then logarithmic.
+    /// Indexes a text once, so that a look-up takes logarithmic time.
     pub(crate) fn new(file: &str, text: &'t str) -> Self {
         let starts = std::iter::once(0)
             .chain(
@@ -46,7 +46,7 @@ impl<'t> Lines<'t> {
         Self { file: file.into(), text, starts, marks }
     }
 
-    /// Line and column of a byte offset; an offset behind the end is the end.
+    /// Line and column of a byte offset; an offset after the end counts as the end.
     pub(crate) fn place(&self, offset: usize) -> Place {
         let offset = offset.min(self.text.len());
         let line = self.starts.partition_point(|&start| start <= offset);
@@ -66,7 +66,7 @@ impl<'t> Lines<'t> {
     }
 }
 
-/// Characters that begin in a piece of UTF-8.
+/// Number of characters that begin in a piece of UTF-8.
 fn characters(bytes: &[u8]) -> usize {
     bytes.iter().filter(|&&byte| byte & 0xc0 != 0x80).count()
 }

@@ -1,13 +1,13 @@
-//! What is wrong in a policy document, and where.
+//! Problems in a policy document, and their places.
 
 use std::sync::Arc;
 
 use crate::shown::escaped_lines;
 
-/// Where something stands in the operator's files.
+/// A position in the operator's files.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {
-    /// File name as it was given to [`read`].
+    /// File name as given to [`read`].
     pub file: Arc<str>,
     /// Line, from 1.
     pub line: u32,
@@ -24,22 +24,21 @@ pub enum Severity {
     Warning,
 }
 
-/// Something wrong in a policy document.
+/// A problem in a policy document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
-    /// Where it is.
+    /// Its place.
     pub place: Place,
-    /// What is wrong, lower case, no full stop.
+    /// What is wrong; in lower case, without a full stop.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
 }
 
 impl Problem {
-    /// A problem whose texts may repeat what stands in a document: what a terminal would obey is
-    /// shown as an escape.
+    /// A problem whose texts may quote the document: unsafe characters are escaped.
     pub(super) fn new(severity: Severity, place: Place, message: &str, hint: Option<&str>) -> Self {
         let visible = |text: &str| escaped_lines(text).into_owned();
         Self { severity, place, message: visible(message), hint: hint.map(visible) }

@@ -1,9 +1,9 @@
-//! The ranges of a set, each family on its own: a set may have a million of them, and an IPv4 range
-//! takes 8 bytes this way where a [`Range`] takes 48.
+//! The ranges of a set, stored by family: a set may have a million of them, and an IPv4 range takes 8 bytes
+//! this way instead of the 48 of a [`Range`].
 
 use super::Range;
 
-/// Ranges as written: unsorted, may nest and overlap. Those of IPv4 come first.
+/// Ranges as written: unsorted, possibly nested and overlapping. IPv4 ranges come first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ranges {
     v4: Vec<(u32, u32)>,
@@ -11,7 +11,7 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// Adds one.
+    /// Adds a range.
     pub fn push(&mut self, range: Range) {
         match range {
             Range::V4(first, last) => self.v4.push((first, last)),
@@ -19,23 +19,23 @@ impl Ranges {
         }
     }
 
-    /// Gives back the room for more.
+    /// Frees unused capacity.
     pub(super) fn shrink(&mut self) {
         self.v4.shrink_to_fit();
         self.v6.shrink_to_fit();
     }
 
-    /// How many there are.
+    /// Number of ranges.
     pub fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no ranges.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// One after the other.
+    /// Iterates over the ranges.
     pub fn iter(&self) -> impl Iterator<Item = Range> + Clone {
         let v4 = self.v4.iter().map(|&(first, last)| Range::V4(first, last));
         v4.chain(self.v6.iter().map(|&(first, last)| Range::V6(first, last)))

@@ -1,28 +1,27 @@
-//! What may stand in texts that operators write for people: reasons, owners, names of files. The same for a
-//! policy, a change by command, and a request.
+//! Rules for free text from operators: reasons, owners, file names. They are the same for a policy, a live
+//! change and a request.
 
 use jiff::{Timestamp, civil, tz::Offset};
 
 use super::address::ParseError;
 use crate::shown::{escaped, reorders};
 
-/// Longest reason or owner, in bytes.
+/// Maximum length of a reason or owner, in bytes.
 pub const MAX_REMARK: usize = 256;
-/// Longest name of a file in a request, in bytes: PATH_MAX of Linux.
+/// Maximum length of a file name in a request, in bytes: PATH_MAX of Linux.
 pub const MAX_FILE: usize = 4096;
-/// Longest remote end or list of services of a change by command, in bytes.
+/// Maximum length of the remote end or the services of a live change, in bytes.
 pub(super) const MAX_WORD: usize = 1024;
 
-/// First and last year in which a rule, or a change by command, may end; what lies outside is a slip of the
-/// finger.
+/// First and last year in which a rule or a live change may end; other years are taken for a typing error.
 pub(super) const YEARS: std::ops::RangeInclusive<u16> = 2000..=2199;
 
-/// Whether a text can be shown in one line: no control characters, none that reorder it, and no longer than
+/// Checks that a text can be shown in one line: no control characters, none that reorder it, and at most
 /// `longest` bytes. `what` names it in the error.
 ///
 /// # Errors
 ///
-/// What is wrong with it, and what to do.
+/// What is wrong, with a hint.
 pub fn check(what: &str, text: &str, longest: usize) -> Result<(), ParseError> {
     if text.chars().any(char::is_control) {
         return Err(ParseError::new(
@@ -35,7 +34,7 @@ pub fn check(what: &str, text: &str, longest: usize) -> Result<(), ParseError> {
         let message = format!("{what} has the character {code}, which reorders or breaks text");
         return Err(ParseError::new(message, "leave it out: it is invisible"));
     }
-    // A reader takes it for a byte that was not UTF-8.
+    // The reader takes it for a byte that is not UTF-8.
     if text.contains(char::REPLACEMENT_CHARACTER) {
         let message = format!("{what} has the character U+FFFD");
         return Err(ParseError::new(
@@ -62,7 +61,7 @@ pub fn check_remark(key: &str, text: &str) -> Result<(), ParseError> {
     check(&format!("`{key}`"), text, MAX_REMARK)
 }
 
-/// The nearest text that [`check_remark`] takes: what an earlier version kept must not be lost.
+/// The nearest text that [`check_remark`] accepts: a change stored by an earlier version must not be lost.
 pub(super) fn mended(text: &str) -> String {
     let mut mended = escaped(text).replace(char::REPLACEMENT_CHARACTER, "?");
     if mended.len() > MAX_REMARK {
@@ -73,7 +72,7 @@ pub(super) fn mended(text: &str) -> String {
     mended
 }
 
-/// First and last second in which something may end, since 1970-01-01 UTC.
+/// First and last second in which something may end, in seconds since 1970-01-01 UTC.
 fn ends() -> (i64, i64) {
     let year = |year: u16, last: bool| {
         let year = i16::try_from(year).unwrap_or(i16::MAX);
@@ -86,17 +85,17 @@ fn ends() -> (i64, i64) {
     (year(*YEARS.start(), false), year(*YEARS.end(), true))
 }
 
-/// The nearest end that a policy takes.
+/// The nearest end that a policy accepts.
 pub fn nearest_end(until: i64) -> i64 {
     let (first, last) = ends();
     until.clamp(first, last)
 }
 
-/// Whether something may end then, in seconds since 1970-01-01 UTC.
+/// Checks whether something may end at a time, in seconds since 1970-01-01 UTC.
 ///
 /// # Errors
 ///
-/// It is outside the years that a policy takes.
+/// The time is outside the years that a policy accepts.
 pub(super) fn check_end(until: i64) -> Result<(), ParseError> {
     let (first, last) = ends();
     if (first..=last).contains(&until) {

@@ -1,4 +1,4 @@
-//! Problems for people.
+//! Human-readable problems.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::{Problem, Severity};
 use crate::shown::is_unsafe;
 
-/// Columns of the smallest terminal that is catered for.
+/// Width of the smallest supported terminal, in columns.
 const WIDTH: usize = 80;
 
 const RED: &str = "\x1b[1;31m";
@@ -25,14 +25,14 @@ impl Severity {
     }
 }
 
-/// Whether one of them is an error.
+/// Whether any problem is an error.
 pub fn has_errors(problems: &[Problem]) -> bool {
     problems.iter().any(|problem| problem.severity == Severity::Error)
 }
 
-/// Writes problems for people, each with its line; empty if there is none.
+/// Formats problems with their lines for display; empty if there are none.
 ///
-/// `text_of` gives the text of a file by the name that places carry.
+/// `text_of` returns the text of a file, by the file name in places.
 pub fn render<'t>(
     problems: &[Problem],
     text_of: &dyn Fn(&str) -> Option<&'t str>,
@@ -82,7 +82,7 @@ pub fn render<'t>(
     out
 }
 
-/// `3 errors, 1 warning`; of what is listed.
+/// `3 errors, 1 warning`: the number of listed problems.
 pub fn count(problems: &[Problem]) -> String {
     let errors = problems.iter().filter(|problem| problem.severity == Severity::Error).count();
     let part = |count: usize, what: &str| match count {
@@ -97,7 +97,7 @@ pub fn count(problems: &[Problem]) -> String {
     }
 }
 
-/// The lines that problems are in: one walk over each file, however many there are.
+/// The lines with problems: one scan of each file, however many problems it has.
 fn lines<'p, 't>(
     problems: &'p [Problem],
     text_of: &dyn Fn(&str) -> Option<&'t str>,
@@ -121,10 +121,10 @@ fn lines<'p, 't>(
     found
 }
 
-/// What fits of a line, how far to indent the marks below it, and how many there are.
+/// The visible part of a line, the indent of the marks below it, and their number.
 fn excerpt(line: &str, column: u32, room: usize) -> (String, usize, usize) {
     let characters: Vec<char> = {
-        // Only what is near the column is looked at: a line may be as long as the document.
+        // Only the part near the column is processed: a line may be as long as the document.
         let skip = usize::try_from(column).unwrap_or(usize::MAX).saturating_sub(room);
         line.chars().skip(skip).take(2 * room + 1).collect()
     };
@@ -142,7 +142,7 @@ fn excerpt(line: &str, column: u32, room: usize) -> (String, usize, usize) {
         shown.push('…');
     }
     for &character in characters.iter().skip(start).take(taken) {
-        // A tab is one column of the place; other unsafe characters would be obeyed.
+        // A tab counts as one column; other unsafe characters are replaced.
         shown.push(match character {
             '\t' => ' ',
             _ if is_unsafe(character) => char::REPLACEMENT_CHARACTER,
@@ -156,7 +156,7 @@ fn excerpt(line: &str, column: u32, room: usize) -> (String, usize, usize) {
     (shown.trim_end().to_owned(), indent, length.min(room.saturating_sub(indent)).max(1))
 }
 
-/// Characters of the word at a place: a string with its quotes, or up to a separator.
+/// Length of the word at a position: a string with its quotes, or up to a separator.
 fn word(characters: &[char], at: usize) -> usize {
     let rest = characters.get(at..).unwrap_or_default();
     match rest.first() {
@@ -172,7 +172,7 @@ fn word(characters: &[char], at: usize) -> usize {
     }
 }
 
-/// Breaks a text at spaces; `used` columns of the first line are taken.
+/// Breaks a text at spaces; `used` columns of the first line are already taken.
 fn wrap(text: &str, used: usize, indent: usize) -> String {
     let mut out = String::new();
     let mut column = used;

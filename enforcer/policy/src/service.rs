@@ -5,7 +5,7 @@ use std::fmt;
 use super::Service;
 use super::address::ParseError;
 
-/// Protocols with a name of their own, and whether they have ports.
+/// Protocols with a name, and whether they have ports.
 const NAMED: [(&str, u8, bool); 5] = [
     ("tcp", 6, true),
     ("udp", 17, true),
@@ -14,7 +14,7 @@ const NAMED: [(&str, u8, bool); 5] = [
     ("icmpv6", 58, false),
 ];
 
-/// Names that people write, and what to write instead.
+/// Common other names, and what to write instead.
 const OTHER: [(&str, &str); 20] = [
     ("http", "tcp/80"),
     ("https", "tcp/443"),
@@ -42,7 +42,7 @@ const FORMS: &str =
     "write `tcp/443`, `udp/8000-8010`, `sctp/…`, `icmp`, `icmpv6`, `proto/47` or `any`";
 
 impl Service {
-    /// Reads one service.
+    /// Parses one service.
     pub fn parse(text: &str) -> Result<Self, ParseError> {
         Self::read(text).map_err(|error| error.printable(text, "a service"))
     }
@@ -79,7 +79,7 @@ impl Service {
         }
     }
 
-    /// Sorts, and joins what overlaps or touches within one protocol.
+    /// Sorts the services, and merges those that overlap or touch within one protocol.
     pub fn normalise(services: &[Self]) -> Vec<Self> {
         let mut sorted = services.to_vec();
         sorted.sort_unstable();
@@ -100,7 +100,7 @@ impl Service {
     }
 }
 
-/// As it is written in a policy.
+/// In the notation of a policy.
 impl fmt::Display for Service {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if *self == Self::ANY {
@@ -162,15 +162,15 @@ fn unknown(text: &str, name: &str, rest: Option<&str>) -> ParseError {
     ParseError::new(format!("`{text}` is not a service"), hint)
 }
 
-/// Whether a hint may name this text. What is no service here must not ask for a hint again: of
-/// `1/2`, turned, that would have no end.
+/// Whether a hint may suggest this text. An invalid text must not lead to another hint: swapping `1/2`
+/// would never end.
 fn is_service(text: &str) -> bool {
     let name = text.split_once('/').map_or(text, |(name, _)| name);
     let known = text == "any" || name == "proto" || NAMED.iter().any(|named| named.0 == name);
     known && Service::parse(text).is_ok()
 }
 
-/// Digits only, without the sign that `parse` would take.
+/// A number of digits only, without the sign that `parse` would accept.
 fn number(text: &str) -> Option<u32> {
     (text.bytes().all(|byte| byte.is_ascii_digit())).then(|| text.parse().ok())?
 }

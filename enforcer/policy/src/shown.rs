@@ -1,19 +1,19 @@
-//! Text from outside in logs, messages and tables: one test of what is unsafe to show, and two ways to show it.
+//! Untrusted text in logs, messages and tables: one test for unsafe characters, and two ways to show them.
 //!
-//! Request targets, file names, names of users and texts of operators may hold anything. In a log, a newline
-//! would begin a line that the daemon never wrote; on a terminal, an escape sequence would be obeyed, and a
-//! bidirectional control would show `deny` where `allow` stands (Unicode Technical Report 36, section 2.10).
+//! Request targets, file names, user names and operators' texts may contain anything. In a log, a newline
+//! would forge a line; on a terminal, an escape sequence would be obeyed, and a bidirectional control
+//! could show `deny` where the text says `allow` (Unicode Technical Report 36, section 2.10).
 
 use std::borrow::Cow;
 
 /// Whether a character must not be shown as it is: control characters, and characters that are invisible or
-/// that reorder or break what stands beside them.
+/// that reorder or break the text around them.
 pub fn is_unsafe(character: char) -> bool {
     character.is_control() || is_invisible(character)
 }
 
-/// Whether a character changes the order of the text around it, or ends a line without being a control
-/// character: refused in every name and reason.
+/// Whether a character reorders the text around it, or ends a line without being a control character:
+/// refused in every name and reason.
 ///
 /// Bidi_Control of Unicode (PropList.txt) and the two separators of category Zl and Zp.
 pub fn reorders(character: char) -> bool {
@@ -21,8 +21,8 @@ pub fn reorders(character: char) -> bool {
         '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Whether a character takes no room or looks like a blank: the format characters and separators of
-/// Unicode, and what is left out when it cannot be shown (Default_Ignorable_Code_Point).
+/// Whether a character has no width or looks like a blank: the format characters and separators of Unicode,
+/// and those that are ignored if they cannot be displayed (Default_Ignorable_Code_Point).
 pub fn is_invisible(character: char) -> bool {
     let blank = !character.is_ascii() && character.is_whitespace();
     blank
@@ -33,13 +33,13 @@ pub fn is_invisible(character: char) -> bool {
             | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The text in one line, with an escape (`\n`, `\u{1b}`) in the place of each unsafe character. Text without
-/// any is returned as it is.
+/// The text in one line, with each unsafe character escaped (`
+/// `, `\u{1b}`). Text without any is returned unchanged.
 pub fn escaped(text: &str) -> Cow<'_, str> {
     escape(text, is_unsafe)
 }
 
-/// The same for a text that may have several lines: the ends of lines stay.
+/// The same for a text of several lines: line ends stay.
 pub fn escaped_lines(text: &str) -> Cow<'_, str> {
     escape(text, |character| is_unsafe(character) && character != '\n')
 }
@@ -58,13 +58,13 @@ fn escape(text: &str, unsafe_: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The text with U+FFFD in the place of each unsafe character: as many characters as before, so that columns
-/// of tables and screens line up.
+/// The text with each unsafe character replaced by U+FFFD. The number of characters stays, so that columns
+/// line up.
 pub fn plain(text: &str) -> String {
     replaced(text, is_unsafe)
 }
 
-/// The same for a document: tabs and the ends of lines stay.
+/// The same for a document: tabs and line ends stay.
 pub fn plain_lines(text: &str) -> String {
     replaced(text, |character| is_unsafe(character) && !matches!(character, '\t' | '\n'))
 }

@@ -1,4 +1,4 @@
-//! What the numbers in an image mean: all that is kept of a policy to name what it decided.
+//! Names for the numbers in an image: the part of a policy that is kept to describe decisions.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,28 +9,28 @@ use enforcer_common::image::NO_DEVICE;
 use super::compile::{Compiled, CompiledRule, Slot};
 use super::{Host, Mac, Mode, Policy, Range};
 
-/// Names by number, shared by everything that is told of them.
+/// Names by number, shared by all events that use them.
 #[derive(Debug, Default)]
 pub struct Symbols {
     /// Number of the generation in the kernel.
     pub generation: u32,
     /// Counts applied policies.
     pub revision: u64,
-    /// By number; the first are the unknown devices.
+    /// Groups by number; the first entry is for unknown devices.
     groups: Vec<(Arc<str>, Mode)>,
-    /// By number; `None` where a live rule was.
+    /// Rules by number; `None` for the number of a removed live rule.
     rules: Vec<Option<RuleName>>,
     /// Devices by slot of the MAC table.
     slots: Vec<Option<Arc<str>>>,
-    /// Devices that are known by their MAC address.
+    /// Devices with a MAC address.
     macs: HashMap<Mac, Arc<str>>,
-    /// Devices that are known by their addresses alone.
+    /// Devices that are known only by their addresses.
     addresses: Vec<(Range, Arc<str>)>,
-    /// By index.
+    /// Interfaces with their index.
     interfaces: Vec<(u32, Arc<str>)>,
 }
 
-/// What a rule is called.
+/// Id and reason of a rule.
 #[derive(Clone, Debug)]
 pub struct RuleName {
     /// Its stable id.
@@ -40,7 +40,7 @@ pub struct RuleName {
 }
 
 impl Symbols {
-    /// Those of a policy that was compiled for a machine.
+    /// The names of a policy that was compiled for a machine.
     pub fn new(policy: &Policy, compiled: &Compiled, host: &Host) -> Self {
         let names: Vec<Arc<str>> =
             policy.devices.iter().map(|device| device.name.as_str().into()).collect();
@@ -76,17 +76,17 @@ impl Symbols {
         }
     }
 
-    /// Name and mode of a group.
+    /// Name and mode of the group with this number.
     pub fn group(&self, number: u32) -> Option<(&Arc<str>, Mode)> {
         self.groups.get(number as usize).or(self.groups.first()).map(|(name, mode)| (name, *mode))
     }
 
-    /// The rule with this number; `NO_RULE` is the number of none.
+    /// The rule with this number; none for `NO_RULE`.
     pub fn rule(&self, number: u32) -> Option<&RuleName> {
         self.rules.get(number as usize)?.as_ref()
     }
 
-    /// The device that sent a frame: by its slot of the MAC table, or by an address without a MAC.
+    /// The device that sent a frame: by its slot of the MAC table or, without a MAC, by its address.
     pub fn device(&self, slot: u32, flow: &Flow) -> Option<&Arc<str>> {
         if slot != NO_DEVICE {
             return self.slots.get(slot as usize)?.as_ref();
@@ -112,7 +112,7 @@ impl Symbols {
         self.interface_where(|known| known == index)
     }
 
-    /// The first interface whose index is such a one.
+    /// The first interface whose index fulfils a condition.
     pub fn interface_where(&self, is: impl Fn(u32) -> bool) -> Option<&Arc<str>> {
         self.interfaces.iter().find(|(index, _)| is(*index)).map(|(_, name)| name)
     }

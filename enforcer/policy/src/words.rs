@@ -1,4 +1,4 @@
-//! Modes, verdicts, members and remote ends as they are written in a policy.
+//! Modes, verdicts, members and remote ends in the notation of a policy.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ impl Mode {
     /// Every mode.
     pub const ALL: [Self; 3] = [Self::Enforce, Self::Observe, Self::Quarantine];
 
-    /// As it is written in a policy.
+    /// The notation in a policy.
     pub fn name(self) -> &'static str {
         match self {
             Self::Enforce => "enforce",
@@ -22,7 +22,7 @@ impl DefaultVerdict {
     /// Every default verdict.
     pub const ALL: [Self; 2] = [Self::Drop, Self::Pass];
 
-    /// As it is written in a policy.
+    /// The notation in a policy.
     pub fn name(self) -> &'static str {
         match self {
             Self::Drop => "drop",
@@ -43,7 +43,7 @@ impl fmt::Display for DefaultVerdict {
     }
 }
 
-/// Canonical: equal remote ends print alike, however they were written.
+/// Canonical: equal remote ends are printed alike, however they were written.
 impl fmt::Display for To {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,7 +57,7 @@ impl fmt::Display for To {
 }
 
 impl Selector {
-    /// The member as it is written in a policy; `policy` is the one that it belongs to.
+    /// The member in the notation of a policy; `policy` is the one that it belongs to.
     pub fn text(&self, policy: &Policy) -> String {
         match self {
             Self::Device(index) => {

@@ -1,4 +1,4 @@
-//! Model to document: the whole policy as one text that [`read`](super::read()) accepts.
+//! Writes the model as a document: the complete policy as one text that [`read`](super::read()) accepts.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -14,13 +14,14 @@ use super::{
 const HEADER: &str =
     "# One whole policy, written by enforcer: set files are part of it, comments are not kept.\n";
 
-/// Where a list is broken, in columns.
+/// Column at which lists are wrapped.
 const WIDTH: usize = 100;
 
-/// The whole policy as one document; the sets are those that rules name, their files inlined.
+/// Writes the complete policy as one document, with the sets that rules name; set files are inlined.
 ///
-/// Reading it gives an equal policy, apart from places, and from rules that changes by command repeat. The
-/// same policy gives the same text. Ends on the boot clock have to be dates before: a document has no others.
+/// Reading it gives an equal policy, except for places and for live rules that repeat another one. The same
+/// policy gives the same text. Ends on the boot clock must be converted to dates before, because a document
+/// cannot express them.
 pub fn write(policy: &Policy) -> String {
     let mut out = String::from(HEADER);
     out.push_str("schema = 1\n");
@@ -29,7 +30,7 @@ pub fn write(policy: &Policy) -> String {
         out.push_str("\n[sets]\n");
     }
     for (name, set) in sets {
-        // A million of them: no text of each is kept.
+        // A set may have a million ranges: their texts are not collected.
         list(&mut out, name, set.ranges.iter().map(|range| range.to_string()));
     }
     for device in &policy.devices {
@@ -64,7 +65,7 @@ pub fn write(policy: &Policy) -> String {
     out
 }
 
-/// A rule as an inline table: `{ to = "10.20.0.10", service = "tcp/8000" }`.
+/// Writes a rule as an inline table: `{ to = "10.20.0.10", service = "tcp/8000" }`.
 pub fn write_rule(rule: &Rule) -> String {
     let mut out = format!("{{ to = {}", string(&to_text(rule)));
     match service_words(rule).as_slice() {
@@ -117,7 +118,7 @@ fn write_device(out: &mut String, device: &Device) {
     }
 }
 
-/// A mode for a time must not become one for good.
+/// Writes the mode that follows a temporary one: the temporary one must not become permanent.
 fn write_mode(out: &mut String, mode: Mode, timed: Option<Timed>) {
     if let Some(until) = timed.and_then(|timed| timed.until.wall()) {
         out.push_str(&format!("# {mode} until {}\n", time(until)));
@@ -143,8 +144,8 @@ fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
     }
 }
 
-/// The rules without those that say the same as an earlier one: a change by command may repeat a rule of the
-/// file, and a document may not. Of two, the one that lasts longer decides how long it holds.
+/// The rules without repetitions: a live change may repeat a rule of the file, but a document may not have
+/// a rule twice. The later end of the two applies.
 fn distinct(rules: &[Rule]) -> Vec<Cow<'_, Rule>> {
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut kept: Vec<Cow<'_, Rule>> = Vec::with_capacity(rules.len());
@@ -167,7 +168,7 @@ fn lasts_longer(a: Option<End>, b: Option<End>) -> bool {
     end(a) > end(b)
 }
 
-/// A name of its own for the group that one device has for itself.
+/// A unique name for a device's own group.
 fn group_name(policy: &Policy, index: usize, group: &Group) -> String {
     if group.device_of.is_none() {
         return group.name.clone();
@@ -177,10 +178,10 @@ fn group_name(policy: &Policy, index: usize, group: &Group) -> String {
         others.any(|(other, group)| other != index && group.name == name)
             || policy.devices.iter().any(|device| device.name == name)
     };
-    // As many groups as there are: one of these names is free.
+    // More candidates than groups: at least one is free.
     let mut names = (index..).map(|number| {
         let suffix = format!("-{number}");
-        // Names of groups are ASCII, and no longer than MAX_NAME.
+        // Group names are ASCII, and at most MAX_NAME long.
         let base: String = group.name.chars().take(MAX_NAME - suffix.len()).collect();
         base + &suffix
     });
@@ -196,7 +197,7 @@ fn write_interface(out: &mut String, interface: &Interface) {
     }
 }
 
-/// The remote end as the operator wrote it, where that still means the same.
+/// The remote end as the operator wrote it, if it still has the same meaning.
 fn to_text(rule: &Rule) -> String {
     let canonical = rule.to.to_string();
     match &rule.to {
@@ -205,7 +206,7 @@ fn to_text(rule: &Rule) -> String {
     }
 }
 
-/// The services as the operator wrote them, where that still means the same.
+/// The services as the operator wrote them, if they still have the same meaning.
 fn service_words(rule: &Rule) -> Vec<String> {
     let written: Vec<&str> = rule.service_text.split(", ").collect();
     let parsed = written.iter().map(|word| Service::parse(word).ok());
@@ -215,11 +216,11 @@ fn service_words(rule: &Rule) -> Vec<String> {
     rule.services.iter().map(Service::to_string).collect()
 }
 
-/// A list of strings: in one line if it fits, else in as few as it needs.
+/// Writes a list of strings: on one line if it fits, else on as few as possible.
 fn list(out: &mut String, name: &str, items: impl Iterator<Item = String> + Clone) {
     let items = items.map(|item| string(&item));
     let name = key(name);
-    // No list that fits has more items than a line has columns.
+    // A list that fits has fewer items than the line has columns.
     let length: usize = items.clone().take(WIDTH).map(|item| item.len() + 2).sum();
     if name.len() + length < WIDTH - 4 {
         let items: Vec<String> = items.collect();
@@ -239,7 +240,7 @@ fn list(out: &mut String, name: &str, items: impl Iterator<Item = String> + Clon
     out.push_str("\n]\n");
 }
 
-/// A key: bare where TOML allows it.
+/// A key: without quotes if TOML allows it.
 fn key(name: &str) -> String {
     let bare = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
     if !name.is_empty() && name.bytes().all(bare) { name.to_owned() } else { string(name) }
@@ -255,9 +256,10 @@ fn string(text: &str) -> String {
                 out.push('\\');
                 out.push(character);
             }
-            // TOML wants U+0000 to U+001F and U+007F escaped; a terminal would obey the rest.
+            // TOML requires escapes for U+0000 to U+001F and U+007F; the other control characters would
+            // affect a terminal.
             _ if character.is_control() => {
-                // A `String` takes everything.
+                // Writing to a `String` cannot fail.
                 let _ = write!(out, "\\u{:04X}", u32::from(character));
             }
             _ => out.push(character),

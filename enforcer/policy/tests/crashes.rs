@@ -27,7 +27,7 @@ fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data")
 }
 
-/// The files of a directory; none if there is no directory: a target without a crash has none.
+/// The files of a directory; none if it does not exist, because a target without a crash has no directory.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).into_iter().flatten();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("entry").path()).collect();
@@ -51,7 +51,7 @@ fn found_inputs_and_seeds() {
     assert_eq!(failed, [] as [PathBuf; 0]);
 }
 
-/// Random inputs from seeds, a short stand-in for a fuzzer where there is none.
+/// Random mutations of the seeds, as a short substitute for a fuzzer.
 #[test]
 fn damaged_seeds() {
     let mut random = Random::new(1);
@@ -80,8 +80,8 @@ fn damaged_seeds() {
     }
 }
 
-/// The generated seeds are up to date: each reason has its shortest frame. With
-/// `ENFORCER_WRITE_SEEDS` in the environment they are written instead of compared.
+/// The generated seeds are up to date: the shortest frame for each reason. With `ENFORCER_WRITE_SEEDS` in
+/// the environment they are written instead of compared.
 #[test]
 fn seeds_are_as_made() {
     let (_, compiled) = bodies::fixed();
@@ -100,7 +100,7 @@ fn seeds_are_as_made() {
         seed("parse", reason.name(), frame);
         seed("decide", reason.name(), &[&[0, 0], &frame[..]].concat());
     }
-    // A report of group membership: the only frame with an IPv4 option that is not a fault.
+    // A group membership report: the only frame with a valid IPv4 option.
     let report = {
         let options = vec![148, 4, 0, 0];
         let packet = frames::V4 { ttl: 1, options, ..frames::V4::new(0x0a14_0005, 0xe000_0016, 2) };
@@ -109,7 +109,7 @@ fn seeds_are_as_made() {
     };
     seed("parse", "router-alert", &report);
     seed("decide", "router-alert", &[&[0, 0], &report[..]].concat());
-    // The first word of each of some lines: no tree, one too deep, one far outside.
+    // The first word of every third line: no tree, one too deep, one far out of range.
     let allowed = &seen[&Reason::Allow];
     for (name, number) in [("zero", 0_u64), ("ones", u64::MAX), ("deep", 0x7000_0001_f000_0001)] {
         let mut input = vec![0, 15];

@@ -11,9 +11,9 @@ use enforcer_policy::{Host, HostInterface, Mac, compile, read};
 use enforcer_testkit::frames::{BROADCAST, Ethernet, GATEWAY, V4, V6, ether_type, neighbour, udp};
 
 const NOW: i64 = 1_800_000_000;
-/// The MAC of the workstation in the manual.
+/// MAC of the workstation in the manual.
 const WORKSTATION: [u8; 6] = [0, 0x1b, 0x44, 0x11, 0x3a, 0xc1];
-/// A camera, by its maker's block.
+/// A camera, identified by its manufacturer's block.
 const OTHER: [u8; 6] = [0, 0x1b, 0x44, 0, 0, 0x12];
 const SCHEMA: &str = "schema = 1\n";
 
@@ -54,7 +54,7 @@ fn number6(address: &str) -> u128 {
     address.parse::<std::net::Ipv6Addr>().expect("an address").to_bits()
 }
 
-/// The MAC address for a destination: its group (RFC 1112, RFC 2464), broadcast, or the gateway.
+/// The destination MAC of an address: its group (RFC 1112, RFC 2464), broadcast, or the gateway.
 fn destination(address: u32) -> [u8; 6] {
     let [_, b, c, d] = address.to_be_bytes();
     match address {

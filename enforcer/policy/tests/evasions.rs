@@ -21,7 +21,7 @@ fn table_is_complete_and_its_markers_are_its_own() {
     numbers.sort_unstable();
     assert_eq!(numbers, [1, 2].into_iter().chain(5..=130).chain(148..=168).collect::<Vec<_>>());
     for row in &rows {
-        // Frames before the last one may only prepare the row's case.
+        // Frames before the last one may only prepare the case.
         let about = |frame: &&corpus::Frame| (row.due == Due::Drop) != frame.reason.passes();
         assert!(row.frames.iter().any(|frame| about(&frame)), "row {}", row.number);
         for other in &rows {
@@ -180,7 +180,7 @@ fn host_decides_what_is_beside_the_table() {
     }
 }
 
-/// An allowed first fragment, and later ones that claim to belong to it.
+/// An allowed first fragment, and later fragments that claim to belong to it.
 #[test]
 fn later_fragments_belong_to_what_passed() {
     let image = corpus::image();
@@ -193,7 +193,7 @@ fn later_fragments_belong_to_what_passed() {
     assert_eq!(part(MORE | 5, 1, b"restrest"), Reason::FragmentOfPassed);
     assert_eq!(part(2, 1, &tcp(25)), Reason::FragmentOverlap);
     assert_eq!(part(5, 1, b"other"), Reason::FragmentOverlap);
-    // Nor a second, shorter first fragment, which the rest would overlap.
+    // Nor may a second, shorter first fragment, which the rest would overlap.
     assert_eq!(part(MORE, 1, &Tcp::new(443).segment(&[0; 4])), Reason::FragmentOverlap);
     assert_eq!(part(6, 1, b"next"), Reason::FragmentOfPassed);
     assert_eq!(part(7, 1, b"more"), Reason::FragmentOverlap);
@@ -204,8 +204,8 @@ fn later_fragments_belong_to_what_passed() {
     assert_eq!(part(5, 1, b"rest"), Reason::FragmentOfPassed);
 }
 
-/// IPv6 fragments need not name the same next header (RFC 8200 section 4.5): that of the rest is the first
-/// extension header of the datagram.
+/// IPv6 fragments need not have the same next header (RFC 8200 section 4.5): later ones have that of the
+/// datagram's first extension header.
 #[test]
 fn later_fragments_behind_options() {
     let image = corpus::image();

@@ -36,7 +36,7 @@ fn request(random: &mut random::Random) -> Request {
     Request { from, mac: None, to, proto: proto.to_owned(), interface, vlan }
 }
 
-/// The suggestion as read back after pasting it.
+/// The suggestion, parsed after pasting it.
 fn pasted(suggestion: &str) -> Rule {
     let list = match suggestion.strip_prefix("allow = ") {
         Some(list) => list.to_owned(),

@@ -1,5 +1,5 @@
-//! Cached verdicts equal fresh decisions: random policies, frames of a few flows with random
-//! changes, changes by command in between.
+//! Cached verdicts equal fresh decisions, for random policies, frames of a few flows with random changes,
+//! and live changes in between.
 
 use enforcer_common::decide::flow_cache::{
     Key, LINES, Memory, Number, V4, V6, find, insert, is_cacheable,
@@ -13,7 +13,7 @@ use enforcer_policy::compile::live;
 use enforcer_policy::image::HostImage;
 use enforcer_testkit::{frames, random};
 
-/// The interface that the random policies know.
+/// An interface of the random policies.
 const INTERFACE: u32 = 1;
 
 struct Lines(Vec<Line>);
@@ -24,7 +24,7 @@ impl Memory for Lines {
     }
 }
 
-/// Judges a frame on a host with a flow cache; returns the verdict if it was cached.
+/// Judges a frame on a host with a flow cache; returns the cached verdict, if there was one.
 fn judge<K: Key>(
     memory: &mut Lines,
     reference: &HostImage<'_>,
@@ -48,7 +48,7 @@ fn judge<K: Key>(
     None
 }
 
-/// Changes a byte or two of a frame, or its length.
+/// Changes one or two bytes of a frame, or its length.
 fn changed(frame: &[u8], random: &mut random::Random) -> Vec<u8> {
     let mut frame = frame.to_vec();
     match random.below(8) {

@@ -9,8 +9,8 @@ use enforcer_policy::compile;
 use enforcer_policy::image::HostImage;
 use enforcer_testkit::{frames, naive, random};
 
-/// Reasons that no frame here can get: no fragments or counts are kept between frames, a policy is loaded, and
-/// a frame in memory can always be read.
+/// Reasons that no frame here can get: the test keeps no fragments or counters between frames, a policy is
+/// loaded, and a frame in memory can always be read.
 const NEVER: [Reason; 7] = [
     Reason::EssentialRate,
     Reason::IdentityRate,
@@ -35,7 +35,7 @@ fn frames_agree_with_naive_model() {
             let frame = frames::compose::frame(&mut random);
             assert!((frames::SHORTEST..=frames::LONGEST).contains(&frame.len()));
             let interface = if random.once_in(50) { 9 } else { random.pick(&[1, 1, 7]) };
-            // A fresh image for each frame: the naive model keeps no fragments.
+            // A fresh image for each frame, because the naive model keeps no fragments.
             let reference = HostImage::new(&compiled.image, random::NOW);
             let case = reference.decide(&frame, interface);
             let expected = naive::decide(&policy, &host, &case.flow, random::NOW);

@@ -1,4 +1,4 @@
-//! Prefix lists of the internet through reader, compiler and image, against sorted intervals.
+//! Prefix lists of the internet through reader, compiler and image, compared with sorted intervals.
 //!
 //! The lists are not part of the project; without them the test says so and passes.
 #![allow(missing_docs, reason = "a test binary")]
@@ -20,7 +20,7 @@ use enforcer_testkit::random::Random;
 
 const NOW: i64 = 1_800_000_000;
 
-/// Each third entry of a list, so that a set has holes where the list has none.
+/// Uses every third entry of a list, so that the sets have holes.
 const POLICY: &str = r#"
 schema = 1
 
@@ -73,7 +73,7 @@ deny = [
 ]
 "#;
 
-/// The text of a list, or of each third line of it.
+/// The text of a list, or every third line of it.
 fn list(name: &str) -> io::Result<String> {
     let (file, thirds) = match name.split_once(' ') {
         Some((file, _)) => (file, true),
@@ -145,7 +145,7 @@ impl Intervals {
     }
 }
 
-/// Verdict, reason and rule of a flow, by trying each rule and searching each set.
+/// Verdict, reason and rule of a flow, by checking each rule and searching each set.
 fn oracle<'a>(
     policy: &'a Policy,
     sets: &HashMap<String, Intervals>,
@@ -187,7 +187,7 @@ fn host() -> Host {
     Host { interfaces: vec![lan], own: Vec::new(), now: NOW, ..Host::default() }
 }
 
-/// Services that lie inside, outside and on the edges of those of the rules.
+/// Services inside, outside and at the edges of those of the rules.
 const KEYS: [u32; 16] = [
     6 << 16 | 443,
     6 << 16 | 443,
@@ -228,7 +228,7 @@ fn prefix_lists_of_the_internet() {
     let compiled = compile(&policy, &host).unwrap();
     let compiling = start.elapsed();
 
-    // The sets again, from the same text without the product's code.
+    // Parse the sets again from the same text, without the product's code.
     let start = Instant::now();
     let document: toml::Table = POLICY.parse().unwrap();
     let mut sets = HashMap::new();
@@ -298,7 +298,7 @@ fn prefix_lists_of_the_internet() {
     for _ in 0..20_000 {
         let next = random.next();
         check((false, u128::from(next as u32)), &mut random);
-        // Hardly any IPv6 address is in a list, so stay near the listed ones.
+        // Few random IPv6 addresses are in a list, so stay near the listed ones.
         let low = u128::from(random.next());
         check(
             (
@@ -326,7 +326,7 @@ fn prefix_lists_of_the_internet() {
     );
 }
 
-/// The oracle itself, at edges.
+/// Tests the oracle at edges.
 #[test]
 fn intervals() {
     let set =

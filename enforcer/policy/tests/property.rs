@@ -9,7 +9,7 @@ use enforcer_policy::image::{HostImage, Time};
 use enforcer_policy::{Compiled, Policy, compile};
 use enforcer_testkit::{naive, random};
 
-/// 40 flows through an image and through the naive model.
+/// Judges 40 flows with an image and with the naive model.
 fn agrees(
     random: &mut random::Random,
     policy: &Policy,
@@ -40,8 +40,8 @@ fn agrees(
     }
 }
 
-/// 2,000 policies, each changed by command three times: the patched image agrees with the naive
-/// model, and its existing lines are unchanged.
+/// 2,000 policies, each with three rounds of live changes: the patched image agrees with the naive model,
+/// and its existing lines are unchanged.
 #[test]
 fn patched_images_agree_with_naive_model() {
     let host = random::host();

@@ -19,7 +19,7 @@ fn rules(policy: &mut Policy) -> impl Iterator<Item = &mut Rule> {
     policy.groups.iter_mut().flat_map(|group| group.deny.iter_mut().chain(&mut group.allow))
 }
 
-/// The policy with every place the same.
+/// The policy with all places equal.
 fn placeless(mut policy: Policy) -> Policy {
     let nowhere = Place { file: "".into(), line: 0, column: 0 };
     policy.devices.iter_mut().for_each(|device| device.place = nowhere.clone());
@@ -72,7 +72,7 @@ fn set_files_become_part_of_the_document() {
     reads_back(&bare);
 }
 
-/// A random policy as the reader would have made it.
+/// A random policy in the form that the reader produces.
 fn normalised(mut policy: Policy) -> Policy {
     for interface in &mut policy.interfaces {
         let mut seen = HashSet::new();
@@ -82,14 +82,14 @@ fn normalised(mut policy: Policy) -> Policy {
         let words: Vec<String> = rule.services.iter().map(Service::to_string).collect();
         rule.to_text = rule.to.to_string();
         rule.service_text = words.join(", ");
-        // A document has no ends on the boot clock.
+        // A document cannot express ends on the boot clock.
         rule.until = rule.until.and_then(End::wall).map(End::Wall);
-        // Text that a document must quote.
+        // Text that needs quoting in a document.
         rule.reason = rule.until.map(|until| format!("\"{}\" \\ {until:?}\u{e9}", rule.id));
         rule.id.clear();
         rule.live = false;
     }
-    // A document has no temporary mode, only the permanent one.
+    // A document has no temporary mode, only the one that follows.
     if let Some(timed) = policy.unknown.timed.take() {
         policy.unknown.mode = timed.afterwards;
     }

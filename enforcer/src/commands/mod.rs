@@ -1,7 +1,7 @@
-//! One file a command: what it asks, and how the answer looks to people.
+//! One module per command: its request to the daemon, and the human-readable output.
 //!
-//! Data goes to standard output, all else to standard error. How a value looks is a function from
-//! the value and a [`Screen`] to text, so that a test needs no terminal.
+//! Data goes to standard output, everything else to standard error. Output is formatted by a function from
+//! the value and a [`Screen`] to text, so that tests need no terminal.
 
 use std::future::Future;
 use std::io::{self, IsTerminal, Write};
@@ -42,7 +42,7 @@ mod tail;
 mod text;
 mod top;
 
-/// Runs the command that was asked for.
+/// Runs the command.
 pub(crate) fn run(cli: Cli) -> Result<Exit> {
     let socket = cli.socket.as_deref();
     let client = Client::new(socket.unwrap_or(Path::new(config::SOCKET)));
@@ -84,10 +84,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
     }
 }
 
-/// What comes of a command, or of a part of it.
+/// Result of a command, or of a part of it.
 type Result<T, E = Failed> = std::result::Result<T, E>;
 
-/// What standard output can show.
+/// Capabilities of standard output.
 #[derive(Clone, Copy, Debug, Default)]
 struct Screen {
     /// Columns of the terminal; `None` for a file or a pipe, where nothing is cut or wrapped.
@@ -115,12 +115,12 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const BOLD: &str = "1";
 
-/// <https://no-color.org>: any value but the empty one.
+/// <https://no-color.org>: any non-empty value of `NO_COLOR` disables colour.
 fn colour(is_terminal: bool) -> bool {
     is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Runs a command's questions to the daemon.
+/// Runs a command's requests to the daemon.
 fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().context("cannot start")?.block_on(work)
@@ -132,7 +132,7 @@ fn print(text: &str) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// One object a line.
+/// Prints one JSON object per line.
 fn print_json<T: Serialize>(values: &[T]) -> Result<()> {
     let mut text = String::new();
     for value in values {

@@ -1,22 +1,22 @@
 //! HTTP over the unix socket: how the command line, or `curl`, talks to the daemon.
 //!
-//! - [`listen`]: the socket: its place, its mode, and whether somebody answers on it already
-//! - [`access`]: who may do what
+//! - [`listen`]: the socket: its path, its mode, and whether a process already answers on it
+//! - [`access`]: permissions by role
 //! - [`accounts`]: names and numbers of users and groups
-//! - `queue`: what waits for the core, root and operators first
-//! - `board`: answers that many ask for at once
-//! - `connections`: how many there may be, and how long each may take
-//! - `patient`: peers that take nothing are let go
-//! - `limits`: bytes and time of one request
-//! - `body`: what requests carry and answers do
-//! - [`server`]: requests to [`Input`], answers to responses
-//! - `stream`: events as the body of an answer
-//! - [`scrape`]: the port for Prometheus, where one is configured
-//! - [`client`]: the other end
-//! - `eager`: its stream, which hears the answer whatever becomes of the request
+//! - `queue`: requests that wait for the core, those of root and operators first
+//! - `board`: one answer for many clients that ask the same
+//! - `connections`: limits on the number of connections and their duration
+//! - `patient`: disconnects peers that do not read
+//! - `limits`: size and time limits of one request
+//! - `body`: bodies of requests and responses
+//! - [`server`]: HTTP requests to [`Input`], answers to HTTP responses
+//! - `stream`: events as the body of a response
+//! - [`scrape`]: the port for Prometheus, if configured
+//! - [`client`]: the client's side
+//! - `eager`: the client's stream, which reads the answer even if sending the request fails
 //!
-//! The server knows nothing of policies and kernels: it sends an [`Input`] to the daemon's core
-//! and waits for the reply.
+//! The server does not depend on policies or the kernel: it sends an [`Input`] to the daemon's core and
+//! waits for the reply.
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -47,29 +47,30 @@ pub use queue::{Inputs, Queue, Rank, Stopped, queue};
 /// Largest request body in bytes: a policy with a million prefixes fits.
 pub const MAX_BODY: usize = 64 << 20;
 
-/// A request, and the way back. A core that drops it without a reply is reported as stopped.
+/// A request and its reply channel. If the core drops it without a reply, the client is told that the
+/// daemon is stopping.
 #[derive(Debug)]
 pub struct Input {
-    /// What is asked.
+    /// The request.
     pub request: Request,
-    /// Where the answer goes.
+    /// Channel for the answer.
     pub reply: oneshot::Sender<Answer>,
 }
 
 /// The body of an answer, or why there is none.
 pub type Answer = Result<Body, Failure>;
 
-/// What an answer says, as JSON or text.
+/// Content of an answer, as JSON or text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// It was done, or is what was asked for.
+    /// The result.
     Done(Bytes),
-    /// It was understood and not done: the body is a report that says why.
+    /// The request is valid but was not carried out: the body is a report with the reasons.
     Refused(Bytes),
 }
 
 impl Body {
-    /// Its bytes, shared.
+    /// The bytes, shared.
     pub fn bytes(self) -> Bytes {
         match self {
             Self::Done(bytes) | Self::Refused(bytes) => bytes,
@@ -84,8 +85,8 @@ impl From<Bytes> for Body {
 }
 
 impl Peer {
-    /// Who is at the other end. The kernel always knows for a connected socket; should it not, it
-    /// is nobody (-1).
+    /// The peer of a connection. The kernel always knows it for a connected socket; if it did not, the ids
+    /// would be those of no user (-1).
     pub(crate) fn of(stream: &tokio::net::UnixStream) -> Self {
         stream.peer_cred().map_or(Self { uid: u32::MAX, gid: u32::MAX, pid: None }, |cred| Self {
             uid: cred.uid(),
@@ -94,7 +95,7 @@ impl Peer {
         })
     }
 
-    /// The same for the audit trail, with the name of the user.
+    /// The same for the audit trail, with the user's name.
     pub fn who(&self) -> Who {
         let Self { uid, gid, pid } = *self;
         Who::Peer { uid, gid, pid, user: accounts::user(uid) }

@@ -1,4 +1,4 @@
-//! What is in force: the policy, its image, and what the numbers in it mean.
+//! The active policy: its documents, its image, and the meaning of the image's numbers.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -15,39 +15,39 @@ use crate::policy::{
     Compiled, Group, Host, Mode, Place, Policy, Problem, Severity, Symbols, compile, read,
 };
 
-/// A policy that is in force, or about to be. Copies share what is large.
+/// A policy that is in force, or about to be. Clones share the large parts.
 #[derive(Clone, Debug)]
 pub(super) struct Active {
-    /// The documents that it was read from.
+    /// The documents that the policy was read from.
     pub(super) bundle: Arc<PolicyBundle>,
-    /// What they say.
+    /// The policy in the documents.
     pub(super) written: Arc<Policy>,
-    /// The changes beside them.
+    /// Live changes on top of it.
     pub(super) live: Vec<LiveChange>,
-    /// What both say together.
+    /// The policy including the live changes.
     pub(super) policy: Policy,
-    /// The machine that it was compiled for.
+    /// The machine that the policy was compiled for.
     pub(super) host: Host,
-    /// What the kernel has.
+    /// The compiled policy, as loaded into the kernel.
     pub(super) compiled: Compiled,
     /// Counts applied policies.
     pub(super) revision: u64,
     /// Number of the generation in the kernel.
     pub(super) generation: u32,
-    /// When it came into force, RFC 3339.
+    /// When the policy came into force, RFC 3339.
     pub(super) since: String,
     /// SHA-256 of the documents, hexadecimal.
     pub(super) digest: String,
-    /// Digest of a policy file that was rolled back or not confirmed, and must not come back by
-    /// itself.
+    /// Digest of a policy file that was rolled back or not confirmed, and that the next start must not
+    /// apply.
     pub(super) aside: Option<String>,
-    /// What the reader and the compiler warned of.
+    /// Warnings of the reader and the compiler.
     pub(super) warnings: Vec<Problem>,
-    /// Those of the reader: on another machine the compiler warns of other things.
+    /// Warnings of the reader alone: those of the compiler depend on the machine.
     pub(super) read: Vec<Problem>,
 }
 
-/// Reads a bundle: its set files come from the bundle and from nowhere else.
+/// Reads a bundle. Set files are read only from the bundle.
 pub(super) fn read_bundle(bundle: &PolicyBundle) -> (Policy, Vec<Problem>) {
     read(&bundle.file, &bundle.text, &mut |name| {
         bundle.files.get(name).cloned().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
@@ -68,14 +68,14 @@ pub(super) fn digest(bundle: &PolicyBundle) -> String {
     hex(&hash.finalize())
 }
 
-/// A policy with the changes that still fit it; the others are warned of.
+/// The policy with the live changes that still fit it. Logs a warning for the others.
 fn overlaid(
     written: &Policy,
     live: &[LiveChange],
     host: &Host,
     warnings: &mut Vec<Problem>,
 ) -> (Policy, Vec<LiveChange>) {
-    // Those on the boot clock are looked after once a second.
+    // Ends on the boot clock are checked once a second.
     let now = Time::wall(host.now);
     let mut live: Vec<LiveChange> =
         live.iter().filter(|change| !change.has_ended(now)).cloned().collect();
@@ -101,7 +101,7 @@ impl Active {
     ///
     /// # Errors
     ///
-    /// What the image cannot hold.
+    /// The image cannot hold the policy.
     pub(super) fn compile(
         bundle: Arc<PolicyBundle>,
         written: Arc<Policy>,
@@ -131,32 +131,32 @@ impl Active {
         })
     }
 
-    /// The group with this number; `None` for the unknown devices.
+    /// The group with this number; `None` for unknown devices.
     pub(super) fn group(&self, number: u32) -> Option<&Group> {
         self.policy.groups.get((number as usize).checked_sub(1)?)
     }
 
-    /// Name and mode of a group.
+    /// Name and mode of the group with this number.
     pub(super) fn group_name(&self, number: u32) -> (&str, Mode) {
         self.group(number)
             .map_or(("unknown", self.policy.unknown.mode), |group| (&group.name, group.mode))
     }
 
-    /// What its numbers mean.
+    /// The names behind the image's numbers.
     pub(super) fn symbols(&self) -> Symbols {
         let mut symbols = Symbols::new(&self.policy, &self.compiled, &self.host);
         (symbols.generation, symbols.revision) = (self.generation, self.revision);
         symbols
     }
 
-    /// The name of an interface.
+    /// The name of the interface with this index.
     pub(super) fn interface(&self, index: u32) -> Option<&str> {
         let known = self.host.interfaces.iter().find(|interface| interface.index == index);
         known.map(|interface| &*interface.name)
     }
 }
 
-/// An address of a family; `None` without one.
+/// An address of this family; `None` if the family is none.
 pub(super) fn ip(family: u8, address: Address) -> Option<IpAddr> {
     match family {
         FAMILY_V4 => Some(Ipv4Addr::from(address.to_v4()).into()),

@@ -1,4 +1,4 @@
-//! The way of a policy into force.
+//! How a policy is applied.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,36 +19,36 @@ use crate::dataplane::{self, Dataplane};
 use crate::policy::remark::{self, MAX_FILE, check_remark};
 use crate::policy::{Change, Host, Problem, diff, report};
 
-/// How often loading a generation is retried while pins are being removed.
+/// Attempts to load a generation while pins are being removed.
 const TRIES: u32 = 3;
-/// Shortest and longest time for a confirmation, in seconds.
+/// Allowed time for a confirmation, in seconds.
 const CONFIRM: std::ops::RangeInclusive<u32> = 1..=86_400;
 
-/// What came of a policy.
+/// The result of applying a policy.
 #[derive(Default)]
 pub(super) struct Applied {
-    /// Whether it is in force.
+    /// Whether the policy is in force.
     pub(super) applied: bool,
     pub(super) revision: u64,
     pub(super) generation: u64,
-    /// What differs from the policy before.
+    /// Differences from the previous policy.
     pub(super) changes: Vec<Change>,
     pub(super) problems: Vec<Problem>,
-    /// From the request to the policy being in force.
+    /// Milliseconds from the request until the policy was in force.
     pub(super) milliseconds: f64,
-    /// When the policy before returns unless this one is confirmed, RFC 3339.
+    /// When the previous policy returns unless this one is confirmed, RFC 3339.
     pub(super) confirm_until: Option<String>,
 }
 
 impl Core {
-    /// Applies a policy, or says what it would change.
+    /// Applies a policy, or reports what it would change.
     pub(super) async fn apply(&mut self, bundle: PolicyBundle) -> Result<Applied, Failure> {
         let begun = Instant::now();
         let order = Order::of(&bundle)?;
         if !order.dry_run {
             self.refuse_while_unconfirmed().await?;
         }
-        // What is kept is the policy, not how it was applied.
+        // Only the policy is stored, not how it was applied.
         let bundle = PolicyBundle {
             file: bundle.file,
             text: bundle.text,
@@ -111,10 +111,10 @@ impl Core {
         Ok(answer)
     }
 
-    /// Puts a compiled policy in force. The old one stays when anything fails.
+    /// Puts a compiled policy in force. On any failure the old one stays.
     pub(super) async fn switch(&mut self, next: Active) -> Result<(), Error> {
         let next = self.numbered(next);
-        // What cannot be kept is not put in force: it would be gone after a restart.
+        // A policy that cannot be stored is not put in force: a restart would lose it.
         let (state, stamp, names) = (self.state.clone(), self.clock.stamp(), Arc::clone(&next));
         let (pending, live) = self
             .offload(move || {
@@ -149,7 +149,7 @@ impl Core {
         }
     }
 
-    /// Loads what was compiled on a thread of its own, and puts it where `put` says.
+    /// Loads a compiled policy on a separate thread, and passes it to `put` to activate.
     pub(super) async fn put<T>(
         &mut self,
         next: &Arc<Active>,
@@ -168,8 +168,8 @@ impl Core {
         Err(dataplane::Error::Replaced(map::GENERATIONS).into())
     }
 
-    /// Numbers the next generation: its numbers must have a meaning before the first frame is
-    /// judged by it.
+    /// Assigns the next generation's number and announces its names, before the first frame is judged by
+    /// it.
     pub(super) fn numbered(&self, mut next: Active) -> Arc<Active> {
         next.generation = self.dataplane.next_number();
         let next = Arc::new(next);
@@ -177,7 +177,8 @@ impl Core {
         next
     }
 
-    /// What was put in force, for the service manager: whether it still is, the kernel tells `status`.
+    /// The policy that was put in force and its interfaces, for the service manager. Only `status` asks the
+    /// kernel whether it still is in force.
     pub(super) fn summary(&self) -> String {
         let is_guarded = |name: &&String| self.guarded.iter().any(|it| it.name == **name);
         let (on, not_on): (Vec<&String>, Vec<_>) =
@@ -196,8 +197,8 @@ impl Core {
         info!("revision {revision} is in force (generation {generation})");
     }
 
-    /// Compiles the documents and the live changes in force for another host, and switches. A state directory that
-    /// cannot be written does not matter: it is the same policy.
+    /// Compiles the documents and the live changes for a changed host, and switches. An unwritable state
+    /// directory does not prevent this: the stored policy is the same.
     pub(super) async fn recompile(&mut self, host: Host) -> Result<(), Error> {
         let old = Active::clone(&self.active);
         let warnings = old.read.clone();
@@ -221,13 +222,13 @@ impl Core {
         Ok(host)
     }
 
-    /// Whether what is in force was compiled for this machine, time and neighbours aside.
+    /// Whether the active policy was compiled for this host, apart from time and neighbours.
     pub(super) fn is_for(&self, host: &Host) -> bool {
         host.without_neighbours() == self.active.host.without_neighbours()
     }
 }
 
-/// How a policy is to be applied.
+/// How a policy is applied.
 struct Order {
     dry_run: bool,
     confirm: Option<Duration>,
@@ -257,7 +258,7 @@ impl Order {
     }
 }
 
-/// What survives a restart.
+/// The part that survives a restart.
 pub(super) fn saved(names: &Active) -> Saved {
     Saved {
         bundle: PolicyBundle::clone(&names.bundle),

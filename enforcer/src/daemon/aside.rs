@@ -1,5 +1,5 @@
-//! Answers that take longer than a moment are made beside the core's loop: the loop only takes what they are
-//! made from, which is shared and does not change.
+//! Slow answers are built on separate threads, outside the core's loop. The loop only hands over their
+//! input, which is shared and immutable.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use crate::api::PolicyBundle;
 use crate::control::{Answer, Rank};
 use crate::policy::write;
 
-/// Answers that are made at a time for viewers: they have one thread, and no more.
+/// Answers built at a time for viewers, on a single thread.
 const VIEWERS: usize = 1;
-/// The same for root and operators.
+/// Answers built at a time for root and operators.
 const OPERATORS: usize = 4;
-/// How long the text of the policy in force is kept after it was last asked for.
+/// How long the active policy's text is kept after the last request for it.
 const KEEP: Duration = Duration::from_secs(10);
 
-/// Threads for answers, by rank.
+/// Limits on threads for answers, by role.
 #[derive(Clone, Debug)]
 pub(super) struct Aside {
     viewers: Arc<Semaphore>,
@@ -35,7 +35,7 @@ impl Default for Aside {
 }
 
 impl Aside {
-    /// Who of this rank may work now.
+    /// The permits of this role.
     pub(super) fn turns(&self, rank: Rank) -> Arc<Semaphore> {
         match rank {
             Rank::Viewer => Arc::clone(&self.viewers),
@@ -43,7 +43,8 @@ impl Aside {
         }
     }
 
-    /// Makes an answer on a thread of its own, when it is its turn and if somebody still waits for it.
+    /// Builds an answer on a separate thread once a permit is free, unless the client has disconnected by
+    /// then.
     pub(super) fn answer(
         &self,
         rank: Rank,
@@ -64,21 +65,21 @@ impl Aside {
     }
 }
 
-/// The policy in force as one document, for as long as it is asked for: it may have many megabytes.
+/// Cache of the active policy as one document, which may have many megabytes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shown(Arc<Mutex<Option<Text>>>);
 
 #[derive(Debug)]
 struct Text {
-    /// What it says.
+    /// The policy that the text is of.
     of: Weak<Active>,
-    /// What ends on the boot clock are in it.
+    /// Clocks by which the text shows ends on the boot clock.
     dates: Dates,
     text: Bytes,
     asked: Instant,
 }
 
-/// Text of a bundle, without a copy.
+/// Text of a bundle, without copying it.
 struct Document(Arc<PolicyBundle>);
 
 impl AsRef<[u8]> for Document {
@@ -88,7 +89,7 @@ impl AsRef<[u8]> for Document {
 }
 
 impl Shown {
-    /// The text, if no work is needed for it: the operator's own document, or one that was asked for just now.
+    /// The text, if it needs no work: the operator's own document, or one that is still cached.
     pub(super) fn at_once(&self, names: &Arc<Active>, dates: Dates) -> Option<Bytes> {
         if names.live.is_empty() && names.bundle.files.is_empty() {
             return Some(Bytes::from_owner(Document(Arc::clone(&names.bundle))));
@@ -101,7 +102,7 @@ impl Shown {
         Some(text.text.clone())
     }
 
-    /// The text; writing that of a million prefixes takes a second.
+    /// The text. Writing a million prefixes takes a second.
     pub(super) fn make(&self, names: &Arc<Active>, dates: Dates) -> Bytes {
         if let Some(text) = self.at_once(names, dates) {
             return text;
@@ -117,7 +118,7 @@ impl Shown {
         text
     }
 
-    /// Forgets a text that nobody has asked for in a while, or that is not in force any more.
+    /// Drops a text that was not requested for a while, or whose policy is no longer active.
     pub(super) fn tidy(&self) {
         let mut shown = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         shown.take_if(|text| text.asked.elapsed() > KEEP || text.of.strong_count() == 0);

@@ -1,5 +1,5 @@
-//! A policy that must be confirmed, or the one before returns: by the kernel alone, should the
-//! daemon be gone.
+//! Policies that must be confirmed. Otherwise the previous one returns: the kernel does that alone if the
+//! daemon is gone.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +17,20 @@ use crate::audit::{Action, Entry, Who};
 use crate::events::Time;
 use crate::policy::{Change, diff};
 
-/// A policy in force that waits to be confirmed.
+/// An active policy that is not confirmed yet.
 pub(super) struct Unconfirmed {
-    /// What returns otherwise.
+    /// The policy that returns unless this one is confirmed.
     pub(super) previous: Arc<Active>,
-    /// When, boot clock, in nanoseconds.
+    /// When it returns, in nanoseconds on the boot clock.
     deadline: u64,
-    /// The same for people.
+    /// The same as a date, for display.
     at: Timestamp,
-    /// What it changed, for the history.
+    /// The differences between the two, for the history.
     changes: Vec<Change>,
 }
 
 impl Unconfirmed {
-    /// When the policy before returns, RFC 3339.
+    /// When the previous policy returns, RFC 3339.
     pub(super) fn until(&self) -> String {
         Time::from(self.at).to_string()
     }
@@ -41,14 +41,14 @@ impl Unconfirmed {
 }
 
 impl Core {
-    /// Puts a policy in force until `time` has passed without a confirmation.
+    /// Puts a policy in force; the previous one returns after `time` without a confirmation.
     pub(super) async fn switch_until(
         &mut self,
         next: Active,
         time: Duration,
         changes: &[Change],
     ) -> Result<(), Error> {
-        // After a restart the old one is in force: only that is on disk as such.
+        // A restart goes back to the old policy: the new one is stored only as unconfirmed.
         let next = self.numbered(next);
         let (state, names) = (self.state.clone(), Arc::clone(&next));
         self.offload(move || state.await_confirmation(&saved(&names))).await?;
@@ -77,8 +77,7 @@ impl Core {
         Ok(())
     }
 
-    /// An error while a policy waits to be confirmed: another policy cannot come then. Changes beside it
-    /// can.
+    /// Fails while a policy is unconfirmed: no other policy can be applied then. Live changes can.
     pub(super) async fn refuse_while_unconfirmed(&mut self) -> Result<(), Failure> {
         self.return_if_overdue().await;
         let Some(pending) = &self.pending else { return Ok(()) };
@@ -93,7 +92,7 @@ impl Core {
         })
     }
 
-    /// Keeps what waits to be confirmed, and writes it into the trail.
+    /// Confirms the policy, and records it in the audit trail.
     pub(super) async fn confirm_for(&mut self, who: &Who) -> Result<Decided, Failure> {
         let old = self.active.revision;
         self.announce(who, Action::Confirm, "")?;
@@ -102,7 +101,7 @@ impl Core {
         outcome
     }
 
-    /// Goes back to an earlier policy, and writes it into the trail.
+    /// Goes back to an earlier policy, and records it in the audit trail.
     pub(super) async fn roll_back_for(
         &mut self,
         who: &Who,
@@ -157,7 +156,7 @@ impl Core {
         Ok(self.decided(format!("confirmed: revision {} stays in force", self.active.revision)))
     }
 
-    /// Takes back what waits to be confirmed, or applies an earlier revision again.
+    /// Reverts the unconfirmed policy, or applies an earlier revision again.
     async fn roll_back(
         &mut self,
         who: &Who,
@@ -204,9 +203,9 @@ impl Core {
         Decided { revision, generation, text }
     }
 
-    /// Follows the kernel, where the policy before decides again already.
+    /// Catches up with the kernel if it has already gone back to the previous policy.
     pub(super) async fn return_if_overdue(&mut self) {
-        // What is done aside is for what is in force; the kernel has gone back already.
+        // Work in progress is about the active policy. Waiting is safe: the kernel has already gone back.
         let is_due = self.pending.as_ref().is_some_and(Unconfirmed::is_overdue);
         if is_due
             && !self.turns.is_busy()
@@ -216,11 +215,11 @@ impl Core {
         }
     }
 
-    /// Puts the policy before in force again. No order comes in between: `offload` takes none.
+    /// Puts the previous policy in force again. No order can intervene: `offload` accepts none.
     async fn return_to_previous(&mut self, why: &str) -> Result<(), Error> {
         let Some(pending) = &self.pending else { return Ok(()) };
         let refused = Arc::clone(&self.active);
-        // Its file must not come back by itself at the next start.
+        // The next start must not apply the refused policy's file.
         let previous = Active::clone(&pending.previous);
         let aside = Some(refused.digest.clone()).filter(|digest| *digest != previous.digest);
         let previous = Arc::new(Active { aside, ..previous });
@@ -228,7 +227,7 @@ impl Core {
         let kept = self
             .offload(move || {
                 state.prepare(&saved(&names))?.commit()?;
-                // Not what was only beside the policy that goes.
+                // Live changes that fit only the refused policy are dropped.
                 state.prepare_live(&names.live, &stamp)?.commit()
             })
             .await;
@@ -254,7 +253,7 @@ impl Core {
 }
 
 impl Core {
-    /// The documents of an earlier revision; of the one before what is in force by default.
+    /// The documents of an earlier revision; by default, of the previous one.
     async fn earlier(&mut self, revision: Option<u64>) -> Result<(u64, PolicyBundle), Failure> {
         let fail = |error: String| Failure {
             error,

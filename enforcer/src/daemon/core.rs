@@ -1,4 +1,4 @@
-//! The way of a policy into the kernel, and the watch over the interfaces.
+//! The daemon's state, its start, and its work once a second.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,10 +36,10 @@ use crate::guard::before::Before;
 use crate::host::Kernel;
 use crate::memory;
 
-/// What the daemon owns.
+/// The state that the daemon owns.
 pub(super) struct Core {
     pub(super) settings: Settings,
-    /// Where the loop hears what it has to do.
+    /// Sources of the loop's work.
     pub(super) turns: Turns,
     pub(super) kernel: Kernel,
     pub(super) dataplane: Dataplane,
@@ -47,15 +47,15 @@ pub(super) struct Core {
     pub(super) active: Arc<Active>,
     pub(super) guarded: Vec<Guarded>,
     pub(super) watched: Watched,
-    /// Links that were attached at the last look of this daemon or the one before.
+    /// Links that were attached at the last check of this daemon or the previous one.
     pub(super) protected_before: Before,
-    /// How each interface came to be protected at the start, for the audit trail.
+    /// How each interface was protected at the start, for the audit trail.
     pub(super) starts: Vec<String>,
-    /// Counters of rules from generations that are gone.
+    /// Counters of rules from removed generations.
     pub(super) counters: Counters,
-    /// Generations that frames may still be leaving.
+    /// Generations by which frames may still be judged.
     pub(super) retired: Vec<(Generation, Arc<Active>)>,
-    /// What the operator should know, beside the policy's own warnings.
+    /// Warnings for the operator, in addition to the policy's own.
     pub(super) warnings: Vec<String>,
     pub(super) started: String,
     pub(super) pending: Option<Unconfirmed>,
@@ -63,15 +63,15 @@ pub(super) struct Core {
     pub(super) history: History,
     pub(super) state: State,
     pub(super) clock: Clock,
-    /// How each sink of the settings does.
+    /// State of each configured sink.
     pub(super) sinks: Vec<Arc<Health>>,
-    /// Where answers are made that take long.
+    /// Threads for slow answers.
     pub(super) aside: Aside,
-    /// The policy in force, as it was shown last.
+    /// Cache of the active policy's text.
     pub(super) shown: Shown,
-    /// Where requests are written down, for tests.
+    /// Recording of requests, for tests.
     pub(super) recorder: Recorder,
-    /// Where frames go that the program in the kernel is to judge.
+    /// Channel for frames that the program in the kernel is to judge.
     pub(super) probes: mpsc::Sender<Probe>,
 }
 
@@ -89,7 +89,7 @@ impl Core {
         let watched = Watched::open(&settings).await?;
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
-        // What is there is protected first; what is not there yet is for the watch.
+        // Existing interfaces are protected first; missing ones are left to the reconciliation.
         let named = |name: &String| links.iter().find(|link| link.name == *name).cloned();
         let protected: Vec<_> = settings.interfaces.iter().filter_map(named).collect();
         let clock = Clock::open(&state, settings.clock);
@@ -195,7 +195,7 @@ impl Core {
         Ok(core)
     }
 
-    /// Says what had become of the backstop while no daemon ran.
+    /// Reports what happened to the backstop while no daemon ran.
     fn say_backstop(&mut self) {
         let text = match self.watched.at_start {
             Change::Restored => {
@@ -212,8 +212,8 @@ impl Core {
         self.tamper("backstop", None, text.into());
     }
 
-    /// Writes what the next start needs. What cannot be written stops nothing: it is in force, and the operator
-    /// hears that it will not outlive a reboot.
+    /// Stores the state for the next start. A failure does not stop the daemon: the policy is in force, and
+    /// a warning says that it will not survive a reboot.
     fn keep_state(&mut self, made: Result<(), super::state::Error>) {
         let write = || -> Result<(), super::state::Error> {
             made?;
@@ -233,7 +233,7 @@ impl Core {
         }
     }
 
-    /// Reads the ring buffer in a task of its own.
+    /// Reads the ring buffer in a separate task.
     pub(super) fn follow_ring(&self) -> Result<JoinHandle<()>, Error> {
         let reader = Reader::open(self.dataplane.pins())?;
         let reporter = self.reporter.clone();
@@ -243,7 +243,7 @@ impl Core {
         }))
     }
 
-    /// Looks after everything that can change without us, once a second.
+    /// Checks everything that may change without the daemon, once a second.
     pub(super) async fn tick(&mut self) {
         self.look_at_clock();
         self.return_if_overdue().await;
@@ -256,14 +256,14 @@ impl Core {
         self.reconcile_or_log().await;
     }
 
-    /// Tells which refused frames had no event since the last time.
+    /// Reports refused frames that had no event since the last report.
     pub(super) fn report_suppressed(&mut self) {
         for share in self.dataplane.suppressed() {
             self.reporter.suppressed(&share, &self.active);
         }
     }
 
-    /// Adds the counters of generations that are gone to what is kept.
+    /// Adds the counters of removed generations to the stored ones.
     pub(super) fn fold(&mut self) {
         if self.retired.is_empty() {
             return;
@@ -272,7 +272,7 @@ impl Core {
         for (generation, names) in &gone {
             add(&mut self.counters, generation, names);
         }
-        // A million prefixes take a while to be freed.
+        // Freeing a million prefixes takes a while.
         tokio::task::spawn_blocking(|| {
             drop(gone);
             memory::trim();
@@ -296,7 +296,7 @@ impl Core {
         counters
     }
 
-    /// Removes every trace from the kernel.
+    /// Removes everything from the kernel.
     pub(super) async fn detach(self, who: Who) -> Result<Detached, Error> {
         let Self { dataplane, mut audit, settings, .. } = self;
         let detached = super::remove_all(dataplane.detach(), &settings.state_dir).await;
@@ -305,7 +305,7 @@ impl Core {
     }
 }
 
-/// The policy that was confirmed last; one that waited is set aside, and said.
+/// The policy that was confirmed last. An unconfirmed one is set aside, with a warning.
 fn without_unconfirmed(
     state: &State,
     saved: Option<Saved>,
@@ -313,7 +313,7 @@ fn without_unconfirmed(
 ) -> Option<Saved> {
     let Some(unconfirmed) = state.unconfirmed() else { return saved };
     let mut saved = saved?;
-    // Confirmed, and the daemon ended before it could say so.
+    // It was confirmed, and the daemon ended before it could record that.
     if unconfirmed.digest == saved.digest {
         return Some(saved);
     }
@@ -327,7 +327,7 @@ fn without_unconfirmed(
     Some(saved)
 }
 
-/// Ids of the rules, with their numbers.
+/// Ids of the rules, with the rules' numbers.
 fn rules(names: &Active) -> impl Iterator<Item = (u32, &str)> {
     let rules = (0u32..).zip(&names.compiled.rules);
     rules.filter_map(|(number, rule)| {

@@ -1,7 +1,7 @@
-//! The ways in: the control socket, and the port for Prometheus where one is configured.
+//! The daemon's listeners: the control socket, and the port for Prometheus if configured.
 //!
-//! Neither is needed to enforce. What cannot be opened (a full /run, an address that is not there yet) is
-//! said, and tried again with each look.
+//! Enforcement needs neither. If one cannot be opened (`/run` is full, the address does not exist yet), the
+//! daemon logs it and retries at each check.
 
 use std::net::SocketAddr;
 
@@ -16,24 +16,24 @@ use crate::control::listen::Socket;
 use crate::control::{Inputs, scrape, server};
 use crate::events::hub::Hub;
 
-/// What is open, and what still has to be.
+/// Open listeners, and those still to be opened.
 pub(super) struct Doors {
     settings: Settings,
     access: Access,
     inputs: Inputs,
     hub: Hub,
-    /// Until the socket is open: what ends its server.
+    /// Until the socket is open: the signal that stops its server.
     stopped: Option<oneshot::Receiver<()>>,
     stop: Option<oneshot::Sender<()>>,
     server: Option<JoinHandle<()>>,
-    /// Until the port is open.
+    /// Until the port is open: its address.
     port: Option<SocketAddr>,
-    /// What is in the way, as it was said last.
+    /// The errors that were last reported.
     said: Vec<String>,
 }
 
 impl Doors {
-    /// Opens nothing yet.
+    /// Opens no listener yet.
     pub(super) fn new(settings: &Settings, inputs: Inputs, hub: Hub) -> Self {
         let (stop, stopped) = oneshot::channel();
         Self {
@@ -49,7 +49,7 @@ impl Doors {
         }
     }
 
-    /// Serves on a socket.
+    /// Starts the server on a socket.
     pub(super) fn serve(&mut self, socket: Socket) {
         let Some(stopped) = self.stopped.take() else { return };
         let stopped = async {
@@ -66,7 +66,8 @@ impl Doors {
         self.stopped.is_none() && self.port.is_none()
     }
 
-    /// Tries what is not open. Returns what to tell the operator, when that is another thing than last time.
+    /// Tries to open the remaining listeners. Returns a message for the operator if it differs from the
+    /// last one.
     pub(super) async fn open(&mut self) -> Option<String> {
         let before = self.said.clone();
         self.said.clear();
@@ -104,7 +105,7 @@ impl Doors {
         self.said.push(format!("{}{hint}", failure.error));
     }
 
-    /// Answers what is being asked, and closes.
+    /// Finishes the requests in progress, and closes.
     pub(super) async fn close(self) {
         drop(self.stopped);
         if let (Some(stop), Some(server)) = (self.stop, self.server) {
@@ -114,8 +115,8 @@ impl Doors {
     }
 }
 
-/// Who may do what. A group that does not exist must not give its role to others: until it exists, and the
-/// daemon is started again, only root may do anything.
+/// Permissions by role. A missing group must not give its role to others: until the group exists and the
+/// daemon is restarted, only root may use the socket.
 fn access(settings: &Settings) -> Access {
     let (viewers, operators) = (&settings.viewer_group, &settings.operator_group);
     Access::new(viewers.as_deref(), operators.as_deref()).unwrap_or_else(|e| {

@@ -1,4 +1,4 @@
-//! Why the daemon ended, or never began, and how that is said.
+//! Why the daemon stopped or failed to start, and how it is reported.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,21 +12,21 @@ use crate::fault::Fault;
 use crate::policy::Problem;
 use crate::{backstop, config, dataplane, host, privilege};
 
-/// Why the daemon ended, or never began.
+/// Why the daemon stopped or failed to start.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The settings do not suffice.
+    /// The settings are incomplete.
     #[error(transparent)]
     Settings(#[from] config::Error),
-    /// There is no control socket.
+    /// The control socket cannot be opened.
     #[error("cannot open the control socket")]
     Socket(#[from] listen::Error),
     /// The port for Prometheus cannot be opened.
     #[error("cannot open the port for metrics, {address}")]
     Metrics {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Signals cannot be caught.
@@ -37,27 +37,27 @@ pub enum Error {
     Policy {
         /// The file.
         file: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The policy has errors, and there is no earlier one.
+    /// The policy has errors, and there is no earlier one to fall back to.
     #[error("the policy {file} has errors, and no earlier policy is known")]
     Problems {
         /// The file.
         file: String,
-        /// All of them.
+        /// Every problem.
         problems: Vec<Problem>,
     },
-    /// The state directory does not work.
+    /// The state directory cannot be used.
     #[error(transparent)]
     State(#[from] state::Error),
-    /// The machine cannot be looked at.
+    /// The machine's interfaces and addresses cannot be read.
     #[error(transparent)]
     Host(#[from] host::Error),
-    /// The kernel refuses.
+    /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] dataplane::Error),
-    /// The backstop is not as it should be.
+    /// The backstop cannot be installed or removed.
     #[error(transparent)]
     Backstop(#[from] backstop::Error),
     /// This is an unprivileged container, or another user namespace.
@@ -66,16 +66,16 @@ pub enum Error {
          programs for no user, root included"
     )]
     Contained,
-    /// Capabilities cannot be given up.
+    /// Capabilities cannot be dropped.
     #[error("cannot give up the capabilities that the daemon does not need")]
     Privilege(#[source] io::Error),
-    /// The kernel cannot be listened to.
+    /// Notifications from the kernel cannot be received.
     #[error("cannot listen to the kernel's notices")]
     Notifications(#[source] io::Error),
 }
 
 impl Error {
-    /// The kind of error that a client gets.
+    /// The kind of error that the client gets.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Settings(_)
@@ -139,13 +139,13 @@ impl Fault for Error {
     }
 }
 
-/// An error as the socket tells it.
+/// The error as sent over the socket.
 pub(super) fn failure(error: &Error) -> Failure {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
         let next = error.to_string();
-        // Some errors repeat their source in their own words.
+        // Some errors repeat their source's text.
         if !text.ends_with(&next) {
             text = format!("{text}: {next}");
         }

@@ -1,4 +1,4 @@
-//! What would become of a frame: the program in the kernel is asked.
+//! Answers `explain`: asks the program in the kernel how it would decide.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -34,38 +34,38 @@ use crate::policy::explain::{self, Captured, Described, Unjudged};
 
 /// Most frames in one request.
 const MAX_FRAMES: usize = 1000;
-/// Frames that the program in force is asked about at a time: the core does nothing else meanwhile.
+/// Frames per test run of the active program: the core is blocked meanwhile.
 const PROBED: usize = 50;
-/// Most sources of captured packets that the kernel is asked a way to.
+/// Most sources of captured packets for which the kernel is asked for a route.
 const MAX_WAYS: usize = 64;
-/// How long a look at the chains of other tools holds.
+/// How long a listing of other tools' chains is reused.
 const FILTERS_HOLD: Duration = Duration::from_secs(5);
 
-/// Frames that the program in force is asked about, and the way back.
+/// Frames for the active program, and the reply channel.
 pub(super) struct Probe {
-    /// Bytes of each, and the interface that receives it.
+    /// Bytes of each frame, and the index of the receiving interface.
     frames: Vec<(Vec<u8>, u32)>,
     reply: oneshot::Sender<Probed>,
 }
 
-/// What the program in force says, and what else only the core knows at that moment.
+/// The active program's answers, and other data of the core from the same moment.
 struct Probed {
-    /// Whose decisions they are.
+    /// The generation that decided.
     generation: u32,
     decisions: Vec<Result<Decision, String>>,
     counters: Counters,
 }
 
-/// What a request is about.
+/// The subject of a request.
 pub(super) enum About {
     /// A described frame.
     One(ExplainRequest),
-    /// Captured frames, in their order.
+    /// Captured frames, in order.
     Captured(ExplainFrames),
 }
 
 impl Core {
-    /// Explains frames, beside the loop.
+    /// Explains frames on a separate thread.
     pub(super) fn explain(&self, rank: Rank, about: About, reply: oneshot::Sender<Answer>) {
         if let About::Captured(request) = &about
             && request.frames.len() > MAX_FRAMES
@@ -99,7 +99,7 @@ impl Core {
         }
     }
 
-    /// Asks the program in force about a few frames.
+    /// Runs the active program on a few frames.
     pub(super) fn probe(&mut self, probe: Probe) {
         let Probe { frames, reply } = probe;
         if reply.is_closed() {
@@ -114,7 +114,7 @@ impl Core {
     }
 }
 
-/// Explains beside the core's loop, which is asked for what only the program in force can tell.
+/// Explains outside the core's loop, which is asked only to run the active program.
 struct Explainer {
     kernel: Kernel,
     names: Arc<Active>,
@@ -124,7 +124,7 @@ struct Explainer {
     turns: Arc<Semaphore>,
 }
 
-/// A frame, and what the same code outside the kernel makes of it.
+/// A frame, and the decision of the same code outside the kernel.
 struct Judged {
     described: Described,
     case: Result<FrameContext, Unjudged>,
@@ -141,7 +141,7 @@ impl Explainer {
         let names = Arc::clone(&self.names);
         let now = self.now;
         let judged = aside(move || {
-            // One for all: what it keeps of a first fragment holds for those that follow.
+            // One image for all frames: later fragments need the state that their first fragment left.
             let reference = HostImage::at(&names.compiled.image, now);
             let judge = |described: Described| {
                 let case = explain::judge(&reference, &described);
@@ -196,7 +196,7 @@ impl Explainer {
         described.collect::<Result<_, _>>().map_err(usage)
     }
 
-    /// What the kernel has heard of who is where; nothing, if it does not tell.
+    /// What the kernel knows about the location of devices; empty if it cannot be read.
     async fn heard(&self) -> Heard {
         let heard = self.kernel.heard(&self.names.host).await;
         heard.unwrap_or_else(|e| {
@@ -205,7 +205,8 @@ impl Explainer {
         })
     }
 
-    /// What drops behind us. A look costs two runs of nft or more: one holds for a moment.
+    /// Chains of other tools that may drop frames. A listing costs two runs of nft or more, so it is reused
+    /// for a moment.
     async fn filters(&self) -> Filters {
         static LAST: Mutex<Option<(Instant, Vec<Chain>)>> = Mutex::new(None);
         let last = LAST.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -235,8 +236,8 @@ impl Explainer {
         Filters { chains, ports, own, bridge_calls_ip: bridge_calls_ip() }
     }
 
-    /// Puts the decisions of the program in force in the place of the host's, and says who decided: the host
-    /// only where the kernel cannot be asked. Returns the counters of that moment.
+    /// Replaces the host's decisions by those of the active program, and records who decided. The host's
+    /// stay only if the kernel cannot be asked. Returns the counters of that moment.
     async fn ask_kernel(&self, judged: &mut [Judged]) -> Counters {
         let mut counters = Counters::new();
         for some in judged.chunks_mut(PROBED) {
@@ -256,7 +257,7 @@ impl Explainer {
             });
             let frames: Vec<_> = frames.collect();
             let (reply, answer) = oneshot::channel();
-            // A core that has stopped says nothing: then the host's decisions stand.
+            // A core that is stopping does not reply: then the host's decisions stay.
             let _ = self.probes.send(Probe { frames, reply }).await;
             let Ok(probed) = answer.await else { continue };
             for (one, decision) in whole.iter_mut().zip(probed.decisions) {
@@ -275,7 +276,7 @@ impl Judged {
     fn take(&mut self, decision: Result<Decision, String>) {
         match (decision, &mut self.case) {
             (Ok(decision), Ok(case)) => {
-                // Who is where on a link may have changed between the two looks.
+                // Neighbours may have changed between the two decisions.
                 let moving = [&decision, &case.decision]
                     .iter()
                     .any(|it| it.reason == Reason::DestinationBinding);
@@ -294,7 +295,7 @@ impl Judged {
     }
 }
 
-/// Runs what takes long on a thread of its own.
+/// Runs slow work on a separate thread.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
     tokio::task::spawn_blocking(work).await.map_err(|e| Failure {
         error: format!("the answer could not be made: {e}"),
@@ -330,11 +331,11 @@ fn told(
     answer
 }
 
-/// Chains of other tools that drop what is forwarded.
+/// Chains of other tools that drop forwarded frames.
 #[derive(Default)]
 struct Filters {
     chains: Vec<Chain>,
-    /// Indices of the ports of bridges.
+    /// Indices of bridge ports.
     ports: BTreeSet<u32>,
     /// The gateway's own MACs.
     own: BTreeSet<u64>,
@@ -342,7 +343,7 @@ struct Filters {
 }
 
 impl Filters {
-    /// What the chains may do to a frame that we let pass.
+    /// What the chains may do to a frame that passes the program.
     fn notes(&self, host: &Host, flow: &Flow) -> Option<String> {
         let (destination, own): (IpAddr, _) = match flow.family {
             FAMILY_V4 => (Ipv4Addr::from_bits(flow.destination.to_v4()).into(), "ip"),

@@ -1,8 +1,8 @@
-//! Earlier revisions: what was in force, since when, by whom, and why.
+//! Earlier revisions: their documents, when they came into force, by whom, and why.
 //!
-//! A file each, `revisions/REVISION.json` in the state directory: a line about the revision, which
-//! carries its own digest and that of the next line, and a line with the documents. Each is written
-//! whole or not at all; the oldest go.
+//! Each revision is a file `revisions/REVISION.json` in the state directory. Its first line describes the
+//! revision and has a digest of itself and of the second line, which has the documents. Files are replaced
+//! atomically; the oldest are removed.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -24,34 +24,34 @@ use crate::policy::{Change, write};
 
 mod known;
 
-/// Revisions that are kept.
+/// Most revisions that are kept.
 const MAX_REVISIONS: usize = 50;
-/// Bytes of all of them together.
+/// Most bytes of all revisions together.
 const MAX_BYTES: u64 = 64 << 20;
-/// Lines of a difference that are kept.
+/// Most lines of a difference that are kept.
 const MAX_CHANGES: usize = 200;
 
-/// What there is to say about a revision.
+/// Description of a revision.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Revision {
     pub(super) revision: u64,
-    /// When it came into force, RFC 3339.
+    /// When the revision came into force, RFC 3339.
     pub(super) since: String,
     pub(super) who: Who,
-    /// In the operator's words.
+    /// Why, in the operator's words.
     pub(super) why: Option<String>,
-    /// As the operator named it.
+    /// File name as the operator gave it.
     pub(super) file: String,
-    /// Of the documents, as `status` shows it.
+    /// Digest of the documents, as in `status`.
     pub(super) digest: String,
-    /// Added, removed and changed.
+    /// Number of additions, removals and changes.
     pub(super) counts: (usize, usize, usize),
     /// The first lines of the difference.
     pub(super) changes: Vec<Change>,
 }
 
 impl Revision {
-    /// The same with a difference.
+    /// The revision with its difference.
     pub(super) fn with(mut self, changes: &[Change]) -> Self {
         let count = |sign| changes.iter().filter(|change| change.sign == sign).count();
         self.counts = (count('+'), count('-'), count('~'));
@@ -69,13 +69,13 @@ struct Head {
     documents: String,
 }
 
-/// Why a revision cannot be had.
+/// Why a revision is not available.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    /// It is not there: never was, or is too old.
+    /// It does not exist: it never did, or was removed as too old.
     #[error("there is no revision {0}: `enforcer history` lists those that are kept")]
     None(u64),
-    /// Its file was cut or changed.
+    /// Its file was truncated or altered.
     #[error("{} is damaged", .0.display())]
     Damaged(PathBuf),
     /// Its file cannot be read.
@@ -83,7 +83,7 @@ pub(super) enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Its file cannot be written.
@@ -95,7 +95,7 @@ pub(super) enum Error {
 #[derive(Clone, Debug)]
 pub(super) struct History {
     dir: PathBuf,
-    /// What the files said when they were read last. One reader at a time.
+    /// What the files contained when last read. Only one thread reads at a time.
     known: Arc<Mutex<Known>>,
 }
 
@@ -103,17 +103,17 @@ pub(super) struct History {
 struct Known {
     heads: Heads,
     live: Live,
-    /// The document that was asked for last, whole; forgotten as soon as nobody holds it.
+    /// The document that was requested last; freed as soon as no client uses it.
     shown: Option<(Stamp, Weak<[u8]>)>,
 }
 
 impl History {
-    /// The history in this state directory, which exists.
+    /// The history in an existing state directory.
     pub(super) fn open(state_dir: &Path) -> Self {
         Self { dir: state_dir.join("revisions"), known: Arc::default() }
     }
 
-    /// Keeps a revision, in place of one with the same number, and lets the oldest go.
+    /// Stores a revision, replacing one with the same number, and removes the oldest.
     pub(super) fn save(&self, revision: Revision, bundle: &PolicyBundle) -> Result<(), Error> {
         let path = self.path(revision.revision);
         let written = |source| Error::Read { path: path.clone(), source };
@@ -130,7 +130,7 @@ impl History {
     ///
     /// # Errors
     ///
-    /// It is not there, or its file is damaged: the error names it.
+    /// The revision does not exist, or its file is damaged; the error names the file.
     pub(super) fn load(&self, revision: u64) -> Result<(Revision, PolicyBundle), Error> {
         let path = self.path(revision);
         let text = match fs::read(&path) {
@@ -143,12 +143,12 @@ impl History {
         Ok((head, bundle))
     }
 
-    /// Whether a revision is kept, whole or not.
+    /// Whether the revision has a file, damaged or not.
     pub(super) fn has(&self, revision: u64) -> bool {
         self.path(revision).exists()
     }
 
-    /// A revision as one document. Of those who ask for the same while somebody still holds it, one reads it.
+    /// A revision as one document. Concurrent requests for the same revision share one read.
     ///
     /// # Errors
     ///
@@ -172,14 +172,14 @@ impl History {
         Ok(Bytes::from_owner(text))
     }
 
-    /// All revisions, oldest first; of a damaged one the number and what is wrong. Reads what has changed
-    /// since the last time: not for the core's own thread.
+    /// All revisions, oldest first; for a damaged one, the number and the damage. Reads files that changed
+    /// since the last time, so it must not run on the core's thread.
     pub(super) fn list(&self, active: u64) -> Vec<HistoryRow> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let Known { heads, live, .. } = &mut *known;
         let mut rows = heads.rows(&self.numbers(), active);
         rows.extend(live.rows(&self.dir.with_file_name(trail::FILE)));
-        // Stable: what has no time stays behind the one before it.
+        // A stable sort: a row without a time stays behind the one before it.
         let mut last = Timestamp::MIN;
         rows.sort_by_cached_key(|row| {
             last = row.since.parse().unwrap_or(last);
@@ -192,7 +192,7 @@ impl History {
         self.dir.join(format!("{revision}.json"))
     }
 
-    /// The numbers that have a file, oldest first.
+    /// The numbers of the existing files, oldest first.
     fn numbers(&self) -> Vec<(u64, PathBuf)> {
         let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
         let mut numbers: Vec<(u64, PathBuf)> = entries
@@ -206,7 +206,7 @@ impl History {
         numbers
     }
 
-    /// Removes the oldest beyond what is kept; `newest` stays, however large.
+    /// Removes the oldest files beyond the limits; `newest` stays, whatever its size.
     fn prune(&self, newest: &Path) {
         let (mut files, mut bytes) = (0, 0);
         for (_, path) in self.numbers().into_iter().rev() {
@@ -222,7 +222,7 @@ impl History {
     }
 }
 
-/// What a file says; `None` if a byte of it is not as it was written.
+/// The contents of a file; `None` if any byte was altered.
 fn parts(text: &[u8], revision: u64) -> Option<(Revision, &[u8])> {
     let end = text.iter().position(|byte| *byte == b'\n')?;
     let head = head(&text[..end])?;
@@ -231,7 +231,7 @@ fn parts(text: &[u8], revision: u64) -> Option<(Revision, &[u8])> {
     whole.then_some((head.revision, documents))
 }
 
-/// What the first line of a file says; `None` if a byte of it is not as it was written.
+/// The first line of a file; `None` if any byte was altered.
 fn head(line: &[u8]) -> Option<Head> {
     serde_json::from_str(&verify_digest(line)?).ok()
 }
@@ -307,7 +307,7 @@ mod tests {
         let rows = history.list(4);
         assert!(rows[0].damaged.as_deref().unwrap().contains("3.json"), "{rows:?}");
         assert_eq!(rows[1].damaged, None);
-        // A whole file under the name of another revision is damage, too.
+        // An intact file under another revision's number is damage, too.
         fs::copy(history.path(4), history.path(5)).unwrap();
         assert!(matches!(history.load(5), Err(Error::Damaged(_))));
     }
@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(numbers, [101]);
     }
 
-    /// What was read once is not read again, until it changes.
+    /// A file is read once, and again only after it changes.
     #[test]
     fn heads_are_kept_and_files_that_change_are_read_again() {
         let (dir, history) = history();
@@ -358,7 +358,7 @@ mod tests {
         let rows = history.list(4);
         let live = rows.iter().filter(|row| row.live.is_some()).count();
         assert_eq!((rows.len(), live, read(&history)), (6, 3, 5), "{rows:?}");
-        // A trail that begins anew is read from its beginning.
+        // A trail that was replaced is read from its beginning.
         fs::write(&trail, line("l-9")).unwrap();
         assert_eq!(history.list(4).len(), 4);
     }

@@ -1,4 +1,4 @@
-//! Who is where on the links whose next hops are bound: followed once a second, without a new generation.
+//! Neighbours on links with bound next hops: updated once a second, without a new generation.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -9,15 +9,15 @@ use super::core::Core;
 use super::{Error, failure};
 use crate::policy::{Host, hops};
 
-/// Neighbours asked for in a second at most, so that a scan of an allowed prefix causes no flood.
+/// Most neighbours that are probed in a second, so that a scan of an allowed prefix causes no flood.
 const MOST_ASKED: usize = 16;
 
-/// Destinations on links whose next hops are bound, to which a frame did not find its way.
+/// Destinations of frames that were dropped for their next hop, on links with bound next hops.
 #[derive(Debug, Default)]
 pub(super) struct Strangers(BTreeSet<(u32, IpAddr)>);
 
 impl Strangers {
-    /// Notes one, by the interface that received the frame.
+    /// Adds a destination, by the interface that received the frame.
     pub(super) fn note(&mut self, interface: u32, address: IpAddr) {
         if self.0.len() < MOST_ASKED {
             self.0.insert((interface, address));
@@ -26,7 +26,7 @@ impl Strangers {
 }
 
 impl Core {
-    /// Takes what the neighbour table says now into the kernel.
+    /// Copies the neighbour table into the kernel map.
     pub(super) fn follow_hops(&mut self, host: &Host) -> Result<(), Error> {
         let now = hops(&self.active.policy, host);
         let mut all = now.clone();
@@ -46,8 +46,8 @@ impl Core {
         Ok(())
     }
 
-    /// Has the kernel ask for destinations on the link that frames were refused for: nobody knew where they
-    /// are. Those that answer are known from the next look on.
+    /// Makes the kernel resolve those of the destinations that are on-link, because their MAC may be unknown.
+    /// Those that answer are known at the next check.
     pub(super) async fn ask_strangers(&self) {
         let Strangers(strangers) = self.reporter.take_strangers();
         let mut asked = Vec::new();

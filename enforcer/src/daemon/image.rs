@@ -1,4 +1,4 @@
-//! Watches the tables that the kernel judges by: root can write to them.
+//! Checks the tables by which the kernel judges, because root can write to them.
 
 use log::error;
 
@@ -6,20 +6,20 @@ use super::active::Active;
 use super::core::Core;
 use super::{Error, failure};
 
-/// Looks between two comparisons of the image: a large one takes milliseconds.
+/// Checks between two comparisons of the image: comparing a large one takes milliseconds.
 const LOOKS: u32 = 10;
 
 impl Core {
-    /// Compares what the kernel judges by with what should be in force, and puts that in force anew
-    /// where they differ.
+    /// Compares the tables in the kernel with the active policy's image, and installs the image again if
+    /// they differ.
     pub(super) async fn restore_image(&mut self) {
-        // What waits to be confirmed may have been taken back by the kernel alone; and what is being replaced
-        // is not for long.
+        // Not while a policy is unconfirmed, because the kernel may have reverted it alone; nor while a
+        // policy is being replaced.
         let is_settled = self.pending.is_none() && !self.turns.is_busy();
         if !is_settled || !self.watched.looks.is_multiple_of(LOOKS) {
             return;
         }
-        // What is not pinned cannot be compared; that it is not is told already.
+        // Unpinned tables cannot be compared; the missing pins are reported elsewhere.
         if !self.dataplane.is_pinned() {
             return;
         }
@@ -40,10 +40,10 @@ impl Core {
         self.tamper("image", None, text);
     }
 
-    /// Puts the image in force once more, in a new generation. Nothing is written to disk: a full
-    /// one must not stand in the way.
+    /// Installs the image once more, as a new generation. Writes nothing to disk, so that a full disk does
+    /// not prevent it.
     async fn publish_again(&mut self) -> Result<(), Error> {
-        // Nobody waits to be confirmed: a deadline in the kernel is not ours.
+        // No policy is unconfirmed here: a deadline in the kernel is not from this daemon.
         self.dataplane.confirm();
         self.put_generation(Active::clone(&self.active)).await?;
         self.say_active();

@@ -1,4 +1,4 @@
-//! The protected interfaces and the backstop, as the kernel says.
+//! Status of the protected interfaces and the backstop, according to the kernel.
 
 use super::core::Core;
 use super::failure;
@@ -37,8 +37,8 @@ impl Core {
         rows
     }
 
-    /// Tables that devices can fill, and that have no room for others beside: of the kernel, and of bridges that
-    /// protected interfaces are ports of.
+    /// Tables that devices can fill until no room is left for others: those of the kernel, and of bridges
+    /// with protected ports.
     pub(super) async fn small_tables(&self) -> Vec<String> {
         let links = self.kernel.links().await.unwrap_or_default();
         let chosen = self.chosen(&links);
@@ -49,7 +49,7 @@ impl Core {
         small.map(|TooSmall { text, remedy }| format!("{text}: {remedy}")).collect()
     }
 
-    /// The backstop's tables; none when they cannot be read or the settings leave them alone.
+    /// The backstop's tables; none if they cannot be read or the settings turn the backstop off.
     pub(super) async fn tables(&self) -> Tables {
         if self.settings.backstop == Backstop::Off || self.watched.guard.is_none() {
             return Tables::new();
@@ -58,7 +58,7 @@ impl Core {
         looked.inspect_err(|e| log::warn!("cannot ask nft: {e}")).unwrap_or_default()
     }
 
-    /// `link` has the name by which the policy knows it, `links` the present ones.
+    /// `link` has its name in the policy, `links` have their present names.
     fn interface(&self, link: &Link, tables: &Tables, links: &[Link]) -> InterfaceStatus {
         let guarded = self.guarded.iter().find(|guarded| guarded.index == link.index);
         let present = links.iter().find(|other| other.index == link.index);

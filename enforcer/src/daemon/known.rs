@@ -1,8 +1,8 @@
-//! What time it is, as far as it is known: pure.
+//! Limits of the present time, derived from clocks that may be wrong: pure.
 //!
-//! A gateway may boot in 1970, or a day ahead, and be put right in the middle of a shift. So its clock is
-//! evidence, and what follows is two times: the earliest that it may be, and the latest. What drops
-//! frames ends by the first, what lets them pass by the second. Both are the wall clock, while that
+//! A gateway may boot in 1970 or a day ahead, and its clock may be corrected during operation. The clock is
+//! therefore only evidence for two times: the earliest and the latest that it may be. Whatever drops frames
+//! ends by the earliest time, whatever lets them pass by the latest. Both equal the wall clock while that
 //! is known to be right.
 
 use serde::{Deserialize, Serialize};
@@ -11,72 +11,74 @@ use crate::image::Time;
 
 /// Nanoseconds of a second.
 const SECOND: i64 = 1_000_000_000;
-/// 2026-01-01: it is later than that wherever this program runs.
+/// 2026-01-01: the present is later than this wherever the program runs.
 const EARLIEST: i64 = 1_767_225_600 * SECOND;
-/// What a trusted clock may go back: time stands still until it has caught up. One that goes back further
-/// is wrong.
+/// How far a trusted clock may be set back: the time stands still until the clock has caught up. A clock
+/// that goes back further is wrong.
 const BACK: i64 = 3_600 * SECOND;
-/// What the clock of another boot may be behind without being wrong: a hardware clock counts seconds.
+/// How far the clock may be behind after a reboot without being wrong: a hardware clock counts seconds.
 const COARSE: i64 = 2 * SECOND;
-/// A step ahead that is worth a word.
+/// Smallest forward step that is reported.
 const STEP: i64 = 60 * SECOND;
 
-/// How the id of a boot begins where the kernel does not tell it: a start of the daemon counts as one.
+/// Prefix of a made-up boot id, for a kernel that does not report one: each start of the daemon then counts
+/// as a boot.
 pub(super) const MADE_UP: char = '?';
 
-/// What the machine's clocks say, in nanoseconds.
+/// A reading of the machine's clocks, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Reading {
     /// Since 1970-01-01 UTC.
     pub(super) wall: i64,
-    /// Since boot, time asleep included.
+    /// Since boot, including suspend.
     pub(super) boot: i64,
-    /// For how long this boot has been running: `boot`, but for tests, which cannot restart the machine.
+    /// How long this boot has been running. Equals `boot` except in tests, which cannot restart the
+    /// machine.
     pub(super) uptime: i64,
-    /// Whether the wall clock is known to be right: the kernel calls it synchronised, or the operator
-    /// trusts it.
+    /// Whether the wall clock is known to be right: the kernel reports it as synchronised, or the settings
+    /// declare it trusted.
     pub(super) trusted: bool,
 }
 
-/// What is known of the time; kept on disk, so that a later boot knows it as well.
+/// What is known of the time; stored on disk for later boots.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Known {
-    /// Which boot `boot` belongs to; see [`MADE_UP`].
+    /// The boot to which `boot` belongs; see [`MADE_UP`].
     pub(super) boot_id: String,
-    /// When this was known, boot clock.
+    /// When this was recorded, on the boot clock.
     pub(super) boot: i64,
-    /// The earliest time that it may have been, in nanoseconds since 1970-01-01 UTC.
+    /// The earliest time that it may have been then, in nanoseconds since 1970-01-01 UTC.
     earliest: i64,
-    /// The latest time that the clock has ever shown.
+    /// The latest time that the clock has ever shown, in the same unit.
     seen: i64,
-    /// Whether the clock has been behind `seen` since boot: then nothing says how late it may be.
+    /// Whether the clock has been behind `seen` since boot: the latest time is then unbounded.
     held: bool,
 }
 
-/// What an operator should know of the clock.
+/// A problem of the clock that the operator should know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// It shows a time, so many nanoseconds before one that has been.
+    /// The clock is behind an earlier reading by this many nanoseconds.
     Behind(i64),
-    /// It went so many nanoseconds ahead at once, and nothing confirms that.
+    /// The clock jumped ahead by this many nanoseconds, and no source confirms it.
     Ahead(i64),
-    /// Nothing says that it is right.
+    /// No source confirms that the clock is right.
     Unsynchronised,
 }
 
 impl Known {
-    /// Nothing but what every machine knows.
+    /// What is known without any record.
     pub(super) const NOTHING: Self =
         Self { boot_id: String::new(), boot: 0, earliest: EARLIEST, seen: EARLIEST, held: true };
 
-    /// What is known after a look at the clocks of a boot, and what is to be said about them.
+    /// Updates the record from a reading of a boot's clocks, and returns a problem to report.
     pub(super) fn look(&self, boot_id: &str, now: Reading) -> (Self, Option<Doubt>) {
         let same = self.boot_id == boot_id && now.boot >= self.boot;
         let passed = match same {
             true => now.boot - self.boot,
             // It may be the same boot.
             false if boot_id.starts_with(MADE_UP) || self.boot_id.starts_with(MADE_UP) => 0,
-            // Another boot is later, by at least the time for which it has been running.
+            // Another boot is later, by at least its uptime.
             false => now.uptime,
         };
         let earliest = self.earliest.saturating_add(passed);
@@ -100,33 +102,32 @@ impl Known {
         (Self { seen: now.wall.max(seen), held: false, ..next }, Some(doubt))
     }
 
-    /// What has to be added to the boot clock for the latest time and for the earliest one, in
-    /// nanoseconds.
+    /// Offsets from the boot clock to the latest and to the earliest time, in nanoseconds.
     pub(super) fn offsets(&self) -> (i64, i64) {
         let latest = if self.held { i64::MAX } else { self.seen.saturating_sub(self.boot) };
         (latest, self.earliest.saturating_sub(self.boot))
     }
 
-    /// The time at a reading of the same boot's clock.
+    /// The time at a reading of the boot clock, in the same boot.
     pub(super) fn at(&self, boot: i64) -> Time {
         let (latest, earliest) = self.offsets();
         let seconds = |offset: i64| boot.saturating_add(offset) / SECOND;
         Time { earliest: seconds(earliest), latest: seconds(latest), boot: boot / SECOND }
     }
 
-    /// Whether nothing says how late it may be.
+    /// Whether the latest time is unbounded.
     pub(super) fn is_held(&self) -> bool {
         self.held
     }
 
-    /// The latest time that is known to have been, in seconds since 1970-01-01 UTC.
+    /// The latest time that is known to have passed, in seconds since 1970-01-01 UTC.
     pub(super) fn last(&self) -> i64 {
         self.seen / SECOND
     }
 }
 
-/// What is left of a time that ends at `deadline`, in seconds on the boot clock of a boot whose last
-/// known second was `last`; and when that is over in a boot whose clock says `now`.
+/// Converts a deadline to another boot. `deadline` and `last`, the last known second, are on the old boot's
+/// clock; `now` and the result are on the new one's.
 pub(super) fn resumed(deadline: i64, last: i64, now: i64) -> i64 {
     now.saturating_add(deadline.saturating_sub(last).max(0))
 }

@@ -1,4 +1,4 @@
-//! Changes by command: in force in the kernel before they are answered.
+//! Live changes: in force in the kernel before they are answered.
 
 use std::time::Instant;
 
@@ -14,11 +14,11 @@ use crate::policy::Mode;
 use crate::policy::compile::live::denied_by;
 use crate::policy::live::{LiveAction, LiveChange, MAX_CHANGES, identify};
 
-/// Longest time for a change, in seconds: ten years.
+/// Longest duration of a change, in seconds: ten years.
 const MAX_SECONDS: i64 = 10 * 365 * 86_400;
 
 impl Core {
-    /// Makes a change, and writes it into the trail.
+    /// Makes a change, and records it in the audit trail.
     pub(super) async fn change_for(
         &mut self,
         who: &Who,
@@ -38,7 +38,7 @@ impl Core {
         outcome
     }
 
-    /// Takes a change back, and writes it into the trail.
+    /// Revokes a change, and records it in the audit trail.
     pub(super) async fn revoke_for(
         &mut self,
         who: &Who,
@@ -71,7 +71,7 @@ impl Core {
         self.audit.record(Entry { reason, result, ..entry });
     }
 
-    /// Makes a change; the same change again takes the place of the first.
+    /// Makes a change; it replaces an earlier one with the same content.
     async fn change(
         &mut self,
         mut change: LiveChange,
@@ -103,7 +103,7 @@ impl Core {
         Ok(self.report(&change, notes, begun))
     }
 
-    /// Takes a change back.
+    /// Revokes a change.
     async fn revoke(&mut self, id: &str, guard: Guard) -> Result<LiveReport, Failure> {
         let begun = Instant::now();
         self.return_if_overdue().await;
@@ -135,8 +135,8 @@ impl Core {
         Ok(self.report(&change, notes, begun))
     }
 
-    /// Takes down when a change ends: one for a time on the boot clock, which no step of the wall clock
-    /// moves.
+    /// Sets the end of a change: a duration ends on the boot clock, which no step of the wall clock
+    /// affects.
     fn set_end(&self, change: &mut LiveChange) -> Result<(), Failure> {
         (change.deadline, change.left) = (None, None);
         let now = self.clock.now();
@@ -152,7 +152,7 @@ impl Core {
                     let hint = format!("1 to {MAX_SECONDS} seconds, or no end at all");
                     return Err(usage(&format!("a change cannot last {seconds} s"), Some(&hint)));
                 };
-                // The second that has begun is not counted.
+                // The current second has already begun and is not counted.
                 change.deadline = Some(now.boot + 1 + lasts);
             }
             (None, Some(until)) => {
@@ -185,7 +185,7 @@ impl Core {
         LiveReport { change, generation, notes, milliseconds }
     }
 
-    /// Forgets what has ended; in the kernel it ended on time.
+    /// Removes changes that have ended; in the kernel they ended on time.
     pub(super) async fn end_changes(&mut self) {
         if self.turns.is_busy() {
             return;
@@ -215,7 +215,7 @@ impl Core {
         }
     }
 
-    /// What an operator would not expect of a change.
+    /// Effects of a change that the operator might not expect.
     fn notes(&self, change: &LiveChange) -> Vec<String> {
         let by_date = change.until.is_some() && !self.clock.is_sure();
         if by_date

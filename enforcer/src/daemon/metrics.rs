@@ -1,4 +1,4 @@
-//! What is in force and what it did, as Prometheus reads it.
+//! Metrics for Prometheus.
 
 use super::core::Core;
 use crate::api::{GroupStatus, InterfaceStatus, ReasonCount, RuleRow};
@@ -7,7 +7,8 @@ use crate::metrics::Kind::{Counter, Gauge};
 use crate::metrics::{Families, Labels};
 
 impl Core {
-    /// Prometheus text. No label comes from a device: a flood of invented ones makes no series.
+    /// Metrics as Prometheus text. No label comes from a device, so that a flood of invented devices adds
+    /// no series.
     pub(super) async fn metrics(&self) -> String {
         let mut families = Families::default();
         self.measure_reasons(&mut families);
@@ -188,7 +189,7 @@ fn measure_interfaces(families: &mut Families, interfaces: &[InterfaceStatus]) {
     families.add(Counter, "enforcer_interface_runs_total", help, runs);
 }
 
-/// Seconds since 1970-01-01 UTC of an RFC 3339 time; 0 of anything else.
+/// Seconds since 1970-01-01 UTC of an RFC 3339 time; 0 if it is not one.
 fn unix_seconds(time: &str) -> u64 {
     let time: Option<jiff::Timestamp> = time.parse().ok();
     time.and_then(|time| time.as_second().try_into().ok()).unwrap_or_default()

@@ -1,34 +1,37 @@
-//! The daemon: one kind of [`Request`], one loop. It owns what is in force.
+//! The daemon: one type of [`Request`], and one loop, which owns the state.
 //!
-//! - `core`: start, and what is looked after once a second
-//! - `apply`: the way of a policy into force
+//! - `core`: the daemon's state, its start, and its work once a second
+//! - `apply`: how a policy is applied
 //! - `doors`: the control socket and the port for metrics
-//! - `error`: why the daemon ended, or never began
-//! - `confirm`: policies that must be confirmed, and the way back
-//! - `live`: changes by command, beside the policy file
-//! - `overlay`: changes by command, laid over the policy and into the kernel
+//! - `error`: why the daemon stopped or failed to start
+//! - `confirm`: policies that must be confirmed, and rollback
+//! - `live`: live changes
+//! - `overlay`: puts live changes over the policy and into the kernel
 //! - `session`: refuses changes that would cut off the operator's own session
 //! - `history`: earlier revisions
-//! - `image`: the watch over what the kernel judges by
-//! - `active`: a policy, its image, and what its numbers mean
-//! - `interfaces`: the interfaces and the backstop, as the socket tells them
-//! - `report`: records from the kernel to event lines
-//! - `answers`: what is in force, as the socket tells it
-//! - `aside`: answers that are made beside the loop
-//! - `measure`: what is in force and what it did, as Prometheus reads it
-//! - `totals`: what was refused, in a table that devices cannot fill
+//! - `image`: checks the tables by which the kernel judges
+//! - `active`: the active policy, its image, and the meaning of the image's numbers
+//! - `interfaces`: status of the interfaces and the backstop
+//! - `report`: records from the kernel to events
+//! - `queries`: answers to questions
+//! - `aside`: slow answers, outside the loop
+//! - `explain`: how a frame would be decided
+//! - `metrics`: metrics for Prometheus
+//! - `totals`: counts of refused frames, in a table that devices cannot fill
 //! - `protect`: which interfaces are protected, and how
-//! - `runs`: the same for all interfaces, and what is done where one does not
-//! - `record`: what goes into the audit trail
-//! - `recorder`: a file of what was asked, for tests
-//! - `manager`: what the service manager hears
+//! - `runs`: whether drivers run the program, and repairs if they do not
+//! - `hops`: neighbours on links with bound next hops
+//! - `record`: entries of the audit trail
+//! - `recorder`: recording of requests, for tests
+//! - `systemd`: messages to the service manager
 //! - `source`: where the policy comes from at the start
-//! - `state`: what survives a restart
-//! - `known`: what is known of the time, and what is not: pure
+//! - `state`: the state that survives a restart
+//! - `known`: limits of the present time, from clocks that may be wrong: pure
 //! - `time`: the machine's clocks
-//! - `notifications`: what the kernel tells by itself
-//! - `reconcile`: pins, programs, interfaces and the backstop, and what to do when they change
-//! - `tags`: the watch over VLAN tags that hardware would remove
+//! - `notifications`: notifications from the kernel
+//! - `reconcile`: checks and restores pins, programs, interfaces and the backstop
+//! - `tags`: keeps VLAN offloads off
+//! - `turns`: what the loop waits for, and work that must not block it
 
 mod active;
 mod apply;
@@ -91,15 +94,14 @@ use crate::events::sinks;
 use crate::privilege;
 use crate::request::Request;
 
-/// Inputs of each rank that may wait for the core.
+/// Inputs of each role that may wait for the core.
 const QUEUE: usize = 64;
 /// Batches of frames that may wait for the program in the kernel.
 const PROBES: usize = 8;
-/// Time for the sinks when the daemon ends.
+/// Time for the sinks to finish when the daemon ends.
 const SINKS: Duration = Duration::from_secs(2);
 
-/// Runs until SIGTERM, SIGINT or a detach. Enforcement stays in force when it ends; only a
-/// detach removes it.
+/// Runs until SIGTERM, SIGINT or a detach. Enforcement continues afterwards; only a detach removes it.
 pub async fn run(settings: Settings) -> Result<(), Error> {
     if settings.interfaces.is_empty() {
         return Err(config::Error::NoInterface.into());
@@ -111,14 +113,15 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(Error::Signals)?;
     let hub = Hub::new();
-    // The pins first: a second daemon learns here that another one holds them.
+    // The pins come first: a second daemon finds out here that another one holds them.
     let pins = Pins::open(&settings.bpffs)?;
-    // While its group can be set. Where it cannot be opened, that is for later: enforcement comes first.
+    // While the process may still set the socket's group. A failure to open is retried later: enforcement
+    // comes first.
     let socket = Socket::bind(&settings.socket, settings.socket_group.as_deref());
-    // The socket has its group. What is left to do needs two capabilities, or three.
+    // The socket has its group. The rest needs two or three capabilities.
     privilege::lift_memory_lock();
     privilege::drop_unneeded().map_err(Error::Privilege)?;
-    // Before the first look, so that nothing falls between.
+    // Before the first check, so that no change is missed.
     let listens = settings.backstop != Backstop::Off;
     let notices = notifications::listen(listens).map_err(Error::Notifications)?;
     let (sender, inputs) = queue(QUEUE);
@@ -185,7 +188,7 @@ pub async fn run(settings: Settings) -> Result<(), Error> {
 }
 
 impl Core {
-    /// Opens what is not open yet, and says what is in the way.
+    /// Tries to open the remaining listeners, and logs errors.
     async fn open(&mut self, doors: &mut Doors) {
         if doors.are_open() {
             return;
@@ -197,7 +200,7 @@ impl Core {
     }
 }
 
-/// Starts the sinks of the settings.
+/// Starts the configured sinks.
 fn start_sinks(core: &mut Core, hub: &Hub) -> JoinSet<()> {
     let mut running = JoinSet::new();
     for sink in &core.settings.sinks {
@@ -206,21 +209,21 @@ fn start_sinks(core: &mut Core, hub: &Hub) -> JoinSet<()> {
                 core.sinks.push(health);
                 running.spawn(work);
             }
-            // They come first, and there are fewer than may follow.
+            // Sinks subscribe first, and there are fewer of them than allowed subscribers.
             Err(full) => log::error!("a sink is missing: {full}"),
         }
     }
     running
 }
 
-/// Lets the sinks deliver what waits, for a while.
+/// Gives the sinks a limited time to deliver pending events.
 async fn finish(sinks: JoinSet<()>) {
     if timeout(SINKS, sinks.join_all()).await.is_err() {
         log::warn!("a sink has not taken all lines; `enforcer status` has said which");
     }
 }
 
-/// Removes every trace from the kernel while no daemon runs.
+/// Removes everything from the kernel while no daemon runs.
 pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
     let removed = if settings.bpffs.exists() {
         let pins = Pins::open(&settings.bpffs)?;
@@ -237,12 +240,12 @@ pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
     Ok(Detached { removed })
 }
 
-/// Nanoseconds since boot, time asleep included.
+/// Nanoseconds since boot, including suspend.
 fn boot_clock() -> u64 {
     clock(libc::CLOCK_BOOTTIME) as u64
 }
 
-/// Wall clock less boot clock, in nanoseconds.
+/// Wall clock minus boot clock, in nanoseconds.
 fn wall_offset() -> i64 {
     clock(libc::CLOCK_REALTIME).wrapping_sub(clock(libc::CLOCK_BOOTTIME))
 }
@@ -254,7 +257,7 @@ fn clock(clock: libc::clockid_t) -> i64 {
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }
 
-/// What was removed from the kernel, the backstop's tables included.
+/// Everything that was removed from the kernel, including the backstop's tables.
 async fn remove_all(
     removed: Result<Vec<String>, dataplane::Error>,
     state_dir: &Path,
@@ -264,11 +267,11 @@ async fn remove_all(
     Ok(Detached { removed })
 }
 
-/// Removes the backstop's tables: without a program behind it, an open one is no protection, and a
-/// shut one is in the way.
+/// Removes the backstop's tables: without the program, an open table protects nothing, and a shut one
+/// blocks all traffic.
 async fn remove_tables(state_dir: &Path) -> Result<Vec<String>, Error> {
     match backstop::detach(state_dir).await {
-        // Where nft never was, no table of ours can be.
+        // Without nft, no table of ours can exist.
         Err(backstop::Error::NoNft) => Ok(Vec::new()),
         result => Ok(result?),
     }

@@ -1,4 +1,4 @@
-//! What the kernel tells by itself: interfaces and packet filter tables that change.
+//! Notifications from the kernel: changed interfaces and packet filter tables.
 
 use std::io;
 
@@ -10,19 +10,19 @@ use tokio::sync::mpsc;
 /// `NFNLGRP_NFTABLES` in include/uapi/linux/netfilter/nfnetlink.h.
 const NFTABLES: u32 = 7;
 
-/// Something changed; what, is for the receiver to ask the kernel.
+/// A change. The receiver has to ask the kernel for the details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Notice {
-    /// An interface.
+    /// Interfaces changed.
     Interfaces,
-    /// A packet filter table.
+    /// A packet filter table changed.
     Tables,
 }
 
-/// Listens in tasks of its own. Few notices wait: what comes meanwhile is part of them.
+/// Listens in separate tasks. The queue is short: a pending notice stands for all later changes.
 ///
-/// With `tables`, changes of packet filter tables are told as well. A kernel that cannot tell them (without
-/// the module nfnetlink, say) is no reason not to enforce: the tables are looked at from time to time.
+/// With `tables`, changes of packet filter tables are reported as well. A kernel that cannot report them
+/// (without the module nfnetlink, for example) does not prevent enforcement: the tables are also polled.
 pub(super) fn listen(tables: bool) -> io::Result<mpsc::Receiver<Notice>> {
     let (sender, notices) = mpsc::channel(2);
     let (connection, _, mut messages) = new_multicast_connection(&[MulticastGroup::Link])?;
@@ -51,7 +51,7 @@ fn listen_to_tables(sender: mpsc::Sender<Notice>) -> io::Result<()> {
     socket.socket_mut().add_membership(NFTABLES)?;
     tokio::spawn(async move {
         loop {
-            // A queue that ran over is a change too.
+            // An overflow of the queue means a change, too.
             let _ = socket.recv_from_full().await;
             if sender.send(Notice::Tables).await.is_err() {
                 return;

@@ -1,5 +1,5 @@
-//! Changes into the kernel: beside the policy in force, and beside the one that returns unless that is
-//! confirmed.
+//! Puts live changes into the kernel: over the active policy, and over the previous one while that may
+//! return.
 
 use std::sync::Arc;
 
@@ -18,35 +18,34 @@ use crate::policy::compile;
 use crate::policy::compile::live::patch;
 use crate::policy::live::{LiveChange, with_live};
 
-/// What changes make of a policy, and the patch of its image that does it, where one is enough.
+/// A policy with live changes, and the patch from its present image, if a patch is enough.
 struct Step {
     next: Active,
     patch: Option<Patch>,
 }
 
-/// What changes make of both policies, or of the one that they fit.
+/// The new state of both policies, or of the one that the changes fit.
 pub(super) struct Plan {
-    /// Of the policy in force.
+    /// For the active policy.
     current: Option<Step>,
-    /// Of the one that returns unless that is confirmed.
+    /// For the policy that returns without a confirmation.
     previous: Option<Step>,
-    /// Which one they do not fit, and why.
+    /// The policy that the changes do not fit, and why.
     note: Option<String>,
 }
 
 impl Core {
-    /// The live changes beside the policy in force, and those that are only beside the one that may
-    /// return.
+    /// The live changes of the active policy, and those that only the policy that may return has.
     pub(super) fn all_live(&self) -> Vec<LiveChange> {
         let previous = self.pending.as_ref().map(|pending| &*pending.previous);
         together(&self.active.live, previous.map_or(&[], |previous| &previous.live))
     }
 
-    /// What `edit` makes of the live changes, compiled, beside both policies.
+    /// Applies `edit` to the live changes of both policies, and compiles the results.
     ///
     /// # Errors
     ///
-    /// They fit neither.
+    /// The changes fit neither policy.
     pub(super) async fn plan(
         &mut self,
         edit: impl Fn(&[LiveChange]) -> Result<Vec<LiveChange>, Failure>,
@@ -81,7 +80,7 @@ impl Core {
         }
     }
 
-    /// Puts a plan in force, unless it cuts off the operator's session; what there is to say about it.
+    /// Puts a plan in force, unless it cuts off the operator's session. Returns remarks about it.
     pub(super) async fn carry_out(
         &mut self,
         plan: Plan,
@@ -113,7 +112,8 @@ impl Core {
             None => names.live.clone(),
         };
         let before = self.pending.as_ref().map(|pending| lives(&previous, &pending.previous));
-        // A daemon that starts now goes back to the policy before; what does not fit it goes then.
+        // A daemon that starts now goes back to the previous policy, and drops the changes that do not fit
+        // it.
         let live = together(&lives(&current, &self.active), &before.unwrap_or_default());
         let file = self.state.prepare_live(&live, &self.clock.stamp())?;
         if let Some(step) = previous
@@ -136,7 +136,7 @@ impl Core {
         done
     }
 
-    /// Changes what is in force, while nothing waits to be confirmed.
+    /// Puts a step in force while no policy is unconfirmed.
     async fn put_alone(&mut self, step: Step) -> Result<(), Error> {
         if step.patch.is_none() {
             return self.switch(step.next).await;
@@ -158,7 +158,7 @@ impl Core {
         self.clock.keep_soon();
     }
 
-    /// In the kernel alone: a policy that waits to be confirmed is not on disk as the one in force.
+    /// Changes only the kernel: an unconfirmed policy is not stored as the active one.
     async fn put_current(&mut self, step: Step) -> Result<(), Error> {
         let Step { next, patch } = step;
         let Some(patch) = patch else { return self.put_generation(next).await };
@@ -169,7 +169,7 @@ impl Core {
         Ok(())
     }
 
-    /// Puts a new generation in force, and nothing on disk: what is there says the same.
+    /// Activates a new generation without writing to disk: the stored state is the same.
     pub(super) async fn put_generation(&mut self, next: Active) -> Result<(), Error> {
         let next = self.numbered(next);
         let old = self.put(&next, Dataplane::activate).await?;
@@ -178,7 +178,7 @@ impl Core {
         Ok(())
     }
 
-    /// Changes what returns unless the policy in force is confirmed.
+    /// Changes the policy that returns without a confirmation.
     async fn put_previous(&mut self, step: Step) -> Result<(), Error> {
         let Step { next, patch } = step;
         let (next, old) = match patch {
@@ -200,7 +200,7 @@ impl Core {
         Ok(())
     }
 
-    /// What `edit` makes of a policy: on a thread of its own, for it may have to be compiled.
+    /// Applies `edit` to a policy, on a separate thread because it may have to be compiled.
     async fn step(
         &mut self,
         names: Arc<Active>,
@@ -213,7 +213,7 @@ impl Core {
 }
 
 impl Step {
-    /// What these changes make of a policy.
+    /// The policy with these live changes.
     fn of(names: &Active, live: Vec<LiveChange>, now: i64) -> Result<Self, Failure> {
         let policy = with_live(&names.written, &live)
             .map_err(|(_, error)| usage(&error.message, error.hint.as_deref()))?;
@@ -247,7 +247,7 @@ impl Step {
     }
 }
 
-/// The changes of both lists, each once.
+/// The changes of both lists, without duplicates.
 fn together(current: &[LiveChange], previous: &[LiveChange]) -> Vec<LiveChange> {
     let mut all = current.to_vec();
     all.extend(previous.iter().filter(|change| !all.contains(change)).cloned().collect::<Vec<_>>());

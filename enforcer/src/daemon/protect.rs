@@ -1,4 +1,4 @@
-//! The protected interfaces: which ones they are, and how a program comes to be on them.
+//! The protected interfaces: which ones they are, and how the program is attached to them.
 
 use log::{error, info, warn};
 
@@ -10,17 +10,17 @@ use crate::guard::plan::{self, Missing};
 use crate::host::Link;
 
 impl Core {
-    /// The interfaces to protect, under the names by which the policy knows them.
+    /// The interfaces to protect, under their names in the policy.
     pub(super) fn chosen(&self, links: &[Link]) -> Vec<Link> {
         plan::chosen(&self.settings.interfaces, &self.guarded, links)
     }
 
-    /// Protects every interface of the settings that can be protected. The others are in the log and the
-    /// status, and are tried again with each look.
+    /// Protects every configured interface that can be protected. The others are logged, shown in the
+    /// status, and retried at each check.
     ///
     /// # Errors
     ///
-    /// When every interface is there and none can be protected: the first one's reason.
+    /// Every interface exists and none can be protected: the error of the first one.
     pub(super) fn protect_all(&mut self, links: &[Link]) -> Result<(), Error> {
         let mut first = None;
         let mut is_missing = false;
@@ -56,7 +56,7 @@ impl Core {
         self.tamper(reason, Some(name), format!("{name} is not protected: {}", failure.error));
     }
 
-    /// Says how an interface came to be protected at the start, and whether there was a gap before.
+    /// Reports how an interface was protected at the start, and whether there was a gap before.
     fn say_how(&mut self, link: &Link, how: How, known: Option<u32>) {
         let name = &link.name;
         let number = self.dataplane.link_id(link.index).unwrap_or(0);
@@ -81,7 +81,7 @@ impl Core {
         self.tamper("detached", Some(&link.name), text);
     }
 
-    /// Attaches to an interface, or adopts it.
+    /// Attaches the program to an interface, or adopts an attached one.
     pub(super) fn protect(&mut self, link: &Link, links: &[Link]) -> Result<How, Error> {
         let interface = link.name.clone();
         if let Some(kind) = link.no_ethernet.clone() {
@@ -98,7 +98,7 @@ impl Core {
         let same =
             |guarded: &&mut Guarded| guarded.name == link.name && guarded.index != link.index;
         if let Some(other) = self.guarded.iter_mut().find(same) {
-            // One that was renamed stays protected beside the one that has its name now.
+            // A renamed interface stays protected, in addition to the one that now has its name.
             other.name.clone_from(&other.present);
             let index = other.index;
             if !links.iter().any(|link| link.index == index) {
@@ -113,7 +113,8 @@ impl Core {
         Ok(done.how)
     }
 
-    /// Asks the kernel whether every interface that was attached to is guarded: its word counts, not ours.
+    /// Checks with the kernel that every interface with the program is guarded: the daemon's own records do
+    /// not count.
     pub(super) async fn confirm(&mut self) -> Result<(), Error> {
         let links = self.kernel.links().await?;
         let mut others = Vec::new();
@@ -134,11 +135,11 @@ impl Core {
         Ok(())
     }
 
-    /// Attaches to an interface that is not protected, or says why not.
+    /// Attaches the program to an unprotected interface, or logs why that fails.
     pub(super) fn attach_again(&mut self, link: &Link, why: Missing, links: &[Link]) {
         let (reason, what) = (why.reason(), why.words());
         let name = link.name.clone();
-        // One that cannot be protected must not keep the others from it.
+        // One failure must not prevent protecting the others.
         let text = match self.protect(link, links) {
             Ok(_) => {
                 self.watched.reattached += 1;
@@ -159,7 +160,7 @@ impl Core {
         self.tamper(reason, Some(&name), text);
     }
 
-    /// Keeps which links are attached, so that the next start knows if one was lost in between.
+    /// Stores which links are attached, so that the next start detects a link that was lost in between.
     fn remember_links(&mut self) {
         let ids = self
             .guarded

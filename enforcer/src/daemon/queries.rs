@@ -1,4 +1,4 @@
-//! What is in force, as the socket tells it.
+//! Answers to requests: the active policy and its counters.
 
 use std::collections::{HashMap, HashSet};
 use std::process;
@@ -34,7 +34,7 @@ use crate::request::{Question, Request};
 use crate::shown::escaped;
 
 impl Core {
-    /// Answers everything but a detach. A client that has disconnected is ignored.
+    /// Answers everything except a detach. A client that has disconnected is ignored.
     pub(super) async fn answer(&mut self, rank: Rank, Input { request, reply }: Input) {
         if request.is_order() {
             self.recorder.record(self.clock.now(), &request);
@@ -65,13 +65,13 @@ impl Core {
                 let decided = self.roll_back_for(&peer.who(), revision, guard).await;
                 decided.and_then(|decided| encode(&decided))
             }
-            // Ends the loop, which answers it.
+            // Ends the loop; the reply is sent there.
             Request::Detach { .. } => return,
         };
         drop(reply.send(answer));
     }
 
-    /// Answers a question. What takes long is made beside the loop.
+    /// Answers a question. Slow answers are built outside the loop.
     async fn look(&mut self, rank: Rank, question: Question, reply: oneshot::Sender<Answer>) {
         let (aside, names) = (self.aside.clone(), Arc::clone(&self.active));
         match question {
@@ -81,7 +81,7 @@ impl Core {
             }
             Question::Devices => {
                 let reporter = self.reporter.clone();
-                // While the tables are at hand: the other thread has none.
+                // Read here, because the other thread has no access to the tables.
                 let sighted = self.dataplane.sightings();
                 aside.answer(rank, reply, move || {
                     reporter.sighted(&sighted, &names);
@@ -173,14 +173,14 @@ impl Core {
             .collect()
     }
 
-    /// Groups, and what unknown devices get.
+    /// Status of the groups and of unknown devices.
     pub(super) fn groups(&self) -> Vec<GroupStatus> {
         let names = &*self.active;
         let until = |timed: Option<Timed>| wall_time(self.clock.date(timed?.until));
         let left = |timed: Option<Timed>| self.clock.left(timed?.until);
         let members: HashMap<&str, usize> =
             names.written.groups.iter().map(|group| (&*group.name, group.members.len())).collect();
-        // A device's own group is the group that it was made from.
+        // A device's own group is shown as the group that it was made from.
         let known = names.policy.groups.iter().filter(|group| group.device_of.is_none());
         let known = known.map(|group| GroupStatus {
             name: group.name.clone(),
@@ -188,7 +188,7 @@ impl Core {
             until: until(group.timed),
             left: left(group.timed),
             default: group.default.to_string(),
-            // A device with rules of its own is a member all the same.
+            // A device with live rules of its own still counts as a member.
             members: members.get(&*group.name).copied().unwrap_or_default(),
             rules: group.allow.len() + group.deny.len(),
         });
@@ -205,7 +205,7 @@ impl Core {
         known.chain(std::iter::once(unknown)).collect()
     }
 
-    /// What an operator must not forget: groups that pass everything because of a command.
+    /// Warnings about groups that a live change lets pass everything.
     fn break_glass(&self) -> impl Iterator<Item = String> + '_ {
         let observed = |change: &&LiveChange| {
             matches!(change.action, LiveAction::Mode { mode: Mode::Observe })
@@ -224,7 +224,7 @@ impl Core {
     }
 }
 
-/// What came of a policy, as the socket tells it.
+/// The API's report on an applied policy.
 fn report(applied: Applied) -> Answer {
     let is_refused = has_errors(&applied.problems);
     let body = encode(&ApplyReport {
@@ -272,7 +272,7 @@ fn devices(names: &Active, mut seen: HashMap<u64, DeviceRow>) -> Vec<DeviceRow> 
     rows
 }
 
-/// The group of a named device that has not been seen yet.
+/// The group of a named device that was not seen yet.
 fn group_of<'n>(names: &'n Active, device: &Device) -> (&'n str, Mode) {
     let mut flow = Flow::NEW;
     flow.source_mac = device.mac.map_or(0, |mac| wire::mac(mac.0));
@@ -289,7 +289,7 @@ fn group_of<'n>(names: &'n Active, device: &Device) -> (&'n str, Mode) {
     group_of_flow(names, flow)
 }
 
-/// The group of a sender, and its mode.
+/// The group of a sender, and the group's mode.
 fn group_of_flow(names: &Active, mut flow: Flow) -> (&str, Mode) {
     flow.interface = names.host.interfaces.first().map_or(0, |interface| interface.index);
     let reference = HostImage::new(&names.compiled.image, 0);
@@ -299,7 +299,7 @@ fn group_of_flow(names: &Active, mut flow: Flow) -> (&str, Mode) {
 
 /// The rules with their counters.
 fn rules(names: &Active, counters: &Counters, dates: Dates) -> Vec<RuleRow> {
-    // A device with live rules of its own has those of its group, too.
+    // A device with live rules of its own also has its group's rules: each is listed once.
     let mut known = HashSet::new();
     (0..names.compiled.rules.len() as u32)
         .filter_map(|number| rule_row(names, number, counters, dates))
@@ -307,7 +307,7 @@ fn rules(names: &Active, counters: &Counters, dates: Dates) -> Vec<RuleRow> {
         .collect()
 }
 
-/// One rule as the socket tells it.
+/// One rule as a row of the API.
 pub(super) fn rule_row(
     names: &Active,
     number: u32,
@@ -318,13 +318,13 @@ pub(super) fn rule_row(
     let (_, rule) = compiled.rule(&names.policy)?;
     let row = convert::rule(explain::row(&names.policy, compiled)?);
     let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
-    // The socket tells times as this machine's clock shows them.
+    // Times are shown by this machine's clock.
     let until = rule.until.and_then(|end| wall_time(dates.date(end)));
     let left = rule.until.and_then(|end| dates.left(end));
     Some(RuleRow { until, left, frames, bytes, ..row })
 }
 
-/// Rules of the policy file and live ones.
+/// Number of rules, including live ones.
 fn rule_count(names: &Active) -> usize {
     let written = names.written.groups.iter().map(|group| group.allow.len() + group.deny.len());
     let live = names.live.iter().filter(|change| !matches!(change.action, LiveAction::Mode { .. }));

@@ -1,7 +1,7 @@
-//! The watch over what can change without us: pins, programs, interfaces, the backstop.
+//! Detects and repairs changes from outside the daemon: pins, programs, interfaces, the backstop.
 //!
-//! What the kernel tells by itself is answered at once; what it does not tell is asked for: a link that
-//! is detached every [`LINK_POLL`], everything once a second.
+//! Changes with a notification from the kernel are handled at once. Others are polled: links for a
+//! detachment every [`LINK_POLL`], everything else once a second.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,34 +17,34 @@ use crate::config::{Backstop, Settings};
 use crate::guard::plan::{self, Seen, Step};
 use crate::host::Link;
 
-/// How often the links are asked whether they are attached: one system call for each.
+/// How often the links are polled for a detachment: one system call for each link.
 pub(super) const LINK_POLL: Duration = Duration::from_millis(20);
-/// Seconds between two looks at the backstop that nothing gave occasion to.
+/// Checks between two unprompted reads of the backstop's tables.
 const TABLES: u32 = 10;
 
-/// What the watch knows.
+/// State of the reconciliation.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     /// The backstop, unless the settings or a missing `nft` switch it off.
     pub(super) guard: Option<Guard>,
-    /// What had become of the backstop's tables when the daemon started.
+    /// What happened to the backstop's tables before the daemon started.
     pub(super) at_start: Change,
     /// The backstop's tables may have changed.
     pub(super) tables_changed: bool,
-    /// Looks so far.
+    /// Number of checks so far.
     pub(super) looks: u32,
-    /// Times that a program was attached again.
+    /// Number of times that a program was attached again.
     pub(super) reattached: u64,
     /// Tamper events, by reason.
     pub(super) tampered: BTreeMap<&'static str, u64>,
-    /// Until when, on the boot clock, runs of the program are looked at often.
+    /// Until when, on the boot clock, runs of the program are checked often.
     pub(super) often_until: Duration,
-    /// When runs of the program were last looked at, on the boot clock.
+    /// When runs of the program were last checked, on the boot clock.
     pub(super) runs_looked_at: Duration,
 }
 
 impl Watched {
-    /// Looks for the backstop.
+    /// Opens the backstop.
     pub(super) async fn open(settings: &Settings) -> Result<Self, Error> {
         let opened = match settings.backstop {
             Backstop::Off => return Ok(Self::default()),
@@ -72,13 +72,13 @@ impl Watched {
 }
 
 impl Core {
-    /// Whether a link is no longer attached to anything, as far as its descriptor tells.
+    /// Whether a link is no longer attached, according to its descriptor.
     fn is_detached(&self) -> bool {
         let there = self.guarded.iter().filter(|guarded| guarded.there);
         there.into_iter().any(|guarded| self.dataplane.link_interface(guarded.index) == Some(0))
     }
 
-    /// Looks at once at what the kernel says has changed.
+    /// Checks at once whatever the notice is about.
     pub(super) async fn hear(&mut self, notice: Notice) {
         self.watched.tables_changed |= notice == Notice::Tables;
         if notice == Notice::Interfaces {
@@ -87,21 +87,21 @@ impl Core {
         self.reconcile_or_log().await;
     }
 
-    /// Looks at the links alone, and after an event at what the programs do.
+    /// Checks only the links and, after an event, the runs of the programs.
     pub(super) async fn poll_links(&mut self) {
         if self.is_detached() || self.proofs_changed().await {
             self.reconcile_or_log().await;
         }
     }
 
-    /// Mends, and logs what stands in the way.
+    /// Reconciles, and logs an error.
     pub(super) async fn reconcile_or_log(&mut self) {
         if let Err(e) = self.reconcile().await {
             error!("{}", failure(&e).error);
         }
     }
 
-    /// Looks after everything: shuts what is not protected, protects it, follows addresses, and opens.
+    /// Checks everything: shuts unprotected interfaces, protects them, follows addresses, and opens again.
     async fn reconcile(&mut self) -> Result<(), Error> {
         self.restore_pins();
         self.restore_tables().await;
@@ -114,14 +114,15 @@ impl Core {
         {
             self.take(step, &seen.links);
         }
-        // The policy is compiled for indices and addresses: what is new opens after it knows them.
+        // The policy is compiled for indices and addresses: a new interface is opened only once it is
+        // compiled for it.
         self.follow_host().await?;
         let links = self.kernel.links().await?;
         self.follow_stack(&links).await;
         Ok(())
     }
 
-    /// What the kernel says about the interfaces and our links.
+    /// The kernel's view of the interfaces and our links.
     fn seen(&self, links: Vec<Link>) -> Seen {
         let attached_to = |index| Some((index, self.dataplane.link_interface(index)?));
         let indices = links.iter().map(|link| link.index);
@@ -130,7 +131,7 @@ impl Core {
         Seen { programs: self.dataplane.dispatchers(), attached_to, links }
     }
 
-    /// Carries out a step of the plan.
+    /// Carries out one step of the plan.
     fn take(&mut self, step: Step, links: &[Link]) {
         match step {
             Step::Attach { link, why } => self.attach_again(&link, why, links),
@@ -159,7 +160,7 @@ impl Core {
                 "{what} and cannot be put back ({why}): what is enforced ends with this process"
             ),
         };
-        // While there is no file system, once is enough.
+        // While the file system is missing, report it once.
         if self.remember(text.clone()) || !text.contains("cannot") {
             self.tamper("unpinned", None, text);
         }
@@ -194,7 +195,7 @@ impl Core {
         }
     }
 
-    /// Tells of interfaces that went, were renamed, or run in another mode.
+    /// Reports interfaces that disappeared, were renamed, or run in another mode.
     fn tell_notices(&mut self, seen: &Seen) {
         for plan::Notice { reason, interface, text } in plan::note(&mut self.guarded, seen) {
             if reason != "interface-gone" {
@@ -204,11 +205,11 @@ impl Core {
         }
     }
 
-    /// Compiles the policy again when addresses or interfaces changed.
+    /// Compiles the policy again if addresses or interfaces changed.
     async fn follow_host(&mut self) -> Result<(), Error> {
         let host = self.host().await?;
         self.ask_strangers().await;
-        // What waits to be confirmed is not replaced by anything: a new index is shut until then.
+        // An unconfirmed policy must not be replaced: until then, a new index stays shut.
         if self.is_for(&host) || self.pending.is_some() || self.turns.is_busy() {
             return self.follow_hops(&host);
         }
@@ -216,7 +217,7 @@ impl Core {
         self.recompile(host).await
     }
 
-    /// Brings the backstop's sets up to date with what the kernel said of the interfaces.
+    /// Updates the backstop's sets from the kernel's list of interfaces.
     pub(super) async fn follow_stack(&mut self, links: &[Link]) {
         let roots = self.roots(links);
         let Some(guard) = &mut self.watched.guard else { return };
@@ -227,14 +228,15 @@ impl Core {
                 self.tamper("backstop", None, text.into());
             }
             Err(e) => {
-                // The next look compares with what the kernel has, not with what was meant.
+                // The next check then compares with the kernel's tables, not with the intended ones.
                 self.watched.tables_changed = true;
                 error!("the backstop does not follow: {}", failure(&e.into()).error);
             }
         }
     }
 
-    /// What the backstop protects, by present names, and whether our program runs there.
+    /// The interfaces that the backstop protects, under their present names, and whether our program runs
+    /// there.
     fn roots(&self, links: &[Link]) -> Vec<Root> {
         let mut roots: Vec<Root> = Vec::new();
         for link in links {

@@ -1,4 +1,4 @@
-//! What the core writes into the audit trail.
+//! Entries that the core writes to the audit trail.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::config::Settings;
 use crate::policy::{Change, Severity};
 
 impl Core {
-    /// An entry with what is in force now.
+    /// An entry with the active revision and generation.
     pub(super) fn entry(&self, who: &Who, action: Action) -> Entry {
         let generation = self.active.generation;
         Entry {
@@ -25,12 +25,11 @@ impl Core {
         }
     }
 
-    /// Has to come before every change: says in the trail that it begins, where the settings ask
-    /// for a trail.
+    /// Must precede every change: records its beginning in the trail, if the settings require a trail.
     ///
     /// # Errors
     ///
-    /// The trail is asked for and cannot be written: nothing may be changed.
+    /// The trail is required and cannot be written: the change must not be made.
     pub(super) fn announce(
         &mut self,
         who: &Who,
@@ -119,7 +118,7 @@ impl Core {
         }
     }
 
-    /// Keeps what is in force among the revisions. What cannot be kept is in force all the same.
+    /// Stores the active policy as a revision. A failure does not affect enforcement.
     pub(super) async fn keep(&mut self, who: &Who, why: Option<String>, changes: &[Change]) {
         let (history, (revision, bundle)) =
             (self.history.clone(), self.revision(who, why, changes));
@@ -127,7 +126,7 @@ impl Core {
         self.say_kept(saved);
     }
 
-    /// What is in force as a revision, and its documents.
+    /// The active policy as a revision, with its documents.
     pub(super) fn revision(
         &self,
         who: &Who,
@@ -148,7 +147,7 @@ impl Core {
         (kept.with(changes), Arc::clone(bundle))
     }
 
-    /// Says what could not be kept.
+    /// Reports a revision that could not be stored.
     pub(super) fn say_kept(&mut self, saved: Result<(), history::Error>) {
         if let Err(e) = saved {
             let text = format!("revision {} is not in the history: {e}", self.active.revision);
@@ -164,8 +163,8 @@ impl Core {
         self.audit.refused(Entry { result, ..entry }, count);
     }
 
-    /// The daemon starts to enforce: how each interface came to be protected is part of it, so that a gap is
-    /// in the trail.
+    /// The daemon starts to enforce. The entry says how each interface was protected, so that a gap is on
+    /// record.
     pub(super) fn record_start(&mut self) {
         let entry = self.entry(&Who::Daemon, Action::Start);
         let entry = entry.about(self.active.bundle.file.clone());
@@ -180,7 +179,7 @@ impl Core {
     }
 }
 
-/// Everything was removed from the kernel, or should have been.
+/// Everything was removed from the kernel, or an attempt was made.
 pub(super) fn detached(
     audit: &mut Audit,
     who: Who,
@@ -193,7 +192,7 @@ pub(super) fn detached(
     });
 }
 
-/// The trail of a machine without a daemon, if one was ever there; and who asks.
+/// The trail of a machine without a running daemon, if it has one, and the calling user.
 pub(super) fn without_daemon(settings: &Settings) -> Option<(Audit, Who)> {
     if !settings.state_dir.is_dir() {
         return None;

@@ -1,4 +1,4 @@
-//! A file of what the daemon was asked, for tests that ask another one the same.
+//! Recording of the daemon's requests, for tests that replay them to another daemon.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -6,10 +6,10 @@ use std::io::Write as _;
 use crate::image::Time;
 use crate::request::{Recorded, Request};
 
-/// Names the file. For tests: it has whole policies.
+/// Environment variable with the file's name. For tests only: the file contains whole policies.
 const FILE: &str = "ENFORCER_TEST_RECORD";
 
-/// Where requests are written down, if anywhere.
+/// The recording, if there is one.
 pub(super) struct Recorder(Option<File>);
 
 impl Recorder {
@@ -21,7 +21,7 @@ impl Recorder {
         Self(file.inspect_err(|e| log::error!("cannot record requests: {e}")).ok())
     }
 
-    /// Writes a line.
+    /// Appends a request as one line.
     pub(super) fn record(&mut self, now: Time, request: &Request) {
         let Some(file) = &mut self.0 else { return };
         let recorded = Recorded { at: now.earliest, request: request.clone() };

@@ -1,4 +1,4 @@
-//! Records from the kernel to event lines, and the devices that were seen in them.
+//! Turns records from the kernel into events, and keeps the devices that were seen in them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -23,9 +23,9 @@ use crate::events::hub::Hub;
 use crate::events::{Time, text};
 use crate::policy::{Mac, Symbols};
 
-/// Devices that are remembered: a flood of invented MACs must not fill the memory.
+/// Most devices that are kept: a flood of invented MACs must not exhaust memory.
 const MAX_SEEN: usize = 65_536;
-/// Generations whose names are remembered: records can be older than the one in force.
+/// Generations whose names are kept: records can be older than the active generation.
 const MAX_GENERATIONS: usize = 8;
 
 /// Turns records into events; cheap to clone.
@@ -47,7 +47,7 @@ impl Reporter {
         Self(Arc::new(Shared { hub, names, seen, totals, strangers: Mutex::default() }))
     }
 
-    /// Makes the meaning of a generation's numbers known, before the generation is in force.
+    /// Registers the names of a generation, before it is activated.
     pub(super) fn announce(&self, active: &Active) {
         let (generation, names) = (active.generation, Arc::new(active.symbols()));
         let mut known = self.0.names.write().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +72,7 @@ impl Reporter {
         known.get(&generation).cloned()
     }
 
-    /// Those of the active policy.
+    /// The names of the active policy's generation.
     fn names_of(&self, active: &Active) -> Arc<Symbols> {
         self.names(active.generation).unwrap_or_else(|| Arc::new(active.symbols()))
     }
@@ -88,12 +88,12 @@ impl Reporter {
         }
     }
 
-    /// Destinations that frames did not find their way to, since the last time.
+    /// Destinations of frames that were dropped for their next hop, since the last call.
     pub(super) fn take_strangers(&self) -> Strangers {
         std::mem::take(&mut self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Tells the followers which refused frames had no event, and counts them.
+    /// Reports refused frames without an event to the followers, and counts them.
     pub(super) fn suppressed(&self, share: &SuppressedCounts, active: &Active) {
         let names = self.names_of(active);
         let (device, group) = self.count(share, &names);
@@ -122,7 +122,7 @@ impl Reporter {
         }
     }
 
-    /// Adds frames to their device's row; its name and group, as far as they are known.
+    /// Adds frames to their device's row. Returns the device's name and group, as far as known.
     fn count(&self, share: &SuppressedCounts, names: &Symbols) -> (Option<String>, Option<String>) {
         let Some(mac) = share.mac else { return (None, None) };
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -135,7 +135,7 @@ impl Reporter {
         (row.device.clone(), Some(row.group.clone()).filter(|group| !group.is_empty()))
     }
 
-    /// Adds the devices that the kernel refused, whether or not an event told of it.
+    /// Adds the devices that the kernel refused, with or without an event.
     pub(super) fn sighted(&self, sighted: &[Sighted], active: &Active) {
         let names = self.names_of(active);
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,7 +167,7 @@ impl Reporter {
         self.0.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Refused frames that events told of.
+    /// Refused frames that events reported.
     pub(super) fn totals(&self) -> BTreeMap<Row, u64> {
         self.0.totals.rows()
     }
@@ -191,7 +191,8 @@ impl Reporter {
     }
 }
 
-/// The row of a MAC; a new one for a device that the policy names, and for others while there is room.
+/// The row of a MAC. A new row is added for a device that the policy names, and for others while there is
+/// room.
 fn row<'a>(
     seen: &'a mut HashMap<u64, DeviceRow>,
     mac: u64,
@@ -210,14 +211,15 @@ fn row<'a>(
     seen.get_mut(&mac)
 }
 
-/// Wall-clock time of a moment of the boot clock, which goes on while the machine sleeps. The offset
-/// is today's: a step of the wall clock moves what is told after it, and no two events apart.
+/// Wall-clock time of a moment on the boot clock, which continues during suspend. The present offset is
+/// used: a step of the wall clock shifts every event reported after it, but not these events relative to
+/// each other.
 fn time(boot: u64) -> Time {
     let nanoseconds = i128::from(boot) + i128::from(wall_offset());
     jiff::Timestamp::from_nanosecond(nanoseconds).unwrap_or_default().into()
 }
 
-/// Now, by these names.
+/// The head of an event at the present time, with these names.
 fn head(names: &Symbols) -> Head {
     let Symbols { generation, revision, .. } = *names;
     Head { time: Time::now(), interface: None, generation: generation.into(), revision }
@@ -229,7 +231,7 @@ fn refusal(record: &Record, names: &Symbols) -> Refusal {
     let ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
         && (flow.source_port, flow.destination_port) != (0, 0);
     let rule = names.rule(decision.rule);
-    // Where the parser gave up at a tag, it did not come as far as counting them.
+    // If the parser gave up at a tag, it did not count the tags before.
     let read = flow.vlans.iter().take_while(|id| **id != 0).count();
     let tags = read.max(usize::from(flow.tags()));
     let frame = record.frame();

@@ -1,4 +1,4 @@
-//! Whether drivers run the program that is attached, and what is done where they do not.
+//! Checks whether drivers run the attached program, and repairs those that do not.
 
 use std::time::Duration;
 
@@ -10,14 +10,15 @@ use crate::guard::plan::Remedy;
 use crate::guard::proof::{Counters, Proof};
 use crate::host::Link;
 
-/// How long runs are looked at often after an event.
+/// How long runs are checked often after an event.
 const OFTEN: Duration = Duration::from_secs(5);
-/// How often that is.
+/// Interval of these checks.
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Core {
-    /// Whether what arrives on an interface is judged by the policy: our program is attached, as the kernel says,
-    /// nothing speaks against it that the driver runs it, and the policy is compiled for the interface.
+    /// Whether frames that arrive on an interface are judged by the policy: according to the kernel our
+    /// program is attached, there is no evidence that the driver does not run it, and the policy is
+    /// compiled for the interface.
     pub(super) fn enforces(&self, link: &Link) -> bool {
         let guarded = self.guarded.iter().find(|guarded| guarded.index == link.index);
         guarded.is_some_and(|guarded| guarded.prover.proof().holds())
@@ -26,23 +27,23 @@ impl Core {
             && self.is_compiled_for(link.index)
     }
 
-    /// Whether the policy knows an interface: on one that it does not know everything is dropped.
+    /// Whether the policy is compiled for an interface: on any other one, everything is dropped.
     pub(super) fn is_compiled_for(&self, index: u32) -> bool {
         self.active.host.interfaces.iter().any(|known| known.index == index)
     }
 
-    /// An interface has changed: each driver has to show again that it runs the program.
+    /// An interface has changed: each driver has to prove again that it runs the program.
     pub(super) fn renew_proofs(&mut self) {
         self.guarded.iter_mut().for_each(|guarded| guarded.prover.renew());
         self.look_often();
     }
 
-    /// Has runs looked at often, for a while.
+    /// Makes runs checked often, for a while.
     pub(super) fn look_often(&mut self) {
         self.watched.often_until = now() + OFTEN;
     }
 
-    /// Looks at runs, where that was asked for and it is time; whether what is known of one has changed.
+    /// Checks runs if requested and due. Returns whether the state of a proof has changed.
     pub(super) async fn proofs_changed(&mut self) -> bool {
         let (now, watched) = (now(), &self.watched);
         let is_due = now < watched.often_until && now >= watched.runs_looked_at + PAUSE;
@@ -51,13 +52,13 @@ impl Core {
         }
         match self.kernel.links().await {
             Ok(links) => self.prove(&links),
-            // The next look tells.
+            // The next check will show.
             Err(_) => false,
         }
     }
 
-    /// Holds the frames that interfaces received against the runs of the program, and says what that
-    /// proves; whether anything has changed.
+    /// Compares the frames that interfaces received with the runs of the program, and logs the conclusion.
+    /// Returns whether any interface has changed between enforced and not.
     pub(super) fn prove(&mut self, links: &[Link]) -> bool {
         let time = now();
         self.watched.runs_looked_at = time;
@@ -67,7 +68,7 @@ impl Core {
             let Some(link) = link.filter(|link| self.dataplane.guards(link.attached)) else {
                 continue;
             };
-            // In this order: what was received before is judged by now.
+            // Read in this order: frames received earlier have been judged by the time the runs are read.
             let received = link.received;
             let counters = Counters { received, runs: self.dataplane.runs(guarded.index) };
             let was = guarded.prover.proof();

@@ -13,16 +13,16 @@ use crate::host::route::Route;
 use crate::image::{HostImage, Time};
 use crate::policy::address::numbers;
 
-/// What to do if it is intended.
+/// Hint for a change that is intended.
 pub(super) const FORCE: &str = "give --force if you mean it";
-/// The same of an apply, which can also return by itself.
+/// Hint for an apply, which can also revert by itself.
 pub(super) const CONFIRM_OR_FORCE: &str =
     "give --confirm 90s, so that it returns by itself, or --force if you mean it";
-/// Most interfaces that may be on top of each other between the session and a protected one.
+/// Most interfaces stacked between the session's and a protected one.
 const DEEPEST: usize = 8;
 
 impl Core {
-    /// Refuses what would cut the operator's own session, where what is in force does not.
+    /// Refuses a policy that would cut off the operator's session, if the active one does not.
     pub(super) async fn spare_session(
         &self,
         guard: Guard,
@@ -32,7 +32,7 @@ impl Core {
         self.spare_session_in(&self.active, guard, next, hint).await
     }
 
-    /// The same where `before` is what `next` takes the place of.
+    /// The same, for `next` as the replacement of `before`.
     pub(super) async fn spare_session_in(
         &self,
         before: &Active,
@@ -69,13 +69,12 @@ impl Core {
 struct Arrival {
     /// Index of the protected interface.
     interface: u32,
-    /// Its VLAN ids, outermost first; 0 for none.
+    /// VLAN ids of the frame, outermost first; 0 for none.
     vlans: [u16; 2],
 }
 
-/// How frames that come out of `upper` may arrive: at any protected port below its bridges, with
-/// the tags of the VLAN devices in between. Behind a bridge they may come without a tag, too: the
-/// bridge may add it.
+/// How frames from `upper` may arrive: at any protected port below its bridges, with the tags of the VLAN
+/// devices in between. Below a bridge they may also be untagged, because the bridge can add the tag.
 fn arrivals(links: &[Link], guarded: &[u32], upper: u32) -> Vec<Arrival> {
     let mut found = Vec::new();
     let mut looked_at = vec![Arrival { interface: upper, vlans: [0, 0] }];
@@ -88,7 +87,7 @@ fn arrivals(links: &[Link], guarded: &[u32], upper: u32) -> Vec<Arrival> {
             }
             let Some(link) = links.iter().find(|link| link.index == at.interface) else { continue };
             let vlans = match link.vlan {
-                // What has two tags already and gets a third is dropped as such.
+                // A frame with two tags that gets a third is dropped for it.
                 Some(id) => [id, at.vlans[0]],
                 None => at.vlans,
             };
@@ -106,7 +105,7 @@ fn arrivals(links: &[Link], guarded: &[u32], upper: u32) -> Vec<Arrival> {
     found
 }
 
-/// Whether frames of the session pass.
+/// Whether the session's frames pass.
 fn passes(names: &Active, session: Session, route: Route, arrival: &Arrival, now: Time) -> bool {
     let mut flow = Flow::NEW;
     flow.class = Class::Ip;
@@ -146,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_session_arrives_below_vlans_and_bridges() {
-        // lan0 (2) with VLAN 20 (5), and in it 30 (6); br0 (7) of lan1 (3) and lan2 (4), with VLAN 40 (8).
+        // lan0 (2) with VLAN 20 (5), and 30 (6) inside it; br0 (7) of lan1 (3) and lan2 (4), with VLAN 40
+        // (8).
         let links = [
             link(2, 0, 0, 0),
             link(3, 0, 7, 0),
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(arrivals(&links, &guarded, 7), [at(3, [0, 0])]);
         assert_eq!(arrivals(&links, &guarded, 8), [at(3, [40, 0]), at(3, [0, 0])]);
         assert_eq!(arrivals(&links, &guarded, 9), []);
-        // Two that are on top of each other, as no kernel has them.
+        // Two interfaces on top of each other, which no kernel allows.
         let round = [link(5, 6, 0, 1), link(6, 5, 0, 2)];
         assert_eq!(arrivals(&round, &guarded, 5), []);
     }

@@ -1,4 +1,4 @@
-//! Where the policy comes from when the daemon starts.
+//! Selects the policy when the daemon starts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,14 +14,14 @@ use crate::policy::live::LiveChange;
 use crate::policy::read::decode;
 use crate::policy::{Host, Policy, Problem, read, report};
 
-/// Starts that may end before their end with a new policy until the one before is taken instead. One is an
+/// Unfinished starts with a new policy after which the earlier one is used instead. A single one may be an
 /// accident: a power cut, a `kill -9`.
 const MAX_DEATHS: u32 = 2;
 
 /// The policy to start with: the policy file, unless another policy was applied since.
 ///
-/// A policy file with errors does not take an earlier policy out of force; nor does one that has ended the
-/// daemon at its last starts.
+/// A policy file with errors does not replace an earlier policy; nor does one that ended the daemon during
+/// its last starts.
 pub(super) fn choose(
     settings: &Settings,
     state: &State,
@@ -83,7 +83,7 @@ fn absolute(file: &Path) -> String {
     std::fs::canonicalize(file).as_deref().unwrap_or(file).display().to_string()
 }
 
-/// The policy that was in force last.
+/// The policy that was last in force.
 pub(super) fn last_good(saved: &Saved, live: &[LiveChange], host: &Host) -> Result<Active, Error> {
     let (policy, problems) = read_bundle(&saved.bundle);
     compiled(saved.bundle.clone(), policy, problems, live, host)
@@ -104,14 +104,14 @@ fn compiled(
         .map_err(|problems| Error::Problems { file, problems })
 }
 
-/// Reads a policy file and the files of its sets, which are named relative to it.
+/// Reads a policy file and the files of its sets, whose names are relative to it.
 pub(super) fn load(file: &Path) -> Result<PolicyBundle, Error> {
     let fail = |source| Error::Policy { file: file.into(), source };
     let text = std::fs::read(file).and_then(decode).map_err(fail)?;
     let dir = file.parent().unwrap_or(Path::new(""));
     let mut files = BTreeMap::new();
     let name = absolute(file);
-    // Only for the names of the set files; what is wrong with the document is said later.
+    // Only for the names of the set files; problems are reported later.
     let _ = read(&name, &text, &mut |set| {
         let text = decode(std::fs::read(dir.join(set))?)?;
         files.insert(set.to_owned(), text.clone());

@@ -1,6 +1,6 @@
-//! What survives a restart: the documents in force, and counters of generations that are gone.
+//! The state that survives a restart: the active documents, live changes, counters and the time.
 //!
-//! Both files are replaced whole: written beside, flushed, renamed.
+//! Files are replaced atomically: written to a new file, flushed, renamed.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -16,40 +16,40 @@ use crate::audit::digest::sha256;
 use crate::guard::before::Before;
 use crate::policy::live::LiveChange;
 
-/// The policy that was in force last.
+/// The policy that was last in force.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub(super) struct Saved {
     pub(super) bundle: PolicyBundle,
     pub(super) revision: u64,
     pub(super) since: String,
-    /// Of the bundle: a file that was cut or flipped is not a policy.
+    /// Digest of the bundle, to detect a truncated or altered file.
     pub(super) digest: String,
-    /// Digest of a policy file that was rolled back or not confirmed: it is not taken up again
-    /// until it changes.
+    /// Digest of a policy file that was rolled back or not confirmed: it is not applied again until it
+    /// changes.
     #[serde(default)]
     pub(super) aside: Option<String>,
 }
 
-/// The live changes.
+/// File of the live changes.
 const LIVE: &str = "live.json";
-/// The live changes before the last one.
+/// File of the live changes before the last change.
 const LIVE_BEFORE: &str = "live-before.json";
 
-/// The policy with which a start has begun.
+/// File that records the policy of a start in progress.
 const BEGUN: &str = "starting.json";
 
-/// A policy that is being put in force by a start.
+/// A policy that a start is putting in force.
 #[derive(Serialize, Deserialize)]
 struct Begun {
     digest: String,
     starts: u32,
 }
 
-/// The live changes, and a digest of them.
+/// The live changes, and their digest.
 #[derive(Serialize, Deserialize)]
 struct SavedLive {
     changes: Vec<LiveChange>,
-    /// Which clock the ends of those for a time are on; without one, no change has such an end.
+    /// The boot on whose clock durations end; without it, no change has a duration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     stamp: Option<Stamp>,
     digest: String,
@@ -62,14 +62,14 @@ pub(super) struct Stamp {
     pub(super) at: i64,
 }
 
-/// The live changes as they were kept.
+/// The live changes as they were stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Live {
     pub(super) changes: Vec<LiveChange>,
     pub(super) stamp: Option<Stamp>,
 }
 
-/// What is known of the time, and a digest of it.
+/// What is known of the time, and its digest.
 #[derive(Serialize, Deserialize)]
 struct SavedKnown {
     known: Known,
@@ -78,7 +78,7 @@ struct SavedKnown {
 
 impl SavedKnown {
     fn of(known: &Known) -> Self {
-        // What was read from JSON can be written to it.
+        // A value parsed from JSON can be serialised again.
         let digest = sha256(&serde_json::to_vec(known).unwrap_or_default());
         Self { known: known.clone(), digest }
     }
@@ -93,7 +93,7 @@ pub(super) struct State {
     dir: PathBuf,
 }
 
-/// A step on a state file that failed.
+/// A failed operation on a state file.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} {}", path.display())]
 pub struct Error {
@@ -103,16 +103,16 @@ pub struct Error {
 }
 
 impl State {
-    /// Opens the directory, and makes it if need be. Where that fails nothing can be kept, and nothing is known
-    /// of before: what to do about it is for the caller.
+    /// Opens the directory, and creates it if necessary. If that fails, nothing can be stored and no
+    /// earlier state is known; the caller decides how to proceed.
     pub(super) fn open(dir: &Path) -> (Self, Result<(), Error>) {
         let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
         let made = made.map_err(|source| Error { step: "make", path: dir.into(), source });
         (Self { dir: dir.into() }, made)
     }
 
-    /// Says that a policy is about to be put in force at a start, and returns how many starts have begun with it
-    /// and did not come to their end: killed for lack of memory, say.
+    /// Records that a start with this policy begins. Returns the number of earlier starts with it that did
+    /// not finish, for example because the daemon was killed for lack of memory.
     pub(super) fn begin(&self, digest: &str) -> u32 {
         let begun: Option<Begun> = self.read(&self.dir.join(BEGUN));
         let before = begun.filter(|begun| begun.digest == digest).map_or(0, |begun| begun.starts);
@@ -123,8 +123,8 @@ impl State {
         before
     }
 
-    /// The start came to its end with the policy of this digest. One that was left out because it ended the daemon
-    /// stays known.
+    /// The start finished with the policy of this digest. The record of a policy that was skipped because
+    /// it ended the daemon is kept.
     pub(super) fn end_of_start(&self, digest: &str) {
         let path = self.dir.join(BEGUN);
         let begun: Option<Begun> = self.read(&path);
@@ -139,23 +139,22 @@ impl State {
         }
     }
 
-    /// The links that were attached when a daemon last looked.
+    /// The links that were attached when a daemon last checked.
     pub(super) fn protected(&self) -> Before {
         Before::of_this_boot(self.read(&self.dir.join("protected.json")))
     }
 
-    /// Replaces them.
+    /// Replaces these links.
     pub(super) fn save_protected(&self, before: &Before) -> Result<(), Error> {
         self.write("protected.json", before)?.commit()
     }
 
-    /// The policy that was in force last; `None` if there is none or it is damaged, which is
-    /// said.
+    /// The policy that was last in force; `None` if there is none, or if it is damaged, which is logged.
     pub(super) fn policy(&self) -> Option<Saved> {
         self.saved("policy.json")
     }
 
-    /// The policy that waited to be confirmed when the daemon ended.
+    /// The policy that was unconfirmed when the daemon ended.
     pub(super) fn unconfirmed(&self) -> Option<Saved> {
         self.saved("unconfirmed.json")
     }
@@ -170,8 +169,8 @@ impl State {
         Some(saved)
     }
 
-    /// The live changes; and what is wrong, if their file is damaged: they are then those from
-    /// before the last change, or none if that file is damaged, too.
+    /// The live changes, and a message if their file is damaged: they are then those before the last
+    /// change, or none if that file is damaged, too.
     pub(super) fn live(&self) -> (Live, Option<String>) {
         let path = self.dir.join(LIVE);
         if !path.exists() {
@@ -194,7 +193,7 @@ impl State {
         (digest(&changes, stamp.as_ref()) == sum).then_some(Live { changes, stamp })
     }
 
-    /// Writes the live changes beside the old ones, which are kept, should the file be damaged.
+    /// Writes the live changes to a new file, and keeps the old ones in case the file gets damaged.
     pub(super) fn prepare_live(
         &self,
         changes: &[LiveChange],
@@ -202,7 +201,7 @@ impl State {
     ) -> Result<Pending, Error> {
         if self.live_in(LIVE).is_some() {
             let (path, before) = (self.dir.join(LIVE), self.dir.join(LIVE_BEFORE));
-            // Whatever fails here, the file itself is there.
+            // Whatever fails here, the file itself still exists.
             let _ = fs::remove_file(&before);
             if let Err(e) = fs::hard_link(&path, &before) {
                 log::warn!("cannot keep {}: {e}", before.display());
@@ -214,12 +213,12 @@ impl State {
         self.write(LIVE, &saved)
     }
 
-    /// Writes a policy that waits to be confirmed.
+    /// Stores an unconfirmed policy.
     pub(super) fn await_confirmation(&self, saved: &Saved) -> Result<(), Error> {
         self.write("unconfirmed.json", saved)?.commit()
     }
 
-    /// Forgets the policy that waited to be confirmed.
+    /// Removes the unconfirmed policy.
     pub(super) fn forget_unconfirmed(&self) {
         let path = self.dir.join("unconfirmed.json");
         match fs::remove_file(&path) {
@@ -230,12 +229,12 @@ impl State {
         }
     }
 
-    /// Counters of rules from generations that are gone.
+    /// Counters of rules from removed generations.
     pub(super) fn counters(&self) -> Counters {
         self.read(&self.dir.join("counters.json")).unwrap_or_default()
     }
 
-    /// What was known of the time; `None` if that is damaged, which is said.
+    /// What was known of the time; `None` if it is damaged, which is logged.
     pub(super) fn known(&self) -> Option<Known> {
         let path = self.known_file();
         let SavedKnown { known, digest } = self.read(&path)?;
@@ -246,7 +245,7 @@ impl State {
         Some(known)
     }
 
-    /// The file of what is known of the time.
+    /// Path of the file with what is known of the time.
     pub(super) fn known_file(&self) -> PathBuf {
         self.dir.join("clock.json")
     }
@@ -270,7 +269,7 @@ impl State {
             .ok()
     }
 
-    /// Writes a policy beside the old one. [`Pending::commit`] puts it in its place.
+    /// Writes a policy to a new file. [`Pending::commit`] makes it replace the old one.
     pub(super) fn prepare(&self, saved: &Saved) -> Result<Pending, Error> {
         self.write("policy.json", saved)
     }
@@ -288,7 +287,7 @@ impl State {
     }
 }
 
-/// Writes a file beside the one that it will replace.
+/// Writes a file next to the one that it will replace.
 pub(super) fn replace(target: &Path, text: &[u8]) -> Result<Pending, Error> {
     let mut path = target.as_os_str().to_owned();
     path.push(".new");
@@ -305,7 +304,7 @@ pub(super) fn replace(target: &Path, text: &[u8]) -> Result<Pending, Error> {
     Ok(Pending { path, target })
 }
 
-/// What was read from JSON can be written to it.
+/// A value parsed from JSON can be serialised again.
 fn digest(changes: &[LiveChange], stamp: Option<&Stamp>) -> String {
     let text = match stamp {
         None => serde_json::to_vec(changes),
@@ -314,7 +313,7 @@ fn digest(changes: &[LiveChange], stamp: Option<&Stamp>) -> String {
     sha256(&text.unwrap_or_default())
 }
 
-/// A file that waits to take its place.
+/// A written file that has not replaced the old one yet.
 #[must_use]
 pub(super) struct Pending {
     path: PathBuf,
@@ -322,7 +321,7 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Takes the place of the old file.
+    /// Replaces the old file.
     pub(super) fn commit(self) -> Result<(), Error> {
         let fail = |source| Error { step: "replace", path: self.target.clone(), source };
         fs::rename(&self.path, &self.target).map_err(fail)?;
@@ -331,7 +330,7 @@ impl Pending {
         File::open(dir).and_then(|dir| dir.sync_all()).map_err(fail)
     }
 
-    /// Leaves the old file in force.
+    /// Removes the new file and keeps the old one.
     pub(super) fn discard(self) {
         if let Err(e) = fs::remove_file(&self.path) {
             log::warn!("cannot remove {}: {e}", self.path.display());

@@ -1,5 +1,5 @@
-//! What the service manager hears: that every interface is confirmed, that the loop turns, and what a
-//! reload came to.
+//! Messages to the service manager: every interface is protected, the loop is alive, and the outcome of a
+//! reload.
 
 use std::time::{Duration, Instant};
 
@@ -8,26 +8,26 @@ use sd_notify::NotifyState;
 
 use crate::shown::escaped;
 
-/// The manager that started this process, if one did: systemd, or what speaks its protocol.
+/// The service manager that started this process, if any: systemd, or another one with its protocol.
 pub(super) struct Manager {
-    /// How often it wants to hear that the loop turns; `None`: it does not ask.
+    /// How often the manager expects a sign of life; `None` if it does not.
     every: Option<Duration>,
     told: Instant,
 }
 
 impl Manager {
-    /// Says that all is in force, and begins with the signs of life that the manager asks for.
+    /// Reports readiness, and begins to send the requested signs of life.
     pub(super) fn ready(status: &str) -> Self {
         tell(&[NotifyState::Ready, NotifyState::Status(&escaped(status))]);
-        // Half of the time is what sd_watchdog_enabled(3) asks for; a third leaves room for a policy.
+        // sd_watchdog_enabled(3) recommends half of the time; a third leaves room for applying a policy.
         let every = sd_notify::watchdog_enabled().map(|limit| limit / 3);
         Self { every, told: Instant::now() }
     }
 
-    /// Says that the loop turns, when it is time. Nothing but the loop itself may call this.
+    /// Sends a sign of life when it is due. Only the loop itself may call this.
     ///
-    /// It does not say so while something that is done aside, since `busy`, takes longer than four times what the
-    /// manager allows the loop: as long as it does not end, no order is carried out.
+    /// None is sent while offloaded work, begun at `busy`, takes longer than four times the manager's
+    /// limit: until it ends, no order can be carried out.
     pub(super) fn alive(&mut self, busy: Option<Instant>) {
         let Some(every) = self.every else { return };
         let hangs = busy.is_some_and(|since| since.elapsed() > every * 12);
@@ -37,9 +37,9 @@ impl Manager {
         }
     }
 
-    /// Replaces the line that `systemctl status` shows.
+    /// Sets the line that `systemctl status` shows.
     pub(super) fn status(&self, text: &str) {
-        // A newline in it would begin another message to the manager.
+        // A newline would begin another message to the manager.
         tell(&[NotifyState::Status(&escaped(text))]);
     }
 }

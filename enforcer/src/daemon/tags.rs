@@ -1,4 +1,4 @@
-//! Watches VLAN tag offloads, so that hardware does not remove tags.
+//! Watches VLAN offloads, so that hardware does not remove tags.
 
 use log::error;
 
@@ -7,8 +7,8 @@ use super::failure;
 use crate::dataplane::offload;
 
 impl Core {
-    /// Switches off again what was switched on since the last look, and says so in the log
-    /// and in the status.
+    /// Turns off offloads that were turned on since the last check, and reports it in the log and in the
+    /// status.
     pub(super) fn watch_tags(&mut self, interface: &str) {
         match offload::keep_tags(interface) {
             Ok(on) if on.is_empty() => {}
@@ -30,7 +30,7 @@ impl Core {
         }
     }
 
-    /// Adds a warning to the status; `false` when it is there already.
+    /// Adds a warning to the status; `false` if it is already there.
     pub(super) fn remember(&mut self, text: String) -> bool {
         let new = !self.warnings.contains(&text);
         if new {

@@ -1,4 +1,4 @@
-//! The machine's clocks, and what is kept of them: what is known follows in [`super::known`].
+//! The machine's clocks, and the stored record of them; conclusions are drawn in [`super::known`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,11 +20,13 @@ use crate::policy::{End, Policy};
 
 /// Nanoseconds of a second.
 const SECOND: i64 = 1_000_000_000;
-/// How often what is known is kept: so much of a time by command may come back with a power cut.
+/// How often the record is stored: after a power cut, a live change with a duration may last longer by as
+/// much.
 const KEEP: i64 = 60 * SECOND;
-/// For tests, which must not move the machine's clock: a file that says what to read instead.
+/// For tests, which must not set the machine's clock: a file with the readings to use instead.
 ///
-/// Lines `shift SECONDS` for the wall clock, `synchronised yes`, `boot ID`, `uptime SECONDS` of that boot.
+/// Its lines: `shift SECONDS` of the wall clock, `synchronised yes`, `boot ID`, `uptime SECONDS` of that
+/// boot.
 const TEST: &str = "ENFORCER_TEST_CLOCK";
 
 /// The clocks of the machine, and what is known of the time.
@@ -32,19 +34,19 @@ pub(super) struct Clock {
     trust: config::Clock,
     boot_id: String,
     known: Known,
-    /// When it was kept last, boot clock.
+    /// When the record was last stored, on the boot clock.
     kept: i64,
-    /// What there is to say about it.
+    /// A problem of the clock to report.
     doubt: Option<Doubt>,
-    /// How far it went ahead at once, while nothing confirmed that.
+    /// How far the clock jumped ahead, while no source confirms it.
     ahead: Option<i64>,
-    /// What the last boot, or the last daemon, knew of its own clock.
+    /// The boot of the previous daemon, and the last reading of its clock.
     before: Stamp,
     file: PathBuf,
     test: Option<PathBuf>,
 }
 
-/// The machine's clock and the boot clock at one moment, in seconds.
+/// The wall clock and the boot clock at one moment, in seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Dates {
     wall: i64,
@@ -52,7 +54,7 @@ pub(super) struct Dates {
 }
 
 impl Dates {
-    /// An end as a date: by the machine's clock, where it is on the boot clock.
+    /// An end as a date; one on the boot clock is converted by the machine's clock.
     pub(super) fn date(self, end: End) -> i64 {
         match end {
             End::Wall(end) => end,
@@ -60,7 +62,7 @@ impl Dates {
         }
     }
 
-    /// Seconds that are left until an end on the boot clock.
+    /// Seconds left until an end on the boot clock.
     pub(super) fn left(self, end: End) -> Option<u64> {
         match end {
             End::Wall(_) => None,
@@ -68,16 +70,17 @@ impl Dates {
         }
     }
 
-    /// Whether both say about the same of every end: two readings of the clocks differ by a second.
+    /// Whether both give about the same date for every end: two readings of the clocks may differ by a
+    /// second.
     pub(super) fn is_like(self, other: Self) -> bool {
         let offset = |dates: Self| dates.wall.saturating_sub(dates.boot);
         offset(self).abs_diff(offset(other)) <= 1
     }
 
-    /// The policy with every end a date that a document may say.
+    /// The policy with every end converted to a date that a document may contain.
     pub(super) fn dated(self, policy: &Policy) -> Policy {
         let mut policy = policy.clone();
-        // A clock without a battery begins in 1970: no policy ends then.
+        // A clock without a battery starts in 1970, where no policy may end.
         let date = |end| End::Wall(nearest_end(self.date(end)));
         for group in &mut policy.groups {
             for rule in group.allow.iter_mut().chain(&mut group.deny) {
@@ -93,7 +96,7 @@ impl Dates {
 }
 
 impl Clock {
-    /// Reads what was known, and the clocks.
+    /// Reads the stored record and the clocks.
     pub(super) fn open(state: &State, trust: config::Clock) -> Self {
         let known = state.known().unwrap_or(Known::NOTHING);
         let test = std::env::var_os(TEST).map(PathBuf::from);
@@ -115,7 +118,7 @@ impl Clock {
         clock
     }
 
-    /// Looks at the clocks.
+    /// Reads the clocks.
     pub(super) fn look(&mut self) {
         let reading = self.read();
         let (known, doubt) = self.known.look(&self.boot_id, reading);
@@ -147,7 +150,7 @@ impl Clock {
         }
     }
 
-    /// What is known is kept at the next look: a change must not wait for it.
+    /// Makes the next check store the record, so that the present change need not wait for it.
     pub(super) fn keep_soon(&mut self) {
         self.kept = i64::MIN;
     }
@@ -157,12 +160,12 @@ impl Clock {
         self.known.offsets()
     }
 
-    /// The time.
+    /// The present time.
     pub(super) fn now(&self) -> Time {
         self.known.at(clock(libc::CLOCK_BOOTTIME))
     }
 
-    /// Whether nothing says how late it may be.
+    /// Whether the latest time is unbounded.
     pub(super) fn is_held(&self) -> bool {
         self.known.is_held()
     }
@@ -172,13 +175,12 @@ impl Clock {
         self.doubt.is_none()
     }
 
-    /// This boot, and its clock.
+    /// This boot, and a reading of its clock.
     pub(super) fn stamp(&self) -> Stamp {
         Stamp { boot: self.boot_id.clone(), at: clock(libc::CLOCK_BOOTTIME) / SECOND }
     }
 
-    /// Live changes as they were kept, those for a time with what is left of it; without those whose
-    /// time is over.
+    /// Stored live changes without those that have ended. Durations are converted to this boot's clock.
     pub(super) fn resume(&self, live: Live) -> Vec<LiveChange> {
         let (now, Live { changes, stamp }) = (self.now(), live);
         let mut changes: Vec<LiveChange> = changes.into_iter().map(LiveChange::mended).collect();
@@ -200,8 +202,7 @@ impl Clock {
         changes
     }
 
-    /// A change as people are told: what is left of its time, and when that is over by the machine's
-    /// clock.
+    /// A change for display: with the seconds left and the expected end by the machine's clock.
     pub(super) fn told(&self, change: &LiveChange) -> LiveChange {
         let mut change = change.clone();
         if let Some(deadline) = change.deadline.take() {
@@ -212,22 +213,22 @@ impl Clock {
         change
     }
 
-    /// An end as a date: by the machine's clock, where it is on the boot clock.
+    /// An end as a date; one on the boot clock is converted by the machine's clock.
     pub(super) fn date(&self, end: End) -> i64 {
         self.dates().date(end)
     }
 
-    /// Seconds that are left until an end on the boot clock.
+    /// Seconds left until an end on the boot clock.
     pub(super) fn left(&self, end: End) -> Option<u64> {
         self.dates().left(end)
     }
 
-    /// What ends are as dates now, for work that is done elsewhere.
+    /// The clocks at this moment, to convert ends elsewhere.
     pub(super) fn dates(&self) -> Dates {
         Dates { wall: self.read().wall / SECOND, boot: self.now().boot }
     }
 
-    /// What an operator should know, and do.
+    /// A warning about the clock, and what to do about it.
     pub(super) fn warning(&self, active: &Active) -> Option<String> {
         const SET: &str = "set it: `timedatectl set-ntp true`, or chrony or ntpd";
         let by_date = by_date(&active.policy);
@@ -263,7 +264,7 @@ impl Clock {
 }
 
 impl Core {
-    /// Looks at the clocks, tells the kernel, and keeps what is known once a minute.
+    /// Reads the clocks, updates the kernel, and stores the record once a minute.
     pub(super) fn look_at_clock(&mut self) {
         self.clock.look();
         let (latest, earliest) = self.clock.offsets();
@@ -273,7 +274,7 @@ impl Core {
         }
     }
 
-    /// Keeps what is known of the time.
+    /// Stores what is known of the time.
     pub(super) fn keep_time(&mut self) {
         self.clock.look();
         self.clock.kept = self.clock.known.boot;
@@ -283,7 +284,7 @@ impl Core {
     }
 }
 
-/// Rules and modes that end by date.
+/// Number of rules and modes that end by date.
 fn by_date(policy: &Policy) -> usize {
     let is_date = |end: &End| matches!(end, End::Wall(_));
     let rules = policy.groups.iter().flat_map(|group| group.allow.iter().chain(&group.deny));
@@ -303,24 +304,24 @@ pub(super) fn wall_time(seconds: i64) -> Option<String> {
     Some(crate::events::Time::from(time).to_string())
 }
 
-/// Which boot this is, without dashes.
+/// The id of this boot, without dashes.
 fn boot_id(test: Option<&Path>) -> String {
     let id = said(test, "boot").or_else(host::boot_id);
     id.unwrap_or_else(|| format!("{MADE_UP}{}", clock(libc::CLOCK_BOOTTIME)))
 }
 
-/// What the file for tests says under a word.
+/// The value of a keyword in the file for tests.
 fn said(test: Option<&Path>, word: &str) -> Option<String> {
     let text = fs::read_to_string(test?).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
     line.map(str::to_owned)
 }
 
-/// Whether the kernel calls its clock synchronised. A kernel that may not be asked does not say so.
+/// Whether the kernel reports its clock as synchronised. If the kernel may not be asked: no.
 fn synchronised() -> bool {
-    // SAFETY: all zero is a value of it: numbers only, and `modes` asks for no change.
+    // SAFETY: all zeros is a valid value: it has only numbers, and `modes` requests no change.
     let mut timex: libc::timex = unsafe { std::mem::zeroed() };
-    // SAFETY: it is writable and lives through the call.
+    // SAFETY: `timex` is writable and outlives the call.
     let state = unsafe { libc::adjtimex(&raw mut timex) };
     state != -1 && state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0
 }

@@ -1,4 +1,4 @@
-//! What was refused, by interface, group, reason and verdict: a table that devices cannot fill.
+//! Counts of refused frames by interface, group, reason and verdict, in a table that devices cannot fill.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,15 +8,16 @@ use enforcer_common::reason::{Reason, Verdict};
 use crate::dataplane::SuppressedCounts;
 use crate::events::event::{Name, Refusal};
 
-/// Most rows. They come from the policy's own groups and interfaces, and change with them.
+/// Most rows. Rows come from the policy's groups and interfaces, and change with them.
 const MAX_ROWS: usize = 4096;
-/// The group that stands for all others when the table is full, and for devices that had no event.
+/// Group name for all further groups once the table is full, and for frames of an unknown group without an
+/// event.
 const OTHERS: &str = "others";
 
-/// What is counted apart.
+/// A row of the table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Row {
-    /// Name of the interface; empty when it is gone, and for frames that had no event.
+    /// Name of the interface; empty if it is gone, and for frames without an event.
     pub(super) interface: String,
     /// Name of the group.
     pub(super) group: String,
@@ -43,7 +44,7 @@ impl Totals {
         self.add(row, 1);
     }
 
-    /// Counts frames that had no event, of a group as far as it is known.
+    /// Counts frames without an event, by group as far as it is known.
     pub(super) fn count_suppressed(&self, share: &SuppressedCounts, group: Option<&str>) {
         let verdict = refused(share.verdict).name();
         let group = group.unwrap_or(OTHERS).to_owned();
@@ -61,7 +62,7 @@ impl Totals {
         *sum = sum.saturating_add(frames);
     }
 
-    /// All of it.
+    /// All rows.
     pub(super) fn rows(&self) -> BTreeMap<Row, u64> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

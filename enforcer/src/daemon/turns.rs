@@ -1,8 +1,8 @@
-//! What the daemon's loop turns for, and work that would hold it up.
+//! The work that the daemon's loop waits for, and work that must not block it.
 //!
-//! Reading, compiling and loading a policy of a million prefixes takes seconds. It is done on a thread of its own,
-//! and meanwhile the loop goes on: it attaches a link that was cut, answers questions and shows the service
-//! manager that it lives. The next order waits, and what would replace the policy that is being replaced.
+//! Reading, compiling and loading a policy of a million prefixes takes seconds. It runs on a separate
+//! thread. Meanwhile the loop continues: it attaches lost links again, answers questions and sends the
+//! service manager signs of life. Further orders wait, as does anything else that would replace the policy.
 
 use std::time::{Duration, Instant};
 
@@ -17,34 +17,34 @@ use super::reconcile::LINK_POLL;
 use super::systemd::Manager;
 use crate::control::{Input, Queue, Rank};
 
-/// How often the kernel is asked whether all is as it should be.
+/// How often everything is checked against the kernel.
 const TICK: Duration = Duration::from_secs(1);
 
-/// What the loop has to do.
+/// A unit of work for the loop.
 #[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(super) enum Turn {
-    /// A look at everything is due.
+    /// A check of everything is due.
     Tick,
-    /// A look at the links is due.
+    /// A check of the links is due.
     PollLinks,
-    /// The kernel says that something has changed.
+    /// A notification from the kernel.
     Hear(Notice),
-    /// The program in the kernel is asked.
+    /// Frames for the program in the kernel.
     Probe(Probe),
-    /// A request; `None` when there will be none any more.
+    /// A request; `None` once no more can arrive.
     Request(Option<(Rank, Input)>),
 }
 
-/// Where turns come from.
+/// Sources of the loop's work.
 pub(super) struct Turns {
     inputs: Queue,
     notices: mpsc::Receiver<Notice>,
     probes: mpsc::Receiver<Probe>,
     tick: Interval,
     link_poll: Interval,
-    /// Whom to show that the loop turns, once all is in force.
+    /// The service manager, once everything is in force.
     manager: Option<Manager>,
-    /// Since when something is done aside.
+    /// When the offloaded work began, if any is running.
     busy_since: Option<Instant>,
 }
 
@@ -63,24 +63,24 @@ impl Turns {
         Self { inputs, notices, probes, tick, link_poll, manager: None, busy_since: None }
     }
 
-    /// Whom to show that the loop turns.
+    /// Sets the service manager.
     pub(super) fn report_to(&mut self, manager: Manager) {
         self.manager = Some(manager);
     }
 
-    /// Says something to the service manager.
+    /// Sends a status text to the service manager.
     pub(super) fn say(&self, text: &str) {
         if let Some(manager) = &self.manager {
             manager.status(text);
         }
     }
 
-    /// Whether something is done aside: what is in force is about to be replaced.
+    /// Whether offloaded work is running: what is in force is about to be replaced.
     pub(super) fn is_busy(&self) -> bool {
         self.busy_since.is_some()
     }
 
-    /// The next turn; no order while something is done aside. May be dropped at any time: nothing is lost.
+    /// The next unit of work; no order while offloaded work is running. Cancel safe: nothing is lost.
     pub(super) async fn next(&mut self) -> Turn {
         self.live();
         let (is_busy, inputs) = (self.is_busy(), &mut self.inputs);
@@ -96,7 +96,8 @@ impl Turns {
         }
     }
 
-    /// A sign of life. None comes of a loop whose work aside does not end: no order can be carried out any more.
+    /// Sends a sign of life. It stops if offloaded work does not end, because no order can be carried out
+    /// then.
     fn live(&mut self) {
         if let Some(manager) = &mut self.manager {
             manager.alive(self.busy_since);
@@ -105,7 +106,7 @@ impl Turns {
 }
 
 impl Core {
-    /// Does what takes long on a thread of its own, and meanwhile what is not an order.
+    /// Runs slow work on a separate thread, and meanwhile handles everything except orders.
     pub(super) async fn offload<T: Send + 'static>(
         &mut self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -118,7 +119,7 @@ impl Core {
                 done = &mut work => break done,
                 turn = self.turns.next() => turn,
             };
-            // What a turn asks for may be work of its own.
+            // A turn may offload work itself.
             Box::pin(self.turn(turn)).await;
         };
         self.turns.busy_since = was_busy;
@@ -128,7 +129,7 @@ impl Core {
         }
     }
 
-    /// Does what a turn asks for; orders to end are the loop's.
+    /// Handles one turn; an order to end is left to the loop.
     pub(super) async fn turn(&mut self, turn: Turn) {
         match turn {
             Turn::Tick => self.tick().await,

@@ -1,4 +1,4 @@
-//! Which links were attached when a daemon last looked: what the next start finds is held against it.
+//! Links that were attached when a daemon last checked: the next start compares them with what it finds.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::host::boot_id;
 
-/// Links by interface index, of one boot.
+/// Links by interface index, within one boot.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 pub(crate) struct Before {
     boot: Option<String>,
@@ -14,7 +14,7 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    /// What is known, as far as it is of the present boot: no link outlives one.
+    /// The saved links if they are from the present boot, else none: no link outlives a boot.
     pub(crate) fn of_this_boot(saved: Option<Self>) -> Self {
         Self::of_boot(saved, boot_id())
     }
@@ -24,7 +24,7 @@ impl Before {
         Self { boot, links: links.map(|saved| saved.links).unwrap_or_default() }
     }
 
-    /// The id of the link that an interface had.
+    /// The id of the link that was attached to an interface.
     pub(crate) fn known(&self, index: u32) -> Option<u32> {
         self.links.get(&index).copied()
     }
@@ -48,7 +48,7 @@ mod tests {
             |boot: Option<&str>| Before::of_boot(Some(before.clone()), boot.map(Into::into));
         assert_eq!(again(Some("a")).known(3), Some(3260));
         assert_eq!(again(Some("b")).known(3), None);
-        // Where nothing tells which boot it is, nothing is known of before.
+        // Without a boot id, earlier links are unknown.
         let nameless = Before { boot: None, ..before.clone() };
         assert_eq!(Before::of_boot(Some(nameless), None).known(3), None);
     }

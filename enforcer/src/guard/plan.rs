@@ -1,4 +1,5 @@
-//! From what the kernel says about the interfaces to the steps that restore protection: no clock, no kernel.
+//! Compares the interfaces with what should be protected, and plans the steps that restore protection. Uses
+//! neither clock nor kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,17 +8,18 @@ use crate::config::Xdp;
 use crate::dataplane::Attached;
 use crate::host::Link;
 
-/// Failed looks between two repairs of an interface on which no repair has helped.
+/// Failed checks between two repairs, once the earlier repairs have not helped.
 const REPAIR_EVERY: u32 = 30;
 
-/// One look at the kernel.
+/// State of the kernel at one check.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Seen {
     /// Every interface.
     pub(crate) links: Vec<Link>,
-    /// Ids of our programs, one of which a protected interface runs.
+    /// Ids of our programs; a protected interface runs one of them.
     pub(crate) programs: BTreeSet<u32>,
-    /// For each of our XDP links, by the index of its interface: where it is attached now, 0 if nowhere.
+    /// For each of our XDP links, by the index of its interface: the index where it is attached now, 0 if
+    /// nowhere.
     pub(crate) attached_to: BTreeMap<u32, u32>,
 }
 
@@ -32,25 +34,25 @@ impl Seen {
     }
 }
 
-/// Something to do.
+/// A step of the plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Attach the program.
     Attach {
-        /// The interface, under the name by which the policy knows it.
+        /// The interface, under its name in the policy.
         link: Link,
         /// Why it is not protected.
         why: Missing,
     },
-    /// The program is attached and the driver does not run it.
+    /// The program is attached but the driver does not run it.
     Repair {
         /// The interface, as in [`Step::Attach`].
         link: Link,
-        /// What may help; `None` while earlier repairs have not helped and the next one is not due.
+        /// The repair to try; `None` while earlier repairs have not helped and the next one is not due.
         remedy: Option<Remedy>,
     },
-    /// Our link is attached to this interface and has the number of another: the interface was in another
-    /// network namespace.
+    /// Our link is attached to this interface but is registered under another index: the interface was in
+    /// another network namespace.
     Renumber(u32),
     /// Keep VLAN tags in the frames of the interface with this name.
     KeepTags(String),
@@ -61,14 +63,14 @@ pub(crate) enum Step {
 pub(crate) enum Missing {
     /// This program is attached instead of ours.
     Replaced(u32),
-    /// No program is attached any more.
+    /// No program is attached.
     Detached,
-    /// The interface has appeared.
+    /// The interface is new.
     New,
 }
 
 impl Missing {
-    /// The reason of the event.
+    /// Reason of the event.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Replaced(_) => "replaced",
@@ -77,7 +79,7 @@ impl Missing {
         }
     }
 
-    /// In words.
+    /// The cause in words.
     pub(crate) fn words(self) -> String {
         match self {
             Self::Replaced(id) => format!("program {id} is in the place of ours"),
@@ -87,19 +89,19 @@ impl Missing {
     }
 }
 
-/// What may make a driver run the program.
+/// A repair that may make the driver run the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
-    /// A new object of the program, in the same link.
+    /// A new program object in the same link.
     NewObject,
-    /// Generic mode, in which the kernel runs the program itself.
+    /// Generic mode, in which the kernel itself runs the program.
     Generic,
 }
 
-/// A change of an interface that is told.
+/// A change of an interface that is reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Notice {
-    /// The reason of the event.
+    /// Reason of the event.
     pub(crate) reason: &'static str,
     /// Name of the interface.
     pub(crate) interface: String,
@@ -107,8 +109,8 @@ pub(crate) struct Notice {
     pub(crate) text: String,
 }
 
-/// The interfaces to protect, under the names by which the policy knows them: a renamed interface keeps its
-/// name of the settings.
+/// The interfaces to protect, under their names in the policy: a renamed interface keeps the name that it
+/// has in the settings.
 pub(crate) fn chosen(names: &[String], guarded: &[Guarded], links: &[Link]) -> Vec<Link> {
     let mut chosen: Vec<Link> = Vec::new();
     for name in names {
@@ -131,8 +133,8 @@ pub(crate) fn chosen(names: &[String], guarded: &[Guarded], links: &[Link]) -> V
     chosen
 }
 
-/// Takes down what has changed about protected interfaces, and returns what there is to tell: interfaces that
-/// went, were renamed, or run in another mode.
+/// Records changes of protected interfaces, and returns those to report: interfaces that disappeared, were
+/// renamed, or run in another mode.
 pub(crate) fn note(guarded: &mut [Guarded], seen: &Seen) -> Vec<Notice> {
     let mut notices = Vec::new();
     let mut tell = |reason, interface: &str, text: String| {
@@ -200,7 +202,7 @@ pub(crate) fn steps(names: &[String], guarded: &[Guarded], xdp: Xdp, seen: &Seen
     steps
 }
 
-/// First a new object, then generic mode if it may be, then a new object now and then.
+/// First a new object, then generic mode if allowed, then a new object from time to time.
 fn remedy(repairs: u32, may_fall_back: bool) -> Option<Remedy> {
     match repairs {
         0 => Some(Remedy::NewObject),

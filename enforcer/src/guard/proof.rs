@@ -1,38 +1,39 @@
-//! Proof that drivers run the program: frames that an interface received against runs of the program.
+//! Proof that drivers run the program: received frames are compared with runs of the program.
 //!
-//! Two counters that cannot lie together: the driver counts what it received, and the program counts, itself,
-//! what it was given. Where the first one grows and the second one does not, frames pass without being
-//! judged, whatever the kernel says is attached. Drivers differ in what they count, so only "none at all"
-//! is held against them: the two numbers are never expected to be equal.
+//! The driver counts the frames that it received, and the program counts its own runs. If the first counter
+//! grows and the second does not, frames pass without being judged, whatever the kernel reports as
+//! attached. Drivers differ in what they count, so only a complete absence of runs counts as evidence: the
+//! two numbers are never expected to be equal.
 
 use std::time::Duration;
 
-/// Frames without a single run that prove that the program does not run.
+/// Received frames without a single run that prove that the program does not run.
 const FRAMES: u64 = 16;
-/// Time that must lie between the first frame without a run and the conclusion: a driver may count a frame
-/// before it hands it on.
+/// Minimum time between the first frame without a run and the conclusion: a driver may count a frame before
+/// it passes it on.
 const GRACE: Duration = Duration::from_millis(200);
 
-/// What is known.
+/// Whether the driver runs the program, as far as is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proof {
-    /// Nothing has arrived since the program was attached.
+    /// No frame has arrived since the program was attached.
     Idle,
-    /// The program has run for what arrived.
+    /// The program has run for arriving frames.
     Seen,
-    /// Something arrived after the program was attached or its interface changed, and it has not run yet.
+    /// A frame arrived after the program was attached or its interface changed, and the program has not run
+    /// yet.
     Doubted,
-    /// Frames arrive, and it does not run.
+    /// Frames arrive, and the program does not run.
     Refuted,
 }
 
 impl Proof {
-    /// Whether nothing speaks against it that what arrives is judged.
+    /// Whether there is no evidence that arriving frames bypass the program.
     pub(crate) fn holds(self) -> bool {
         matches!(self, Self::Idle | Self::Seen)
     }
 
-    /// Its name in the API.
+    /// Name in the API.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -43,10 +44,10 @@ impl Proof {
     }
 }
 
-/// The counters of one interface at one moment.
+/// Counters of one interface at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counters {
-    /// Frames received, by the driver's statistics. To be read before `runs`.
+    /// Frames received, from the driver's statistics. To be read before `runs`.
     pub(crate) received: u64,
     /// Runs of the program.
     pub(crate) runs: u64,
@@ -56,19 +57,19 @@ pub(crate) struct Counters {
 #[derive(Clone, Debug)]
 pub(crate) struct Prover {
     proof: Proof,
-    /// `None` before the first look after an attachment: what had arrived before nothing judged.
+    /// `None` before the first check after an attachment: earlier frames were not judged by the program.
     last: Option<Counters>,
-    /// Frames received when the program was last seen to run, or was attached.
+    /// Frames received when the program was attached or last seen to run.
     answered: u64,
-    /// Frames received since then, when it is proven that they were not judged.
+    /// Frames received since then, once it is proven that they were not judged.
     unanswered: u64,
-    /// When the first frame after that was noticed.
+    /// When the first of those frames was noticed.
     since: Option<Duration>,
-    /// The program was attached, or the interface has changed, since it was last seen to run.
+    /// The program was attached or the interface changed after the program was last seen to run.
     fresh: bool,
 }
 
-/// A program that was just attached, or adopted.
+/// The state for a program that was just attached or adopted.
 impl Default for Prover {
     fn default() -> Self {
         let proof = Proof::Idle;
@@ -77,39 +78,39 @@ impl Default for Prover {
 }
 
 impl Prover {
-    /// What is known.
+    /// The present state.
     pub(crate) fn proof(&self) -> Proof {
         self.proof
     }
 
-    /// The counters at the last look.
+    /// The counters at the last check.
     pub(crate) fn counters(&self) -> Counters {
         self.last.unwrap_or_default()
     }
 
-    /// The interface has changed: a driver may have lost its program. One frame without a run is enough for a
-    /// doubt from now on, until the program is seen again.
+    /// The interface has changed: the driver may have lost its program. From now on a single frame without
+    /// a run is enough for doubt, until the program is seen to run again.
     pub(crate) fn renew(&mut self) {
         self.fresh = true;
     }
 
-    /// Whether frames have arrived without a run, since the last repair or the last run, enough to prove that
-    /// the program does not run.
+    /// Whether enough frames have arrived without a run since the last repair or run to prove that the
+    /// program does not run.
     pub(crate) fn fails(&self) -> bool {
         self.proof == Proof::Refuted && self.unanswered >= FRAMES
     }
 
-    /// Begins to count again after a repair. What was refuted stays so until the program is seen to run.
+    /// Restarts the count after a repair. A refuted proof stays refuted until the program is seen to run.
     pub(crate) fn mended(&mut self) {
         *self = Self { proof: self.proof, ..Self::default() };
     }
 
-    /// Whether a look soon may tell more than one in a second.
+    /// Whether the next check should come earlier than the usual second.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh || self.since.is_some()
     }
 
-    /// Takes a look; `time` is of a clock that does not step.
+    /// Checks the counters; `time` is from a monotonic clock.
     pub(crate) fn look(&mut self, now: Counters, time: Duration) -> Proof {
         let Some(last) = self.last.replace(now) else {
             self.answered = now.received;
@@ -123,7 +124,7 @@ impl Prover {
             return self.proof;
         }
         if restarted {
-            // The driver began to count again: nothing can be concluded from the difference.
+            // The driver reset its counter: the difference proves nothing.
             (self.answered, self.unanswered, self.since) = (now.received, 0, None);
             return self.proof;
         }
@@ -147,7 +148,7 @@ impl Prover {
 mod tests {
     use super::*;
 
-    /// Looks at these counters, a step of 100 ms apart; what is known after each.
+    /// Checks these counters at intervals of 100 ms, and returns the state after each.
     fn looks(prover: &mut Prover, from: u64, counters: &[(u64, u64)]) -> Vec<Proof> {
         let look = |(step, &(received, runs)): (u64, &(u64, u64))| {
             prover.look(Counters { received, runs }, Duration::from_millis(step * 100))
@@ -155,7 +156,7 @@ mod tests {
         (from..).zip(counters).map(look).collect()
     }
 
-    /// A prover that has looked once.
+    /// A prover after its first check.
     fn at(received: u64, runs: u64) -> Prover {
         let mut prover = Prover::default();
         prover.look(Counters { received, runs }, Duration::ZERO);
@@ -167,7 +168,7 @@ mod tests {
         let mut prover = at(100, 7);
         assert_eq!(prover.proof(), Proof::Idle);
         assert_eq!(looks(&mut prover, 0, &[(100, 7), (101, 8)]), [Proof::Idle, Proof::Seen]);
-        // Silence proves nothing either way, and neither does a driver that does not count what is dropped.
+        // Silence proves nothing either way, and neither does a driver that does not count dropped frames.
         assert_eq!(looks(&mut prover, 2, &[(101, 8), (101, 900)]), [Proof::Seen; 2]);
     }
 
@@ -182,7 +183,7 @@ mod tests {
     fn frames_without_a_run_refute_it() {
         let mut prover = at(0, 0);
         let found = looks(&mut prover, 0, &[(0, 5), (15, 5), (16, 5), (31, 5), (31, 5)]);
-        // 16 frames beside no run, and 200 ms.
+        // 16 frames without a run, and 200 ms.
         assert_eq!(found, [Proof::Seen, Proof::Seen, Proof::Seen, Proof::Refuted, Proof::Refuted]);
         assert_eq!(looks(&mut prover, 5, &[(40, 6)]), [Proof::Seen]);
     }
@@ -192,7 +193,7 @@ mod tests {
         let mut prover = at(0, 0);
         let found = looks(&mut prover, 0, &[(0, 5), (15, 5), (15, 5), (15, 5), (15, 5)]);
         assert_eq!(found, [Proof::Seen; 5]);
-        // But they add up, however slowly they come.
+        // But they add up, even if they arrive slowly.
         assert_eq!(looks(&mut prover, 500, &[(16, 5)]), [Proof::Refuted]);
     }
 
@@ -223,7 +224,7 @@ mod tests {
         assert!(prover.fails());
         prover.mended();
         assert!(!prover.fails());
-        // Silence is no proof: what was refuted once stays so.
+        // Silence proves nothing: a refuted proof stays refuted.
         let found = looks(&mut prover, 10, &[(20, 0), (30, 0), (30, 0), (30, 0)]);
         assert_eq!(found, [Proof::Refuted; 4]);
         assert!(!prover.fails(), "ten frames more are too few for another repair");

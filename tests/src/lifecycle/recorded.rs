@@ -1,4 +1,4 @@
-//! A day of orders that one daemon wrote down, asked again of another: the same comes of both.
+//! Replays the recorded orders of a day to another daemon: the outcomes must be the same.
 use std::fs;
 
 use enforcer::{
@@ -19,11 +19,11 @@ use crate::harness::{Daemon, Lab, topology::UPDATES, wait_until};
 
 /// Seconds of an hour.
 const HOUR: i64 = 3_600;
-/// Root, whose process is another one in each run.
+/// Root; its process id differs in each run.
 const ROOT: Peer = Peer { uid: 0, gid: 0, pid: None };
 
-/// What is in force after an order, and the error that it came to, without what differs between two runs:
-/// times, generations, measured milliseconds.
+/// What is in force after an order, and its error. Left out is what differs between runs: times,
+/// generations, measured milliseconds.
 #[derive(Debug, PartialEq)]
 struct Outcome {
     error: Option<(ErrorCode, String)>,
@@ -36,7 +36,7 @@ struct Outcome {
     history: Vec<(u64, bool, Option<String>)>,
 }
 
-/// A daemon on a clock that a file tells, and what speaks to it.
+/// A daemon whose clock is set by a file, and its client.
 struct Day<'a> {
     daemon: Daemon<'a>,
     runtime: Runtime,
@@ -44,7 +44,7 @@ struct Day<'a> {
 }
 
 impl<'a> Day<'a> {
-    /// Starts a daemon that knows nothing yet; it begins to write down what it is asked.
+    /// Starts a daemon without earlier state, which records its requests.
     fn begin(lab: &'a Lab, at: i64) -> Self {
         let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
         tell(&daemon, at - now(), true, 0);
@@ -60,8 +60,8 @@ impl<'a> Day<'a> {
         self.runtime.block_on(self.client.status()).expect("the daemon answers")
     }
 
-    /// Sets the clock, and waits until the daemon has looked at it: one that nothing synchronises, and that went
-    /// ahead, is warned of.
+    /// Sets the clock, and waits until the daemon has read it: it warns of an unsynchronised clock that
+    /// jumps ahead.
     fn wait_for(&self, at: i64) {
         let is_ahead = || self.status().warnings.iter().any(|text| text.contains("ahead at once"));
         tell(&self.daemon, at - now(), false, 0);
@@ -70,7 +70,7 @@ impl<'a> Day<'a> {
         wait_until("the clock is seen to be right", || (!is_ahead()).then_some(()));
     }
 
-    /// Asks for one thing at a time, and says what came of it.
+    /// Makes one request, and returns its outcome.
     fn ask(&self, Recorded { at, request }: &Recorded) -> Outcome {
         self.wait_for(*at);
         let client = &self.client;
@@ -119,7 +119,7 @@ impl<'a> Day<'a> {
         }
     }
 
-    /// Ends it, and gives what it wrote down.
+    /// Stops the daemon, and returns its recording.
     fn end(mut self) -> Vec<Recorded> {
         let text = fs::read_to_string(self.daemon.path("record")).expect("a record");
         let detached = self.daemon.detach();
@@ -141,7 +141,7 @@ fn apply(text: &str, confirm: Option<u32>) -> Request {
     Request::Apply { bundle, peer: ROOT }
 }
 
-/// From midnight on, hour by hour; and how many of them are refused.
+/// Orders hour by hour from midnight on, and the number of those that are refused.
 fn day(midnight: i64) -> (Vec<Recorded>, usize) {
     let hour = |hour: i64| midnight + hour * HOUR;
     let end = || Endpoint { to: UPDATES.into(), service: "tcp/80".into() };
@@ -151,10 +151,10 @@ fn day(midnight: i64) -> (Vec<Recorded>, usize) {
         (2, apply(&wider(), None)),
         (4, live("beds", deny.clone(), Some(hour(9)))),
         (5, live("beds", LiveAction::Mode { mode: Mode::Observe }, Some(hour(7)))),
-        // Neither is there: both are refused.
+        // Neither exists: both are refused.
         (6, live("pumps", LiveAction::Allow(end()), None)),
         (6, Request::Revoke { id: "l-none".into(), guard, peer: ROOT }),
-        // The mode has ended by now, the rule has not.
+        // By then the mode has ended, but not the rule.
         (8, apply(POLICY, Some(60))),
         (8, Request::Confirm { peer: ROOT }),
         (10, live("beds", deny, None)),
@@ -180,7 +180,7 @@ fn a_day_that_was_written_down_comes_to_the_same_again() {
     assert_eq!((eleven.revision, eleven.live.len(), eleven.waits), (4, 1, false), "{before:#?}");
     let recorded = first.end();
 
-    // What was written down is what was asked, by whom, and about when.
+    // The recording has the same requests, from the same users, at about the same times.
     assert_eq!(recorded.len(), orders.len() + 1, "the detach is one more");
     for (order, recorded) in orders.iter().zip(&recorded) {
         assert!((0..60).contains(&(recorded.at - order.at)), "{recorded:?}");

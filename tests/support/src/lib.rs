@@ -1,10 +1,10 @@
-//! What tests, fuzz targets and benchmarks share; nothing here needs a kernel.
+//! Shared by tests, fuzz targets and benchmarks; nothing here needs a kernel.
 //!
-//! - [`naive`]: the policy language, decided the slow and obvious way
+//! - [`naive`]: the policy language, decided in the slow and obvious way
 //! - [`random`]: random policies and flows
 //! - [`frames`]: frames byte by byte, and random ones
-//! - [`corpus`]: what a hostile device sends to get past a policy, as a table
-//! - [`bodies`]: what must hold for any input, one body for each fuzz target
+//! - [`corpus`]: frames by which a hostile device tries to evade a policy, as a table
+//! - [`bodies`]: properties that must hold for any input, one body for each fuzz target
 
 pub mod bodies;
 pub mod corpus;

@@ -1,8 +1,7 @@
-//! The policy language, decided the slow and obvious way: lists, searched one by one.
+//! The policy language, decided in the slow and obvious way: by searching lists one by one.
 //!
-//! It shares the model and the parser with the product and nothing of the compiler, the image
-//! or the decision.
-// tidy: long because one file says all of the language
+//! It shares the model and the reader with the product, but not the compiler, the image or the decision.
+// tidy: long because the whole language belongs in one file
 
 use std::net::IpAddr;
 
@@ -15,12 +14,12 @@ use enforcer_policy::{
     Timed, To,
 };
 
-/// What the slow way says.
+/// The naive decision.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The verdict, mode applied.
     pub verdict: Verdict,
-    /// Why.
+    /// Reason of the verdict.
     pub reason: Reason,
     /// Id of the deciding rule.
     pub rule: Option<String>,
@@ -28,7 +27,7 @@ pub struct Answer {
     pub group: u32,
 }
 
-/// What the clocks say.
+/// A reading of the clocks.
 pub struct Now(pub Time);
 
 impl From<i64> for Now {
@@ -37,7 +36,8 @@ impl From<i64> for Now {
     }
 }
 
-/// Whether it is over. What is `held` is over when it certainly is, anything else when it may be.
+/// Whether an end has been reached. For a `held` end this must be certain; for any other end it is enough
+/// that it is possible.
 fn is_over(until: End, held: bool, now: Time) -> bool {
     match (until, held) {
         (End::Boot(until), _) => now.boot >= until,
@@ -46,8 +46,8 @@ fn is_over(until: End, held: bool, now: Time) -> bool {
     }
 }
 
-/// The mode of now. One that restricts less than the next one must not last too long, one that
-/// restricts more must not end too soon.
+/// The mode at this time. A temporary mode that is less strict than the next must not last too long; one
+/// that is stricter must not end too soon.
 fn mode_at(mode: Mode, timed: Option<Timed>, now: Time) -> Mode {
     let Some(Timed { until, afterwards }) = timed else { return mode };
     let held = match mode {
@@ -58,7 +58,7 @@ fn mode_at(mode: Mode, timed: Option<Timed>, now: Time) -> Mode {
     if is_over(until, held, now) { afterwards } else { mode }
 }
 
-/// Decides a flow that the parser has read, by a wall clock that is right; without fragments' memory.
+/// Decides a parsed flow by a correct wall clock, without state of earlier fragments.
 pub fn decide(policy: &Policy, host: &Host, flow: &Flow, now: impl Into<Now>) -> Answer {
     let Now(now) = now.into();
     let sender = Sender::of(policy, host, flow);
@@ -96,8 +96,7 @@ fn covers(range: &Range, family: u8, address: Address) -> bool {
     }
 }
 
-/// Length of the longest prefix inside `range` that holds the address, of those that the range
-/// is made of.
+/// Length of the longest of the prefixes that make up `range` and contain the address.
 fn specificity(range: &Range, family: u8, address: Address) -> Option<u32> {
     if !covers(range, family, address) {
         return None;
@@ -106,7 +105,7 @@ fn specificity(range: &Range, family: u8, address: Address) -> Option<u32> {
         Range::V4(first, last) => (32, first.into(), last.into(), u128::from(address.to_v4())),
         Range::V6(first, last) => (128, first, last, address.to_v6()),
     };
-    // The shortest prefix of the address that lies wholly inside the range.
+    // The shortest prefix of the address that lies completely inside the range.
     (0..=width).find(|&length| {
         let host =
             if length == 0 && width == 128 { u128::MAX } else { (1u128 << (width - length)) - 1 };
@@ -115,7 +114,7 @@ fn specificity(range: &Range, family: u8, address: Address) -> Option<u32> {
     })
 }
 
-/// Who owns an address: the gateway, or the device with the most specific binding.
+/// The owner of an address: the gateway, or the device with the most specific binding.
 enum Owner {
     Nobody,
     Gateway,
@@ -140,7 +139,7 @@ fn owner(policy: &Policy, host: &Host, family: u8, address: Address) -> Owner {
             best = Some((length, owner));
         }
     };
-    // A more specific group hides a less specific owner, as it does in the language.
+    // A more specific group hides a less specific owner, as in the language.
     for group in &policy.groups {
         for member in &group.members {
             if let Selector::Addresses(range) = &member.selector
@@ -169,7 +168,7 @@ fn owner(policy: &Policy, host: &Host, family: u8, address: Address) -> Owner {
                 IpAddr::V6(own) => family == FAMILY_V6 && u128::from(own) == address.to_v6(),
             }
         });
-    // Unless the policy gives that very address to a device.
+    // Unless the policy assigns exactly this address to a device.
     let whole = if family == FAMILY_V4 { 32 } else { 128 };
     let given = policy.devices.iter().enumerate().any(|(index, device)| {
         (device.mac.is_some() || group_of_device(policy, index).is_some())
@@ -181,7 +180,7 @@ fn owner(policy: &Policy, host: &Host, family: u8, address: Address) -> Owner {
     best.map_or(Owner::Nobody, |(_, owner)| owner)
 }
 
-/// Whether a MAC is one of the gateway's, which nobody may use.
+/// Whether a MAC is one of the gateway's, which no device may use.
 fn is_nobodys(host: &Host, mac: u64) -> bool {
     let own =
         host.interfaces.iter().map(|interface| interface.mac).chain(host.macs.iter().copied());
@@ -198,8 +197,8 @@ fn group_of_device(policy: &Policy, index: usize) -> Option<u32> {
         .map(|at| at as u32 + 1)
 }
 
-/// The group that the longest prefix around an address decides; named addresses without a MAC
-/// count as members of their group.
+/// The group by the longest prefix that contains an address. Named addresses without a MAC count as members
+/// of their group.
 fn group_by_address(policy: &Policy, family: u8, address: Address, named: bool) -> Option<u32> {
     let mut best: Option<(u32, u32)> = None;
     for (number, group) in policy.groups.iter().enumerate() {
@@ -243,7 +242,7 @@ impl<'a> Sender<'a> {
         let exact = find(&|selector| *selector == Selector::Mac(mac) && !nobodys)
             .or_else(|| device.and_then(|(index, _)| group_of_device(policy, index)))
             .or_else(|| {
-                // In a group by its bound address.
+                // In a group because of its bound address.
                 device.and_then(|(_, device)| match *device.addresses.first()? {
                     Range::V4(first, _) => {
                         group_by_address(policy, FAMILY_V4, Address::v4(first), false)
@@ -311,7 +310,7 @@ fn link_local(address: Address) -> bool {
     address.high >> 54 == 0x3fa
 }
 
-/// Whether a link-local address is made of another MAC: RFC 4291 appendix A.
+/// Whether a link-local address is derived from another MAC: RFC 4291 appendix A.
 fn of_another_mac(address: Address, mac: u64) -> bool {
     let [a, b, c, d, e, f] = wire::mac_bytes(mac);
     let bytes = address.low.to_be_bytes();
@@ -331,7 +330,7 @@ fn is_own(host: &Host, flow: &Flow) -> bool {
     })
 }
 
-/// The host with no other interface than this one.
+/// The host with only this interface.
 fn only(host: &Host, index: u32) -> Host {
     let mut host = host.clone();
     host.interfaces.retain(|interface| interface.index == index);
@@ -420,10 +419,10 @@ fn reason(
     }
 }
 
-/// The reasons for which what is not essential passes.
+/// Reasons for which frames other than essentials pass.
 const BY_RULES: [Reason; 3] = [Reason::Allow, Reason::DefaultPass, Reason::UnknownPass];
 
-/// Whether a frame goes to the next hop of its destination, where that matters.
+/// Whether a frame is addressed to the next hop of its destination, on interfaces with bound next hops.
 fn goes_well(policy: &Policy, host: &Host, flow: &Flow) -> bool {
     let Some(on) = host.interfaces.iter().find(|known| known.index == flow.interface) else {
         return true;
@@ -460,7 +459,7 @@ fn goes_well(policy: &Policy, host: &Host, flow: &Flow) -> bool {
         };
         device.mac.is_some() && device.addresses.iter().any(single)
     };
-    // Of devices that share an address the last one counts; the policy before the neighbours.
+    // If devices share an address, the last one counts; the policy takes precedence over neighbours.
     let device = policy.devices.iter().rev().find(is_its).and_then(|device| device.mac);
     let neighbour = on.neighbours.iter().find(|(address, _)| *address == destination);
     match device.or(neighbour.map(|(_, mac)| *mac)) {
@@ -556,7 +555,7 @@ fn essential(
     }
 }
 
-/// Whether a frame to many has the destination MAC that belongs to its address.
+/// Whether a multicast or broadcast frame has the destination MAC of its address.
 fn casts_fit(flow: &Flow) -> bool {
     match flow.family {
         FAMILY_V4 if flow.destination.to_v4() == u32::MAX => {

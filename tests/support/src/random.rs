@@ -1,5 +1,5 @@
-//! Random policies, flows and frames from small worlds, so that they meet.
-// tidy: long because one generator makes a whole small world
+//! Random policies, flows and frames from small worlds, so that they match often.
+// tidy: long because one generator builds the whole world
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ use enforcer_policy::{
     Mode, Place, Policy, Range, Rates, Router, Rule, Selector, Service, Set, Timed, To, Unknown,
 };
 
-/// Splitmix64: small, seeded, the same everywhere.
+/// Splitmix64: small, seeded, identical on every machine.
 pub struct Random(u64);
 
 impl Random {
@@ -49,10 +49,10 @@ impl Random {
 /// A clock reading near which random rules end.
 pub const NOW: i64 = 1_800_000_000;
 
-/// A reading of the boot clock near which random changes end; a kernel in which tests run is older.
+/// A reading of the boot clock near which random changes end; kernels in tests have been up for longer.
 pub const BOOT: i64 = 2;
 
-/// The world's interfaces: 1 is the loopback, so that test runs can name it.
+/// The world's host. Its interface 1 is the loopback, so that test runs can name it.
 pub fn host() -> Host {
     let interface = |name: &str, index, last| HostInterface {
         name: name.into(),
@@ -93,20 +93,20 @@ const HOST: Mac = Mac([2, 0, 0, 0, 0, 5]);
 /// A router on the link.
 const ROUTER: Mac = Mac([2, 0, 0, 0, 0xfd, 0]);
 
-/// Two of its addresses.
+/// Two addresses of the host.
 fn neighbours(last: u8) -> [(IpAddr, Mac); 2] {
     let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last.into());
     [(IpAddr::V4(Ipv4Addr::new(10, 20, 0, last)), HOST), (IpAddr::V6(v6), HOST)]
 }
 
-/// So much of what is essential that no test comes near it: before Linux 5.14 each frame counts.
+/// Rates for essentials that no test reaches: before Linux 5.14 each frame counts.
 pub fn unlimited() -> Rates {
     let mut rates = Rates::default();
     rates.named_mut().into_iter().for_each(|(_, rate)| *rate = *Rates::RANGE.end());
     rates
 }
 
-/// A MAC of the world: few of them.
+/// A MAC of the world, which has only a few.
 pub fn mac(random: &mut Random) -> Mac {
     Mac([2, 0, random.below(2) as u8, 0, random.below(2) as u8, random.below(12) as u8])
 }
@@ -137,7 +137,7 @@ pub fn v6(random: &mut Random) -> u128 {
     }
 }
 
-/// A range: an address, a prefix or anything.
+/// A range: an address, a prefix or an arbitrary one.
 pub fn range(random: &mut Random) -> Range {
     if random.once_in(2) {
         let address = v4(random);
@@ -215,8 +215,7 @@ fn rule(random: &mut Random, sets: &[Arc<Set>], number: &mut u32) -> Rule {
     rule
 }
 
-/// An end near [`NOW`], or one on the boot clock near [`BOOT`] or far in the future, which only a change
-/// by command has.
+/// An end near [`NOW`]; for a live rule also one on the boot clock, near [`BOOT`] or far in the future.
 fn end(random: &mut Random, live: bool) -> End {
     if live && random.once_in(2) {
         return End::Boot(random.pick(&[BOOT - 1, BOOT, BOOT + 1, 4_000_000_000]));
@@ -229,7 +228,7 @@ fn timed(random: &mut Random) -> Option<Timed> {
     random.once_in(4).then(|| Timed { until, afterwards: mode(random) })
 }
 
-/// The policy with other live rules and modes in some of its groups.
+/// The policy with different live rules and modes in some of its groups.
 pub fn with_other_live(random: &mut Random, policy: &Policy) -> Policy {
     let mut policy = policy.clone();
     let mut number = 1_000_000 + random.next() as u32 / 2;
@@ -248,7 +247,7 @@ pub fn with_other_live(random: &mut Random, policy: &Policy) -> Policy {
         }
         (group.mode, group.timed) = (mode(random), timed(random));
         for rules in [&mut group.deny, &mut group.allow] {
-            // Some go, some stay, some come.
+            // Some rules are removed, some stay, some are added.
             rules.retain(|rule| !rule.live || random.once_in(2));
             for _ in 0..random.below(4) {
                 let sets = if sets.is_empty() { continue } else { &sets };
@@ -350,8 +349,8 @@ pub fn policy(random: &mut Random) -> Policy {
                 }
                 _ => {
                     let range = range(random);
-                    // Nested is fine, the same prefix twice is not: keep ranges that are not
-                    // prefixes apart from all others.
+                    // Nested prefixes are allowed, equal ones are not. Ranges that are not prefixes must be
+                    // disjoint from all others.
                     let fits = |other: &Range| apart(other, &range) || nested(other, &range);
                     if !claimed.iter().all(fits) {
                         continue;
@@ -373,7 +372,7 @@ pub fn policy(random: &mut Random) -> Policy {
             device_of: None,
             place: place(),
         };
-        // Live rules stand behind the others.
+        // Live rules come last.
         group.allow.sort_by_key(|rule| rule.live);
         group.deny.sort_by_key(|rule| rule.live);
         groups.push(group);
@@ -423,7 +422,7 @@ fn nested(a: &Range, b: &Range) -> bool {
     matches!((prefix(a), prefix(b)), (Some(a), Some(b)) if a != b)
 }
 
-/// A flow of the world, as the parser could have read it.
+/// A flow of the world, as the parser could return it.
 pub fn flow(random: &mut Random) -> Flow {
     let mut flow = Flow {
         source_mac: wire::mac(mac(random).0),
@@ -482,7 +481,7 @@ pub fn flow(random: &mut Random) -> Flow {
         5 => flow.fragment = random.pick(&[Fragment::Later, Fragment::Last]),
         _ => {}
     }
-    // Mostly the MAC that belongs to the address, if it is that of many; sometimes another host's.
+    // Mostly the right MAC for a group or broadcast address; sometimes another host's.
     flow.destination_mac = match flow.destination.low.to_be_bytes() {
         _ if random.once_in(6) => wire::mac(HOST.0),
         [.., a, b, c, d] if flow.destination.high >> 56 == 0xff => {

@@ -1,8 +1,8 @@
-//! Kernels that have loaded the present object.
+//! The record of kernels that have loaded the present object.
 //!
-//! Old verifiers have refused programs that newer ones take, and nobody noticed. `cargo xtask test vm` with the
-//! verifier's test writes down which kernel took which code; the local tests compare that with the object at
-//! hand. An object of another compiler is another program: it is skipped.
+//! Old verifiers have refused programs that newer ones accept, without any test failing. `cargo xtask test
+//! vm` with the verifier's test records which kernel loaded which code; the local tests compare the record
+//! with the present object. An object built by another compiler is skipped, because its code differs.
 use std::{fmt::Write as _, fs};
 
 use anyhow::{Context as _, Result};
@@ -11,14 +11,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{sh::Paths, test::Outcome};
 
-/// The record, in the repository.
+/// The record's path in the repository.
 const FILE: &str = "tests/data/loads.txt";
 const HEAD: &str = "# Kernels that have loaded the object's code: kernel, release, SHA-256 of the code.\n\
                     # Made by `cargo xtask test vm 5.10 6.1 verifier::`, do not edit.\n";
-/// Kernels that have to have loaded it: their verifiers are the strictest that are supported.
+/// Kernels that must have loaded it: their verifiers are the strictest of the supported ones.
 const KERNELS: [&str; 2] = ["5.10", "6.1"];
 
-/// What is written down.
+/// Contents of the record.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Record {
     compiler: String,
@@ -45,7 +45,7 @@ impl Record {
     fn text(&self) -> String {
         let mut text = format!("{HEAD}\n[{}]\n", self.compiler);
         for [kernel, release, digest] in &self.rows {
-            // A `String` takes everything.
+            // Writing to a `String` cannot fail.
             let _ = writeln!(text, "{kernel:4} {release} {digest}");
         }
         text
@@ -57,8 +57,8 @@ impl Record {
     }
 }
 
-/// SHA-256 of the sections that a kernel verifies, and of the definitions of maps. Debug information has paths
-/// and lines in it, and decides nothing.
+/// SHA-256 of the sections that the kernel verifies, and of the map definitions. Debug information is left
+/// out: it contains paths and line numbers, and does not affect loading.
 fn digest(object: &[u8]) -> Result<String> {
     let file = File::parse(object)?;
     let mut digest = Sha256::new();
@@ -86,7 +86,7 @@ fn present(paths: &Paths) -> Result<(String, String)> {
     Ok((super::compiler()?, digest(&object)?))
 }
 
-/// Writes down that a kernel has loaded the present object.
+/// Records that a kernel has loaded the present object.
 pub(crate) fn record(paths: &Paths, kernel: &str, release: &str) -> Result<()> {
     let (compiler, digest) = present(paths)?;
     let path = paths.root.join(FILE);
@@ -103,7 +103,7 @@ pub(crate) fn record(paths: &Paths, kernel: &str, release: &str) -> Result<()> {
     Ok(fs::write(path, record.text())?)
 }
 
-/// Whether the old kernels have loaded the present object: each is a test.
+/// Whether the old kernels have loaded the present object: one test for each.
 pub(crate) fn compare(paths: &Paths) -> Result<Outcome> {
     let record = Record::parse(&fs::read_to_string(paths.root.join(FILE)).context(FILE)?)?;
     let (compiler, digest) = present(paths)?;

@@ -1,5 +1,4 @@
-//! MAC addresses and their prefixes, in the notations that labels, switches and the lists of the
-//! IEEE and of Wireshark have.
+//! MAC addresses and prefixes, in the notations of labels, switches, the IEEE's lists and Wireshark.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,9 +8,9 @@ use crate::Mac;
 
 /// Hexadecimal digits of an address.
 const ALL: usize = 12;
-/// Fewest digits without a separator that are taken for a prefix: a manufacturer's block.
+/// Fewest digits without a separator that are read as a prefix: a manufacturer's block.
 const BLOCK: usize = 6;
-/// How a prefix is written.
+/// A hint that shows how to write a prefix.
 const EXAMPLE: &str = "write the leading bytes and a length in bits: `00:1b:44/24`";
 
 impl std::str::FromStr for Mac {
@@ -23,7 +22,7 @@ impl std::str::FromStr for Mac {
     }
 }
 
-/// Lower case, colons.
+/// Lower case, with colons.
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
@@ -44,13 +43,13 @@ impl Mac {
         Self(bytes)
     }
 
-    /// Whether it names many devices (the group bit), as no device's own address does.
+    /// Whether it is a group address (the group bit is set), which no device has as its own.
     pub fn is_multicast(self) -> bool {
         self.0[0] & 1 == 1
     }
 }
 
-/// A MAC prefix: the given bits, padded with zeros, and the length in bits, 1 to 48.
+/// Parses a MAC prefix: the address with zeros after the prefix, and the length in bits, 1 to 48.
 pub(crate) fn mac_prefix(text: &str) -> Result<(Mac, u8), ParseError> {
     read(text).map_err(|error| error.printable(text, "a MAC prefix"))
 }
@@ -89,12 +88,12 @@ fn read(text: &str) -> Result<(Mac, u8), ParseError> {
     Ok((prefix, length))
 }
 
-/// Whether a text is a MAC prefix with a sign for the rest: `00:1b:44:*`, `00-1b-44-xx-xx-xx`.
+/// Whether a text is a MAC prefix with a wildcard: `00:1b:44:*`, `00-1b-44-xx-xx-xx`.
 pub(crate) fn is_wildcard(text: &str) -> bool {
     wildcard(text).is_some()
 }
 
-/// The leading bytes, and their length in bits.
+/// The bytes before the wildcard, and their length in bits.
 fn wildcard(text: &str) -> Option<(String, usize)> {
     let separator = if text.contains(':') { ":" } else { "-" };
     let groups: Vec<&str> = text.split(separator).collect();
@@ -106,12 +105,12 @@ fn wildcard(text: &str) -> Option<(String, usize)> {
     fits.then(|| (leading.join(separator), given * 8))
 }
 
-/// Whether a text, or the part before a `/`, is meant as a MAC address, not as an IPv6 address.
+/// Whether a text, or its part before a `/`, is meant as a MAC address and not as an IPv6 address.
 pub(crate) fn looks_like_mac(text: &str) -> bool {
     text.parse::<IpAddr>().is_err() && digits(text).is_some()
 }
 
-/// How a text that seems to be a MAC prefix without a length is written: `00:1b:44/24`.
+/// The correct notation for a text that looks like a MAC prefix without a length: `00:1b:44/24`.
 pub(crate) fn as_prefix(text: &str) -> Option<String> {
     let (number, count) = digits(text)?;
     let Mac(bytes) = Mac::from_number(number);
@@ -120,9 +119,10 @@ pub(crate) fn as_prefix(text: &str) -> Option<String> {
     (count < ALL).then(|| format!("{}/{}", bytes.join(":"), count * 4))
 }
 
-/// The digits as a number, filled up with zeros behind them, and how many there were.
+/// The digits as a number, padded with zeros on the right, and their count.
 ///
-/// Groups are of one length, the last may be shorter: the IEEE's blocks end in the middle of a byte.
+/// Groups have the same length, except that the last may be shorter: the IEEE's blocks can end within a
+/// byte.
 fn digits(text: &str) -> Option<(u64, usize)> {
     let separator = text.chars().find(|c| matches!(c, ':' | '-' | '.'));
     let groups: Vec<&str> = match separator {
@@ -130,7 +130,7 @@ fn digits(text: &str) -> Option<(u64, usize)> {
         None => vec![text],
     };
     let size = groups.first()?.len();
-    // Groups of four with colons are an IPv6 address, groups of two with dots an IPv4 address.
+    // Groups of four with colons would be an IPv6 address, groups of two with dots an IPv4 address.
     let known = match separator {
         None => size >= BLOCK,
         Some(':') => size == 2,
@@ -145,7 +145,7 @@ fn digits(text: &str) -> Option<(u64, usize)> {
     }
     let mut number = 0_u64;
     for group in &groups {
-        // `from_str_radix` takes a sign; a MAC address has none.
+        // `from_str_radix` accepts a sign; a MAC address has none.
         number =
             number << (4 * group.len()) | u64::from_str_radix(hex(group, group.len())?, 16).ok()?;
     }

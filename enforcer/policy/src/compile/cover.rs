@@ -1,4 +1,4 @@
-//! What covers a key: the most specific claim, or every rule.
+//! Which claims or rules cover a key: the most specific claim, or all rules.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,19 +7,19 @@ use enforcer_common::image::{MAX_EXPIRING, Word, expiry, kind};
 use super::tree::{Builder, Interval, TooLarge, push};
 use crate::{End, Service};
 
-/// A prefix that somebody claims, in keys of any width.
+/// A claimed prefix, with keys of any width.
 pub(super) struct Claim {
     pub(super) first: u128,
     pub(super) last: u128,
     pub(super) word: Word,
 }
 
-/// Splits a range into the prefixes that it is made of, each as first and last key.
+/// Splits a range into prefixes, each as first and last key.
 pub(super) fn prefixes(first: u128, last: u128) -> Vec<(u128, u128)> {
     let mut parts = Vec::new();
     let mut at = first;
     loop {
-        // The largest block that starts here and does not pass the end.
+        // The largest block that starts here and fits into the range.
         let aligned = if at == 0 { 127 } else { at.trailing_zeros().min(127) };
         let left = last - at;
         let fits = if left == u128::MAX { 127 } else { (left + 1).ilog2().min(127) };
@@ -32,9 +32,9 @@ pub(super) fn prefixes(first: u128, last: u128) -> Vec<(u128, u128)> {
     }
 }
 
-/// Intervals over `0..=max` in which the longest of the claims' prefixes decides.
+/// Divides `0..=max` into intervals; in each, the longest of the claims' prefixes decides.
 ///
-/// Claims must be prefixes, so that any two are nested or apart.
+/// Claims must be prefixes, so that any two are nested or disjoint.
 pub(super) fn most_specific(mut claims: Vec<Claim>, max: u128) -> Vec<Interval> {
     claims.sort_by_key(|claim| (claim.first, std::cmp::Reverse(claim.last)));
     let mut intervals = Vec::new();
@@ -75,9 +75,9 @@ pub(super) fn most_specific(mut claims: Vec<Claim>, max: u128) -> Vec<Interval> 
     intervals
 }
 
-/// A rule as the cover sees it; rules are in the order in which they decide: deny, then allow.
+/// A rule. Rules are ranked in the order of the decision: deny, then allow.
 pub(super) struct Ranked<'a> {
-    /// Number of its counter.
+    /// Number of the rule's counter.
     pub(super) number: u32,
     pub(super) pass: bool,
     pub(super) until: Option<End>,
@@ -99,9 +99,9 @@ impl From<TooLarge> for CoverError {
     }
 }
 
-/// Intervals over `0..=max`: what all the rules that cover a key say together.
+/// Divides `0..=max` into intervals; each has the combined decision of all rules that cover it.
 ///
-/// `ranges` are (first, last, rank of the rule), in any order, overlapping as they like.
+/// `ranges` are (first, last, rank of the rule), in any order; they may overlap.
 pub(super) fn all_rules(
     builder: &mut Builder,
     rules: &[Ranked<'_>],
@@ -118,11 +118,11 @@ pub(super) fn all_rules(
     events.sort_unstable_by_key(|event| event.0);
 
     let mut intervals = Vec::new();
-    // How many ranges of each rule cover the key.
+    // Number of ranges of each rule that cover the present key.
     let mut depth = vec![0u32; rules.len()];
     let mut active: BTreeSet<u32> = BTreeSet::new();
-    // Sets of rules by the sum of their members' random-looking numbers: the same set comes
-    // again and again, and comparing it costs as much as it has members.
+    // Results by the sum of pseudo-random numbers of the rules in the set: the same sets recur, and
+    // comparing them member by member would be slow.
     let mut known: HashMap<u128, Word> = HashMap::new();
     let mut sum = 0u128;
     let mut word = Word::NONE;
@@ -164,7 +164,7 @@ pub(super) fn all_rules(
     Ok(intervals)
 }
 
-/// 128 bits that look random, the same for the same rank: splitmix64, twice.
+/// 128 pseudo-random bits that depend only on the rank: splitmix64, twice.
 fn mixed(rank: u32) -> u128 {
     let half = |seed: u64| {
         let mut z = u64::from(rank).wrapping_add(seed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -175,7 +175,7 @@ fn mixed(rank: u32) -> u128 {
     u128::from(half(1)) << 64 | u128::from(half(0x5851_f42d_4c95_7f2d))
 }
 
-/// What a set of rules says about each service.
+/// The decision of a set of rules for each service.
 fn services(
     builder: &mut Builder,
     rules: &[Ranked<'_>],
@@ -232,7 +232,7 @@ fn merged(services: &[Service]) -> Vec<Service> {
     merged
 }
 
-/// The first rule decides; while it has an end, what would decide without it waits behind it.
+/// The first rule decides. If it has an end, it is followed by the decision without it.
 fn decision(
     builder: &mut Builder,
     rules: &[Ranked<'_>],
@@ -256,7 +256,7 @@ fn decision(
         word = match rule.until {
             None => decided,
             Some(until) => {
-                // A deny rule must not end early because a clock is wrong.
+                // A wrong clock must not end a deny rule early.
                 let (clock, until) = until.in_image(!rule.pass);
                 builder.shared(kind::EXPIRES, expiry::line(until, clock, decided, word))
             }

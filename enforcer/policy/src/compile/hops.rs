@@ -1,4 +1,4 @@
-//! Who is where on the links whose next hops are bound.
+//! Known next hops on links with bound next hops.
 
 use std::net::IpAddr;
 
@@ -10,13 +10,13 @@ use crate::address::numbers;
 use crate::image::Hops;
 use crate::{Host, HostInterface, Interface, Policy, Problem, Range, Severity};
 
-/// Addresses of a device that are listed one by one.
+/// Largest range of a device whose addresses are listed individually.
 const MOST_OF_A_DEVICE: u128 = 16;
 
-/// What is known of the links of interfaces whose next hops are bound: the devices that the policy names,
-/// then the neighbours and routers of the gateway. Nothing, where none is bound.
+/// Known MACs by address, for interfaces with bound next hops: those of the policy's devices, which take
+/// precedence, and of the gateway's neighbours and routers. Empty if no interface binds next hops.
 ///
-/// Routers come first, and there is no more than the kernel's table takes.
+/// The number of entries is limited to the size of the kernel's table; routers are added first.
 pub fn hops(policy: &Policy, host: &Host) -> Hops {
     let mut found = Hops::new();
     let most = abi::HOPS as usize;
@@ -44,7 +44,7 @@ pub fn hops(policy: &Policy, host: &Host) -> Hops {
     found
 }
 
-/// Where frames may go nowhere, or more may be known than there is room for.
+/// Warnings about frames that have no allowed next hop, and about more entries than the table can hold.
 pub(super) fn warnings(policy: &Policy, host: &Host, hops: &Hops) -> Vec<Problem> {
     let warning = |interface: &Interface, message: String, hint: &str| Problem {
         severity: Severity::Warning,
@@ -82,7 +82,7 @@ fn bound<'a>(policy: &'a Policy, host: &'a Host) -> impl Iterator<Item = &'a Hos
     pairs(policy, host).map(|(_, known)| known)
 }
 
-/// The interfaces whose next hops are bound, as far as they are there.
+/// Existing interfaces with bound next hops.
 fn pairs<'a>(
     policy: &'a Policy,
     host: &'a Host,
@@ -99,7 +99,7 @@ fn hop(index: u32, address: IpAddr) -> Hop {
     Hop::address(index, family, number)
 }
 
-/// The addresses of a range, if they are few.
+/// The addresses of a small range.
 fn addresses(range: Range) -> Vec<IpAddr> {
     match range {
         Range::V4(first, last) if u128::from(last - first) < MOST_OF_A_DEVICE => {

@@ -1,7 +1,7 @@
-//! What a policy says to no effect, and what it hardly means: warnings.
+//! Warnings about parts of a policy that have no effect or are probably not intended.
 //!
-//! Whether a rule ever decides is not guessed: the compiler notes every rule that some endpoint of
-//! the image leads to, whatever sets, ranges, services and ends there are.
+//! Whether a rule ever decides is exact: the compiler records every rule that some endpoint of the image
+//! leads to, whatever the sets, ranges, services and ends.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -17,13 +17,13 @@ use crate::{
     Severity, To,
 };
 
-/// A set that holds half of all IPv4 addresses in one entry holds them all, or nearly.
+/// An entry of half the IPv4 addresses: a set with such an entry probably holds all or nearly all of them.
 const HALF: u32 = 1 << 31;
-/// 2000::/3, of which every global unicast address is.
+/// 2000::/3, all global unicast addresses.
 const GLOBAL: Range = Range::V6(0x2 << 124, (0x4 << 124) - 1);
 
-/// Looks through a policy. `decides` has, by its number, whether a rule of `rules` ever decides; of
-/// a machine that is not known (`known` is false), only the time in `host` counts.
+/// Checks a policy. `decides` says for each rule of `rules`, by number, whether it ever decides. If the
+/// machine is not known (`known` is false), only the time in `host` is used.
 pub(super) fn lint(
     policy: &Policy,
     host: &Host,
@@ -103,7 +103,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Why no frame gets as far as this rule, and what to do about it.
+    /// Why no frame reaches this rule, and what to do about it.
     fn unreachable(
         &self,
         rule: &Rule,
@@ -207,7 +207,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Sets that hold what they were hardly made for, each once.
+    /// Warns about sets whose contents are probably not intended, once for each set.
     fn sets(&mut self) {
         let policy = self.policy;
         let mut seen: HashSet<(*const Set, bool)> = HashSet::new();
@@ -239,7 +239,7 @@ impl Lint<'_> {
         if allow || !self.known {
             return;
         }
-        // Lists for outside interfaces hold private networks, and every list may hold loopback.
+        // Published lists include private networks, and any list may include loopback.
         let own: Vec<IpAddr> = self.host.own.iter().copied().filter(|own| is_seen(*own)).collect();
         let holds = |range: Range| own.iter().copied().find(|&own| range.contains(own));
         let found = set.ranges.iter().find_map(|range| Some((range, holds(range)?)));
@@ -259,7 +259,7 @@ impl Lint<'_> {
         }
     }
 
-    /// Devices that are the gateway itself.
+    /// Warns about devices with a MAC or an address of the gateway.
     fn devices(&mut self) {
         let (policy, known) = (self.policy, self.known);
         for device in policy.devices.iter().filter(|_| known) {
@@ -284,7 +284,7 @@ impl Lint<'_> {
         }
     }
 
-    /// In the order of the document, and not without end.
+    /// The warnings in the order of the document, limited in number.
     fn finish(mut self) -> Vec<Problem> {
         self.found.sort_by(|a, b| a.place.cmp(&b.place));
         let more = self.found.len().saturating_sub(MAX_PROBLEMS);
@@ -298,8 +298,8 @@ impl Lint<'_> {
     }
 }
 
-/// The rule that decides in the place of one that never does, whether it allows, and what of a set
-/// decides.
+/// The rule that decides instead of one that never does: whether it allows, the rule, and the deciding
+/// entry if it names a set.
 fn winner<'g>(
     group: &'g Group,
     idle: &Rule,
@@ -325,7 +325,7 @@ fn winner<'g>(
     })
 }
 
-/// Addresses that are bound to a MAC, and the group and name of the device.
+/// Addresses bound to a MAC, with the device's group and name.
 fn bindings(policy: &Policy) -> HashMap<Range, (&str, &str)> {
     let mut bound = HashMap::new();
     for group in &policy.groups {
@@ -341,7 +341,7 @@ fn bindings(policy: &Policy) -> HashMap<Range, (&str, &str)> {
     bound
 }
 
-/// Whether every member can only send from IPv4 addresses.
+/// Whether every member is bound to IPv4 addresses.
 fn bound_to_v4(policy: &Policy, group: &Group) -> bool {
     let v4 = |range: &Range| matches!(range, Range::V4(..));
     let is = |selector: &Selector| match selector {
@@ -357,7 +357,8 @@ fn bound_to_v4(policy: &Policy, group: &Group) -> bool {
     !group.members.is_empty() && group.members.iter().all(|member| is(&member.selector))
 }
 
-/// Whether no well-formed frame goes there; see `addresses_v4` and `addresses_v6` of the parser.
+/// Whether no well-formed frame has such a destination; see `addresses_v4` and `addresses_v6` of the
+/// parser.
 fn nobody(range: Range) -> bool {
     match range {
         Range::V4(first, last) => {
@@ -371,7 +372,7 @@ fn nobody(range: Range) -> bool {
     }
 }
 
-/// Whether a range is all of a family, or all that matters of it.
+/// Whether a range covers a whole family, or nearly all of it.
 fn is_everything(range: Range) -> bool {
     match (range, GLOBAL) {
         (Range::V4(first, last), _) => last - first >= HALF - 1,
@@ -380,7 +381,7 @@ fn is_everything(range: Range) -> bool {
     }
 }
 
-/// Whether an address of the gateway is one that devices see.
+/// Whether devices can see this address of the gateway.
 fn is_seen(own: IpAddr) -> bool {
     match own {
         IpAddr::V4(own) => !own.is_loopback() && !own.is_link_local(),

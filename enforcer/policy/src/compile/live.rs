@@ -1,5 +1,4 @@
-//! What a live change adds to an image that is in force: a few lines at its end, and the entry of
-//! a group.
+//! Patches for live changes: a few lines at the end of an active image, and new group entries.
 
 use enforcer_common::image::{ABSENT, GroupEntry, Line, top};
 
@@ -8,15 +7,15 @@ use super::{Compiled, CompiledRule, descriptor, each_range, image_mode, no_rules
 use crate::image::{Patch, Time};
 use crate::{DefaultVerdict, Group, Host, Mode, Policy, Problem, Range, Rule, Timed, Unknown};
 
-/// Lines that an image has in reserve, 64 bytes each.
+/// Spare lines of an image, 64 bytes each.
 pub const SPARE_LINES: u32 = 4096;
-/// Counters that an image has in reserve.
+/// Spare counters of an image.
 pub const SPARE_RULES: u32 = 512;
 
-/// What a patch makes of a compiled policy; `None` when it takes a new image: the groups are not
-/// the same, or the reserve is used up.
+/// Patches a compiled policy. `None` if a new image is needed: the groups differ, or the spare lines or
+/// counters are used up.
 ///
-/// `new` must be `old` but for live rules and modes.
+/// `new` must equal `old` except for live rules and modes.
 pub fn patch(
     before: &Compiled,
     old: &Policy,
@@ -77,7 +76,7 @@ pub fn patch(
     Some((Compiled { image, rules, slots, warnings }, patch))
 }
 
-/// The live rules of a group and their numbers.
+/// The live rules of a group with their numbers.
 fn numbers_of<'p>(compiled: &Compiled, policy: &'p Policy, group: usize) -> Vec<(&'p str, u32)> {
     (0u32..)
         .zip(&compiled.rules)
@@ -89,7 +88,7 @@ fn numbers_of<'p>(compiled: &Compiled, policy: &'p Policy, group: usize) -> Vec<
         .collect()
 }
 
-/// A group's rules in the order in which they decide.
+/// A group's rules in the order of the decision.
 pub(super) fn numbered(index: usize, group: &Group) -> impl Iterator<Item = (CompiledRule, &Rule)> {
     let of = move |allow: bool| {
         move |(at, rule)| (CompiledRule { group: index, allow, index: at }, rule)
@@ -98,8 +97,8 @@ pub(super) fn numbered(index: usize, group: &Group) -> impl Iterator<Item = (Com
     deny.chain(group.allow.iter().enumerate().map(of(true)))
 }
 
-/// The entry of a group: its written rules' descriptor, with its live rules and the end of its
-/// mode.
+/// The entry of a group: the descriptor of its written rules, combined with its live rules and the end of
+/// its mode.
 pub(super) fn entry(
     builder: &mut Builder,
     index: usize,
@@ -124,13 +123,13 @@ pub(super) fn entry(
     Ok(end(builder, lines, (mode, group.timed), group.default, host))
 }
 
-/// The entry of the devices that are in no group.
+/// The entry of unknown devices.
 pub(super) fn unknown(builder: &mut Builder, unknown: Unknown, host: &Host) -> GroupEntry {
     let modes = (unknown.mode_at(certainly(host)), unknown.timed);
     end(builder, Descriptors::default(), modes, unknown.default, host)
 }
 
-/// A time by which only what is over for certain has ended: the kernel sees to the rest.
+/// A time at which only what has certainly ended counts as ended; the kernel ends the rest.
 fn certainly(host: &Host) -> Time {
     Time::wall(host.now)
 }
@@ -138,14 +137,13 @@ fn certainly(host: &Host) -> Time {
 /// A group's rules in the image.
 #[derive(Default)]
 struct Descriptors {
-    /// The descriptor of those of the policy file.
+    /// Descriptor of the policy file's rules.
     written: Option<Line>,
-    /// The line of the descriptor of the live ones.
+    /// Line with the descriptor of the live rules.
     live: Option<u32>,
 }
 
-/// The entry of a group, and the descriptor that it needs for its live rules and the end of its
-/// mode.
+/// The entry of a group, and the descriptor for its live rules and the end of its mode.
 fn end(
     builder: &mut Builder,
     Descriptors { written, live }: Descriptors,
@@ -173,7 +171,7 @@ fn end(
     }
 }
 
-/// The group's deny rules that take something from an allow rule of it.
+/// The group's deny rules that overlap an allow rule.
 pub fn denied_by<'g>(host: &Host, group: &'g Group, allow: &Rule) -> Vec<&'g Rule> {
     let mut wanted = Vec::new();
     each_range(&allow.to, host, |range| wanted.push(range));

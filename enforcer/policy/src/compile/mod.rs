@@ -1,11 +1,11 @@
-//! Model to image: a pure function, the same bytes for the same input.
+//! Compiles the model into an image: a pure function with deterministic output.
 //!
-//! - `cover`: what covers a key
-//! - [`hops`](mod@hops): who is where on links whose next hops are bound
-//! - `lint`: what a policy says to no effect
-//! - [`live`]: what a live change adds to an image
+//! - `cover`: which claims or rules cover a key
+//! - [`hops`](mod@hops): known next hops on links with bound next hops
+//! - `lint`: warnings about parts of a policy without effect
+//! - [`live`]: patches for live changes
 //! - `tree`: intervals to lines
-//! - `sources`: who a frame comes from
+//! - `sources`: identifies the sender of a frame
 
 mod cover;
 mod hops;
@@ -32,21 +32,21 @@ use tree::{Builder, TooLarge};
 
 const V4_MAX: u128 = u32::MAX as u128;
 
-/// An image, and what its numbers mean.
+/// An image, and the meaning of its numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiled {
-    /// What the kernel gets.
+    /// The image for the kernel.
     pub image: Image,
-    /// Rules by the number of their counter: each group's deny rules, then its allow rules; live
-    /// rules behind them. `None` where a live rule was.
+    /// Rules by the number of their counter: each group's deny rules, then its allow rules, and live rules
+    /// at the end. `None` for the number of a removed live rule.
     pub rules: Vec<Option<CompiledRule>>,
     /// Entries of the MAC table by slot.
     pub slots: Vec<Option<Slot>>,
-    /// What the operator should know.
+    /// Warnings for the operator.
     pub warnings: Vec<Problem>,
 }
 
-/// Where a rule's number leads.
+/// The rule behind a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompiledRule {
     /// Index into [`Policy::groups`].
@@ -68,15 +68,15 @@ impl CompiledRule {
 
 /// Compiles a policy for a machine.
 ///
-/// Groups are numbered from 1 in the order of the policy; 0 are the unknown devices.
+/// Groups are numbered from 1 in the order of the policy; 0 stands for unknown devices.
 ///
 /// # Errors
 ///
-/// What the image cannot hold, each with its place.
+/// The policy does not fit into an image: each problem has its place.
 pub fn compile(policy: &Policy, host: &Host) -> Result<Compiled, Vec<Problem>> {
     let mut builder = Builder::behind(0);
     const { assert!(RATES == 1) };
-    // Line 0 is the layout, known last; line 1 the limits.
+    // Line 0 is the layout, which is filled in last; line 1 has the rate limits.
     builder.append([Line::default(), limits(policy.essential.rates)]);
     let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();
     let mut warnings = Vec::new();
@@ -130,9 +130,9 @@ pub fn compile(policy: &Policy, host: &Host) -> Result<Compiled, Vec<Problem>> {
     Ok(Compiled { image, rules, slots, warnings })
 }
 
-/// What is wrong with a policy on every machine at `now`, in seconds since 1970-01-01 UTC.
+/// Problems of a policy that exist on every machine at `now`, in seconds since 1970-01-01 UTC.
 ///
-/// What depends on addresses of the gateway is left out: [`compile`] says that.
+/// Problems that depend on the gateway's addresses are reported by [`compile`].
 pub fn check(policy: &Policy, now: i64) -> Vec<Problem> {
     let (mut builder, host) = (Builder::behind(0), Host { now, ..Host::default() });
     let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();
@@ -153,7 +153,7 @@ fn too_many_groups(policy: &Policy) -> Option<Problem> {
     })
 }
 
-/// Every group's descriptor and entry, and the numbers of the rules.
+/// Descriptor and entry of every group, and the numbers of the rules.
 fn groups(
     builder: &mut Builder,
     policy: &Policy,
@@ -163,7 +163,7 @@ fn groups(
     let mut numbers = Vec::new();
     let mut descriptors = Vec::new();
     for (index, group) in policy.groups.iter().enumerate() {
-        // A device's own group has the trees of the group that it was made from.
+        // A device's own group uses the trees of the group that it was made from.
         let shared = group.device_of.and_then(|parent| descriptors.get(parent).copied());
         descriptors.push(match shared {
             Some(line) => line,
@@ -188,7 +188,7 @@ fn groups(
     (numbers, entries)
 }
 
-/// The descriptor of what the policy file says of a group; `None` if it has no rule for it.
+/// The descriptor of the policy file's rules of a group; `None` if there are none.
 fn written(
     builder: &mut Builder,
     index: usize,
@@ -207,7 +207,7 @@ fn written(
     descriptor(builder, group, &rules, host).map(Some)
 }
 
-/// The descriptor of a group's rules, each with its number and whether it allows; deny rules first.
+/// The descriptor of numbered rules; deny rules come first.
 fn descriptor(
     builder: &mut Builder,
     group: &Group,
@@ -272,7 +272,7 @@ fn each_range(to: &To, host: &Host, mut add: impl FnMut(Range)) {
     }
 }
 
-/// A descriptor under which nothing is found.
+/// A descriptor without any rule.
 fn no_rules() -> Line {
     let mut line = Line::default();
     line.set_word(top::DEPTH, ABSENT);
@@ -297,7 +297,7 @@ fn essentials(on: Essential) -> u32 {
         | bit(on.stp, essential::STP)
 }
 
-/// Nanoseconds for each frame, byte or address that may come.
+/// Nanoseconds for each allowed frame, byte or address.
 fn limits(rates: Rates) -> Line {
     let cost = |a_second: u32| (1_000_000_000 / u64::from(a_second.max(1))).max(1);
     let mut line = Line::default();
@@ -339,14 +339,14 @@ pub fn on_link(&(address, length): &(IpAddr, u8)) -> Range {
     }
 }
 
-/// Which addresses are the gateway's own and which are on-link, as trees.
+/// Trees of the gateway's own addresses and of on-link addresses.
 fn host_trees(builder: &mut Builder, host: &Host) -> Result<(Word, Word), TooLarge> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     let own = host.own.iter().map(|&address| (Range::single(address), HOST_OWN));
     let local = (HOST_LOCAL..).zip(&host.interfaces).flat_map(|(number, interface)| {
         interface.prefixes.iter().map(move |prefix| (on_link(prefix), number))
     });
-    // Stable order: of two equal claims the last one written decides, and that is `own`.
+    // Of two equal claims the later one decides, so `own` comes last.
     for (range, what) in local.chain(own) {
         let word = Word::new(kind::PASS, what);
         match range {

@@ -1,5 +1,5 @@
-//! Who a frame comes from: the MAC table, the trees over source addresses, MAC prefixes and
-//! VLANs, and the interfaces.
+//! Identifies the sender of a frame: the MAC table, the trees of source addresses, MAC prefixes and VLANs,
+//! and the table of interfaces.
 
 use std::collections::HashMap;
 
@@ -23,10 +23,11 @@ pub struct Slot {
     pub device: Option<usize>,
 }
 
-/// Interface index that no frame carries: for an interface that is not there.
+/// Interface index that no frame has, for an interface that does not exist.
 const NOWHERE: u32 = u32::MAX;
 
-/// Builds all that identifies a device; fills `layout` and returns the slots of the MAC table.
+/// Builds all tables and trees that identify a device; fills `layout` and returns the slots of the MAC
+/// table.
 pub(super) fn sources(
     builder: &mut Builder,
     policy: &Policy,
@@ -63,7 +64,7 @@ pub(super) fn sources(
     Ok(slots)
 }
 
-/// The members of all groups by kind; groups are numbered from 1.
+/// Members of all groups by kind; groups are numbered from 1.
 #[derive(Default)]
 struct Members<'a> {
     devices: HashMap<usize, u32>,
@@ -114,8 +115,8 @@ fn macs(
     for (index, device) in policy.devices.iter().enumerate() {
         let Some(mac) = device.mac else { continue };
         let group = members.devices.get(&index).copied().or_else(|| {
-            // Named by its MAC and in a group by its address: the address is bound, so that the
-            // group is known before any frame comes.
+            // The device is named by its MAC, and its group lists its address. The address is bound, so the
+            // group is already known.
             by_address.group_of(device)
         });
         let mut value = group.unwrap_or(0) as u16;
@@ -131,7 +132,7 @@ fn macs(
     }
     for &(mac, group) in &members.macs {
         match by_mac.get(&mac).copied() {
-            // The MAC of a named device as a bare member: one entry, both meanings.
+            // A named device whose MAC is also listed as a member: one entry for both.
             Some(at) => {
                 if let Some(entry) = entries.get_mut(at) {
                     entry.1 = entry.1 & (BOUND_SOURCES | BOUND_PLACE) | group as u16;
@@ -143,8 +144,8 @@ fn macs(
             }
         }
     }
-    // The gateway's own MACs are nobody's, whatever the policy says of them. They are few: a map of all others
-    // would take longer than to look through them.
+    // No device may use the gateway's own MACs, whatever the policy says. They are few, so searching them
+    // is faster than building a map of all others.
     let own = host.interfaces.iter().map(|known| &known.mac).chain(&host.macs);
     for mac in own.filter(|mac| **mac != Mac::default()) {
         let number = wire::mac(mac.0);
@@ -185,7 +186,7 @@ fn macs(
     slots
 }
 
-/// The groups of addresses, as intervals to search.
+/// Groups by address, as searchable intervals.
 struct ByAddress {
     v4: Vec<Interval>,
     v6: Vec<Interval>,
@@ -200,7 +201,7 @@ impl ByAddress {
         Self { v4: most_specific(v4, V4_MAX), v6: most_specific(v6, u128::MAX) }
     }
 
-    /// The group whose member is the longest prefix around a device's first address.
+    /// The group with the longest prefix that contains a device's first address.
     fn group_of(&self, device: &Device) -> Option<u32> {
         let (intervals, address) = match *device.addresses.first()? {
             Range::V4(first, _) => (&self.v4, u128::from(first)),
@@ -212,7 +213,7 @@ impl ByAddress {
     }
 }
 
-/// Claims a range, prefix by prefix.
+/// Adds a claim for each prefix of a range.
 fn claim(v4: &mut Vec<Claim>, v6: &mut Vec<Claim>, range: Range, word: Word) {
     let (claims, first, last) = match range {
         Range::V4(first, last) => (v4, first.into(), last.into()),
@@ -225,7 +226,7 @@ fn claim(v4: &mut Vec<Claim>, v6: &mut Vec<Claim>, range: Range, word: Word) {
     }));
 }
 
-/// Where a device belongs. One that is in a group, and so has rules, should be seen somewhere.
+/// Where a device may appear. Warns about a device with a group whose interface does not exist.
 fn place_of(device: &Device, host: &Host, grouped: bool, warnings: &mut Vec<Problem>) -> u64 {
     let mut packed = 0;
     if let Some(vlan) = device.vlan {
@@ -250,7 +251,7 @@ pub(super) fn absent(place: crate::Place, name: &str) -> Problem {
     }
 }
 
-/// The trees over source addresses: groups by address, and the owners of bound addresses.
+/// The trees of source addresses: groups by address, and the owners of bound addresses.
 fn addresses(
     builder: &mut Builder,
     policy: &Policy,
@@ -261,19 +262,19 @@ fn addresses(
 ) -> Result<(), TooLarge> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     let mut add = |range: Range, word: Word| claim(&mut v4, &mut v6, range, word);
-    // Of equal prefixes the last one added decides: an owner before a group, and the gateway
-    // before both.
+    // Of equal prefixes the last one added decides: an owner takes precedence over a group, and the gateway
+    // over both.
     for &(range, group) in &members.addresses {
         add(range, Word::new(kind::PASS, group));
     }
-    // A router's is nobody's, unless the policy gives it to a device.
+    // No device may use a router's address, unless the policy gives it to a device.
     for router in host.routers.iter().filter(|router| router.elsewhere == Some(true)) {
         add(Range::single(router.address), Word::new(kind::DROP, OWNER_GATEWAY));
     }
     for (index, device) in policy.devices.iter().enumerate() {
         let word = match by_device.get(&index) {
             Some(&slot) => Word::new(kind::DROP, slot),
-            // A name for addresses, with no MAC to bind them to.
+            // A device with addresses but without a MAC to bind them to.
             None => match members.devices.get(&index) {
                 Some(&group) => Word::new(kind::PASS, group),
                 None => continue,
@@ -297,7 +298,7 @@ fn addresses(
     Ok(())
 }
 
-/// The table of interfaces and their declared VLANs.
+/// The table of interfaces with their declared VLANs.
 fn interfaces(
     builder: &mut Builder,
     policy: &Policy,
@@ -343,7 +344,7 @@ fn interfaces(
             let many = known.above.len() > words.len();
             words.fill(interface::NO_MAC);
             for (word, mac) in words.iter_mut().zip(&known.above) {
-                // More than there is room for: every MAC counts as the gateway's.
+                // More MACs than fit: every MAC counts as the gateway's.
                 *word = if many { u64::MAX } else { wire::mac(mac.0) };
             }
         }

@@ -1,4 +1,4 @@
-//! Intervals to the trees and tables of an image.
+//! Builds the trees and tables of an image from intervals.
 
 use std::collections::HashMap;
 
@@ -7,14 +7,14 @@ use enforcer_common::image::{
     MAX_DEPTH_LIVE_64, MAX_DEPTH_TOP, TOP_ENDS, Word, bucket_hashes, kind, table_entry, top,
 };
 
-/// Keys up to and including `end`, from the end of the entry before, map to `word`.
+/// An interval: keys from the end of the previous interval up to and including `end` map to `word`.
 pub(super) type Interval = (u128, Word);
 
-/// More intervals than a tree of its kind can hold.
+/// There are more intervals than a tree of this kind can hold.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
-/// Most inner levels of trees.
+/// Maximum inner levels of trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     top: u32,
@@ -23,35 +23,35 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    /// What the kernel walks for the rules of a policy.
+    /// Limits of the trees for a policy's rules.
     pub(super) const WRITTEN: Self =
         Self { top: MAX_DEPTH_TOP, tree_32: MAX_DEPTH_32, tree_64: MAX_DEPTH_64 };
-    /// What it walks for live rules.
+    /// Limits of the trees for live rules.
     pub(super) const LIVE: Self =
         Self { top: MAX_DEPTH_LIVE, tree_32: MAX_DEPTH_LIVE, tree_64: MAX_DEPTH_LIVE_64 };
 }
 
-/// Grows the lines of an image; equal small trees are made once.
+/// Builds the lines of an image; equal small trees are shared.
 pub(super) struct Builder {
     pub(super) lines: Vec<Line>,
-    /// Lines that are in front of `lines`.
+    /// Number of lines before `lines`.
     base: u32,
     pub(super) limits: Limits,
     small: HashMap<Vec<Interval>, Word>,
     single: HashMap<Line, Word>,
-    /// Rules, by number, that some endpoint leads to.
+    /// Rules, by number, that decide at some endpoint.
     pub(super) decides: Vec<bool>,
 }
 
 impl Builder {
-    /// Makes the lines behind the first `base` of an image.
+    /// Builds the lines that follow the first `base` lines of an image.
     pub(super) fn behind(base: u32) -> Self {
         let (small, single) = (HashMap::new(), HashMap::new());
         let (lines, decides) = (Vec::new(), Vec::new());
         Self { lines, base, limits: Limits::WRITTEN, small, single, decides }
     }
 
-    /// Notes that there is an endpoint at which a rule decides.
+    /// Records that a rule decides at some endpoint.
     pub(super) fn decides(&mut self, number: u32) {
         let number = number as usize;
         if self.decides.len() <= number {
@@ -64,7 +64,7 @@ impl Builder {
 
     /// Number of the next line.
     pub(super) fn next(&self) -> u32 {
-        // 2^28 lines are 16 GiB: the memory ends first.
+        // 2^28 lines are 16 GiB: memory runs out first.
         u32::try_from(self.lines.len()).map_or(ABSENT, |lines| self.base + lines)
     }
 
@@ -75,7 +75,7 @@ impl Builder {
         first
     }
 
-    /// A line that several places share, named by a word of `kind`.
+    /// A line that may be shared, as a word of `kind`.
     pub(super) fn shared(&mut self, kind: u32, line: Line) -> Word {
         if let Some(&word) = self.single.get(&line) {
             return word;
@@ -85,7 +85,7 @@ impl Builder {
         word
     }
 
-    /// A tree over 32-bit keys; one interval is its own word.
+    /// Builds a tree with 32-bit keys; a single interval becomes its own word.
     pub(super) fn tree_32(&mut self, intervals: &[Interval]) -> Result<Word, TooLarge> {
         if let [(_, word)] = intervals {
             return Ok(*word);
@@ -108,7 +108,8 @@ impl Builder {
         Ok(word)
     }
 
-    /// A large tree over 32-bit keys under a line that is its [`top`]: the words of that line.
+    /// Builds a large tree with 32-bit keys whose root is a line of its own: the words of that line, see
+    /// [`top`].
     pub(super) fn top_32(
         &mut self,
         intervals: &[Interval],
@@ -160,7 +161,7 @@ impl Builder {
         nodes
     }
 
-    /// A tree over 64-bit keys; one interval is its own word.
+    /// Builds a tree with 64-bit keys; a single interval becomes its own word.
     pub(super) fn tree_64(&mut self, intervals: &[Interval]) -> Result<Word, TooLarge> {
         if let [(_, word)] = intervals {
             return Ok(*word);
@@ -208,14 +209,15 @@ impl Builder {
         nodes
     }
 
-    /// A tree over 128-bit keys: upper halves, and lower halves where they differ within one.
+    /// Builds a tree with 128-bit keys: upper halves, and lower halves where they differ within one upper
+    /// half.
     pub(super) fn tree_128(&mut self, intervals: &[Interval]) -> Result<Word, TooLarge> {
         const LOW: u128 = u64::MAX as u128;
         let mut upper: Vec<Interval> = Vec::new();
         let mut lower: Vec<Interval> = Vec::new();
         let mut start = 0u128;
         for &(end, word) in intervals {
-            // Finish the upper half that an earlier interval left unfinished.
+            // Finish the upper half that an earlier interval began.
             if start & LOW != 0 {
                 let high_end = (start | LOW).min(end);
                 push(&mut lower, (high_end & LOW, word));
@@ -230,7 +232,7 @@ impl Builder {
                 }
                 start = high_end + 1;
             }
-            // Whole upper halves, then the beginning of another.
+            // Whole upper halves, then the beginning of the next.
             let whole = if end & LOW == LOW { Some(end >> 64) } else { (end >> 64).checked_sub(1) };
             if let Some(last) = whole
                 && last >= start >> 64
@@ -247,8 +249,8 @@ impl Builder {
 
     /// A table of exact 48-bit keys: its first line, its mask, and the slot of each key.
     ///
-    /// Deterministic: the keys are inserted in the order given, with cuckoo moves; a table that
-    /// gets too full is made again at twice the size.
+    /// Deterministic: keys are inserted in the given order, with cuckoo moves. A table that gets too full
+    /// is rebuilt with twice the size.
     pub(super) fn table(&mut self, entries: &[(u64, u16)]) -> (u32, u32, Vec<u32>) {
         let mut buckets = (entries.len() * 4).div_ceil(3 * 8).max(1).next_power_of_two();
         loop {
@@ -262,7 +264,7 @@ impl Builder {
     }
 }
 
-/// Appends an interval, or grows the last one if it has the same word.
+/// Appends an interval, or extends the last one if it has the same word.
 pub(super) fn push(intervals: &mut Vec<Interval>, (end, word): Interval) {
     match intervals.last_mut() {
         Some(last) if last.1 == word => last.0 = end,
@@ -274,7 +276,7 @@ fn last_end(chunk: &[Interval]) -> u128 {
     chunk.last().map_or(0, |interval| interval.0)
 }
 
-/// End of child `slot`; the last child of a node needs none.
+/// The end of child `slot`; the last child of a node needs none.
 fn end_32(children: &[(u128, u32)], slot: usize) -> u32 {
     if slot + 1 >= children.len() {
         return u32::MAX;
@@ -283,7 +285,7 @@ fn end_32(children: &[(u128, u32)], slot: usize) -> u32 {
 }
 
 fn fill_table(entries: &[(u64, u16)], buckets: usize) -> Option<Vec<Line>> {
-    /// Moves before a table counts as too full.
+    /// Moves after which a table counts as too full.
     const MOVES: usize = 256;
     let mask = buckets as u32 - 1;
     let mut lines = vec![Line::default(); buckets];
@@ -294,7 +296,7 @@ fn fill_table(entries: &[(u64, u16)], buckets: usize) -> Option<Vec<Line>> {
             let (one, two) = bucket_hashes(homeless >> 16);
             let (one, two) = ((one & mask) as usize, (two & mask) as usize);
             let target = match bucket {
-                // The second line is for what the first has no room for: most frames read one.
+                // The second line is used only if the first is full, so that most look-ups read one line.
                 None if free(&lines, one) > 0 => one,
                 None => two,
                 Some(last) if last == one => two,

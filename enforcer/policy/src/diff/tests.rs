@@ -23,7 +23,7 @@ fn policy(text: &str) -> Policy {
     policy
 }
 
-/// Differences as `sign kind subject: text`, after a replacement in [`BASE`].
+/// Differences as `sign kind subject: text`, after replacing a text in [`BASE`].
 fn after(from: &str, to: &str) -> Vec<String> {
     assert!(BASE.contains(from), "{from}");
     lines(&diff(&policy(BASE), &policy(&BASE.replace(from, to))))
@@ -42,7 +42,7 @@ fn lines(changes: &[Change]) -> Vec<String> {
 #[test]
 fn nothing() {
     assert_eq!(diff(&policy(BASE), &policy(BASE)), []);
-    // Written otherwise, the same policy.
+    // The same policy in a different notation.
     assert_eq!(after("\"tcp/515-520\", \"tcp/8000\"", "\"tcp/8000\", \"tcp/515-520\""), [""; 0]);
     assert_eq!(
         after("\"203.0.113.0/24\", \"198.51.100.0/24\"", "\"198.51.100.0/24\", \"203.0.113.0/24\""),

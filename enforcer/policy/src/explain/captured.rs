@@ -1,4 +1,4 @@
-//! A captured frame in the place of a described one.
+//! Captured frames in place of described ones.
 
 #[cfg(test)]
 mod tests;
@@ -16,31 +16,30 @@ use super::link::{self, Head, To};
 use super::{Described, Error, Request, address, sender, smallest_service};
 use crate::{Host, HostInterface, Mac, Policy};
 
-/// Shortest frame with an Ethernet header, and longest with an IP packet and two tags, in bytes.
+/// Shortest frame with an Ethernet header, and longest one with an IP packet and two tags, in bytes.
 const LENGTHS: std::ops::RangeInclusive<usize> = 14..=65_557;
 
-/// A frame as a capture has it.
+/// A frame from a capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured<'a> {
-    /// Its first bytes.
+    /// The captured bytes.
     pub bytes: Vec<u8>,
-    /// Its length, without FCS; as many as there are bytes if not known.
+    /// Length of the frame, without FCS; `None` if it equals the number of bytes.
     pub length: Option<u32>,
-    /// The interface that the capture names.
+    /// Name of the interface in the capture.
     pub interface: Option<&'a str>,
-    /// Type of its header, as captures number them.
+    /// Link-layer header type, numbered as in capture files.
     pub link: u32,
-    /// Whether it arrived where it was captured, or was sent from there, if that is known.
+    /// Whether the frame arrived at the capturing interface or was sent from it, if known.
     pub arrived: Option<bool>,
 }
 
-/// The frame number `number` of a request, whole: where the capture holds only its first bytes, the
-/// rest is zeros; where it has no Ethernet header, one that fits. [`words`] say what it is, once it
-/// has been read.
+/// The complete frame number `number` of a request. Bytes that were not captured are zeros; a missing
+/// Ethernet header is replaced by a plausible one. [`words`] describes the frame after parsing.
 ///
 /// # Errors
 ///
-/// No interface is protected; more bytes than the frame has.
+/// No interface is protected, or there are more bytes than the frame's length.
 pub fn captured(
     policy: &Policy,
     host: &Host,
@@ -123,13 +122,13 @@ fn outgoing(why: impl AsRef<str>) -> Unjudged {
     Unjudged { reason: "outgoing", text }
 }
 
-/// Why a frame does not come from behind the interface, if its MACs tell.
+/// Why a frame does not come from behind the interface, if its MACs show that.
 fn from_elsewhere(heard: &Heard, host: &Host, on: &HostInterface, frame: &[u8]) -> Option<String> {
     let mac = |at: usize| frame.get(at..at + 6).and_then(<[u8]>::first_chunk).copied().map(Mac);
     let (destination, source) = (mac(0)?, mac(6)?);
     let protected = host.interfaces.iter().map(|known| (known.mac, &known.name));
     let mut own = protected.chain(heard.own.iter().map(|(mac, name)| (*mac, name)));
-    // Of a machine of which nothing is known, all are zero.
+    // On an unknown machine, all MACs are zero.
     if let Some((_, name)) = own.find(|(mac, _)| *mac == source && *mac != Mac::default()) {
         return Some(format!("the gateway sent it, {source} is the MAC of {name}"));
     }
@@ -151,7 +150,7 @@ fn from_elsewhere(heard: &Heard, host: &Host, on: &HostInterface, frame: &[u8]) 
     (arrives && is_new).then(|| format!("{destination}, to which it goes, is behind {}", on.name))
 }
 
-/// What a header is made from.
+/// Data for making an Ethernet header.
 struct Put<'a> {
     policy: &'a Policy,
     host: &'a Host,
@@ -194,7 +193,7 @@ impl Put<'_> {
         Ok(())
     }
 
-    /// The MAC that a packet comes from, by its source address.
+    /// The MAC that a packet comes from, judging by its source address.
     fn source(
         &self,
         kind: u16,
@@ -224,7 +223,7 @@ impl Put<'_> {
     }
 }
 
-/// The address that a captured packet comes from, if the capture has no MAC for it.
+/// The source address of a captured packet, if the capture does not include its MAC.
 pub fn source_of(link: u32, bytes: &[u8]) -> Option<IpAddr> {
     let head = link::head(link, bytes).ok()??;
     let packet = bytes.get(head.skip..)?;
@@ -245,17 +244,17 @@ fn source_address(kind: u16, packet: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// A frame that is not judged, in words.
+/// Describes a frame that is not judged.
 pub(super) fn spoken(host: &Host, described: &Described) -> String {
     let known = described.frame.get(..described.known).unwrap_or(&described.frame);
     let (length, interface) = (known.len() as u32, described.interface);
     let mut flow = Flow { length, interface, ..Flow::default() };
-    // What cannot be read is not said.
+    // Fields that cannot be parsed are left out.
     let _ = parse(&Packet::from_slice(known), &mut flow);
     words(host, &flow)
 }
 
-/// `10.20.0.12 to 202.114.4.119 tcp/443 on lan0, VLAN 20`, as the parser has read it.
+/// `10.20.0.12 to 202.114.4.119 tcp/443 on lan0, VLAN 20`, from the parsed fields.
 pub(super) fn words(host: &Host, flow: &Flow) -> String {
     let mac = |number| Mac(mac_bytes(number)).to_string();
     let mut words = match (address(flow, flow.source), address(flow, flow.destination)) {

@@ -1,4 +1,4 @@
-//! The words of a request to numbers.
+//! Parses the destination and the protocol of a request.
 
 use std::net::IpAddr;
 
@@ -8,17 +8,17 @@ use super::Error;
 use crate::address::{ParseError, quoted};
 use crate::{Range, Service};
 
-/// Where the frame wants to go.
+/// Destination of the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) address: IpAddr,
     pub(super) protocol: u8,
-    /// Destination port, of a protocol that has ports.
+    /// Destination port, if the protocol has ports.
     pub(super) port: Option<u16>,
 }
 
 impl Endpoint {
-    /// Reads `ADDR`, `ADDR:PORT`, `[ADDR]` or `[ADDR]:PORT`, and a protocol.
+    /// Parses `ADDR`, `ADDR:PORT`, `[ADDR]` or `[ADDR]:PORT`, and a protocol.
     pub(super) fn parse(to: &str, proto: &str) -> Result<Self, Error> {
         let protocol = parse_protocol(proto)?;
         let (host, port) = split(to)?;
@@ -58,7 +58,7 @@ impl Endpoint {
     }
 }
 
-/// Whether the policy language knows ports of the protocol.
+/// Whether the protocol has ports in the policy language.
 pub(super) fn has_ports(protocol: u8) -> bool {
     matches!(protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
 }
@@ -85,7 +85,7 @@ fn parse_protocol(text: &str) -> Result<u8, Error> {
     }
 }
 
-/// Address and port, still as text.
+/// Address and port as text.
 fn split(text: &str) -> Result<(&str, Option<&str>), Error> {
     if let Some(rest) = text.strip_prefix('[') {
         let Some((host, rest)) = rest.split_once(']') else {

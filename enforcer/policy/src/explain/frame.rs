@@ -1,4 +1,4 @@
-//! The described frame, byte by byte.
+//! Builds the described frame.
 
 use std::net::IpAddr;
 
@@ -14,26 +14,26 @@ use crate::{Host, HostInterface, Mac, Policy, hops};
 
 /// Shortest frame on a wire, without FCS.
 const SHORTEST: usize = 60;
-/// First port that IANA leaves to clients, RFC 6335 section 6.
+/// First port of the range that IANA reserves for clients, RFC 6335 section 6.
 const CLIENT_PORT: u16 = 49152;
-/// Payload of what has no header of its own.
+/// Payload of protocols without a known header.
 const PAYLOAD: [u8; 16] = [0; 16];
 
-/// A frame, and what it is in words.
+/// A frame, and its description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// The whole frame, without FCS. Lengths are right, checksums are zero.
+    /// The complete frame, without FCS. Lengths are correct, checksums are zero.
     pub frame: Vec<u8>,
-    /// As many of its first bytes are known; the rest is zeros.
+    /// Number of leading bytes that are known; the rest is zeros.
     pub known: usize,
-    /// Index of the interface that receives it, host order.
+    /// Index of the receiving interface, host order.
     pub interface: u32,
     /// `10.20.0.12 to 202.114.4.119 tcp/443 on lan0`.
     pub words: String,
-    /// What the request did not say, in words: `source address 10.20.0.12 taken from device
+    /// Values that the request did not give, in words: `source address 10.20.0.12 taken from device
     /// bed-12`.
     pub assumed: Vec<String>,
-    /// Why there is nothing to judge, if so.
+    /// Why the frame is not judged, if so.
     pub unjudged: Option<Unjudged>,
 }
 
@@ -42,21 +42,21 @@ pub struct Described {
 pub struct Unjudged {
     /// A stable name.
     pub reason: &'static str,
-    /// In words.
+    /// The reason in words.
     pub text: String,
 }
 
-/// The frame that a request describes: a TCP SYN, a UDP datagram, an echo request, or a few zeros
-/// of another protocol.
+/// The frame that a request describes: a TCP SYN, a UDP datagram, an echo request, or a few zeros for
+/// another protocol.
 ///
 /// # Errors
 ///
-/// What the request asks for and does not exist, or is no single frame.
+/// The request refers to something that does not exist, or does not describe a single frame.
 pub fn frame(policy: &Policy, host: &Host, request: &Request) -> Result<Described, Error> {
     frame_heard(policy, host, &Heard::default(), request)
 }
 
-/// The same, with what the gateway has heard of the sender.
+/// The same, with the gateway's knowledge of the sender.
 ///
 /// # Errors
 ///
@@ -92,7 +92,7 @@ pub fn frame_heard(
             frame.extend(ether_type::IPV4.to_be_bytes());
             frame.extend([0x45, 0]);
             frame.extend((20 + length).to_be_bytes());
-            // No identification, do not fragment, 64 hops, no checksum.
+            // No identification, do not fragment, TTL 64, no checksum.
             frame.extend([0, 0, 0x40, 0, 64, endpoint.protocol, 0, 0]);
             frame.extend(source.octets());
             frame.extend(destination.octets());
@@ -122,13 +122,13 @@ pub fn frame_heard(
     Ok(Described { frame, known, interface, words, assumed, unjudged: None })
 }
 
-/// Where a frame goes: to the next hop, unless its packet goes to many.
+/// Destination MAC of a frame: the next hop's, unless the packet goes to a group or is broadcast.
 fn destination_mac(address: IpAddr, next_hop: Mac) -> Mac {
     let (family, number) = numbers(address);
     group_mac(family, number).map_or(next_hop, |group| Mac(wire::mac_bytes(group)))
 }
 
-/// The next hop of a destination: the gateway, or what it must be where next hops are bound.
+/// MAC of the next hop: the gateway's, or the bound one.
 fn next_hop(
     policy: &Policy,
     host: &Host,
@@ -157,19 +157,19 @@ fn next_hop(
     mac
 }
 
-/// A client's message to a DHCP server: a discover, or a solicit (RFC 8415 section 8).
+/// A DHCP client's first message: a discover, or a solicit (RFC 8415 section 8).
 fn dhcp_message(address: IpAddr, client: Mac) -> Vec<u8> {
     if address.is_ipv6() { vec![1, 0, 0, 1] } else { dhcp_discover(client) }
 }
 
-/// What a DHCP client sends first (RFC 2131 section 2), a UDP payload.
+/// A DHCP client's discover message (RFC 2131 section 2), as a UDP payload.
 pub fn dhcp_discover(client: Mac) -> Vec<u8> {
-    // Request, Ethernet, six bytes of address, no relay; the address; the cookie; option 53, and the end.
+    // Request, Ethernet, address length 6, no relay; the address; the cookie; option 53, and the end.
     let head = [&[1, 1, 6, 0][..], &[0; 24], &client.0, &[0; 202], &[99, 130, 83, 99]].concat();
     [&head[..], &[53, 1, 1, 255]].concat()
 }
 
-/// What stands behind the network header.
+/// The payload of the network header.
 fn segment(endpoint: &Endpoint, source_port: u16, sender: Mac) -> Vec<u8> {
     let port = endpoint.port.unwrap_or(0);
     let mut out = Vec::new();
@@ -177,7 +177,7 @@ fn segment(endpoint: &Endpoint, source_port: u16, sender: Mac) -> Vec<u8> {
         protocol::TCP => {
             out.extend(source_port.to_be_bytes());
             out.extend(port.to_be_bytes());
-            // Numbers 0, a header of five words, SYN, a window of 64240, no checksum.
+            // Sequence numbers 0, a header of five words, SYN, a window of 64240, no checksum.
             out.extend([0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x02, 0xfa, 0xf0, 0, 0, 0, 0]);
         }
         protocol::UDP => {
@@ -194,7 +194,7 @@ fn segment(endpoint: &Endpoint, source_port: u16, sender: Mac) -> Vec<u8> {
         protocol::SCTP => {
             out.extend(source_port.to_be_bytes());
             out.extend(port.to_be_bytes());
-            // Tag 0, no checksum, an INIT chunk of 20 bytes: RFC 9260 section 3.3.2.
+            // Verification tag 0, no checksum, an INIT chunk of 20 bytes: RFC 9260 section 3.3.2.
             out.extend([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20]);
             out.extend(PAYLOAD);
         }
@@ -211,7 +211,7 @@ fn segment(endpoint: &Endpoint, source_port: u16, sender: Mac) -> Vec<u8> {
     out
 }
 
-/// The port of a DHCP client, if the frame goes to a server: nothing else goes there.
+/// The source port of a DHCP client, if the destination is a DHCP server: no other frame goes there.
 fn dhcp_client(endpoint: &Endpoint) -> Option<u16> {
     match (endpoint.protocol, endpoint.port, endpoint.address) {
         (protocol::UDP, Some(67), IpAddr::V4(_)) => Some(68),

@@ -1,20 +1,20 @@
-//! What the gateway has heard of who is where: facts of the kernel, as plain values.
+//! What the gateway knows about the location of devices: facts from the kernel, as plain values.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::Mac;
 
-/// What the gateway knows beside the policy.
+/// What the gateway knows, in addition to the policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heard {
-    /// Who was heard behind protected interfaces.
+    /// Neighbours seen behind protected interfaces.
     pub behind: Vec<Neighbour>,
-    /// Who was heard behind others, and the name of that interface.
+    /// Neighbours seen behind other interfaces, with the interface's name.
     pub elsewhere: Vec<(Neighbour, String)>,
-    /// The gateway's own MACs, and the names of their interfaces.
+    /// The gateway's own MACs, with the names of their interfaces.
     pub own: Vec<(Mac, String)>,
-    /// How the gateway reaches an address that is no neighbour's.
+    /// Routes to addresses that are not a neighbour's.
     pub routes: BTreeMap<IpAddr, Route>,
 }
 
@@ -23,37 +23,37 @@ pub struct Heard {
 pub struct Neighbour {
     /// Its MAC.
     pub mac: Mac,
-    /// Its address; `None` if only a bridge has heard of it.
+    /// Its address; `None` if only a bridge has seen it.
     pub address: Option<IpAddr>,
-    /// Index of the protected interface that its frames arrive on, if that is known.
+    /// Index of the protected interface where its frames arrive, if known.
     pub interface: Option<u32>,
-    /// VLAN id that they are tagged with, 0 for none; `None` if that is not known.
+    /// VLAN id of its frames, 0 for untagged; `None` if not known.
     pub vlan: Option<u16>,
 }
 
-/// How the gateway reaches an address.
+/// The gateway's route to an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// By a router behind a protected interface: its address, and what is known of it.
+    /// Through a router behind a protected interface: its address, and the neighbour if known.
     Router(IpAddr, Option<Neighbour>),
-    /// By an interface of this name that is not protected.
+    /// Through an unprotected interface with this name.
     Elsewhere(String),
 }
 
 impl Heard {
-    /// The neighbour with an address.
+    /// The neighbour with this address.
     pub(super) fn at(&self, address: IpAddr) -> Option<&Neighbour> {
         self.behind.iter().find(|neighbour| neighbour.address == Some(address))
     }
 
-    /// What is known of a MAC: an entry that knows most.
+    /// The most complete entry of a MAC.
     pub(super) fn of(&self, mac: Mac) -> Option<&Neighbour> {
         let entries = self.behind.iter().filter(|neighbour| neighbour.mac == mac);
         entries.max_by_key(|entry| (entry.interface.is_some(), entry.vlan.is_some()))
     }
 
-    /// Whose frames come from an address, as the gateway would send back to it: its own, or its
-    /// router's, which is the second value then.
+    /// The neighbour whose MAC frames from this address have, by the gateway's route back: the host itself,
+    /// or its router. For a router, the second value is its address.
     pub(super) fn sender(&self, address: IpAddr) -> Option<(&Neighbour, Option<IpAddr>)> {
         match self.routes.get(&address) {
             Some(Route::Router(router, Some(neighbour))) => Some((neighbour, Some(*router))),
@@ -62,7 +62,7 @@ impl Heard {
         }
     }
 
-    /// The interface that is not protected and that an address is behind.
+    /// Name of the unprotected interface through which an address is reached.
     pub(super) fn past(&self, address: IpAddr) -> Option<&str> {
         match self.routes.get(&address) {
             Some(Route::Elsewhere(name)) => return Some(name),

@@ -1,4 +1,4 @@
-//! What neither the request nor the policy nor the gateway says, made up so that it fits.
+//! Plausible values for what neither the request nor the policy nor the gateway specifies.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -54,7 +54,7 @@ pub(super) fn source(
     Ok(address)
 }
 
-/// An address of a range: not the network's own, and no foreign one if it can be helped.
+/// An address of a range: not the network address and, if possible, not one of another device.
 fn pick(range: Range, foreign: impl Fn(IpAddr) -> bool) -> IpAddr {
     const TRIES: u128 = 64;
     let most = size(range);
@@ -63,7 +63,7 @@ fn pick(range: Range, foreign: impl Fn(IpAddr) -> bool) -> IpAddr {
     candidates.find(|address| !foreign(*address)).unwrap_or_else(|| nth(range, from))
 }
 
-/// Addresses in a range less one.
+/// Number of addresses in a range, minus one.
 pub(super) fn size(range: Range) -> u128 {
     match range {
         Range::V4(first, last) => u128::from(last - first),
@@ -98,9 +98,9 @@ fn network(address: IpAddr, length: u8) -> Range {
     }
 }
 
-/// A locally administered MAC that neither the policy nor the gateway knows.
+/// A locally administered MAC that is in use neither in the policy nor on the gateway.
 pub(super) fn unclaimed_mac(policy: &Policy, host: &Host) -> Mac {
-    // IEEE 802 clause 8.4: bit 1 of the first byte says that nobody assigned the address.
+    // IEEE 802 clause 8.4: bit 1 of the first byte marks a locally administered address.
     const LOCAL: [u8; 8] = [0x02, 0x06, 0x0a, 0x0e, 0x12, 0x16, 0x1a, 0x1e];
     let candidates =
         || LOCAL.iter().flat_map(|&byte| (1..=8).map(move |last| Mac([byte, 0, 0x5e, 0, 0, last])));

@@ -1,5 +1,5 @@
-//! Link types of captures (<https://www.tcpdump.org/linktypes.html>), and the Ethernet header that a
-//! frame had before it was captured as something else.
+//! Link types of captures (<https://www.tcpdump.org/linktypes.html>), and how to reconstruct the Ethernet
+//! header from them.
 
 use enforcer_common::wire::ether_type;
 
@@ -10,25 +10,25 @@ use crate::Mac;
 pub const ETHERNET: u32 = 1;
 /// `LINKTYPE_NULL` and `LINKTYPE_LOOP`: four bytes, then an IP packet.
 const LOOPBACK: [u32; 2] = [0, 108];
-/// `LINKTYPE_RAW`, and what it is in files of the BSDs.
+/// `LINKTYPE_RAW`, and its values in files of the BSDs.
 const RAW: [u32; 3] = [101, 12, 14];
 const IPV4: u32 = 228;
 const IPV6: u32 = 229;
-/// `LINKTYPE_LINUX_SLL`: type of packet, of device, length of address, address (8), protocol.
+/// `LINKTYPE_LINUX_SLL`: packet type, device type, address length, address (8), protocol.
 const SLL: u32 = 113;
-/// `LINKTYPE_LINUX_SLL2`: protocol, 2 of nothing, index, type of device, type of packet, length of
-/// address, address (8).
+/// `LINKTYPE_LINUX_SLL2`: protocol, 2 reserved bytes, interface index, device type, packet type, address
+/// length, address (8).
 const SLL2: u32 = 276;
 
-/// Types of packets in cooked captures (include/uapi/linux/if_packet.h).
+/// Packet types of cooked captures (include/uapi/linux/if_packet.h).
 const BROADCAST: u8 = 1;
 const MULTICAST: u8 = 2;
 const OUTGOING: u8 = 4;
-/// Types of devices (include/uapi/linux/if_arp.h).
+/// Device types (include/uapi/linux/if_arp.h).
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
 
-/// Whether frames of a link type can be judged at all.
+/// Whether frames of a link type can be judged.
 pub fn is_known(link: u32) -> bool {
     link == ETHERNET || [SLL, SLL2, IPV4, IPV6].contains(&link) || is_packet(link)
 }
@@ -37,26 +37,26 @@ fn is_packet(link: u32) -> bool {
     RAW.contains(&link) || LOOPBACK.contains(&link)
 }
 
-/// Index of the interface that a frame names itself.
+/// The interface index in the frame's own header.
 pub fn index(link: u32, bytes: &[u8]) -> Option<u32> {
     let index = bytes.get(4..8)?.first_chunk()?;
     (link == SLL2).then_some(u32::from_be_bytes(*index))
 }
 
-/// What a capture of another kind says of the Ethernet header that is not in it.
+/// What the header of another link type says about the missing Ethernet header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    /// Bytes in front of the packet.
+    /// Bytes before the packet.
     pub(super) skip: usize,
     pub(super) ether_type: u16,
-    /// `None`: the capture does not have it.
+    /// `None` if the capture does not have it.
     pub(super) source: Option<Mac>,
     pub(super) destination: To,
-    /// Whether the machine that captured it sent it itself.
+    /// Whether the capturing machine sent the frame.
     pub(super) is_outgoing: bool,
 }
 
-/// Where a frame went.
+/// Destination of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum To {
     /// The capture does not say.
@@ -65,11 +65,11 @@ pub(super) enum To {
     Mac(Mac),
 }
 
-/// Reads what is in front of a packet; `None` for an Ethernet frame, which has it all.
+/// Reads the header before a packet; `None` for an Ethernet frame, which needs no reconstruction.
 ///
 /// # Errors
 ///
-/// Why nothing can be said.
+/// The frame cannot be judged.
 pub(super) fn head(link: u32, bytes: &[u8]) -> Result<Option<Head>, Unjudged> {
     match link {
         ETHERNET => Ok(None),
@@ -87,7 +87,7 @@ pub(super) fn head(link: u32, bytes: &[u8]) -> Result<Option<Head>, Unjudged> {
     }
 }
 
-/// A packet without anything in front of it.
+/// A packet without a header of its own, after `skip` bytes.
 fn packet(bytes: &[u8], skip: usize) -> Result<Head, Unjudged> {
     let version = bytes.get(skip).map(|first| first >> 4);
     let ether_type = match version {
@@ -141,7 +141,7 @@ fn cooked(link: u32, bytes: &[u8]) -> Result<Head, Unjudged> {
         },
         _ => To::Unknown,
     };
-    // Below that it is no type but a kind of 802.3 frame (include/uapi/linux/if_ether.h).
+    // A smaller value is not a type but a kind of 802.3 frame (include/uapi/linux/if_ether.h).
     if kind != OUTGOING && ether_type < 0x0600 {
         let text = "the capture has no 802.3 header".to_owned();
         return Err(Unjudged { reason: "capture-lacks", text });
@@ -149,7 +149,7 @@ fn cooked(link: u32, bytes: &[u8]) -> Result<Head, Unjudged> {
     Ok(Head { skip, ether_type, source, destination, is_outgoing: kind == OUTGOING })
 }
 
-/// The MAC of the group that an IP packet is for: RFC 1112 section 6.4, RFC 2464 section 7.
+/// The MAC of the multicast group that an IP packet is sent to: RFC 1112 section 6.4, RFC 2464 section 7.
 fn multicast(kind: u16, packet: &[u8]) -> Option<Mac> {
     match kind {
         ether_type::IPV4 => {
@@ -164,7 +164,7 @@ fn multicast(kind: u16, packet: &[u8]) -> Option<Mac> {
     }
 }
 
-/// The capture has too little of a frame.
+/// The capture holds too little of the frame.
 pub(super) fn cut(known: usize, length: usize) -> Unjudged {
     Unjudged {
         reason: "capture-cut",

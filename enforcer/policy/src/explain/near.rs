@@ -14,31 +14,32 @@ use crate::image::Time;
 use crate::write::time;
 use crate::{CompiledRule, End, Group, Host, Policy, Range, Rule, Service, Set, To};
 
-/// How many are shown.
+/// Most rules that are shown.
 const SHOWN: usize = 5;
 
-/// Addresses between a rule and the destination up to which a rule for any service is near.
+/// Distance in addresses within which a rule for any service counts as near.
 const CLOSE: u128 = 1 << 16;
 
-/// What was decided, and by what.
+/// The decision, and what made it.
 pub(super) struct Near<'a> {
     pub(super) policy: &'a Policy,
     pub(super) host: &'a Host,
     pub(super) case: &'a FrameContext,
-    /// Index of the group that decided, if the device is in one.
+    /// Index of the deciding group, if the device is in one.
     pub(super) group: Option<usize>,
-    /// The rule that decided.
+    /// The deciding rule.
     pub(super) rule: Option<CompiledRule>,
     pub(super) now: Time,
 }
 
-/// How near a rule is: the least is the nearest.
+/// How near a rule is; the smallest value is the nearest.
 type Rank = (u8, u128, Reverse<bool>);
 
-/// What a rule says of the flow.
+/// How a rule relates to the flow.
 #[derive(Clone, Copy)]
 struct Match {
-    /// Addresses between the destination and the rule's; `None` if it names none of the family.
+    /// Distance in addresses from the destination to the rule; `None` if the rule has no range of its
+    /// family.
     distance: Option<u128>,
     /// The nearest range of the rule.
     nearest: Option<Range>,
@@ -46,13 +47,13 @@ struct Match {
     ended: Option<End>,
 }
 
-/// ` on 2027-01-31T00:00:00Z`, of an end that is a date.
+/// ` on 2027-01-31T00:00:00Z`, for an end that is a date.
 fn on(end: End) -> String {
     end.wall().map(|end| format!(" on {}", time(end))).unwrap_or_default()
 }
 
 impl Near<'_> {
-    /// The nearest rules, nearest first; rules that are equally near, in the policy's order.
+    /// The nearest rules, nearest first; equally near ones in the policy's order.
     pub(super) fn misses(&self) -> Vec<NearMiss> {
         let flow = &self.case.flow;
         let Some(destination) = address(flow, flow.destination) else { return Vec::new() };
@@ -101,7 +102,7 @@ impl Near<'_> {
         Match { distance, nearest, service, ended }
     }
 
-    /// A rule of the group that decided.
+    /// A rule of the deciding group.
     fn own(
         &self,
         rule: &Rule,
@@ -133,7 +134,7 @@ impl Near<'_> {
             };
             return Some(((0, 0, Reverse(true)), why));
         }
-        // A deny rule stands in the way of whatever else would be allowed.
+        // After a deny rule, another allow rule would not help.
         if same || !(by_default || reason == Reason::Allow) {
             return None;
         }
@@ -197,7 +198,7 @@ fn outside(rule: &Rule, matched: &Match, distance: u128, destination: IpAddr) ->
     format!("{destination} is {distance} {addresses} {side} {nearest}{of}")
 }
 
-/// The services of a rule, not more of them than fit a line.
+/// The services of a rule, as many as fit into a line.
 fn services(rule: &Rule) -> String {
     const SERVICES: usize = 6;
     let mut words: Vec<String> =
@@ -217,14 +218,14 @@ fn after(range: Range, address: IpAddr) -> bool {
     }
 }
 
-/// The range that is nearest to an address, and how far away it is.
+/// The range nearest to an address, and its distance.
 fn closest(ranges: impl Iterator<Item = Range>, address: IpAddr) -> (Option<u128>, Option<Range>) {
     let near = ranges.filter_map(|range| Some((distance(range, address)?, range)));
     near.min_by_key(|(distance, _)| *distance)
         .map_or((None, None), |(distance, range)| (Some(distance), Some(range)))
 }
 
-/// Addresses from a range to an address; `None` between families.
+/// Distance in addresses from a range to an address; `None` for different families.
 fn distance(range: Range, address: IpAddr) -> Option<u128> {
     let (first, last, address): (u128, u128, u128) = match (range, address) {
         (Range::V4(first, last), IpAddr::V4(address)) => {
@@ -236,7 +237,7 @@ fn distance(range: Range, address: IpAddr) -> Option<u128> {
     Some(first.saturating_sub(address).max(address.saturating_sub(last)))
 }
 
-/// Distances to sets: many rules share one, and it may have a million ranges.
+/// Distances to sets, computed once: many rules may share a set of a million ranges.
 #[derive(Default)]
 struct Sets(HashMap<*const Set, (Option<u128>, Option<Range>)>);
 

@@ -1,4 +1,4 @@
-//! Who sends the frame, and what had to be assumed about it.
+//! Identifies the sender of a frame, and records assumptions about it.
 
 use std::net::IpAddr;
 
@@ -10,19 +10,19 @@ use crate::address::cut;
 use crate::read::nearest;
 use crate::{Device, Host, HostInterface, Mac, Policy};
 
-/// Who sends the frame.
+/// The sender of a frame.
 pub(super) struct Sender<'s> {
     pub(super) mac: Mac,
     pub(super) address: IpAddr,
     pub(super) interface: &'s HostInterface,
     pub(super) vlan: Option<u16>,
-    /// What the request did not say, in words.
+    /// Values that the request did not give, in words.
     pub(super) assumed: Vec<String>,
 }
 
 impl<'s> Sender<'s> {
-    /// Finds out who sends, to a destination of the family of `to`. What the gateway has heard
-    /// comes before what the policy says: that is how frames arrive.
+    /// Identifies the sender, for a destination of the family of `to`. The gateway's knowledge takes
+    /// precedence over the policy, because it shows how frames really arrive.
     pub(super) fn find(
         policy: &Policy,
         host: &'s Host,
@@ -60,8 +60,8 @@ impl<'s> Sender<'s> {
     }
 }
 
-/// The address that the frame of a request comes from, if it describes one: the one to ask the
-/// kernel for a way to.
+/// The source address of the frame that a request describes, if any: the address for which to ask the
+/// kernel for a route.
 pub fn asked_source(
     policy: &Policy,
     host: &Host,
@@ -77,7 +77,7 @@ pub fn asked_source(
     }
 }
 
-/// What a request is judged by.
+/// Inputs of the search.
 struct Asked<'s> {
     policy: &'s Policy,
     host: &'s Host,
@@ -86,7 +86,7 @@ struct Asked<'s> {
 }
 
 impl Asked<'_> {
-    /// The MAC that the frame comes from.
+    /// The frame's source MAC.
     fn mac(
         &self,
         from: &From<'_>,
@@ -144,8 +144,8 @@ impl Asked<'_> {
         mac
     }
 
-    /// A source address of a device: one that the gateway has heard, one of the policy's, or one
-    /// that it could have on the interface.
+    /// A source address of a device: one that the gateway has seen, one of the policy's, or one that it
+    /// could have on the interface.
     fn source(
         &self,
         from: &From<'_>,
@@ -161,7 +161,7 @@ impl Asked<'_> {
         };
         let bound = device.map_or(&[][..], |device| &device.addresses);
         let is_bound = |address: IpAddr| bound.iter().any(|range| range.contains(address));
-        // What is valid on one link alone is the source of nothing that goes further.
+        // A link-local address is only used as the source for a link-local destination.
         let on_link = is_link_local(to);
         let fits = |address: &IpAddr| {
             address.is_ipv4() == to.is_ipv4() && is_link_local(*address) == on_link
@@ -189,7 +189,7 @@ impl Asked<'_> {
     }
 }
 
-/// The named device with the smallest range around an address.
+/// The named device with the smallest range that contains an address.
 pub(super) fn owner(policy: &Policy, address: IpAddr) -> Option<&Device> {
     let owners = policy.devices.iter().flat_map(|device| {
         let around = device.addresses.iter().filter(move |range| range.contains(address));
@@ -198,7 +198,7 @@ pub(super) fn owner(policy: &Policy, address: IpAddr) -> Option<&Device> {
     owners.min_by_key(|(size, _)| *size).map(|(_, device)| device)
 }
 
-/// What `--from` names, and the device that it belongs to.
+/// The value of `--from`, and the device that it belongs to.
 enum From<'p> {
     Device(&'p Device),
     Mac(Mac, Option<&'p Device>),
@@ -245,11 +245,11 @@ fn named<'s>(host: &'s Host, name: &str) -> Result<&'s HostInterface, Error> {
     host.interfaces.get(at).ok_or(Error::NoInterface)
 }
 
-/// The place of an interface among those that are protected.
+/// Position of an interface in the list of protected ones.
 ///
 /// # Errors
 ///
-/// It is none of them.
+/// The interface is not protected.
 pub fn protected(names: &[&str], name: &str) -> Result<usize, Error> {
     names.iter().position(|known| *known == name).ok_or_else(|| {
         let known: Vec<&str> = names.iter().take(20).copied().collect();
@@ -261,7 +261,7 @@ pub fn protected(names: &[&str], name: &str) -> Result<usize, Error> {
     })
 }
 
-/// The first interface.
+/// The first protected interface.
 pub(super) fn first_interface<'s>(
     host: &'s Host,
     assumed: &mut Vec<String>,
@@ -274,8 +274,7 @@ pub(super) fn first_interface<'s>(
     Ok(first)
 }
 
-/// The interface that was asked for, else the one that it was heard on, else the device's own, else
-/// the first.
+/// The requested interface, else the one where the device was seen, else the device's own, else the first.
 fn interface<'s>(
     host: &'s Host,
     request: &Request,
@@ -307,15 +306,14 @@ fn interface<'s>(
     first_interface(host, assumed)
 }
 
-/// The VLAN that was asked for, 0 being none, else the one that it was heard in, else the device's
-/// own.
+/// The requested VLAN, with 0 for none, else the one where the device was seen, else the device's own.
 fn vlan(
     request: &Request,
     device: Option<&Device>,
     seen: Option<&Neighbour>,
     assumed: &mut Vec<String>,
 ) -> Result<Option<u16>, Error> {
-    // An interface that was asked for is not the one where it was heard.
+    // The VLAN that was seen belongs to the interface that was seen, not to a requested one.
     let heard = seen.filter(|_| request.interface.is_none()).and_then(|seen| seen.vlan);
     let own = device.and_then(|device| device.vlan);
     match (request.vlan, device) {

@@ -261,7 +261,7 @@ fn entry(mac: &str, address: &str) -> Neighbour {
     Neighbour { mac, address, interface: Some(3), vlan: Some(0) }
 }
 
-/// The same with what the gateway has heard, on lan0 and lan1.
+/// The same with the gateway's knowledge, on lan0 and lan1.
 fn ask_heard(heard: &Heard, from: &str, to: &str) -> Explanation {
     let (policy, _) = read("p", POLICY, &mut |_| unreachable!("no files"));
     let mut host = host();
@@ -293,7 +293,7 @@ fn a_device_behind_a_router_has_the_routers_mac() {
         routes: [(source, Route::Router(router, known))].into(),
         ..Heard::default()
     };
-    // By name and by address: the MAC decides, and it is that of a group in quarantine.
+    // By name and by address: the MAC decides, and it belongs to a group in quarantine.
     for from in ["pump-7", "10.20.0.65"] {
         let said = ask_heard(&route(Some(known)), from, "10.20.0.99:80");
         assert_eq!((said.verdict, said.reason), ("drop", "quarantine"), "{said:?}");
@@ -301,7 +301,7 @@ fn a_device_behind_a_router_has_the_routers_mac() {
                      behind the router 10.20.0.254";
         assert!(said.assumed.iter().any(|text| text == taken), "{said:?}");
     }
-    // What is not known is said.
+    // The explanation says what is not known.
     let said = ask_heard(&route(None), "pump-7", "10.20.0.99:80");
     assert!(said.assumed.iter().any(|text| text.contains("does not know now")), "{said:?}");
 }
@@ -309,19 +309,19 @@ fn a_device_behind_a_router_has_the_routers_mac() {
 #[test]
 fn addresses_and_places_are_those_that_were_heard() {
     let heard = |entry| Heard { behind: vec![entry], ..Heard::default() };
-    // A MAC alone.
+    // Only a MAC.
     let said =
         ask_heard(&heard(entry("00:1b:44:00:00:01", "10.20.0.77")), "001b.4400.0001", "8.8.8.8:53");
     assert!(said.frame.starts_with("10.20.0.77 to 8.8.8.8"), "{said:?}");
     let other = entry("00:1b:44:00:00:01", "2001:db8::7");
     let said = ask_heard(&heard(other), "00:1b:44:00:00:01", "8.8.8.8:53");
     assert!(said.frame.starts_with("10.20.0.2 to 8.8.8.8"), "{said:?}");
-    // A device that has another address than the policy says: its frames die.
+    // The device has another address than in the policy: its frames are dropped.
     let said =
         ask_heard(&heard(entry("00:1b:44:11:3a:b7", "10.20.0.99")), "bed-12", "10.20.0.10:515");
     assert_eq!((said.verdict, said.reason), ("drop", "source-binding"), "{said:?}");
     assert!(said.assumed[0].ends_with("though bed-12 has another in the policy"), "{said:?}");
-    // And one whose address answers with another MAC.
+    // Another MAC answers for the device's address.
     for from in ["bed-12", "10.20.0.12"] {
         let said =
             ask_heard(&heard(entry("02:00:00:00:00:09", "10.20.0.12")), from, "10.20.0.10:515");
@@ -347,7 +347,7 @@ fn what_comes_from_elsewhere_is_said() {
     assert!(said.assumed.iter().any(|assumed| assumed.starts_with(text)), "{said:?}");
 }
 
-/// On a bound link the described frame goes to where a device would send it.
+/// On a link with bound next hops, the described frame goes where a device would send it.
 #[test]
 fn next_hops_of_bound_links() {
     let text = format!("{POLICY}[interfaces.lan0]\nnext-hop = \"bound\"\n");

@@ -1,16 +1,16 @@
-//! What a change by command may say: the same as a policy.
+//! Validates live changes by the rules of a policy.
 
 use super::super::address::ParseError;
 use super::super::remark::{MAX_WORD, check, check_end, check_remark, mended, nearest_end};
 use super::{LiveAction, LiveChange};
 
 impl LiveChange {
-    /// Whether it may be made: its texts and its end are held to what a policy may say, so that the policy
-    /// with it can be written down and read again. Whether it fits a policy, [`with_live`] tells.
+    /// Checks texts and end by the rules of a policy, so that the policy with the change can be written and
+    /// read again. Whether the change fits a policy is checked by [`with_live`].
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong with it.
+    /// The first problem.
     pub fn check(&self) -> Result<(), ParseError> {
         check("the target", &self.target, MAX_WORD)?;
         if let LiveAction::Allow(end) | LiveAction::Deny(end) = &self.action {
@@ -23,8 +23,8 @@ impl LiveChange {
         self.until.map_or(Ok(()), check_end)
     }
 
-    /// The same change as [`LiveChange::check`] takes it, for one that an earlier version kept: a rule must not
-    /// end because of how its reason is written.
+    /// The change adapted to what [`LiveChange::check`] accepts, for changes stored by an earlier version:
+    /// a rule must not end because of the wording of its reason.
     #[must_use]
     pub fn mended(mut self) -> Self {
         for text in [&mut self.reason, &mut self.owner].into_iter().flatten() {

@@ -51,7 +51,7 @@ fn allow(target: &str, to: &str, service: &str) -> LiveChange {
     change(target, LiveAction::Allow(Endpoint { to: to.into(), service: service.into() }))
 }
 
-/// Members of each group, as the policy writes them.
+/// Members of each group, in the policy's notation.
 fn members(policy: &Policy) -> Vec<(String, Vec<String>)> {
     let groups = policy.groups.iter();
     let texts = |group: &Group| group.members.iter().map(|m| m.selector.text(policy)).collect();
@@ -88,7 +88,7 @@ fn a_device_gets_a_group_of_its_own() {
         assert_eq!((own.device_of, &*own.name), (Some(0), "beds"), "{target}");
         assert_eq!(members(&after)[0].1, left, "{target}");
         assert_eq!(members(&after)[2].1, [target]);
-        // LiveAction the whole group has, and its own.
+        // The rules of the whole group, and the device's own.
         assert_eq!(own.allow.len(), 3, "{own:?}");
         assert_eq!(after.groups[0].allow.len(), 2);
         assert_eq!(compile(&after, &Default::default()).unwrap().rules.len(), 4);
@@ -173,7 +173,7 @@ fn ids_are_stable_and_apart() {
     assert_eq!(one.id, allow("beds", "any", "tcp/80").id);
     assert!(one.id.starts_with("l-") && one.id.len() == 10, "{}", one.id);
     assert_ne!(one.id, allow("pump", "any", "tcp/80").id);
-    // Somebody else's id: one more digit.
+    // The id is taken by another change: it gets one more byte.
     let mut other = allow("pump", "any", "any");
     let taken = LiveChange { id: other.id.clone(), ..one.clone() };
     identify(&mut other, &[taken]);
@@ -181,7 +181,7 @@ fn ids_are_stable_and_apart() {
     assert!(one.replaces(&LiveChange { until: Some(1), ..one.clone() }));
 }
 
-/// The whole policy in force as one file says the same as the policy and its changes.
+/// The policy and its live changes, written as one file, decide like before.
 #[test]
 fn what_is_written_decides_alike() {
     let changes = [allow("bed-12", "192.0.2.7", "tcp/80"), allow("beds", "192.0.2.8", "any")];
@@ -194,7 +194,7 @@ fn what_is_written_decides_alike() {
     assert_eq!(again.groups[2].allow.len(), 3);
 }
 
-/// What a flow of a device to an address comes to.
+/// Verdict and reason of a flow.
 fn verdict(policy: &Policy, flow: Flow, now: i64) -> (Verdict, String) {
     let compiled = compile(policy, &Default::default()).expect("it compiles");
     let case = HostImage::new(&compiled.image, now).judge(flow);
@@ -210,7 +210,7 @@ fn flow(mac: u64, source: u32, destination: u32, protocol: u8, port: u16) -> Flo
     flow
 }
 
-/// Words that mean something, or nothing, or only look as if.
+/// Valid and invalid words, and words that only look valid.
 fn words(known: &'static [&'static str]) -> BoxedStrategy<String> {
     prop_oneof![
         8 => proptest::sample::select(known).prop_map(str::to_owned),
@@ -296,7 +296,7 @@ fn changes() -> impl Strategy<Value = Vec<LiveChange>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// Whatever a command may change, the policy in force can be shown, applied again, and says the same.
+    /// With any live changes, the active policy can be shown and applied again, and then decides alike.
     #[test]
     fn what_is_shown_is_accepted_and_means_the_same(asked in changes()) {
         let now = 1_700_000_000;
@@ -321,7 +321,7 @@ proptest! {
         prop_assert!(problems.is_empty(), "{problems:?}\n{text}");
         prop_assert!(compile(&again, &Default::default()).is_ok(), "{text}");
         prop_assert!(!text.chars().any(|c| c != '\n' && c.is_control()), "{text:?}");
-        // A mode for a time is shown as what holds afterwards.
+        // A temporary mode is written as the mode that follows it.
         let timed = live.iter().any(|c| c.until.is_some() && matches!(c.action, LiveAction::Mode { .. }));
         let macs = [0x001b_4411_3ab7, 0x001b_4411_3ab8, 0x001b_4499_9999, 0x0200_0000_0009];
         let sources = [0x0a14_0005, 0x0a14_0032, 0x0a14_0033, 0x0a14_0063, 0x0a14_0905, 0x0a63_0001];
@@ -381,7 +381,7 @@ fn what_a_policy_refuses_a_command_may_not_bring_in() {
         (allow("beds", "any", "\ntcp/80"), "`service` has control characters"),
     ] {
         assert!(change.check().unwrap_err().message.starts_with(wrong), "{wrong}");
-        // What an earlier version kept goes on: a rule does not end because of its reason.
+        // Changes stored by an earlier version stay: a rule does not end because of its reason.
         if (&change.target, &change.action) == (&fine.target, &fine.action) {
             assert_eq!(change.mended().check(), Ok(()), "{wrong}");
         }

@@ -1,5 +1,4 @@
-//! Which group a device belongs to must have one answer: two equally specific claims are an
-//! error.
+//! The group of a device must be unambiguous: two equally specific claims are an error.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -9,11 +8,11 @@ use super::super::address::quoted;
 use super::super::{Device, Mac, Policy, Range, Selector};
 use super::problems::Problems;
 
-/// Prefixes that the members of all groups may stand for together. A range is made of up to 254
-/// prefixes, so that a document could ask for more memory than its size suggests.
+/// Most prefixes in the members of all groups together. A range may split into 254 prefixes, so that a
+/// document could otherwise need far more memory than its size suggests.
 const MAX_PREFIXES: usize = 4 << 20;
 
-/// What a member claims; equal claims are equally specific.
+/// What a member claims. Equal claims are equally specific.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Claim<'p> {
     Mac(Mac),
@@ -51,7 +50,7 @@ pub(super) fn check(policy: &Policy, problems: &mut Problems) {
                 problems.error(written.place.clone(), message, Some(hint));
                 return;
             }
-            // A range is reported once, not for each of its prefixes.
+            // Report a range once, not for each of its prefixes.
             let mut reported = false;
             for claim in claims {
                 let other = match owners.entry(claim) {
@@ -101,12 +100,13 @@ fn claims<'p>(policy: &'p Policy, selector: &'p Selector) -> Vec<Claim<'p>> {
     }
 }
 
-/// Finds devices that no group covers, and devices that cannot be told apart.
+/// Warns about devices in no group, and about devices that cannot be told apart.
 pub(super) fn check_devices(policy: &Policy, problems: &mut Problems) {
     let coverage = Coverage::new(policy);
     let mut owners: HashMap<Range, usize> = HashMap::new();
     for (index, device) in policy.devices.iter().enumerate() {
-        // A host that is kept to its place may need no rules: one behind an interface that is not protected.
+        // A device bound to an interface may need no rules, for example a host behind an unprotected
+        // interface.
         let is_placed = device.mac.is_some() && device.interface.is_some();
         if !is_placed && !coverage.covers(index, device) {
             let message = format!("the device {} is in no group", quoted(&device.name));
@@ -136,14 +136,14 @@ pub(super) fn check_devices(policy: &Policy, problems: &mut Problems) {
     }
 }
 
-/// What the members of all groups cover, for one look-up a device.
+/// Everything that members of all groups cover, for one look-up per device.
 #[derive(Default)]
 struct Coverage {
     named: HashSet<usize>,
     macs: HashSet<u64>,
     /// MAC prefixes as length and leading bits.
     mac_prefixes: HashSet<(u8, u64)>,
-    /// Joined and ascending.
+    /// Merged and ascending.
     addresses: Vec<Range>,
     vlans: HashSet<u16>,
     interfaces: HashSet<String>,
@@ -200,7 +200,7 @@ impl Coverage {
                     })
             })
             || device.addresses.iter().any(|range| self.touches(*range))
-            // A device that does not say where it is may be there.
+            // A device without a declared VLAN or interface may be there.
             || match device.vlan {
                 Some(id) => self.vlans.contains(&id),
                 None => !self.vlans.is_empty(),

@@ -98,7 +98,7 @@ impl Reader<'_> {
         addresses
     }
 
-    /// Names that commands take in the place of an address must not look like one.
+    /// Commands accept these names in place of addresses, so that they must not look like one.
     pub(super) fn group_or_device_name(&mut self, what: &str, name: &str, offset: usize) {
         if name == "unknown" {
             let hint = "it stands for devices that are in no group: see `[unknown]`";

@@ -1,4 +1,4 @@
-//! Typed access to a table, and what is said about a value of the wrong type.
+//! Typed access to a table, and errors about values of the wrong type.
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -13,7 +13,7 @@ use super::syntax;
 pub(super) type Key<'i> = Spanned<DeString<'i>>;
 pub(super) type Value<'i> = Spanned<DeValue<'i>>;
 
-/// Longest name of a device, a group or a set.
+/// Maximum length of a device, group or set name.
 pub(crate) const MAX_NAME: usize = 64;
 
 /// The entries of a table in the order of the document.
@@ -23,17 +23,17 @@ pub(super) fn entries<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Key<'i>, &'a V
     entries
 }
 
-/// Whether it is a list with nothing in it.
+/// Whether the value is an empty list.
 pub(super) fn is_empty_list(value: &Value<'_>) -> bool {
     value.get_ref().as_array().is_some_and(|items| items.is_empty())
 }
 
-/// The candidate that was probably meant.
+/// The candidate that was probably meant, if any.
 pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
 ) -> Option<&'c str> {
-    /// So many names are compared; a policy may have a hundred thousand.
+    /// Most names that are compared; a policy may have a hundred thousand.
     const LOOK_AT: usize = 2000;
     let limit = if word.chars().count() <= 3 { 1 } else { 2 };
     candidates
@@ -45,7 +45,7 @@ pub(crate) fn nearest<'c>(
         .map(|(_, candidate)| candidate)
 }
 
-/// Letters to change, add, drop or swap, without regard to case; `limit + 1` if it is more.
+/// Letters to change, add, drop or swap, ignoring case; `limit + 1` if there are more.
 fn distance(a: &str, b: &str, limit: usize) -> usize {
     if a.len() > MAX_NAME || b.len() > MAX_NAME || a.len().abs_diff(b.len()) > 2 * limit {
         return limit + 1;
@@ -68,16 +68,16 @@ fn distance(a: &str, b: &str, limit: usize) -> usize {
     above.last().copied().unwrap_or(0).min(limit + 1)
 }
 
-/// A document while it is read, and what was wrong in it so far.
+/// A document while it is read, and the problems found so far.
 pub struct TomlReader<'t> {
     pub(super) lines: Lines<'t>,
     pub(super) problems: Problems,
-    /// The document has syntax errors, so that what is absent may only have been lost.
+    /// The document has syntax errors: a missing part may have been lost to them.
     pub(super) damaged: bool,
 }
 
 impl<'t> TomlReader<'t> {
-    /// Parses a document as far as it can be understood. Problems carry `file` as their name.
+    /// Parses a document as far as possible. Problems carry `file` as their name.
     pub fn open(file: &str, text: &'t str) -> (Self, Spanned<DeTable<'t>>) {
         let text = syntax::readable(text);
         let (document, errors) = DeTable::parse_recoverable(text);
@@ -89,7 +89,7 @@ impl<'t> TomlReader<'t> {
             let message = "there is a byte that is not UTF-8".to_owned();
             reader.problems.syntax_error(place, message, Some(hint.to_owned()));
         }
-        // Beyond these, one is as good as another.
+        // Errors beyond this limit add nothing.
         for error in errors.iter().take(syntax::MAX_ERRORS) {
             let offset = error.span().map_or(0, |span| span.start);
             let place = reader.lines.place(offset);
@@ -106,7 +106,7 @@ impl<'t> TomlReader<'t> {
 }
 
 impl TomlReader<'_> {
-    /// What is wrong at an offset, and what to do about it.
+    /// Reports an error at an offset, with a hint.
     pub fn error(&mut self, offset: usize, message: impl Into<String>, hint: impl Into<String>) {
         let place = self.lines.place(offset);
         self.problems.error(place, message.into(), Some(hint.into()));
@@ -117,21 +117,21 @@ impl TomlReader<'_> {
         self.problems.warning(place, message.into(), hint.map(str::to_owned));
     }
 
-    /// An error about something that is not there: kept back if a syntax error may have eaten it.
+    /// Reports that something is missing, unless a syntax error may have hidden it.
     pub fn absent(&mut self, offset: usize, message: impl Into<String>, hint: impl Into<String>) {
         if !self.damaged {
             self.error(offset, message, hint);
         }
     }
 
-    /// The same as a warning.
+    /// The same, as a warning.
     pub fn warn_absent(&mut self, offset: usize, message: impl Into<String>, hint: Option<&str>) {
         if !self.damaged {
             self.warn(offset, message, hint);
         }
     }
 
-    /// Reports the keys that a table cannot have.
+    /// Reports unknown keys of a table.
     pub fn known_keys(&mut self, table: &DeTable<'_>, known: &[&str], what: &str) {
         for (key, _) in table {
             let name = key.get_ref().as_ref();
@@ -146,9 +146,9 @@ impl TomlReader<'_> {
         }
     }
 
-    /// `example` is a line that would be right.
+    /// Reports a value of the wrong type; `example` is a correct line.
     pub fn wrong_type(&mut self, key: &str, value: &Value<'_>, wanted: &str, example: &str) {
-        // The parser puts a value without a span where it found none.
+        // For a missing value, the parser inserts one with an empty span.
         if value.span().is_empty() {
             return;
         }
@@ -165,12 +165,12 @@ impl TomlReader<'_> {
         self.error(value.span().start, message, format!("write `{example}`"));
     }
 
-    /// A table in a table, if it is there and is one.
+    /// The table under a key, if it exists and is a table.
     pub fn table<'a, 'i>(&mut self, table: &'a DeTable<'i>, key: &str) -> Option<&'a DeTable<'i>> {
         self.as_table(key, table.get(key)?)
     }
 
-    /// A value that has to be a table.
+    /// A value that must be a table.
     pub fn as_table<'a, 'i>(&mut self, key: &str, value: &'a Value<'i>) -> Option<&'a DeTable<'i>> {
         let DeValue::Table(table) = value.get_ref() else {
             self.wrong_type(key, value, "a table", &format!("[{}]", plain(key)));
@@ -179,7 +179,7 @@ impl TomlReader<'_> {
         Some(table)
     }
 
-    /// A text and its offset, if it is there and is one.
+    /// The string under a key and its offset, if it exists and is a string.
     pub fn string<'a>(
         &mut self,
         table: &'a DeTable<'_>,
@@ -194,7 +194,7 @@ impl TomlReader<'_> {
         Some((text, value.span().start))
     }
 
-    /// A list; nothing if the key is absent or not a list.
+    /// The list under a key; empty if the key is absent or not a list.
     pub fn items<'a, 'i>(&mut self, table: &'a DeTable<'i>, key: &str) -> &'a [Value<'i>] {
         let Some(value) = table.get(key) else { return &[] };
         let Some(items) = value.get_ref().as_array() else {
@@ -204,8 +204,8 @@ impl TomlReader<'_> {
         items
     }
 
-    /// The strings of a list, or one string alone, each with its offset. `None` if the key is
-    /// absent or neither.
+    /// The strings of a list, or a single string, each with its offset. `None` if the key is absent or is
+    /// neither.
     pub fn strings<'a>(
         &mut self,
         key: &str,
@@ -242,7 +242,7 @@ impl TomlReader<'_> {
         DefaultVerdict::ALL.get(at).copied()
     }
 
-    /// The place of the text among `names`.
+    /// The index of the key's string in `names`.
     pub fn choice(&mut self, table: &DeTable<'_>, key: &str, names: &[&str]) -> Option<usize> {
         let (text, offset) = self.string(table, key, names.first().copied().unwrap_or_default())?;
         let found = names.iter().position(|name| *name == text);
@@ -272,7 +272,7 @@ impl TomlReader<'_> {
         id
     }
 
-    /// Whether a name is one that commands and other keys can use.
+    /// Whether a name can be used in commands and other keys.
     pub(super) fn name(&mut self, what: &str, name: &str, offset: usize) -> bool {
         let fits = (1..=MAX_NAME).contains(&name.len());
         let plain =
@@ -292,7 +292,7 @@ impl TomlReader<'_> {
         false
     }
 
-    /// Whether the kernel would take the name for an interface.
+    /// Whether the kernel accepts the name for an interface.
     pub(super) fn interface_name(&mut self, name: &str, offset: usize) -> bool {
         let fine = (1..=15).contains(&name.len())
             && name != "."
@@ -305,7 +305,7 @@ impl TomlReader<'_> {
         fine
     }
 
-    /// Text that is shown in events: short, and nothing that a terminal would obey.
+    /// Text that is shown in events: limited in length, without control characters.
     pub(super) fn remark(
         &mut self,
         table: &DeTable<'_>,
@@ -321,7 +321,7 @@ impl TomlReader<'_> {
     }
 }
 
-/// A key as it stands in a line of TOML.
+/// A key as written in a line of TOML.
 fn plain(key: &str) -> String {
     cut(key, 60)
 }

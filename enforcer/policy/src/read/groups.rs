@@ -1,4 +1,4 @@
-//! `[groups]`: who belongs to them, and their rules.
+//! `[groups]`: members and rules.
 
 use std::collections::HashMap;
 
@@ -34,7 +34,7 @@ impl Reader<'_> {
             let mode = self.reader.mode(table).unwrap_or_default();
             let default = self.reader.default_verdict(table).unwrap_or_default();
             let mut seen = Seen::default();
-            // In the order in which they decide; ids are given in the same.
+            // In the order of the decision; ids are assigned in the same order.
             let deny = self.rules(name, Action::Deny, table, &mut seen);
             let allow = self.rules(name, Action::Allow, table, &mut seen);
             canonical.push(seen.digests);
@@ -84,7 +84,7 @@ impl Reader<'_> {
         members
     }
 
-    /// A device is its MAC address, however it is written.
+    /// A device with a MAC counts as that MAC address, however the member is written.
     fn identity(&self, selector: &Selector) -> Selector {
         if let Selector::Device(index) = selector
             && let Some(Device { mac: Some(mac), .. }) = self.policy.devices.get(*index)

@@ -1,4 +1,4 @@
-//! The list of problems, which is bounded.
+//! The list of problems, limited in length.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ pub(super) struct Problems {
     warnings: Vec<Problem>,
     more_errors: usize,
     more_warnings: usize,
-    /// Lines with a syntax error: what else is wrong in them is only its echo.
+    /// Lines with a syntax error: other problems in them are only its consequences.
     damaged: HashSet<(Arc<str>, u32)>,
 }
 
@@ -42,7 +42,7 @@ impl Problems {
 
     pub(super) fn syntax_error(&mut self, place: Place, message: String, hint: Option<String>) {
         let line = (place.file.clone(), place.line);
-        // A parser that lost its way complains about the rest of the line too.
+        // After a syntax error, the parser also reports the rest of the line.
         if !self.is_damaged(&place) {
             self.error(place, message, hint);
             self.damaged.insert(line);
@@ -53,17 +53,17 @@ impl Problems {
         !self.damaged.is_empty() && self.damaged.contains(&(place.file.clone(), place.line))
     }
 
-    /// How many errors there are so far.
+    /// Number of errors so far.
     pub(super) fn errors(&self) -> usize {
         self.errors.len() + self.more_errors
     }
 
-    /// Whether a further error would only be counted, so that a hint need not be worked out.
+    /// Whether a further error would only be counted, so that its hint is not needed.
     pub(super) fn is_full(&self) -> bool {
         self.errors.len() >= MAX_PROBLEMS
     }
 
-    /// Sorted by place, those of the document before those of its set files.
+    /// All problems sorted by place, those of the document before those of its set files.
     pub(super) fn finish(self, file: &str) -> Vec<Problem> {
         let Self { errors: mut all, mut warnings, mut more_warnings, more_errors, .. } = self;
         let room = MAX_PROBLEMS - all.len().min(MAX_PROBLEMS);

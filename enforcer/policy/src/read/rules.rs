@@ -35,15 +35,15 @@ impl Action {
     }
 }
 
-/// The digest of what a rule's id is made from.
+/// Digest of the content from which a rule's id is derived.
 pub(super) type Digest = [u8; 32];
 
-/// The rules of one group so far.
+/// Rules of one group so far.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// In the order of reading: deny rules, then allow rules.
+    /// In the order in which they are read: deny rules, then allow rules.
     pub(super) digests: Vec<Digest>,
-    /// Action, remote end and services to the first rule that has them.
+    /// Place of the first rule with this action, remote end and services.
     contents: HashMap<(Action, String), Place>,
 }
 
@@ -64,7 +64,7 @@ impl Reader<'_> {
             };
             let Some(rule) = self.rule(table, value.span().start) else { continue };
             let content = content(&rule);
-            // An allow rule that a deny rule equals is the compiler's: it knows the ends.
+            // An allow rule that equals a deny rule is left to the compiler, which considers their ends.
             if let Some(place) = seen.contents.get(&(action, content.clone())) {
                 let message = format!("the same {} rule is written twice", action.name());
                 let hint = format!("the first is at {place}");
@@ -215,7 +215,8 @@ impl Reader<'_> {
             let hint = "write `until = 2027-01-31T00:00:00Z`";
             self.reader.error(offset, format!("there is no {written}"), hint);
         }
-        // Another offset may carry it over the end of the last year: written in UTC, it would be refused.
+        // Converted to UTC, the end may fall outside the allowed years: the written policy would be
+        // refused.
         if let Some(ParseError { message, hint }) = end.and_then(|end| check_end(end).err()) {
             self.reader.error(offset, message, hint.unwrap_or_default());
             return None;
@@ -224,7 +225,7 @@ impl Reader<'_> {
     }
 }
 
-/// Seconds since 1970-01-01 UTC. Fractions are cut off, a leap second is the one after it.
+/// Seconds since 1970-01-01 UTC. Fractions are dropped; a leap second counts as the following one.
 fn seconds(written: &Datetime) -> Option<i64> {
     let (date, time) = (written.date?, written.time?);
     let minutes = match written.offset? {
@@ -248,17 +249,17 @@ fn seconds(written: &Datetime) -> Option<i64> {
     Some(end + i64::from(second / 60))
 }
 
-/// What makes two rules equal: the remote end and the services, however they are written.
+/// The content by which rules are compared: remote end and services in canonical form.
 pub(crate) fn content(rule: &Rule) -> String {
     let mut text = rule.to.to_string();
     for service in Service::normalise(&rule.services) {
-        // A `String` takes everything.
+        // Writing to a `String` cannot fail.
         let _ = write!(text, "\n{service}");
     }
     text
 }
 
-/// Gives every rule its id. `digests` has those of each group, deny rules before allow rules.
+/// Assigns every rule its id. `digests` has those of each group, deny rules before allow rules.
 pub(super) fn assign(groups: &mut [Group], digests: &[Vec<Digest>]) {
     let all: Vec<Digest> = digests.iter().flatten().copied().collect();
     let rules = groups.iter_mut().flat_map(|group| group.deny.iter_mut().chain(&mut group.allow));
@@ -267,7 +268,8 @@ pub(super) fn assign(groups: &mut [Group], digests: &[Vec<Digest>]) {
     }
 }
 
-/// As many digits as tell the digests apart. Two that share their first eight both get longer.
+/// Prefixes of the digests that are long enough to tell them apart. Two with the same first eight digits
+/// both get longer ids.
 fn ids(digests: &[Digest]) -> Vec<String> {
     let mut ids: Vec<String> = vec![String::new(); digests.len()];
     let mut open: Vec<usize> = (0..digests.len()).collect();

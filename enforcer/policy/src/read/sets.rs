@@ -1,4 +1,4 @@
-//! `[sets]`: named address lists, in the document or in files of their own.
+//! `[sets]`: named address lists, in the document or in separate files.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::super::{Place, Range, Ranges, Set};
 use super::fields::{Value, entries};
 use super::{MAX_RANGES, MAX_SET_FILE, Reader};
 
-/// Problems that are listed of one file; the rest is counted.
+/// Most problems that are listed per file; further ones are counted.
 const PROBLEMS_OF_A_FILE: usize = 20;
 
 type Load<'l> = &'l mut dyn FnMut(&str) -> io::Result<String>;
@@ -36,7 +36,7 @@ impl Reader<'_> {
                 self.reader.warn_absent(offset, format!("the set `{name}` is empty"), hint);
             }
             ranges.shrink();
-            // Even a set with problems is known, so that its rules are not reported too.
+            // A set with problems is also recorded, so that rules that name it are not reported as well.
             self.sets.insert(name.to_owned(), Arc::new(Set { name: name.to_owned(), ranges }));
         }
     }
@@ -105,8 +105,8 @@ impl Reader<'_> {
         }
     }
 
-    /// One address, CIDR or range a line. A million lines are common: nothing is allocated for a
-    /// good one. With `skip`, lines that cannot be read are left out and counted.
+    /// Reads a file with one address, CIDR or range per line. A million lines are common: a valid line
+    /// needs no allocation. With `skip`, invalid lines are left out and counted.
     fn set_file(&mut self, file: &str, text: &str, offset: usize, skip: bool) -> Ranges {
         let mut ranges = Ranges::default();
         let mut wrong = Wrong { file: file.into(), count: 0, first: None, last: None };
@@ -147,14 +147,14 @@ impl Reader<'_> {
         ranges
     }
 
-    /// Says what could not be read of a file and is not an error of its own; `read` lines could be.
+    /// Reports skipped lines, or those beyond the limit; `read` lines were valid.
     fn tell(&mut self, wrong: Wrong, offset: usize, read: usize) {
         let Wrong { file, count, first, last } = wrong;
         if let Some((place, error)) = first {
             let s = if count == 1 { " is" } else { "s are" };
             let why = format!("{}:{}: {}", place.file, place.line, error.message);
             if read == 0 {
-                // An answer that is no list: all of it left out, the set would be empty.
+                // Probably an error page and not a list: if all lines were skipped, the set would be empty.
                 let message = format!("`{file}` has no line that can be read: {why}");
                 self.reader.problems.error(place, message, error.hint);
             } else {
@@ -172,7 +172,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Counts a range. The one that is too many is an error.
+    /// Counts a range, and reports the first one beyond the limit.
     fn room(&mut self, offset: usize) -> bool {
         self.ranges += 1;
         if self.ranges == MAX_RANGES + 1 {
@@ -192,13 +192,13 @@ impl Reader<'_> {
     }
 }
 
-/// The lines of a file that could not be read.
+/// The invalid lines of a file.
 struct Wrong {
     file: Arc<str>,
     count: usize,
-    /// The first one, where such lines are left out.
+    /// The first invalid line, if such lines are skipped.
     first: Option<(Place, ParseError)>,
-    /// Where the last one was that is listed.
+    /// The last one that is listed.
     last: Option<Place>,
 }
 
@@ -209,12 +209,12 @@ impl Wrong {
     }
 }
 
-/// The lines of a set's file without their comments. Spamhaus DROP, the best known of such lists,
-/// sets comments off with `;`; a file of CR alone is from an old Macintosh or a spreadsheet.
+/// The lines of a set file without comments. Spamhaus DROP, the best known of such lists, uses `;` for
+/// comments; a file with CR only comes from an old Macintosh or a spreadsheet.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let end = if text.contains('\n') { '\n' } else { '\r' };
-    // By bytes: of a million lines, half of the time went into looking for one of two characters.
+    // By bytes: with a million lines, searching for one of two characters took half of the time.
     let comment = |byte: u8| byte == b'#' || byte == b';';
     text.split(end).map(move |line| match line.bytes().position(comment) {
         Some(at) => line.get(..at).unwrap_or_default(),
@@ -222,7 +222,7 @@ fn lines(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// How a line of another kind of list becomes one of ours.
+/// How to convert a line of another list format.
 fn of_a_list(word: &str) -> Option<String> {
     if word.starts_with(['{', '[', '"']) {
         let value: Option<serde_json::Value> =
@@ -243,7 +243,7 @@ fn of_a_list(word: &str) -> Option<String> {
             "this is JSON; one address a line is wanted: jq -r '{filter}' LIST.json > LIST.txt"
         ));
     }
-    // `Example network:192.0.2.0-192.0.2.255`, as PeerGuardian writes it.
+    // `Example network:192.0.2.0-192.0.2.255`, the format of PeerGuardian.
     let (_, address) = word.rsplit_once(':')?;
     Range::parse(address).is_ok_and(|range| matches!(range, Range::V4(..))).then(|| {
         format!("a name is in front of it; write `{address}`: sed 's/.*://' LIST.p2p > LIST.txt")

@@ -1,4 +1,4 @@
-//! Syntax errors: how many are looked at, and how they are put.
+//! Syntax errors: a limit on their number, and their wording.
 
 use std::borrow::Cow;
 
@@ -7,15 +7,16 @@ use toml_parser::lexer::TokenKind;
 use toml_parser::parser::{EventReceiver, RecursionGuard, ValidateWhitespace, parse_document};
 use toml_parser::{ErrorSink, ParseError as TomlError, Raw, Source, Span};
 
-/// Syntax errors that are looked at. What is behind them is not: the document is no policy.
+/// Most syntax errors that are parsed. The rest of the document is ignored, because it is not accepted
+/// anyway.
 pub(super) const MAX_ERRORS: usize = 1000;
 
-/// Nesting that the parser follows, as in `toml`.
+/// Maximum nesting, as in `toml`.
 const MAX_DEPTH: u32 = 80;
 
-/// The document, up to the line that has one syntax error too many.
+/// The document up to the line in which the limit of syntax errors is reached.
 ///
-/// The parser keeps every error with its message, which is three hundred bytes for two of garbage.
+/// The parser stores every error with its message: three hundred bytes for two bytes of garbage.
 pub(super) fn readable(text: &str) -> &str {
     let source = Source::new(text);
     let tokens = source.lex().into_vec();
@@ -38,7 +39,7 @@ pub(super) fn readable(text: &str) -> &str {
     text.get(..before.len() + rest).unwrap_or(text)
 }
 
-/// Offsets of characters outside of comments that stand for bytes which are no UTF-8.
+/// Offsets of replacement characters outside comments, which stand for invalid UTF-8.
 pub(super) fn undecodable(text: &str) -> Vec<usize> {
     if !text.contains(char::REPLACEMENT_CHARACTER) {
         return Vec::new();
@@ -55,7 +56,7 @@ pub(super) fn undecodable(text: &str) -> Vec<usize> {
     offsets
 }
 
-/// Reports what is wrong inside of keys and values, and keeps nothing.
+/// Reports errors inside keys and values, and stores nothing.
 struct Decode<'t> {
     source: Source<'t>,
 }
@@ -81,7 +82,7 @@ impl EventReceiver for Decode<'_> {
     }
 }
 
-/// The message of the TOML parser in our form, and a hint where one helps.
+/// The message of the TOML parser in our style, with a hint if one helps.
 pub(super) fn explain(message: &str) -> (String, Option<String>) {
     let mut message = message.trim().replace('\n', ", ");
     message.retain(|character| !character.is_control());

@@ -19,8 +19,7 @@ fn read_with(text: &str, files: &[(&str, &str)]) -> (Policy, Vec<Problem>) {
     })
 }
 
-/// Problems as `file:line:column: severity: message (hint)`, the file left out if it is the
-/// document.
+/// Problems as `file:line:column: severity: message (hint)`, without the file for the document itself.
 fn problems(text: &str, files: &[(&str, &str)]) -> Vec<String> {
     let (_, problems) = read_with(text, files);
     let line = |problem: &Problem| {
@@ -35,13 +34,13 @@ fn problems(text: &str, files: &[(&str, &str)]) -> Vec<String> {
     problems.iter().map(line).collect()
 }
 
-/// A policy with one good group, `rest` behind it in line 5.
+/// Problems of a policy with one good group, followed by `rest` in line 5.
 fn with(rest: &str) -> Vec<String> {
     let head = "schema = 1\n[groups.base]\nmembers = [\"192.0.2.1\"]\n\n";
     problems(&format!("{head}{rest}"), &[])
 }
 
-/// One rule, which begins in 4:10.
+/// Problems of a rule, which begins at 4:10.
 fn rule(rule: &str) -> Vec<String> {
     problems(&format!("schema = 1\n[groups.g]\nmembers = [\"192.0.2.1\"]\nallow = [{rule}]\n"), &[])
 }
@@ -153,7 +152,7 @@ fn ids_come_from_the_content() {
     let first = id("g", r#"allow = [{ to = "10.0.0.0/24", service = ["tcp/80-81", "udp/5"] }]"#);
     assert_eq!(first.len(), 10);
     assert!(first.starts_with("r-"));
-    // Written otherwise, or with another story.
+    // The same rule in another notation, or with another reason.
     for same in [
         r#"allow = [{ to = "10.0.0.0-10.0.0.255", service = ["udp/5", "tcp/81", "tcp/80"] }]"#,
         r#"allow = [{ to = "10.0.0.0/24", service = ["tcp/80-81", "udp/5"], reason = "r", owner = "o", until = 2030-01-01T00:00:00Z }]"#,
@@ -171,7 +170,7 @@ fn ids_come_from_the_content() {
         id("h", r#"allow = [{ to = "10.0.0.0/24", service = ["tcp/80-81", "udp/5"] }]"#),
         first
     );
-    // A contract: counters are kept under this id.
+    // A contract: counters are stored under this id.
     assert_eq!(id("g", r#"deny = [{ to = "202.114.4.0/24" }]"#), "r-df347d7a");
 }
 
@@ -285,7 +284,7 @@ fn problems_are_bounded() {
 fn large_documents() {
     let (_, problems) = read_with(&"#".repeat(MAX_DOCUMENT + 1), &[]);
     assert_eq!(problems[0].message, "the document is larger than 32 MiB");
-    // A single line with many places: nothing may walk it for each of them.
+    // A single line with many places: a look-up must not scan the line each time.
     let members: Vec<String> =
         (0..50_000).map(|at| format!("\"10.{}.{}.1\"", at >> 8 & 255, at & 255)).collect();
     let text = format!("schema = 1\n[groups.g] # \u{e9}\nmembers = [{}]\n", members.join(", "));

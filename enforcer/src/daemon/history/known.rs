@@ -1,5 +1,5 @@
-//! What files of the history said when they were read last. A file that has not changed is not read again, and
-//! none is read into memory whole: revisions have many megabytes.
+//! Cached contents of the history's files. An unchanged file is not read again, and no file is read into
+//! memory whole: revisions have many megabytes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -15,15 +15,15 @@ use crate::audit::digest::hex;
 use crate::audit::{Action, Line};
 use crate::convert;
 
-/// Live changes that are listed.
+/// Most live changes that are listed.
 const MAX_LIVE: usize = 200;
-/// Longest line that is read: the first one of a revision has 200 changes, an entry of the trail fewer.
+/// Longest line that is read. A revision's first line, with up to 200 changes, is the longest.
 const MAX_LINE: u64 = 4 << 20;
-/// Bytes that are read at a time.
+/// Size of a read, in bytes.
 const BUFFER: usize = 64 << 10;
 
-/// What tells whether a file is still the one that was read: replacing it makes another inode, and writing to
-/// it moves its times.
+/// Detects whether a file has changed since it was read: replacing it changes the inode, and writing to it
+/// changes its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     inode: u64,
@@ -48,7 +48,7 @@ impl Stamp {
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     rows: BTreeMap<u64, (Stamp, HistoryRow)>,
-    /// Files that were read.
+    /// Number of files that were read.
     #[cfg(test)]
     pub(super) read: usize,
 }
@@ -111,14 +111,14 @@ fn row(revision: Revision) -> HistoryRow {
     }
 }
 
-/// What a revision says of itself; `None` if a byte of its file is not as it was written.
+/// The description of a revision; `None` if any byte of its file was altered.
 fn read(path: &Path, revision: u64) -> io::Result<Option<Revision>> {
     let mut file = BufReader::with_capacity(BUFFER, File::open(path)?);
     let mut line = Vec::new();
     file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
     let Some(head) = line.strip_suffix(b"\n").and_then(head) else { return Ok(None) };
     let mut digest = Sha256::new();
-    // The newline at the end is not part of the documents.
+    // The newline at the end does not belong to the documents.
     let mut ends = false;
     loop {
         let some = file.fill_buf()?;
@@ -136,17 +136,17 @@ fn read(path: &Path, revision: u64) -> io::Result<Option<Revision>> {
     Ok(whole.then_some(head.revision))
 }
 
-/// The last live changes, as the trail tells them.
+/// The last live changes, from the audit trail.
 #[derive(Debug, Default)]
 pub(super) struct Live {
     rows: VecDeque<HistoryRow>,
     inode: u64,
-    /// How far the file was read: to the end of a line.
+    /// Bytes of the file that were read, up to the end of a line.
     read: u64,
 }
 
 impl Live {
-    /// The rows, with what was appended since the last time.
+    /// The rows, including those appended since the last call.
     pub(super) fn rows(&mut self, trail: &Path) -> Vec<HistoryRow> {
         if let Err(e) = self.read_on(trail) {
             *self = Self::default();
@@ -169,7 +169,7 @@ impl Live {
         loop {
             line.clear();
             let length = file.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
-            // A line that is being written, or was torn, has no end yet.
+            // A line that is being written or was torn has no newline yet.
             if length as u64 != MAX_LINE && line.last() != Some(&b'\n') {
                 return Ok(());
             }
@@ -183,7 +183,7 @@ impl Live {
     }
 }
 
-/// A line of the trail that is about a live change which was made.
+/// The row of an entry in the trail, if the entry is about a live change that took effect.
 fn live_row(line: Line) -> Option<HistoryRow> {
     let Line { time, entry, .. } = line;
     let verbs = [

@@ -5,7 +5,7 @@ const DAY: i64 = 24 * HOUR;
 /// 2026-11-29, about noon.
 const NOON: i64 = 1_795_953_600 * SECOND;
 
-/// A machine over several boots.
+/// A machine through several boots.
 struct Machine {
     known: Known,
     boot: String,
@@ -17,7 +17,7 @@ impl Machine {
         Self { known: Known::NOTHING, boot: "first".into(), doubt: None }
     }
 
-    /// Looks at its clocks: the latest and the earliest time, less what the wall clock says.
+    /// Reads its clocks, and returns the latest and the earliest time, both relative to the wall clock.
     fn look(&mut self, wall: i64, boot: i64, trusted: bool) -> (i64, i64) {
         let reading = Reading { wall, boot, uptime: boot, trusted };
         (self.known, self.doubt) = self.known.look(&self.boot, reading);
@@ -29,7 +29,7 @@ impl Machine {
         self.boot.push('\'');
     }
 
-    /// How late it may be has no bound.
+    /// Whether the latest time is unbounded.
     fn is_unbounded(&self, wall: i64, boot: i64) -> bool {
         self.known.at(boot).latest > wall / SECOND + 100 * 365 * 86_400
     }
@@ -40,12 +40,12 @@ fn a_clock_that_is_right_is_the_time() {
     let mut machine = Machine::new();
     assert_eq!(machine.look(NOON, HOUR, true), (0, 0));
     assert_eq!(machine.look(NOON + SECOND, HOUR + SECOND, true), (0, 0));
-    // A step ahead, as the first answer of a server makes it.
+    // A step ahead, as after a server's first answer.
     assert_eq!(machine.look(NOON + DAY, HOUR + 2 * SECOND, true), (0, 0));
     machine.reboot();
     assert_eq!(machine.look(NOON + 2 * DAY, SECOND, true), (0, 0));
     assert_eq!(machine.doubt, None);
-    // What is kept is what is known.
+    // The stored record equals the one in memory.
     let text = serde_json::to_string(&machine.known).unwrap();
     assert_eq!(serde_json::from_str::<Known>(&text).unwrap(), machine.known);
 }
@@ -57,7 +57,7 @@ fn nothing_that_ended_lives_again_in_1970() {
         machine.look(NOON, HOUR, true);
         machine.reboot();
         machine.look(5 * SECOND, 5 * SECOND, trusted);
-        // Not before what is known, and nothing that lets frames pass is sure to be still due.
+        // Not before the recorded time; and whatever lets frames pass is assumed to have ended.
         assert_eq!(machine.known.at(5 * SECOND).earliest, NOON / SECOND + 5);
         assert!(machine.is_unbounded(5 * SECOND, 5 * SECOND));
         assert_eq!(machine.doubt, Some(Doubt::Behind(NOON)));
@@ -65,7 +65,7 @@ fn nothing_that_ended_lives_again_in_1970() {
         // Nor if the daemon is restarted in between.
         machine.look(9 * SECOND, 9 * SECOND, trusted);
         assert!(machine.is_unbounded(9 * SECOND, 9 * SECOND));
-        // The clock is put right, by hand or by a server.
+        // The clock is corrected, by hand or by a server.
         let (latest, _) = machine.look(NOON + DAY, 20 * SECOND, trusted);
         assert_eq!(latest, 0);
         assert!(machine.known.at(20 * SECOND).earliest >= NOON / SECOND + 20);
@@ -85,11 +85,11 @@ fn a_day_ahead_ends_what_allows_and_not_what_denies() {
     let mut machine = Machine::new();
     machine.look(NOON, HOUR, true);
     machine.reboot();
-    // A minute later, by a clock that nothing keeps right.
+    // A minute later, by an unsynchronised clock.
     let ahead = NOON + DAY + 60 * SECOND;
     assert_eq!(machine.look(ahead, 60 * SECOND, false), (0, NOON + 60 * SECOND - ahead));
     assert_eq!(machine.doubt, Some(Doubt::Unsynchronised));
-    // The server answers: all is as if the clock had been right.
+    // The server answers: the state is as if the clock had always been right.
     assert_eq!(machine.look(NOON + 61 * SECOND, 61 * SECOND, true), (0, 0));
     assert_eq!(machine.doubt, None);
 }
@@ -101,7 +101,7 @@ fn a_step_ahead_while_it_runs_is_said() {
     let (latest, earliest) = machine.look(NOON + DAY, HOUR + SECOND, false);
     assert_eq!((latest, earliest), (0, SECOND - DAY));
     assert_eq!(machine.doubt, Some(Doubt::Ahead(DAY - SECOND)));
-    // Back again: the latest time stays as it was, for all that is known.
+    // Back again: the latest time stays, because it may be right.
     let (latest, earliest) = machine.look(NOON + 2 * SECOND, HOUR + 2 * SECOND, false);
     assert_eq!((latest, earliest), (DAY - SECOND, 0));
     assert_eq!(machine.doubt, Some(Doubt::Behind(DAY - SECOND)));
@@ -137,17 +137,17 @@ fn a_small_step_back_of_a_synchronised_clock_lets_time_stand_still() {
 fn a_machine_that_nothing_synchronises_ends_what_allows_on_time() {
     let mut machine = Machine::new();
     assert_eq!(machine.look(NOON, HOUR, false).0, 0);
-    // Back and forth by microseconds, as two clocks are read one after the other.
+    // Microseconds back and forth, as when two clocks are read in turn.
     for (step, shift) in [(1, -3_000), (2, 4_000), (3, 0)] {
         let (latest, _) = machine.look(NOON + step * SECOND + shift, HOUR + step * SECOND, false);
         assert!((0..10_000).contains(&latest), "{latest}");
         assert_eq!(machine.doubt, Some(Doubt::Unsynchronised));
     }
-    // Its hardware clock counts seconds.
+    // The hardware clock counts seconds.
     machine.reboot();
     assert!(machine.look(NOON + 3 * SECOND, SECOND, false).0 <= 2 * SECOND);
     assert!(!machine.known.is_held());
-    // What was on when the last boot ended is not known to be over.
+    // A change that was in force when the last boot ended is not known to be over.
     machine.reboot();
     let (latest, earliest) = machine.look(NOON + DAY, SECOND, false);
     assert!(latest == 0 && earliest < -DAY, "{latest} {earliest}");
@@ -173,7 +173,7 @@ fn without_an_id_of_the_boot_a_restart_adds_no_time() {
 
 #[test]
 fn what_is_left_of_a_time_is_left_after_a_reboot() {
-    // Ten minutes from second 1,000 on, of which four were over.
+    // Ten minutes from second 1,000 on, of which four had passed.
     assert_eq!(resumed(1_600, 1_240, 7), 367);
     assert_eq!(resumed(1_600, 1_700, 7), 7);
 }

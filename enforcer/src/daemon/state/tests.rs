@@ -84,7 +84,7 @@ fn a_file_that_was_cut_or_flipped_is_no_policy() {
         let mut bad = good.clone();
         bad[at] ^= 1;
         fs::write(&path, &bad).unwrap();
-        // What still reads is a policy with the very same documents.
+        // If it can still be read, its documents must be identical.
         if let Some(read) = state.policy() {
             assert_eq!(read.bundle.text, saved().bundle.text, "flipped at {at}");
             assert_eq!(read.bundle.files, saved().bundle.files, "flipped at {at}");

@@ -5,7 +5,7 @@ use crate::guard::proof::{Counters, Proof};
 
 /// Id of our program.
 const OURS: u32 = 77;
-/// Id of a program of someone else.
+/// Id of another tool's program.
 const OTHER: u32 = 5;
 
 fn link(name: &str, index: u32, program: Option<u32>) -> Link {
@@ -22,7 +22,7 @@ fn guarded(name: &str, index: u32) -> Guarded {
     Guarded::new(name.into(), name.into(), index, None)
 }
 
-/// An interface whose driver has been seen not to run the program, after so many repairs.
+/// An interface whose driver is known not to run the program, after this many repairs.
 fn failing(name: &str, index: u32, repairs: u32) -> Guarded {
     let mut guarded = Guarded { repairs, ..guarded(name, index) };
     for (second, received) in (1..).zip([0, 100, 200]) {
@@ -120,7 +120,7 @@ fn another_mode_is_told_but_the_first_one_is_not() {
     generic.links[0].attached.native = false;
     let told = note(&mut known, &generic);
     assert_eq!((told[0].reason, &*told[0].text), ("xdp-mode", "lan0 is in generic mode now"));
-    // The mode of a program that is not ours tells nothing.
+    // The mode of another tool's program does not count.
     let mut other = native;
     other.links[0].attached = Attached { program: Some(OTHER), native: true };
     assert_eq!(note(&mut known, &other), []);

@@ -1,4 +1,4 @@
-//! A frame against a fixed policy, and every shorter one.
+//! Judges a frame by a fixed policy, and every truncation of it.
 
 use enforcer_common::decide::FrameContext;
 use enforcer_common::flow::{Class, FAMILY_NONE, Flow, Fragment};
@@ -58,8 +58,8 @@ fn agrees(case: &FrameContext, now: i64) {
     }
 }
 
-/// If a truncated frame passes, it contains its whole packet. Then the rest of the original frame
-/// is a reason to drop it exactly if it is more than padding.
+/// If a truncated frame passes, it contains its whole packet. The original frame, with
+/// the rest, is then dropped for it if and only if the rest is more than padding.
 fn passes_whole(frame: &[u8], cut: &FrameContext, whole: &FrameContext) {
     let flow = &cut.flow;
     if flow.family != FAMILY_NONE && flow.class != Class::Arp {
@@ -87,7 +87,7 @@ fn passes_whole(frame: &[u8], cut: &FrameContext, whole: &FrameContext) {
     assert!(same || tunnel, "cut to {}: {:?}, not {reason:?}", frame.len(), cut.decision.reason);
 }
 
-/// The rest of a datagram passes exactly after a first fragment that passed, from the same device.
+/// A later fragment passes if and only if a first fragment of the same datagram and device passed.
 fn later_fragments(frame: &[u8], interface: u32, now: i64) {
     let reference = HostImage::new(&super::fixed().1.image, now);
     let first = reference.decide(frame, interface);

@@ -1,4 +1,4 @@
-//! A frame against an image with some of its numbers overwritten.
+//! Judges a frame by an image in which some numbers are overwritten.
 
 use std::cell::Cell;
 
@@ -16,15 +16,15 @@ use enforcer_policy::image::Image;
 
 use crate::random::NOW;
 
-/// More lines than any walk fetches: three look-ups of an address, each two trees of eight
-/// levels, and less than that again for everything else.
+/// More lines than any decision fetches: three address look-ups with two trees of eight levels each, and
+/// fewer than that for everything else.
 const LONGEST_WALK: usize = 96;
 /// Most numbers that are overwritten.
 const MOST: u8 = 16;
 
-/// The input is an interface, a count, as many times line, word and number, and a frame.
+/// The input is an interface, a count, that many triples of line, word and number, and a frame.
 ///
-/// The walk always ends: in a verdict, or as corrupt, which drops. An interface that is not in the
+/// A decision always ends: with a verdict, or as corrupt, which drops. An interface that is not in the
 /// image passes nothing.
 pub fn run(input: &[u8]) {
     let &[interface, count, ref rest @ ..] = input else { return };
@@ -74,7 +74,7 @@ struct Damaged {
 }
 
 impl Damaged {
-    /// Every datagram counts as seen, so that later fragments are judged to the end.
+    /// Every datagram counts as seen, so that later fragments are judged completely.
     fn begin(&self, frame: &[u8], interface: u32) {
         let mut flow = Flow { interface, length: frame.len() as u32, ..Flow::NEW };
         if parse(&Packet::from_slice(frame), &mut flow).is_ok() && flow.fragment.is_later() {
@@ -87,7 +87,7 @@ impl Damaged {
         }
     }
 
-    /// Whether an interface is anywhere in the table of interfaces.
+    /// Whether an interface is in the table of interfaces.
     fn knows(&self, interface: u32) -> bool {
         let layout = &self.image.layout;
         let table =

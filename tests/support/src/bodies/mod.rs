@@ -1,9 +1,9 @@
 //! Properties that must hold for any input, one module for each fuzz target.
 //!
 //! - [`parse`]: a frame, through two views of its memory
-//! - [`decide`]: a frame against a fixed policy, and every shorter one
+//! - [`decide`]: a frame by a fixed policy, and every truncation of it
 //! - [`policy`]: a document, read, compiled, written and read again
-//! - [`image`]: a frame against an image with some of its numbers overwritten
+//! - [`image`]: a frame by an image in which some numbers are overwritten
 //! - [`record`]: an event from the ring
 //!
 //! A body panics if a property does not hold.
@@ -20,7 +20,7 @@ use enforcer_policy::{Compiled, Policy, compile, read};
 
 use crate::random;
 
-/// The policy that [`decide`] and [`image`] judge by, in the world of [`random`].
+/// The policy of [`decide`] and [`image`], in the world of [`random`].
 pub const POLICY: &str = include_str!("policy.toml");
 
 /// The fixed policy, read and compiled once.
@@ -35,7 +35,7 @@ pub fn fixed() -> &'static (Policy, Compiled) {
     })
 }
 
-/// An interface index from a byte: the two of the host more often than any other.
+/// An interface index from a byte; the two of the host are the most frequent.
 fn interface(byte: u8) -> u32 {
     match byte % 4 {
         0 | 1 => 1,

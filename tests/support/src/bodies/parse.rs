@@ -10,7 +10,7 @@ use enforcer_common::wire::{self, protocol};
 
 const INTERFACE: u32 = 7;
 
-/// A frame with some readable bytes at its start, without pointers.
+/// A frame of which only some bytes at the start are readable, without pointers.
 struct Start<'a> {
     bytes: &'a [u8],
     length: u32,
@@ -32,7 +32,7 @@ impl Frame for Start<'_> {
     }
 }
 
-/// Any bytes give a flow or a reason; a flow's fields are in the first [`HEADERS`] bytes of the
+/// Any bytes give a flow or a reason. The fields of the flow are in the first [`HEADERS`] bytes of the
 /// frame.
 pub fn run(frame: &[u8]) {
     let (result, flow) = read(&Packet::from_slice(frame));
@@ -85,7 +85,7 @@ fn addresses(packet: &[u8], flow: &Flow) {
     }
 }
 
-/// Properties of every frame without fault.
+/// Properties of every valid frame.
 fn well_formed(frame: &[u8], flow: &Flow) {
     assert!(flow.network != 0 && flow.vlans.iter().filter(|&&vlan| vlan != 0).count() <= 1);
     assert!(flow.source_mac & wire::MULTICAST_MAC == 0);

@@ -12,7 +12,7 @@ use enforcer_policy::{Policy, Range, Selector, Service, To, compile, diff, read,
 use crate::naive;
 use crate::random::{NOW, host};
 
-/// Senders, destinations and services that are tried, each.
+/// Number of senders, of destinations and of services that are tried.
 const TRIED: usize = 12;
 
 /// The input is a document and, behind a NUL, the contents of each set file.
@@ -26,7 +26,7 @@ pub fn run(input: &[u8]) {
         "none" => Err(io::ErrorKind::NotFound.into()),
         _ => Ok(file.to_owned()),
     });
-    // Errors beyond the bound are one line, and so are warnings.
+    // Errors beyond the limit are summarised in one line, and so are warnings.
     assert!(problems.len() <= MAX_PROBLEMS + 2, "{} problems", problems.len());
     for problem in &problems {
         assert!(problem.place.line > 0 && problem.place.column > 0, "{problem:?}");

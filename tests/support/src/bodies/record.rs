@@ -8,8 +8,8 @@ use enforcer_common::keyed::Keys;
 
 const SIZE: usize = size_of::<Record>();
 
-/// Any bytes are a record or none; the numbers in it are those of the bytes, and it can be looked
-/// at.
+/// Any bytes are either a valid record or refused. The numbers of a record are those of the bytes, and it
+/// can be formatted.
 pub fn run(bytes: &[u8]) {
     let at = offset_of!(Record, decision);
     let decision = || Decision::from_bytes(bytes.get(at..at + 16)?.try_into().ok()?);
@@ -28,7 +28,7 @@ pub fn run(bytes: &[u8]) {
     assert_eq!(bytes[at + 16..], [&numbers[..], &record.head].concat());
     assert!(record.head.starts_with(record.frame()));
     assert!(!format!("{record:?}").is_empty());
-    // Its rendering in user space.
+    // Format it as user space does.
     let _ = (
         event::Refused::new(&record.flow, &record.decision).digest(&Keys::OPEN),
         record.flow.vlan(),
@@ -37,7 +37,7 @@ pub fn run(bytes: &[u8]) {
     let _ = (record.flow.service(), record.decision.reason.words());
 }
 
-/// Whether a number in the flow is not a value of its enum.
+/// Whether a number in the flow is not a valid value of its enum.
 fn flow_is_wrong(bytes: &[u8]) -> bool {
     use enforcer_common::flow::{Class, Flow, Fragment};
     let at = |field| bytes[offset_of!(Record, flow) + field];

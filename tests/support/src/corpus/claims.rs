@@ -1,5 +1,4 @@
-//! Essentials that are not what they seem, claims of what is another's, fragments that begin twice, and bytes
-//! behind packets.
+//! False essentials, claims of other hosts' addresses, fragments that begin twice, and bytes after packets.
 
 use super::{A6, ALL_NODES, D4, DEVICE, LINK, Make, OWN4, OWN6, Row, ipv6::to_nodes};
 use crate::frames::{
@@ -8,7 +7,7 @@ use crate::frames::{
 };
 use enforcer_common::reason::Reason as R;
 
-/// Somebody else's MAC.
+/// Another host's MAC.
 const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 3];
 
 /// Rows 153 to 168.
@@ -68,7 +67,7 @@ fn neighbours(to: [u8; 6]) -> Vec<Row> {
         let m = Make::new(number, to);
         let ethernet = m.ethernet().to(group_mac(header.destination));
         let bytes = ethernet.frame(ether_type::IPV6, &header.packet(&message(&m)));
-        // There is no room for a marker in what is said here: the frame is known by all of its bytes.
+        // The frame has no room for a marker: it is recognised by all of its bytes.
         Row { marker: None, ..m.drop(name, "-F", reason, bytes) }
     };
     let link_layer = |kind: u8, mac: [u8; 6]| [&[kind, 1][..], &mac].concat();
@@ -100,7 +99,7 @@ fn neighbours(to: [u8; 6]) -> Vec<Row> {
 
 fn packets(to: [u8; 6]) -> Vec<Row> {
     let (home, twice, unknown) = (Make::new(164, to), Make::new(165, to), Make::new(166, to));
-    // RFC 6275 section 6.3: the sender's real address, behind two bytes of padding.
+    // RFC 6275 section 6.3: the sender's home address, after two bytes of padding.
     let option = [&[6, 2, 1, 2, 0, 0, 0xc9, 16][..], &(A6 | 0x99).to_be_bytes()].concat();
     let part = |m: &Make, flags, length: usize| {
         let segment = m.segment(Tcp { flags, ..Tcp::new(443) });
@@ -114,7 +113,7 @@ fn packets(to: [u8; 6]) -> Vec<Row> {
         home.drop("home address option, allowed port", "FF", R::Options, {
             home.ip6(home.v6(60), &[option, home.tcp(443)].concat())
         }),
-        // A part of the marker is in the second one, which begins the datagram anew.
+        // The second frame, which begins the datagram anew, has only a part of the marker.
         Row {
             marker: Some([&D4.to_be_bytes()[..], &shorter[34..58]].concat()),
             ..twice.drop("second, shorter first fragment", "FF", R::FragmentOverlap, shorter)
@@ -126,7 +125,7 @@ fn packets(to: [u8; 6]) -> Vec<Row> {
     ]
 }
 
-/// What a bridge would carry along with an allowed packet.
+/// Bytes after an allowed packet, which a bridge would forward.
 fn trailing(to: [u8; 6]) -> Vec<Row> {
     let (v4, v6) = (Make::new(167, to), Make::new(168, to));
     let tail = |frame: Vec<u8>| [&frame[..], &[b'x'; 1_000]].concat();

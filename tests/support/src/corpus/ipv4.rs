@@ -4,7 +4,7 @@ use super::{Due, Make, Row};
 use crate::frames::{Ethernet, MORE, Tcp, V4, ether_type, icmp, sctp, udp_of_length};
 use enforcer_common::reason::Reason as R;
 
-/// What a later fragment begins with to look like a header to an allowed port.
+/// Beginning of a later fragment that looks like a header to an allowed port.
 const MIMIC: [u8; 4] = [0x9c, 0x40, 0x01, 0xbb];
 
 /// Rows 30 to 76, then 150 to 152.
@@ -17,7 +17,7 @@ pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
     rows
 }
 
-/// What an IPv4 header can say.
+/// IPv4 headers.
 fn header(to: [u8; 6]) -> Vec<Row> {
     let m = |number| Make::new(number, to);
     let v4 = |number: u16, name, open, reason, port, change: &dyn Fn(V4) -> V4| {
@@ -60,14 +60,14 @@ fn header(to: [u8; 6]) -> Vec<Row> {
             total: Some(1400),
             ..header
         }),
-        // A router's stack drops it; a bridge forwards what is allowed anyway.
+        // A router drops it; a bridge forwards it, and the port is allowed anyway.
         broken.row("bad header checksum, allowed port", "--", Due::Pass, R::Allow, bad),
         segment.drop("bad TCP checksum, denied port", "FF", R::Default, unsummed),
         v4(41, "TTL 1", "-F", R::Default, 25, &|header| V4 { ttl: 1, ..header }),
     ]
 }
 
-/// Router alert, which a rule can allow on IGMP to a group and nowhere else.
+/// Router alert, which a rule can allow only on IGMP to a group.
 fn router_alert(to: [u8; 6]) -> Vec<Row> {
     let alert = [148, 4, 0, 0];
     let (port, report, route) = (Make::new(150, to), Make::new(151, to), Make::new(152, to));
@@ -174,7 +174,7 @@ fn transport(to: [u8; 6]) -> Vec<Row> {
     ]
 }
 
-/// Tunnels, and protocols that have no ports.
+/// Tunnels, and protocols without ports.
 fn protocols(to: [u8; 6]) -> Vec<Row> {
     let row = |number, name, protocol, make: &dyn Fn(&Make) -> Vec<u8>| {
         let m = Make::new(number, to);

@@ -17,7 +17,7 @@ pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
         let m = Make::new(number, to);
         m.drop(name, "FF", reason, m.behind(extensions, port))
     };
-    // With a next header, and what it is given.
+    // A packet with this next header and payload.
     let raw = |number, name, open, reason, next, make: &dyn Fn(&Make) -> Vec<u8>| {
         let m = Make::new(number, to);
         m.drop(name, open, reason, m.ip6(m.v6(next), &make(&m)))
@@ -111,7 +111,7 @@ pub(super) fn rows(to: [u8; 6]) -> Vec<Row> {
     ]
 }
 
-/// To every node, hop limit 255.
+/// To all nodes, hop limit 255.
 pub(super) fn to_nodes(source: u128) -> V6 {
     V6 { hops: 255, ..V6::new(source, ALL_NODES, 58) }
 }

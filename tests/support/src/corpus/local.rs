@@ -1,4 +1,4 @@
-//! Addresses, and what stays on the link: some of it must pass, or the network dies.
+//! Addresses and link-local traffic, some of which must pass for the network to work.
 
 use super::{A4, A6, ALL_NODES, D4, DEVICE, Due, LINK, Make, NODES, OWN4, OWN6, Row, ipv6};
 use crate::frames::{
@@ -55,7 +55,7 @@ fn addresses(to: [u8; 6]) -> Vec<Row> {
     ]
 }
 
-/// ARP and what has an EtherType of its own.
+/// ARP and other EtherTypes.
 fn link(to: [u8; 6]) -> Vec<Row> {
     let request = Make::new(117, to);
     let ask = |m: &Make, to, operation, sender, length: usize| {
@@ -102,7 +102,7 @@ fn dhcp_and_neighbours(to: [u8; 6]) -> Vec<Row> {
     let message = |m: &Make| udp(68, 67, &m.with(&dhcp_discover(DEVICE)));
     let everybody = V4 { source: 0, destination: u32::MAX, ..discover.v4(17) };
     let (ask, rogue) = (Make::new(127, to), Make::new(128, to));
-    // A nonce option, RFC 3971 section 5.3.2: six bytes of anything.
+    // A nonce option, RFC 3971 section 5.3.2: six arbitrary bytes.
     let nonce = *b"\x0e\x01row127";
     let question = [&neighbour(135, OWN6)[..], &nonce].concat();
     let group = V6 { destination: 0xff02 << 112 | 0x1_ff00_0001, ..ipv6::to_nodes(A6) };
@@ -136,7 +136,7 @@ fn dhcp_and_neighbours(to: [u8; 6]) -> Vec<Row> {
     ]
 }
 
-/// The one address of the reserved block that a bridge without spanning tree forwards.
+/// The only address of the reserved block that a bridge without spanning tree forwards.
 fn bridge_group(to: [u8; 6]) -> Vec<Row> {
     let group = |m: &Make| m.ethernet().to([1, 0x80, 0xc2, 0, 0, 0]);
     let (eapol, lldp) = (Make::new(148, to), Make::new(149, to));

@@ -1,14 +1,14 @@
-//! What a hostile device sends to get past a policy that allows it TCP port 443 and nothing else.
+//! Frames by which a hostile device tries to evade a policy that allows it only TCP port 443.
 //!
 //! - `link`: tags, 802.3, EtherTypes and MAC addresses: rows 5 to 29
 //! - `ipv4`: headers, fragments, ports and protocols: rows 30 to 76, 150 to 152
 //! - `ipv6`: extension headers and tunnels: rows 77 to 107
-//! - `local`: addresses, and what stays on the link: rows 108 to 130, 148 and 149
-//! - `claims`: essentials that are not what they seem, and claims: rows 153 to 166
+//! - `local`: addresses and link-local traffic: rows 108 to 130, 148 and 149
+//! - `claims`: false essentials, and claims: rows 153 to 168
 //!
-//! A row is one technique: its frames, byte by byte, and what must become of them. Every frame
-//! that must not get out carries the row's marker, where one fits. Rows 1 and 2 are what the policy
-//! allows. The numbers are stable: documents name them. 131 to 147 are what no frame can show.
+//! A row is one technique: its frames, byte by byte, and the required result. Every frame that must not get
+//! out carries the row's marker, if there is room for one. Rows 1 and 2 are allowed by the policy. The
+//! numbers are stable, because documents refer to them. 131 to 147 cannot be shown by a frame.
 
 mod claims;
 mod ipv4;
@@ -26,7 +26,7 @@ use crate::frames::{Ethernet, Extension, GATEWAY, Tcp, V4, V6, ether_type};
 
 /// The device.
 pub const DEVICE: [u8; 6] = [2, 0, 0, 0, 0, 2];
-/// Who is behind the gateway: the next hop of a router, the other end of a bridge.
+/// The host behind the gateway: the next hop of a router, the other end of a bridge.
 pub const BEHIND: [u8; 6] = [2, 0, 0, 0, 0xee, 0];
 /// The gateway's address, 10.77.0.1.
 pub const OWN4: u32 = 0x0a4d_0001;
@@ -34,11 +34,11 @@ pub const OWN4: u32 = 0x0a4d_0001;
 pub const OWN6: u128 = 0xfd77 << 112 | 1;
 /// The device's address, 10.77.0.2.
 pub const A4: u32 = 0x0a4d_0002;
-/// Somebody behind the gateway, 10.88.0.2.
+/// A host behind the gateway, 10.88.0.2.
 pub const D4: u32 = 0x0a58_0002;
 /// The device's address, `fd77::2`.
 pub const A6: u128 = 0xfd77 << 112 | 2;
-/// Somebody behind the gateway, `fd88::2`.
+/// A host behind the gateway, `fd88::2`.
 pub const D6: u128 = 0xfd88 << 112 | 2;
 /// The device's link-local address.
 pub const LINK: u128 = 0xfe80 << 112 | 2;
@@ -49,7 +49,7 @@ pub const NODES: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 /// A clock reading.
 pub const NOW: i64 = 1_800_000_000;
 
-/// One device, bound to its addresses, that may speak to TCP port 443 and nothing else.
+/// One device, bound to its addresses, that may only use TCP port 443.
 pub const POLICY: &str = r#"
 schema = 1
 [unknown]
@@ -62,23 +62,23 @@ members = ["pump"]
 allow = [{ to = "any", service = "tcp/443" }]
 "#;
 
-/// What must become of a row's frames.
+/// Required result for a row's frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// Nobody sees them.
+    /// They are not delivered.
     Drop,
-    /// The gateway's own stack sees them; a router does not forward them.
+    /// They reach the gateway's own stack, but a router does not forward them.
     PassToStack,
-    /// They are what the policy allows.
+    /// They are allowed by the policy.
     Pass,
 }
 
 /// A frame, and the reason of its verdict.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// From the first byte of the destination MAC on.
+    /// The frame from the destination MAC on.
     pub bytes: Vec<u8>,
-    /// Why it passes or not.
+    /// Reason of the verdict.
     pub reason: Reason,
 }
 
@@ -87,24 +87,24 @@ pub struct Frame {
 pub struct Row {
     /// Its number.
     pub number: u16,
-    /// What it is.
+    /// Description of the technique.
     pub name: &'static str,
     /// Its frames, in order.
     pub frames: Vec<Frame>,
-    /// What must become of the frames that carry the marker.
+    /// Required result for the frames that carry the marker.
     pub due: Due,
     /// What a routing and a bridging gateway did without any filter when the table was first
     /// measured: `F` forwarded, `-` not, `?` not known.
     pub open: &'static str,
-    /// Bytes by which a frame of this row is known wherever it comes out; without, it is known by
-    /// all of its bytes.
+    /// Bytes by which a frame of this row is recognised wherever it arrives; without a marker, by all of
+    /// its bytes.
     pub marker: Option<Vec<u8>>,
-    /// The reason of the frames that the row is about.
+    /// Reason of the frames that the row tests.
     pub reason: Reason,
 }
 
 impl Row {
-    /// Whether what came out somewhere is a frame of this row.
+    /// Whether a captured frame belongs to this row.
     pub fn is_in(&self, frame: &[u8]) -> bool {
         match &self.marker {
             Some(marker) => frame.windows(marker.len()).any(|window| window == marker),
@@ -112,21 +112,21 @@ impl Row {
         }
     }
 
-    /// With another frame in front, which the row needs and is not about.
+    /// Adds a frame in front, which prepares the case.
     fn after(mut self, reason: Reason, bytes: Vec<u8>) -> Self {
         self.frames.insert(0, Frame { bytes, reason });
         self
     }
 
-    /// With another frame of the same kind, which may have another reason.
+    /// Adds a frame of the same kind, possibly with another reason.
     fn also(mut self, reason: Reason, bytes: Vec<u8>) -> Self {
         self.frames.push(Frame { bytes, reason });
         self
     }
 }
 
-/// All rows; frames to a unicast MAC go to `to`: the gateway that routes, or who is behind the
-/// one that bridges.
+/// All rows. Frames to a unicast MAC are addressed to `to`: the gateway if it routes, the host behind it if
+/// it bridges.
 pub fn rows(to: [u8; 6]) -> Vec<Row> {
     let mut rows = Vec::new();
     for part in [allowed, link::rows, ipv4::rows, ipv6::rows, local::rows, claims::rows] {
@@ -135,7 +135,7 @@ pub fn rows(to: [u8; 6]) -> Vec<Row> {
     rows
 }
 
-/// What the policy allows.
+/// Frames that the policy allows.
 fn allowed(to: [u8; 6]) -> Vec<Row> {
     let (one, two) = (Make::new(1, to), Make::new(2, to));
     let (v4, v6) = (one.ip4(one.v4(6), &one.tcp(443)), two.ip6(two.v6(6), &two.tcp(443)));
@@ -173,7 +173,7 @@ pub fn image() -> Image {
 struct Make {
     number: u16,
     to: [u8; 6],
-    /// Source port, the row's own.
+    /// Source port of the row's frames.
     port: u16,
 }
 
@@ -201,7 +201,7 @@ impl Make {
         self.row(name, open, Due::Drop, reason, bytes)
     }
 
-    /// The same, of IPv4 packets that have no room for a marker: their destination and ports are one.
+    /// The same for IPv4 packets without room for a marker: destination and ports serve as one.
     fn short(&self, port: u16, name: &'static str, reason: Reason, bytes: Vec<u8>) -> Row {
         let marker = [&D4.to_be_bytes()[..], &self.port.to_be_bytes(), &port.to_be_bytes()];
         let marker = Some(marker.concat());
@@ -213,7 +213,7 @@ impl Make {
         format!("evade{:03}", self.number).into_bytes()
     }
 
-    /// Something, then the marker.
+    /// Some bytes, then the marker.
     fn with(&self, head: &[u8]) -> Vec<u8> {
         [head, &self.marker()].concat()
     }
@@ -238,18 +238,18 @@ impl Make {
         self.ethernet().frame(ether_type::IPV6, &header.packet(payload))
     }
 
-    /// From the device to somebody behind the gateway; the row has its own identification.
+    /// From the device to a host behind the gateway, with the row's own identification.
     fn v4(&self, protocol: u8) -> V4 {
         V4 { id: self.number, ..V4::new(A4, D4, protocol) }
     }
 
-    /// From the device to somebody behind the gateway.
+    /// From the device to a host behind the gateway.
     fn v6(&self, protocol: u8) -> V6 {
         V6::new(A6, D6, protocol)
     }
 
-    /// The first segment of a connection, with the marker as data: 32 bytes, so that it can be a
-    /// first fragment.
+    /// The first segment of a connection, with the marker as data: 32 bytes, so that it can be a first
+    /// fragment.
     fn tcp(&self, port: u16) -> Vec<u8> {
         self.segment(Tcp::new(port))
     }
@@ -263,7 +263,7 @@ impl Make {
         crate::frames::udp(self.port, port, &self.marker())
     }
 
-    /// A packet that must not get out: the start of a connection to a port that is not allowed.
+    /// A packet that must not get out: the start of a connection to a forbidden port.
     fn mail(&self) -> Vec<u8> {
         self.v4(6).packet(&self.tcp(25))
     }
@@ -273,7 +273,7 @@ impl Make {
         self.v6(6).packet(&self.tcp(25))
     }
 
-    /// The same behind extension headers, if the port is the same.
+    /// A TCP segment to a port, behind extension headers over IPv6.
     fn behind(&self, extensions: &[Extension], port: u16) -> Vec<u8> {
         let header = V6 { extensions: extensions.to_vec(), ..self.v6(6) };
         self.ip6(header, &self.tcp(port))

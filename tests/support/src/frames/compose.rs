@@ -40,7 +40,7 @@ pub fn damage(random: &mut Random, frame: &mut Vec<u8>) {
     }
 }
 
-/// A frame with headers that belong together, if not always into a frame that may pass.
+/// A frame with matching headers, although not always one that may pass.
 fn stack(random: &mut Random) -> Vec<u8> {
     let mut ethernet = Ethernet::new(random::mac(random).0);
     match random.below(60) {
@@ -184,7 +184,7 @@ fn v4(random: &mut Random, mut ethernet: Ethernet) -> Vec<u8> {
         }
         8 | 9 => header.fragment = random.pick(&[0, MORE]) | random.below(0x1000) as u16,
         10 => header.fragment = random.next() as u16,
-        // Reports of group membership, and what is not quite one.
+        // Group membership reports, and near misses of them.
         11 => {
             header.protocol = random.pick(&[2, 2, 2, 46]);
             header.options = random.pick(&[[148, 4, 0, 0], [148, 4, 0, 0], [148, 4, 0, 1]]).into();
@@ -328,7 +328,7 @@ fn link_v6(random: &mut Random, ethernet: Ethernet) -> Vec<u8> {
     let to = match header.destination >> 120 {
         0xff if random.once_in(12) => GATEWAY,
         0xff => group_mac(header.destination),
-        // Another host's, which a bridge would forward.
+        // Another host's MAC: a bridge would forward the frame.
         _ if random.once_in(4) => [2, 0, 0, 0, 0, 5],
         _ => [2, 0, 0, 0, random.pick(&[0xff, 0xff, 0xfe]), 0],
     };

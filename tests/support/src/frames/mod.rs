@@ -1,10 +1,10 @@
 //! Frames byte by byte, and random ones.
 //!
-//! - `transport`: what stands inside IP and on its own EtherType
+//! - `transport`: payloads of IP and of other EtherTypes
 //! - `compose`: random frames
 //!
-//! Builders go from the inside out: a transport header is the payload of an IP packet, which is
-//! the payload of a frame. Lengths and checksums are right unless a caller sets them.
+//! Builders nest from the inside out: a transport header is the payload of an IP packet, which is the
+//! payload of a frame. Lengths and checksums are correct unless the caller sets them.
 
 pub mod compose;
 mod transport;
@@ -14,7 +14,7 @@ pub use transport::{
     udp, udp_of_length,
 };
 
-/// EtherTypes that frames here carry.
+/// EtherTypes used here.
 pub mod ether_type {
     /// IPv4.
     pub const IPV4: u16 = 0x0800;
@@ -32,14 +32,14 @@ pub mod ether_type {
     pub const LLDP: u16 = 0x88cc;
 }
 
-/// Shortest frame that a kernel's test run takes.
+/// Shortest frame that the kernel's test run accepts.
 pub const SHORTEST: usize = 14;
-/// Longest frame here, an Ethernet's with its header.
+/// Longest frame here: an Ethernet frame with its header.
 pub const LONGEST: usize = 1514;
 
-/// To everybody.
+/// Broadcast.
 pub const BROADCAST: [u8; 6] = [0xff; 6];
-/// The interface `lan0` of the world of `random::host`.
+/// MAC of the interface `lan0` in the world of `random::host`.
 pub const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0xff, 0];
 /// More fragments, in [`V4::fragment`].
 pub const MORE: u16 = 0x2000;
@@ -61,12 +61,12 @@ impl Ethernet {
         Self { destination: GATEWAY, source, tags: Vec::new() }
     }
 
-    /// To another destination.
+    /// Changes the destination.
     pub fn to(self, destination: [u8; 6]) -> Self {
         Self { destination, ..self }
     }
 
-    /// With one more 802.1Q tag.
+    /// Adds an 802.1Q tag.
     pub fn tag(mut self, control: u16) -> Self {
         self.tags.push((ether_type::VLAN, control));
         self
@@ -90,7 +90,7 @@ impl Ethernet {
     }
 }
 
-/// An IPv4 header; `None` is what is right.
+/// An IPv4 header; `None` stands for the correct value.
 #[derive(Clone, Debug)]
 pub struct V4 {
     /// Version.
@@ -132,8 +132,8 @@ impl V4 {
         }
     }
 
-    /// The packet around `payload`, header checksum included; the payload's own checksum is
-    /// filled in if it is whole.
+    /// The packet around `payload`, with header checksum. The payload's own checksum is filled in if the
+    /// payload is complete.
     pub fn packet(&self, payload: &[u8]) -> Vec<u8> {
         let mut options = self.options.clone();
         options.resize(options.len().next_multiple_of(4), 0);
@@ -162,8 +162,8 @@ impl V4 {
 /// An IPv6 extension header.
 #[derive(Clone, Debug)]
 pub enum Extension {
-    /// Any header of this number with options that say nothing, `length` times eight bytes
-    /// behind the first eight: 0 hop-by-hop, 60 destination options, 135 mobility.
+    /// A header of this kind with options that have no effect, and `length` times eight bytes after the
+    /// first eight: 0 hop-by-hop, 60 destination options, 135 mobility.
     Options {
         /// Number of the header.
         kind: u8,
@@ -189,7 +189,7 @@ pub enum Extension {
 }
 
 impl Extension {
-    /// Its number.
+    /// Number of the header.
     pub fn kind(&self) -> u8 {
         match self {
             Self::Options { kind, .. } => *kind,
@@ -198,7 +198,7 @@ impl Extension {
         }
     }
 
-    /// Its bytes, with the number of what follows it.
+    /// Bytes of the header, with the number of the next one.
     pub fn bytes(&self, next: u8) -> Vec<u8> {
         match *self {
             Self::Options { length, .. } => {
@@ -233,7 +233,7 @@ impl Extension {
     }
 }
 
-/// An IPv6 header and its extension headers; `None` is what is right.
+/// An IPv6 header and its extension headers; `None` stands for the correct value.
 #[derive(Clone, Debug)]
 pub struct V6 {
     /// Version.
@@ -266,13 +266,13 @@ impl V6 {
         }
     }
 
-    /// With one more extension header.
+    /// Adds an extension header.
     pub fn extension(mut self, extension: Extension) -> Self {
         self.extensions.push(extension);
         self
     }
 
-    /// The packet around `payload`, whose own checksum is filled in if it is whole.
+    /// The packet around `payload`, whose own checksum is filled in if the payload is complete.
     pub fn packet(&self, payload: &[u8]) -> Vec<u8> {
         let kinds = self.extensions.iter().map(Extension::kind).chain([self.protocol]);
         let mut behind = Vec::new();
@@ -306,7 +306,7 @@ pub fn checksum(data: &[u8]) -> [u8; 2] {
     (!(sum as u16)).to_be_bytes()
 }
 
-/// Fills the checksum of a transport header in. `addresses` are the source and the destination.
+/// Fills in the checksum of a transport header. `addresses` are the source and the destination.
 fn fill_checksum(addresses: &[u8], protocol: u8, payload: &mut [u8]) {
     let (at, pseudo) = match protocol {
         1 => (2, false),
@@ -327,7 +327,7 @@ fn fill_checksum(addresses: &[u8], protocol: u8, payload: &mut [u8]) {
     payload[at..at + 2].fill(0);
     data.extend(&*payload);
     let sum = match checksum(&data) {
-        // To UDP zero is no checksum at all.
+        // In UDP, zero means that there is no checksum.
         [0, 0] if protocol == 17 => [0xff, 0xff],
         sum => sum,
     };

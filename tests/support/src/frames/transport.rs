@@ -1,4 +1,4 @@
-//! What stands inside IP, and on an EtherType of its own.
+//! Payloads of IP and of other EtherTypes.
 
 /// A TCP segment.
 #[derive(Clone, Debug)]
@@ -7,7 +7,7 @@ pub struct Tcp {
     pub source: u16,
     /// Destination port.
     pub destination: u16,
-    /// Data offset in 32-bit words; `None` is what is right.
+    /// Data offset in 32-bit words; `None` stands for the correct value.
     pub words: Option<u8>,
     /// Flags.
     pub flags: u8,
@@ -80,7 +80,7 @@ pub fn arp(operation: u16, sender_mac: [u8; 6], sender: u32, target: u32) -> Vec
     packet
 }
 
-/// A DHCP discover of a client, RFC 2131; a UDP payload.
+/// A DHCP client's discover, RFC 2131, as a UDP payload.
 pub fn dhcp_discover(client: [u8; 6]) -> Vec<u8> {
     let mut message = vec![1, 1, 6, 0];
     message.extend([0x12, 0x34, 0x56, 0x78]);
@@ -91,7 +91,7 @@ pub fn dhcp_discover(client: [u8; 6]) -> Vec<u8> {
     message
 }
 
-/// A DHCPv6 solicit of a client, RFC 8415; a UDP payload.
+/// A DHCPv6 client's solicit, RFC 8415, as a UDP payload.
 pub fn dhcp_solicit() -> Vec<u8> {
     vec![1, 0x12, 0x34, 0x56, 0, 8, 0, 2, 0, 0]
 }
@@ -102,12 +102,12 @@ pub fn group_mac(group: u128) -> [u8; 6] {
     [0x33, 0x33, a, b, c, d]
 }
 
-/// LLDP: a chassis id of these bytes, at most 255, and the end.
+/// LLDP: a chassis id with these bytes, at most 255, and the end.
 pub fn lldp(chassis: &[u8]) -> Vec<u8> {
     [&[2, 1 + chassis.len() as u8, 7][..], chassis, &[0, 0]].concat()
 }
 
-/// A packet of 802.1X with this body.
+/// An 802.1X packet with this body.
 pub fn eapol(body: &[u8]) -> Vec<u8> {
     [&[1, 0][..], &(body.len() as u16).to_be_bytes(), body].concat()
 }

@@ -16,7 +16,7 @@ fn host() -> Host {
     Host { interfaces: vec![lan], own, now: NOW, ..Host::default() }
 }
 
-/// What is said of a group `g` with one member, on a machine and on none; hints left out.
+/// Warnings about a group `g` with one member, on a known machine and without one; without hints.
 fn said(document: &str) -> [Vec<String>; 2] {
     let text = format!("schema = 1\n{document}");
     let (policy, problems) = read("p.toml", &text, &mut |_| Ok(FEED.to_owned()));
@@ -27,7 +27,7 @@ fn said(document: &str) -> [Vec<String>; 2] {
     [lines(compile(&policy, &host()).unwrap().warnings), lines(check(&policy, NOW))]
 }
 
-/// The same of the rules of one group, which are in line 4 (allow) and 5 (deny).
+/// Checks the warnings about the rules of one group, which are in lines 4 (allow) and 5 (deny).
 #[track_caller]
 fn rules(allow: &str, deny: &str, expected: &[&str]) {
     let document = format!(
@@ -38,7 +38,7 @@ fn rules(allow: &str, deny: &str, expected: &[&str]) {
     let [here, anywhere] = said(&document);
     let told: Vec<&str> = here.iter().map(|line| line.split_once(": ").unwrap().1).collect();
     assert_eq!(told, expected, "{allow} and {deny}");
-    // Nothing is said without a machine that is not said on one.
+    // Every warning without a machine also appears on one.
     assert!(anywhere.iter().all(|line| here.contains(line)), "{anywhere:?} and {here:?}");
 }
 
@@ -51,7 +51,7 @@ fn rules_that_never_decide() {
     rules(central, "{ to = \"@feed\" }", &[NEVER, own]);
     rules(central, "{ to = \"10.0.0.0/8\" }", &[NEVER]);
     rules(central, "{ to = \"any\" }", &[NEVER]);
-    // Port by port and piece by piece.
+    // Covered by several ports and ranges together.
     rules(central, "{ to = \"any\", service = \"tcp/515-519\" }", &[]);
     rules(central, "{ to = \"any\", service = [\"tcp/100-517\", \"tcp/518-600\"] }", &[NEVER]);
     rules(central, "{ to = \"any\", service = [\"tcp/100-516\", \"tcp/518-600\"] }", &[]);
@@ -62,12 +62,12 @@ fn rules_that_never_decide() {
         &[NEVER],
     );
     rules("{ to = \"10.20.0.8/30\" }", "{ to = \"10.20.0.0-10.20.0.10\" }", &[]);
-    // The addresses of the machine count.
+    // The machine's addresses count.
     rules("{ to = \"gateway\" }", "{ to = \"any\" }", &[NEVER]);
     rules("{ to = \"10.20.0.9\" }", "{ to = \"local\" }", &[NEVER]);
-    // IPv6 is left of it.
+    // IPv6 remains.
     rules("{ to = \"any\" }", "{ to = \"0.0.0.0-223.255.255.255\" }", &[]);
-    // Allowed already, by what stands before it.
+    // Already allowed by an earlier rule.
     rules("{ to = \"10.0.0.0/8\" }, { to = \"10.1.0.0/16\", service = \"tcp\" }", "", &[NEVER]);
     rules("{ to = \"10.1.0.0/16\" }, { to = \"10.0.0.0/8\" }", "", &[]);
 }
@@ -98,12 +98,12 @@ fn sets_that_hold_too_much() {
     rules("", "{ to = \"@all\" }", &[&everything("denies")]);
     rules("{ to = \"@all\" }", "", &[&everything("allows")]);
     rules("", "{ to = \"@own\" }", &["the set `own` holds the gateway's own address 10.20.0.1"]);
-    // What a set is allowed for, and once for each.
+    // A set may hold own addresses in an allow rule; a deny rule gets one warning.
     rules("{ to = \"@own\" }", "", &[]);
     let feed = "the set `feed` holds 10.0.0.0/8, and with it the gateway's own address 10.20.0.1";
     let twice = "{ to = \"@feed\", service = \"tcp\" }, { to = \"@feed\", service = \"udp\" }";
     rules("", twice, &[feed]);
-    // An operator's own words are not a list from elsewhere.
+    // Addresses written in the policy are not a published list.
     rules("{ to = \"198.51.100.1\" }", "{ to = \"10.0.0.0/8\" }", &[]);
 }
 

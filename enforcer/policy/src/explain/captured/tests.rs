@@ -1,4 +1,4 @@
-//! Frames of captures of all kinds, judged by one policy.
+//! Frames from captures of all kinds, judged by one policy.
 
 use super::super::heard::Neighbour;
 use super::super::{Explanation, frames_on_host};
@@ -39,7 +39,7 @@ fn host() -> Host {
     }
 }
 
-/// An IPv4 packet with a TCP SYN or a datagram in it.
+/// An IPv4 packet with a TCP SYN or a UDP datagram.
 fn packet(from: [u8; 4], to: [u8; 4], protocol: u8, port: u16) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, protocol, 0, 0];
     packet.extend([from, to].concat());
@@ -117,12 +117,12 @@ fn the_same_packet_in_captures_of_every_kind() {
     let said = ask(frame(113, sll(0, BED, &allowed())));
     let taken = "the capture has no destination MAC: 02:00:00:00:ff:00 of lan0 taken";
     assert_eq!(said.assumed, [taken]);
-    // Groups have the MAC that belongs to them.
+    // Multicast groups get the MAC of the group.
     let group = packet([10, 20, 0, 12], [224, 0, 0, 251], 17, 5353);
     let said = ask(frame(113, sll(2, BED, &group)));
     is(&said, "pass", "allow");
     assert!(said.assumed.is_empty(), "{said:?}");
-    // A device of which neither the policy nor the gateway knows a MAC.
+    // A device whose MAC neither the policy nor the gateway knows.
     let said = ask(frame(101, packet([10, 20, 0, 64], [10, 30, 0, 10], 6, 515)));
     is(&said, "pass", "allow");
     assert!(said.assumed.iter().any(|text| text.contains("made up")), "{said:?}");
@@ -138,12 +138,12 @@ fn what_the_gateway_sent_is_named_and_not_judged() {
         "{said:?}"
     );
     assert_eq!(said.frame, "10.30.0.10 to 10.20.0.12 tcp/50000 on lan0");
-    // One that is known to have arrived is judged.
+    // A frame that is known to have arrived is judged.
     is(&ask(Captured { arrived: Some(true), ..frame(1, sent.clone()) }), "drop", "src-mac-own");
-    // By another of its MACs, a bridge's.
+    // Recognised by another MAC of the gateway, here a bridge's.
     let own = Heard { own: vec![(Mac(SERVER), "br0".into())], ..Heard::default() };
     is(&ask_heard(&own, frame(1, ethernet(BED, SERVER, &answer()))), "not-judged", "outgoing");
-    // As the capture says it.
+    // Recognised by the capture's direction.
     is(&ask(frame(113, sll(4, LAN0, &answer()))), "not-judged", "outgoing");
     is(&ask(frame(276, sll2(4, LAN0, &answer()))), "not-judged", "outgoing");
     let said = ask(Captured { arrived: Some(false), ..frame(1, ethernet(LAN0, BED, &allowed())) });
@@ -154,7 +154,7 @@ fn what_the_gateway_sent_is_named_and_not_judged() {
 #[test]
 fn across_a_bridge_the_far_host_has_a_mac_of_its_own() {
     let answer = || frame(1, ethernet(BED, SERVER, &answer()));
-    // Nothing is known: it may have come from there.
+    // Without knowledge of the hosts, the frame may have come from there.
     is(&ask(answer()), "drop", "unknown-device");
     let entry = |mac, interface| Neighbour { mac: Mac(mac), interface, ..Neighbour::default() };
     let behind = vec![entry(BED, Some(3))];
@@ -170,10 +170,10 @@ fn across_a_bridge_the_far_host_has_a_mac_of_its_own() {
         is(&said, "not-judged", "outgoing");
         assert!(said.text.ends_with(why), "{said:?}");
     }
-    // Between two on the same wire.
+    // Two hosts on the same wire.
     let both = vec![entry(BED, Some(3)), entry(SERVER, Some(3))];
     is(&ask_heard(&Heard { behind: both, ..Heard::default() }, answer()), "drop", "unknown-device");
-    // Without a name, the interface is the one where the MAC was heard.
+    // Without an interface name, the interface is the one where the MAC was seen.
     let behind = vec![entry(BED, Some(4))];
     let unnamed = Captured { interface: None, ..frame(1, ethernet(LAN0, BED, &allowed())) };
     let said = ask_heard(&Heard { behind, ..Heard::default() }, unnamed);
@@ -190,11 +190,11 @@ fn a_short_capture_is_no_fault_of_the_device() {
         let text = format!("the capture has {known} bytes of this frame of {}", whole.len());
         assert!(said.text.starts_with(&text), "{said:?}");
     }
-    // What decides is there, and payload is not.
+    // The deciding bytes are there, only payload is missing.
     let mut longer = whole.clone();
     longer[17] = 240;
     is(&ask(Captured { length: Some(254), ..frame(1, longer) }), "pass", "allow");
-    // What the device itself cut short.
+    // A frame that the device itself cut short.
     is(&ask(frame(1, whole[..30].to_vec())), "drop", "truncated-l3");
     for (link, known) in [(113, 15), (276, 19), (101, 0), (101, 15), (228, 3)] {
         let bytes = match link {

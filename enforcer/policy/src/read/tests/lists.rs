@@ -1,8 +1,8 @@
-//! Lists, encodings and notations as they come from elsewhere.
+//! Lists, encodings and notations from other sources.
 
 use super::{problems, read_with};
 
-/// The text of a list's file as a program read it, and what is said about it.
+/// Reads a set file with this content. Returns the number of ranges, and the problems.
 fn list(options: &str, bytes: &[u8]) -> (usize, Vec<String>) {
     let text = format!(
         "schema = 1\n[sets]\nfeed = {{ file = \"f\"{options} }}\n[groups.g]\nmembers = [\"10.0.0.1\"]\n\
@@ -21,7 +21,7 @@ fn lists_as_they_come() {
             &b"\xef\xbb\xbf; list\r\n192.0.2.0/24 ; SBL0\r\n\r\n198.51.100.1 - 198.51.100.9\r\n"[..],
             2,
         ),
-        // Latin-1 in a comment, and the ends of lines of an old Macintosh.
+        // Latin-1 in a comment, and the line ends of an old Macintosh.
         (b"192.0.2.0/24\n198.51.100.0/24 # caf\xe9\n", 2),
         (b"192.0.2.0/24\r198.51.100.7\r", 2),
         (b"192.0.2.0/24\xc2\xa0\n", 1),
@@ -75,7 +75,7 @@ fn lines_that_are_left_out_are_counted() {
     );
     assert_eq!(list(", skip-invalid = false", feed).1.len(), 3);
     assert_eq!(list(", skip-invalid = true", b"192.0.2.1\n").1, Vec::<String>::new());
-    // What a server says in the place of a list must not empty a set.
+    // An error page of a server must not empty a set.
     let (ranges, said) = list(", skip-invalid = true", b"<html>\n<body>404</body>\n");
     assert_eq!(ranges, 0);
     assert!(
@@ -96,7 +96,7 @@ fn bytes_that_are_not_utf_8() {
     );
 }
 
-/// Manufacturers' blocks in the notations of the IEEE, of Wireshark and of switches.
+/// Manufacturers' blocks in the notations of the IEEE, Wireshark and switches.
 #[test]
 fn notations_of_mac_addresses() {
     let members = |member: &str| {
@@ -133,7 +133,7 @@ fn notations_of_mac_addresses() {
     ] {
         assert_eq!(members(text), (None, vec![hint.to_owned()]), "{text}");
     }
-    // Names of devices stay names.
+    // Device names stay names.
     let named = "schema = 1\n[devices.001b44113ab7]\nip = \"10.0.0.1\"\n[groups.h]\nmembers = [\"001b44113ab7\"]\n";
     let (policy, problems) = read_with(named, &[]);
     assert_eq!(

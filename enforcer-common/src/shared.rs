@@ -40,7 +40,7 @@ impl Word {
     #[inline(always)]
     pub fn set(&self, number: u64) {
         #[cfg(target_arch = "bpf")]
-        // SAFETY: as in `get`, and nobody has it in one piece longer than an instruction.
+        // SAFETY: as in `get`, and nothing lends the number itself.
         unsafe {
             self.0.as_ptr().write_volatile(number);
         }
@@ -48,7 +48,7 @@ impl Word {
         self.0.store(number, Ordering::Relaxed);
     }
 
-    /// Adds to it in one step that nobody comes between.
+    /// Adds to it in one atomic step.
     #[inline(always)]
     pub fn add(&self, number: u64) {
         // BPF has this since Linux 3.18, and what gives the sum back since 5.12 only; Rust offers neither

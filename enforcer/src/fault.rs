@@ -3,7 +3,6 @@
 use std::{fmt, io};
 
 use crate::api::Exit;
-use crate::host;
 use crate::policy::explain;
 
 /// An error with a remedy and an exit code.
@@ -28,8 +27,6 @@ impl Fault for explain::Error {
         Exit::Usage
     }
 }
-
-impl Fault for host::Error {}
 
 /// Why a command failed.
 #[derive(Debug)]

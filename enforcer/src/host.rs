@@ -20,6 +20,7 @@ use rtnetlink::{Handle, new_connection};
 
 use self::survey::Routes;
 use crate::dataplane::{Attached, Interface};
+use crate::fault::Fault;
 pub use crate::policy::OnLink;
 use crate::policy::{Host, HostInterface, Mac};
 
@@ -38,6 +39,8 @@ pub enum Error {
         source: Box<rtnetlink::Error>,
     },
 }
+
+impl Fault for Error {}
 
 /// An interface as the kernel describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -305,4 +308,13 @@ fn attached(xdp: &[LinkXdp]) -> Attached {
         }
     }
     attached
+}
+
+/// Whether bridged traffic passes the IP chains; never without the module br_netfilter.
+pub fn bridge_calls_ip() -> bool {
+    let is_on = |name: &str| {
+        let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{name}");
+        std::fs::read_to_string(setting).is_ok_and(|text| text.trim() != "0")
+    };
+    ["iptables", "ip6tables"].into_iter().any(is_on)
 }

@@ -7,6 +7,7 @@
 //! - [`convert`]: values of the policy as API types, and back
 //! - [`audit`]: the hash-chained trail of changes
 //! - [`control`]: HTTP over the unix socket, both halves
+//! - `clock`: the machine's clocks
 //! - [`config`]: the daemon's settings
 //! - [`request`]: requests to the daemon, without their reply channels
 //! - [`daemon`]: the core: one loop that answers requests
@@ -23,6 +24,7 @@
 //! - [`privilege`]: the capabilities that the daemon keeps
 pub mod audit;
 pub mod backstop;
+mod clock;
 pub mod config;
 pub mod control;
 pub mod convert;

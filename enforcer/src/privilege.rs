@@ -37,6 +37,9 @@ pub fn lacking() -> Vec<&'static str> {
     needed.into_iter().filter(|(any, _)| !set.intersects(*any)).map(|(_, name)| name).collect()
 }
 
+/// Why nothing can be enforced from a user namespace.
+pub const INSIDE: &str = "this is a user namespace (an unprivileged container), in which the kernel \
+                          loads XDP programs for no user, root included";
 /// What to do about a user namespace.
 pub const OUTSIDE: &str = "run it on the host, or in a privileged container";
 

@@ -1,4 +1,5 @@
 //! Rules of the style guide that a program can check: lengths, module edges, and forbidden contents.
+mod circles;
 mod paths;
 
 use std::{
@@ -89,6 +90,10 @@ pub(crate) fn run(paths: &Paths) -> Result<()> {
             println!("{}:{line}: {what}", file.display());
             problems += usize::from(!what.starts_with("warning"));
         }
+    }
+    for circle in circles::found(&paths.root)? {
+        println!("imports in a circle: {circle}");
+        problems += 1;
     }
     ensure!(problems == 0, "{problems} problems");
     Ok(())

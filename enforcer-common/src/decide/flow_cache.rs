@@ -386,8 +386,7 @@ pub fn insert<K: Key, M: Memory>(memory: &mut M, key: &K, context: &FrameContext
     let why = (decision.verdict as u64) << 24 | u64::from(decision.reason.number()) << 16;
     let named = if decision.device == image::NO_DEVICE { 0 } else { NAMED };
     let packed = u64::from(decision.rule) << 32 | named | why | u64::from(decision.group);
-    // Move it to the first position, which is searched first, and swap the entry there to the tag's
-    // old position.
+    // It moves to the first position, which is searched first; the entry there takes its place.
     *tags ^= (tag_at(*tags, 0) ^ tag) | (tag_at(*tags, 0) ^ tag) << (16 * way);
     let first = Number::flow(set, 0);
     // Word by word: LLVM 22's BPF target crashes on a copy of 64 bytes.

@@ -7,12 +7,11 @@ use enforcer_common::abi::map;
 use log::{error, info, warn};
 
 use super::active::{Active, read_bundle};
-use super::confirm::Unconfirmed;
 use super::core::{Core, now};
-use super::live::usage;
 use super::session::CONFIRM_OR_FORCE;
-use super::state::Saved;
-use super::{Error, failure};
+use super::source::saved;
+use super::unconfirmed::Unconfirmed;
+use super::{Error, failure, usage};
 use crate::api::{ErrorCode, Failure, Guard, PolicyBundle};
 use crate::dataplane::generation::Loaded;
 use crate::dataplane::{self, Dataplane};
@@ -255,16 +254,5 @@ impl Order {
             confirm: bundle.confirm.map(|seconds| Duration::from_secs(seconds.into())),
             guard: Guard { force: bundle.force, session: bundle.session },
         })
-    }
-}
-
-/// The part that survives a restart.
-pub(super) fn saved(names: &Active) -> Saved {
-    Saved {
-        bundle: PolicyBundle::clone(&names.bundle),
-        revision: names.revision,
-        since: names.since.clone(),
-        digest: names.digest.clone(),
-        aside: names.aside.clone(),
     }
 }

@@ -8,37 +8,15 @@ use jiff::{Timestamp, ToSpan};
 use log::{error, info, warn};
 
 use super::active::{Active, read_bundle};
-use super::apply::saved;
 use super::core::{Core, now};
 use super::session::FORCE;
-use super::{Error, boot_clock, failure};
+use super::source::saved;
+use super::unconfirmed::Unconfirmed;
+use super::{Error, failure};
 use crate::api::{Decided, ErrorCode, Failure, Guard, PolicyBundle};
 use crate::audit::{Action, Entry, Who};
-use crate::events::Time;
+use crate::clock::boot_clock;
 use crate::policy::{Change, diff};
-
-/// An active policy that is not confirmed yet.
-pub(super) struct Unconfirmed {
-    /// The policy that returns unless this one is confirmed.
-    pub(super) previous: Arc<Active>,
-    /// When it returns, in nanoseconds on the boot clock.
-    deadline: u64,
-    /// The same as a date, for display.
-    at: Timestamp,
-    /// The differences between the two, for the history.
-    changes: Vec<Change>,
-}
-
-impl Unconfirmed {
-    /// When the previous policy returns, RFC 3339.
-    pub(super) fn until(&self) -> String {
-        Time::from(self.at).to_string()
-    }
-
-    fn is_overdue(&self) -> bool {
-        boot_clock() >= self.deadline
-    }
-}
 
 impl Core {
     /// Puts a policy in force; the previous one returns after `time` without a confirmation.

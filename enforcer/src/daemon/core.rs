@@ -1,40 +1,28 @@
-//! The daemon's state, its start, and its work once a second.
+//! Everything that the daemon owns.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use log::{error, info, warn};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::active::Active;
-use super::apply;
 use super::aside::{Aside, Shown};
-use super::confirm::Unconfirmed;
-use super::explain::Probe;
 use super::history::History;
-use super::reconcile::Watched;
+use super::probe::Probe;
 use super::recorder::Recorder;
 use super::report::Reporter;
-use super::source::{choose, last_good};
-use super::state::{Counters, Saved, State};
+use super::state::{Counters, State};
 use super::time::Clock;
 use super::turns::Turns;
-use super::{Error, failure, record};
-use crate::api::Detached;
-use crate::audit::{Audit, Who};
-use crate::backstop::Change;
+use super::unconfirmed::Unconfirmed;
+use super::watched::Watched;
+use crate::audit::Audit;
 use crate::config::{Settings, Xdp};
-use crate::dataplane::events::Reader;
-use crate::dataplane::generation::{Generation, Options};
-use crate::dataplane::pins::Pins;
+use crate::dataplane::generation::Generation;
 use crate::dataplane::{Dataplane, Preference};
-use crate::events::hub::Hub;
 use crate::events::sinks::Health;
 use crate::guard::Guarded;
 use crate::guard::before::Before;
 use crate::host::Kernel;
-use crate::memory;
 
 /// The state that the daemon owns.
 pub(super) struct Core {
@@ -74,277 +62,6 @@ pub(super) struct Core {
     /// Channel for frames that the program in the kernel is to judge.
     pub(super) probes: mpsc::Sender<Probe>,
 }
-
-impl Core {
-    /// Puts the policy in force on every interface before it returns.
-    pub(super) async fn start(
-        settings: Settings,
-        pins: Pins,
-        hub: Hub,
-        (turns, probes): (Turns, mpsc::Sender<Probe>),
-    ) -> Result<Self, Error> {
-        let (state, made) = State::open(&settings.state_dir);
-        let audit = Audit::open(&settings.state_dir, settings.audit_keep);
-        let history = History::open(&settings.state_dir);
-        let watched = Watched::open(&settings).await?;
-        let kernel = Kernel::open()?;
-        let links = kernel.links().await?;
-        // Existing interfaces are protected first; missing ones are left to the reconciliation.
-        let named = |name: &String| links.iter().find(|link| link.name == *name).cloned();
-        let protected: Vec<_> = settings.interfaces.iter().filter_map(named).collect();
-        let clock = Clock::open(&state, settings.clock);
-        let host = kernel.host(&protected, &links, clock.now().earliest).await?;
-
-        let mut warnings = Vec::new();
-        let saved = state.policy();
-        let (live, damaged) = state.live();
-        let live = clock.resume(live);
-        if let Some(text) = damaged {
-            error!("{text}");
-            warnings.push(text);
-        }
-        let saved = without_unconfirmed(&state, saved, &mut warnings);
-        let mut active = choose(&settings, &state, saved.as_ref(), &live, &host, &mut warnings)?;
-
-        let reporter = Reporter::new(hub);
-        let options = Options { kernel_log: settings.kernel_log, flow_cache: settings.flow_cache };
-        let other = saved.as_ref().filter(|saved| saved.digest != active.digest);
-        let dataplane = match (Dataplane::open(pins, &active.compiled.image, options), other) {
-            (Ok(dataplane), _) => dataplane,
-            (Err(e), None) => return Err(e.into()),
-            (Err(e), Some(saved)) => {
-                let why = failure(&e.into()).error;
-                let text = format!(
-                    "{} cannot be put in force: {why}; revision {} stays in force",
-                    active.bundle.file, saved.revision
-                );
-                error!("{text}");
-                warnings.push(text);
-                active = last_good(saved, &live, &host)?;
-                let pins = Pins::open(&settings.bpffs)?;
-                Dataplane::open(pins, &active.compiled.image, options)?
-            }
-        };
-        let same = saved.as_ref().filter(|saved| saved.digest == active.digest);
-        active.revision = match (same, &saved) {
-            (Some(same), _) => same.revision,
-            (None, Some(saved)) => saved.revision + 1,
-            (None, None) => 1,
-        };
-        let same_as_before = same.map(|same| same.revision);
-        active.since = same.map_or_else(now, |same| same.since.clone());
-        active.aside = saved.as_ref().and_then(|saved| saved.aside.clone());
-        active.generation = dataplane.current().number;
-        let active = Arc::new(active);
-        reporter.announce(&active);
-        let (latest, earliest) = clock.offsets();
-        dataplane.set_clock(latest, earliest);
-        let mut core = Self {
-            settings,
-            turns,
-            kernel,
-            dataplane,
-            reporter,
-            active,
-            guarded: Vec::new(),
-            watched,
-            protected_before: state.protected(),
-            starts: Vec::new(),
-            counters: state.counters(),
-            retired: Vec::new(),
-            warnings,
-            started: now(),
-            pending: None,
-            audit,
-            history,
-            state,
-            clock,
-            sinks: Vec::new(),
-            aside: Aside::default(),
-            shown: Shown::default(),
-            recorder: Recorder::open(),
-            probes,
-        };
-        core.say_backstop();
-        core.protect_all(&links)?;
-        let indices: Vec<u32> = core.guarded.iter().map(|guarded| guarded.index).collect();
-        for index in core.dataplane.release_others(&indices)? {
-            warn!("interface with index {index} is no longer protected: it is not in the settings");
-        }
-        core.confirm().await?;
-        if let Err(e) = core.dataplane.forget_other_versions() {
-            error!("{}", failure(&e.into()).error);
-            core.warnings.push("what another version left is still in the kernel".into());
-        }
-        core.keep_time();
-        core.keep_state(made);
-        core.state.end_of_start(&core.active.digest);
-        let on: Vec<&str> = core.guarded.iter().map(|guarded| &*guarded.name).collect();
-        let (revision, generation) = (core.active.revision, core.active.generation);
-        if on.is_empty() {
-            error!("revision {revision} is NOT enforced on any interface yet");
-        } else {
-            info!("enforcing revision {revision} (generation {generation}) on {}", on.join(", "));
-        }
-        core.record_start();
-        if same_as_before.is_none_or(|revision| !core.history.has(revision)) {
-            let (revision, bundle) = core.revision(&Who::Daemon, None, &[]);
-            let saved = core.history.save(revision, &bundle);
-            core.say_kept(saved);
-        }
-        Ok(core)
-    }
-
-    /// Reports what happened to the backstop while no daemon ran.
-    fn say_backstop(&mut self) {
-        let text = match self.watched.at_start {
-            Change::Restored => {
-                "the backstop's tables were removed while no daemon ran; they are installed again"
-            }
-            Change::Rebooted => {
-                "the backstop's tables were not there after the reboot; they are installed now: until then \
-                 all was forwarded (enable enforcer-backstop.service)"
-            }
-            Change::None | Change::Installed | Change::Removed => return,
-        };
-        self.starts.push(text.into());
-        self.remember(text.into());
-        self.tamper("backstop", None, text.into());
-    }
-
-    /// Stores the state for the next start. A failure does not stop the daemon: the policy is in force, and
-    /// a warning says that it will not survive a reboot.
-    fn keep_state(&mut self, made: Result<(), super::state::Error>) {
-        let write = || -> Result<(), super::state::Error> {
-            made?;
-            self.state.prepare(&apply::saved(&self.active))?.commit()?;
-            self.state.prepare_live(&self.active.live, &self.clock.stamp())?.commit()
-        };
-        match write() {
-            Ok(()) => self.state.forget_unconfirmed(),
-            Err(e) => {
-                let text = format!(
-                    "the active policy could not be saved: {}; a reboot would load what was saved before",
-                    failure(&e.into()).error
-                );
-                error!("{text}");
-                self.warnings.push(text);
-            }
-        }
-    }
-
-    /// Reads the ring buffer in a separate task.
-    pub(super) fn follow_ring(&self) -> Result<JoinHandle<()>, Error> {
-        let reader = Reader::open(self.dataplane.pins())?;
-        let reporter = self.reporter.clone();
-        Ok(tokio::spawn(async move {
-            let e = reader.run(|record| reporter.handle(&record)).await;
-            error!("the ring buffer cannot be read any more: {e}");
-        }))
-    }
-
-    /// Checks everything that may change without the daemon, once a second.
-    pub(super) async fn tick(&mut self) {
-        self.look_at_clock();
-        self.return_if_overdue().await;
-        self.end_changes().await;
-        self.audit.retry();
-        self.shown.tidy();
-        self.fold();
-        self.report_suppressed();
-        self.dataplane.tell_diagnostics();
-        self.reconcile_or_log().await;
-    }
-
-    /// Reports refused frames that had no event since the last report.
-    pub(super) fn report_suppressed(&mut self) {
-        for share in self.dataplane.suppressed() {
-            self.reporter.suppressed(&share, &self.active);
-        }
-    }
-
-    /// Adds the counters of removed generations to the stored ones.
-    pub(super) fn fold(&mut self) {
-        if self.retired.is_empty() {
-            return;
-        }
-        let gone = std::mem::take(&mut self.retired);
-        for (generation, names) in &gone {
-            add(&mut self.counters, generation, names);
-        }
-        // Freeing a million prefixes takes a while.
-        tokio::task::spawn_blocking(|| {
-            drop(gone);
-            memory::trim();
-        });
-        let previous = self.pending.as_ref().map(|pending| &*pending.previous);
-        let known = previous.into_iter().chain([&*self.active]).flat_map(rules);
-        let known: BTreeMap<_, _> = known.map(|(_, id)| (id, ())).collect();
-        self.counters.retain(|id, _| known.contains_key(id.as_str()));
-        if let Err(e) = self.state.save_counters(&self.counters) {
-            warn!("{}", failure(&e.into()).error);
-        }
-    }
-
-    /// Frames and bytes by rule id, over all generations.
-    pub(super) fn rule_counters(&self) -> Counters {
-        let mut counters = self.counters.clone();
-        for (generation, names) in &self.retired {
-            add(&mut counters, generation, names);
-        }
-        add(&mut counters, self.dataplane.current(), &self.active);
-        counters
-    }
-
-    /// Removes everything from the kernel.
-    pub(super) async fn detach(self, who: Who) -> Result<Detached, Error> {
-        let Self { dataplane, mut audit, settings, .. } = self;
-        let detached = super::remove_all(dataplane.detach(), &settings.state_dir).await;
-        record::detached(&mut audit, who, &detached);
-        detached
-    }
-}
-
-/// The policy that was confirmed last. An unconfirmed one is set aside, with a warning.
-fn without_unconfirmed(
-    state: &State,
-    saved: Option<Saved>,
-    warnings: &mut Vec<String>,
-) -> Option<Saved> {
-    let Some(unconfirmed) = state.unconfirmed() else { return saved };
-    let mut saved = saved?;
-    // It was confirmed, and the daemon ended before it could record that.
-    if unconfirmed.digest == saved.digest {
-        return Some(saved);
-    }
-    let text = format!(
-        "revision {} was not confirmed before the daemon ended: revision {} is in force",
-        unconfirmed.revision, saved.revision
-    );
-    warn!("{text}");
-    warnings.push(text);
-    saved.aside = Some(unconfirmed.digest);
-    Some(saved)
-}
-
-/// Ids of the rules, with the rules' numbers.
-fn rules(names: &Active) -> impl Iterator<Item = (u32, &str)> {
-    let rules = (0u32..).zip(&names.compiled.rules);
-    rules.filter_map(|(number, rule)| {
-        let (_, rule) = rule.as_ref()?.rule(&names.policy)?;
-        Some((number, &*rule.id))
-    })
-}
-
-fn add(counters: &mut Counters, generation: &Generation, names: &Active) {
-    for (number, id) in rules(names) {
-        let counter = generation.counter(number);
-        let sum = counters.entry(id.to_owned()).or_default();
-        sum.0 = sum.0.wrapping_add(counter.frames);
-        sum.1 = sum.1.wrapping_add(counter.bytes);
-    }
-}
-
 pub(super) fn now() -> String {
     crate::events::Time::now().to_string()
 }

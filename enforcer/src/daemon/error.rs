@@ -61,10 +61,7 @@ pub enum Error {
     #[error(transparent)]
     Backstop(#[from] backstop::Error),
     /// This is an unprivileged container, or another user namespace.
-    #[error(
-        "this is a user namespace (an unprivileged container), in which the kernel loads XDP \
-         programs for no user, root included"
-    )]
+    #[error("{}", privilege::INSIDE)]
     Contained,
     /// Capabilities cannot be dropped.
     #[error("cannot give up the capabilities that the daemon does not need")]
@@ -152,4 +149,9 @@ pub(super) fn failure(error: &Error) -> Failure {
         source = error.source();
     }
     Failure { error: text, hint: error.hint(), code: error.code() }
+}
+
+/// An invalid request.
+pub(super) fn usage(error: &str, hint: Option<&str>) -> Failure {
+    Failure { error: error.into(), hint: hint.map(Into::into), code: ErrorCode::BadRequest }
 }

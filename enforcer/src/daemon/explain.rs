@@ -17,7 +17,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::active::Active;
 use super::core::Core;
 use super::failure;
-use super::queries::rule_row;
+use super::probe::{Probe, Probed};
+use super::rows::rule_row;
 use super::state::Counters;
 use super::time::Dates;
 use crate::api::{CapturedFrame, ErrorCode, ExplainFrames, ExplainRequest, Explanation, Failure};
@@ -25,8 +26,7 @@ use crate::backstop::forward::{self, Chain};
 use crate::control::body::encode;
 use crate::control::{Answer, Rank};
 use crate::convert;
-use crate::doctor::look::bridge_calls_ip;
-use crate::host::{Kernel, Link};
+use crate::host::{self, Kernel, Link};
 use crate::image::{HostImage, Time};
 use crate::policy::Host;
 use crate::policy::explain::heard::Heard;
@@ -40,21 +40,6 @@ const PROBED: usize = 50;
 const MAX_WAYS: usize = 64;
 /// How long a listing of other tools' chains is reused.
 const FILTERS_HOLD: Duration = Duration::from_secs(5);
-
-/// Frames for the active program, and the reply channel.
-pub(super) struct Probe {
-    /// Bytes of each frame, and the index of the receiving interface.
-    frames: Vec<(Vec<u8>, u32)>,
-    reply: oneshot::Sender<Probed>,
-}
-
-/// The active program's answers, and other data of the core from the same moment.
-struct Probed {
-    /// The generation that decided.
-    generation: u32,
-    decisions: Vec<Result<Decision, String>>,
-    counters: Counters,
-}
 
 /// The subject of a request.
 pub(super) enum About {
@@ -233,7 +218,7 @@ impl Explainer {
         let is_port = |link: &&Link| link.controller.is_some_and(bridge);
         let ports = links.iter().filter(is_port).map(|link| link.index).collect();
         let own = links.iter().map(|link| mac(link.mac.0)).collect();
-        Filters { chains, ports, own, bridge_calls_ip: bridge_calls_ip() }
+        Filters { chains, ports, own, bridge_calls_ip: host::bridge_calls_ip() }
     }
 
     /// Replaces the host's decisions by those of the active program, and records who decided. The host's

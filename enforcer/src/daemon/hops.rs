@@ -1,29 +1,12 @@
 //! Neighbours on links with bound next hops: updated once a second, without a new generation.
 
-use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::active::Active;
 use super::core::Core;
+use super::strangers::Strangers;
 use super::{Error, failure};
 use crate::policy::{Host, hops};
-
-/// Most neighbours that are probed in a second, so that a scan of an allowed prefix causes no flood.
-const MOST_ASKED: usize = 16;
-
-/// Destinations of frames that were dropped for their next hop, on links with bound next hops.
-#[derive(Debug, Default)]
-pub(super) struct Strangers(BTreeSet<(u32, IpAddr)>);
-
-impl Strangers {
-    /// Adds a destination, by the interface that received the frame.
-    pub(super) fn note(&mut self, interface: u32, address: IpAddr) {
-        if self.0.len() < MOST_ASKED {
-            self.0.insert((interface, address));
-        }
-    }
-}
 
 impl Core {
     /// Copies the neighbour table into the kernel map.

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use log::{error, info, warn};
 
 use super::core::Core;
-use super::failure;
-use crate::api::{ErrorCode, Failure, Guard, LiveReport, LiveRequest};
+use super::{failure, usage};
+use crate::api::{Failure, Guard, LiveReport, LiveRequest};
 use crate::audit::{Action, Entry, Who};
 use crate::convert;
 use crate::policy::Mode;
@@ -253,8 +253,4 @@ impl Core {
         }
         notes
     }
-}
-
-pub(super) fn usage(error: &str, hint: Option<&str>) -> Failure {
-    Failure { error: error.into(), hint: hint.map(Into::into), code: ErrorCode::BadRequest }
 }

@@ -30,6 +30,14 @@
 //! - `time`: the machine's clocks
 //! - `notifications`: notifications from the kernel
 //! - `reconcile`: checks and restores pins, programs, interfaces and the backstop
+//! - `probe`: questions to the program in the kernel
+//! - `rows`: rules, as the socket shows them
+//! - `strangers`: destinations whose MAC is not known yet
+//! - `unconfirmed`: the policy that waits to be confirmed
+//! - `watched`: the state of the watch
+//! - `offload`: slow work beside the loop
+//! - `start`: the start
+//! - `upkeep`: periodic work
 //! - `tags`: keeps VLAN offloads off
 //! - `turns`: what the loop waits for, and work that must not block it
 
@@ -49,22 +57,30 @@ mod known;
 mod live;
 mod metrics;
 mod notifications;
+mod offload;
 mod overlay;
+mod probe;
 mod protect;
 mod queries;
 mod reconcile;
 mod record;
 mod recorder;
 mod report;
+mod rows;
 mod runs;
 mod session;
 mod source;
+mod start;
 mod state;
+mod strangers;
 mod systemd;
 mod tags;
 mod time;
 mod totals;
 mod turns;
+mod unconfirmed;
+mod upkeep;
+mod watched;
 
 use std::path::Path;
 use std::time::Duration;
@@ -77,7 +93,7 @@ use tokio::time::timeout;
 use self::core::Core;
 use self::doors::Doors;
 pub use self::error::Error;
-use self::error::failure;
+use self::error::{failure, usage};
 use self::systemd::Manager;
 use self::turns::{Turn, Turns};
 use crate::api::Detached;
@@ -238,23 +254,6 @@ pub async fn detach(settings: &Settings) -> Result<Detached, Error> {
     };
     listen::remove_stale(&settings.socket)?;
     Ok(Detached { removed })
-}
-
-/// Nanoseconds since boot, including suspend.
-fn boot_clock() -> u64 {
-    clock(libc::CLOCK_BOOTTIME) as u64
-}
-
-/// Wall clock minus boot clock, in nanoseconds.
-fn wall_offset() -> i64 {
-    clock(libc::CLOCK_REALTIME).wrapping_sub(clock(libc::CLOCK_BOOTTIME))
-}
-
-fn clock(clock: libc::clockid_t) -> i64 {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is writable; both clocks exist on every supported kernel.
-    unsafe { libc::clock_gettime(clock, &raw mut time) };
-    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
 }
 
 /// Everything that was removed from the kernel, including the backstop's tables.

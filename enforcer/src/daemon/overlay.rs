@@ -7,9 +7,8 @@ use log::{error, warn};
 
 use super::active::Active;
 use super::core::Core;
-use super::live::usage;
 use super::session::FORCE;
-use super::{Error, failure};
+use super::{Error, failure, usage};
 use crate::api::{Failure, Guard};
 use crate::dataplane::Dataplane;
 use crate::image::Patch;

@@ -1,6 +1,6 @@
 //! Answers to requests: the active policy and its counters.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::process;
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use tokio::sync::oneshot;
 
 use super::active::Active;
 use super::apply::Applied;
-use super::confirm::Unconfirmed;
 use super::core::Core;
 use super::explain::About;
 use super::history;
-use super::state::Counters;
-use super::time::{Dates, wall_time};
+use super::rows::rules;
+use super::time::wall_time;
+use super::unconfirmed::Unconfirmed;
 use crate::api::{
     ApplyReport, DeviceRow, ErrorCode, Failure, GroupStatus, PolicyStatus, ReasonCount, RuleRow,
     Status,
@@ -29,7 +29,7 @@ use crate::convert;
 use crate::image::HostImage;
 use crate::policy::live::{LiveAction, LiveChange, span};
 use crate::policy::report::has_errors;
-use crate::policy::{Device, Mode, Range, Timed, Unknown, explain};
+use crate::policy::{Device, Mode, Range, Timed, Unknown};
 use crate::request::{Question, Request};
 use crate::shown::escaped;
 
@@ -295,33 +295,6 @@ fn group_of_flow(names: &Active, mut flow: Flow) -> (&str, Mode) {
     let reference = HostImage::new(&names.compiled.image, 0);
     let FrameContext { decision, .. } = reference.judge(flow);
     names.group_name(decision.group)
-}
-
-/// The rules with their counters.
-fn rules(names: &Active, counters: &Counters, dates: Dates) -> Vec<RuleRow> {
-    // A device with live rules of its own also has its group's rules: each is listed once.
-    let mut known = HashSet::new();
-    (0..names.compiled.rules.len() as u32)
-        .filter_map(|number| rule_row(names, number, counters, dates))
-        .filter(|row| known.insert(row.id.clone()))
-        .collect()
-}
-
-/// One rule as a row of the API.
-pub(super) fn rule_row(
-    names: &Active,
-    number: u32,
-    counters: &Counters,
-    dates: Dates,
-) -> Option<RuleRow> {
-    let compiled = (*names.compiled.rules.get(number as usize)?)?;
-    let (_, rule) = compiled.rule(&names.policy)?;
-    let row = convert::rule(explain::row(&names.policy, compiled)?);
-    let (frames, bytes) = counters.get(&rule.id).copied().unwrap_or_default();
-    // Times are shown by this machine's clock.
-    let until = rule.until.and_then(|end| wall_time(dates.date(end)));
-    let left = rule.until.and_then(|end| dates.left(end));
-    Some(RuleRow { until, left, frames, bytes, ..row })
 }
 
 /// Number of rules, including live ones.

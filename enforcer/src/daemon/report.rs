@@ -10,10 +10,10 @@ use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::{mac_bytes, protocol};
 
 use super::active::{Active, ip};
-use super::hops::Strangers;
+use super::strangers::Strangers;
 use super::totals::{Row, Totals, refused};
-use super::wall_offset;
 use crate::api::DeviceRow;
+use crate::clock::wall_offset;
 use crate::dataplane::{Sighted, SuppressedCounts};
 use crate::events::event::{
     Ether, Event, Head, Lost, LostFrames, Protocol, RING_FULL, ReasonName, Refusal, Rule, Sender,

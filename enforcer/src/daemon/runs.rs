@@ -5,7 +5,8 @@ use std::time::Duration;
 use log::{error, info};
 
 use super::core::Core;
-use super::{boot_clock, failure};
+use super::failure;
+use crate::clock::boot_clock;
 use crate::guard::plan::Remedy;
 use crate::guard::proof::{Counters, Proof};
 use crate::host::Link;

@@ -121,3 +121,14 @@ pub(super) fn load(file: &Path) -> Result<PolicyBundle, Error> {
     log::debug!("read {} ({})", bundle.file, digest(&bundle));
     Ok(bundle)
 }
+
+/// The part that survives a restart.
+pub(super) fn saved(names: &Active) -> Saved {
+    Saved {
+        bundle: PolicyBundle::clone(&names.bundle),
+        revision: names.revision,
+        since: names.since.clone(),
+        digest: names.digest.clone(),
+        aside: names.aside.clone(),
+    }
+}

@@ -7,10 +7,9 @@ use jiff::Timestamp;
 use log::{info, warn};
 
 use super::active::Active;
-use super::core::Core;
 use super::known::{Doubt, Known, MADE_UP, Reading, resumed};
 use super::state::{Live, Stamp, State};
-use super::{clock, failure};
+use crate::clock::clock;
 use crate::config;
 use crate::host;
 use crate::image::Time;
@@ -170,6 +169,18 @@ impl Clock {
         self.known.is_held()
     }
 
+    /// Whether the record is due to be stored.
+    pub(super) fn is_due(&self) -> bool {
+        self.known.boot >= self.kept.saturating_add(KEEP)
+    }
+
+    /// The record, to be stored now.
+    pub(super) fn keep(&mut self) -> Known {
+        self.look();
+        self.kept = self.known.boot;
+        self.known.clone()
+    }
+
     /// Whether the clock is known to be right.
     pub(super) fn is_sure(&self) -> bool {
         self.doubt.is_none()
@@ -259,27 +270,6 @@ impl Clock {
                  {SET}, or clock = \"trusted\" in enforcer.toml if something else keeps it right"
             )),
             (Doubt::Unsynchronised, None) => None,
-        }
-    }
-}
-
-impl Core {
-    /// Reads the clocks, updates the kernel, and stores the record once a minute.
-    pub(super) fn look_at_clock(&mut self) {
-        self.clock.look();
-        let (latest, earliest) = self.clock.offsets();
-        self.dataplane.set_clock(latest, earliest);
-        if self.clock.known.boot >= self.clock.kept.saturating_add(KEEP) {
-            self.keep_time();
-        }
-    }
-
-    /// Stores what is known of the time.
-    pub(super) fn keep_time(&mut self) {
-        self.clock.look();
-        self.clock.kept = self.clock.known.boot;
-        if let Err(e) = self.state.keep_known(&self.clock.known) {
-            warn!("{}", failure(&e.into()).error);
         }
     }
 }

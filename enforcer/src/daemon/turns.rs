@@ -7,16 +7,15 @@
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::core::Core;
-use super::explain::Probe;
 use super::notifications::Notice;
-use super::reconcile::LINK_POLL;
+use super::probe::Probe;
 use super::systemd::Manager;
 use crate::control::{Input, Queue, Rank};
 
+/// How often the links are polled for a detachment: one system call for each link.
+pub(super) const LINK_POLL: Duration = Duration::from_millis(20);
 /// How often everything is checked against the kernel.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -45,7 +44,7 @@ pub(super) struct Turns {
     /// The service manager, once everything is in force.
     manager: Option<Manager>,
     /// When the offloaded work began, if any is running.
-    busy_since: Option<Instant>,
+    pub(super) busy_since: Option<Instant>,
 }
 
 impl Turns {
@@ -101,43 +100,6 @@ impl Turns {
     fn live(&mut self) {
         if let Some(manager) = &mut self.manager {
             manager.alive(self.busy_since);
-        }
-    }
-}
-
-impl Core {
-    /// Runs slow work on a separate thread, and meanwhile handles everything except orders.
-    pub(super) async fn offload<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> T {
-        let mut work = spawn_blocking(work);
-        let was_busy = self.turns.busy_since.replace(Instant::now());
-        let done = loop {
-            let turn = tokio::select! {
-                biased;
-                done = &mut work => break done,
-                turn = self.turns.next() => turn,
-            };
-            // A turn may offload work itself.
-            Box::pin(self.turn(turn)).await;
-        };
-        self.turns.busy_since = was_busy;
-        match done {
-            Ok(done) => done,
-            Err(e) => std::panic::resume_unwind(e.into_panic()),
-        }
-    }
-
-    /// Handles one turn; an order to end is left to the loop.
-    pub(super) async fn turn(&mut self, turn: Turn) {
-        match turn {
-            Turn::Tick => self.tick().await,
-            Turn::Hear(notice) => self.hear(notice).await,
-            Turn::PollLinks => self.poll_links().await,
-            Turn::Probe(probe) => self.probe(probe),
-            Turn::Request(Some((rank, input))) => self.answer(rank, input).await,
-            Turn::Request(None) => {}
         }
     }
 }

@@ -3,12 +3,10 @@
 use enforcer_common::abi;
 use enforcer_common::decide::flow_cache;
 
-use super::generation::Options;
-
 /// Lines of the flow cache: the same number for each CPU up to the last one that is online. A CPU that is brought
 /// online later has no cache.
-pub(super) fn cache_lines(options: Options) -> u32 {
-    if options.flow_cache { cpus("online").saturating_mul(flow_cache::LINES) } else { 1 }
+pub(super) fn cache_lines(with_cache: bool) -> u32 {
+    if with_cache { cpus("online").saturating_mul(flow_cache::LINES) } else { 1 }
 }
 
 /// Entries of [`map::BUDGETS`], [`abi::map::SEEN`] and [`abi::map::RUNS`], for all possible CPUs.

@@ -159,7 +159,7 @@ pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result
         .map_pin_path(map::LOGS, pins.path(map::LOGS))
         .map_max_entries(map::IMAGE, lines.max(1))
         .map_max_entries(map::RULES, image.rules.max(1))
-        .map_max_entries(map::FLOW_CACHE, cache_lines(options))
+        .map_max_entries(map::FLOW_CACHE, cache_lines(options.flow_cache))
         .map_max_entries(map::BUDGETS, budgets)
         .map_max_entries(map::SEEN, seen)
         .map_max_entries(map::RUNS, runs)

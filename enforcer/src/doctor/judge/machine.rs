@@ -3,7 +3,6 @@
 use super::super::Finding;
 use super::super::facts::{Facts, Machine};
 use super::unknown;
-use crate::daemon;
 use crate::dataplane::Error;
 use crate::host::tables::{self, TooSmall};
 use crate::privilege;
@@ -50,7 +49,7 @@ fn kernel(machine: &Machine) -> Finding {
 
 fn rights(machine: &Machine) -> Finding {
     if machine.contained {
-        return Finding::fail("rights", daemon::Error::Contained.to_string(), privilege::OUTSIDE);
+        return Finding::fail("rights", privilege::INSIDE, privilege::OUTSIDE);
     }
     let lacking = &machine.lacking;
     if lacking.is_empty() {

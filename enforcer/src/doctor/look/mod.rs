@@ -50,7 +50,7 @@ pub async fn look(settings: &Settings) -> Result<Facts, host::Error> {
         uplinks: kernel.uplinks().await?,
         forwards_v4: is_on("ipv4/ip_forward").unwrap_or(false),
         forwards_v6: is_on("ipv6/conf/all/forwarding"),
-        bridge_calls_ip: bridge_calls_ip(),
+        bridge_calls_ip: host::bridge_calls_ip(),
         legacy: legacy(),
     };
     let enforcement = Enforcement {
@@ -85,13 +85,6 @@ fn interface(name: &str, links: &[Link]) -> Interface {
 /// A switch below /proc/sys/net; `None` where the kernel has none.
 fn is_on(name: &str) -> Option<bool> {
     Some(fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim() != "0")
-}
-
-/// Whether bridged traffic passes the IP chains; never without the module br_netfilter.
-pub fn bridge_calls_ip() -> bool {
-    ["iptables", "ip6tables"]
-        .iter()
-        .any(|name| is_on(&format!("bridge/bridge-nf-call-{name}")).unwrap_or(false))
 }
 
 /// Legacy packet filters with a table `filter`.

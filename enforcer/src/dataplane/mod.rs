@@ -4,6 +4,7 @@
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - `cpus`: sizes of tables that depend on the number of CPUs
 //! - [`events`]: the ring buffer
+//! - `owner`: refuses files and directories of another owner
 //! - `verify_pins`: refuses pins that do not match their names
 //! - [`inspect`]: what is pinned, read-only
 //! - `hops`: the table of next hops
@@ -30,6 +31,7 @@ mod memory;
 mod native;
 mod object;
 pub mod offload;
+mod owner;
 mod pin_keeper;
 pub mod pins;
 mod probe;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use enforcer_common::abi;
 
-use super::{Error, verify_pins};
+use super::{Error, owner};
 
 /// `BPF_FS_MAGIC` in include/uapi/linux/magic.h.
 const BPF_FS: i64 = 0xcafe_4a11;
@@ -31,8 +31,8 @@ pub struct Pins {
 }
 
 impl Pins {
-    /// Opens the directory, creates it if necessary, and locks it.
-    pub fn open(root: &Path) -> Result<Self, Error> {
+    /// Creates the directory if necessary, and locks it.
+    pub(super) fn locked(root: &Path) -> Result<Self, Error> {
         // Before anything is created: bpffs may be writable for all users, and a directory with the
         // wrong owner would block the next start.
         if !crate::privilege::may_load() {
@@ -40,9 +40,7 @@ impl Pins {
         }
         let dir = root.join(format!("v{}", abi::ABI_VERSION));
         let lock = prepare(root, &dir)?.into();
-        let pins = Self { root: root.into(), dir, _lock: lock };
-        verify_pins::check(&pins)?;
-        Ok(pins)
+        Ok(Self { root: root.into(), dir, _lock: lock })
     }
 
     /// Creates the directory again after the file system under it was unmounted and mounted.
@@ -201,7 +199,7 @@ fn make(dir: &Path) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(dir) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            verify_pins::check_directory(dir)?;
+            owner::check_directory(dir)?;
             fs::set_permissions(dir, Permissions::from_mode(0o700))
                 .map_err(|e| Error::io("set the mode of", dir, e))
         }

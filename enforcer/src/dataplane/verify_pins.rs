@@ -2,11 +2,10 @@
 //! frames.
 
 use std::collections::BTreeSet;
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use enforcer_common::abi::{self, map, program};
 use enforcer_common::decide::datagrams::{self, Datagram};
@@ -19,6 +18,7 @@ use super::Error;
 use super::cpus;
 use super::generation::Kind as Programs;
 use super::object::{self, Kind, MapInfo, ProgramInfo};
+use super::owner::{check_access, check_directory, foreign};
 use super::pins::Pins;
 
 /// Numbers of include/uapi/linux/bpf.h: types of maps,
@@ -35,8 +35,21 @@ const NO_PREALLOC: u32 = 1;
 const XDP_PROGRAM: u32 = 6;
 const XDP_LINK: u32 = 6;
 
+impl Pins {
+    /// Opens the directory, creates it if necessary, and locks it.
+    ///
+    /// # Errors
+    ///
+    /// The directory is locked by another process, or one of its pins is not what its name says.
+    pub fn open(root: &Path) -> Result<Self, Error> {
+        let pins = Self::locked(root)?;
+        check(&pins)?;
+        Ok(pins)
+    }
+}
+
 /// Refuses foreign pins, and names them. Changes nothing.
-pub(super) fn check(pins: &Pins) -> Result<(), Error> {
+fn check(pins: &Pins) -> Result<(), Error> {
     let mut tables = BTreeSet::new();
     for (name, shape) in lasting() {
         tables.extend(check_map(&pins.path(name), &shape)?);
@@ -48,16 +61,6 @@ pub(super) fn check(pins: &Pins) -> Result<(), Error> {
         check_link(&pins.link(index), index, &tables)?;
     }
     Ok(())
-}
-
-/// Refuses a directory that another user could write: that user could remove the pins, which ends
-/// enforcement, or replace them.
-pub(super) fn check_directory(dir: &Path) -> Result<(), Error> {
-    let metadata = fs::symlink_metadata(dir).map_err(|e| Error::io("stat", dir, e))?;
-    if !metadata.is_dir() {
-        return Err(foreign(dir, "is not a directory"));
-    }
-    check_access(dir, &metadata, 0o022, 0o700)
 }
 
 /// The required shape of a map. `entries` of `None`: any number that an image can address.
@@ -222,26 +225,4 @@ fn open(path: &Path, kind: Kind, name: &str) -> Result<Option<OwnedFd>, Error> {
         return Err(foreign(path, format!("is not a {name}")));
     }
     Ok(Some(fd))
-}
-
-/// Refuses a different owner, and mode bits that others must not have.
-fn check_access(path: &Path, found: &Metadata, never: u32, mode: u32) -> Result<(), Error> {
-    // SAFETY: no arguments, cannot fail.
-    let uid = unsafe { libc::geteuid() };
-    let path = PathBuf::from(path);
-    if found.uid() != uid {
-        let what = format!("belongs to uid {}, not {uid}", found.uid());
-        let remedy = format!("chown {uid} {}", path.display());
-        return Err(Error::Exposed { path, what, remedy });
-    }
-    if found.mode() & never != 0 {
-        let what = format!("has mode {:04o}, not {mode:04o}", found.mode() & 0o7777);
-        let remedy = format!("chmod {mode:o} {}", path.display());
-        return Err(Error::Exposed { path, what, remedy });
-    }
-    Ok(())
-}
-
-fn foreign(path: &Path, what: impl Into<String>) -> Error {
-    Error::Foreign { path: path.into(), what: what.into() }
 }

@@ -115,7 +115,7 @@ fn it_finds_the_lan_and_what_it_writes_observes() {
     assert_eq!(texts(&daemon), ["", ""], "nothing was written");
 
     for (words, said) in [
-        (&[][..], "error: there is no terminal to ask on\nhint: `--yes` takes"),
+        (&[][..], "error: there is no terminal to ask on\nhint: `--yes` accepts"),
         (&["--interface", "br0"], "hint: name the interfaces below it: --interface lan1\n"),
         (&["--interface", "lan9"], "error: this machine has no interface `lan9`\n"),
         (&["--interface", "lo"], "error: no Ethernet frames arrive on `lo`\n"),

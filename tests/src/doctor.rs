@@ -174,6 +174,10 @@ fn what_is_in_the_way_is_named_and_its_remedy_helps() {
     let text = format!("another XDP program (id {id}) is attached to lan0");
     says(&doctor(gw, "lan0"), "program", "fail", &text);
     drop(link);
+    // The kernel frees a link some time after its last descriptor is closed.
+    wait::wait_until("the program is gone", || {
+        kernel::attached(gw, "lan0").is_none().then_some(())
+    });
     assert!(of(&doctor(gw, "lan0"), "program").is_empty());
 
     for (name, shown) in [("rxvlan", "rxvlan"), ("rx-vlan-stag-hw-parse", "rx-vlan-stag-hw-parse")]

@@ -1,5 +1,6 @@
 //! Rules of the style guide that a program can check: lengths, module edges, and forbidden contents.
 mod circles;
+mod imports;
 mod paths;
 
 use std::{
@@ -200,18 +201,11 @@ fn machine_path(line: &str) -> Option<&'static str> {
 
 /// Edges between modules, prints and unfinished code; tests, at the end of a file, are free.
 fn code(file: &str, text: &str) -> Vec<(usize, String)> {
-    let mut problems = Vec::new();
-    let mut statement: Option<(usize, String)> = None;
     if file.ends_with("/tests.rs") || file.contains("/tests/") {
-        return problems;
+        return Vec::new();
     }
-    let lines: Vec<&str> = text.lines().collect();
-    for (number, line) in (1..).zip(&lines) {
-        let next = lines.get(number).map_or("", |line| line.trim());
-        if line.trim() == "#[cfg(test)]" && next.starts_with("mod ") && next.ends_with('{') {
-            break;
-        }
-        let line = line.split("//").next().unwrap_or_default();
+    let mut problems = Vec::new();
+    for (number, line) in imports::code(text) {
         if file != "xtask/src/tidy.rs" {
             for unfinished in ["todo!(", "unimplemented!("] {
                 if line.contains(unfinished) {
@@ -223,26 +217,10 @@ fn code(file: &str, text: &str) -> Vec<(usize, String)> {
         if let (Some(print), false) = (prints, may_print(file)) {
             problems.push((number, format!("{print}: `commands` and `main` alone print")));
         }
-        let start = line.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
-        if statement.is_none() && start.starts_with("use ") {
-            statement = Some((number, String::new()));
-        }
-        match &mut statement {
-            Some((from, so_far)) => {
-                so_far.push_str(start.trim());
-                if line.contains(';') {
-                    let body = so_far.trim_start_matches("use ").trim_end_matches(';').to_owned();
-                    let from = *from;
-                    statement = None;
-                    let paths = expand(&body);
-                    problems.extend(paths.iter().filter_map(|path| edge(file, from, path)));
-                }
-            }
-            None => {
-                problems.extend(inline(line).iter().filter_map(|path| edge(file, number, path)))
-            }
-        }
     }
+    let used = imports::used(text);
+    problems.extend(used.iter().filter_map(|(number, path)| edge(file, *number, path)));
+    problems.sort_by_key(|(number, _)| *number);
     problems.dedup();
     problems
 }
@@ -269,54 +247,12 @@ fn edge(file: &str, number: usize, path: &str) -> Option<(usize, String)> {
     None
 }
 
-/// `std::{fs, time::{Duration, Instant}}` to its single paths.
-fn expand(body: &str) -> Vec<String> {
-    let body = body.trim();
-    let Some((prefix, rest)) = body.split_once('{') else {
-        return vec![body.split(" as ").next().unwrap_or(body).trim().to_owned()];
-    };
-    let inner = rest.strip_suffix('}').unwrap_or(rest);
-    let mut parts = vec![String::new()];
-    let mut depth = 0;
-    for c in inner.chars() {
-        match c {
-            '{' => depth += 1,
-            '}' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(String::new());
-                continue;
-            }
-            _ => {}
-        }
-        if let Some(last) = parts.last_mut() {
-            last.push(c);
-        }
-    }
-    let parts = parts.iter().map(|part| part.trim()).filter(|part| !part.is_empty());
-    parts.flat_map(expand).map(|path| format!("{}{path}", prefix.trim())).collect()
-}
-
-/// Paths written out in a line of code, such as `std::fs::read`.
-fn inline(line: &str) -> Vec<&str> {
-    let path = |c: char| !c.is_alphanumeric() && c != '_' && c != ':';
-    line.split(path).filter(|word| word.contains("::")).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn whats(file: &str, text: &str) -> Vec<String> {
         check(file, text).into_iter().map(|(line, what)| format!("{line} {what}")).collect()
-    }
-
-    #[test]
-    fn expands_nested_use() {
-        let paths = expand("std::{fs, time::{Duration, Instant}, net::IpAddr as Ip}");
-        assert_eq!(
-            paths,
-            ["std::fs", "std::time::Duration", "std::time::Instant", "std::net::IpAddr"]
-        );
     }
 
     #[test]

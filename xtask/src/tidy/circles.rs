@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::Result;
 
+use super::imports::used;
+
 /// Directories whose modules must not import in a circle, and the beginning of their paths there.
 const ROOTS: [(&str, &str); 3] = [
     ("enforcer/src", "crate::"),
@@ -37,8 +39,8 @@ pub(super) fn found(root: &Path) -> Result<Vec<String>> {
         }
         let names: BTreeSet<String> = edges.keys().cloned().collect();
         for (module, text) in texts {
-            let imported = imports(&text, prefix).filter(|name| *name != module);
-            let imported = imported.filter(|name| names.contains(*name)).map(str::to_owned);
+            let imported = imports(&text, prefix).into_iter();
+            let imported = imported.filter(|name| *name != module && names.contains(name));
             edges.entry(module.clone()).or_default().extend(imported);
         }
         lines.extend(circle(&edges).map(|circle| format!("{directory}: {}", circle.join(" → "))));
@@ -57,28 +59,15 @@ fn read(path: &Path, deep: bool, take: &mut dyn FnMut(String)) -> Result<()> {
             read(&entry?.path(), deep, take)?;
         }
     } else if path.extension().is_some_and(|extension| extension == "rs") {
-        let text = fs::read_to_string(path)?;
-        let code = text.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
-        let lines = code.lines().map(|line| line.split("//").next().unwrap_or_default());
-        take(lines.collect::<Vec<_>>().join("\n"));
+        take(fs::read_to_string(path)?);
     }
     Ok(())
 }
 
-/// Names behind a prefix.
-fn imports<'t>(text: &'t str, prefix: &'t str) -> impl Iterator<Item = &'t str> {
-    text.split(prefix).skip(1).flat_map(|rest| {
-        let end = |text: &'t str| {
-            text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()
-        };
-        match rest.strip_prefix('{') {
-            Some(list) => {
-                let list = list.split(';').next().unwrap_or_default();
-                list.split([',', '{']).map(str::trim).map(end).collect::<Vec<_>>()
-            }
-            None => vec![end(rest)],
-        }
-    })
+/// Modules behind a prefix.
+fn imports(text: &str, prefix: &str) -> BTreeSet<String> {
+    let module = |path: &str| path.strip_prefix(prefix)?.split("::").next().map(str::to_owned);
+    used(text).iter().filter_map(|(_, path)| module(path)).collect()
 }
 
 /// A circle, its first module again at its end.
@@ -132,7 +121,7 @@ mod tests {
     fn imports_are_read_in_all_their_forms() {
         let text =
             "use super::core::{Core, now};\nuse super::{Error, live};\nlet x = super::time::now();";
-        let found: Vec<&str> = imports(text, "super::").collect();
-        assert_eq!(found, ["core", "Error", "live", "time"]);
+        let found = imports(text, "super::").into_iter().collect::<Vec<_>>();
+        assert_eq!(found, ["Error", "core", "live", "time"]);
     }
 }

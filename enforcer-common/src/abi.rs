@@ -209,7 +209,7 @@ pub struct Unreported {
 
 /// A device's event budget on one CPU, and what it suppressed. All zero while it has no holder.
 ///
-/// That CPU alone writes to it; user space reads it meanwhile.
+/// Only that CPU writes to it. User space may read it at any time.
 #[repr(C)]
 #[derive(Debug, PartialEq)]
 pub struct Budget {

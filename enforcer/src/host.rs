@@ -312,9 +312,12 @@ fn attached(xdp: &[LinkXdp]) -> Attached {
 
 /// Whether bridged traffic passes the IP chains; never without the module br_netfilter.
 pub fn bridge_calls_ip() -> bool {
-    let is_on = |name: &str| {
-        let setting = format!("/proc/sys/net/bridge/bridge-nf-call-{name}");
-        std::fs::read_to_string(setting).is_ok_and(|text| text.trim() != "0")
-    };
-    ["iptables", "ip6tables"].into_iter().any(is_on)
+    ["iptables", "ip6tables"]
+        .iter()
+        .any(|name| is_on(&format!("bridge/bridge-nf-call-{name}")).unwrap_or(false))
+}
+
+/// A switch below /proc/sys/net; `None` where the kernel has none.
+pub fn is_on(name: &str) -> Option<bool> {
+    Some(std::fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim() != "0")
 }

@@ -62,10 +62,13 @@ pub(super) struct Core {
     /// Channel for frames that the program in the kernel is to judge.
     pub(super) probes: mpsc::Sender<Probe>,
 }
+
+/// The time, RFC 3339.
 pub(super) fn now() -> String {
     crate::events::Time::now().to_string()
 }
 
+/// The mode that the settings ask for.
 pub(super) fn preference(xdp: Xdp) -> Preference {
     match xdp {
         Xdp::Auto => Preference::Auto,

@@ -1,45 +1,45 @@
 //! The daemon: one type of [`Request`], and one loop, which owns the state.
 //!
-//! - `core`: the daemon's state, its start, and its work once a second
+//! - `active`: the active policy, its image, and the meaning of the image's numbers
 //! - `apply`: how a policy is applied
+//! - `aside`: slow answers, outside the loop
+//! - `confirm`: policies that must be confirmed, and rollback
+//! - `core`: everything that the daemon owns
 //! - `doors`: the control socket and the port for metrics
 //! - `error`: why the daemon stopped or failed to start
-//! - `confirm`: policies that must be confirmed, and rollback
-//! - `live`: live changes
-//! - `overlay`: puts live changes over the policy and into the kernel
-//! - `session`: refuses changes that would cut off the operator's own session
-//! - `history`: earlier revisions
-//! - `image`: checks the tables by which the kernel judges
-//! - `active`: the active policy, its image, and the meaning of the image's numbers
-//! - `interfaces`: status of the interfaces and the backstop
-//! - `report`: records from the kernel to events
-//! - `queries`: answers to questions
-//! - `aside`: slow answers, outside the loop
 //! - `explain`: how a frame would be decided
-//! - `metrics`: metrics for Prometheus
-//! - `totals`: counts of refused frames, in a table that devices cannot fill
-//! - `protect`: which interfaces are protected, and how
-//! - `runs`: whether drivers run the program, and repairs if they do not
+//! - `history`: earlier revisions
 //! - `hops`: neighbours on links with bound next hops
+//! - `image`: checks the tables by which the kernel judges
+//! - `interfaces`: status of the interfaces and the backstop
+//! - `known`: limits of the present time, from clocks that may be wrong: pure
+//! - `live`: live changes
+//! - `metrics`: metrics for Prometheus
+//! - `notifications`: notifications from the kernel
+//! - `offload`: slow work beside the loop
+//! - `overlay`: puts live changes over the policy and into the kernel
+//! - `probe`: questions to the program in the kernel
+//! - `protect`: which interfaces are protected, and how
+//! - `queries`: answers to questions
+//! - `reconcile`: checks and restores pins, programs, interfaces and the backstop
 //! - `record`: entries of the audit trail
 //! - `recorder`: recording of requests, for tests
-//! - `systemd`: messages to the service manager
-//! - `source`: where the policy comes from at the start
-//! - `state`: the state that survives a restart
-//! - `known`: limits of the present time, from clocks that may be wrong: pure
-//! - `time`: the machine's clocks
-//! - `notifications`: notifications from the kernel
-//! - `reconcile`: checks and restores pins, programs, interfaces and the backstop
-//! - `probe`: questions to the program in the kernel
+//! - `report`: records from the kernel to events
 //! - `rows`: rules, as the socket shows them
+//! - `runs`: whether drivers run the program, and repairs if they do not
+//! - `session`: refuses changes that would cut off the operator's own session
+//! - `source`: where the policy comes from at the start
+//! - `start`: the start: every interface is protected before it returns
+//! - `state`: the state that survives a restart
 //! - `strangers`: destinations whose MAC is not known yet
-//! - `unconfirmed`: the policy that waits to be confirmed
-//! - `watched`: the state of the watch
-//! - `offload`: slow work beside the loop
-//! - `start`: the start
-//! - `upkeep`: periodic work
+//! - `systemd`: messages to the service manager
 //! - `tags`: keeps VLAN offloads off
-//! - `turns`: what the loop waits for, and work that must not block it
+//! - `time`: the machine's clocks
+//! - `totals`: counts of refused frames, in a table that devices cannot fill
+//! - `turns`: what the loop waits for
+//! - `unconfirmed`: the policy that waits to be confirmed
+//! - `upkeep`: work once a second, and counters of generations that are gone
+//! - `watched`: what the daemon knows of the backstop, and of its checks
 
 mod active;
 mod apply;

@@ -3,6 +3,8 @@
 //! Changes with a notification from the kernel are handled at once. Others are polled: links for a
 //! detachment every [`LINK_POLL`], everything else once a second.
 
+use std::collections::BTreeSet;
+
 use log::{error, info, warn};
 
 use super::core::Core;
@@ -72,7 +74,9 @@ impl Core {
         let attached_to = |index| Some((index, self.dataplane.link_interface(index)?));
         let indices = links.iter().map(|link| link.index);
         let known = self.guarded.iter().map(|guarded| guarded.index);
-        let attached_to = indices.chain(known).filter_map(attached_to).collect();
+        // One system call for each of our links.
+        let indices: BTreeSet<u32> = indices.chain(known).collect();
+        let attached_to = indices.into_iter().filter_map(attached_to).collect();
         Seen { programs: self.dataplane.dispatchers(), attached_to, links }
     }
 

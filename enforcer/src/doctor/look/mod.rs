@@ -48,8 +48,8 @@ pub async fn look(settings: &Settings) -> Result<Facts, host::Error> {
         links,
         addresses: kernel.addresses().await?,
         uplinks: kernel.uplinks().await?,
-        forwards_v4: is_on("ipv4/ip_forward").unwrap_or(false),
-        forwards_v6: is_on("ipv6/conf/all/forwarding"),
+        forwards_v4: host::is_on("ipv4/ip_forward").unwrap_or(false),
+        forwards_v6: host::is_on("ipv6/conf/all/forwarding"),
         bridge_calls_ip: host::bridge_calls_ip(),
         legacy: legacy(),
     };
@@ -80,11 +80,6 @@ fn interface(name: &str, links: &[Link]) -> Interface {
         native: link.as_ref().and_then(|link| netdev::native(link.index).ok()),
         link,
     }
-}
-
-/// A switch below /proc/sys/net; `None` where the kernel has none.
-fn is_on(name: &str) -> Option<bool> {
-    Some(fs::read_to_string(format!("/proc/sys/net/{name}")).ok()?.trim() != "0")
 }
 
 /// Legacy packet filters with a table `filter`.

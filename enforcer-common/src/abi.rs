@@ -1,12 +1,13 @@
 //! Names, sizes and version of what is shared through the kernel.
 
 use crate::event::Record;
+use crate::image::Layout;
 use crate::reason::Reason;
 use crate::shared::{Half, Word};
 
 /// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
 /// name, so that two versions never meet.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Section-independent names of the programs in the object.
 pub mod program {
@@ -48,6 +49,8 @@ pub mod map {
     pub const HOPS: &str = "HOPS";
     /// Array of lines: the policy image of one generation.
     pub const IMAGE: &str = "IMAGE";
+    /// Array of one [`super::Header`], of one generation.
+    pub const HEADER: &str = "HEADER";
     /// Per-CPU array of [`super::RuleCounter`], by rule, of one generation.
     pub const RULES: &str = "RULES";
     /// Array of lines: the flow cache of each CPU, of one generation; see [`crate::decide::flow_cache`].
@@ -74,10 +77,8 @@ pub mod map {
     ];
 }
 
-/// Name of the read-only constant that holds the image's layout.
-pub const LAYOUT: &str = "LAYOUT";
-/// Name of the read-only constant that holds the generation's number.
-pub const GENERATION: &str = "GENERATION";
+/// Name of the variable that holds the [`Header`].
+pub const HEADER: &str = "HEADER";
 
 /// Name of the read-only constant that holds the [`crate::keyed::Keys`].
 pub const KEYS: &str = "KEYS";
@@ -166,6 +167,39 @@ pub struct Control {
 }
 
 const _: () = assert!(size_of::<Control>() == 64);
+
+/// What a generation's program knows of its image.
+///
+/// A variable, not a constant: user space writes it while the program is in no slot and no frame is judged by it, so
+/// that the same program serves another policy without being loaded again.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Where the parts of the image begin.
+    pub layout: Layout,
+    /// The generation's number.
+    pub generation: u32,
+    /// Zero.
+    pub reserved: [u32; 15],
+}
+
+impl Header {
+    /// Of a generation whose image has nothing in it: every frame is corrupt.
+    pub const EMPTY: Self = Self::of(Layout::EMPTY, 0);
+
+    /// Of a generation with this number, whose image has this layout.
+    pub const fn of(layout: Layout, generation: u32) -> Self {
+        Self { layout, generation, reserved: [0; 15] }
+    }
+}
+
+impl Default for Header {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+const _: () = assert!(size_of::<Header>() == 128);
 
 /// Counters of one reason on one CPU.
 #[repr(C)]
@@ -275,13 +309,15 @@ const _: () = assert!(size_of::<Record>() == 144 + HEAD);
 
 #[cfg(feature = "user")]
 mod user {
-    use super::{ReasonCounter, RuleCounter};
+    use super::{Header, ReasonCounter, RuleCounter};
     use crate::decide::hops::Hop;
 
     // SAFETY: `repr(C)` and nothing but `u64`: any bits are a value.
     unsafe impl aya::Pod for ReasonCounter {}
     // SAFETY: as above.
     unsafe impl aya::Pod for RuleCounter {}
+    // SAFETY: `repr(C)` and nothing but `u32`, without padding: any bits are a value.
+    unsafe impl aya::Pod for Header {}
     // SAFETY: `repr(C)` and nothing but numbers: any bits are a value.
     unsafe impl aya::Pod for Hop {}
 }

@@ -12,14 +12,18 @@
 //! but `FRAME_CONTEXT`, `HEADS` and, with no generation in force, two counters. No bytes in there can harm the kernel:
 //! the verifier assumes nothing about map memory.
 
+use core::cell::UnsafeCell;
+
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
-use enforcer_common::abi::{self, Budget, Control, ReasonCounter, RuleCounter, SeenSet, Sighting};
+use enforcer_common::abi::{
+    self, Budget, Control, Header, ReasonCounter, RuleCounter, SeenSet, Sighting,
+};
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Shared};
-use enforcer_common::image::{self, Layout, Line};
+use enforcer_common::image::{self, Line};
 use enforcer_common::keyed::Keys;
 use enforcer_common::reason::Reason;
 use enforcer_common::shared::Word;
@@ -65,20 +69,31 @@ pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub(crate) static RULES: PerCpuArray<RuleCounter> = PerCpuArray::with_max_entries(1, 0);
 
-/// Set by the loader: where everything in this generation's image begins.
+/// Where everything in this generation's image begins, and its number.
 #[unsafe(no_mangle)]
-pub(crate) static LAYOUT: Layout = Layout::EMPTY;
-/// Set by the loader.
-#[unsafe(no_mangle)]
-static GENERATION: u32 = 0;
+static HEADER: Variable<Header> = Variable(UnsafeCell::new(Header::EMPTY));
 /// Set by the loader: what digests and slots depend on.
 #[unsafe(no_mangle)]
 pub(crate) static KEYS: Keys = Keys([0; 8]);
 
+/// A variable that user space sets while no frame is judged by the program.
+#[repr(transparent)]
+struct Variable<T>(UnsafeCell<T>);
+
+// SAFETY: nothing writes to it while a program runs, so that all CPUs may read it.
+unsafe impl<T: Sync> Sync for Variable<T> {}
+
+/// What this generation knows of its image.
+#[inline(always)]
+pub(crate) fn header() -> &'static Header {
+    // SAFETY: user space writes to it only while the program is in no slot and no run of it is left.
+    unsafe { &*HEADER.0.get() }
+}
+
 /// The generation's number.
 #[inline(always)]
 pub(crate) fn generation() -> u32 {
-    image::constant(&GENERATION)
+    image::constant(&header().generation)
 }
 
 /// The number of the CPU on which the program runs.

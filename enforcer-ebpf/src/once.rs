@@ -1,10 +1,11 @@
-//! The decision, and limits on what passes whatever the rules say.
+//! The decision, a walk through a tree, and limits on what passes whatever the rules say.
 //!
 //! Functions with external linkage and nothing but numbers as arguments: the verifier walks each of them once
 //! (Linux 5.6, 51c39bb1d5d1), whatever it knows where they are called.
 
 use enforcer_common::decide::{self, limits};
 use enforcer_common::flow::Address;
+use enforcer_common::image::{Word, walk};
 
 use crate::clock::tick_time;
 use crate::context;
@@ -38,6 +39,13 @@ pub(crate) unsafe extern "C" fn limit_essential() -> u64 {
         limits::limit(&Maps, tick_time(), unsafe { &mut *context });
     }
     0
+}
+
+/// [`walk::walk_64`]: the word, or all ones if the image is corrupt.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn walk_tree(word: u32, key: u64) -> u64 {
+    walk::walk_64(&Maps, Word(word), key).map_or(u64::MAX, |word| u64::from(word.0))
 }
 
 /// [`limits::charge`]: 1 if there was room.

@@ -6,12 +6,12 @@ use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{Meters, Shared};
 use enforcer_common::flow::Address;
 use enforcer_common::image::clock::Clocks;
-use enforcer_common::image::{Corrupt, Layout, Line, Lines};
+use enforcer_common::image::{Corrupt, Layout, Line, Lines, Word};
 use enforcer_common::keyed::Keys;
-use enforcer_common::shared::Word;
+use enforcer_common::shared;
 
 use crate::clock::boot_time;
-use crate::maps::{ADDRESSES, CONTROL, FRAGMENTS, HOPS, IMAGE, KEYS, LAYOUT, METERS};
+use crate::maps::{ADDRESSES, CONTROL, FRAGMENTS, HOPS, IMAGE, KEYS, METERS, header};
 use crate::once;
 
 /// The policy, as this generation's maps hold it.
@@ -25,17 +25,22 @@ impl Lines for Maps {
 
     #[inline(always)]
     fn entry(&self, number: u32, slot: u32) -> Option<u64> {
-        let line = IMAGE.get_ptr(number)?.cast::<Word>();
+        let line = IMAGE.get_ptr(number)?.cast::<shared::Word>();
         // SAFETY: a line is eight aligned words, which last as long as the run. User space stores whole words, and no
         // reference to this line as a `Line` exists: only `entry` reads lines of groups.
         Some(unsafe { &*line.add((slot & 7) as usize) }.get())
+    }
+
+    #[inline(always)]
+    fn tree_64(&self, word: Word, key: u64) -> Result<Word, Corrupt> {
+        u32::try_from(once::walk_tree(word.0, key)).map(Word).map_err(|_| Corrupt)
     }
 }
 
 impl Policy for Maps {
     #[inline(always)]
     fn layout(&self) -> &Layout {
-        &LAYOUT
+        &header().layout
     }
 
     #[inline(always)]

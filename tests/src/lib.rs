@@ -7,7 +7,7 @@
 //!
 //! The tests themselves are in `verdict`, `nonlinear`, `agree`, `captures`, `evasions`, `stacked`,
 //! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `rogue`, `cli`, `completions`,
-//! `metrics`, `packaging`, `readme`, `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
+//! `metrics`, `packaging`, `readme`, `reuse`, `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
 
 pub mod composed;
 pub mod harness;
@@ -49,6 +49,8 @@ mod oracle;
 mod packaging;
 #[cfg(test)]
 mod readme;
+#[cfg(test)]
+mod reuse;
 #[cfg(test)]
 mod rogue;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::process::Command;
 
 use aya::programs::ProgramError;
 use enforcer::dataplane::generation::{self, Options};
+use enforcer::dataplane::loader;
 use enforcer::image::Image;
 use enforcer::policy::{compile, read};
 use enforcer_common::abi::program;
@@ -62,7 +63,7 @@ fn aside() -> u32 {
 fn by_the_log(image: &Image) -> u32 {
     let pins = pins("verifier-log");
     let root = pins.dir().parent().unwrap().to_owned();
-    let mut ebpf = generation::load(&pins, image, 1, Options::default()).unwrap();
+    let mut ebpf = loader::load(&pins, image, Options::default()).unwrap();
     let kind = generation::load_dispatcher(&mut ebpf).unwrap();
     let classify = generation::program(&mut ebpf, &kind.name(program::CLASSIFY)).unwrap();
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

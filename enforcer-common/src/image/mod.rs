@@ -286,6 +286,12 @@ pub trait Lines {
     fn entry(&self, number: u32, slot: u32) -> Option<u64> {
         self.line(number)?.0.get((slot & 7) as usize).copied()
     }
+
+    /// [`look_up_64`]. The kernel has it as a function of its own, so that its verifier walks it once.
+    #[inline(always)]
+    fn tree_64(&self, word: Word, key: u64) -> Result<Word, Corrupt> {
+        walk::walk_64(self, word, key)
+    }
 }
 
 impl Lines for [Line] {

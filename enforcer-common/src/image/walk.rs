@@ -111,6 +111,12 @@ fn bounded_32<const MAX: u32, L: Lines + ?Sized>(
 /// Looks a 64-bit key up in the tree that `word` names; other kinds of word are the answer.
 #[inline(always)]
 pub fn look_up_64<L: Lines + ?Sized>(lines: &L, word: Word, key: u64) -> Result<Word, Corrupt> {
+    lines.tree_64(word, key)
+}
+
+/// [`look_up_64`] itself, for [`Lines::tree_64`].
+#[inline(always)]
+pub fn walk_64<L: Lines + ?Sized>(lines: &L, word: Word, key: u64) -> Result<Word, Corrupt> {
     bounded_64::<MAX_DEPTH_64, L>(lines, word, key)
 }
 

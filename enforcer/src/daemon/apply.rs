@@ -13,8 +13,7 @@ use super::source::saved;
 use super::unconfirmed::Unconfirmed;
 use super::{Error, failure, usage};
 use crate::api::{ErrorCode, Failure, Guard, PolicyBundle};
-use crate::dataplane::generation::Loaded;
-use crate::dataplane::{self, Dataplane};
+use crate::dataplane::{self, Dataplane, Loaded};
 use crate::policy::remark::{self, MAX_FILE, check_remark};
 use crate::policy::{Change, Host, Problem, diff, report};
 

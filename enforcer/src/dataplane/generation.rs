@@ -1,21 +1,22 @@
 //! A generation: the classifier with its image, built beside the active one and put in force with
 //! one store into the program array.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
 
-use aya::maps::{Map, MapData, MapError, PerCpuArray, ProgramArray};
+use aya::Ebpf;
+use aya::maps::{Map, MapData, MapError, ProgramArray};
 use aya::programs::{ProgramError, ProgramInfo, SocketFilter, Xdp};
-use aya::{Ebpf, EbpfLoader};
-use enforcer_common::abi::{self, RuleCounter, map, program};
+use enforcer_common::abi::{self, Header, RuleCounter, map, program};
 use enforcer_common::image::Line;
 use log::{debug, warn};
 
-use super::cpus::{cache_lines, of_all_cpus};
+use super::loader::Spare;
 use super::memory::Memory;
+use super::parts::Parts;
 use super::pins::Pins;
-use super::secret::Secret;
-use super::{Error, OBJECT, diagnostics, object};
+use super::rule_counters::RuleCounters;
+use super::{Error, object};
 use crate::image::{Image, Patch, line_bytes};
 use crate::privilege::to_load;
 
@@ -42,10 +43,11 @@ impl Kind {
 pub struct Generation {
     /// Its number.
     pub number: u32,
-    /// Counters by rule.
-    pub rules: PerCpuArray<MapData, RuleCounter>,
     /// Size of its image in bytes.
     pub image_bytes: u64,
+    pub(super) rules: Arc<RuleCounters>,
+    /// `None` for one that an earlier process loaded.
+    pub(super) parts: Option<Parts>,
 }
 
 impl Generation {
@@ -56,30 +58,38 @@ impl Generation {
         for number in pins.generations() {
             let dir = pins.generation(number);
             let pinned = ProgramInfo::from_pin(dir.join("program"));
-            let is_whole = || [map::IMAGE, map::RULES].iter().all(|name| dir.join(name).exists());
+            let tables = [map::IMAGE, map::HEADER, map::RULES];
+            let is_whole = || tables.iter().all(|name| dir.join(name).exists());
             if pinned.is_ok_and(|info| info.id() == current) && is_whole() {
                 let image = MapData::from_pin(dir.join(map::IMAGE)).map_err(Error::Map)?;
                 let lines = image.info().map_err(Error::Map)?.max_entries();
                 let image_bytes = u64::from(lines) * size_of::<Line>() as u64;
                 let rules = MapData::from_pin(dir.join(map::RULES)).map_err(Error::Map)?;
                 let rules = Map::from_map_data(rules).map_err(Error::Map)?;
-                let rules = PerCpuArray::try_from(rules).map_err(Error::Map)?;
-                return Ok(Some(Self { number, rules, image_bytes }));
+                let rules = RuleCounters::new(rules)?.into();
+                return Ok(Some(Self { number, rules, image_bytes, parts: None }));
             }
         }
         warn!("program {current} is in force, and no whole pinned generation is that program");
         Ok(None)
     }
 
-    /// Whether its image is this one, byte for byte.
+    /// Whether its image is this one, byte for byte, with as much room for changes.
     pub fn holds(&self, pins: &Pins, image: &Image) -> Result<bool, Error> {
         let lines = image.lines();
         let bytes = line_bytes(&lines);
         let room = bytes.len() + image.spare as usize * size_of::<Line>();
-        if room as u64 != self.image_bytes {
+        if room as u64 > self.image_bytes {
             return Ok(false);
         }
-        let path = pins.generation(self.number).join(map::IMAGE);
+        let dir = pins.generation(self.number);
+        let path = dir.join(map::HEADER);
+        let header = object::open(&path).and_then(|fd| object::entry::<Header>(fd.as_fd(), 0));
+        let header = header.map_err(|e| Error::io("read", &path, e))?;
+        if header != Header::of(image.layout, self.number) {
+            return Ok(false);
+        }
+        let path = dir.join(map::IMAGE);
         let data = MapData::from_pin(&path).map_err(Error::Map)?;
         let memory = Memory::map(data.fd().as_fd(), bytes.len())
             .map_err(|e| Error::io("map the memory of", &path, e))?;
@@ -114,14 +124,13 @@ impl Generation {
 
     /// A rule's counters, summed over all CPUs.
     pub fn counter(&self, rule: u32) -> RuleCounter {
-        let mut sum = RuleCounter::default();
-        if let Ok(values) = self.rules.get(&rule, 0) {
-            for value in values.iter() {
-                sum.frames = sum.frames.wrapping_add(value.frames);
-                sum.bytes = sum.bytes.wrapping_add(value.bytes);
-            }
-        }
-        sum
+        self.rules.get(rule)
+    }
+
+    /// What another policy may take over, once it is out of force.
+    pub(super) fn spare(&mut self) -> Option<Spare> {
+        let parts = self.parts.take().filter(Parts::is_small)?;
+        Some(Spare { parts, rules: Arc::clone(&self.rules) })
     }
 }
 
@@ -140,165 +149,21 @@ impl Default for Options {
     }
 }
 
-/// Loads the object with an image, reusing pinned maps.
-pub fn load(pins: &Pins, image: &Image, number: u32, options: Options) -> Result<Ebpf, Error> {
-    if OBJECT.is_empty() {
-        return Err(Error::NoObject);
-    }
-    let lines = u32::try_from(image.len()).map_err(|_| Error::TooLarge)?;
-    let lines = lines.checked_add(image.spare).ok_or(Error::TooLarge)?;
-    let layout = image.layout_bytes();
-    let (remembers, level) =
-        (u32::from(options.flow_cache), diagnostics::level(options.kernel_log));
-    let [budgets, seen, runs] = of_all_cpus();
-    let secret = Secret::find(pins)?;
-    let keys = secret.constant();
-    let mut loader = EbpfLoader::new();
-    loader
-        .default_map_pin_directory(pins.dir())
-        .map_pin_path(map::LOGS, pins.path(map::LOGS))
-        .map_max_entries(map::IMAGE, lines.max(1))
-        .map_max_entries(map::RULES, image.rules.max(1))
-        .map_max_entries(map::FLOW_CACHE, cache_lines(options.flow_cache))
-        .map_max_entries(map::BUDGETS, budgets)
-        .map_max_entries(map::SEEN, seen)
-        .map_max_entries(map::RUNS, runs)
-        .override_global(abi::LAYOUT, layout.as_slice(), true)
-        .override_global(abi::GENERATION, &number, true)
-        .override_global(abi::KEYS, keys.as_slice(), true)
-        .override_global(abi::CACHES_FLOWS, &remembers, true)
-        .override_global(aya_log::LEVEL, &level, true);
-    // Aya probes the kernel's features with programs that need CAP_PERFMON: without it, aya would
-    // conclude that the kernel does not support names.
-    let mut ebpf = to_load(|| loader.load(OBJECT)).map_err(Error::load)?;
-    secret.keep(&ebpf, pins)?;
-    // Before a frame is judged by them.
-    super::hops::add(&mut ebpf, &image.hops)?;
-    let Some(Map::Array(data)) = ebpf.map_mut(map::IMAGE) else {
-        return Err(Error::Object(map::IMAGE));
-    };
-    let lines = image.lines();
-    let bytes = line_bytes(&lines);
-    Memory::map(data.fd().as_fd(), bytes.len())
-        .and_then(|mut memory| memory.write(bytes))
-        .map_err(|e| Error::io("fill", &pins.path(map::IMAGE), e))?;
-    Ok(ebpf)
-}
-
-/// Everything that loading a generation needs. It moves to a separate thread, because a large image
-/// takes a second.
-#[derive(Clone, Debug)]
-pub struct Loader {
-    pub(super) pins: Pins,
-    pub(super) options: Options,
-    pub(super) kind: Kind,
-    pub(super) number: u32,
-}
-
-/// A generation that is loaded and pinned, but not active yet.
-pub struct Loaded {
-    pub(super) ebpf: Ebpf,
-    pub(super) generation: Generation,
-}
-
-impl Loader {
-    /// Loads and pins a generation with an image.
-    ///
-    /// # Errors
-    ///
-    /// The kernel refuses; what is in force stays.
-    pub fn load(&self, image: &Image) -> Result<Loaded, Error> {
-        let mut ebpf = load(&self.pins, image, self.number, self.options)?;
-        let generation = pin(&self.pins, &mut ebpf, self.kind, self.number)?;
-        Ok(Loaded { ebpf, generation })
-    }
-}
-
-impl Loaded {
-    /// Puts it into a slot: that of the active generation, or that of the fallback.
-    ///
-    /// # Errors
-    ///
-    /// The old generation stays in the slot. It also stays if pins were removed meanwhile: then the new one
-    /// would have its own tables, which nothing reads.
-    pub(super) fn put(mut self, pins: &Pins, kind: Kind, slot: u32) -> Result<Generation, Error> {
-        for name in map::LASTING {
-            let used = self.ebpf.map(name).and_then(descriptor);
-            let pinned = object::open(&pins.path(name));
-            let is_same = match (used, pinned) {
-                (Some(used), Ok(pinned)) => {
-                    object::identity(used).ok() == object::identity(pinned.as_fd()).ok()
-                }
-                // Already taken out of the object, or not one of its maps.
-                (None, _) => true,
-                (Some(_), Err(_)) => false,
-            };
-            if !is_same {
-                return Err(Error::Replaced(name));
-            }
-        }
-        put(&mut self.ebpf, kind, self.generation.number, slot)?;
-        Ok(self.generation)
-    }
-}
-
-/// The descriptor of a map of a lasting kind.
-fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
-    if let Map::Array(data)
-    | Map::PerCpuArray(data)
-    | Map::ProgramArray(data)
-    | Map::RingBuf(data)
-    | Map::HashMap(data) = map
-    {
-        Some(data.fd().as_fd())
-    } else {
-        None
-    }
-}
-
-/// Loads the classifier and pins the generation.
+/// Loads the classifier, with an image, and pins the generation.
 pub(super) fn pin(
     pins: &Pins,
     ebpf: &mut Ebpf,
     kind: Kind,
+    image: &Image,
     number: u32,
 ) -> Result<Generation, Error> {
-    let name = kind.name(program::CLASSIFY);
-    let classify = program(ebpf, &name)?;
+    let classify = program(ebpf, &kind.name(program::CLASSIFY))?;
     to_load(|| classify.load()).map_err(Error::Program)?;
-    // A leftover of a daemon that was killed between here and the store.
-    pins.remove_generation(number)?;
-    let dir = pins.make_generation(number)?;
-    let image_bytes = match ebpf.map(map::IMAGE) {
-        Some(Map::Array(data)) => {
-            data.pin(dir.join(map::IMAGE)).map_err(Error::Pin)?;
-            let lines = data.info().map_err(Error::Map)?.max_entries();
-            u64::from(lines) * size_of::<Line>() as u64
-        }
-        _ => return Err(Error::Object(map::IMAGE)),
-    };
-    let rules = ebpf.take_map(map::RULES).ok_or(Error::Object(map::RULES))?;
-    if let Map::PerCpuArray(data) = &rules {
-        data.pin(dir.join(map::RULES)).map_err(Error::Pin)?;
-    }
-    let rules = PerCpuArray::try_from(rules).map_err(Error::Map)?;
-    program(ebpf, &name)?.pin(dir.join("program")).map_err(Error::Pin)?;
-    Ok(Generation { number, rules, image_bytes })
-}
-
-/// Puts a generation that is loaded into a slot: one store.
-pub(super) fn put(ebpf: &mut Ebpf, kind: Kind, number: u32, slot: u32) -> Result<(), Error> {
-    let name = kind.name(program::CLASSIFY);
-    let fd = program(ebpf, &name)?.fd().map_err(Error::Program)?.try_clone();
-    let fd = fd.map_err(|e| Error::io("duplicate", Path::new(&name), e))?;
-    let array = ebpf.map_mut(map::GENERATIONS).ok_or(Error::Object(map::GENERATIONS))?;
-    let mut array = ProgramArray::try_from(array).map_err(Error::Map)?;
-    array.set(slot, &fd, 0).map_err(Error::Map)?;
-    debug!("generation {number} is in slot {slot}");
-    // The pins and the program array keep the program; this process must not hold it.
-    program(ebpf, &name)?.unload().map_err(Error::Program)?;
-    drop(ebpf.take_map(map::IMAGE));
-    Ok(())
+    let (parts, rules) = Parts::of(ebpf, kind)?;
+    parts.fill(image, number)?;
+    parts.pin(pins, number)?;
+    let (rules, image_bytes) = (RuleCounters::new(rules)?.into(), parts.image_bytes()?);
+    Ok(Generation { number, rules, image_bytes, parts: Some(parts) })
 }
 
 /// Empties the slot of the generation in force.

@@ -25,6 +25,15 @@ impl Table {
         HashMap::try_from(table).map(Self).map_err(Error::Map)
     }
 
+    /// Adds the entries that an image needs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::set`].
+    pub(super) fn add(&mut self, hops: &Hops) -> Result<(), Error> {
+        extend(&mut self.0, hops)
+    }
+
     /// Makes the table hold exactly these entries. Unchanged ones are not written.
     ///
     /// # Errors

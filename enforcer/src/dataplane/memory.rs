@@ -82,6 +82,12 @@ impl Memory {
         Ok(())
     }
 
+    /// Sets all of it to zero.
+    pub(super) fn clear(&mut self) {
+        // SAFETY: the mapping is writable for its length.
+        unsafe { self.start.as_ptr().write_bytes(0, self.length) };
+    }
+
     /// Whether the memory begins with `bytes`.
     pub(super) fn starts_with(&self, bytes: &[u8]) -> bool {
         // SAFETY: the mapping is readable for its length and page aligned; the kernel does not

@@ -2,6 +2,9 @@
 //!
 //! - [`pins`]: the pin directory
 //! - [`generation`]: a classifier with its image, put in force with one store
+//! - [`loader`]: how a generation comes to be
+//! - `parts`: what a generation consists of in the kernel
+//! - `rule_counters`: the counters of a generation's rules
 //! - `cpus`: sizes of tables that depend on the number of CPUs
 //! - [`events`]: the ring buffer
 //! - `owner`: refuses files and directories of another owner
@@ -27,14 +30,17 @@ pub mod generation;
 mod hops;
 pub mod inspect;
 mod links;
+pub mod loader;
 mod memory;
 mod native;
 mod object;
 pub mod offload;
 mod owner;
+mod parts;
 mod pin_keeper;
 pub mod pins;
 mod probe;
+mod rule_counters;
 mod runs;
 mod secret;
 mod sightings;
@@ -59,8 +65,10 @@ use log::{info, warn};
 use crate::image::{Hops, Image, Patch};
 use diagnostics::Diagnostics;
 pub use error::Error;
-use generation::{Generation, Kind, Loaded, Loader, Options};
+use generation::{Generation, Kind, Options};
 pub use links::{Attached, How, Interface, Preference, Protected};
+use loader::Spare;
+pub use loader::{Loaded, Loader};
 use memory::Memory;
 pub use native::hindrance as native_hindrance;
 use pin_keeper::PinKeeper;
@@ -88,6 +96,8 @@ pub struct Dataplane {
     current: Generation,
     /// Takes over again unless the current one is confirmed in time.
     previous: Option<Generation>,
+    /// Out of force, for the next policy.
+    spare: Option<Spare>,
     reasons: PerCpuArray<MapData, ReasonCounter>,
     suppressed: suppressed::Counters,
     /// Suppressed and lost together, at the last reading.
@@ -111,7 +121,7 @@ impl Dataplane {
     pub fn open(pins: Pins, image: &Image, options: Options) -> Result<Self, Error> {
         let adopted = Generation::adopt(&pins)?;
         let number = pins.generations().last().copied().unwrap_or(0) + 1;
-        let mut ebpf = generation::load(&pins, image, number, options)?;
+        let mut ebpf = loader::load(&pins, image, options)?;
         let kind = generation::load_dispatcher(&mut ebpf)?;
         let current = match adopted {
             Some(generation)
@@ -120,13 +130,14 @@ impl Dataplane {
                     && generation.is_of(&pins, &mut ebpf, kind)? =>
             {
                 info!("adopted generation {}: it holds this policy", generation.number);
-                drop(ebpf.take_map(map::IMAGE));
+                for name in [map::IMAGE, map::RULES, map::FLOW_CACHE] {
+                    drop(ebpf.take_map(name));
+                }
                 generation
             }
             _ => {
-                let next = generation::pin(&pins, &mut ebpf, kind, number)?;
-                generation::put(&mut ebpf, kind, number, abi::SLOT_CURRENT)?;
-                next
+                let next = generation::pin(&pins, &mut ebpf, kind, image, number)?;
+                Loaded(next).put(&pins, abi::SLOT_CURRENT)?
             }
         };
         let dispatcher = generation::program(&mut ebpf, &kind.name(program::DISPATCH))?;
@@ -150,6 +161,7 @@ impl Dataplane {
             dispatchers: vec![dispatcher],
             current,
             previous,
+            spare: None,
             reasons,
             suppressed,
             unseen: 0,
@@ -176,8 +188,9 @@ impl Dataplane {
     /// no other program uses.
     pub fn loader(&mut self) -> Result<Loader, Error> {
         self.restore_pins().map_err(|(_, e)| e)?;
-        let number = self.next_number();
-        Ok(Loader { pins: self.pins.clone(), options: self.options, kind: self.kind, number })
+        let (number, spare) = (self.next_number(), self.spare.take());
+        let (pins, options, kind) = (self.pins.clone(), self.options, self.kind);
+        Ok(Loader { pins, options, kind, number, spare })
     }
 
     /// Loads another image and puts it in force, see [`Dataplane::activate`].
@@ -191,8 +204,9 @@ impl Dataplane {
     /// Puts a generation in force for all interfaces at once. Returns the old one, whose counters can
     /// still be read.
     pub fn activate(&mut self, loaded: Loaded) -> Result<Generation, Error> {
-        let next = loaded.put(&self.pins, self.kind, abi::SLOT_CURRENT)?;
-        let old = std::mem::replace(&mut self.current, next);
+        let next = loaded.put(&self.pins, abi::SLOT_CURRENT)?;
+        let mut old = std::mem::replace(&mut self.current, next);
+        self.spare = old.spare();
         self.forget_others();
         Ok(old)
     }

@@ -12,6 +12,7 @@ use aya::Pod;
 
 /// Commands of bpf(2).
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
+const MAP_UPDATE_ELEM: libc::c_long = 2;
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
@@ -193,27 +194,41 @@ pub(super) fn program_by_id(id: u32) -> io::Result<ProgramInfo> {
 ///
 /// `ENOENT` where the entry is empty.
 pub(super) fn entry<V: Pod + Default>(map: BorrowedFd<'_>, index: u32) -> io::Result<V> {
-    /// The part of `union bpf_attr` that the command reads.
-    #[repr(C, align(8))]
-    struct Attribute {
-        map: u32,
-        reserved: u32,
-        key: u64,
-        value: u64,
-        flags: u64,
-    }
     let mut value = V::default();
-    let attribute = Attribute {
-        map: map.as_raw_fd() as u32,
-        reserved: 0,
-        key: (&raw const index) as u64,
-        value: (&raw mut value) as u64,
-        flags: 0,
-    };
-    // SAFETY: the attribute, key and value live through the call; the caller knows the value's size,
+    let element = Element::new(map, &index, (&raw mut value) as u64);
+    // SAFETY: the element, its key and its value live through the call; the caller knows the value's size,
     // and any bytes are a value of `V`.
-    unsafe { bpf(MAP_LOOKUP_ELEM, &attribute) }?;
+    unsafe { bpf(MAP_LOOKUP_ELEM, &element) }?;
     Ok(value)
+}
+
+/// Sets an entry of an array map whose values have the size of `V`.
+pub(super) fn set<V: Pod>(map: BorrowedFd<'_>, index: u32, value: &V) -> io::Result<()> {
+    let element = Element::new(map, &index, (&raw const *value) as u64);
+    // SAFETY: as above; the kernel only reads the value.
+    unsafe { bpf(MAP_UPDATE_ELEM, &element) }.map(drop)
+}
+
+/// Puts a program into a slot of a program array.
+pub(super) fn put(array: BorrowedFd<'_>, slot: u32, program: BorrowedFd<'_>) -> io::Result<()> {
+    set(array, slot, &program.as_raw_fd())
+}
+
+/// The part of `union bpf_attr` that BPF_MAP_LOOKUP_ELEM and BPF_MAP_UPDATE_ELEM read.
+#[repr(C, align(8))]
+struct Element {
+    map: u32,
+    reserved: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+impl Element {
+    fn new(map: BorrowedFd<'_>, key: &u32, value: u64) -> Self {
+        let key = (&raw const *key) as u64;
+        Self { map: map.as_raw_fd() as u32, reserved: 0, key, value, flags: 0 }
+    }
 }
 
 /// Asks for the beginning of an object's `struct bpf_…_info`.

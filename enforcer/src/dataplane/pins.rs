@@ -1,9 +1,9 @@
 //! The pins: one directory for each ABI version on a BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/enforcer/v5/GENERATIONS …   maps that outlive a generation
-//! /sys/fs/bpf/enforcer/v5/link-7          the link of the interface with index 7
-//! /sys/fs/bpf/enforcer/v5/gen-42/         image, counters and program of a generation
+//! /sys/fs/bpf/enforcer/v6/GENERATIONS …   maps that outlive a generation
+//! /sys/fs/bpf/enforcer/v6/link-7          the link of the interface with index 7
+//! /sys/fs/bpf/enforcer/v6/gen-42/         image, header, counters and program of a generation
 //! ```
 
 use std::fs::{self, DirBuilder, File, Permissions};

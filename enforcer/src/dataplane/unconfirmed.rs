@@ -3,7 +3,8 @@
 use enforcer_common::abi;
 use log::warn;
 
-use super::generation::{self, Generation, Loaded};
+use super::generation::{self, Generation};
+use super::loader::Loaded;
 use super::{DEADLINE, Dataplane, Error};
 use crate::image::Patch;
 
@@ -14,7 +15,7 @@ impl Dataplane {
         generation::keep(&self.pins, self.current.number)?;
         // Set the deadline first: if this process ends here, both slots have the old generation.
         self.control.publish(DEADLINE, deadline);
-        match loaded.put(&self.pins, self.kind, abi::SLOT_CURRENT) {
+        match loaded.put(&self.pins, abi::SLOT_CURRENT) {
             Ok(next) => {
                 self.previous = Some(std::mem::replace(&mut self.current, next));
                 self.forget_others();
@@ -30,7 +31,10 @@ impl Dataplane {
     /// Keeps the active generation; returns the previous one.
     pub fn confirm(&mut self) -> Option<Generation> {
         self.disarm();
-        let old = self.previous.take();
+        let mut old = self.previous.take();
+        if let Some(old) = &mut old {
+            self.spare = old.spare();
+        }
         self.forget_others();
         old
     }
@@ -43,8 +47,9 @@ impl Dataplane {
             self.previous = Some(previous);
             return Err(e);
         }
-        let refused = std::mem::replace(&mut self.current, previous);
+        let mut refused = std::mem::replace(&mut self.current, previous);
         self.disarm();
+        self.spare = refused.spare();
         self.forget_others();
         Ok(Some(refused))
     }
@@ -67,8 +72,9 @@ impl Dataplane {
         if self.previous.is_none() {
             return Ok(None);
         }
-        let next = loaded.put(&self.pins, self.kind, abi::SLOT_PREVIOUS)?;
-        let old = self.previous.replace(next);
+        let next = loaded.put(&self.pins, abi::SLOT_PREVIOUS)?;
+        let mut old = self.previous.replace(next);
+        self.spare = old.as_mut().and_then(Generation::spare);
         self.forget_others();
         Ok(old)
     }

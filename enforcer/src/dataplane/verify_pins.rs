@@ -133,10 +133,11 @@ fn lasting() -> [(&'static str, Shape); 13] {
 }
 
 /// The maps of a generation.
-fn lives_with_policy() -> [(&'static str, Shape); 2] {
+fn lives_with_policy() -> [(&'static str, Shape); 3] {
     let (image, rules) = (size_of::<Line>(), size_of::<abi::RuleCounter>());
     [
         (map::IMAGE, Shape::new(ARRAY, 4, image, 0).mmapable().of_any_size()),
+        (map::HEADER, Shape::new(ARRAY, 4, size_of::<abi::Header>(), 1)),
         (map::RULES, Shape::new(PERCPU_ARRAY, 4, rules, 0).of_any_size()),
     ]
 }

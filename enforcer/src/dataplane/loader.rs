@@ -1,0 +1,132 @@
+//! How a generation comes to be: its program is loaded, or one that is out of force gets another policy.
+
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use aya::{Ebpf, EbpfLoader};
+use enforcer_common::abi::{self, map};
+use log::{debug, info};
+
+use super::cpus::{cache_lines, of_all_cpus};
+use super::generation::{Generation, Kind, Options};
+use super::parts::{Parts, wait_for_frames};
+use super::pins::Pins;
+use super::rule_counters::RuleCounters;
+use super::secret::Secret;
+use super::{Error, OBJECT, diagnostics, hops, object};
+use crate::image::Image;
+use crate::privilege::to_load;
+
+/// Loads the object, reusing pinned maps, with tables that have room for an image.
+pub fn load(pins: &Pins, image: &Image, options: Options) -> Result<Ebpf, Error> {
+    if OBJECT.is_empty() {
+        return Err(Error::NoObject);
+    }
+    let lines = u32::try_from(image.len()).map_err(|_| Error::TooLarge)?;
+    let lines = lines.checked_add(image.spare).ok_or(Error::TooLarge)?;
+    let (remembers, level) =
+        (u32::from(options.flow_cache), diagnostics::level(options.kernel_log));
+    let [budgets, seen, runs] = of_all_cpus();
+    let secret = Secret::find(pins)?;
+    let keys = secret.constant();
+    let mut loader = EbpfLoader::new();
+    loader
+        .default_map_pin_directory(pins.dir())
+        .map_pin_path(map::LOGS, pins.path(map::LOGS))
+        .map_max_entries(map::IMAGE, lines.max(1))
+        .map_max_entries(map::RULES, image.rules.max(1))
+        .map_max_entries(map::FLOW_CACHE, cache_lines(options.flow_cache))
+        .map_max_entries(map::BUDGETS, budgets)
+        .map_max_entries(map::SEEN, seen)
+        .map_max_entries(map::RUNS, runs)
+        .override_global(abi::KEYS, keys.as_slice(), true)
+        .override_global(abi::CACHES_FLOWS, &remembers, true)
+        .override_global(aya_log::LEVEL, &level, true);
+    // Aya probes the kernel's features with programs that need CAP_PERFMON: without it, aya would
+    // conclude that the kernel does not support names.
+    let mut ebpf = to_load(|| loader.load(OBJECT)).map_err(Error::load)?;
+    secret.keep(&ebpf, pins)?;
+    // Before a frame is judged by them.
+    hops::add(&mut ebpf, &image.hops)?;
+    Ok(ebpf)
+}
+
+/// Everything that making a generation needs. It moves to a separate thread, because a large image
+/// takes a second.
+pub struct Loader {
+    pub(super) pins: Pins,
+    pub(super) options: Options,
+    pub(super) kind: Kind,
+    pub(super) number: u32,
+    pub(super) spare: Option<Spare>,
+}
+
+/// A generation that is pinned, but not active yet.
+pub struct Loaded(pub(super) Generation);
+
+/// A generation that was taken out of force: its program may serve another policy.
+pub(super) struct Spare {
+    pub(super) parts: Parts,
+    pub(super) rules: Arc<RuleCounters>,
+}
+
+impl Loader {
+    /// Makes and pins a generation with an image.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses; what is in force stays.
+    pub fn load(self, image: &Image) -> Result<Loaded, Error> {
+        let Self { pins, options, kind, number, spare } = self;
+        let spare = spare.filter(|spare| {
+            spare.parts.has_room_for(image) && spare.parts.replaced(&pins).is_none()
+        });
+        if let Some(spare) = spare {
+            match spare.serve(&pins, image, number) {
+                Ok(loaded) => return Ok(loaded),
+                Err(e) => info!("the program is loaded anew for generation {number}: {e}"),
+            }
+        }
+        let mut ebpf = load(&pins, image, options)?;
+        super::generation::pin(&pins, &mut ebpf, kind, image, number).map(Loaded)
+    }
+}
+
+impl Spare {
+    /// Gives it the next policy.
+    fn serve(self, pins: &Pins, image: &Image, number: u32) -> Result<Loaded, Error> {
+        let Self { parts, rules } = self;
+        wait_for_frames().map_err(|e| Error::io("wait for frames in", pins.dir(), e))?;
+        let rules = Arc::new(rules.hand_on()?);
+        parts.forget_flows()?;
+        parts.fill(image, number)?;
+        // Before a frame is judged by them.
+        hops::Table::open(pins)?.add(&image.hops)?;
+        parts.pin(pins, number)?;
+        debug!("generation {number} has the program of an earlier one");
+        let image_bytes = parts.image_bytes()?;
+        Ok(Loaded(Generation { number, rules, image_bytes, parts: Some(parts) }))
+    }
+}
+
+impl Loaded {
+    /// Puts it into a slot: that of the active generation, or that of the fallback.
+    ///
+    /// # Errors
+    ///
+    /// The old generation stays in the slot. It also stays if pins were removed meanwhile: then the new one
+    /// would have its own tables, which nothing reads.
+    pub(super) fn put(self, pins: &Pins, slot: u32) -> Result<Generation, Error> {
+        let Self(generation) = self;
+        let parts = generation.parts.as_ref().ok_or(Error::Object(map::GENERATIONS))?;
+        if let Some(name) = parts.replaced(pins) {
+            return Err(Error::Replaced(name));
+        }
+        let path = pins.path(map::GENERATIONS);
+        let array = object::open(&path).map_err(|e| Error::io("open", &path, e))?;
+        object::put(array.as_fd(), slot, parts.program())
+            .map_err(|e| Error::io("change", &path, e))?;
+        debug!("generation {} is in slot {slot}", generation.number);
+        Ok(generation)
+    }
+}

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use aya::programs::ProgramError;
-use enforcer::dataplane::generation::{self, Options};
 use enforcer::dataplane::loader;
+use enforcer::dataplane::programs::{self, Options};
 use enforcer::image::Image;
 use enforcer::policy::{compile, read};
 use enforcer_common::abi::program;
@@ -64,8 +64,8 @@ fn by_the_log(image: &Image) -> u32 {
     let pins = pins("verifier-log");
     let root = pins.dir().parent().unwrap().to_owned();
     let mut ebpf = loader::load(&pins, image, Options::default()).unwrap();
-    let kind = generation::load_dispatcher(&mut ebpf).unwrap();
-    let classify = generation::program(&mut ebpf, &kind.name(program::CLASSIFY)).unwrap();
+    let kind = programs::load_dispatcher(&mut ebpf).unwrap();
+    let classify = programs::program(&mut ebpf, &kind.name(program::CLASSIFY)).unwrap();
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit lives through the call.
     assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);

@@ -23,8 +23,8 @@ use crate::backstop::Change;
 use crate::config::Settings;
 use crate::dataplane::Dataplane;
 use crate::dataplane::events::Reader;
-use crate::dataplane::generation::Options;
 use crate::dataplane::pins::Pins;
+use crate::dataplane::programs::Options;
 use crate::events::hub::Hub;
 use crate::host::Kernel;
 

@@ -6,38 +6,19 @@ use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, ProgramArray};
-use aya::programs::{ProgramError, ProgramInfo, SocketFilter, Xdp};
+use aya::programs::{ProgramInfo, SocketFilter};
 use enforcer_common::abi::{self, Header, RuleCounter, map, program};
 use enforcer_common::image::Line;
-use log::{debug, warn};
+use log::warn;
 
-use super::loader::Spare;
 use super::memory::Memory;
-use super::parts::Parts;
+use super::parts::{Parts, Spare};
 use super::pins::Pins;
+use super::programs::{Kind, program as program_of};
 use super::rule_counters::RuleCounters;
 use super::{Error, object};
 use crate::image::{Image, Patch, line_bytes};
 use crate::privilege::to_load;
-
-/// Whether programs see frames that are spread over fragments. A program array holds only one kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// Linux 5.18 and later.
-    Fragments,
-    /// Before 5.18; attaching fails on interfaces with a large MTU.
-    Linear,
-}
-
-impl Kind {
-    /// Name of a program of this kind.
-    pub fn name(self, name: &str) -> String {
-        match self {
-            Self::Fragments => name.into(),
-            Self::Linear => format!("{name}_linear"),
-        }
-    }
-}
 
 /// A generation that is pinned.
 pub struct Generation {
@@ -114,7 +95,7 @@ impl Generation {
     pub(super) fn is_of(&self, pins: &Pins, ebpf: &mut Ebpf, kind: Kind) -> Result<bool, Error> {
         let pinned = pins.generation(self.number).join("program");
         let pinned = ProgramInfo::from_pin(pinned).map_err(Error::Program)?.tag();
-        let classify = program(ebpf, &kind.name(program::CLASSIFY))?;
+        let classify = program_of(ebpf, &kind.name(program::CLASSIFY))?;
         to_load(|| classify.load()).map_err(Error::Program)?;
         let own = classify.info().map_err(Error::Program)?.tag();
         // It is loaded again if a new generation is needed.
@@ -134,21 +115,6 @@ impl Generation {
     }
 }
 
-/// How the programs are loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Whether they report rare faults in the log.
-    pub kernel_log: bool,
-    /// Whether they cache flows, see [`enforcer_common::decide::flow_cache`].
-    pub flow_cache: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { kernel_log: false, flow_cache: true }
-    }
-}
-
 /// Loads the classifier, with an image, and pins the generation.
 pub(super) fn pin(
     pins: &Pins,
@@ -157,7 +123,7 @@ pub(super) fn pin(
     image: &Image,
     number: u32,
 ) -> Result<Generation, Error> {
-    let classify = program(ebpf, &kind.name(program::CLASSIFY))?;
+    let classify = program_of(ebpf, &kind.name(program::CLASSIFY))?;
     to_load(|| classify.load()).map_err(Error::Program)?;
     let (parts, rules) = Parts::of(ebpf, kind)?;
     parts.fill(image, number)?;
@@ -204,34 +170,6 @@ fn store(pins: &Pins, number: u32, slot: u32) -> Result<(), Error> {
     let program = SocketFilter::from_pin(&path).map_err(Error::Program)?;
     let fd = program.fd().map_err(Error::Program)?;
     slots(pins)?.set(slot, fd, 0).map_err(Error::Map)
-}
-
-/// Loads the dispatcher as the kind that this kernel supports.
-///
-/// # Errors
-///
-/// The error of the simpler kind, which every supported kernel accepts.
-pub fn load_dispatcher(ebpf: &mut Ebpf) -> Result<Kind, Error> {
-    for kind in [Kind::Fragments, Kind::Linear] {
-        let dispatch = program(ebpf, &kind.name(program::DISPATCH))?;
-        match to_load(|| dispatch.load()) {
-            Ok(()) => return Ok(kind),
-            Err(ProgramError::LoadError { io_error, .. })
-                if kind == Kind::Fragments && io_error.raw_os_error() == Some(libc::EINVAL) =>
-            {
-                debug!("this kernel has no XDP fragments (Linux 5.18): {io_error}");
-            }
-            Err(e) => return Err(Error::Program(e)),
-        }
-    }
-    Err(Error::Object(program::DISPATCH))
-}
-
-/// A program of the object.
-pub fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
-    ebpf.program_mut(name)
-        .and_then(|program| program.try_into().ok())
-        .ok_or(Error::Object(program::DISPATCH))
 }
 
 /// Id of the active program, according to the kernel.

@@ -9,7 +9,7 @@ use std::path::Path;
 use aya::programs::ProgramInfo;
 use enforcer_common::abi::{self, map, program};
 
-use super::generation::Kind;
+use super::programs::Kind;
 use super::{Dataplane, Error, object};
 
 /// What is pinned.

@@ -8,10 +8,10 @@ use enforcer_common::abi::{self, map};
 use log::{debug, info};
 
 use super::cpus::{cache_lines, of_all_cpus};
-use super::generation::{Generation, Kind, Options};
-use super::parts::{Parts, wait_for_frames};
+use super::generation::{self, Generation};
+use super::parts::{Spare, wait_for_frames};
 use super::pins::Pins;
-use super::rule_counters::RuleCounters;
+use super::programs::{Kind, Options};
 use super::secret::Secret;
 use super::{Error, OBJECT, diagnostics, hops, object};
 use crate::image::Image;
@@ -64,12 +64,6 @@ pub struct Loader {
 /// A generation that is pinned, but not active yet.
 pub struct Loaded(pub(super) Generation);
 
-/// A generation that was taken out of force: its program may serve another policy.
-pub(super) struct Spare {
-    pub(super) parts: Parts,
-    pub(super) rules: Arc<RuleCounters>,
-}
-
 impl Loader {
     /// Makes and pins a generation with an image.
     ///
@@ -88,7 +82,7 @@ impl Loader {
             }
         }
         let mut ebpf = load(&pins, image, options)?;
-        super::generation::pin(&pins, &mut ebpf, kind, image, number).map(Loaded)
+        generation::pin(&pins, &mut ebpf, kind, image, number).map(Loaded)
     }
 }
 

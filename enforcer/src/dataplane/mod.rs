@@ -3,6 +3,8 @@
 //! - [`pins`]: the pin directory
 //! - [`generation`]: a classifier with its image, put in force with one store
 //! - [`loader`]: how a generation comes to be
+//! - [`programs`]: the programs of the object
+//! - `restore`: pins that are not needed any more, and pins that somebody removed
 //! - `parts`: what a generation consists of in the kernel
 //! - `rule_counters`: the counters of a generation's rules
 //! - `cpus`: sizes of tables that depend on the number of CPUs
@@ -40,6 +42,8 @@ mod parts;
 mod pin_keeper;
 pub mod pins;
 mod probe;
+pub mod programs;
+mod restore;
 mod rule_counters;
 mod runs;
 mod secret;
@@ -50,7 +54,6 @@ mod verify_pins;
 mod virtio;
 
 use std::mem::offset_of;
-use std::path::PathBuf;
 
 use aya::Ebpf;
 use aya::maps::{MapData, PerCpuArray};
@@ -65,14 +68,15 @@ use log::{info, warn};
 use crate::image::{Hops, Image, Patch};
 use diagnostics::Diagnostics;
 pub use error::Error;
-use generation::{Generation, Kind, Options};
+use generation::Generation;
 pub use links::{Attached, How, Interface, Preference, Protected};
-use loader::Spare;
 pub use loader::{Loaded, Loader};
 use memory::Memory;
 pub use native::hindrance as native_hindrance;
+use parts::Spare;
 use pin_keeper::PinKeeper;
 use pins::Pins;
+use programs::{Kind, Options};
 pub use sightings::Sighted;
 pub use suppressed::SuppressedCounts;
 
@@ -122,7 +126,7 @@ impl Dataplane {
         let adopted = Generation::adopt(&pins)?;
         let number = pins.generations().last().copied().unwrap_or(0) + 1;
         let mut ebpf = loader::load(&pins, image, options)?;
-        let kind = generation::load_dispatcher(&mut ebpf)?;
+        let kind = programs::load_dispatcher(&mut ebpf)?;
         let current = match adopted {
             Some(generation)
                 if options == Options::default()
@@ -140,7 +144,7 @@ impl Dataplane {
                 Loaded(next).put(&pins, abi::SLOT_CURRENT)?
             }
         };
-        let dispatcher = generation::program(&mut ebpf, &kind.name(program::DISPATCH))?;
+        let dispatcher = programs::program(&mut ebpf, &kind.name(program::DISPATCH))?;
         let dispatcher = dispatcher.info().map_err(Error::Program)?.id();
         let reasons = ebpf.take_map(map::REASONS).ok_or(Error::Object(map::REASONS))?;
         let reasons = PerCpuArray::try_from(reasons).map_err(Error::Map)?;
@@ -237,53 +241,6 @@ impl Dataplane {
         let in_slot = Generation::adopt(&self.pins)?;
         let is_current = in_slot.is_some_and(|it| it.number == self.current.number);
         Ok(is_current && self.deadline().is_none() && self.current.holds(&self.pins, image)?)
-    }
-
-    /// Removes the pins of generations that are not in force.
-    fn forget_others(&mut self) {
-        let previous = self.previous.as_ref().map(|generation| generation.number);
-        let needed = [Some(self.current.number), previous];
-        for number in self.pins.generations() {
-            if !needed.contains(&Some(number))
-                && let Err(e) = self.pins.remove_generation(number)
-            {
-                warn!("generation {number} stays pinned: {e}");
-            }
-        }
-        let needed = needed.into_iter().flatten().map(|number| self.pins.generation(number));
-        self.kept.forget_generations(&self.pins, &needed.collect::<Vec<_>>());
-        self.kept.refresh(&self.pins);
-    }
-
-    /// Whether all held objects are still pinned.
-    pub fn is_pinned(&self) -> bool {
-        self.kept.missing().is_empty()
-    }
-
-    /// Restores removed or replaced pins; returns their paths. Enforcement was not interrupted,
-    /// because this process holds a descriptor of each object.
-    ///
-    /// # Errors
-    ///
-    /// The BPF file system is gone. Everything stays in force as long as this process lives.
-    pub fn restore_pins(&mut self) -> Result<Vec<PathBuf>, (Vec<PathBuf>, Error)> {
-        let missing = self.kept.missing();
-        if missing.is_empty() {
-            return Ok(missing);
-        }
-        match self.pin_again(&missing) {
-            Ok(()) => Ok(missing),
-            Err(e) => Err((missing, e)),
-        }
-    }
-
-    fn pin_again(&mut self, missing: &[PathBuf]) -> Result<(), Error> {
-        self.pins.remake()?;
-        for path in missing {
-            self.pins.make_parent(path)?;
-            self.kept.restore(path)?;
-        }
-        Ok(())
     }
 
     /// The generation in force.
@@ -384,7 +341,7 @@ impl Dataplane {
     /// The dispatcher that is attached to interfaces: for test runs.
     pub fn dispatcher(&mut self) -> Result<&mut Xdp, Error> {
         let name = self.kind.name(program::DISPATCH);
-        generation::program(&mut self.ebpf, &name)
+        programs::program(&mut self.ebpf, &name)
     }
 
     /// Instructions that the verifier walked for the generation in force; Linux 5.16 counts.

@@ -5,15 +5,17 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::Map;
 use enforcer_common::abi::{Header, map, program};
 use enforcer_common::image::Line;
 
-use super::generation::{Kind, program};
 use super::memory::Memory;
 use super::pins::Pins;
+use super::programs::{Kind, program};
+use super::rule_counters::RuleCounters;
 use super::{Error, object};
 use crate::image::{Image, line_bytes};
 
@@ -137,6 +139,12 @@ impl Parts {
         }
         Ok(())
     }
+}
+
+/// A generation that was taken out of force: its program may serve another policy.
+pub(super) struct Spare {
+    pub(super) parts: Parts,
+    pub(super) rules: Arc<RuleCounters>,
 }
 
 /// Waits until no frame is judged any more by a program that was taken out of its slot.

@@ -16,10 +16,10 @@ use enforcer_common::reason::Reason;
 
 use super::Error;
 use super::cpus;
-use super::generation::Kind as Programs;
 use super::object::{self, Kind, MapInfo, ProgramInfo};
 use super::owner::{check_access, check_directory, foreign};
 use super::pins::Pins;
+use super::programs::Kind as Programs;
 
 /// Numbers of include/uapi/linux/bpf.h: types of maps,
 const HASH: u32 = 1;

@@ -15,7 +15,7 @@ use std::{
 
 use aya::maps::{Array, Map, MapData};
 use enforcer::{
-    dataplane::{Dataplane, events::Reader, generation::Options, pins::Pins},
+    dataplane::{Dataplane, events::Reader, pins::Pins, programs::Options},
     policy::{Mac, compile, read},
 };
 use enforcer_common::{

@@ -1,6 +1,6 @@
 //! Bounds other than time: the verifier's work, and the size of the program.
 use enforcer::{
-    dataplane::{Dataplane, generation::Options, pins::Pins},
+    dataplane::{Dataplane, pins::Pins, programs::Options},
     policy::{compile, read},
 };
 use enforcer_testkit::random;

@@ -7,7 +7,7 @@ pub(crate) mod candidates;
 pub(crate) mod world;
 
 use aya::programs::ProgramFd;
-use enforcer::dataplane::{Dataplane, generation::Options, pins::Pins};
+use enforcer::dataplane::{Dataplane, pins::Pins, programs::Options};
 use enforcer_testkit::random::Random;
 use tests::harness::{cpu, mount_bpffs};
 

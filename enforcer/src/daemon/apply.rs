@@ -8,12 +8,13 @@ use log::{error, info, warn};
 
 use super::active::{Active, read_bundle};
 use super::core::{Core, now};
+use super::engine::Engine;
 use super::session::CONFIRM_OR_FORCE;
 use super::source::saved;
 use super::unconfirmed::Unconfirmed;
 use super::{Error, failure, usage};
 use crate::api::{ErrorCode, Failure, Guard, PolicyBundle};
-use crate::dataplane::{self, Dataplane, Loaded};
+use crate::dataplane::{self, Loaded};
 use crate::policy::remark::{self, MAX_FILE, check_remark};
 use crate::policy::{Change, Host, Problem, diff, report};
 
@@ -53,7 +54,7 @@ impl Core {
             files: bundle.files,
             ..Default::default()
         };
-        let (bundle, names) = (Arc::new(bundle), Arc::clone(&self.active));
+        let (bundle, names) = (Arc::new(bundle), Arc::clone(&self.engine.active));
         let read = Arc::clone(&bundle);
         let (policy, mut problems, changes) = self
             .offload(move || {
@@ -64,8 +65,8 @@ impl Core {
             })
             .await;
         let mut answer = Applied {
-            revision: self.active.revision,
-            generation: self.active.generation.into(),
+            revision: self.engine.active.revision,
+            generation: self.engine.active.generation.into(),
             ..Applied::default()
         };
         if report::has_errors(&problems) {
@@ -74,7 +75,7 @@ impl Core {
         }
         answer.changes = changes;
         let host = self.host().await.map_err(|e| failure(&e))?;
-        let (live, read) = (self.active.live.clone(), problems.clone());
+        let (live, read) = (self.engine.active.live.clone(), problems.clone());
         let compiled =
             self.offload(move || Active::compile(bundle, policy.into(), &live, host, read)).await;
         let next = match compiled {
@@ -86,14 +87,16 @@ impl Core {
             }
         };
         answer.problems = next.warnings.clone();
-        let same = next.digest == self.active.digest && next.bundle == self.active.bundle;
+        let same =
+            next.digest == self.engine.active.digest && next.bundle == self.engine.active.bundle;
         if order.dry_run || (same && self.is_for(&next.host)) {
             return Ok(answer);
         }
         if order.confirm.is_none() {
             self.spare_session(order.guard, &next, CONFIRM_OR_FORCE).await?;
         }
-        let revision = self.active.revision + u64::from(next.digest != self.active.digest);
+        let revision =
+            self.engine.active.revision + u64::from(next.digest != self.engine.active.digest);
         let next = Active { revision, since: now(), ..next };
         match order.confirm {
             None => self.switch(next).await,
@@ -102,10 +105,10 @@ impl Core {
         .map_err(|e| failure(&e))?;
         self.warnings.clear();
         answer.applied = true;
-        answer.revision = self.active.revision;
-        answer.generation = self.active.generation.into();
+        answer.revision = self.engine.active.revision;
+        answer.generation = self.engine.active.generation.into();
         answer.milliseconds = begun.elapsed().as_secs_f64() * 1e3;
-        answer.confirm_until = self.pending.as_ref().map(Unconfirmed::until);
+        answer.confirm_until = self.engine.pending.as_ref().map(Unconfirmed::until);
         Ok(answer)
     }
 
@@ -126,10 +129,8 @@ impl Core {
                 }
             })
             .await?;
-        match self.put(&next, Dataplane::activate).await {
-            Ok(old) => {
-                let names = std::mem::replace(&mut self.active, next);
-                self.retired.push((old, names));
+        match self.put(&next, |engine, loaded| engine.activate(&next, loaded)).await {
+            Ok(()) => {
                 for file in [pending, live] {
                     if let Err(e) = file.commit() {
                         error!("{}", failure(&e.into()).error);
@@ -148,15 +149,15 @@ impl Core {
     }
 
     /// Loads a compiled policy on a separate thread, and passes it to `put` to activate.
-    pub(super) async fn put<T>(
+    pub(super) async fn put(
         &mut self,
         next: &Arc<Active>,
-        mut put: impl FnMut(&mut Dataplane, Loaded) -> Result<T, dataplane::Error>,
-    ) -> Result<T, Error> {
+        mut put: impl FnMut(&mut Engine, Loaded) -> Result<(), dataplane::Error>,
+    ) -> Result<(), Error> {
         for _ in 0..TRIES {
-            let (loader, names) = (self.dataplane.loader()?, Arc::clone(next));
+            let (loader, names) = (self.engine.dataplane.loader()?, Arc::clone(next));
             let loaded = self.offload(move || loader.load(&names.compiled.image)).await?;
-            match put(&mut self.dataplane, loaded) {
+            match put(&mut self.engine, loaded) {
                 Err(dataplane::Error::Replaced(name)) => {
                     warn!("{}", dataplane::Error::Replaced(name));
                 }
@@ -168,9 +169,8 @@ impl Core {
 
     /// Assigns the next generation's number and announces its names, before the first frame is judged by
     /// it.
-    pub(super) fn numbered(&self, mut next: Active) -> Arc<Active> {
-        next.generation = self.dataplane.next_number();
-        let next = Arc::new(next);
+    pub(super) fn numbered(&self, next: Active) -> Arc<Active> {
+        let next = self.engine.numbered(next);
         self.reporter.announce(&next);
         next
     }
@@ -184,21 +184,21 @@ impl Core {
         let names = |list: Vec<&String>| {
             list.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ")
         };
-        let revision = self.active.revision;
+        let revision = self.engine.active.revision;
         let on = if on.is_empty() { "no interface yet".to_owned() } else { names(on) };
         let text = format!("revision {revision} was put in force on {on}");
         if not_on.is_empty() { text } else { format!("{text}; NOT on {}", names(not_on)) }
     }
 
     pub(super) fn say_active(&self) {
-        let (revision, generation) = (self.active.revision, self.active.generation);
+        let (revision, generation) = (self.engine.active.revision, self.engine.active.generation);
         info!("revision {revision} is in force (generation {generation})");
     }
 
     /// Compiles the documents and the live changes for a changed host, and switches. An unwritable state
     /// directory does not prevent this: the stored policy is the same.
     pub(super) async fn recompile(&mut self, host: Host) -> Result<(), Error> {
-        let old = Active::clone(&self.active);
+        let old = Active::clone(&self.engine.active);
         let warnings = old.read.clone();
         let file = old.bundle.file.clone();
         let Active { revision, since, aside, .. } = old;
@@ -215,14 +215,14 @@ impl Core {
         let links = self.kernel.links().await?;
         let mut host =
             self.kernel.host(&self.chosen(&links), &links, self.clock.now().earliest).await?;
-        host.remember_routers(&self.active.host);
-        host.remember_neighbours(&self.active.host);
+        host.remember_routers(&self.engine.active.host);
+        host.remember_neighbours(&self.engine.active.host);
         Ok(host)
     }
 
     /// Whether the active policy was compiled for this host, apart from time and neighbours.
     pub(super) fn is_for(&self, host: &Host) -> bool {
-        host.without_neighbours() == self.active.host.without_neighbours()
+        host.without_neighbours() == self.engine.active.host.without_neighbours()
     }
 }
 

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::{Timestamp, ToSpan};
 use log::{error, info, warn};
 
 use super::active::{Active, read_bundle};
@@ -15,7 +14,6 @@ use super::unconfirmed::Unconfirmed;
 use super::{Error, failure};
 use crate::api::{Decided, ErrorCode, Failure, Guard, PolicyBundle};
 use crate::audit::{Action, Entry, Who};
-use crate::clock::boot_clock;
 use crate::policy::{Change, diff};
 
 impl Core {
@@ -30,39 +28,27 @@ impl Core {
         let next = self.numbered(next);
         let (state, names) = (self.state.clone(), Arc::clone(&next));
         self.offload(move || state.await_confirmation(&saved(&names))).await?;
-        let mut ends = (0, Timestamp::UNIX_EPOCH);
+        let previous = self.engine.active.revision;
         let put = self
-            .put(&next, |dataplane, loaded| {
-                let deadline = boot_clock().saturating_add(time.as_nanos() as u64);
-                ends = (deadline, Timestamp::now() + (time.as_secs() as i64).seconds());
-                dataplane.activate_until(loaded, deadline)
-            })
+            .put(&next, |engine, loaded| engine.activate_until(&next, loaded, (time, changes)))
             .await;
         if let Err(e) = put {
             self.state.forget_unconfirmed();
             return Err(e);
         }
-        let (deadline, at) = ends;
-        let previous = std::mem::replace(&mut self.active, next);
         self.say_active();
-        info!(
-            "revision {} returns in {} s unless it is confirmed",
-            previous.revision,
-            time.as_secs()
-        );
-        let changes = changes.to_vec();
-        self.pending = Some(Unconfirmed { previous, deadline, at, changes });
+        info!("revision {previous} returns in {} s unless it is confirmed", time.as_secs());
         Ok(())
     }
 
     /// Fails while a policy is unconfirmed: no other policy can be applied then. Live changes can.
     pub(super) async fn refuse_while_unconfirmed(&mut self) -> Result<(), Failure> {
         self.return_if_overdue().await;
-        let Some(pending) = &self.pending else { return Ok(()) };
+        let Some(pending) = &self.engine.pending else { return Ok(()) };
         Err(Failure {
             error: format!(
                 "revision {} waits to be confirmed until {}",
-                self.active.revision,
+                self.engine.active.revision,
                 pending.until()
             ),
             hint: Some("`enforcer confirm` keeps it, `enforcer rollback` takes it back".into()),
@@ -72,7 +58,7 @@ impl Core {
 
     /// Confirms the policy, and records it in the audit trail.
     pub(super) async fn confirm_for(&mut self, who: &Who) -> Result<Decided, Failure> {
-        let old = self.active.revision;
+        let old = self.engine.active.revision;
         self.announce(who, Action::Confirm, "")?;
         let outcome = self.confirm_policy(who).await;
         self.trail(who, Action::Confirm, old, &outcome);
@@ -86,7 +72,7 @@ impl Core {
         revision: Option<u64>,
         guard: Guard,
     ) -> Result<Decided, Failure> {
-        let old = self.active.revision;
+        let old = self.engine.active.revision;
         self.announce(who, Action::Rollback, "")?;
         let outcome = self.roll_back(who, revision, guard).await;
         self.trail(who, Action::Rollback, old, &outcome);
@@ -104,34 +90,29 @@ impl Core {
 
     async fn confirm_policy(&mut self, who: &Who) -> Result<Decided, Failure> {
         self.return_if_overdue().await;
-        let Some(pending) = self.pending.take() else {
+        if self.engine.pending.is_none() {
             return Err(Failure {
                 error: format!(
                     "nothing waits to be confirmed: revision {} is in force",
-                    self.active.revision
+                    self.engine.active.revision
                 ),
                 hint: Some("`enforcer history` shows what came and went".into()),
                 code: ErrorCode::Refused,
             });
-        };
+        }
         let (state, stamp, names) =
-            (self.state.clone(), self.clock.stamp(), Arc::clone(&self.active));
-        let kept = self
-            .offload(move || {
-                state.prepare(&saved(&names))?.commit()?;
-                state.prepare_live(&names.live, &stamp)?.commit()
-            })
-            .await;
-        if let Err(e) = kept {
-            self.pending = Some(pending);
-            return Err(failure(&e.into()));
-        }
-        if let Some(old) = self.dataplane.confirm() {
-            self.retired.push((old, pending.previous));
-        }
+            (self.state.clone(), self.clock.stamp(), Arc::clone(&self.engine.active));
+        self.offload(move || {
+            state.prepare(&saved(&names))?.commit()?;
+            state.prepare_live(&names.live, &stamp)?.commit()
+        })
+        .await
+        .map_err(|e| failure(&e.into()))?;
+        let changes = self.engine.confirm();
         self.state.forget_unconfirmed();
-        self.keep(who, None, &pending.changes).await;
-        Ok(self.decided(format!("confirmed: revision {} stays in force", self.active.revision)))
+        self.keep(who, None, &changes).await;
+        Ok(self
+            .decided(format!("confirmed: revision {} stays in force", self.engine.active.revision)))
     }
 
     /// Reverts the unconfirmed policy, or applies an earlier revision again.
@@ -142,17 +123,19 @@ impl Core {
         guard: Guard,
     ) -> Result<Decided, Failure> {
         self.return_if_overdue().await;
-        if let Some(pending) = &self.pending {
+        if let Some(pending) = &self.engine.pending {
             let previous = Arc::clone(&pending.previous);
             if revision.is_some() {
                 self.refuse_while_unconfirmed().await?;
             }
             self.spare_session(guard, &previous, FORCE).await?;
             self.return_to_previous("taken back").await.map_err(|e| failure(&e))?;
-            return Ok(self.decided(format!("revision {} is in force again", self.active.revision)));
+            return Ok(
+                self.decided(format!("revision {} is in force again", self.engine.active.revision))
+            );
         }
         let (earlier, bundle) = self.earlier(revision).await?;
-        let (names, file) = (Arc::clone(&self.active), bundle.file.clone());
+        let (names, file) = (Arc::clone(&self.engine.active), bundle.file.clone());
         let (next, changes) = self
             .offload(move || {
                 let (policy, problems) = read_bundle(&bundle);
@@ -164,7 +147,7 @@ impl Core {
             })
             .await
             .map_err(|problems| failure(&Error::Problems { file, problems }))?;
-        let names = &self.active;
+        let names = &self.engine.active;
         let aside = Some(names.digest.clone()).filter(|digest| *digest != next.digest);
         let next = Active { revision: names.revision + 1, since: now(), aside, ..next };
         self.spare_session(guard, &next, FORCE).await?;
@@ -172,19 +155,20 @@ impl Core {
         self.keep(who, Some(format!("rolled back to revision {earlier}")), &changes).await;
         Ok(self.decided(format!(
             "revision {} is in force: the policy of revision {earlier} again",
-            self.active.revision
+            self.engine.active.revision
         )))
     }
 
     fn decided(&self, text: String) -> Decided {
-        let (revision, generation) = (self.active.revision, self.active.generation.into());
+        let (revision, generation) =
+            (self.engine.active.revision, self.engine.active.generation.into());
         Decided { revision, generation, text }
     }
 
     /// Catches up with the kernel if it has already gone back to the previous policy.
     pub(super) async fn return_if_overdue(&mut self) {
         // Work in progress is about the active policy. Waiting is safe: the kernel has already gone back.
-        let is_due = self.pending.as_ref().is_some_and(Unconfirmed::is_overdue);
+        let is_due = self.engine.pending.as_ref().is_some_and(Unconfirmed::is_overdue);
         if is_due
             && !self.turns.is_busy()
             && let Err(e) = self.return_to_previous("not confirmed in time").await
@@ -195,8 +179,8 @@ impl Core {
 
     /// Puts the previous policy in force again. No order can intervene: `offload` accepts none.
     async fn return_to_previous(&mut self, why: &str) -> Result<(), Error> {
-        let Some(pending) = &self.pending else { return Ok(()) };
-        let refused = Arc::clone(&self.active);
+        let Some(pending) = &self.engine.pending else { return Ok(()) };
+        let refused = Arc::clone(&self.engine.active);
         // The next start must not apply the refused policy's file.
         let previous = Active::clone(&pending.previous);
         let aside = Some(refused.digest.clone()).filter(|digest| *digest != previous.digest);
@@ -212,15 +196,11 @@ impl Core {
         if let Err(e) = kept {
             error!("{}", failure(&e.into()).error);
         }
-        if let Some(generation) = self.dataplane.return_to_previous()? {
-            self.retired.push((generation, Arc::clone(&refused)));
-        }
-        self.active = previous;
-        self.pending = None;
+        self.engine.return_to(previous)?;
         self.state.forget_unconfirmed();
         let text = format!(
             "revision {} was {why}: revision {} is in force again",
-            refused.revision, self.active.revision
+            refused.revision, self.engine.active.revision
         );
         warn!("{text}");
         let entry = self.entry(&Who::Daemon, Action::Returned).about(text.clone());
@@ -238,10 +218,11 @@ impl Core {
             hint: Some("`enforcer history` lists the revisions that are kept".into()),
             code: ErrorCode::Refused,
         };
-        let before = || (1..self.active.revision).rev().find(|number| self.history.has(*number));
+        let before =
+            || (1..self.engine.active.revision).rev().find(|number| self.history.has(*number));
         let number = revision.or_else(before);
         let number = number.ok_or_else(|| fail("no earlier revision is kept".into()))?;
-        if number == self.active.revision {
+        if number == self.engine.active.revision {
             return Err(fail(format!("revision {number} is in force")));
         }
         let history = self.history.clone();

@@ -4,21 +4,19 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::active::Active;
 use super::aside::{Aside, Shown};
+use super::engine::Engine;
 use super::history::History;
 use super::probe::Probe;
 use super::recorder::Recorder;
 use super::report::Reporter;
-use super::state::{Counters, State};
+use super::state::State;
 use super::time::Clock;
 use super::turns::Turns;
-use super::unconfirmed::Unconfirmed;
 use super::watched::Watched;
 use crate::audit::Audit;
 use crate::config::{Settings, Xdp};
-use crate::dataplane::generation::Generation;
-use crate::dataplane::{Dataplane, Preference};
+use crate::dataplane::Preference;
 use crate::events::sinks::Health;
 use crate::guard::Guarded;
 use crate::guard::before::Before;
@@ -30,23 +28,18 @@ pub(super) struct Core {
     /// Sources of the loop's work.
     pub(super) turns: Turns,
     pub(super) kernel: Kernel,
-    pub(super) dataplane: Dataplane,
+    /// What is active.
+    pub(super) engine: Engine,
     pub(super) reporter: Reporter,
-    pub(super) active: Arc<Active>,
     pub(super) guarded: Vec<Guarded>,
     pub(super) watched: Watched,
     /// Links that were attached at the last check of this daemon or the previous one.
     pub(super) protected_before: Before,
     /// How each interface was protected at the start, for the audit trail.
     pub(super) starts: Vec<String>,
-    /// Counters of rules from removed generations.
-    pub(super) counters: Counters,
-    /// Generations by which frames may still be judged.
-    pub(super) retired: Vec<(Generation, Arc<Active>)>,
     /// Warnings for the operator, in addition to the policy's own.
     pub(super) warnings: Vec<String>,
     pub(super) started: String,
-    pub(super) pending: Option<Unconfirmed>,
     pub(super) audit: Audit,
     pub(super) history: History,
     pub(super) state: State,

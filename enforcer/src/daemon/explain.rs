@@ -76,7 +76,7 @@ impl Core {
     fn explainer(&self, rank: Rank) -> Explainer {
         Explainer {
             kernel: self.kernel.clone(),
-            names: Arc::clone(&self.active),
+            names: Arc::clone(&self.engine.active),
             now: self.clock.now(),
             dates: self.clock.dates(),
             probes: self.probes.clone(),
@@ -91,10 +91,10 @@ impl Core {
             return;
         }
         let ask = |(frame, interface): &(Vec<u8>, u32)| {
-            self.dataplane.probe(frame, *interface).map_err(|e| e.to_string())
+            self.engine.dataplane.probe(frame, *interface).map_err(|e| e.to_string())
         };
         let decisions = frames.iter().map(ask).collect();
-        let (generation, counters) = (self.active.generation, self.rule_counters());
+        let (generation, counters) = (self.engine.active.generation, self.engine.rule_counters());
         drop(reply.send(Probed { generation, decisions, counters }));
     }
 }

@@ -11,20 +11,20 @@ use crate::policy::{Host, hops};
 impl Core {
     /// Copies the neighbour table into the kernel map.
     pub(super) fn follow_hops(&mut self, host: &Host) -> Result<(), Error> {
-        let now = hops(&self.active.policy, host);
+        let now = hops(&self.engine.active.policy, host);
         let mut all = now.clone();
-        if let Some(pending) = &self.pending {
+        if let Some(pending) = &self.engine.pending {
             for (hop, mac) in hops(&pending.previous.policy, host) {
                 all.entry(hop).or_insert(mac);
             }
         }
-        self.dataplane.set_hops(&all)?;
-        if now != *self.active.compiled.image.hops {
-            let mut next = Active::clone(&self.active);
+        self.engine.dataplane.set_hops(&all)?;
+        if now != *self.engine.active.compiled.image.hops {
+            let mut next = Active::clone(&self.engine.active);
             next.host.take_neighbours(host);
             next.compiled.image.hops = Arc::new(now);
-            self.active = Arc::new(next);
-            self.reporter.announce(&self.active);
+            self.engine.active = Arc::new(next);
+            self.reporter.announce(&self.engine.active);
         }
         Ok(())
     }
@@ -35,7 +35,7 @@ impl Core {
         let Strangers(strangers) = self.reporter.take_strangers();
         let mut asked = Vec::new();
         for (index, address) in strangers {
-            let interface = self.active.host.interfaces.iter().find(|it| it.index == index);
+            let interface = self.engine.active.host.interfaces.iter().find(|it| it.index == index);
             let on_link = interface.into_iter().flat_map(|known| &known.on_link);
             let own = on_link.into_iter().find(|own| own.holds(address));
             asked.extend(own.map(|own| (own.interface, address)));

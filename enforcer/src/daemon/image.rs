@@ -15,15 +15,15 @@ impl Core {
     pub(super) async fn restore_image(&mut self) {
         // Not while a policy is unconfirmed, because the kernel may have reverted it alone; nor while a
         // policy is being replaced.
-        let is_settled = self.pending.is_none() && !self.turns.is_busy();
+        let is_settled = self.engine.pending.is_none() && !self.turns.is_busy();
         if !is_settled || !self.watched.looks.is_multiple_of(LOOKS) {
             return;
         }
         // Unpinned tables cannot be compared; the missing pins are reported elsewhere.
-        if !self.dataplane.is_pinned() {
+        if !self.engine.dataplane.is_pinned() {
             return;
         }
-        match self.dataplane.judges_by(&self.active.compiled.image) {
+        match self.engine.dataplane.judges_by(&self.engine.active.compiled.image) {
             Ok(true) => return,
             Ok(false) => {}
             Err(e) => {
@@ -44,8 +44,8 @@ impl Core {
     /// not prevent it.
     async fn publish_again(&mut self) -> Result<(), Error> {
         // No policy is unconfirmed here: a deadline in the kernel is not from this daemon.
-        self.dataplane.confirm();
-        self.put_generation(Active::clone(&self.active)).await?;
+        self.engine.dataplane.confirm();
+        self.put_generation(Active::clone(&self.engine.active)).await?;
         self.say_active();
         Ok(())
     }

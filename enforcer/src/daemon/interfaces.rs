@@ -63,7 +63,7 @@ impl Core {
         let guarded = self.guarded.iter().find(|guarded| guarded.index == link.index);
         let present = links.iter().find(|other| other.index == link.index);
         let present = present.map_or(link.name.as_str(), |link| &link.name);
-        let attached = self.dataplane.guards(link.attached);
+        let attached = self.engine.dataplane.guards(link.attached);
         let enforcing = self.enforces(link);
         let mode = match (link.attached.program, link.attached.native) {
             (None, _) => "none",
@@ -97,7 +97,7 @@ impl Core {
             backstop: backstop::state(tables, present, link.index, links).into(),
             proof: guarded.map_or("none", |guarded| guarded.prover.proof().name()).into(),
             received: counters.received,
-            runs: self.dataplane.runs(link.index),
+            runs: self.engine.dataplane.runs(link.index),
             note,
         }
     }

@@ -110,6 +110,7 @@ impl Core {
         let known = self.all_live().into_iter().find(|change| change.id == id);
         let Some(change) = known else {
             let rule = self
+                .engine
                 .active
                 .policy
                 .groups
@@ -180,7 +181,7 @@ impl Core {
 
     fn report(&self, change: &LiveChange, notes: Vec<String>, begun: Instant) -> LiveReport {
         let change = convert::live(self.clock.told(change));
-        let generation = self.active.generation.into();
+        let generation = self.engine.active.generation.into();
         let milliseconds = begun.elapsed().as_secs_f64() * 1e3;
         LiveReport { change, generation, notes, milliseconds }
     }
@@ -229,12 +230,12 @@ impl Core {
             return vec![note.into()];
         }
         let LiveAction::Allow(_) = change.action else { return Vec::new() };
-        let live = self.active.policy.groups.iter().find_map(|group| {
+        let live = self.engine.active.policy.groups.iter().find_map(|group| {
             let rule = group.allow.iter().find(|rule| rule.live && rule.id == change.id)?;
             Some((group, rule))
         });
         let Some((group, rule)) = live else { return Vec::new() };
-        let denied = denied_by(&self.active.host, group, rule);
+        let denied = denied_by(&self.engine.active.host, group, rule);
         let mut notes: Vec<String> = denied
             .into_iter()
             .map(|deny| {

@@ -126,7 +126,7 @@ impl Core {
     }
 
     fn measure_policy(&self, families: &mut Families) {
-        let names = &*self.active;
+        let names = &*self.engine.active;
         let build = [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)];
         families.add(Gauge, "enforcer_build_info", "Version of the daemon.", build);
         let gauges: [(&str, &str, u64); 7] = [
@@ -148,7 +148,7 @@ impl Core {
             (
                 "enforcer_policy_unconfirmed",
                 "Whether the policy in force waits to be confirmed.",
-                u64::from(self.pending.is_some()),
+                u64::from(self.engine.pending.is_some()),
             ),
             (
                 "enforcer_live_changes",
@@ -159,7 +159,7 @@ impl Core {
             (
                 "enforcer_image_bytes",
                 "Size of the policy image in force.",
-                self.dataplane.current().image_bytes,
+                self.engine.dataplane.current().image_bytes,
             ),
         ];
         for (name, help, value) in gauges {

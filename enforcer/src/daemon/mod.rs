@@ -6,6 +6,7 @@
 //! - `confirm`: policies that must be confirmed, and rollback
 //! - `core`: everything that the daemon owns
 //! - `doors`: the control socket and the port for metrics
+//! - `engine`: what is active, and how that changes
 //! - `error`: why the daemon stopped or failed to start
 //! - `explain`: how a frame would be decided
 //! - `history`: earlier revisions
@@ -38,7 +39,7 @@
 //! - `totals`: counts of refused frames, in a table that devices cannot fill
 //! - `turns`: what the loop waits for
 //! - `unconfirmed`: the policy that waits to be confirmed
-//! - `upkeep`: work once a second, and counters of generations that are gone
+//! - `upkeep`: work once a second
 //! - `watched`: what the daemon knows of the backstop, and of its checks
 
 mod active;
@@ -47,6 +48,7 @@ mod aside;
 mod confirm;
 mod core;
 mod doors;
+mod engine;
 mod error;
 mod explain;
 mod history;

@@ -10,7 +10,6 @@ use super::core::Core;
 use super::session::FORCE;
 use super::{Error, failure, usage};
 use crate::api::{Failure, Guard};
-use crate::dataplane::Dataplane;
 use crate::image::Patch;
 use crate::policy::Host;
 use crate::policy::compile;
@@ -36,8 +35,8 @@ pub(super) struct Plan {
 impl Core {
     /// The live changes of the active policy, and those that only the policy that may return has.
     pub(super) fn all_live(&self) -> Vec<LiveChange> {
-        let previous = self.pending.as_ref().map(|pending| &*pending.previous);
-        together(&self.active.live, previous.map_or(&[], |previous| &previous.live))
+        let previous = self.engine.pending.as_ref().map(|pending| &*pending.previous);
+        together(&self.engine.active.live, previous.map_or(&[], |previous| &previous.live))
     }
 
     /// Applies `edit` to the live changes of both policies, and compiles the results.
@@ -49,11 +48,11 @@ impl Core {
         &mut self,
         edit: impl Fn(&[LiveChange]) -> Result<Vec<LiveChange>, Failure>,
     ) -> Result<Plan, Failure> {
-        let current = self.step(Arc::clone(&self.active), &edit).await;
-        let Some(pending) = &self.pending else {
+        let current = self.step(Arc::clone(&self.engine.active), &edit).await;
+        let Some(pending) = &self.engine.pending else {
             return Ok(Plan { current: Some(current?), previous: None, note: None });
         };
-        let (now, then) = (self.active.revision, pending.previous.revision);
+        let (now, then) = (self.engine.active.revision, pending.previous.revision);
         let previous = Arc::clone(&pending.previous);
         match (current, self.step(previous, &edit).await) {
             (Ok(current), Ok(previous)) => {
@@ -88,7 +87,7 @@ impl Core {
         if let Some(step) = &plan.current {
             self.spare_session(guard, &step.next, FORCE).await?;
         }
-        if let (Some(step), Some(pending)) = (&plan.previous, &self.pending) {
+        if let (Some(step), Some(pending)) = (&plan.previous, &self.engine.pending) {
             self.spare_session_in(&pending.previous, guard, &step.next, FORCE).await?;
         }
         let notes: Vec<String> = plan.note.clone().into_iter().collect();
@@ -100,7 +99,7 @@ impl Core {
     /// Puts a plan in force.
     pub(super) async fn publish(&mut self, plan: Plan) -> Result<(), Error> {
         let Plan { current, previous, .. } = plan;
-        if self.pending.is_none() {
+        if self.engine.pending.is_none() {
             return match current {
                 Some(step) => self.put_alone(step).await,
                 None => Ok(()),
@@ -110,10 +109,11 @@ impl Core {
             Some(step) => step.next.live.clone(),
             None => names.live.clone(),
         };
-        let before = self.pending.as_ref().map(|pending| lives(&previous, &pending.previous));
+        let before =
+            self.engine.pending.as_ref().map(|pending| lives(&previous, &pending.previous));
         // A daemon that starts now goes back to the previous policy, and drops the changes that do not fit
         // it.
-        let live = together(&lives(&current, &self.active), &before.unwrap_or_default());
+        let live = together(&lives(&current, &self.engine.active), &before.unwrap_or_default());
         let file = self.state.prepare_live(&live, &self.clock.stamp())?;
         if let Some(step) = previous
             && let Err(e) = self.put_previous(step).await
@@ -163,40 +163,25 @@ impl Core {
         let Some(patch) = patch else { return self.put_generation(next).await };
         let next = Arc::new(next);
         self.reporter.announce(&next);
-        self.dataplane.patch(&patch)?;
-        self.active = next;
-        Ok(())
+        Ok(self.engine.patch(next, &patch)?)
     }
 
     /// Activates a new generation without writing to disk: the stored state is the same.
     pub(super) async fn put_generation(&mut self, next: Active) -> Result<(), Error> {
         let next = self.numbered(next);
-        let old = self.put(&next, Dataplane::activate).await?;
-        let names = std::mem::replace(&mut self.active, next);
-        self.retired.push((old, names));
-        Ok(())
+        self.put(&next, |engine, loaded| engine.activate(&next, loaded)).await
     }
 
     /// Changes the policy that returns without a confirmation.
     async fn put_previous(&mut self, step: Step) -> Result<(), Error> {
         let Step { next, patch } = step;
-        let (next, old) = match patch {
-            Some(patch) => {
-                let next = Arc::new(next);
-                self.reporter.announce(&next);
-                self.dataplane.patch_previous(&patch)?;
-                (next, None)
-            }
-            None => {
-                let next = self.numbered(next);
-                let old = self.put(&next, Dataplane::put_previous).await?;
-                (next, old)
-            }
-        };
-        let Some(pending) = &mut self.pending else { return Ok(()) };
-        let names = std::mem::replace(&mut pending.previous, next);
-        self.retired.extend(old.map(|old| (old, names)));
-        Ok(())
+        if let Some(patch) = patch {
+            let next = Arc::new(next);
+            self.reporter.announce(&next);
+            return Ok(self.engine.patch_previous(next, &patch)?);
+        }
+        let next = self.numbered(next);
+        self.put(&next, |engine, loaded| engine.replace_previous(&next, loaded)).await
     }
 
     /// Applies `edit` to a policy, on a separate thread because it may have to be compiled.

@@ -59,7 +59,7 @@ impl Core {
     /// Reports how an interface was protected at the start, and whether there was a gap before.
     fn say_how(&mut self, link: &Link, how: How, known: Option<u32>) {
         let name = &link.name;
-        let number = self.dataplane.link_id(link.index).unwrap_or(0);
+        let number = self.engine.dataplane.link_id(link.index).unwrap_or(0);
         let lost = match (how, known) {
             (How::Adopted, _) => {
                 self.starts.push(format!("{name}: adopted, link {number}"));
@@ -94,7 +94,7 @@ impl Core {
         let present = links.iter().find(|other| other.index == link.index);
         let present = present.map_or(&link.name, |link| &link.name).clone();
         let preference = preference(self.settings.xdp);
-        let done = self.dataplane.protect(link.interface(&present), preference)?;
+        let done = self.engine.dataplane.protect(link.interface(&present), preference)?;
         let same =
             |guarded: &&mut Guarded| guarded.name == link.name && guarded.index != link.index;
         if let Some(other) = self.guarded.iter_mut().find(same) {
@@ -102,7 +102,7 @@ impl Core {
             other.name.clone_from(&other.present);
             let index = other.index;
             if !links.iter().any(|link| link.index == index) {
-                self.dataplane.release(index)?;
+                self.engine.dataplane.release(index)?;
                 self.guarded.retain(|guarded| guarded.index != index);
             }
         }
@@ -122,7 +122,7 @@ impl Core {
             let ours = self.guarded.iter_mut().find(|guarded| guarded.index == link.index);
             let Some(ours) = ours else { continue };
             ours.native = Some(link.attached.native);
-            if !self.dataplane.guards(link.attached) {
+            if !self.engine.dataplane.guards(link.attached) {
                 let Attached { program: id, native } = link.attached;
                 let interface = link.name.clone();
                 others.push(dataplane::Error::Busy { interface, id, native });
@@ -162,10 +162,9 @@ impl Core {
 
     /// Stores which links are attached, so that the next start detects a link that was lost in between.
     fn remember_links(&mut self) {
-        let ids = self
-            .guarded
-            .iter()
-            .filter_map(|guarded| Some((guarded.index, self.dataplane.link_id(guarded.index)?)));
+        let ids = self.guarded.iter().filter_map(|guarded| {
+            Some((guarded.index, self.engine.dataplane.link_id(guarded.index)?))
+        });
         self.protected_before.set(ids.collect());
         if let Err(e) = self.state.save_protected(&self.protected_before) {
             warn!("{}", failure(&e.into()).error);

@@ -73,7 +73,7 @@ impl Core {
 
     /// Answers a question. Slow answers are built outside the loop.
     async fn look(&mut self, rank: Rank, question: Question, reply: oneshot::Sender<Answer>) {
-        let (aside, names) = (self.aside.clone(), Arc::clone(&self.active));
+        let (aside, names) = (self.aside.clone(), Arc::clone(&self.engine.active));
         match question {
             Question::Status => {
                 let status = self.status().await;
@@ -82,14 +82,14 @@ impl Core {
             Question::Devices => {
                 let reporter = self.reporter.clone();
                 // Read here, because the other thread has no access to the tables.
-                let sighted = self.dataplane.sightings();
+                let sighted = self.engine.dataplane.sightings();
                 aside.answer(rank, reply, move || {
                     reporter.sighted(&sighted, &names);
                     encode(&devices(&names, reporter.seen()))
                 });
             }
             Question::Rules => {
-                let (counters, dates) = (self.rule_counters(), self.clock.dates());
+                let (counters, dates) = (self.engine.rule_counters(), self.clock.dates());
                 aside.answer(rank, reply, move || encode(&rules(&names, &counters, dates)));
             }
             Question::Metrics => {
@@ -123,7 +123,7 @@ impl Core {
         self.return_if_overdue().await;
         let interfaces = self.interfaces().await;
         let small_tables = self.small_tables().await;
-        let names = &*self.active;
+        let names = &*self.engine.active;
         let mut warnings = self.warnings.clone();
         warnings.extend(self.audit.warnings());
         warnings.extend(self.sinks.iter().filter_map(|sink| sink.warning()));
@@ -145,19 +145,19 @@ impl Core {
                 groups: names.written.groups.len(),
                 devices: names.policy.devices.len(),
                 rules: rule_count(names),
-                image_bytes: self.dataplane.current().image_bytes,
+                image_bytes: self.engine.dataplane.current().image_bytes,
             },
             interfaces,
             reasons: self.reasons(),
             groups: self.groups(),
             live: names.live.iter().map(|change| convert::live(self.clock.told(change))).collect(),
-            confirm_until: self.pending.as_ref().map(Unconfirmed::until),
+            confirm_until: self.engine.pending.as_ref().map(Unconfirmed::until),
             warnings,
         }
     }
 
     pub(super) fn reasons(&self) -> Vec<ReasonCount> {
-        let counters = self.dataplane.reasons();
+        let counters = self.engine.dataplane.reasons();
         let counters = counters.into_iter();
         counters
             .map(|(reason, counter)| ReasonCount {
@@ -175,7 +175,7 @@ impl Core {
 
     /// Status of the groups and of unknown devices.
     pub(super) fn groups(&self) -> Vec<GroupStatus> {
-        let names = &*self.active;
+        let names = &*self.engine.active;
         let until = |timed: Option<Timed>| wall_time(self.clock.date(timed?.until));
         let left = |timed: Option<Timed>| self.clock.left(timed?.until);
         let members: HashMap<&str, usize> =
@@ -210,7 +210,7 @@ impl Core {
         let observed = |change: &&LiveChange| {
             matches!(change.action, LiveAction::Mode { mode: Mode::Observe })
         };
-        self.active.live.iter().filter(observed).map(|change| {
+        self.engine.active.live.iter().filter(observed).map(|change| {
             let LiveChange { target, by, until, left, .. } = self.clock.told(change);
             let until = until.and_then(wall_time).map(|until| format!(" until {until}"));
             let left = left.map(|left| format!(" ({} left)", span(left)));
@@ -220,7 +220,7 @@ impl Core {
     }
 
     pub(super) fn rules(&self) -> Vec<RuleRow> {
-        rules(&self.active, &self.rule_counters(), self.clock.dates())
+        rules(&self.engine.active, &self.engine.rule_counters(), self.clock.dates())
     }
 }
 

@@ -22,7 +22,9 @@ impl Core {
     /// Whether a link is no longer attached, according to its descriptor.
     fn is_detached(&self) -> bool {
         let there = self.guarded.iter().filter(|guarded| guarded.there);
-        there.into_iter().any(|guarded| self.dataplane.link_interface(guarded.index) == Some(0))
+        there
+            .into_iter()
+            .any(|guarded| self.engine.dataplane.link_interface(guarded.index) == Some(0))
     }
 
     /// Checks at once whatever the notice is about.
@@ -71,13 +73,13 @@ impl Core {
 
     /// The kernel's view of the interfaces and our links.
     fn seen(&self, links: Vec<Link>) -> Seen {
-        let attached_to = |index| Some((index, self.dataplane.link_interface(index)?));
+        let attached_to = |index| Some((index, self.engine.dataplane.link_interface(index)?));
         let indices = links.iter().map(|link| link.index);
         let known = self.guarded.iter().map(|guarded| guarded.index);
         // One system call for each of our links.
         let indices: BTreeSet<u32> = indices.chain(known).collect();
         let attached_to = indices.into_iter().filter_map(attached_to).collect();
-        Seen { programs: self.dataplane.dispatchers(), attached_to, links }
+        Seen { programs: self.engine.dataplane.dispatchers(), attached_to, links }
     }
 
     /// Carries out one step of the plan.
@@ -86,7 +88,7 @@ impl Core {
             Step::Attach { link, why } => self.attach_again(&link, why, links),
             Step::Repair { link, remedy } => self.repair(&link, remedy),
             Step::Renumber(index) => {
-                if let Err(e) = self.dataplane.renumber(index) {
+                if let Err(e) = self.engine.dataplane.renumber(index) {
                     error!("{}", failure(&e.into()).error);
                 }
             }
@@ -95,7 +97,7 @@ impl Core {
     }
 
     fn restore_pins(&mut self) {
-        let (paths, failed) = match self.dataplane.restore_pins() {
+        let (paths, failed) = match self.engine.dataplane.restore_pins() {
             Ok(paths) => (paths, None),
             Err((paths, e)) => (paths, Some(failure(&e.into()).error)),
         };
@@ -159,7 +161,7 @@ impl Core {
         let host = self.host().await?;
         self.ask_strangers().await;
         // An unconfirmed policy must not be replaced: until then, a new index stays shut.
-        if self.is_for(&host) || self.pending.is_some() || self.turns.is_busy() {
+        if self.is_for(&host) || self.engine.pending.is_some() || self.turns.is_busy() {
             return self.follow_hops(&host);
         }
         info!("addresses or interfaces changed: compiling the policy for them");
@@ -207,6 +209,6 @@ impl Core {
     pub(super) fn tamper(&mut self, reason: &'static str, interface: Option<&str>, text: String) {
         warn!("{text}");
         *self.watched.tampered.entry(reason).or_default() += 1;
-        self.reporter.tamper(reason, interface, text, &self.active);
+        self.reporter.tamper(reason, interface, text, &self.engine.active);
     }
 }

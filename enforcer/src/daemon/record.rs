@@ -16,11 +16,11 @@ use crate::policy::{Change, Severity};
 impl Core {
     /// An entry with the active revision and generation.
     pub(super) fn entry(&self, who: &Who, action: Action) -> Entry {
-        let generation = self.active.generation;
+        let generation = self.engine.active.generation;
         Entry {
-            new_revision: Some(self.active.revision),
+            new_revision: Some(self.engine.active.revision),
             generation: Some(generation),
-            program: self.dataplane.pins().tag(generation),
+            program: self.engine.dataplane.pins().tag(generation),
             ..Entry::new(who.clone(), action)
         }
     }
@@ -62,11 +62,11 @@ impl Core {
         }
         let (file, reason) = (bundle.file.clone(), bundle.reason.clone());
         self.announce(who, action, &file)?;
-        let old = self.active.revision;
+        let old = self.engine.active.revision;
         let outcome = self.apply(bundle).await;
         if let Ok(report) = &outcome
             && report.applied
-            && self.pending.is_none()
+            && self.engine.pending.is_none()
         {
             self.keep(who, reason.clone(), &report.changes).await;
         }
@@ -93,7 +93,7 @@ impl Core {
                 Err(failure)
             }
         };
-        let revision = self.active.revision;
+        let revision = self.engine.active.revision;
         match outcome {
             Ok(answer)
                 if answer.problems.iter().all(|problem| problem.severity != Severity::Error) =>
@@ -133,7 +133,7 @@ impl Core {
         why: Option<String>,
         changes: &[Change],
     ) -> (Revision, Arc<PolicyBundle>) {
-        let Active { revision, since, digest, bundle, .. } = &*self.active;
+        let Active { revision, since, digest, bundle, .. } = &*self.engine.active;
         let kept = Revision {
             revision: *revision,
             since: since.clone(),
@@ -150,7 +150,8 @@ impl Core {
     /// Reports a revision that could not be stored.
     pub(super) fn say_kept(&mut self, saved: Result<(), history::Error>) {
         if let Err(e) = saved {
-            let text = format!("revision {} is not in the history: {e}", self.active.revision);
+            let text =
+                format!("revision {} is not in the history: {e}", self.engine.active.revision);
             log::error!("{text}");
             self.warnings.push(text);
         }
@@ -167,14 +168,14 @@ impl Core {
     /// record.
     pub(super) fn record_start(&mut self) {
         let entry = self.entry(&Who::Daemon, Action::Start);
-        let entry = entry.about(self.active.bundle.file.clone());
+        let entry = entry.about(self.engine.active.bundle.file.clone());
         let difference = std::mem::take(&mut self.starts);
         self.audit.record(Entry { difference, ..entry });
     }
 
     /// The daemon ends.
     pub(super) fn record(&mut self, action: Action) {
-        let entry = self.entry(&Who::Daemon, action).about(self.active.bundle.file.clone());
+        let entry = self.entry(&Who::Daemon, action).about(self.engine.active.bundle.file.clone());
         self.audit.record(entry);
     }
 }

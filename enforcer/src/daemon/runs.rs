@@ -24,13 +24,13 @@ impl Core {
         let guarded = self.guarded.iter().find(|guarded| guarded.index == link.index);
         guarded.is_some_and(|guarded| guarded.prover.proof().holds())
             && link.no_ethernet.is_none()
-            && self.dataplane.guards(link.attached)
+            && self.engine.dataplane.guards(link.attached)
             && self.is_compiled_for(link.index)
     }
 
     /// Whether the policy is compiled for an interface: on any other one, everything is dropped.
     pub(super) fn is_compiled_for(&self, index: u32) -> bool {
-        self.active.host.interfaces.iter().any(|known| known.index == index)
+        self.engine.active.host.interfaces.iter().any(|known| known.index == index)
     }
 
     /// An interface has changed: each driver has to prove again that it runs the program.
@@ -66,12 +66,12 @@ impl Core {
         let mut said = Vec::new();
         for guarded in &mut self.guarded {
             let link = links.iter().find(|link| link.index == guarded.index);
-            let Some(link) = link.filter(|link| self.dataplane.guards(link.attached)) else {
+            let Some(link) = link.filter(|link| self.engine.dataplane.guards(link.attached)) else {
                 continue;
             };
             // Read in this order: frames received earlier have been judged by the time the runs are read.
             let received = link.received;
-            let counters = Counters { received, runs: self.dataplane.runs(guarded.index) };
+            let counters = Counters { received, runs: self.engine.dataplane.runs(guarded.index) };
             let was = guarded.prover.proof();
             let is = guarded.prover.look(counters, time);
             if was != is {
@@ -111,10 +111,10 @@ impl Core {
         let (what, outcome) = match remedy {
             None => return,
             Some(Remedy::NewObject) => {
-                ("gave it a new program object", self.dataplane.renew(index))
+                ("gave it a new program object", self.engine.dataplane.renew(index))
             }
             Some(Remedy::Generic) => {
-                ("changed to generic mode", self.dataplane.fall_back(link.interface(&name)))
+                ("changed to generic mode", self.engine.dataplane.fall_back(link.interface(&name)))
             }
         };
         let text = match outcome {
@@ -125,7 +125,7 @@ impl Core {
             ),
         };
         error!("{text}");
-        self.reporter.tamper("program-not-run", Some(&name), text, &self.active);
+        self.reporter.tamper("program-not-run", Some(&name), text, &self.engine.active);
         self.watched.reattached += 1;
         if let Some(guarded) = self.guarded.iter_mut().find(|guarded| guarded.index == index) {
             guarded.prover.mended();

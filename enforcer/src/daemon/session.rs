@@ -29,7 +29,7 @@ impl Core {
         next: &Active,
         hint: &str,
     ) -> Result<(), Failure> {
-        self.spare_session_in(&self.active, guard, next, hint).await
+        self.spare_session_in(&self.engine.active, guard, next, hint).await
     }
 
     /// The same, for `next` as the replacement of `before`.

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::aside::{Aside, Shown};
 use super::core::{Core, now};
+use super::engine::Engine;
 use super::history::History;
 use super::probe::Probe;
 use super::recorder::Recorder;
@@ -96,18 +97,14 @@ impl Core {
             settings,
             turns,
             kernel,
-            dataplane,
+            engine: Engine::new(dataplane, active, state.counters()),
             reporter,
-            active,
             guarded: Vec::new(),
             watched,
             protected_before: state.protected(),
             starts: Vec::new(),
-            counters: state.counters(),
-            retired: Vec::new(),
             warnings,
             started: now(),
-            pending: None,
             audit,
             history,
             state,
@@ -121,19 +118,19 @@ impl Core {
         core.say_backstop();
         core.protect_all(&links)?;
         let indices: Vec<u32> = core.guarded.iter().map(|guarded| guarded.index).collect();
-        for index in core.dataplane.release_others(&indices)? {
+        for index in core.engine.dataplane.release_others(&indices)? {
             warn!("interface with index {index} is no longer protected: it is not in the settings");
         }
         core.confirm().await?;
-        if let Err(e) = core.dataplane.forget_other_versions() {
+        if let Err(e) = core.engine.dataplane.forget_other_versions() {
             error!("{}", failure(&e.into()).error);
             core.warnings.push("what another version left is still in the kernel".into());
         }
         core.keep_time();
         core.keep_state(made);
-        core.state.end_of_start(&core.active.digest);
+        core.state.end_of_start(&core.engine.active.digest);
         let on: Vec<&str> = core.guarded.iter().map(|guarded| &*guarded.name).collect();
-        let (revision, generation) = (core.active.revision, core.active.generation);
+        let (revision, generation) = (core.engine.active.revision, core.engine.active.generation);
         if on.is_empty() {
             error!("revision {revision} is NOT enforced on any interface yet");
         } else {
@@ -170,8 +167,8 @@ impl Core {
     fn keep_state(&mut self, made: Result<(), super::state::Error>) {
         let write = || -> Result<(), super::state::Error> {
             made?;
-            self.state.prepare(&saved(&self.active))?.commit()?;
-            self.state.prepare_live(&self.active.live, &self.clock.stamp())?.commit()
+            self.state.prepare(&saved(&self.engine.active))?.commit()?;
+            self.state.prepare_live(&self.engine.active.live, &self.clock.stamp())?.commit()
         };
         match write() {
             Ok(()) => self.state.forget_unconfirmed(),
@@ -188,7 +185,7 @@ impl Core {
 
     /// Reads the ring buffer in a separate task.
     pub(super) fn follow_ring(&self) -> Result<JoinHandle<()>, Error> {
-        let reader = Reader::open(self.dataplane.pins())?;
+        let reader = Reader::open(self.engine.dataplane.pins())?;
         let reporter = self.reporter.clone();
         Ok(tokio::spawn(async move {
             let e = reader.run(|record| reporter.handle(&record)).await;

@@ -13,8 +13,14 @@ pub const ABI_VERSION: u32 = 6;
 pub mod program {
     /// Attached to interfaces: finds the generation.
     pub const DISPATCH: &str = "dispatch";
-    /// A generation: judges frames.
+    /// A generation: knows the verdict on frames of cached flows, and has the others judged.
     pub const CLASSIFY: &str = "classify";
+    /// A generation: judges frames.
+    pub const JUDGE: &str = "judge";
+    /// Attached to the transmit side of interfaces: finds the generation.
+    pub const SEND_DISPATCH: &str = "send_dispatch";
+    /// A generation's part on the transmit side: notes what is asked of devices.
+    pub const SEND: &str = "send";
 }
 
 /// Names of the maps in the object, and of their pins.
@@ -47,6 +53,13 @@ pub mod map {
     pub const SIGHTINGS: &str = "SIGHTINGS";
     /// Hash of MACs by [`crate::decide::hops::Hop`].
     pub const HOPS: &str = "HOPS";
+    /// Program array of the transmit side: slot [`super::SLOT_CURRENT`] is the `send` program of the generation in
+    /// force, if its policy has accept rules.
+    pub const SENDS: &str = "SENDS";
+    /// Array of lines, see [`crate::decide::answers`].
+    pub const ANSWERS: &str = "ANSWERS";
+    /// Program array of one generation: slot [`super::STAGE_JUDGE`] is its `judge`.
+    pub const STAGES: &str = "STAGES";
     /// Array of lines: the policy image of one generation.
     pub const IMAGE: &str = "IMAGE";
     /// Array of one [`super::Header`], of one generation.
@@ -60,8 +73,10 @@ pub mod map {
     pub const LOGS: &str = "AYA_LOGS";
 
     /// Maps that outlive a generation: pinned by name, reused by the next one.
-    pub const LASTING: [&str; 13] = [
+    pub const LASTING: [&str; 15] = [
         GENERATIONS,
+        SENDS,
+        ANSWERS,
         CONTROL,
         REASONS,
         EVENTS,
@@ -93,6 +108,8 @@ pub const LOG_BYTES: u32 = 128 << 10;
 pub const SLOT_CURRENT: u32 = 0;
 /// Slot of the generation that takes over again if a new one is not confirmed in time.
 pub const SLOT_PREVIOUS: u32 = 1;
+/// Slot of the program that judges, among the stages of a generation.
+pub const STAGE_JUDGE: u32 = 0;
 /// Slots of the program array.
 pub const SLOTS: u32 = 2;
 
@@ -180,17 +197,28 @@ pub struct Header {
     /// The generation's number.
     pub generation: u32,
     /// Zero.
-    pub reserved: [u32; 15],
+    pub reserved: [u32; 3],
+    /// A random number: what was judged by another image does not count.
+    pub nonce: u64,
+    /// Digest of the object from which the programs were loaded.
+    pub object: u64,
+    /// The kernel's tags of the programs: of `classify`, `judge`, and `send` or 0.
+    pub tags: [u64; 3],
+    /// Zero.
+    pub rest: u64,
 }
 
 impl Header {
     /// Of a generation whose image has nothing in it: every frame is corrupt.
-    pub const EMPTY: Self = Self::of(Layout::EMPTY, 0);
-
-    /// Of a generation with this number, whose image has this layout.
-    pub const fn of(layout: Layout, generation: u32) -> Self {
-        Self { layout, generation, reserved: [0; 15] }
-    }
+    pub const EMPTY: Self = Self {
+        layout: Layout::EMPTY,
+        generation: 0,
+        reserved: [0; 3],
+        nonce: 0,
+        object: 0,
+        tags: [0; 3],
+        rest: 0,
+    };
 }
 
 impl Default for Header {
@@ -305,7 +333,7 @@ pub type SeenSet = [Seen; SEEN_WAYS];
 const _: () = assert!(size_of::<SeenSet>() == 64);
 const _: () = assert!(size_of::<Sighting>() == 16);
 const _: () = assert!(size_of::<Budget>() == 32 + 8 * Reason::REFUSALS);
-const _: () = assert!(size_of::<Record>() == 144 + HEAD);
+const _: () = assert!(size_of::<Record>() == 152 + HEAD);
 
 #[cfg(feature = "user")]
 mod user {

@@ -138,9 +138,17 @@ pub struct Flow {
     pub network: u8,
     /// Number of the [`crate::reason::Reason`] why the frame is malformed, 0 if it is not.
     pub fault: u8,
+    /// Control bits of TCP, see [`crate::wire::tcp`].
+    pub tcp_flags: u8,
+    /// 0 for a frame from a device, 1 for one towards it.
+    pub direction: u8,
+    /// Identifier of an ICMP or ICMPv6 echo, host order.
+    pub echo: u16,
+    /// Zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<Flow>() == 96);
+const _: () = assert!(size_of::<Flow>() == 104);
 
 impl Flow {
     /// A flow before parsing.
@@ -165,6 +173,10 @@ impl Flow {
         fragment: Fragment::Whole,
         network: 0,
         fault: 0,
+        tcp_flags: 0,
+        direction: 0,
+        echo: 0,
+        reserved: 0,
     };
 
     /// The VLAN that the frame belongs to; 0 when untagged or priority tagged.

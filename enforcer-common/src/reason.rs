@@ -73,6 +73,7 @@ reasons! {
     Lldp = 7 "lldp" "LLDP, essential",
     Stp = 8 "stp" "spanning tree, essential",
     FragmentOfPassed = 9 "fragment-of-passed" "later fragment of a datagram that passed",
+    Answer = 10 "answer" "it answers what an accept rule lets others open",
 
     Deny = 16 "deny" "a rule denies it",
     Default = 17 "default-drop" "no rule allows it",
@@ -170,7 +171,8 @@ impl Reason {
             | Self::Eapol
             | Self::Lldp
             | Self::Stp
-            | Self::FragmentOfPassed => true,
+            | Self::FragmentOfPassed
+            | Self::Answer => true,
             Self::Deny
             | Self::Default
             | Self::Unknown

@@ -70,6 +70,30 @@ pub mod protocol {
     pub const EXPERIMENT_2: u8 = 254;
 }
 
+/// Control bits of TCP, RFC 9293 section 3.1.
+pub mod tcp {
+    /// No more data from the sender.
+    pub const FIN: u8 = 1;
+    /// Opens a connection.
+    pub const SYN: u8 = 2;
+    /// Ends it.
+    pub const RST: u8 = 4;
+    /// The acknowledgement counts.
+    pub const ACK: u8 = 16;
+}
+
+/// ICMP types of an echo, RFC 792 and RFC 4443 section 4.
+pub mod echo {
+    /// Request over IPv4.
+    pub const V4_REQUEST: u8 = 8;
+    /// Reply over IPv4.
+    pub const V4_REPLY: u8 = 0;
+    /// Request over IPv6.
+    pub const V6_REQUEST: u8 = 128;
+    /// Reply over IPv6.
+    pub const V6_REPLY: u8 = 129;
+}
+
 /// Length of an Ethernet header without tags, in bytes.
 pub const ETHERNET: usize = 14;
 /// Length of one VLAN tag, in bytes.

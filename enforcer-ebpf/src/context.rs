@@ -52,6 +52,20 @@ impl Context {
     pub(crate) fn judge(&mut self) {
         // SAFETY: as in `read`.
         unsafe { once::judge_frame() };
+        if self.may_answer() {
+            // SAFETY: as above.
+            unsafe { once::answer_frame() };
+        }
+    }
+
+    /// Notes the frame that has been read, which goes to a device.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, segments: u32) {
+        // SAFETY: as in `read`.
+        if unsafe { once::note_frame(segments) } != 0 {
+            // SAFETY: as above.
+            unsafe { once::admit_frame(segments) };
+        }
     }
 
     /// Refuses an essential frame that is one too many.

@@ -29,6 +29,12 @@ pub(crate) fn tail_call(ctx: &XdpContext) -> u32 {
         }
     }
     runs::count(ctx.ingress_ifindex() as u32, cpu());
+    refuse(ctx)
+}
+
+/// Refuses a frame that no generation judges.
+#[inline(always)]
+pub(crate) fn refuse(ctx: &XdpContext) -> u32 {
     if let Some(counter) = counters::count(Reason::NoPolicy, 0)
         && counters::is_time(counter.frames())
     {
@@ -45,7 +51,7 @@ pub(crate) fn tail_call(ctx: &XdpContext) -> u32 {
 
 /// Whether a generation that waits to be confirmed was not. The clock is read only then.
 #[inline(always)]
-fn is_overdue() -> bool {
+pub(crate) fn is_overdue() -> bool {
     let deadline = CONTROL.get(0).map_or(0, |control| control.deadline.get());
     deadline != 0 && boot_time() >= deadline
 }

@@ -1,7 +1,8 @@
-//! The XDP programs: thin adapters around `enforcer-common`.
+//! The programs in the kernel: thin adapters around `enforcer-common`.
 //!
 //! - `xdp`: the programs: `dispatch` is attached, `classify` is a generation
 //! - `dispatch`: finds the generation in force
+//! - `send`: the programs of the transmit side
 //! - `maps`: what is shared with user space
 //! - `policy`: the policy, from the maps
 //! - `context`: the frame that this CPU is judging
@@ -17,7 +18,7 @@
 //! - `runs`: proof that the driver runs the program
 //! - `nonlinear`: frames whose headers are not in the linear part
 //!
-//! Each program exists twice: for frames that may be spread over fragments (Linux 5.18 and
+//! Each XDP program exists twice: for frames that may be spread over fragments (Linux 5.18 and
 //! later), and `_linear` for kernels without them. A program array takes one kind only.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
@@ -51,6 +52,8 @@ mod record;
 mod report;
 #[cfg(target_arch = "bpf")]
 mod runs;
+#[cfg(target_arch = "bpf")]
+mod send;
 #[cfg(target_arch = "bpf")]
 mod xdp;
 

@@ -20,6 +20,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_common::abi::{
     self, Budget, Control, Header, ReasonCounter, RuleCounter, SeenSet, Sighting,
 };
+use enforcer_common::decide::answers::{self, Answers};
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Shared};
@@ -35,6 +36,9 @@ const NO_PREALLOC: u32 = 1;
 
 #[map]
 pub(crate) static GENERATIONS: ProgramArray = ProgramArray::pinned(abi::SLOTS, 0);
+/// The transmit side has an array of its own, because an array takes programs of one type.
+#[map]
+pub(crate) static SENDS: ProgramArray = ProgramArray::pinned(abi::SLOTS, 0);
 #[map]
 pub(crate) static CONTROL: Array<Control> = Array::pinned(1, MMAPABLE);
 #[map]
@@ -59,9 +63,14 @@ pub(crate) static METERS: Array<Shared> = Array::pinned(limits::METERS, MMAPABLE
 pub(crate) static ADDRESSES: Array<Shared> = Array::pinned(limits::SETS, MMAPABLE);
 #[map]
 pub(crate) static SIGHTINGS: Array<Sighting> = Array::pinned(abi::SIGHTINGS, MMAPABLE);
+#[map]
+pub(crate) static ANSWERS: Array<Answers> = Array::pinned(answers::LINES, MMAPABLE);
 /// Filled by user space alone, so that memory is for what is in it.
 #[map]
 pub(crate) static HOPS: HashMap<Hop, u64> = HashMap::pinned(abi::HOPS, NO_PREALLOC);
+/// The stages of this generation.
+#[map]
+pub(crate) static STAGES: ProgramArray = ProgramArray::with_max_entries(1, 0);
 /// Sized by the loader for its policy.
 #[map]
 pub(crate) static IMAGE: Array<Line> = Array::with_max_entries(1, MMAPABLE);

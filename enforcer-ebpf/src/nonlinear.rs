@@ -22,11 +22,23 @@ const HEAD: usize = HEADERS.next_power_of_two();
 static HEADS: PerCpuArray<[u8; HEAD]> = PerCpuArray::with_max_entries(1, 0);
 
 /// The copied beginning of a frame.
-struct Head {
+pub(crate) struct Head {
     start: *const u8,
     /// Bytes that were copied.
     held: usize,
     length: u32,
+}
+
+impl Head {
+    /// Of a frame of `length` bytes.
+    ///
+    /// # Safety
+    ///
+    /// `start` is [`head`], and `held` of its bytes are the frame's.
+    #[inline(always)]
+    pub(crate) unsafe fn new(start: *mut [u8; HEAD], held: usize, length: u32) -> Self {
+        Self { start: start.cast(), held, length }
+    }
 }
 
 impl Frame for Head {
@@ -44,6 +56,23 @@ impl Frame for Head {
     fn length(&self) -> u32 {
         self.length
     }
+}
+
+/// Room for the beginning of a frame.
+#[inline(always)]
+pub(crate) fn head() -> Option<*mut [u8; HEAD]> {
+    HEADS.get_ptr_mut(0)
+}
+
+/// Bytes that are copied of a frame of `length` bytes; one too many of a frame without any, which is refused.
+///
+/// The bounds by arithmetic: the compiler compares one register and passes a copy of it, whose bounds Linux 6.1 does not
+/// know then.
+#[inline(always)]
+pub(crate) fn held(length: u32) -> usize {
+    let last = (length.wrapping_sub(1) as usize).min(HEADERS - 1);
+    // SAFETY: it reads a local variable; volatile, so that the compiler does not see that no bit is masked.
+    (unsafe { core::ptr::read_volatile(&raw const last) } & (HEAD - 1)) + 1
 }
 
 /// Whether headers of a frame of `length` bytes may lie past its `linear` first ones.
@@ -65,14 +94,9 @@ pub(crate) unsafe fn read(ctx: &XdpContext) -> bool {
     // SAFETY: as in `context::Context::deref`, except that the caller holds no reference, and nothing below makes one.
     let context = unsafe { &mut *context };
     context.flow.fault = Reason::ReadFailed.number();
-    let Some(head) = HEADS.get_ptr_mut(0) else { return false };
+    let Some(head) = head() else { return false };
     let length = context.flow.length;
-    // Of a frame without bytes too many are asked for, and that is refused.
-    let last = (length.wrapping_sub(1) as usize).min(HEADERS - 1);
-    // The bounds by arithmetic: the compiler compares one register and passes a copy of it, whose
-    // bounds Linux 6.1 does not know then.
-    // SAFETY: it reads a local variable; volatile, so that the compiler does not see that no bit is masked.
-    let held = (unsafe { core::ptr::read_volatile(&raw const last) } & (HEAD - 1)) + 1;
+    let held = held(length);
     // SAFETY: the context is the one that the kernel passed, and `held` bytes fit: at most `HEAD`.
     let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held as u32) };
     if failed != 0 {
@@ -83,6 +107,7 @@ pub(crate) unsafe fn read(ctx: &XdpContext) -> bool {
         return true;
     }
     context.flow.fault = 0;
-    decide::read(&Head { start: head.cast(), held, length }, context);
+    // SAFETY: `held` bytes were just written.
+    decide::read(&unsafe { Head::new(head, held, length) }, context);
     true
 }

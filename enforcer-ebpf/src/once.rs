@@ -3,15 +3,16 @@
 //! Functions with external linkage and nothing but numbers as arguments: the verifier walks each of them once
 //! (Linux 5.6, 51c39bb1d5d1), whatever it knows where they are called.
 
-use enforcer_common::decide::{self, limits};
+use enforcer_common::decide::rules::{Endpoint, Found};
+use enforcer_common::decide::{self, answers, limits, rules};
 use enforcer_common::flow::Address;
-use enforcer_common::image::{Word, walk};
+use enforcer_common::image::{Corrupt, Word, walk};
 
 use crate::clock::tick_time;
 use crate::context;
 use crate::policy::Maps;
 
-/// Judges the frame that this CPU has read. Returns 0.
+/// Judges the frame that this CPU has read by the rules. Returns 0.
 ///
 /// # Safety
 ///
@@ -21,9 +22,64 @@ use crate::policy::Maps;
 pub(crate) unsafe extern "C" fn judge_frame() -> u64 {
     if let Some(context) = context::element() {
         // SAFETY: as in `context::Context::deref`, except that the caller holds no reference, and `Maps` makes none.
-        decide::judge(&Maps, unsafe { &mut *context });
+        decide::judge_by_rules(&Maps, unsafe { &mut *context });
     }
     0
+}
+
+/// Lets the frame that this CPU judges pass if it is an answer. Returns 0.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn answer_frame() -> u64 {
+    if let Some(context) = context::element() {
+        // SAFETY: as in `judge_frame`.
+        answers::judge(&Maps, unsafe { &mut *context });
+    }
+    0
+}
+
+/// [`answers::opens`] for the frame towards a device that this CPU has read: 1 if it must be judged.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn note_frame(segments: u32) -> u64 {
+    let Some(context) = context::element() else { return 0 };
+    // SAFETY: as in `judge_frame`.
+    answers::opens(&Maps, unsafe { &mut *context }, segments).into()
+}
+
+/// [`answers::admit`] for the frame that this CPU has noted. Returns 0.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn admit_frame(segments: u32) -> u64 {
+    if let Some(context) = context::element() {
+        // SAFETY: as in `judge_frame`.
+        answers::admit(&Maps, unsafe { &mut *context }, segments);
+    }
+    0
+}
+
+/// [`rules::find`]: the word, with bit 32 for an end, or all ones if the image is corrupt. `which` is the descriptor, and
+/// from bit 32 on the family.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn find_rule(which: u64, high: u64, low: u64, service: u32) -> u64 {
+    let to = Endpoint { family: (which >> 32) as u8, address: Address { high, low }, service };
+    match rules::find(&Maps, which as u32, to) {
+        Ok(Found { word, ends }) => u64::from(word.0) | u64::from(ends) << 32,
+        Err(Corrupt) => u64::MAX,
+    }
 }
 
 /// Refuses the essential frame that this CPU judges, if it is one too many. Returns 0.

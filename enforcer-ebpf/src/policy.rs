@@ -1,17 +1,19 @@
 //! The policy: what the decision asks for, from the maps.
 
 use enforcer_common::decide::Policy;
+use enforcer_common::decide::answers::Answers;
 use enforcer_common::decide::datagrams::Datagram;
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{Meters, Shared};
+use enforcer_common::decide::rules::{Endpoint, Found};
 use enforcer_common::flow::Address;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{Corrupt, Layout, Line, Lines, Word};
 use enforcer_common::keyed::Keys;
 use enforcer_common::shared;
 
-use crate::clock::boot_time;
-use crate::maps::{ADDRESSES, CONTROL, FRAGMENTS, HOPS, IMAGE, KEYS, METERS, header};
+use crate::clock::{boot_time, tick_time};
+use crate::maps::{ADDRESSES, ANSWERS, CONTROL, FRAGMENTS, HOPS, IMAGE, KEYS, METERS, header};
 use crate::once;
 
 /// The policy, as this generation's maps hold it.
@@ -55,6 +57,32 @@ impl Policy for Maps {
     #[inline(always)]
     fn boot(&self) -> u64 {
         boot_time() / 1_000_000_000
+    }
+
+    #[inline(always)]
+    fn seconds(&self) -> u64 {
+        tick_time() / 1_000_000_000
+    }
+
+    #[inline(always)]
+    fn nonce(&self) -> u64 {
+        let nonce = &raw const header().nonce;
+        // SAFETY: a reference is valid for reads. Volatile, because user space sets it after the build.
+        unsafe { nonce.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn answers(&self, number: u32) -> Option<&Answers> {
+        ANSWERS.get(number)
+    }
+
+    #[inline(always)]
+    fn rule(&self, descriptor: u32, to: Endpoint) -> Result<Found, Corrupt> {
+        let Endpoint { family, address, service } = to;
+        let which = u64::from(descriptor) | u64::from(family) << 32;
+        let found = once::find_rule(which, address.high, address.low, service);
+        let word = Word(found as u32);
+        if found == u64::MAX { Err(Corrupt) } else { Ok(Found { word, ends: found >> 32 != 0 }) }
     }
 
     #[inline(always)]

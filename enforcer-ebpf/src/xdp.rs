@@ -3,12 +3,13 @@
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
+use enforcer_common::abi::STAGE_JUDGE;
 use enforcer_common::decide::FrameContext;
 use enforcer_common::reason::Verdict;
 
 use crate::context::Context;
-use crate::dispatch::tail_call;
-use crate::maps::cpu;
+use crate::dispatch::{refuse, tail_call};
+use crate::maps::{STAGES, cpu};
 use crate::{context, flow_cache, frame, nonlinear, probe, record, runs};
 
 /// Attached to interfaces: finds the generation in force.
@@ -23,22 +24,37 @@ pub(crate) fn dispatch_linear(ctx: XdpContext) -> u32 {
     tail_call(&ctx)
 }
 
-/// A generation: judges frames.
+/// A generation: knows the verdict on a frame of a cached flow, and has the others judged.
 #[xdp(frags)]
 #[inline(always)]
 pub(crate) fn classify(ctx: XdpContext) -> u32 {
-    judge::<true>(&ctx)
+    recall::<true>(&ctx)
 }
 
 /// [`classify`] for kernels without fragments.
 #[xdp]
 #[inline(always)]
 pub(crate) fn classify_linear(ctx: XdpContext) -> u32 {
-    judge::<false>(&ctx)
+    recall::<false>(&ctx)
 }
 
+/// A generation: judges frames.
+#[xdp(frags)]
 #[inline(always)]
-fn judge<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
+pub(crate) fn judge(ctx: XdpContext) -> u32 {
+    anew::<true>(&ctx)
+}
+
+/// [`judge`] for kernels without fragments.
+#[xdp]
+#[inline(always)]
+pub(crate) fn judge_linear(ctx: XdpContext) -> u32 {
+    anew::<false>(&ctx)
+}
+
+/// This stage has no functions: Linux refuses a tail call beside them before 5.10, and before 6.0 on arm64.
+#[inline(always)]
+fn recall<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
     // A probe asks for more than the cache holds, and is no run of the driver's.
     if !probe::may_be(ctx) {
         let (interface, cpu) = (ctx.ingress_ifindex() as u32, cpu());
@@ -48,7 +64,9 @@ fn judge<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
             return action(verdict);
         }
     }
-    anew::<FRAGMENTS>(ctx)
+    // SAFETY: the context is the one that the kernel passed. It returns only when the slot is empty.
+    unsafe { STAGES.tail_call(ctx, STAGE_JUDGE) };
+    refuse(ctx)
 }
 
 #[inline(always)]
@@ -60,9 +78,7 @@ fn action(verdict: Verdict) -> u32 {
 }
 
 /// Judges a frame by the policy.
-///
-/// Not inlined: what was learnt of the frame before is forgotten, so that the verifier walks this once.
-#[inline(never)]
+#[inline(always)]
 fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
     let length = frame::length::<FRAGMENTS>(ctx);
     let Some(context) = context::element() else { return xdp_action::XDP_DROP };

@@ -107,6 +107,11 @@ pub(crate) enum Command {
         enforcer deny cameras 203.0.113.0/24 --reason 'seen in a scan'\n  \
         enforcer deny bed-12 any --for 1h")]
     Deny(Live),
+    /// Let others open something towards a device without editing the policy file
+    #[command(after_help = "Examples:\n  \
+        enforcer accept bed-12 10.20.0.9 tcp/22 --for 2h --reason CHG-4712\n  \
+        enforcer accept patient-monitors @workstations tcp/9100")]
+    Accept(Accept),
     /// Revoke a live change
     #[command(after_help = "Examples:\n  \
         enforcer revoke l-1a2b3c4d")]
@@ -274,6 +279,21 @@ pub(crate) struct Live {
     pub(crate) to: String,
     /// Service, such as tcp/443 or udp/8000-8010; several with commas
     #[arg(default_value = "any")]
+    pub(crate) service: String,
+    #[command(flatten)]
+    pub(crate) terms: Terms,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// Options of `accept`.
+#[derive(Debug, Args)]
+pub(crate) struct Accept {
+    /// Group, device, MAC address or source address
+    pub(crate) target: String,
+    /// Who may open it: address, CIDR, range, @set, any, gateway or local
+    pub(crate) from: String,
+    /// Service of the device, such as tcp/22 or udp/161; several with commas
     pub(crate) service: String,
     #[command(flatten)]
     pub(crate) terms: Terms,

@@ -92,6 +92,7 @@ pub fn live(change: LiveChange) -> api::LiveChange {
     let action = match change.action {
         LiveAction::Allow(end) => api::LiveAction::Allow(endpoint(end)),
         LiveAction::Deny(end) => api::LiveAction::Deny(endpoint(end)),
+        LiveAction::Accept(end) => api::LiveAction::Accept(endpoint(end)),
         LiveAction::Mode { mode } => api::LiveAction::Mode { mode: self::mode(mode) },
     };
     api::LiveChange {
@@ -115,6 +116,7 @@ pub fn live_change(change: api::LiveChange) -> LiveChange {
     let action = match change.action {
         api::LiveAction::Allow(asked) => LiveAction::Allow(end(asked)),
         api::LiveAction::Deny(asked) => LiveAction::Deny(end(asked)),
+        api::LiveAction::Accept(asked) => LiveAction::Accept(end(asked)),
         api::LiveAction::Mode { mode } => LiveAction::Mode {
             mode: match mode {
                 api::Mode::Enforce => Mode::Enforce,
@@ -167,6 +169,7 @@ mod tests {
         let actions = [
             LiveAction::Allow(end()),
             LiveAction::Deny(end()),
+            LiveAction::Accept(end()),
             LiveAction::Mode { mode: Mode::Enforce },
             LiveAction::Mode { mode: Mode::Observe },
             LiveAction::Mode { mode: Mode::Quarantine },

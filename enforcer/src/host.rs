@@ -16,10 +16,11 @@ use rtnetlink::packet_route::link::{
     InfoBridge, InfoData, InfoKind, InfoVlan, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType,
     LinkMessage, LinkXdp, XdpAttached,
 };
+use rtnetlink::packet_route::tc::TcMessage;
 use rtnetlink::{Handle, new_connection};
 
 use self::survey::Routes;
-use crate::dataplane::{Attached, Interface};
+use crate::dataplane::{Attached, Filter, Interface};
 use crate::fault::Fault;
 pub use crate::policy::OnLink;
 use crate::policy::{Host, HostInterface, Mac};
@@ -133,6 +134,21 @@ impl Kernel {
             .await
             .map_err(|e| Error::Request { what: "interfaces", source: Box::new(e) })?;
         Ok(messages.iter().map(link).collect())
+    }
+
+    /// The filters on the transmit side of an interface.
+    pub async fn filters(&self, index: u32) -> Result<Vec<Filter>, Error> {
+        let request = self.handle.traffic_filter(index as i32).get().egress();
+        let messages: Vec<_> = request
+            .execute()
+            .try_collect()
+            .await
+            .map_err(|e| Error::Request { what: "filters", source: Box::new(e) })?;
+        let filter = |message: &TcMessage| Filter {
+            priority: (message.header.info >> 16) as u16,
+            handle: message.header.handle.into(),
+        };
+        Ok(messages.iter().map(filter).collect())
     }
 
     /// Every address of every interface.

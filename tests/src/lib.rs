@@ -5,7 +5,7 @@
 //! - [`replay`]: the table through real gateways
 //! - [`composed`]: random stacks of headers through them, and a second opinion
 //!
-//! The tests themselves are in `verdict`, `nonlinear`, `agree`, `captures`, `evasions`, `stacked`,
+//! The tests themselves are in `verdict`, `nonlinear`, `agree`, `answers`, `captures`, `evasions`, `stacked`,
 //! `oracle`, `verifier`, `doctor`, `events`, `gateway`, `lifecycle`, `churn`, `hostile`, `rogue`, `cli`, `completions`,
 //! `metrics`, `packaging`, `readme`, `reuse`, `setup`, `sinks`, `top`, `wire` and `xdp_filter`.
 
@@ -15,6 +15,8 @@ pub mod replay;
 
 #[cfg(test)]
 mod agree;
+#[cfg(test)]
+mod answers;
 #[cfg(test)]
 mod captures;
 #[cfg(test)]

@@ -12,8 +12,9 @@ use enforcer_common::abi::program;
 use crate::kernel::{Bench, pins, since};
 use enforcer_testkit::random;
 
-/// Instructions that the verifier may walk.
-const LIMIT: u32 = 72_000;
+/// Instructions that the verifier may walk for each program.
+const LIMITS: [(&str, u32); 3] =
+    [(program::CLASSIFY, 8_000), (program::JUDGE, 66_000), (program::SEND, 46_000)];
 
 /// A policy that needs every part of the program: nothing is specialised away.
 const EVERYTHING: &str = include_str!("everything.toml");
@@ -24,35 +25,42 @@ fn instructions_walked_are_bounded() {
     assert_eq!(problems, []);
     let image = compile(&policy, &random::host()).unwrap().image;
     // Linux 5.16 counts them; before, the verifier's log has the number.
-    let walked = if std::env::var_os(ASIDE).is_some() {
-        println!("{SAYS}{}", by_the_log(&image));
+    if let Some(name) = std::env::var_os(ASIDE) {
+        println!("{SAYS}{}", by_the_log(&image, &name.to_string_lossy()));
         return;
-    } else if since(5, 16) {
-        let with = |options| {
-            Bench::with("verifier", &image, options).get().verified_instructions().unwrap()
-        };
-        let talking = with(Options { kernel_log: true, ..Options::default() });
-        println!("verified instructions, with what programs say: {talking}");
-        assert!(talking <= LIMIT, "{talking} of {LIMIT}");
-        with(Options::default())
-    } else {
-        assert_eq!(Bench::open("verifier", &image).get().verified_instructions().unwrap(), 0);
-        aside()
-    };
-    println!("verified instructions, every part in use: {walked}");
-    assert!(walked > 1_000, "the kernel does not count, or the program is gone");
-    assert!(walked <= LIMIT, "{walked} of {LIMIT}");
+    }
+    if !since(5, 16) {
+        let counts = Bench::open("verifier", &image).get().verified_instructions().unwrap();
+        assert!(counts.iter().all(|(_, walked)| *walked == 0), "{counts:?}");
+        bounded("", &LIMITS.map(|(name, _)| (name, aside(name))));
+        return;
+    }
+    let with =
+        |options| Bench::with("verifier", &image, options).get().verified_instructions().unwrap();
+    let talking = Options { kernel_log: true, ..Options::default() };
+    bounded(", with what programs say", &with(talking));
+    bounded("", &with(Options::default()));
+}
+
+fn bounded(how: &str, walked: &[(&str, u32)]) {
+    assert_eq!(walked.len(), LIMITS.len(), "{walked:?}");
+    for ((name, walked), (known, limit)) in walked.iter().zip(LIMITS) {
+        println!("verified instructions of {name}, every part in use{how}: {walked}");
+        assert_eq!(*name, known);
+        assert!(*walked > 300, "the kernel does not count, or the program is gone");
+        assert!(*walked <= limit, "{walked} of {limit}");
+    }
 }
 
 /// Set for the process that limits its own descriptors.
 const ASIDE: &str = "ENFORCER_VERIFIER_ASIDE";
 const SAYS: &str = "by the log: ";
 
-/// Runs only this test in a separate process and reads its output.
-fn aside() -> u32 {
+/// Runs only this test in a separate process, for one program, and reads its output.
+fn aside(name: &str) -> u32 {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "--nocapture", "verifier::instructions_walked_are_bounded"]);
-    let output = command.env(ASIDE, "1").output().unwrap();
+    let output = command.env(ASIDE, name).output().unwrap();
     let stdout = String::from_utf8_lossy(&output.stdout);
     let number = stdout.split_once(SAYS).and_then(|(_, rest)| rest.split_whitespace().next());
     number.and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("{output:?}"))
@@ -60,19 +68,22 @@ fn aside() -> u32 {
 
 /// Aya discards the log of an accepted program. Therefore the kernel is left without a free
 /// descriptor: it verifies the program, and then fails.
-fn by_the_log(image: &Image) -> u32 {
+fn by_the_log(image: &Image, name: &str) -> u32 {
     let pins = pins("verifier-log");
     let root = pins.dir().parent().unwrap().to_owned();
     let mut ebpf = loader::load(&pins, image, Options::default()).unwrap();
     let kind = programs::load_dispatcher(&mut ebpf).unwrap();
-    let classify = programs::program(&mut ebpf, &kind.name(program::CLASSIFY)).unwrap();
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the limit lives through the call.
     assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }, 0);
     let none = libc::rlimit { rlim_cur: 0, ..limit };
     // SAFETY: the limit lives through the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const none) }, 0);
-    let refused = classify.load().unwrap_err();
+    let refused = if name == program::SEND {
+        programs::classifier(&mut ebpf, program::SEND).unwrap().load().unwrap_err()
+    } else {
+        programs::xdp(&mut ebpf, &kind.name(name)).unwrap().load().unwrap_err()
+    };
     // SAFETY: the limit lives through the call.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
     std::fs::remove_dir_all(root).unwrap();

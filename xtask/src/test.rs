@@ -147,8 +147,6 @@ fn all(
             part(sh::timed("host tests", || suite.run(paths, &HOST)));
             if with_local {
                 part(local_tests(paths, &suite));
-                part(sh::timed("counts", || count::compare(paths)));
-                part(ebpf::loads::compare(paths));
             }
         }
         Err(error) => part(Err(error)),
@@ -170,15 +168,12 @@ fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
         return cargo_test(paths, &["-p", LOCAL], options, &harness, &[]);
     }
     let suite = sh::timed("build of the local tests", || Suite::build(paths, &[LOCAL]))?;
-    let mut sum = local_tests(paths, &suite)?;
-    sum += sh::timed("counts", || count::compare(paths))?;
-    sum += ebpf::loads::compare(paths)?;
-    Ok(sum)
+    local_tests(paths, &suite)
 }
 
 /// Runs the local tests on two CPUs: most of them wait for daemons and frames, so four of those run at a time.
 /// Beside them runs one after the other of those that compute, with less of a claim to a CPU than the others
-/// have; two of them when the others are through.
+/// have; two of them when the others are through. What is counted instead of timed comes last, beside the last of them.
 fn local_tests(paths: &Paths, suite: &Suite) -> Result<Outcome> {
     let names = suite.names(LOCAL)?.into_iter().filter(|name| !name.contains("packages::"));
     let weight = |name: &String| HEAVY.iter().position(|heavy| name.starts_with(heavy));
@@ -206,11 +201,14 @@ fn local_tests(paths: &Paths, suite: &Suite) -> Result<Outcome> {
         });
         let binaries = suite.run_binaries(paths, LOCAL);
         let rest = one_by_one();
+        let counts = sh::timed("counts", || count::compare(paths));
         let computed = computes.join().unwrap_or_else(|_| Err(anyhow!("a lane panicked")));
         let mut sum = waited?;
         sum += binaries?;
         sum += rest?;
         sum += computed?;
+        sum += counts?;
+        sum += ebpf::loads::compare(paths)?;
         Ok(sum)
     })
 }

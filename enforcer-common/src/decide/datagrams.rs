@@ -36,9 +36,18 @@ pub struct FragmentState {
     /// End of the last fragment that passed, in bytes from the start of the datagram; [`WHOLE`] once all
     /// has passed.
     pub end: u32,
+    /// The sender's port, or the identifier of an echo, in the first fragment.
+    pub port: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<FragmentState>() == 16);
+const _: () = assert!(size_of::<FragmentState>() == 24);
+
+impl FragmentState {
+    /// Of no datagram.
+    pub const NONE: Self = Self { since: 0, service: 0, end: 0, port: 0, reserved: 0 };
+}
 
 /// All of a datagram has passed: the next one may have its identification.
 pub const WHOLE: u32 = u32::MAX;
@@ -81,7 +90,8 @@ fn kept<P: Policy>(policy: &P, context: &FrameContext) -> Option<FragmentState> 
     if (policy.boot() & 0xffff_ffff).wrapping_sub(since) > FRAGMENT_SECONDS {
         return None;
     }
-    Some(FragmentState { since, service: first as u32 & 0xff_ffff, end: second as u32 })
+    let (service, port) = (first as u32 & 0xff_ffff, (second >> 32) as u32 & 0xffff);
+    Some(FragmentState { since, service, end: second as u32, port, reserved: 0 })
 }
 
 /// The datagram that a fragment begins or continues.
@@ -95,7 +105,8 @@ pub(super) fn datagram<P: Policy>(
     context: &FrameContext,
 ) -> Result<FragmentState, Reason> {
     let flow = &context.flow;
-    let new = FragmentState { since: 0, service: flow.service(), end: 0 };
+    let port = u32::from(flow.source_port | flow.echo);
+    let new = FragmentState { service: flow.service(), port, ..FragmentState::NONE };
     if flow.fragment == Fragment::Whole {
         return Ok(new);
     }
@@ -130,7 +141,7 @@ pub(super) fn keep<P: Policy>(policy: &P, context: &mut FrameContext) {
 pub fn write<P: Policy>(policy: &P, context: &FrameContext, state: FragmentState) {
     let Some(([mark, first, second, _], digest)) = entry(policy, context) else { return };
     let one = state.since << 32 | WRITTEN | u64::from(state.service & 0xff_ffff);
-    let other = u64::from(state.end);
+    let other = u64::from(state.port & 0xffff) << 32 | u64::from(state.end);
     mark.set(digest ^ one ^ other);
     first.set(one);
     second.set(other);

@@ -161,7 +161,7 @@ fn within<M: Meters>(meters: &M, now: u64, context: &FrameContext) -> Result<(),
 
 /// Charges a limit if it has room within a window of nanoseconds; returns whether it had.
 #[inline(always)]
-pub fn charge<M: Meters + ?Sized>(
+pub fn charge<M: Meters>(
     meters: &M,
     meter: u32,
     word: u32,
@@ -216,13 +216,7 @@ const TIME: u64 = (1 << 24) - 1;
 /// Whether a sender's IP address, or its MAC alone, was seen recently. With `note` it is recorded; a known one
 /// is always refreshed.
 #[inline(always)]
-pub fn find<M: Meters + ?Sized>(
-    meters: &M,
-    sender: u64,
-    address: Address,
-    now: u64,
-    note: bool,
-) -> bool {
+pub fn find<M: Meters>(meters: &M, sender: u64, address: Address, now: u64, note: bool) -> bool {
     let digest = meters.keys().digest([sender, address.high, address.low, 0, 0, 0, 0]);
     let Some(line) = meters.known(digest as u32 & (SETS - 1)) else { return false };
     let (tag, time) = (digest & !TIME, (now / 1_000_000_000) & TIME);

@@ -4,18 +4,20 @@
 //! - [`limits`]: rates of essentials
 //! - `rules`: deny, allow, default verdict
 //! - [`hops`]: whether a frame goes to the MAC of its next hop
+//! - [`answers`]: frames that answer what others were let to open
 //! - [`datagrams`]: state of fragmented datagrams
 //! - [`flow_cache`]: cached verdicts of flows
 //!
 //! The order is the contract of the policy language: malformed, place, essential, source binding,
-//! quarantine, deny, allow, default verdict, next hop.
+//! quarantine, deny, allow, answer, default verdict, next hop.
 
+pub mod answers;
 pub mod datagrams;
 mod essential;
 pub mod flow_cache;
 pub mod hops;
 pub mod limits;
-mod rules;
+pub mod rules;
 
 use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, FAMILY_V6, Flow};
 use crate::image::clock::Clocks;
@@ -26,13 +28,14 @@ use crate::keyed::Keys;
 use crate::packet::Frame;
 use crate::parse::{parse, verifier_barrier};
 use crate::reason::{Reason, Verdict};
+use answers::Answers;
 use datagrams::{Datagram, FragmentState};
 use essential::essential;
 use hops::Hop;
-use rules::rules;
+use rules::{Endpoint, Found, rules};
 
 /// What differs between the kernel and the host.
-pub trait Policy: Lines {
+pub trait Policy: Lines + Sized {
     /// The layout of the image.
     fn layout(&self) -> &Layout;
 
@@ -42,6 +45,12 @@ pub trait Policy: Lines {
     /// Seconds since boot.
     fn boot(&self) -> u64;
 
+    /// The same, as of the last tick of a clock: cheaper in the kernel.
+    #[inline(always)]
+    fn seconds(&self) -> u64 {
+        self.boot()
+    }
+
     /// The keys of digests and slots.
     fn keys(&self) -> &Keys;
 
@@ -50,6 +59,18 @@ pub trait Policy: Lines {
 
     /// The entry of the table of next hops: a MAC as a number.
     fn hop(&self, hop: &Hop) -> Option<u64>;
+
+    /// A number of the image that no other one has had since the machine was started.
+    fn nonce(&self) -> u64;
+
+    /// A line of the table of answers, by number: below [`answers::LINES`].
+    fn answers(&self, number: u32) -> Option<&Answers>;
+
+    /// [`rules::find`]. The kernel has it as a function of its own, so that its verifier walks it once.
+    #[inline(always)]
+    fn rule(&self, descriptor: u32, to: Endpoint) -> Result<Found, Corrupt> {
+        rules::find(self, descriptor, to)
+    }
 }
 
 /// The verdict on a frame, and its reason.
@@ -126,6 +147,9 @@ pub struct FrameContext {
     datagram: FragmentState,
     /// The group entry that decides, as stored in the image.
     entry: u64,
+    /// Line of the descriptor of the group's accept rules if no rule decided, otherwise 0.
+    accept: u32,
+    reserved: u32,
 }
 
 impl FrameContext {
@@ -150,9 +174,17 @@ impl FrameContext {
             nobody: 0,
             bound_hops: 0,
         },
-        datagram: FragmentState { since: 0, service: 0, end: 0 },
+        datagram: FragmentState::NONE,
         entry: 0,
+        accept: 0,
+        reserved: 0,
     };
+
+    /// Whether the frame passes if it is an answer: [`answers::judge`] says so.
+    #[inline(always)]
+    pub fn may_answer(&self) -> bool {
+        self.accept != 0
+    }
 
     /// Sets whether the frame's event permits caching the verdict.
     ///
@@ -194,6 +226,16 @@ pub fn read<F: Frame>(frame: &F, context: &mut FrameContext) {
 /// Judges the flow in `context`.
 #[inline(always)]
 pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext) {
+    judge_by_rules(policy, context);
+    if context.may_answer() {
+        answers::judge(policy, context);
+    }
+}
+
+/// Judges the flow in `context`, apart from answers: if [`FrameContext::may_answer`], [`answers::judge`] has the last
+/// word.
+#[inline(always)]
+pub fn judge_by_rules<P: Policy>(policy: &P, context: &mut FrameContext) {
     verifier_barrier();
     let reason = match identify(policy, context) {
         Ok(()) => {

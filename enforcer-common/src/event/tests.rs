@@ -22,7 +22,7 @@ fn records_from_the_ring_are_checked() {
         head: [9; HEAD],
     };
     // SAFETY: a record has no padding.
-    let mut bytes: [u8; 144 + HEAD] = unsafe { core::mem::transmute(record) };
+    let mut bytes: [u8; 152 + HEAD] = unsafe { core::mem::transmute(record) };
     assert_eq!(Record::from_bytes(&bytes), Some(record));
     assert_eq!(Record::from_bytes(&bytes[..bytes.len() - 1]), None);
     for offset in 0..bytes.len() {

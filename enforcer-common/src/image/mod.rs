@@ -232,6 +232,8 @@ pub mod flag {
     pub const EXPIRING: u32 = 1;
     /// Some interfaces have next hops that are bound.
     pub const BOUND_HOPS: u32 = 2;
+    /// Some groups have accept rules: behind each descriptor is a line of [`super::beside`].
+    pub const ANSWERS: u32 = 4;
 }
 
 /// An address of the gateway itself.
@@ -398,6 +400,13 @@ pub mod top {
     /// Word of the end of the group's mode, in seconds of the [`super::clock`] in its entry: since
     /// 1970-01-01 UTC good until 2106.
     pub const UNTIL: usize = 15;
+}
+
+/// The line behind a group's descriptor, if the image has [`flag::ANSWERS`]. The other words are zero.
+pub mod beside {
+    /// Word of the line of the descriptor of the accept rules, 0 for none: a [`super::top`] over the addresses of those
+    /// who may open something, whose services are the device's.
+    pub const ACCEPT: usize = 0;
 }
 
 /// The clock that an end refers to: two bits.

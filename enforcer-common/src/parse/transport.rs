@@ -22,9 +22,10 @@ pub(super) fn parse<F: Frame>(
     match flow.protocol {
         protocol::TCP => {
             let header = inside::<F, 20>(frame, flow, offset, payload)?;
-            let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, data, ..] = header;
+            let [s0, s1, d0, d1, _, _, _, _, _, _, _, _, data, flags, ..] = header;
             flow.source_port = wire::be16(s0, s1);
             flow.destination_port = wire::be16(d0, d1);
+            flow.tcp_flags = flags;
             let length = usize::from(data >> 4) * 4;
             if length < 20 || length > payload {
                 let tiny = flow.fragment == Fragment::First && length > payload;
@@ -50,8 +51,11 @@ pub(super) fn parse<F: Frame>(
             Ok(())
         }
         protocol::ICMP if flow.family == FAMILY_V4 => {
-            let [kind, code, ..] = inside::<F, 8>(frame, flow, offset, payload)?;
+            let [kind, code, _, _, i0, i1, ..] = inside::<F, 8>(frame, flow, offset, payload)?;
             flow.destination_port = wire::be16(kind, code);
+            if kind == wire::echo::V4_REQUEST || kind == wire::echo::V4_REPLY {
+                flow.echo = wire::be16(i0, i1);
+            }
             // Redirect, router advertisement and solicitation (RFC 792, RFC 1256).
             if kind == 5 || kind == 9 || kind == 10 {
                 return Err(Reason::Redirect);
@@ -59,8 +63,11 @@ pub(super) fn parse<F: Frame>(
             Ok(())
         }
         protocol::ICMPV6 if flow.family != FAMILY_V4 => {
-            let [kind, code, ..] = inside::<F, 8>(frame, flow, offset, payload)?;
+            let [kind, code, _, _, i0, i1, ..] = inside::<F, 8>(frame, flow, offset, payload)?;
             flow.destination_port = wire::be16(kind, code);
+            if kind == wire::echo::V6_REQUEST || kind == wire::echo::V6_REPLY {
+                flow.echo = wire::be16(i0, i1);
+            }
             Ok(())
         }
         _ => Ok(()),

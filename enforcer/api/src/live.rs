@@ -68,6 +68,8 @@ pub enum LiveAction {
     Allow(Endpoint),
     /// Adds a deny rule.
     Deny(Endpoint),
+    /// Adds an accept rule; `to` is who may open something.
+    Accept(Endpoint),
     /// Sets the mode of a group.
     Mode {
         /// The mode.

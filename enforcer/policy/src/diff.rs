@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Device, End, Group, Interface, Policy, Range, Ranges, Rule, Set, To};
+use super::{Action, Device, End, Group, Interface, Policy, Range, Ranges, Rule, Set, To};
 
 /// One difference. The history stores them.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -189,26 +189,25 @@ impl Changes {
     }
 
     fn rules(&mut self, group: &str, old: &Group, new: &Group) {
-        for (kind, before, after) in
-            [("deny", &old.deny, &new.deny), ("allow", &old.allow, &new.allow)]
-        {
+        for action in Action::ALL {
+            let (kind, before, after) = (action.name(), old.rules(action), new.rules(action));
             let known: HashMap<&str, &Rule> =
                 before.iter().map(|rule| (rule.id.as_str(), rule)).collect();
             let kept: HashSet<&str> = after.iter().map(|rule| rule.id.as_str()).collect();
             for rule in before.iter().filter(|rule| !kept.contains(rule.id.as_str())) {
-                self.push_rule('-', kind, group, sentence(rule), rule);
+                self.push_rule('-', kind, group, sentence(action, rule), rule);
             }
             for rule in after {
                 match known.get(rule.id.as_str()) {
-                    None => self.push_rule('+', kind, group, sentence(rule), rule),
-                    Some(before) => self.rule(kind, group, before, rule),
+                    None => self.push_rule('+', kind, group, sentence(action, rule), rule),
+                    Some(before) => self.rule(action, group, before, rule),
                 }
             }
         }
     }
 
     /// Compares rules with the same id: only their remarks and their end can differ.
-    fn rule(&mut self, kind: &str, group: &str, before: &Rule, after: &Rule) {
+    fn rule(&mut self, action: Action, group: &str, before: &Rule, after: &Rule) {
         let mut parts = Vec::new();
         let until = |rule: &Rule| rule.until.and_then(End::wall).map(time);
         for (what, before, after) in [
@@ -222,8 +221,8 @@ impl Changes {
             }
         }
         if !parts.is_empty() {
-            let text = format!("{}: {}", core(after), parts.join(", "));
-            self.push_rule('~', kind, group, text, after);
+            let text = format!("{}: {}", core(action, after), parts.join(", "));
+            self.push_rule('~', action.name(), group, text, after);
         }
     }
 }
@@ -273,7 +272,7 @@ where
 }
 
 fn used_sets(policy: &Policy) -> BTreeMap<&str, &Set> {
-    let rules = policy.groups.iter().flat_map(|group| group.deny.iter().chain(&group.allow));
+    let rules = policy.groups.iter().flat_map(Group::every_rule);
     let sets = rules.filter_map(|rule| match &rule.to {
         To::Set(set) => Some((set.name.as_str(), &**set)),
         To::Any | To::Gateway | To::Local | To::Range(_) => None,
@@ -316,6 +315,7 @@ fn bare(group: &Group) -> Group {
         default: group.default,
         allow: Vec::new(),
         deny: Vec::new(),
+        accept: Vec::new(),
         timed: None,
         device_of: None,
         place: group.place.clone(),
@@ -328,7 +328,7 @@ fn summary(group: &Group) -> String {
         group.mode,
         group.default,
         count(group.members.len(), "member"),
-        count(group.allow.len() + group.deny.len(), "rule")
+        count(group.every_rule().count(), "rule")
     )
 }
 
@@ -349,21 +349,21 @@ fn describe(device: &Device) -> String {
     parts.join(", ")
 }
 
-/// `tcp/443 to @update-servers`
-fn core(rule: &Rule) -> String {
-    format!("{} to {}", rule.service_text, rule.to_text)
+/// `tcp/443 to @update-servers`, `tcp/22 from @workstations`
+fn core(action: Action, rule: &Rule) -> String {
+    format!("{} {} {}", rule.service_text, action.end(), rule.to_text)
 }
 
 /// `tcp/443 to @update-servers (CHG-4711, owner biomed, until 2027-01-31T00:00:00Z)`
-fn sentence(rule: &Rule) -> String {
+fn sentence(action: Action, rule: &Rule) -> String {
     let mut notes = Vec::new();
     notes.extend(rule.reason.clone());
     notes.extend(rule.owner.as_ref().map(|owner| format!("owner {owner}")));
     let until = rule.until.and_then(End::wall);
     notes.extend(until.map(|until| format!("until {}", time(until))));
     match notes.as_slice() {
-        [] => core(rule),
-        _ => format!("{} ({})", core(rule), notes.join(", ")),
+        [] => core(action, rule),
+        _ => format!("{} ({})", core(action, rule), notes.join(", ")),
     }
 }
 

@@ -37,7 +37,8 @@ pub use self::captured::{Captured, captured, source_of};
 pub use self::frame::{Described, Unjudged, dhcp_discover, frame, frame_heard};
 pub use self::sender::{asked_source, protected};
 use super::{
-    Compiled, CompiledRule, Device, End, Group, Host, Place, Policy, Range, Rule, Service, To,
+    Action, Compiled, CompiledRule, Device, End, Group, Host, Place, Policy, Range, Rule, Service,
+    To,
 };
 use crate::image::{HostImage, Time};
 
@@ -254,7 +255,7 @@ pub fn row(policy: &Policy, number: CompiledRule) -> Option<RuleWords> {
     Some(RuleWords {
         id: rule.id.clone(),
         group: group.name.clone(),
-        action: if number.allow { "allow" } else { "deny" },
+        action: number.action.name(),
         to: rule.to_text.clone(),
         service: rule.service_text.clone(),
         reason: rule.reason.clone(),
@@ -293,7 +294,7 @@ fn suggestion(group: &Group, case: &FrameContext) -> Option<String> {
         live: false,
         place: group.place.clone(),
     };
-    let rule = super::write::write_rule(&rule);
+    let rule = super::write::write_rule(Action::Allow, &rule);
     Some(if group.allow.is_empty() { format!("allow = [{rule}]") } else { format!("{rule},") })
 }
 

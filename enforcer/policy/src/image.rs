@@ -5,12 +5,13 @@ use std::cell::{Cell, OnceCell};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use enforcer_common::decide::answers::{self, Answers};
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
-use enforcer_common::decide::{FrameContext, Policy, decide, judge};
+use enforcer_common::decide::{FrameContext, Policy, decide, judge, read};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::clock::Clocks;
-use enforcer_common::image::{Corrupt, Layout, Line, Lines};
+use enforcer_common::image::{Corrupt, Layout, Line, Lines, flag};
 use enforcer_common::keyed::Keys;
 use enforcer_common::packet::{Frame, Packet};
 
@@ -43,6 +44,11 @@ impl Image {
         let (written, appended) = (BTreeMap::new(), Vec::new());
         let hops = Arc::default();
         Self { layout, compiled: Arc::new(lines), written, appended, rules, spare, hops }
+    }
+
+    /// Whether groups have accept rules.
+    pub fn has_answers(&self) -> bool {
+        self.layout.flags & flag::ANSWERS != 0
     }
 
     /// Number of lines, without the spare ones.
@@ -150,8 +156,11 @@ pub struct HostImage<'a> {
     image: &'a Image,
     time: Time,
     keys: Keys,
+    nonce: u64,
     /// Allocated when the first fragment is seen.
     datagrams: OnceCell<Box<[Datagram]>>,
+    /// Allocated when the first frame is looked up in it.
+    answers: OnceCell<Box<[Answers]>>,
 }
 
 impl<'a> HostImage<'a> {
@@ -162,7 +171,14 @@ impl<'a> HostImage<'a> {
 
     /// The same with the clocks of a running system.
     pub fn at(image: &'a Image, time: Time) -> Self {
-        Self { image, time, keys: Keys::OPEN, datagrams: OnceCell::new() }
+        Self {
+            image,
+            time,
+            keys: Keys::OPEN,
+            nonce: 1,
+            datagrams: OnceCell::new(),
+            answers: OnceCell::new(),
+        }
     }
 
     /// The same with the keys of a running data plane, which determine which datagrams share a slot.
@@ -185,6 +201,28 @@ impl<'a> HostImage<'a> {
         let frame = Partly { whole: Packet::from_slice(frame), known, beyond: Cell::new(false) };
         decide(&frame, interface, self, &mut case);
         (!frame.beyond.get()).then_some(case)
+    }
+
+    /// Notes a frame towards a device that leaves by the interface with this index, as the transmit side does.
+    pub fn note(&self, frame: &[u8], interface: u32) -> FrameContext {
+        let mut case = FrameContext::NEW;
+        let frame = Packet::from_slice(frame);
+        (case.flow.interface, case.flow.length) = (interface, frame.length());
+        read(&frame, &mut case);
+        answers::note(self, &mut case, 1);
+        case
+    }
+
+    /// Goes on at another time.
+    pub fn set_time(&mut self, time: Time) {
+        self.time = time;
+    }
+
+    /// Goes on with another image: what was noted stays, as in the kernel.
+    #[must_use]
+    pub fn replaced<'b>(self, image: &'b Image, nonce: u64) -> HostImage<'b> {
+        let Self { time, keys, datagrams, answers, .. } = self;
+        HostImage { image, time, keys, nonce, datagrams, answers }
     }
 
     /// Judges a flow without a frame.
@@ -239,6 +277,15 @@ impl Policy for HostImage<'_> {
 
     fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    fn nonce(&self) -> u64 {
+        self.nonce
+    }
+
+    fn answers(&self, number: u32) -> Option<&Answers> {
+        let none = || (0..answers::LINES).map(|_| Answers::default()).collect();
+        self.answers.get_or_init(none).get(number as usize)
     }
 
     fn datagram(&self, number: u32) -> Option<&Datagram> {

@@ -69,6 +69,8 @@ pub enum LiveAction {
     Allow(Endpoint),
     /// Adds a deny rule.
     Deny(Endpoint),
+    /// Adds an accept rule: the end is the one that may open something.
+    Accept(Endpoint),
     /// Sets the mode of a group.
     Mode {
         /// The mode.
@@ -93,6 +95,9 @@ impl fmt::Display for LiveChange {
             }
             LiveAction::Deny(Endpoint { to, service }) => {
                 write!(f, "deny {}: {service} to {to}", self.target)
+            }
+            LiveAction::Accept(Endpoint { to, service }) => {
+                write!(f, "accept {}: {service} from {to}", self.target)
             }
             LiveAction::Mode { mode } => write!(f, "mode {}: {mode}", self.target),
         }
@@ -172,6 +177,7 @@ fn apply(policy: &mut Policy, change: &LiveChange) -> Result<(), ParseError> {
     let Some(group) = policy.groups.get_mut(index) else { return Ok(()) };
     match change.action {
         LiveAction::Deny(_) => group.deny.push(rule),
+        LiveAction::Accept(_) => group.accept.push(rule),
         LiveAction::Allow(_) | LiveAction::Mode { .. } => group.allow.push(rule),
     }
     Ok(())
@@ -192,7 +198,8 @@ fn unknown_group(policy: &Policy, name: &str) -> ParseError {
 
 /// The rule that a change adds.
 fn rule(policy: &Policy, change: &LiveChange) -> Result<Rule, ParseError> {
-    let (LiveAction::Allow(end) | LiveAction::Deny(end)) = &change.action else {
+    let (LiveAction::Allow(end) | LiveAction::Deny(end) | LiveAction::Accept(end)) = &change.action
+    else {
         return Err(ParseError::new("a mode is no rule", "see `enforcer mode --help`"));
     };
     let to = to(policy, &end.to)?;
@@ -238,7 +245,7 @@ fn to(policy: &Policy, text: &str) -> Result<To, ParseError> {
 }
 
 fn set(policy: &Policy, name: &str) -> Option<Arc<Set>> {
-    let mut rules = policy.groups.iter().flat_map(|group| group.deny.iter().chain(&group.allow));
+    let mut rules = policy.groups.iter().flat_map(Group::every_rule);
     rules.find_map(|rule| {
         let To::Set(set) = &rule.to else { return None };
         (set.name == name).then(|| Arc::clone(set))
@@ -386,6 +393,9 @@ pub fn identify(change: &mut LiveChange, others: &[LiveChange]) {
         LiveAction::Mode { .. } => format!("mode\n{}", change.target),
         LiveAction::Allow(end) => format!("allow\n{}\n{}\n{}", change.target, end.to, end.service),
         LiveAction::Deny(end) => format!("deny\n{}\n{}\n{}", change.target, end.to, end.service),
+        LiveAction::Accept(end) => {
+            format!("accept\n{}\n{}\n{}", change.target, end.to, end.service)
+        }
     };
     let own = content(change);
     let digest = Sha256::digest(own.as_bytes());

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use super::read::{MAX_NAME, content};
 use super::{
-    Device, End, Group, Interface, Mode, Policy, Range, Rates, Rule, Service, Set, Timed, To,
+    Action, Device, End, Group, Interface, Mode, Policy, Range, Rates, Rule, Service, Set, Timed,
+    To,
 };
 
 const HEADER: &str =
@@ -66,8 +67,8 @@ pub fn write(policy: &Policy) -> String {
 }
 
 /// Writes a rule as an inline table: `{ to = "10.20.0.10", service = "tcp/8000" }`.
-pub fn write_rule(rule: &Rule) -> String {
-    let mut out = format!("{{ to = {}", string(&to_text(rule)));
+pub fn write_rule(action: Action, rule: &Rule) -> String {
+    let mut out = format!("{{ {} = {}", action.end(), string(&to_text(rule)));
     match service_words(rule).as_slice() {
         [word] => out.push_str(&format!(", service = {}", string(word))),
         words => {
@@ -94,7 +95,7 @@ pub(super) fn time(seconds: i64) -> String {
 
 /// The sets that rules name, by name.
 fn sets(policy: &Policy) -> BTreeMap<&str, &Set> {
-    let rules = policy.groups.iter().flat_map(|group| group.deny.iter().chain(&group.allow));
+    let rules = policy.groups.iter().flat_map(Group::every_rule);
     let sets = rules.filter_map(|rule| match &rule.to {
         To::Set(set) => Some((set.name.as_str(), &**set)),
         To::Any | To::Gateway | To::Local | To::Range(_) => None,
@@ -132,13 +133,14 @@ fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
     list(out, "members", group.members.iter().map(|member| member.selector.text(policy)));
     write_mode(out, group.mode, group.timed);
     out.push_str(&format!("default = \"{}\"\n", group.default));
-    for (name, rules) in [("allow", &group.allow), ("deny", &group.deny)] {
+    for action in [Action::Allow, Action::Deny, Action::Accept] {
+        let rules = group.rules(action);
         if rules.is_empty() {
             continue;
         }
-        out.push_str(&format!("{name} = [\n"));
+        out.push_str(&format!("{} = [\n", action.name()));
         for rule in distinct(rules) {
-            out.push_str(&format!("  {},\n", write_rule(&rule)));
+            out.push_str(&format!("  {},\n", write_rule(action, &rule)));
         }
         out.push_str("]\n");
     }

@@ -94,6 +94,8 @@ pub enum Action {
     Allow,
     /// A live rule that denies.
     Deny,
+    /// A live rule that lets others open something.
+    Accept,
     /// A live change was taken back.
     Revoke,
     /// The mode of a group.

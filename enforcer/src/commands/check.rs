@@ -54,7 +54,7 @@ pub(super) fn tell<'t>(
 
 /// `fine: 2 groups, 1 device, 12 rules`.
 fn contents(policy: &Policy) -> String {
-    let rules = policy.groups.iter().map(|group| group.allow.len() + group.deny.len()).sum();
+    let rules = policy.groups.iter().map(|group| group.every_rule().count()).sum();
     format!(
         "fine: {}, {}, {}",
         count(policy.groups.len(), "group"),

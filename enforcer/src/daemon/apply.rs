@@ -161,7 +161,12 @@ impl Core {
                 Err(dataplane::Error::Replaced(name)) => {
                     warn!("{}", dataplane::Error::Replaced(name));
                 }
-                other => return Ok(other?),
+                other => {
+                    other?;
+                    // Before the command returns, so that the first question is noted.
+                    self.follow_transmit().await;
+                    return Ok(());
+                }
             }
         }
         Err(dataplane::Error::Replaced(map::GENERATIONS).into())

@@ -82,6 +82,9 @@ impl Core {
                 Some("all is dropped: the policy is not compiled for it yet".to_owned())
             }
             (true, _) if !enforcing => doubt,
+            (true, _) if self.needs_transmit() && !self.transmits(link.index) => {
+                Some("transmit side not attached: answers do not pass".to_owned())
+            }
             (true, _) if present != link.name => Some(format!("its name is {present} now")),
             (true, _) if mode == "generic" => {
                 Some(note.unwrap_or_else(|| "generic mode: slower than native".to_owned()))

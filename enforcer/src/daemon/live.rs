@@ -29,6 +29,7 @@ impl Core {
         let action = match change.action {
             LiveAction::Allow(_) => Action::Allow,
             LiveAction::Deny(_) => Action::Deny,
+            LiveAction::Accept(_) => Action::Accept,
             LiveAction::Mode { .. } => Action::Mode,
         };
         let (subject, reason) = (change.to_string(), change.reason.clone());
@@ -115,7 +116,7 @@ impl Core {
                 .policy
                 .groups
                 .iter()
-                .any(|group| group.deny.iter().chain(&group.allow).any(|rule| rule.id == id));
+                .any(|group| group.every_rule().any(|rule| rule.id == id));
             let hint = if rule {
                 "it is a rule of the policy file: remove it there, and apply the file"
             } else {
@@ -159,7 +160,12 @@ impl Core {
             (None, Some(until)) => {
                 let held = self.clock.is_held();
                 let lets = |what: &LiveAction| {
-                    matches!(what, LiveAction::Allow(_) | LiveAction::Mode { mode: Mode::Observe })
+                    matches!(
+                        what,
+                        LiveAction::Allow(_)
+                            | LiveAction::Accept(_)
+                            | LiveAction::Mode { mode: Mode::Observe }
+                    )
                 };
                 let past = if held { now.earliest } else { now.latest };
                 if until <= past {

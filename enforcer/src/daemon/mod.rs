@@ -37,6 +37,7 @@
 //! - `tags`: keeps VLAN offloads off
 //! - `time`: the machine's clocks
 //! - `totals`: counts of refused frames, in a table that devices cannot fill
+//! - `transmit`: keeps the transmit side attached where the policy needs it
 //! - `turns`: what the loop waits for
 //! - `unconfirmed`: the policy that waits to be confirmed
 //! - `upkeep`: work once a second
@@ -79,6 +80,7 @@ mod systemd;
 mod tags;
 mod time;
 mod totals;
+mod transmit;
 mod turns;
 mod unconfirmed;
 mod upkeep;

@@ -190,7 +190,7 @@ impl Core {
             default: group.default.to_string(),
             // A device with live rules of its own still counts as a member.
             members: members.get(&*group.name).copied().unwrap_or_default(),
-            rules: group.allow.len() + group.deny.len(),
+            rules: group.every_rule().count(),
         });
         let unknown = names.policy.unknown;
         let unknown = GroupStatus {
@@ -299,7 +299,7 @@ fn group_of_flow(names: &Active, mut flow: Flow) -> (&str, Mode) {
 
 /// Number of rules, including live ones.
 fn rule_count(names: &Active) -> usize {
-    let written = names.written.groups.iter().map(|group| group.allow.len() + group.deny.len());
+    let written = names.written.groups.iter().map(|group| group.every_rule().count());
     let live = names.live.iter().filter(|change| !matches!(change.action, LiveAction::Mode { .. }));
     written.sum::<usize>() + live.count()
 }

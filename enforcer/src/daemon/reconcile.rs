@@ -66,6 +66,7 @@ impl Core {
         // The policy is compiled for indices and addresses: a new interface is opened only once it is
         // compiled for it.
         self.follow_host().await?;
+        self.follow_transmit().await;
         let links = self.kernel.links().await?;
         self.follow_stack(&links).await;
         Ok(())

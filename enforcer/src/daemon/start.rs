@@ -121,6 +121,7 @@ impl Core {
         for index in core.engine.dataplane.release_others(&indices)? {
             warn!("interface with index {index} is no longer protected: it is not in the settings");
         }
+        core.follow_transmit().await;
         core.confirm().await?;
         if let Err(e) = core.engine.dataplane.forget_other_versions() {
             error!("{}", failure(&e.into()).error);

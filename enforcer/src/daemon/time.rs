@@ -82,7 +82,7 @@ impl Dates {
         // A clock without a battery starts in 1970, where no policy may end.
         let date = |end| End::Wall(nearest_end(self.date(end)));
         for group in &mut policy.groups {
-            for rule in group.allow.iter_mut().chain(&mut group.deny) {
+            for rule in group.every_rule_mut() {
                 rule.until = rule.until.map(date);
             }
         }
@@ -277,7 +277,7 @@ impl Clock {
 /// Number of rules and modes that end by date.
 fn by_date(policy: &Policy) -> usize {
     let is_date = |end: &End| matches!(end, End::Wall(_));
-    let rules = policy.groups.iter().flat_map(|group| group.allow.iter().chain(&group.deny));
+    let rules = policy.groups.iter().flat_map(crate::policy::Group::every_rule);
     let rules = rules.filter(|rule| rule.until.as_ref().is_some_and(is_date)).count();
     let modes = policy.groups.iter().map(|group| group.timed).chain([policy.unknown.timed]);
     rules + modes.flatten().filter(|timed| is_date(&timed.until)).count()

@@ -1,6 +1,6 @@
 //! State of the watch over what can change without the daemon.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use log::warn;
@@ -26,6 +26,10 @@ pub(super) struct Watched {
     pub(super) tampered: BTreeMap<&'static str, u64>,
     /// Until when, on the boot clock, runs of the program are checked often.
     pub(super) often_until: Duration,
+    /// Whether the transmit side may be attached somewhere.
+    pub(super) transmits: bool,
+    /// Interfaces whose transmit side this daemon has attached.
+    pub(super) noted: BTreeSet<u32>,
     /// When runs of the program were last checked, on the boot clock.
     pub(super) runs_looked_at: Duration,
 }
@@ -34,7 +38,7 @@ impl Watched {
     /// Opens the backstop.
     pub(super) async fn open(settings: &Settings) -> Result<Self, Error> {
         let opened = match settings.backstop {
-            Backstop::Off => return Ok(Self::default()),
+            Backstop::Off => return Ok(Self { transmits: true, ..Self::default() }),
             Backstop::Auto | Backstop::Required => Guard::open(&settings.state_dir).await,
         };
         let required = settings.backstop == Backstop::Required;
@@ -54,6 +58,7 @@ impl Watched {
                 None
             }
         };
-        Ok(Self { guard, at_start, ..Self::default() })
+        // An earlier daemon may have left something.
+        Ok(Self { guard, at_start, transmits: true, ..Self::default() })
     }
 }

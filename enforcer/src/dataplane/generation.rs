@@ -1,24 +1,23 @@
 //! A generation: the classifier with its image, built beside the active one and put in force with
 //! one store into the program array.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use aya::Ebpf;
-use aya::maps::{Map, MapData, MapError, ProgramArray};
-use aya::programs::{ProgramInfo, SocketFilter};
-use enforcer_common::abi::{self, Header, RuleCounter, map, program};
+use aya::maps::{Map, MapData};
+use aya::programs::ProgramInfo;
+use enforcer_common::abi::{self, Header, RuleCounter, map};
 use enforcer_common::image::Line;
 use log::warn;
 
 use super::memory::Memory;
-use super::parts::{Parts, Spare};
+use super::parts::{self, Parts, Spare};
 use super::pins::Pins;
-use super::programs::{Kind, program as program_of};
+use super::programs::Kind;
 use super::rule_counters::RuleCounters;
 use super::{Error, object};
 use crate::image::{Image, Patch, line_bytes};
-use crate::privilege::to_load;
 
 /// A generation that is pinned.
 pub struct Generation {
@@ -39,8 +38,8 @@ impl Generation {
         for number in pins.generations() {
             let dir = pins.generation(number);
             let pinned = ProgramInfo::from_pin(dir.join("program"));
-            let tables = [map::IMAGE, map::HEADER, map::RULES];
-            let is_whole = || tables.iter().all(|name| dir.join(name).exists());
+            let needed = [map::IMAGE, map::HEADER, map::RULES, map::STAGES, parts::JUDGE];
+            let is_whole = || needed.iter().all(|name| dir.join(name).exists());
             if pinned.is_ok_and(|info| info.id() == current) && is_whole() {
                 let image = MapData::from_pin(dir.join(map::IMAGE)).map_err(Error::Map)?;
                 let lines = image.info().map_err(Error::Map)?.max_entries();
@@ -55,7 +54,7 @@ impl Generation {
         Ok(None)
     }
 
-    /// Whether its image is this one, byte for byte, with as much room for changes.
+    /// Whether its image is this one, byte for byte, with as much room for changes, and its programs are this binary's.
     pub fn holds(&self, pins: &Pins, image: &Image) -> Result<bool, Error> {
         let lines = image.lines();
         let bytes = line_bytes(&lines);
@@ -67,7 +66,11 @@ impl Generation {
         let path = dir.join(map::HEADER);
         let header = object::open(&path).and_then(|fd| object::entry::<Header>(fd.as_fd(), 0));
         let header = header.map_err(|e| Error::io("read", &path, e))?;
-        if header != Header::of(image.layout, self.number) {
+        let tags = parts::tags(|pin| object::open(&dir.join(pin)).ok())?;
+        let (layout, generation, nonce) = (image.layout, self.number, header.nonce);
+        let object = parts::object_digest();
+        let expected = Header { layout, generation, nonce, object, tags, ..Header::EMPTY };
+        if header != expected || image.has_answers() && tags.contains(&0) {
             return Ok(false);
         }
         let path = dir.join(map::IMAGE);
@@ -91,18 +94,6 @@ impl Generation {
         Ok(())
     }
 
-    /// Whether it runs exactly the instructions of a loaded object.
-    pub(super) fn is_of(&self, pins: &Pins, ebpf: &mut Ebpf, kind: Kind) -> Result<bool, Error> {
-        let pinned = pins.generation(self.number).join("program");
-        let pinned = ProgramInfo::from_pin(pinned).map_err(Error::Program)?.tag();
-        let classify = program_of(ebpf, &kind.name(program::CLASSIFY))?;
-        to_load(|| classify.load()).map_err(Error::Program)?;
-        let own = classify.info().map_err(Error::Program)?.tag();
-        // It is loaded again if a new generation is needed.
-        classify.unload().map_err(Error::Program)?;
-        Ok(own == pinned)
-    }
-
     /// A rule's counters, summed over all CPUs.
     pub fn counter(&self, rule: u32) -> RuleCounter {
         self.rules.get(rule)
@@ -123,9 +114,7 @@ pub(super) fn pin(
     image: &Image,
     number: u32,
 ) -> Result<Generation, Error> {
-    let classify = program_of(ebpf, &kind.name(program::CLASSIFY))?;
-    to_load(|| classify.load()).map_err(Error::Program)?;
-    let (parts, rules) = Parts::of(ebpf, kind)?;
+    let (parts, rules) = Parts::load(ebpf, kind, image)?;
     parts.fill(image, number)?;
     parts.pin(pins, number)?;
     let (rules, image_bytes) = (RuleCounters::new(rules)?.into(), parts.image_bytes()?);
@@ -134,7 +123,7 @@ pub(super) fn pin(
 
 /// Empties the slot of the generation in force.
 pub fn clear(pins: &Pins) -> Result<(), Error> {
-    slots(pins)?.clear_index(&abi::SLOT_CURRENT).map_err(Error::Map)
+    empty(pins, abi::SLOT_CURRENT)
 }
 
 /// Puts a pinned generation into the slot of the previous one.
@@ -149,27 +138,42 @@ pub(super) fn put_back(pins: &Pins, number: u32) -> Result<(), Error> {
 
 /// Empties the slot of the previous generation.
 pub(super) fn forget(pins: &Pins) -> Result<(), Error> {
-    match slots(pins)?.clear_index(&abi::SLOT_PREVIOUS) {
-        Err(MapError::SyscallError(e)) if e.io_error.kind() == std::io::ErrorKind::NotFound => {
-            Ok(())
-        }
-        other => other.map_err(Error::Map),
-    }
+    empty(pins, abi::SLOT_PREVIOUS)
 }
 
-fn slots(pins: &Pins) -> Result<ProgramArray<MapData>, Error> {
-    let array = MapData::from_pin(pins.path(map::GENERATIONS)).map_err(Error::Map)?;
-    let array = Map::from_map_data(array).map_err(Error::Map)?;
-    ProgramArray::try_from(array).map_err(Error::Map)
+fn empty(pins: &Pins, slot: u32) -> Result<(), Error> {
+    set(pins, map::GENERATIONS, slot, None).and_then(|()| set(pins, map::SENDS, slot, None))
 }
 
 fn store(pins: &Pins, number: u32, slot: u32) -> Result<(), Error> {
-    let path = pins.generation(number).join("program");
-    // `Xdp::from_pin` takes an argument of a private type. Only the descriptor is needed, which is
-    // the same for every type of program.
-    let program = SocketFilter::from_pin(&path).map_err(Error::Program)?;
-    let fd = program.fd().map_err(Error::Program)?;
-    slots(pins)?.set(slot, fd, 0).map_err(Error::Map)
+    let dir = pins.generation(number);
+    let open = |name| object::open(&dir.join(name));
+    let program =
+        open(parts::CLASSIFY).map_err(|e| Error::io("open", &dir.join(parts::CLASSIFY), e))?;
+    let send = open(parts::SEND).ok();
+    fill(pins, slot, program.as_fd(), send.as_ref().map(AsFd::as_fd))
+}
+
+/// Puts the programs of a generation into a slot: one store for each hook. That of the receiving side, which decides, is
+/// the last one.
+pub(super) fn fill(
+    pins: &Pins,
+    slot: u32,
+    program: BorrowedFd<'_>,
+    send: Option<BorrowedFd<'_>>,
+) -> Result<(), Error> {
+    set(pins, map::SENDS, slot, send)?;
+    set(pins, map::GENERATIONS, slot, Some(program))
+}
+
+fn set(pins: &Pins, name: &str, slot: u32, program: Option<BorrowedFd<'_>>) -> Result<(), Error> {
+    let path = pins.path(name);
+    let array = object::open(&path).map_err(|e| Error::io("open", &path, e))?;
+    match program {
+        Some(program) => object::put(array.as_fd(), slot, program),
+        None => object::remove(array.as_fd(), slot),
+    }
+    .map_err(|e| Error::io("change", &path, e))
 }
 
 /// Id of the active program, according to the kernel.

@@ -137,7 +137,7 @@ impl Dataplane {
     /// ignore an update with the same object.
     pub fn renew(&mut self, index: u32) -> Result<(), Error> {
         let name = self.kind.name(program::DISPATCH);
-        let dispatcher = programs::program(&mut self.ebpf, &name)?;
+        let dispatcher = programs::xdp(&mut self.ebpf, &name)?;
         // The old object keeps running where it is attached.
         dispatcher.unload().map_err(Error::Program)?;
         to_load(|| dispatcher.load()).map_err(Error::Program)?;
@@ -193,7 +193,7 @@ impl Dataplane {
     fn update_link(&mut self, link: FdLink) -> Result<(), Error> {
         let link = XdpLink::try_from(link).map_err(Error::Link)?;
         let name = self.kind.name(program::DISPATCH);
-        let dispatcher = programs::program(&mut self.ebpf, &name)?;
+        let dispatcher = programs::xdp(&mut self.ebpf, &name)?;
         // One store in the kernel: every frame meets the old dispatcher or the new one.
         let link = dispatcher.attach_to_link(link).map_err(Error::Program)?;
         // The pin keeps the link, so this descriptor can be closed.
@@ -246,7 +246,7 @@ impl Dataplane {
         pin: &Path,
     ) -> Result<io::Result<()>, Error> {
         let program = self.kind.name(program::DISPATCH);
-        let dispatcher = programs::program(&mut self.ebpf, &program)?;
+        let dispatcher = programs::xdp(&mut self.ebpf, &program)?;
         let dispatcher = dispatcher.fd().map_err(Error::Program)?;
         match object::attach(dispatcher.as_fd(), index, mode) {
             Ok(link) => {
@@ -266,8 +266,9 @@ impl Dataplane {
         }
     }
 
-    /// Removes the link of an interface that is gone.
+    /// Removes the links of an interface that is gone.
     pub fn release(&mut self, index: u32) -> Result<(), Error> {
+        self.release_transmit(index)?;
         let pin = self.pins.link(index);
         self.kept.forget(&pin);
         match std::fs::remove_file(&pin) {

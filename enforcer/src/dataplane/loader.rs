@@ -1,6 +1,5 @@
 //! How a generation comes to be: its program is loaded, or one that is out of force gets another policy.
 
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
 use aya::{Ebpf, EbpfLoader};
@@ -9,11 +8,11 @@ use log::{debug, info};
 
 use super::cpus::{cache_lines, of_all_cpus};
 use super::generation::{self, Generation};
-use super::parts::{Spare, wait_for_frames};
+use super::parts::{CLASSIFY, SEND, Spare, wait_for_frames};
 use super::pins::Pins;
 use super::programs::{Kind, Options};
 use super::secret::Secret;
-use super::{Error, OBJECT, diagnostics, hops, object};
+use super::{Error, OBJECT, diagnostics, hops};
 use crate::image::Image;
 use crate::privilege::to_load;
 
@@ -116,10 +115,8 @@ impl Loaded {
         if let Some(name) = parts.replaced(pins) {
             return Err(Error::Replaced(name));
         }
-        let path = pins.path(map::GENERATIONS);
-        let array = object::open(&path).map_err(|e| Error::io("open", &path, e))?;
-        object::put(array.as_fd(), slot, parts.program())
-            .map_err(|e| Error::io("change", &path, e))?;
+        let program = parts.program(CLASSIFY).ok_or(Error::Object(map::GENERATIONS))?;
+        generation::fill(pins, slot, program, parts.program(SEND))?;
         debug!("generation {} is in slot {slot}", generation.number);
         Ok(generation)
     }

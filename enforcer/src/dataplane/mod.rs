@@ -19,6 +19,7 @@
 //! - `object`: queries of pinned objects through bpf(2)
 //! - [`offload`]: hardware features that change frames before XDP sees them
 //! - `unconfirmed`: a generation that must be confirmed, and the previous one
+//! - `transmit`: the transmit side of interfaces
 //! - `suppressed`: refused frames without an event
 //! - `probe`: runs of the active program without side effects
 //!
@@ -49,10 +50,12 @@ mod runs;
 mod secret;
 mod sightings;
 mod suppressed;
+mod transmit;
 mod unconfirmed;
 mod verify_pins;
 mod virtio;
 
+use std::collections::BTreeSet;
 use std::mem::offset_of;
 
 use aya::Ebpf;
@@ -79,6 +82,7 @@ use pins::Pins;
 use programs::{Kind, Options};
 pub use sightings::Sighted;
 pub use suppressed::SuppressedCounts;
+pub use transmit::{Filter, Hook};
 
 /// 64-bit words of [`abi::Control`].
 const WALL_OFFSET: usize = offset_of!(abi::Control, wall_offset) / 8;
@@ -111,6 +115,8 @@ pub struct Dataplane {
     runs: runs::Runs,
     sightings: Memory,
     hops: hops::Table,
+    /// Interfaces with our filter on their transmit side.
+    filters: BTreeSet<u32>,
     kept: PinKeeper,
 }
 
@@ -129,9 +135,7 @@ impl Dataplane {
         let kind = programs::load_dispatcher(&mut ebpf)?;
         let current = match adopted {
             Some(generation)
-                if options == Options::default()
-                    && generation.holds(&pins, image)?
-                    && generation.is_of(&pins, &mut ebpf, kind)? =>
+                if options == Options::default() && generation.holds(&pins, image)? =>
             {
                 info!("adopted generation {}: it holds this policy", generation.number);
                 for name in [map::IMAGE, map::RULES, map::FLOW_CACHE] {
@@ -144,7 +148,7 @@ impl Dataplane {
                 Loaded(next).put(&pins, abi::SLOT_CURRENT)?
             }
         };
-        let dispatcher = programs::program(&mut ebpf, &kind.name(program::DISPATCH))?;
+        let dispatcher = programs::xdp(&mut ebpf, &kind.name(program::DISPATCH))?;
         let dispatcher = dispatcher.info().map_err(Error::Program)?.id();
         let reasons = ebpf.take_map(map::REASONS).ok_or(Error::Object(map::REASONS))?;
         let reasons = PerCpuArray::try_from(reasons).map_err(Error::Map)?;
@@ -174,6 +178,7 @@ impl Dataplane {
             runs,
             sightings,
             hops,
+            filters: BTreeSet::new(),
             kept,
         };
         dataplane.unseen = dataplane.count_unseen();
@@ -341,14 +346,18 @@ impl Dataplane {
     /// The dispatcher that is attached to interfaces: for test runs.
     pub fn dispatcher(&mut self) -> Result<&mut Xdp, Error> {
         let name = self.kind.name(program::DISPATCH);
-        programs::program(&mut self.ebpf, &name)
+        programs::xdp(&mut self.ebpf, &name)
     }
 
-    /// Instructions that the verifier walked for the generation in force; Linux 5.16 counts.
-    pub fn verified_instructions(&self) -> Result<u32, Error> {
-        let pinned = self.pins.generation(self.current.number).join("program");
-        let info = ProgramInfo::from_pin(pinned).map_err(Error::Program)?;
-        Ok(info.verified_instruction_count().unwrap_or(0))
+    /// Instructions that the verifier walked for each program of the generation in force; Linux 5.16 counts.
+    pub fn verified_instructions(&self) -> Result<Vec<(&'static str, u32)>, Error> {
+        let dir = self.pins.generation(self.current.number);
+        let mut counts = Vec::new();
+        for (pin, name) in parts::PROGRAMS.iter().filter(|(pin, _)| dir.join(pin).exists()) {
+            let info = ProgramInfo::from_pin(dir.join(pin)).map_err(Error::Program)?;
+            counts.push((*name, info.verified_instruction_count().unwrap_or(0)));
+        }
+        Ok(counts)
     }
 
     /// Takes the waiting records from the ring buffer, if no [`events::Reader`] does.

@@ -13,13 +13,19 @@ use aya::Pod;
 /// Commands of bpf(2).
 const MAP_LOOKUP_ELEM: libc::c_long = 1;
 const MAP_UPDATE_ELEM: libc::c_long = 2;
+const MAP_DELETE_ELEM: libc::c_long = 3;
 const OBJ_PIN: libc::c_long = 6;
 const OBJ_GET: libc::c_long = 7;
 const PROG_GET_FD_BY_ID: libc::c_long = 13;
 const LINK_CREATE: libc::c_long = 28;
+const LINK_UPDATE: libc::c_long = 29;
 const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 /// `BPF_XDP`, an attach type.
 const XDP: u32 = 37;
+/// `BPF_TCX_EGRESS`, likewise.
+const TCX_EGRESS: u32 = 47;
+/// `BPF_F_BEFORE`, a flag of an attachment.
+const BEFORE: u32 = 1 << 3;
 /// More maps than any of our programs uses.
 const MAPS: usize = 64;
 
@@ -77,6 +83,8 @@ const _: () = assert!(std::mem::offset_of!(RawProgram, map_ids) == 56);
 #[derive(Clone, Debug)]
 pub(super) struct ProgramInfo {
     pub(super) kind: u32,
+    /// The kernel's digest of its instructions.
+    pub(super) tag: u64,
     /// At most 15 bytes of it.
     pub(super) name: String,
     pub(super) maps: Vec<u32>,
@@ -116,6 +124,55 @@ pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io:
     let attribute = Attribute { program, interface, kind: XDP, flags, rest: [0; 6] };
     // SAFETY: the attribute has the shape that the command asks for, and no pointers.
     unsafe { descriptor(LINK_CREATE, &attribute) }
+}
+
+/// Attaches a program to the transmit side of an interface, in front of all others there.
+///
+/// # Errors
+///
+/// `EINVAL` before Linux 6.6.
+pub(super) fn attach_tcx(program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
+    /// The part of `union bpf_attr` that the command reads.
+    #[repr(C, align(8))]
+    struct Attribute {
+        program: u32,
+        interface: u32,
+        kind: u32,
+        flags: u32,
+        /// The program that it is put in front of: 0 is the first one.
+        relative: u32,
+        reserved: u32,
+        revision: u64,
+        rest: [u64; 4],
+    }
+    let attribute = Attribute {
+        program: program.as_raw_fd() as u32,
+        interface,
+        kind: TCX_EGRESS,
+        flags: BEFORE,
+        relative: 0,
+        reserved: 0,
+        revision: 0,
+        rest: [0; 4],
+    };
+    // SAFETY: the attribute has the shape that the command asks for, and no pointers.
+    unsafe { descriptor(LINK_CREATE, &attribute) }
+}
+
+/// Gives a link another program, in one store.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    /// The part of `union bpf_attr` that the command reads.
+    #[repr(C, align(8))]
+    struct Attribute {
+        link: u32,
+        program: u32,
+        flags: u32,
+        old: u32,
+    }
+    let (link, program) = (link.as_raw_fd() as u32, program.as_raw_fd() as u32);
+    let attribute = Attribute { link, program, flags: 0, old: 0 };
+    // SAFETY: the attribute has the shape that the command asks for, and no pointers.
+    unsafe { bpf(LINK_UPDATE, &attribute) }.map(drop)
 }
 
 /// The kind of object behind a descriptor, by the kernel's name for it.
@@ -164,7 +221,8 @@ pub(super) fn program(fd: BorrowedFd<'_>) -> io::Result<ProgramInfo> {
     unsafe { info(fd, &mut raw) }?;
     let name = raw.name.split(|byte| *byte == 0).next().unwrap_or_default();
     let maps = ids.iter().take(raw.maps as usize).copied().collect();
-    Ok(ProgramInfo { kind: raw.kind, name: String::from_utf8_lossy(name).into_owned(), maps })
+    let tag = u64::from_be_bytes(raw.tag);
+    Ok(ProgramInfo { kind: raw.kind, tag, name: String::from_utf8_lossy(name).into_owned(), maps })
 }
 
 /// A program by its id.
@@ -212,6 +270,16 @@ pub(super) fn set<V: Pod>(map: BorrowedFd<'_>, index: u32, value: &V) -> io::Res
 /// Puts a program into a slot of a program array.
 pub(super) fn put(array: BorrowedFd<'_>, slot: u32, program: BorrowedFd<'_>) -> io::Result<()> {
     set(array, slot, &program.as_raw_fd())
+}
+
+/// Empties a slot of a program array, if it is not empty.
+pub(super) fn remove(array: BorrowedFd<'_>, slot: u32) -> io::Result<()> {
+    let element = Element::new(array, &slot, 0);
+    // SAFETY: the element and its key live through the call.
+    match unsafe { bpf(MAP_DELETE_ELEM, &element) } {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
 }
 
 /// The part of `union bpf_attr` that BPF_MAP_LOOKUP_ELEM and BPF_MAP_UPDATE_ELEM read.

@@ -9,15 +9,17 @@ use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::Map;
-use enforcer_common::abi::{Header, map, program};
+use enforcer_common::abi::{self, Header, map, program};
 use enforcer_common::image::Line;
 
 use super::memory::Memory;
 use super::pins::Pins;
-use super::programs::{Kind, program};
+use super::programs::{Kind, classifier, xdp};
 use super::rule_counters::RuleCounters;
+use super::secret::random;
 use super::{Error, object};
 use crate::image::{Image, line_bytes};
+use crate::privilege::to_load;
 
 /// Most lines of an image that is kept for the next policy: 1 MiB. A larger one is freed, because the memory that a
 /// policy takes matters more then than the time in which it is replaced.
@@ -28,7 +30,9 @@ const MOST_RULES: u32 = 1 << 12;
 /// The program of a generation and its tables.
 #[derive(Debug)]
 pub(super) struct Parts {
-    program: OwnedFd,
+    /// Name of the pin, and the program: see [`PROGRAMS`]. The first is what a slot of a generation holds.
+    programs: Vec<(&'static str, OwnedFd)>,
+    stages: OwnedFd,
     image: OwnedFd,
     header: OwnedFd,
     flow_cache: OwnedFd,
@@ -38,14 +42,19 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Those of a loaded object, whose tables for one generation are taken out of it.
-    pub(super) fn of(ebpf: &mut Ebpf, kind: Kind) -> Result<(Self, Map), Error> {
-        let name = kind.name(program::CLASSIFY);
-        let classify = program(ebpf, &name)?;
-        let loaded = classify.fd().map_err(Error::Program)?.try_clone();
-        let loaded = loaded.map_err(|e| Error::io("duplicate", name.as_ref(), e))?;
-        // These descriptors hold it from here on.
-        classify.unload().map_err(Error::Program)?;
+    /// Loads the programs of an object for an image; their tables for one generation are taken out of it.
+    pub(super) fn load(ebpf: &mut Ebpf, kind: Kind, image: &Image) -> Result<(Self, Map), Error> {
+        let mut programs = Vec::new();
+        for (pin, name) in PROGRAMS {
+            let loaded = if pin != SEND {
+                load_xdp(ebpf, &kind.name(name))?
+            } else if image.has_answers() {
+                load_classifier(ebpf, name)?
+            } else {
+                continue;
+            };
+            programs.push((pin, loaded));
+        }
         let mut lasting = Vec::new();
         for name in map::LASTING {
             if let Some(fd) = ebpf.map(name).and_then(descriptor) {
@@ -54,22 +63,24 @@ impl Parts {
             }
         }
         let mut array = |name: &'static str| match ebpf.take_map(name) {
-            Some(Map::Array(data)) => owned(data.fd().as_fd(), name),
+            Some(Map::Array(data) | Map::ProgramArray(data)) => owned(data.fd().as_fd(), name),
             _ => Err(Error::Object(name)),
         };
         let (image, header) = (array(map::IMAGE)?, array(DATA)?);
-        let flow_cache = array(map::FLOW_CACHE)?;
+        let (flow_cache, stages) = (array(map::FLOW_CACHE)?, array(map::STAGES)?);
         let rules = ebpf.take_map(map::RULES).ok_or(Error::Object(map::RULES))?;
         let Map::PerCpuArray(data) = &rules else { return Err(Error::Object(map::RULES)) };
         let counters = owned(data.fd().as_fd(), map::RULES)?;
-        let program = loaded.as_fd().try_clone_to_owned();
-        let program = program.map_err(|e| Error::io("duplicate", name.as_ref(), e))?;
-        Ok((Self { program, image, header, flow_cache, rules: counters, lasting }, rules))
+        let parts = Self { programs, stages, image, header, flow_cache, rules: counters, lasting };
+        let judge = parts.program(JUDGE).ok_or(Error::Object(program::JUDGE))?;
+        object::put(parts.stages.as_fd(), abi::STAGE_JUDGE, judge)
+            .map_err(|e| failed(map::STAGES, e))?;
+        Ok((parts, rules))
     }
 
-    /// Its program.
-    pub(super) fn program(&self) -> BorrowedFd<'_> {
-        self.program.as_fd()
+    /// One of its programs, by the name of its pin.
+    pub(super) fn program(&self, pin: &str) -> Option<BorrowedFd<'_>> {
+        self.programs.iter().find(|(name, _)| *name == pin).map(|(_, fd)| fd.as_fd())
     }
 
     /// Bytes of its image.
@@ -90,6 +101,7 @@ impl Parts {
         let lines = u32::try_from(image.len()).ok().and_then(|it| it.checked_add(image.spare));
         lines.is_some_and(|lines| lines <= entries(&self.image))
             && image.rules <= entries(&self.rules)
+            && (!image.has_answers() || self.program(SEND).is_some())
     }
 
     /// The name of a lasting table that was replaced since: what its program writes there, nobody reads.
@@ -109,7 +121,11 @@ impl Parts {
         Memory::map(self.image.as_fd(), length)
             .and_then(|mut memory| memory.write(bytes))
             .map_err(|e| failed(map::IMAGE, e))?;
-        let header = Header::of(image.layout, number);
+        let nonce = random()
+            .map_err(|e| Error::io("ask for random numbers for", "a policy".as_ref(), e))?;
+        let (object, tags) = (object_digest(), tags(|pin| self.program(pin))?);
+        let (layout, generation) = (image.layout, number);
+        let header = Header { layout, generation, nonce, object, tags, ..Header::EMPTY };
         object::set(self.header.as_fd(), 0, &header).map_err(|e| failed(map::HEADER, e))
     }
 
@@ -127,18 +143,65 @@ impl Parts {
         // A leftover of a daemon that was killed between here and the store.
         pins.remove_generation(number)?;
         let dir = pins.make_generation(number)?;
-        let parts = [
+        let tables = [
             (map::IMAGE, &self.image),
             (map::HEADER, &self.header),
             (map::RULES, &self.rules),
-            ("program", &self.program),
+            (map::STAGES, &self.stages),
         ];
-        for (name, fd) in parts {
+        let programs = self.programs.iter().rev().map(|(name, fd)| (*name, fd));
+        for (name, fd) in tables.into_iter().chain(programs) {
             let path = dir.join(name);
             object::pin(fd.as_fd(), &path).map_err(|e| Error::io("pin", &path, e))?;
         }
         Ok(())
     }
+}
+
+/// Name of the pin of the program that a slot of a generation holds.
+pub(super) const CLASSIFY: &str = "program";
+/// Name of the pin of the program that judges.
+pub(super) const JUDGE: &str = "judge";
+/// Name of the pin of the program of the transmit side, if there is one.
+pub(super) const SEND: &str = "send";
+/// Programs of a generation: the name of the pin, and the name in the object.
+pub(super) const PROGRAMS: [(&str, &str); 3] =
+    [(CLASSIFY, program::CLASSIFY), (JUDGE, program::JUDGE), (SEND, program::SEND)];
+
+/// The kernel's tags of a generation's programs; 0 for one that there is not.
+pub(super) fn tags<F: AsFd>(
+    program: impl Fn(&'static str) -> Option<F>,
+) -> Result<[u64; 3], Error> {
+    let mut tags = [0; 3];
+    for (tag, (pin, _)) in tags.iter_mut().zip(PROGRAMS) {
+        if let Some(program) = program(pin) {
+            let info = object::program(program.as_fd());
+            *tag = info.map_err(|e| Error::io("look at", pin.as_ref(), e))?.tag;
+        }
+    }
+    Ok(tags)
+}
+
+/// Digest of the object that the programs of this binary are loaded from.
+pub(super) fn object_digest() -> u64 {
+    u64::from_str_radix(env!("ENFORCER_BPF_OBJECT_DIGEST"), 16).unwrap_or(0)
+}
+
+/// Loads a program and hands it over: the object does not hold it any more.
+fn load_xdp(ebpf: &mut Ebpf, name: &str) -> Result<OwnedFd, Error> {
+    let program = xdp(ebpf, name)?;
+    to_load(|| program.load()).map_err(Error::Program)?;
+    let loaded = owned(program.fd().map_err(Error::Program)?.as_fd(), name)?;
+    program.unload().map_err(Error::Program)?;
+    Ok(loaded)
+}
+
+fn load_classifier(ebpf: &mut Ebpf, name: &'static str) -> Result<OwnedFd, Error> {
+    let program = classifier(ebpf, name)?;
+    to_load(|| program.load()).map_err(Error::Program)?;
+    let loaded = owned(program.fd().map_err(Error::Program)?.as_fd(), name)?;
+    program.unload().map_err(Error::Program)?;
+    Ok(loaded)
 }
 
 /// A generation that was taken out of force: its program may serve another policy.

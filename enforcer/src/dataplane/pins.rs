@@ -3,6 +3,7 @@
 //! ```text
 //! /sys/fs/bpf/enforcer/v6/GENERATIONS …   maps that outlive a generation
 //! /sys/fs/bpf/enforcer/v6/link-7          the link of the interface with index 7
+//! /sys/fs/bpf/enforcer/v6/send-7          the link of its transmit side, from Linux 6.6 on
 //! /sys/fs/bpf/enforcer/v6/gen-42/         image, header, counters and program of a generation
 //! ```
 
@@ -141,9 +142,12 @@ impl Pins {
     /// Removes everything, links included, and returns what was removed.
     pub fn remove_all(self) -> Result<Vec<String>, Error> {
         let removed = contents(&self.root);
-        let removed = removed.iter().map(|path| path.display().to_string()).collect();
+        let removed: Vec<_> = removed.iter().map(|path| path.display().to_string()).collect();
+        let removed = removed.into_iter();
         remove(&self.root)?;
-        Ok(removed)
+        let filters = super::transmit::remove_filters();
+        let filters = filters.into_iter().map(|name| format!("filter on {name}"));
+        Ok(removed.chain(filters).collect())
     }
 }
 

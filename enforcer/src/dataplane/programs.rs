@@ -1,7 +1,7 @@
 //! The programs of the object, and how they are loaded.
 
 use aya::Ebpf;
-use aya::programs::{ProgramError, Xdp};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use enforcer_common::abi::program;
 use log::debug;
 
@@ -49,7 +49,7 @@ impl Default for Options {
 /// The error of the simpler kind, which every supported kernel accepts.
 pub fn load_dispatcher(ebpf: &mut Ebpf) -> Result<Kind, Error> {
     for kind in [Kind::Fragments, Kind::Linear] {
-        let dispatch = program(ebpf, &kind.name(program::DISPATCH))?;
+        let dispatch = xdp(ebpf, &kind.name(program::DISPATCH))?;
         match to_load(|| dispatch.load()) {
             Ok(()) => return Ok(kind),
             Err(ProgramError::LoadError { io_error, .. })
@@ -63,9 +63,17 @@ pub fn load_dispatcher(ebpf: &mut Ebpf) -> Result<Kind, Error> {
     Err(Error::Object(program::DISPATCH))
 }
 
-/// A program of the object.
-pub fn program<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
+/// A program of the receiving side of the object.
+pub fn xdp<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp, Error> {
     ebpf.program_mut(name)
         .and_then(|program| program.try_into().ok())
         .ok_or(Error::Object(program::DISPATCH))
+}
+
+/// A program of the transmit side of the object.
+pub fn classifier<'a>(
+    ebpf: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, Error> {
+    ebpf.program_mut(name).and_then(|program| program.try_into().ok()).ok_or(Error::Object(name))
 }

@@ -37,7 +37,7 @@ impl Secret {
                 return Ok(Self(words));
             }
         }
-        random().map(Self).map_err(|e| Error::io("ask for random numbers for", &path, e))
+        pair().map(Self).map_err(|e| Error::io("ask for random numbers for", &path, e))
     }
 
     /// Keeps it in the kernel.
@@ -67,17 +67,22 @@ impl Secret {
     }
 }
 
-/// Random words, not both zero.
-fn random() -> io::Result<[u64; 2]> {
-    let mut words = [0u64; 2];
-    while words == [0; 2] {
-        // SAFETY: the kernel writes at most the size of the buffer.
-        let read = unsafe { libc::getrandom(words.as_mut_ptr().cast(), size_of_val(&words), 0) };
+/// Random words.
+fn pair() -> io::Result<[u64; 2]> {
+    Ok([random()?, random()?])
+}
+
+/// A random word, not zero.
+pub(super) fn random() -> io::Result<u64> {
+    let mut word = 0u64;
+    while word == 0 {
+        // SAFETY: the kernel writes at most the size of the word.
+        let read = unsafe { libc::getrandom((&raw mut word).cast(), size_of_val(&word), 0) };
         if read < 0 {
             return Err(io::Error::last_os_error());
         }
     }
-    Ok(words)
+    Ok(word)
 }
 
 #[cfg(test)]

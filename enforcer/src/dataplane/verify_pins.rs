@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use enforcer_common::abi::{self, map, program};
+use enforcer_common::decide::answers::{self, Answers};
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Shared};
@@ -110,13 +111,15 @@ impl Shape {
 }
 
 /// The maps that outlive a generation.
-fn lasting() -> [(&'static str, Shape); 13] {
+fn lasting() -> [(&'static str, Shape); 15] {
     let reasons = Reason::COUNT as u32;
     let [budgets, seen, runs] = cpus::of_all_cpus();
     let (datagram, shared) = (size_of::<Datagram>(), size_of::<Shared>());
-    let sighting = size_of::<abi::Sighting>();
+    let (sighting, answers) = (size_of::<abi::Sighting>(), size_of::<Answers>());
     [
         (map::GENERATIONS, Shape::new(PROG_ARRAY, 4, 4, abi::SLOTS)),
+        (map::SENDS, Shape::new(PROG_ARRAY, 4, 4, abi::SLOTS)),
+        (map::ANSWERS, Shape::new(ARRAY, 4, answers, answers::LINES).mmapable()),
         (map::CONTROL, Shape::new(ARRAY, 4, size_of::<abi::Control>(), 1).mmapable()),
         (map::REASONS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::ReasonCounter>(), reasons)),
         (map::EVENTS, Shape::new(RINGBUF, 0, 0, abi::RING_BYTES)),
@@ -133,10 +136,11 @@ fn lasting() -> [(&'static str, Shape); 13] {
 }
 
 /// The maps of a generation.
-fn lives_with_policy() -> [(&'static str, Shape); 3] {
+fn lives_with_policy() -> [(&'static str, Shape); 4] {
     let (image, rules) = (size_of::<Line>(), size_of::<abi::RuleCounter>());
     [
         (map::IMAGE, Shape::new(ARRAY, 4, image, 0).mmapable().of_any_size()),
+        (map::STAGES, Shape::new(PROG_ARRAY, 4, 4, 1)),
         (map::HEADER, Shape::new(ARRAY, 4, size_of::<abi::Header>(), 1)),
         (map::RULES, Shape::new(PERCPU_ARRAY, 4, rules, 0).of_any_size()),
     ]

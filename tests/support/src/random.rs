@@ -235,7 +235,7 @@ pub fn with_other_live(random: &mut Random, policy: &Policy) -> Policy {
     let sets: Vec<_> = policy
         .groups
         .iter()
-        .flat_map(|group| group.deny.iter().chain(&group.allow))
+        .flat_map(Group::every_rule)
         .filter_map(|rule| if let To::Set(set) = &rule.to { Some(set.clone()) } else { None })
         .collect();
     if random.once_in(3) {
@@ -246,7 +246,7 @@ pub fn with_other_live(random: &mut Random, policy: &Policy) -> Policy {
             continue;
         }
         (group.mode, group.timed) = (mode(random), timed(random));
-        for rules in [&mut group.deny, &mut group.allow] {
+        for rules in [&mut group.deny, &mut group.allow, &mut group.accept] {
             // Some rules are removed, some stay, some are added.
             rules.retain(|rule| !rule.live || random.once_in(2));
             for _ in 0..random.below(4) {
@@ -368,6 +368,7 @@ pub fn policy(random: &mut Random) -> Policy {
             default: verdict(random),
             allow: (0..random.below(5)).map(|_| rule(random, &sets, &mut number)).collect(),
             deny: (0..random.below(4)).map(|_| rule(random, &sets, &mut number)).collect(),
+            accept: (0..random.below(3)).map(|_| rule(random, &sets, &mut number)).collect(),
             timed: timed(random),
             device_of: None,
             place: place(),
@@ -375,6 +376,7 @@ pub fn policy(random: &mut Random) -> Policy {
         // Live rules come last.
         group.allow.sort_by_key(|rule| rule.live);
         group.deny.sort_by_key(|rule| rule.live);
+        group.accept.sort_by_key(|rule| rule.live);
         groups.push(group);
     }
     let on = |random: &mut Random| !random.once_in(6);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::decide::answers::Answers;
 use crate::decide::datagrams::Datagram;
 use crate::decide::hops::Hop;
 use crate::image::clock::Clocks;
@@ -87,6 +88,14 @@ impl Policy for World {
 
     fn datagram(&self, _: u32) -> Option<&Datagram> {
         None
+    }
+
+    fn nonce(&self) -> u64 {
+        unreachable!()
+    }
+
+    fn answers(&self, _: u32) -> Option<&Answers> {
+        unreachable!()
     }
 
     fn hop(&self, _: &Hop) -> Option<u64> {

@@ -13,8 +13,8 @@ use super::{CompiledRule, each_range, on_link};
 use crate::address::quoted;
 use crate::read::MAX_PROBLEMS;
 use crate::{
-    DefaultVerdict, Group, Host, Place, Policy, Problem, Range, Rule, Selector, Service, Set,
-    Severity, To,
+    Action, DefaultVerdict, Group, Host, Place, Policy, Problem, Range, Rule, Selector, Service,
+    Set, Severity, To,
 };
 
 /// An entry of half the IPv4 addresses: a set with such an entry probably holds all or nearly all of them.
@@ -37,9 +37,9 @@ pub(super) fn lint(
         if rule.live || group.device_of.is_some() {
             continue;
         }
-        let allow = compiled.is_some_and(|compiled| compiled.allow);
+        let action = compiled.map_or(Action::Deny, |compiled| compiled.action);
         let idle = !decides.get(number).copied().unwrap_or(false);
-        lint.rule(group, rule, allow, idle);
+        lint.rule((group, rule), action, idle);
     }
     lint.groups();
     lint.sets();
@@ -60,12 +60,15 @@ impl Lint<'_> {
         self.found.push(Problem::new(Severity::Warning, place.clone(), message, hint));
     }
 
-    fn rule(&mut self, group: &Group, rule: &Rule, allow: bool, idle: bool) {
+    fn rule(&mut self, (group, rule): (&Group, &Rule), action: Action, idle: bool) {
         if super::ended(rule, self.host) {
             let message = format!("rule {} has ended and is left out", rule.id);
             return self.warn(&rule.place, message, "remove it, or give it a later `until`");
         }
-        if !allow {
+        if action == Action::Accept {
+            return self.accept((group, rule), idle);
+        }
+        if action == Action::Deny {
             return;
         }
         let mut first = None;
@@ -100,6 +103,22 @@ impl Lint<'_> {
                 None => "the other rules of its group cover all of it".to_owned(),
             };
             self.warn(&rule.place, "this allow rule never decides anything", hint);
+        }
+    }
+
+    fn accept(&mut self, (group, rule): (&Group, &Rule), idle: bool) {
+        if rule.to == To::Any {
+            let message =
+                "whoever reaches the device can make it answer: this accept rule takes `any`";
+            self.warn(&rule.place, message, "name who opens sessions: `from = \"10.20.0.0/24\"`");
+        }
+        if idle {
+            let hint = "the accept rules before it cover all of it; one of them is enough";
+            self.warn(&rule.place, "this accept rule never decides anything", hint);
+        }
+        if group.default == DefaultVerdict::Pass {
+            let message = "this accept rule changes no verdict: the default of its group is `pass`";
+            self.warn(&rule.place, message, "leave it out, or set `default = \"drop\"`");
         }
     }
 

@@ -1,11 +1,13 @@
 //! Patches for live changes: a few lines at the end of an active image, and new group entries.
 
-use enforcer_common::image::{ABSENT, GroupEntry, Line, top};
+use enforcer_common::image::{ABSENT, GroupEntry, Line, beside, top};
 
 use super::tree::{Builder, Limits};
 use super::{Compiled, CompiledRule, descriptor, each_range, image_mode, no_rules};
-use crate::image::{Patch, Time};
-use crate::{DefaultVerdict, Group, Host, Mode, Policy, Problem, Range, Rule, Timed, Unknown};
+use crate::image::{Image, Patch, Time};
+use crate::{
+    Action, DefaultVerdict, Group, Host, Mode, Policy, Problem, Range, Rule, Timed, Unknown,
+};
 
 /// Spare lines of an image, 64 bytes each.
 pub const SPARE_LINES: u32 = 4096;
@@ -25,13 +27,17 @@ pub fn patch(
     if old.groups.len() != new.groups.len() {
         return None;
     }
+    let answers = before.image.has_answers();
+    if !answers && super::has_answers(new) {
+        return None;
+    }
     let first = before.image.len() as u32;
     let mut builder = Builder::behind(first);
     let mut rules = before.rules.clone();
     let mut entries = Vec::new();
     let first_entry = before.image.layout.groups as usize * 8;
     if old.unknown != new.unknown {
-        entries.push((first_entry, unknown(&mut builder, new.unknown, host).0));
+        entries.push((first_entry, unknown(&mut builder, new.unknown, (host, answers)).0));
     }
     for (index, (was, group)) in old.groups.iter().zip(&new.groups).enumerate() {
         if was.name != group.name
@@ -45,10 +51,7 @@ pub fn patch(
         }
         let at = first_entry + index + 1;
         let current = GroupEntry(before.image.word(at)?);
-        let line = match current.descriptor() {
-            ABSENT => None,
-            line => Some(*before.image.line(line)?),
-        };
+        let written = Written::found(&before.image, current.descriptor())?;
         let known = numbers_of(before, old, index);
         for (_, number) in &known {
             rules[*number as usize] = None;
@@ -63,7 +66,7 @@ pub fn patch(
             }
             number
         };
-        let entry = entry(&mut builder, index, group, line, host, of).ok()?;
+        let entry = entry(&mut builder, (index, group), written, (host, answers), of).ok()?;
         entries.push((at, entry.0));
     }
     let patch = Patch { first, lines: builder.lines, entries };
@@ -88,45 +91,84 @@ fn numbers_of<'p>(compiled: &Compiled, policy: &'p Policy, group: usize) -> Vec<
         .collect()
 }
 
-/// A group's rules in the order of the decision.
+/// A group's rules in the order of [`Action::ALL`].
 pub(super) fn numbered(index: usize, group: &Group) -> impl Iterator<Item = (CompiledRule, &Rule)> {
-    let of = move |allow: bool| {
-        move |(at, rule)| (CompiledRule { group: index, allow, index: at }, rule)
-    };
-    let deny = group.deny.iter().enumerate().map(of(false));
-    deny.chain(group.allow.iter().enumerate().map(of(true)))
+    Action::ALL.into_iter().flat_map(move |action| {
+        let rules = group.rules(action).iter().enumerate();
+        rules.map(move |(at, rule)| (CompiledRule { group: index, action, index: at }, rule))
+    })
 }
 
-/// The entry of a group: the descriptor of its written rules, combined with its live rules and the end of
-/// its mode.
+/// Descriptors of the policy file's rules of a group, without their live rules.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Written {
+    /// Of its deny and allow rules.
+    pub(super) rules: Option<Line>,
+    /// Of its accept rules.
+    pub(super) accept: Option<Line>,
+}
+
+impl Written {
+    /// Those behind a group's descriptor in an image. `None` if the image is not what was compiled.
+    fn found(image: &Image, descriptor: u32) -> Option<Self> {
+        if descriptor == ABSENT {
+            return Some(Self::default());
+        }
+        let mut written = Self { rules: Some(*image.line(descriptor)?), accept: None };
+        if image.has_answers() {
+            let accept = image.line(descriptor + 1)?.word(beside::ACCEPT)?;
+            if accept != 0 {
+                written.accept = Some(*image.line(accept)?);
+            }
+        }
+        Some(written)
+    }
+}
+
+/// The entry of a group: the descriptors of its written rules, combined with its live rules and the end of
+/// its mode. `answers` says whether the image has accept rules.
 pub(super) fn entry(
     builder: &mut Builder,
-    index: usize,
-    group: &Group,
-    written: Option<Line>,
-    host: &Host,
+    (index, group): (usize, &Group),
+    written: Written,
+    (host, answers): (&Host, bool),
     mut number: impl FnMut(CompiledRule) -> u32,
 ) -> Result<GroupEntry, Problem> {
-    let live: Vec<(u32, bool, &Rule)> = numbered(index, group)
-        .filter(|(_, rule)| rule.live)
-        .map(|(at, rule)| (number(at), at.allow, rule))
-        .collect();
-    let mut live_line = None;
-    if !live.is_empty() {
-        builder.limits = Limits::LIVE;
-        let descriptor = descriptor(builder, group, &live, host);
-        builder.limits = Limits::WRITTEN;
-        live_line = Some(builder.append([descriptor?]));
+    let (mut rules, mut accept) = (Vec::new(), Vec::new());
+    for (compiled, rule) in numbered(index, group).filter(|(_, rule)| rule.live) {
+        let action = compiled.action;
+        let live = if action == Action::Accept { &mut accept } else { &mut rules };
+        live.push((number(compiled), action.passes(), rule));
     }
-    let lines = Descriptors { written, live: live_line };
+    let mut with_live = |line: Option<Line>, live: &[(u32, bool, &Rule)]| {
+        if live.is_empty() && line.is_none() {
+            return Ok(None);
+        }
+        let mut line = line.unwrap_or_else(no_rules);
+        let mut at = 0;
+        if !live.is_empty() {
+            builder.limits = Limits::LIVE;
+            let descriptor = descriptor(builder, group, live, host);
+            builder.limits = Limits::WRITTEN;
+            at = builder.append([descriptor?]);
+        }
+        line.set_word(top::LIVE, at);
+        Ok(Some(line))
+    };
+    let (rules, accept) = (with_live(written.rules, &rules)?, with_live(written.accept, &accept)?);
     let mode = group.mode_at(certainly(host));
-    Ok(end(builder, lines, (mode, group.timed), group.default, host))
+    let descriptors = Written { rules, accept };
+    Ok(end(builder, descriptors, (mode, group.timed), group.default, (host, answers)))
 }
 
 /// The entry of unknown devices.
-pub(super) fn unknown(builder: &mut Builder, unknown: Unknown, host: &Host) -> GroupEntry {
+pub(super) fn unknown(
+    builder: &mut Builder,
+    unknown: Unknown,
+    (host, answers): (&Host, bool),
+) -> GroupEntry {
     let modes = (unknown.mode_at(certainly(host)), unknown.timed);
-    end(builder, Descriptors::default(), modes, unknown.default, host)
+    end(builder, Written::default(), modes, unknown.default, (host, answers))
 }
 
 /// A time at which only what has certainly ended counts as ended; the kernel ends the rest.
@@ -134,33 +176,30 @@ fn certainly(host: &Host) -> Time {
     Time::wall(host.now)
 }
 
-/// A group's rules in the image.
-#[derive(Default)]
-struct Descriptors {
-    /// Descriptor of the policy file's rules.
-    written: Option<Line>,
-    /// Line with the descriptor of the live rules.
-    live: Option<u32>,
-}
-
-/// The entry of a group, and the descriptor for its live rules and the end of its mode.
+/// The entry of a group, and the descriptor for its rules and the end of its mode.
 fn end(
     builder: &mut Builder,
-    Descriptors { written, live }: Descriptors,
+    Written { rules, accept }: Written,
     (mode, timed): (Mode, Option<Timed>),
     default: DefaultVerdict,
-    host: &Host,
+    (host, answers): (&Host, bool),
 ) -> GroupEntry {
     let timed = timed.filter(|timed| timed.until.wall().is_none_or(|until| until > host.now));
     let ends = timed.map(|timed| {
         let (clock, until) = timed.until.in_image(timed.is_held(mode));
         (clock, u32::try_from(until).unwrap_or(u32::MAX))
     });
-    let descriptor = if written.is_some() || live.is_some() || timed.is_some() {
-        let mut line = written.unwrap_or_else(no_rules);
-        line.set_word(top::LIVE, live.unwrap_or(0));
+    let descriptor = if rules.is_some() || accept.is_some() || timed.is_some() {
+        let accept = accept.map_or(0, |line| builder.append([line]));
+        let mut line = rules.unwrap_or_else(no_rules);
         line.set_word(top::UNTIL, ends.map_or(0, |(_, until)| until));
-        builder.append([line])
+        if answers {
+            let mut beside = Line::default();
+            beside.set_word(beside::ACCEPT, accept);
+            builder.append([line, beside])
+        } else {
+            builder.append([line])
+        }
     } else {
         ABSENT
     };

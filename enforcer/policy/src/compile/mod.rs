@@ -22,7 +22,8 @@ use enforcer_common::image::{
 };
 
 use super::{
-    End, Essential, Group, Host, Mode, Place, Policy, Problem, Range, Rates, Rule, Severity, To,
+    Action, End, Essential, Group, Host, Mode, Place, Policy, Problem, Range, Rates, Rule,
+    Severity, To,
 };
 use crate::image::Image;
 use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
@@ -37,8 +38,8 @@ const V4_MAX: u128 = u32::MAX as u128;
 pub struct Compiled {
     /// The image for the kernel.
     pub image: Image,
-    /// Rules by the number of their counter: each group's deny rules, then its allow rules, and live rules
-    /// at the end. `None` for the number of a removed live rule.
+    /// Rules by the number of their counter: each group's deny rules, then its allow and its accept rules, and
+    /// live rules at the end. `None` for the number of a removed live rule.
     pub rules: Vec<Option<CompiledRule>>,
     /// Entries of the MAC table by slot.
     pub slots: Vec<Option<Slot>>,
@@ -51,9 +52,9 @@ pub struct Compiled {
 pub struct CompiledRule {
     /// Index into [`Policy::groups`].
     pub group: usize,
-    /// Whether it is an allow rule.
-    pub allow: bool,
-    /// Index into the group's `allow` or `deny`.
+    /// What it does.
+    pub action: Action,
+    /// Index into the group's rules with this action.
     pub index: usize,
 }
 
@@ -61,8 +62,7 @@ impl CompiledRule {
     /// The rule itself.
     pub fn rule<'a>(&self, policy: &'a Policy) -> Option<(&'a Group, &'a Rule)> {
         let group = policy.groups.get(self.group)?;
-        let rules = if self.allow { &group.allow } else { &group.deny };
-        Some((group, rules.get(self.index)?))
+        Some((group, group.rules(self.action).get(self.index)?))
     }
 }
 
@@ -93,16 +93,14 @@ pub fn compile(policy: &Policy, host: &Host) -> Result<Compiled, Vec<Problem>> {
         }
         line
     }));
-    let expires = policy
-        .groups
-        .iter()
-        .flat_map(|group| group.allow.iter().chain(&group.deny))
-        .any(|rule| rule.until.is_some() && !rule.live);
+    let mut every_rule = policy.groups.iter().flat_map(Group::every_rule);
+    let expires = every_rule.any(|rule| rule.until.is_some() && !rule.live);
     let mut layout = Layout {
         groups,
         group_count: entries.len() as u32,
         essential: essentials(policy.essential),
-        flags: if expires { flag::EXPIRING } else { 0 },
+        flags: if expires { flag::EXPIRING } else { 0 }
+            | if has_answers(policy) { flag::ANSWERS } else { 0 },
         ..Layout::EMPTY
     };
     match host_trees(&mut builder, host) {
@@ -166,20 +164,22 @@ fn groups(
         // A device's own group uses the trees of the group that it was made from.
         let shared = group.device_of.and_then(|parent| descriptors.get(parent).copied());
         descriptors.push(match shared {
-            Some(line) => line,
+            Some(written) => written,
             None => written(builder, index, group, host, &mut numbers).unwrap_or_else(|problem| {
                 problems.push(problem);
-                None
+                live::Written::default()
             }),
         });
     }
-    let mut entries = vec![live::unknown(builder, policy.unknown, host)];
-    for (index, (group, line)) in policy.groups.iter().zip(descriptors).enumerate() {
+    let answers = has_answers(policy);
+    let mut entries = vec![live::unknown(builder, policy.unknown, (host, answers))];
+    for (index, (group, written)) in policy.groups.iter().zip(descriptors).enumerate() {
         let of = |rule: CompiledRule| {
             numbers.push(Some(rule));
             numbers.len() as u32 - 1
         };
-        let entry = live::entry(builder, index, group, line, host, of).unwrap_or_else(|problem| {
+        let entry = live::entry(builder, (index, group), written, (host, answers), of);
+        let entry = entry.unwrap_or_else(|problem| {
             problems.push(problem);
             GroupEntry::new(ABSENT, ImageMode::Enforce, false)
         });
@@ -188,23 +188,31 @@ fn groups(
     (numbers, entries)
 }
 
-/// The descriptor of the policy file's rules of a group; `None` if there are none.
+/// Whether a policy has accept rules, live ones included.
+fn has_answers(policy: &Policy) -> bool {
+    policy.groups.iter().any(|group| !group.accept.is_empty())
+}
+
+/// The descriptors of the policy file's rules of a group.
 fn written(
     builder: &mut Builder,
     index: usize,
     group: &Group,
     host: &Host,
     numbers: &mut Vec<Option<CompiledRule>>,
-) -> Result<Option<Line>, Problem> {
-    let mut rules = Vec::new();
-    for (number, rule) in live::numbered(index, group).filter(|(_, rule)| !rule.live) {
-        rules.push((numbers.len() as u32, number.allow, rule));
-        numbers.push(Some(number));
+) -> Result<live::Written, Problem> {
+    let (mut rules, mut accept) = (Vec::new(), Vec::new());
+    for (compiled, rule) in live::numbered(index, group).filter(|(_, rule)| !rule.live) {
+        let action = compiled.action;
+        let rules = if action == Action::Accept { &mut accept } else { &mut rules };
+        rules.push((numbers.len() as u32, action.passes(), rule));
+        numbers.push(Some(compiled));
     }
-    if rules.is_empty() {
-        return Ok(None);
-    }
-    descriptor(builder, group, &rules, host).map(Some)
+    let mut of = |rules: &[_]| match rules {
+        [] => Ok(None),
+        rules => descriptor(builder, group, rules, host).map(Some),
+    };
+    Ok(live::Written { rules: of(&rules)?, accept: of(&accept)? })
 }
 
 /// The descriptor of numbered rules; deny rules come first.

@@ -12,7 +12,7 @@ use super::{NearMiss, address, line, smallest_service};
 use crate::compile::host_prefixes;
 use crate::image::Time;
 use crate::write::time;
-use crate::{CompiledRule, End, Group, Host, Policy, Range, Rule, Service, Set, To};
+use crate::{Action, CompiledRule, End, Group, Host, Policy, Range, Rule, Service, Set, To};
 
 /// Most rules that are shown.
 const SHOWN: usize = 5;
@@ -60,9 +60,10 @@ impl Near<'_> {
         let mut sets = Sets::default();
         let mut found: Vec<(Rank, &Rule, String)> = Vec::new();
         for (index, group) in self.policy.groups.iter().enumerate() {
-            for (allow, rules) in [(false, &group.deny), (true, &group.allow)] {
-                for (at, rule) in rules.iter().enumerate() {
-                    let number = CompiledRule { group: index, allow, index: at };
+            for action in [Action::Deny, Action::Allow] {
+                let allow = action == Action::Allow;
+                for (at, rule) in group.rules(action).iter().enumerate() {
+                    let number = CompiledRule { group: index, action, index: at };
                     if self.rule == Some(number) {
                         continue;
                     }

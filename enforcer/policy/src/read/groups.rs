@@ -7,12 +7,12 @@ use toml::de::DeTable;
 use super::super::address::{
     as_prefix, is_wildcard, looks_like_address, looks_like_mac, mac_prefix, quoted,
 };
-use super::super::{Device, Group, Mac, Member, Place, Range, Selector};
+use super::super::{Action, Device, Group, Mac, Member, Place, Range, Selector};
 use super::Reader;
 use super::fields::{entries, is_empty_list, nearest};
-use super::rules::{Action, Seen, assign};
+use super::rules::{Seen, assign};
 
-const KEYS: [&str; 5] = ["members", "mode", "default", "allow", "deny"];
+const KEYS: [&str; 6] = ["members", "mode", "default", "allow", "deny", "accept"];
 
 impl Reader<'_> {
     pub(super) fn read_groups(&mut self, groups: &DeTable<'_>) {
@@ -37,6 +37,7 @@ impl Reader<'_> {
             // In the order of the decision; ids are assigned in the same order.
             let deny = self.rules(name, Action::Deny, table, &mut seen);
             let allow = self.rules(name, Action::Allow, table, &mut seen);
+            let accept = self.rules(name, Action::Accept, table, &mut seen);
             canonical.push(seen.digests);
             let (name, place) = (name.to_owned(), self.reader.lines.place(offset));
             self.policy.groups.push(Group {
@@ -46,6 +47,7 @@ impl Reader<'_> {
                 default,
                 allow,
                 deny,
+                accept,
                 timed: None,
                 device_of: None,
                 place,

@@ -11,29 +11,15 @@ use toml::value::{Datetime, Offset};
 
 use super::super::address::{ParseError, quoted};
 use super::super::remark::{YEARS, check_end};
-use super::super::{End, Group, Place, Range, Rule, Service, To};
+use super::super::{Action, End, Group, Place, Range, Rule, Service, To};
 use super::Reader;
 use super::fields::{Value, is_empty_list, nearest};
 
 const KEYS: [&str; 5] = ["to", "service", "reason", "owner", "until"];
+const ACCEPT_KEYS: [&str; 5] = ["from", "service", "reason", "owner", "until"];
 
 /// Fewest hexadecimal digits of a rule's id.
 const ID_DIGITS: usize = 8;
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Action {
-    Deny,
-    Allow,
-}
-
-impl Action {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Deny => "deny",
-            Self::Allow => "allow",
-        }
-    }
-}
 
 /// Digest of the content from which a rule's id is derived.
 pub(super) type Digest = [u8; 32];
@@ -41,7 +27,7 @@ pub(super) type Digest = [u8; 32];
 /// Rules of one group so far.
 #[derive(Default)]
 pub(super) struct Seen {
-    /// In the order in which they are read: deny rules, then allow rules.
+    /// In the order in which they are read: that of [`Action::ALL`].
     pub(super) digests: Vec<Digest>,
     /// Place of the first rule with this action, remote end and services.
     contents: HashMap<(Action, String), Place>,
@@ -58,11 +44,12 @@ impl Reader<'_> {
         let mut rules = Vec::new();
         for value in self.reader.items(table, action.name()) {
             let DeValue::Table(table) = value.get_ref() else {
-                let example = format!("{} = [{{ to = \"10.20.0.10\" }}]", action.name());
+                let (name, end) = (action.name(), action.end());
+                let example = format!("{name} = [{{ {end} = \"10.20.0.10\" }}]");
                 self.reader.wrong_type(action.name(), value, "a list of tables", &example);
                 continue;
             };
-            let Some(rule) = self.rule(table, value.span().start) else { continue };
+            let Some(rule) = self.rule(action, table, value.span().start) else { continue };
             let content = content(&rule);
             // An allow rule that equals a deny rule is left to the compiler, which considers their ends.
             if let Some(place) = seen.contents.get(&(action, content.clone())) {
@@ -79,13 +66,17 @@ impl Reader<'_> {
         rules
     }
 
-    fn rule(&mut self, table: &DeTable<'_>, offset: usize) -> Option<Rule> {
-        self.reader.known_keys(table, &KEYS, "a rule");
-        if table.get("to").is_none() {
-            let hint = "write `to = \"10.20.0.10\"`, or `to = \"any\"`";
-            self.reader.absent(offset, "the rule has no `to`", hint);
+    fn rule(&mut self, action: Action, table: &DeTable<'_>, offset: usize) -> Option<Rule> {
+        let end = action.end();
+        match action {
+            Action::Accept => self.reader.known_keys(table, &ACCEPT_KEYS, "an accept rule"),
+            Action::Deny | Action::Allow => self.reader.known_keys(table, &KEYS, "a rule"),
         }
-        let to = self.to(table);
+        if table.get(end).is_none() {
+            let hint = format!("write `{end} = \"10.20.0.10\"`, or `{end} = \"any\"`");
+            self.reader.absent(offset, format!("the rule has no `{end}`"), hint);
+        }
+        let to = self.to(end, table);
         let services = self.services(table);
         let reason = self.reader.remark(table, "reason", "CHG-4711");
         let owner = self.reader.remark(table, "owner", "biomed");
@@ -109,13 +100,15 @@ impl Reader<'_> {
         })
     }
 
-    fn to(&mut self, table: &DeTable<'_>) -> Option<(To, String)> {
-        if let Some(value) = table.get("to").filter(|value| value.get_ref().is_array()) {
-            let hint = "write a rule for each, or make it a set and write `to = \"@name\"`";
-            self.reader.error(value.span().start, "`to` must be a string, not an array", hint);
+    fn to(&mut self, end: &str, table: &DeTable<'_>) -> Option<(To, String)> {
+        if let Some(value) = table.get(end).filter(|value| value.get_ref().is_array()) {
+            let hint =
+                format!("write a rule for each, or make it a set and write `{end} = \"@name\"`");
+            let message = format!("`{end}` must be a string, not an array");
+            self.reader.error(value.span().start, message, hint);
             return None;
         }
-        let (text, offset) = self.reader.string(table, "to", "10.20.0.10")?;
+        let (text, offset) = self.reader.string(table, end, "10.20.0.10")?;
         let to = match text {
             "any" => To::Any,
             "gateway" => To::Gateway,
@@ -259,10 +252,10 @@ pub(crate) fn content(rule: &Rule) -> String {
     text
 }
 
-/// Assigns every rule its id. `digests` has those of each group, deny rules before allow rules.
+/// Assigns every rule its id. `digests` has those of each group, in the order of its rules.
 pub(super) fn assign(groups: &mut [Group], digests: &[Vec<Digest>]) {
     let all: Vec<Digest> = digests.iter().flatten().copied().collect();
-    let rules = groups.iter_mut().flat_map(|group| group.deny.iter_mut().chain(&mut group.allow));
+    let rules = groups.iter_mut().flat_map(Group::every_rule_mut);
     for (rule, id) in rules.zip(ids(&all)) {
         rule.id = id;
     }

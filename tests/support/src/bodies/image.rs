@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use enforcer_common::decide::answers::{self, Answers};
 use enforcer_common::decide::datagrams::{self, Datagram, FragmentState};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::{self, FrameContext};
@@ -45,6 +46,7 @@ pub fn run(input: &[u8]) {
         fetched: Cell::default(),
         keys: Keys::OPEN,
         datagrams: (0..datagrams::ENTRIES).map(|_| Datagram::default()).collect(),
+        answers: (0..answers::LINES).map(|_| Answers::default()).collect(),
     };
     damaged.begin(frame, interface);
     let mut case = FrameContext::NEW;
@@ -71,6 +73,7 @@ struct Damaged {
     fetched: Cell<usize>,
     keys: Keys,
     datagrams: Box<[Datagram]>,
+    answers: Box<[Answers]>,
 }
 
 impl Damaged {
@@ -81,7 +84,7 @@ impl Damaged {
             let mut case = FrameContext::of(flow);
             for device in [NO_DEVICE, 0] {
                 case.decision.device = device;
-                let state = FragmentState { since: NOW as u64, service: 0, end: 64 };
+                let state = FragmentState { since: NOW as u64, end: 64, ..FragmentState::NONE };
                 datagrams::write(self, &case, state);
             }
         }
@@ -128,5 +131,13 @@ impl decide::Policy for Damaged {
 
     fn hop(&self, hop: &Hop) -> Option<u64> {
         self.image.hops.get(hop).copied()
+    }
+
+    fn nonce(&self) -> u64 {
+        0
+    }
+
+    fn answers(&self, number: u32) -> Option<&Answers> {
+        self.answers.get(number as usize)
     }
 }

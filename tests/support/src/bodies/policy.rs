@@ -84,7 +84,7 @@ fn agrees(policy: &Policy, reference: &HostImage<'_>, id: impl Fn(u32) -> Option
             };
             senders.push(flow);
         }
-        for rule in group.deny.iter().chain(&group.allow) {
+        for rule in group.every_rule() {
             services.extend(&rule.services);
             match &rule.to {
                 To::Any | To::Gateway | To::Local => {}

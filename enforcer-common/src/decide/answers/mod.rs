@@ -1,0 +1,272 @@
+//! Answers: frames by which a device answers what an accept rule lets others open.
+//!
+//! A frame towards a device that an accept rule covers is noted as a flow. A frame of the device passes if it belongs
+//! to a noted flow and the rule still covers it: an entry of the table is evidence that the other side spoke first,
+//! and never permission. A device cannot make an entry, and what is lost with one is noted again with the next frame
+//! of the other side.
+//!
+//! The table is shared by all CPUs, because the one that sends is not the one that receives. There are [`SETS`] sets of
+//! four flows, a word of four 16-bit tags for each set, and two lines for each flow:
+//!
+//! | line | words |
+//! |---|---|
+//! | key | digest · other end (2) · device (2) · device's MAC and VLAN · interface, protocol, family · ports |
+//! | state | seen and flags · stamp · rule and group · frames and bytes to the device · from it · created |
+//!
+//! Nothing is locked. A reader compares the digest and all words of the key, so a line that two CPUs are writing
+//! matches no flow. Frames and bytes are counted without atomic additions: they are for display.
+
+mod table;
+
+use super::rules::Endpoint;
+use super::{FrameContext, Policy, datagrams, hops, identify, in_time, outcome};
+use crate::flow::{Class, FAMILY_V4, Flow, Fragment};
+use crate::image::{self, Corrupt, NO_RULE, beside, flag, kind};
+use crate::parse::verifier_barrier;
+use crate::reason::Reason;
+use crate::wire::{self, echo, protocol, tcp};
+
+pub use table::{
+    Answers, CLOSED, ECHO, FLOWS, Key, LINES, QUIET, RESET, SETS, TCP, UDP, UNANSWERED, WAYS,
+    WINDOW, counter, is_over, key_line, state,
+};
+use table::{Place, closing, find, is_alive, is_fresh, mark, renew, stamped, write};
+
+/// Line of the descriptor of a group's accept rules; 0 if there are none. `descriptor` is the group's.
+#[inline(always)]
+pub(super) fn descriptor<P: Policy>(policy: &P, descriptor: u32) -> Result<u32, Corrupt> {
+    if image::constant(&policy.layout().flags) & flag::ANSWERS == 0 {
+        return Ok(0);
+    }
+    let line = policy.line(descriptor.wrapping_add(1)).ok_or(Corrupt)?;
+    line.word(beside::ACCEPT).ok_or(Corrupt)
+}
+
+/// Lets a frame pass that no rule allows, if it is an answer.
+#[inline(always)]
+pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext) {
+    let reason = match answer(policy, context) {
+        Ok(Some(reason)) => reason,
+        Ok(None) => return,
+        Err(Corrupt) => Reason::Corrupt,
+    };
+    context.decision.reason = reason;
+    if !reason.passes() {
+        context.decision.rule = NO_RULE;
+    }
+    context.decision.verdict = outcome(context);
+}
+
+/// The reason by which an answer passes, or not after all; `None` if the frame is no answer.
+#[inline(always)]
+fn answer<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Option<Reason>, Corrupt> {
+    let Some(rule) = accepted(policy, context)? else { return Ok(None) };
+    context.decision.rule = rule;
+    let hops = image::constant(&policy.layout().flags) & flag::BOUND_HOPS != 0;
+    if hops && context.identity.bound_hops != 0 && !hops::leads_there(policy, context)? {
+        return Ok(Some(Reason::DestinationBinding));
+    }
+    let fragment = context.flow.fragment;
+    if fragment == Fragment::Whole {
+        return Ok(Some(Reason::Answer));
+    }
+    datagrams::keep(policy, context);
+    Ok(Some(if fragment.is_later() { Reason::FragmentOfPassed } else { Reason::Answer }))
+}
+
+/// The accept rule that covers the flow that a frame of a device answers.
+#[inline(always)]
+fn accepted<P: Policy>(policy: &P, context: &FrameContext) -> Result<Option<u32>, Corrupt> {
+    let FrameContext { flow, datagram, entry, accept, .. } = context;
+    let replies = reply_kind(flow.family) << 8;
+    if is_echo(flow) && datagram.service & 0xffff != replies {
+        return Ok(None);
+    }
+    // It opens something, instead of answering.
+    if flow.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN {
+        return Ok(None);
+    }
+    let key = Key::of(flow, datagram.service, datagram.port);
+    let place = key.place(policy.keys());
+    let Some(line) = find(policy, place, &key) else { return Ok(None) };
+    let Some(entries) = policy.answers(line.wrapping_add(1)) else { return Ok(None) };
+    let [seen, stamp, by, _, _, frames, bytes, _] = entries;
+    let (before, now) = (seen.get(), policy.seconds());
+    if is_over(before, flow.protocol, now) {
+        return Ok(None);
+    }
+    let fresh = place.digest ^ stamped(policy, *entry);
+    let mut rule = (by.get() >> 32) as u32;
+    if stamp.get() != fresh {
+        let to = Endpoint {
+            family: flow.family,
+            address: flow.destination,
+            service: asked(flow, datagram.port),
+        };
+        let found = policy.rule(*accept, to)?;
+        if found.word.kind() != kind::PASS {
+            return Ok(None);
+        }
+        rule = found.word.payload();
+        if !found.ends {
+            by.set(u64::from(rule) << 32 | u64::from(context.decision.group));
+            stamp.set(fresh);
+        }
+    }
+    let closes = closing(flow.tcp_flags, state::CLOSED_HERE) | state::ANSWERED;
+    if before & closes != closes {
+        seen.set(before | closes);
+    }
+    frames.set(frames.get().wrapping_add(1));
+    bytes.set(bytes.get().wrapping_add(u64::from(flow.length)));
+    Ok(Some(rule))
+}
+
+/// Notes a frame towards a device, if an accept rule lets its sender open what it is about. The flow in `context` is the
+/// frame's as it leaves; `segments` is the number of frames that the kernel will make of it.
+#[inline(always)]
+pub fn note<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) {
+    if opens(policy, context, segments) {
+        admit(policy, context, segments);
+    }
+}
+
+/// Notes one more frame of a known flow. Whether the frame may be one of a new flow, or of one that was judged by other
+/// rules: [`admit`] judges it.
+#[inline(always)]
+pub fn opens<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) -> bool {
+    let flow = &mut context.flow;
+    if flow.fault != 0 || flow.class != Class::Ip || flow.fragment.is_later() {
+        return false;
+    }
+    mirror(flow);
+    // A device has one MAC; groups and the broadcast address have no device.
+    if flow.source_mac & wire::MULTICAST_MAC != 0 {
+        return false;
+    }
+    let requests = u32::from(request_kind(flow.family));
+    if is_echo(flow) && u32::from(flow.destination_port) != requests << 8 {
+        return false;
+    }
+    verifier_barrier();
+    let flags = opening(&context.flow);
+    let (key, place) = whereabouts(policy, context);
+    let known = find(policy, place, &key);
+    // A new connection with the ports of an old one is a new flow.
+    if let Some(line) = known
+        && flags != tcp::SYN
+        && is_alive(policy, context, line)
+    {
+        let fresh = is_fresh(policy, line, place);
+        if fresh {
+            renew(policy, context, line, segments);
+        }
+        return !fresh;
+    }
+    context.flow.protocol != protocol::TCP || flags == tcp::SYN || flags == tcp::ACK
+}
+
+/// Notes a frame that [`opens`] something, if an accept rule covers it.
+#[inline(always)]
+pub fn admit<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) {
+    let Ok(Some((rule, ends))) = rule_for(policy, context) else { return };
+    verifier_barrier();
+    let (key, place) = whereabouts(policy, context);
+    let by = u64::from(rule) << 32 | u64::from(context.decision.group);
+    let stamp = if ends { 0 } else { place.digest ^ stamped(policy, context.entry) };
+    let known = find(policy, place, &key);
+    if let Some(line) = known
+        && opening(&context.flow) != tcp::SYN
+        && is_alive(policy, context, line)
+    {
+        mark(policy, line, (by, stamp));
+        renew(policy, context, line, segments);
+    } else {
+        let _ = write(policy, context, (&key, place, known), (by, stamp), segments);
+    }
+}
+
+/// Key and place of the flow of a frame towards a device, in the device's view.
+#[inline(always)]
+fn whereabouts<P: Policy>(policy: &P, context: &FrameContext) -> (Key, Place) {
+    let flow = &context.flow;
+    let key = Key::of(flow, flow.service(), port(flow));
+    (key, key.place(policy.keys()))
+}
+
+/// The device's port, or the identifier of an echo.
+#[inline(always)]
+fn port(flow: &Flow) -> u32 {
+    u32::from(flow.source_port | flow.echo)
+}
+
+/// The control bits by which a segment opens something or not.
+#[inline(always)]
+fn opening(flow: &Flow) -> u8 {
+    flow.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST)
+}
+
+/// The accept rule of the device's group that covers a frame towards it, and whether it ends.
+#[inline(always)]
+fn rule_for<P: Policy>(
+    policy: &P,
+    context: &mut FrameContext,
+) -> Result<Option<(u32, bool)>, Reason> {
+    identify(policy, context)?;
+    let layout = policy.layout();
+    let groups = image::constant(&layout.groups);
+    let count = image::constant(&layout.group_count);
+    let entry = image::group_entry(policy, groups, count, context.decision.group)?;
+    context.entry = entry.0;
+    if in_time(policy, entry)?.quarantines() || entry.descriptor() == image::ABSENT {
+        return Ok(None);
+    }
+    let accept = descriptor(policy, entry.descriptor())?;
+    if accept == 0 {
+        return Ok(None);
+    }
+    let flow = &context.flow;
+    let service = asked(flow, port(flow));
+    let to = Endpoint { family: flow.family, address: flow.destination, service };
+    let found = policy.rule(accept, to)?;
+    let rule = (found.word.kind() == kind::PASS).then(|| found.word.payload());
+    Ok(rule.map(|rule| (rule, found.ends)))
+}
+
+/// The service that a frame in the device's view is about.
+#[inline(always)]
+fn asked(flow: &Flow, port: u32) -> u32 {
+    let protocol = u32::from(flow.protocol) << 16;
+    match flow.protocol {
+        protocol::TCP | protocol::UDP | protocol::SCTP => protocol | port,
+        protocol::ICMP | protocol::ICMPV6 => protocol | u32::from(request_kind(flow.family)) << 8,
+        _ => protocol,
+    }
+}
+
+#[inline(always)]
+fn is_echo(flow: &Flow) -> bool {
+    matches!(flow.protocol, protocol::ICMP | protocol::ICMPV6)
+}
+
+#[inline(always)]
+fn request_kind(family: u8) -> u8 {
+    if family == FAMILY_V4 { echo::V4_REQUEST } else { echo::V6_REQUEST }
+}
+
+#[inline(always)]
+fn reply_kind(family: u8) -> u32 {
+    u32::from(if family == FAMILY_V4 { echo::V4_REPLY } else { echo::V6_REPLY })
+}
+
+/// Turns the flow of a frame towards a device into the device's view of it: its own end is the source.
+#[inline(always)]
+fn mirror(flow: &mut Flow) {
+    (flow.source_mac, flow.destination_mac) = (flow.destination_mac, flow.source_mac);
+    (flow.source, flow.destination) = (flow.destination, flow.source);
+    // Types of ICMP have no other end.
+    if !matches!(flow.protocol, protocol::ICMP | protocol::ICMPV6) {
+        (flow.source_port, flow.destination_port) = (flow.destination_port, flow.source_port);
+    }
+    flow.direction = 1;
+}

@@ -1,0 +1,334 @@
+//! The table of answers: where a flow is, what makes room for it, and when it is over.
+
+use super::is_echo;
+use crate::decide::{FrameContext, Policy};
+use crate::flow::Flow;
+use crate::image::walk::GOLDEN;
+use crate::image::{self, GroupEntry};
+use crate::keyed::Keys;
+use crate::shared::Word;
+use crate::wire::{protocol, tcp};
+
+/// Flows of the table; a power of two.
+pub const FLOWS: u32 = SETS * WAYS;
+/// Bits of the number of a set.
+const SET_BITS: u32 = 12;
+/// Sets of the table.
+pub const SETS: u32 = 1 << SET_BITS;
+/// Flows of a set: 16 bits of a word each.
+pub const WAYS: u32 = 4;
+/// Sets that the flows of one device may be in: whoever floods a device fills no more than these.
+pub const WINDOW: u32 = SETS / 16;
+/// Lines with tags.
+const TAG_LINES: u32 = SETS / 8;
+/// The line of [`counter`]s, the last one.
+const COUNTERS: u32 = TAG_LINES + 2 * FLOWS;
+/// Lines of the table.
+pub const LINES: u32 = COUNTERS + 1;
+
+/// Words of the last line.
+pub mod counter {
+    /// Flows that found no room.
+    pub const FULL: usize = 0;
+    /// Flows that were noted.
+    pub const NOTED: usize = 1;
+}
+
+/// A line of the table.
+pub type Answers = [Word; 8];
+
+/// Seconds that a flow waits for its first answer.
+pub const UNANSWERED: u64 = 30;
+/// Seconds that an idle TCP connection is kept: longer than Linux waits before it asks whether the other side is still
+/// there (`net.ipv4.tcp_keepalive_time`, 7200).
+pub const TCP: u64 = 8_100;
+/// Seconds that it is kept after both sides have closed it.
+pub const CLOSED: u64 = 60;
+/// Seconds that it is kept after it was reset.
+pub const RESET: u64 = 10;
+/// Seconds that an idle flow of UDP or of a protocol without ports is kept.
+pub const UDP: u64 = 180;
+/// Seconds that an echo is kept.
+pub const ECHO: u64 = 10;
+/// Seconds without a frame after which a flow may have to make room for another one.
+pub const QUIET: u64 = 60;
+
+/// Bits of the first word of a state; the upper half is when the other side was seen last, boot clock, in seconds.
+pub mod state {
+    /// The entry holds a flow.
+    pub const HELD: u64 = 1;
+    /// The device has answered.
+    pub const ANSWERED: u64 = 2;
+    /// The other side has closed it.
+    pub const CLOSED_THERE: u64 = 4;
+    /// The device has closed it.
+    pub const CLOSED_HERE: u64 = 8;
+    /// It was reset.
+    pub const RESET: u64 = 16;
+}
+
+/// The key of a flow, as the words of its line without the digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key(pub [u64; 7]);
+
+/// Where a flow's entry would be.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    set: u32,
+    pub(super) digest: u64,
+}
+
+impl Key {
+    /// Of a frame in the device's view; `port` is the device's port or the identifier of an echo.
+    #[inline(always)]
+    pub(super) fn of(flow: &Flow, service: u32, port: u32) -> Self {
+        let protocol = u64::from(flow.protocol);
+        // An echo has one number for both ends.
+        let far = if is_echo(flow) { port } else { service & 0xffff };
+        let has_ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
+        let ports = if has_ports || is_echo(flow) { far << 16 | port } else { 0 };
+        Self([
+            flow.destination.high,
+            flow.destination.low,
+            flow.source.high,
+            flow.source.low,
+            flow.source_mac | u64::from(flow.vlan()) << 48,
+            u64::from(flow.interface) << 32 | protocol << 8 | u64::from(flow.family),
+            u64::from(ports),
+        ])
+    }
+
+    /// Set and digest.
+    #[inline(always)]
+    pub(super) fn place(&self, keys: &Keys) -> Place {
+        let Self([.., high, low, sender, _, _]) = self;
+        let digest = keys.digest(self.0);
+        let first = keys.slot::<SET_BITS>(sender ^ low.rotate_left(24) ^ high.rotate_left(40));
+        Place { set: first.wrapping_add(digest as u32 & (WINDOW - 1)) & (SETS - 1), digest }
+    }
+}
+
+impl Place {
+    /// The tag: never 0, which is that of a free way.
+    #[inline(always)]
+    fn tag(self) -> u64 {
+        self.digest >> 40 & 0xffff | 1
+    }
+
+    /// Line of the tags, and the word in it.
+    #[inline(always)]
+    fn tags(self) -> (u32, usize) {
+        (self.set >> 3, (self.set & 7) as usize)
+    }
+
+    /// Line of the key of a way; the state is in the next one.
+    #[inline(always)]
+    fn line(self, way: u32) -> u32 {
+        TAG_LINES + (self.set * WAYS + (way & (WAYS - 1))) * 2
+    }
+}
+
+/// Whether the flow whose key is in a line is not over.
+#[inline(always)]
+pub(super) fn is_alive<P: Policy>(policy: &P, context: &FrameContext, line: u32) -> bool {
+    let Some([seen, ..]) = policy.answers(line.wrapping_add(1)) else { return false };
+    !is_over(seen.get(), context.flow.protocol, policy.seconds())
+}
+
+/// Whether a flow was judged by the rules in force.
+#[inline(always)]
+pub(super) fn is_fresh<P: Policy>(policy: &P, line: u32, place: Place) -> bool {
+    let Some([_, stamp, by, ..]) = policy.answers(line.wrapping_add(1)) else { return false };
+    let layout = policy.layout();
+    let groups = image::constant(&layout.groups);
+    let count = image::constant(&layout.group_count);
+    let entry = image::group_entry(policy, groups, count, by.get() as u32);
+    entry.is_ok_and(|GroupEntry(entry)| stamp.get() == place.digest ^ stamped(policy, entry))
+}
+
+/// Sets by what a flow was judged.
+#[inline(always)]
+pub(super) fn mark<P: Policy>(policy: &P, line: u32, (by, stamp): (u64, u64)) {
+    if let Some([_, mark, who, ..]) = policy.answers(line.wrapping_add(1)) {
+        mark.set(0);
+        who.set(by);
+        mark.set(stamp);
+    }
+}
+
+/// Notes one more frame of a known flow.
+#[inline(always)]
+pub(super) fn renew<P: Policy>(policy: &P, context: &FrameContext, line: u32, segments: u32) {
+    let Some([seen, _, _, frames, bytes, ..]) = policy.answers(line.wrapping_add(1)) else {
+        return;
+    };
+    let flow = &context.flow;
+    let (before, now) = (seen.get(), policy.seconds());
+    // Where frames still come, the reset was not one of this connection.
+    let flags = before & 0xffff_ffff & !state::RESET | closing(flow.tcp_flags, state::CLOSED_THERE);
+    // Seconds: one store for all frames of one, as long as nothing else changes.
+    if now << 32 | flags != before {
+        seen.set(now << 32 | flags);
+    }
+    frames.set(frames.get().wrapping_add(u64::from(segments)));
+    bytes.set(bytes.get().wrapping_add(u64::from(flow.length)));
+}
+
+/// Writes a flow into the table: where it was, or in place of the one that is missed least.
+#[inline(always)]
+pub(super) fn write<P: Policy>(
+    policy: &P,
+    context: &FrameContext,
+    (key, place, line): (&Key, Place, Option<u32>),
+    (by, stamp): (u64, u64),
+    segments: u32,
+) -> Option<()> {
+    let now = policy.seconds();
+    let flow = &context.flow;
+    let flags = state::HELD | closing(flow.tcp_flags, state::CLOSED_THERE);
+    let line = match line {
+        Some(line) => line,
+        None => room(policy, place, now)?,
+    };
+    let held = policy.answers(line.wrapping_add(1))?;
+    let [seen, mark, who, frames, bytes, answers, answered, created] = held;
+    // No state of another flow counts for this one, whatever is read in between.
+    seen.set(0);
+    mark.set(0);
+    let [digest, a, b, c, d, e, f, g] = policy.answers(line)?;
+    let Key(words) = key;
+    let [wa, wb, wc, wd, we, wf, wg] = *words;
+    digest.set(0);
+    a.set(wa);
+    b.set(wb);
+    c.set(wc);
+    d.set(wd);
+    e.set(we);
+    f.set(wf);
+    g.set(wg);
+    who.set(by);
+    frames.set(u64::from(segments));
+    bytes.set(u64::from(flow.length));
+    answers.set(0);
+    answered.set(0);
+    created.set(now);
+    mark.set(stamp);
+    seen.set(now << 32 | flags);
+    digest.set(place.digest);
+    count(policy, counter::NOTED);
+    Some(())
+}
+
+/// Finds a way for a new flow and tags it: a free one, an expired one, the oldest without an answer, the oldest that is
+/// quiet; or none.
+#[inline(always)]
+fn room<P: Policy>(policy: &P, place: Place, now: u64) -> Option<u32> {
+    let (mut best, mut way) = (0u64, 0);
+    let mut next = 0;
+    while next < WAYS {
+        let line = place.line(next);
+        let [seen, ..] = policy.answers(line.wrapping_add(1))?;
+        let [.., kinds, _] = policy.answers(line)?;
+        let (before, protocol) = (seen.get(), (kinds.get() >> 8) as u8);
+        let idle = now.wrapping_sub(before >> 32) & 0xffff_ffff;
+        let rank = if before & state::HELD == 0 {
+            4
+        } else if is_over(before, protocol, now) {
+            3
+        } else if before & state::ANSWERED == 0 {
+            2
+        } else {
+            u64::from(idle > QUIET)
+        };
+        let score = rank << 32 | idle;
+        if rank > 0 && score >= best {
+            (best, way) = (score, next);
+        }
+        next += 1;
+    }
+    if best == 0 {
+        count(policy, counter::FULL);
+        return None;
+    }
+    let (line, word) = place.tags();
+    let tags = policy.answers(line)?.get(word)?;
+    let shift = 16 * way;
+    tags.set(tags.get() & !(0xffff << shift) | place.tag() << shift);
+    Some(place.line(way))
+}
+
+/// Line of the key of a flow, if it is in the table.
+#[inline(always)]
+pub(super) fn find<P: Policy>(policy: &P, place: Place, key: &Key) -> Option<u32> {
+    let (line, word) = place.tags();
+    let tags = policy.answers(line)?.get(word)?.get();
+    let mut way = 0;
+    while way < WAYS {
+        if tags >> (16 * way) & 0xffff == place.tag() {
+            let line = place.line(way);
+            let [digest, a, b, c, d, e, f, g] = policy.answers(line)?;
+            let Key([wa, wb, wc, wd, we, wf, wg]) = key;
+            let differs = digest.get() ^ place.digest
+                | a.get() ^ wa
+                | b.get() ^ wb
+                | c.get() ^ wc
+                | d.get() ^ wd
+                | e.get() ^ we
+                | f.get() ^ wf
+                | g.get() ^ wg;
+            if differs == 0 {
+                return Some(line);
+            }
+        }
+        way += 1;
+    }
+    None
+}
+
+#[inline(always)]
+fn count<P: Policy>(policy: &P, counter: usize) {
+    if let Some(word) = policy.answers(COUNTERS).and_then(|line| line.get(counter)) {
+        word.add(1);
+    }
+}
+
+/// Whether a flow in this state is over.
+#[inline(always)]
+pub fn is_over(state: u64, protocol: u8, now: u64) -> bool {
+    let idle = now.wrapping_sub(state >> 32) & 0xffff_ffff;
+    // A CPU whose clock is a tick ahead has written it.
+    let idle = if idle > u64::from(u32::MAX) - 60 { 0 } else { idle };
+    let closed = state::CLOSED_HERE | state::CLOSED_THERE;
+    let most = if state & state::RESET != 0 {
+        RESET
+    } else if state & closed == closed {
+        CLOSED
+    } else if state & state::ANSWERED == 0 {
+        UNANSWERED
+    } else {
+        match protocol {
+            protocol::TCP => TCP,
+            protocol::ICMP | protocol::ICMPV6 => ECHO,
+            _ => UDP,
+        }
+    };
+    state & state::HELD == 0 || idle > most
+}
+
+/// What the flags of a segment say about the end of its flow; `fin` is the bit of the side that sends it.
+#[inline(always)]
+pub(super) fn closing(flags: u8, fin: u64) -> u64 {
+    let fin = if flags & tcp::FIN != 0 { fin } else { 0 };
+    fin | if flags & tcp::RST != 0 { state::RESET } else { 0 }
+}
+
+/// What identifies the image and the group's rules that a flow was judged by.
+#[inline(always)]
+pub(super) fn stamped<P: Policy>(policy: &P, entry: u64) -> u64 {
+    (entry ^ policy.nonce()).wrapping_mul(GOLDEN)
+}
+
+/// Line of the key of a flow, by its number below [`FLOWS`]; its state is in the next line.
+pub const fn key_line(flow: u32) -> u32 {
+    TAG_LINES + 2 * flow
+}

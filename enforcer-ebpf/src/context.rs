@@ -47,14 +47,14 @@ impl Context {
         unsafe { nonlinear::read(ctx) }
     }
 
-    /// Judges the frame that has been read.
+    /// Judges the frame that has been read; `counts` is false for a frame that only asks.
     #[inline(always)]
-    pub(crate) fn judge(&mut self) {
+    pub(crate) fn judge(&mut self, counts: bool) {
         // SAFETY: as in `read`.
         unsafe { once::judge_frame() };
         if self.may_answer() {
             // SAFETY: as above.
-            unsafe { once::answer_frame() };
+            unsafe { once::answer_frame(counts.into()) };
         }
     }
 

@@ -27,17 +27,17 @@ pub(crate) unsafe extern "C" fn judge_frame() -> u64 {
     0
 }
 
-/// Lets the frame that this CPU judges pass if it is an answer. Returns 0.
+/// [`answers::judge`] for the frame that this CPU judges; `counts` is 0 for a frame that only asks. Returns 0.
 ///
 /// # Safety
 ///
 /// No reference to this CPU's context is alive.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) unsafe extern "C" fn answer_frame() -> u64 {
+pub(crate) unsafe extern "C" fn answer_frame(counts: u32) -> u64 {
     if let Some(context) = context::element() {
         // SAFETY: as in `judge_frame`.
-        answers::judge(&Maps, unsafe { &mut *context });
+        answers::judge(&Maps, unsafe { &mut *context }, counts != 0);
     }
     0
 }

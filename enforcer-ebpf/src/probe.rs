@@ -10,19 +10,24 @@ pub(crate) fn may_be(ctx: &XdpContext) -> bool {
     ctx.metadata() + PROBE_BYTES <= ctx.metadata_end()
 }
 
-/// Writes the decision over a probe's metadata; `false` when the frame is no probe.
+/// Whether a frame is a probe.
 #[inline(always)]
-pub(crate) fn answer(ctx: &XdpContext, decision: &Decision) -> bool {
+pub(crate) fn is(ctx: &XdpContext) -> bool {
     if !may_be(ctx) {
         return false;
     }
-    let metadata = ctx.metadata();
-    let magic = metadata as *mut u64;
+    let magic = ctx.metadata() as *const u64;
     // SAFETY: `PROBE_BYTES` of metadata lie in front of the frame.
-    if unsafe { magic.read_unaligned() } != PROBE_MAGIC {
+    (unsafe { magic.read_unaligned() }) == PROBE_MAGIC
+}
+
+/// Writes the decision over a probe's metadata; `false` when the frame is no probe.
+#[inline(always)]
+pub(crate) fn answer(ctx: &XdpContext, decision: &Decision) -> bool {
+    if !is(ctx) {
         return false;
     }
-    let answer = (metadata + 8) as *mut Decision;
+    let answer = (ctx.metadata() + 8) as *mut Decision;
     // SAFETY: eight bytes of magic and sixteen of decision lie in `PROBE_BYTES`.
     unsafe { answer.write_unaligned(*decision) };
     true

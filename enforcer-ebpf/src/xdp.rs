@@ -92,7 +92,7 @@ fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
     if !read {
         return xdp_action::XDP_DROP;
     }
-    context.judge();
+    context.judge(!probe::is(ctx));
     if !probe::answer(ctx, &context.decision) {
         if context.decision.reason.is_essential() {
             context.limit_essential();

@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 mod audit;
+mod live;
 mod setup;
 mod tail;
 
 pub(crate) use audit::{Audit, Trail};
+pub(crate) use live::{Accept, Live};
 pub(crate) use setup::{Config, Init};
 pub(crate) use tail::Tail;
 
@@ -145,6 +147,17 @@ pub(crate) enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// List what others have opened towards devices by accept rules
+    #[command(after_help = "Examples:\n  \
+        enforcer flows\n  \
+        enforcer flows --device bed-12 --json | jq -r .peer")]
+    Flows {
+        /// Only of this device: a name, a MAC address or a source address
+        #[arg(long, short)]
+        device: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// List the rules and how often each decided
     #[command(after_help = "Examples:\n  \
         enforcer rules\n  \
@@ -265,38 +278,6 @@ pub(crate) struct Apply {
     /// Why: shown in the history and the audit trail
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
-    #[command(flatten)]
-    pub(crate) output: Output,
-}
-
-/// Options of `allow` and `deny`.
-#[derive(Debug, Args)]
-pub(crate) struct Live {
-    /// Group, device, MAC address or source address
-    pub(crate) target: String,
-    /// Address, CIDR, range, @set, any, gateway or local
-    #[arg(value_name = "DEST")]
-    pub(crate) to: String,
-    /// Service, such as tcp/443 or udp/8000-8010; several with commas
-    #[arg(default_value = "any")]
-    pub(crate) service: String,
-    #[command(flatten)]
-    pub(crate) terms: Terms,
-    #[command(flatten)]
-    pub(crate) output: Output,
-}
-
-/// Options of `accept`.
-#[derive(Debug, Args)]
-pub(crate) struct Accept {
-    /// Group, device, MAC address or source address
-    pub(crate) target: String,
-    /// Who may open it: address, CIDR, range, @set, any, gateway or local
-    pub(crate) from: String,
-    /// Service of the device, such as tcp/22 or udp/161; several with commas
-    pub(crate) service: String,
-    #[command(flatten)]
-    pub(crate) terms: Terms,
     #[command(flatten)]
     pub(crate) output: Output,
 }

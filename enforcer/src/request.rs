@@ -98,6 +98,8 @@ pub enum Question {
     Status,
     /// `GET /v1/devices`.
     Devices,
+    /// `GET /v1/flows`.
+    Flows,
     /// `GET /v1/rules`.
     Rules,
     /// `GET /v1/history`.

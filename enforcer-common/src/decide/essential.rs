@@ -1,7 +1,8 @@
 //! Essentials, which are decided before any rule.
 
 use super::hops::group_mac;
-use super::{FrameContext, Policy, may_use, owner};
+use super::identify::owner;
+use super::{FrameContext, Policy, may_use};
 use crate::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, Flow};
 use crate::image::walk::is_zero;
 use crate::image::{self, Corrupt, Word, kind};

@@ -1,10 +1,8 @@
 //! The flow cache: the verdict of a flow is looked up with two loads instead of being decided again.
 //!
-//! Only decisions of rules and defaults are cached, and only those without an end in time. An entry holds the group
-//! entry that it was decided by. A live change stores another group entry, which invalidates the old cache entries.
-//!
-//! A refusal is cached only if its flow was reported shortly before. The event budget bounds such flows, so refused
-//! flows cannot evict many allowed ones.
+//! Only decisions of rules and defaults without an end are cached. An entry holds the group entry that it was decided
+//! by, so a live change, which stores another group entry, invalidates it. A refusal is cached only if its flow was
+//! reported shortly before: the event budget bounds such flows, so that they cannot evict many allowed ones.
 //!
 //! The key is everything that the verdict depends on. Malformed frames are detected for each frame; only the plainest
 //! shape of frame is looked up at all.
@@ -369,7 +367,9 @@ pub fn is_cacheable(context: &FrameContext) -> bool {
     let passes = matches!(reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass);
     let refused =
         matches!(reason, Reason::Deny | Reason::Default | Reason::Unknown | Reason::Quarantine);
-    (passes || refused) && context.identity.ends == 0 && group <= 0xffff
+    // The key has no source port, by which another frame with it may be an answer.
+    let is_final = context.identity.ends == 0 && !context.may_answer();
+    (passes || refused) && is_final && group <= 0xffff
 }
 
 /// Stores the verdict on a frame with this key, or the tag of a new flow; [`is_cacheable`] must hold.

@@ -24,7 +24,7 @@ pub use explain::{CapturedFrame, ExplainFrames, ExplainRequest, Explanation, Nea
 pub use failure::{ErrorCode, Failure};
 pub use live::{Endpoint, Guard, LiveAction, LiveChange, LiveReport, LiveRequest, Mode, Session};
 pub use policy::{ApplyReport, Change, Decided, PolicyBundle, ProblemReport};
-pub use rows::{DeviceRow, HistoryRow, RuleRow};
+pub use rows::{DeviceRow, FlowList, FlowRow, HistoryRow, RuleRow};
 pub use status::{GroupStatus, InterfaceStatus, PolicyStatus, ReasonCount, Status};
 
 /// The answer to `POST /v1/detach`.

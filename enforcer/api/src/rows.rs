@@ -1,4 +1,4 @@
-//! Rows of lists: devices, rules and revisions.
+//! Rows of lists: devices, flows, rules and revisions.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,52 @@ pub struct DeviceRow {
     pub last_destination: Option<String>,
 }
 
+/// `GET /v1/flows`: what others have opened towards devices.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct FlowList {
+    /// The flows, those of each device together.
+    pub flows: Vec<FlowRow>,
+    /// Flows that found no room in the kernel's table, since it was made.
+    pub full: u64,
+}
+
+/// A flow that was opened towards a device.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq)]
+pub struct FlowRow {
+    /// Device name, if it has one.
+    pub device: Option<String>,
+    /// MAC address of the device.
+    pub mac: String,
+    /// Address of the device.
+    pub ip: String,
+    /// Interface that the device is behind.
+    pub interface: String,
+    /// Group of the device.
+    pub group: String,
+    /// Service of the device, e.g. `tcp/22` or `icmp`.
+    pub service: String,
+    /// Address of the other end.
+    pub peer: String,
+    /// Port of the other end, if the protocol has ports.
+    pub peer_port: Option<u16>,
+    /// Accept rule that covers it; none if the policy in force has no such rule any more.
+    pub rule: Option<String>,
+    /// Seconds since it was opened.
+    pub age: u64,
+    /// Seconds since the last frame of the other end.
+    pub idle: u64,
+    /// Whether the device has answered.
+    pub answered: bool,
+    /// Frames towards the device.
+    pub frames_to: u64,
+    /// Bytes of these frames.
+    pub bytes_to: u64,
+    /// Frames from the device.
+    pub frames_from: u64,
+    /// Bytes of these frames.
+    pub bytes_from: u64,
+}
+
 /// A row of `GET /v1/rules`.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct RuleRow {
@@ -34,9 +80,9 @@ pub struct RuleRow {
     pub id: String,
     /// Group of the rule.
     pub group: String,
-    /// `allow` or `deny`.
+    /// `allow`, `deny` or `accept`.
     pub action: String,
-    /// Remote end, as written.
+    /// Remote end, as written: of an accept rule, who may open something.
     pub to: String,
     /// Services, as written.
     pub service: String,

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use enforcer_api::{
     ApplyReport, CapturedFrame, Change, Decided, Detached, DeviceRow, Endpoint, ExplainFrames,
-    ExplainRequest, Explanation, Failure, GroupStatus, Guard, HistoryRow, InterfaceStatus,
-    LiveChange, LiveReport, LiveRequest, NearMiss, PolicyBundle, PolicyStatus, ProblemReport,
-    ReasonCount, RuleRow, Session, Status,
+    ExplainRequest, Explanation, Failure, FlowList, FlowRow, GroupStatus, Guard, HistoryRow,
+    InterfaceStatus, LiveChange, LiveReport, LiveRequest, NearMiss, PolicyBundle, PolicyStatus,
+    ProblemReport, ReasonCount, RuleRow, Session, Status,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,6 +43,8 @@ fn golden_values() {
         ExplainRequest,
         Explanation,
         Failure,
+        FlowList,
+        FlowRow,
         GroupStatus,
         Guard,
         HistoryRow,

@@ -213,6 +213,16 @@ impl<'a> HostImage<'a> {
         case
     }
 
+    /// The group of the device at whose end a flow is, and the accept rule that covers it, if any. The flow is in the
+    /// device's view: the source is its end.
+    pub fn accepts(&self, flow: Flow) -> FrameContext {
+        let mut case = FrameContext::of(flow);
+        if let Ok(Some((rule, _))) = answers::rule_for(self, &mut case) {
+            case.decision.rule = rule;
+        }
+        case
+    }
+
     /// Goes on at another time.
     pub fn set_time(&mut self, time: Time) {
         self.time = time;

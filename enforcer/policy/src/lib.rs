@@ -1,6 +1,7 @@
 //! The policy language: a document is parsed into values that are valid by construction.
 //!
 //! - [`read`](mod@read): TOML document to [`Policy`], with every problem found
+//! - [`Action`]: what a rule does
 //! - [`address`], [`service`](Service::parse), `place`, `words`: small parts of the language, to and from
 //!   text
 //! - [`Problem`], in `problem`: a problem and its place
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Time;
 
+mod action;
 pub mod address;
 pub mod compile;
 pub mod diff;
@@ -46,6 +48,7 @@ mod symbols;
 mod words;
 pub mod write;
 
+pub use action::Action;
 pub use compile::{Compiled, CompiledRule, check, compile, hops};
 pub use diff::{Change, diff};
 pub use end::End;
@@ -177,73 +180,7 @@ pub struct Group {
     pub place: Place,
 }
 
-/// What a rule of a group does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Action {
-    /// Drops.
-    Deny,
-    /// Passes.
-    Allow,
-    /// Lets others open something, and the answers pass.
-    Accept,
-}
-
-impl Action {
-    /// Every action, in the order in which a group's rules are numbered.
-    pub const ALL: [Self; 3] = [Self::Deny, Self::Allow, Self::Accept];
-
-    /// The key in a policy, and the name everywhere else.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Deny => "deny",
-            Self::Allow => "allow",
-            Self::Accept => "accept",
-        }
-    }
-
-    /// The key of the remote end.
-    pub const fn end(self) -> &'static str {
-        match self {
-            Self::Deny | Self::Allow => "to",
-            Self::Accept => "from",
-        }
-    }
-
-    /// Whether frames pass by such a rule.
-    pub const fn passes(self) -> bool {
-        matches!(self, Self::Allow | Self::Accept)
-    }
-}
-
 impl Group {
-    /// The rules with this action.
-    pub fn rules(&self, action: Action) -> &Vec<Rule> {
-        match action {
-            Action::Deny => &self.deny,
-            Action::Allow => &self.allow,
-            Action::Accept => &self.accept,
-        }
-    }
-
-    /// The same, to be changed.
-    pub fn rules_mut(&mut self, action: Action) -> &mut Vec<Rule> {
-        match action {
-            Action::Deny => &mut self.deny,
-            Action::Allow => &mut self.allow,
-            Action::Accept => &mut self.accept,
-        }
-    }
-
-    /// Every rule, in the order in which they are numbered.
-    pub fn every_rule(&self) -> impl Iterator<Item = &Rule> {
-        self.deny.iter().chain(&self.allow).chain(&self.accept)
-    }
-
-    /// The same, to be changed.
-    pub fn every_rule_mut(&mut self) -> impl Iterator<Item = &mut Rule> {
-        self.deny.iter_mut().chain(&mut self.allow).chain(&mut self.accept)
-    }
-
     /// The mode at this time.
     pub fn mode_at(&self, now: Time) -> Mode {
         Timed::mode_at(self.timed, self.mode, now)

@@ -9,9 +9,10 @@ use enforcer_policy::compile;
 use enforcer_policy::image::HostImage;
 use enforcer_testkit::{frames, naive, random};
 
-/// Reasons that no frame here can get: the test keeps no fragments or counters between frames, a policy is
+/// Reasons that no frame here can get: the test keeps no flows, fragments or counters between frames, a policy is
 /// loaded, and a frame in memory can always be read.
-const NEVER: [Reason; 7] = [
+const NEVER: [Reason; 8] = [
+    Reason::Answer,
     Reason::EssentialRate,
     Reason::IdentityRate,
     Reason::FragmentOfPassed,

@@ -4,6 +4,7 @@
 //! SHA-256 of the line before it and of itself, so that a cut, moved or edited line is detected. A
 //! process that can write the file can replace the whole trail: keep the last hash elsewhere.
 //!
+//! - `action`: what an entry is about
 //! - [`chain`]: what makes lines a chain; pure
 //! - [`digest`]: a line that carries its own digest
 //! - [`trail`]: the file: appending, rotation, recovery after a power cut, retention
@@ -24,6 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 use log::{error, info, warn};
 use serde::{Deserialize, Serialize};
 
+mod action;
 pub mod chain;
 pub mod digest;
 pub mod files;
@@ -34,6 +36,7 @@ mod tests;
 pub mod trail;
 pub mod verify;
 
+pub use action::Action;
 pub use forgot::Forgot;
 use refusals::Refusals;
 use trail::{Limits, Opened, Trail};
@@ -75,56 +78,6 @@ impl fmt::Display for Who {
             Self::Peer { user: Some(user), .. } => f.write_str(user),
             Self::Peer { uid, .. } => write!(f, "uid {uid}"),
         }
-    }
-}
-
-/// What was done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Action {
-    /// The daemon started to enforce.
-    Start,
-    /// The daemon ended; what is in force stays in force.
-    Stop,
-    /// A policy was applied.
-    Apply,
-    /// The policy file was read again (SIGHUP).
-    Reload,
-    /// A live rule that allows.
-    Allow,
-    /// A live rule that denies.
-    Deny,
-    /// A live rule that lets others open something.
-    Accept,
-    /// A live change was taken back.
-    Revoke,
-    /// The mode of a group.
-    Mode,
-    /// A change was confirmed in time.
-    Confirm,
-    /// An earlier revision was put in force.
-    Rollback,
-    /// Everything was removed from the kernel.
-    Detach,
-    /// A change was not confirmed: what was in force before returned.
-    Returned,
-    /// A live change came to its end.
-    Ended,
-    /// Another program changed the enforcing objects, or the trail itself.
-    Tamper,
-    /// A request was refused, because of who made it.
-    Refused,
-    /// The trail was damaged or cut, and continues.
-    Recovered,
-    /// Entries could not be kept.
-    Lost,
-    /// Entries that are older than the settings ask for were removed.
-    Forgot,
-}
-
-impl fmt::Display for Action {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.serialize(f)
     }
 }
 

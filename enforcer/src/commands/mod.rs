@@ -27,6 +27,7 @@ mod devices;
 mod doctor;
 mod document;
 mod explain;
+mod flows;
 mod history;
 mod init;
 mod live;
@@ -64,6 +65,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Revoke { id, force, output } => live::revoke(&client, &id, force, output.json),
         Command::Mode(args) => live::mode(&client, &args),
         Command::Status { output } => status::run(&client, output.json),
+        Command::Flows { device, output } => flows::run(&client, device.as_deref(), output.json),
         Command::Devices { output } => devices::run(&client, output.json),
         Command::Rules { output } => rules::run(&client, output.json),
         Command::Tail(args) => tail::run(&client, &args),

@@ -20,7 +20,7 @@ use super::eager::Eager;
 use crate::api::Exit;
 use crate::api::{
     ApplyReport, Decided, Detached, DeviceRow, ExplainFrames, ExplainRequest, Explanation, Failure,
-    Guard, HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
+    FlowList, Guard, HistoryRow, LiveReport, LiveRequest, PolicyBundle, RuleRow, Status,
 };
 use crate::events::filter::{Filter, percent_encode};
 use crate::events::subscription::Subscription;
@@ -141,6 +141,11 @@ impl Client {
     /// Asks for the devices.
     pub async fn devices(&self) -> Result<Vec<DeviceRow>, Error> {
         self.get("/v1/devices").await
+    }
+
+    /// Asks what others have opened towards devices.
+    pub async fn flows(&self) -> Result<FlowList, Error> {
+        self.get("/v1/flows").await
     }
 
     /// Asks for the rules and their counters.

@@ -71,6 +71,7 @@ fn router(core: Core, budget: Budget) -> Router {
     let for_viewers = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/devices", get(devices))
+        .route("/v1/flows", get(flows))
         .route("/v1/rules", get(rules))
         .route("/v1/history", get(history))
         .route("/v1/policy", get(policy_show))
@@ -138,6 +139,10 @@ async fn status(State(core): State<Core>, Extension(role): Extension<Role>) -> A
 
 async fn devices(State(core): State<Core>, Extension(role): Extension<Role>) -> Answer {
     core.look(role, Question::Devices, JSON).await
+}
+
+async fn flows(State(core): State<Core>, Extension(role): Extension<Role>) -> Answer {
+    core.look(role, Question::Flows, JSON).await
 }
 
 async fn rules(State(core): State<Core>, Extension(role): Extension<Role>) -> Answer {

@@ -19,7 +19,7 @@ use super::listen::{self, Socket};
 use super::{Body, Input, MAX_BODY, Queue, queue, server};
 use crate::api::Exit;
 use crate::api::{
-    ApplyReport, Detached, DeviceRow, ErrorCode, ExplainRequest, Explanation, Failure,
+    ApplyReport, Detached, DeviceRow, ErrorCode, ExplainRequest, Explanation, Failure, FlowList,
     PolicyBundle, PolicyStatus, ProblemReport, Status,
 };
 use crate::events::Event;
@@ -91,6 +91,7 @@ fn reply(Input { request, reply }: Input) {
             Question::Devices => {
                 encode(&[DeviceRow { group: "pumps".into(), ..DeviceRow::default() }])
             }
+            Question::Flows => encode(&FlowList::default()),
             Question::Rules | Question::History => Ok(Bytes::from("[]\n").into()),
             Question::Policy => Ok(Bytes::from("schema = 1\n").into()),
             Question::Revision(revision) => Ok(Bytes::from(format!("# {revision}\n")).into()),

@@ -26,11 +26,13 @@ use crate::backstop::forward::{self, Chain};
 use crate::control::body::encode;
 use crate::control::{Answer, Rank};
 use crate::convert;
+use crate::dataplane::{Flows, Noted};
 use crate::host::{self, Kernel, Link};
 use crate::image::{HostImage, Time};
-use crate::policy::Host;
 use crate::policy::explain::heard::Heard;
 use crate::policy::explain::{self, Captured, Described, Unjudged};
+use crate::policy::live::span;
+use crate::policy::{Host, Service};
 
 /// Most frames in one request.
 const MAX_FRAMES: usize = 1000;
@@ -95,7 +97,9 @@ impl Core {
         };
         let decisions = frames.iter().map(ask).collect();
         let (generation, counters) = (self.engine.active.generation, self.engine.rule_counters());
-        drop(reply.send(Probed { generation, decisions, counters }));
+        let flows =
+            if self.needs_transmit() { self.engine.dataplane.flows() } else { Flows::default() };
+        drop(reply.send(Probed { generation, decisions, counters, flows }));
     }
 }
 
@@ -135,12 +139,12 @@ impl Explainer {
             described.into_iter().map(judge).collect::<Vec<_>>()
         });
         let mut judged = judged.await?;
-        let counters = self.ask_kernel(&mut judged).await;
+        let (counters, flows) = self.ask_kernel(&mut judged).await;
         let (names, dates) = (Arc::clone(&self.names), self.dates);
         aside(move || {
             judged
                 .into_iter()
-                .map(|judged| told(&names, now, dates, &counters, &filters, judged))
+                .map(|judged| told(&names, (now, dates), (&counters, &flows), &filters, judged))
                 .collect()
         })
         .await
@@ -222,9 +226,9 @@ impl Explainer {
     }
 
     /// Replaces the host's decisions by those of the active program, and records who decided. The host's
-    /// stay only if the kernel cannot be asked. Returns the counters of that moment.
-    async fn ask_kernel(&self, judged: &mut [Judged]) -> Counters {
-        let mut counters = Counters::new();
+    /// stay only if the kernel cannot be asked. Returns the counters of that moment, and what was open then.
+    async fn ask_kernel(&self, judged: &mut [Judged]) -> (Counters, Flows) {
+        let (mut counters, mut flows) = (Counters::new(), Flows::default());
         for some in judged.chunks_mut(PROBED) {
             for one in some.iter_mut() {
                 if one.case.as_ref().is_ok_and(|case| case.flow.fragment != Fragment::Whole) {
@@ -251,9 +255,9 @@ impl Explainer {
                     if same { decision } else { Err("another policy is in force by now".into()) };
                 one.take(decision);
             }
-            counters = probed.counters;
+            (counters, flows) = (probed.counters, probed.flows);
         }
-        counters
+        (counters, flows)
     }
 }
 
@@ -291,9 +295,8 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 
 fn told(
     names: &Active,
-    now: Time,
-    dates: Dates,
-    counters: &Counters,
+    (now, dates): (Time, Dates),
+    (counters, flows): (&Counters, &Flows),
     filters: &Filters,
     judged: Judged,
 ) -> Explanation {
@@ -310,10 +313,34 @@ fn told(
     if answer.rule.is_some() {
         answer.rule = rule_row(names, case.decision.rule, counters, dates);
     }
+    if case.decision.reason == Reason::Default {
+        answer.notes.extend(opened(flows, &case.flow, now));
+    }
     if case.decision.verdict != Verdict::Drop {
         answer.notes.extend(filters.notes(host, &case.flow));
     }
     answer
+}
+
+/// What the destination of a frame has opened of its sender: what is no answer to that is judged by the rules.
+fn opened(flows: &Flows, flow: &Flow, now: Time) -> Option<String> {
+    let is_it = |noted: &&Noted| {
+        let known = &noted.flow;
+        (known.source_mac, known.source, known.destination, known.interface)
+            == (flow.source_mac, flow.source, flow.destination, flow.interface)
+    };
+    let mut there: Vec<&Noted> = flows.noted.iter().filter(is_it).collect();
+    there.sort_by_key(|noted| std::cmp::Reverse(noted.seen));
+    let last = there.first()?;
+    let known = &last.flow;
+    let service = match known.source_port {
+        0 => Service::protocol(known.protocol),
+        port => Service::ports(known.protocol, port, port),
+    };
+    let ago = span((now.boot as u64).saturating_sub(last.seen));
+    Some(format!(
+        "the destination has opened {service} of it, {ago} ago: `enforcer flows` lists all of it"
+    ))
 }
 
 /// Chains of other tools that drop forwarded frames.

@@ -9,6 +9,7 @@
 //! - `engine`: what is active, and how that changes
 //! - `error`: why the daemon stopped or failed to start
 //! - `explain`: how a frame would be decided
+//! - `flows`: what others have opened towards devices
 //! - `history`: earlier revisions
 //! - `hops`: neighbours on links with bound next hops
 //! - `image`: checks the tables by which the kernel judges
@@ -52,6 +53,7 @@ mod doors;
 mod engine;
 mod error;
 mod explain;
+mod flows;
 mod history;
 mod hops;
 mod image;

@@ -4,6 +4,7 @@ use enforcer_common::decide::Decision;
 use tokio::sync::oneshot;
 
 use super::state::Counters;
+use crate::dataplane::Flows;
 
 /// Frames for the active program, and the reply channel.
 pub(super) struct Probe {
@@ -18,4 +19,6 @@ pub(super) struct Probed {
     pub(super) generation: u32,
     pub(super) decisions: Vec<Result<Decision, String>>,
     pub(super) counters: Counters,
+    /// What others have opened towards devices, if the policy has accept rules.
+    pub(super) flows: Flows,
 }

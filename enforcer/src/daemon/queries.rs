@@ -88,6 +88,11 @@ impl Core {
                     encode(&devices(&names, reporter.seen()))
                 });
             }
+            Question::Flows => {
+                let flows = self.engine.dataplane.flows();
+                let now = self.clock.now();
+                aside.answer(rank, reply, move || encode(&super::flows::list(&names, &flows, now)));
+            }
             Question::Rules => {
                 let (counters, dates) = (self.engine.rule_counters(), self.clock.dates());
                 aside.answer(rank, reply, move || encode(&rules(&names, &counters, dates)));

@@ -9,6 +9,7 @@
 //! - `rule_counters`: the counters of a generation's rules
 //! - `cpus`: sizes of tables that depend on the number of CPUs
 //! - [`events`]: the ring buffer
+//! - `flows`: flows that others have opened towards devices
 //! - `owner`: refuses files and directories of another owner
 //! - `verify_pins`: refuses pins that do not match their names
 //! - [`inspect`]: what is pinned, read-only
@@ -29,6 +30,7 @@ mod cpus;
 mod diagnostics;
 mod error;
 pub mod events;
+mod flows;
 pub mod generation;
 mod hops;
 pub mod inspect;
@@ -71,6 +73,7 @@ use log::{info, warn};
 use crate::image::{Hops, Image, Patch};
 use diagnostics::Diagnostics;
 pub use error::Error;
+pub use flows::{Flows, Noted};
 use generation::Generation;
 pub use links::{Attached, How, Interface, Preference, Protected};
 pub use loader::{Loaded, Loader};
@@ -114,6 +117,7 @@ pub struct Dataplane {
     control: Memory,
     runs: runs::Runs,
     sightings: Memory,
+    answers: Memory,
     hops: hops::Table,
     /// Interfaces with our filter on their transmit side.
     filters: BTreeSet<u32>,
@@ -158,6 +162,7 @@ impl Dataplane {
         let control = Memory::of(&ebpf, map::CONTROL, size_of::<abi::Control>(), &pins)?;
         let runs = runs::Runs::open(&ebpf, &pins)?;
         let sightings = sightings::open(&ebpf, &pins)?;
+        let answers = flows::open(&ebpf, &pins)?;
         let mut hops = hops::Table::open(&pins)?;
         hops.set(&image.hops)?;
         let (previous, kept) = (None, PinKeeper::default());
@@ -177,6 +182,7 @@ impl Dataplane {
             control,
             runs,
             sightings,
+            answers,
             hops,
             filters: BTreeSet::new(),
             kept,
@@ -275,6 +281,11 @@ impl Dataplane {
     /// or not an event was sent.
     pub fn sightings(&self) -> Vec<Sighted> {
         sightings::read(&self.sightings)
+    }
+
+    /// Flows that others have opened towards devices.
+    pub fn flows(&self) -> Flows {
+        flows::read(&self.answers, crate::clock::boot_clock() / 1_000_000_000)
     }
 
     /// Sets the offsets from the boot clock to the wall clock, in nanoseconds: to the latest and to

@@ -8,7 +8,7 @@ pub(super) const HEAD: &str = "kernel                      passed failed skipped
 /// Prefix of the sums in the evasion test's output.
 const REPLAY: &str = "leaks of ";
 /// Prefix of the number in the verifier test's output.
-const WALKED: &str = "verified instructions, every part in use: ";
+const WALKED: &str = "verified instructions of judge, every part in use: ";
 
 /// Results from the console.
 #[derive(Default)]
@@ -139,7 +139,7 @@ mod tests {
         let lines = [
             &format!("{MARK}begin"),
             "leaks of 122 rows that must be dropped, routed/bridged: open 79/120, native 0/1; lost 2",
-            "verified instructions, every part in use: 27122",
+            "verified instructions of judge, every part in use: 27122",
         ];
         lines.iter().for_each(|line| drop(report.read(line)));
         let row = report.row("5.10", Outcome { passed: 9, failed: 1, skipped: 0 }, 31);

@@ -42,10 +42,11 @@ pub(super) fn descriptor<P: Policy>(policy: &P, descriptor: u32) -> Result<u32, 
     line.word(beside::ACCEPT).ok_or(Corrupt)
 }
 
-/// Lets a frame pass that no rule allows, if it is an answer.
+/// Lets a frame pass that no rule allows, if it is an answer. `counts` is false for a frame that only asks: the flow stays
+/// as it is.
 #[inline(always)]
-pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext) {
-    let reason = match answer(policy, context) {
+pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext, counts: bool) {
+    let reason = match answer(policy, context, counts) {
         Ok(Some(reason)) => reason,
         Ok(None) => return,
         Err(Corrupt) => Reason::Corrupt,
@@ -59,8 +60,12 @@ pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext) {
 
 /// The reason by which an answer passes, or not after all; `None` if the frame is no answer.
 #[inline(always)]
-fn answer<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Option<Reason>, Corrupt> {
-    let Some(rule) = accepted(policy, context)? else { return Ok(None) };
+fn answer<P: Policy>(
+    policy: &P,
+    context: &mut FrameContext,
+    counts: bool,
+) -> Result<Option<Reason>, Corrupt> {
+    let Some(rule) = accepted(policy, context, counts)? else { return Ok(None) };
     context.decision.rule = rule;
     let hops = image::constant(&policy.layout().flags) & flag::BOUND_HOPS != 0;
     if hops && context.identity.bound_hops != 0 && !hops::leads_there(policy, context)? {
@@ -76,7 +81,11 @@ fn answer<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Option<Re
 
 /// The accept rule that covers the flow that a frame of a device answers.
 #[inline(always)]
-fn accepted<P: Policy>(policy: &P, context: &FrameContext) -> Result<Option<u32>, Corrupt> {
+fn accepted<P: Policy>(
+    policy: &P,
+    context: &FrameContext,
+    counts: bool,
+) -> Result<Option<u32>, Corrupt> {
     let FrameContext { flow, datagram, entry, accept, .. } = context;
     let replies = reply_kind(flow.family) << 8;
     if is_echo(flow) && datagram.service & 0xffff != replies {
@@ -112,6 +121,9 @@ fn accepted<P: Policy>(policy: &P, context: &FrameContext) -> Result<Option<u32>
             by.set(u64::from(rule) << 32 | u64::from(context.decision.group));
             stamp.set(fresh);
         }
+    }
+    if !counts {
+        return Ok(Some(rule));
     }
     let closes = closing(flow.tcp_flags, state::CLOSED_HERE) | state::ANSWERED;
     if before & closes != closes {
@@ -206,9 +218,10 @@ fn opening(flow: &Flow) -> u8 {
     flow.tcp_flags & (tcp::SYN | tcp::ACK | tcp::RST)
 }
 
-/// The accept rule of the device's group that covers a frame towards it, and whether it ends.
+/// The accept rule of the device's group that covers a frame towards it, and whether it ends. The flow in `context` is in
+/// the device's view.
 #[inline(always)]
-fn rule_for<P: Policy>(
+pub fn rule_for<P: Policy>(
     policy: &P,
     context: &mut FrameContext,
 ) -> Result<Option<(u32, bool)>, Reason> {
@@ -246,7 +259,13 @@ fn asked(flow: &Flow, port: u32) -> u32 {
 
 #[inline(always)]
 fn is_echo(flow: &Flow) -> bool {
-    matches!(flow.protocol, protocol::ICMP | protocol::ICMPV6)
+    has_echo(flow.protocol)
+}
+
+/// Whether flows of a protocol are echoes, with an identifier instead of ports.
+#[inline(always)]
+pub const fn has_echo(protocol: u8) -> bool {
+    matches!(protocol, protocol::ICMP | protocol::ICMPV6)
 }
 
 #[inline(always)]

@@ -3,6 +3,8 @@
 //! Whether a rule ever decides is exact: the compiler records every rule that some endpoint of the image
 //! leads to, whatever the sets, ranges, services and ends.
 
+mod accept;
+
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -103,22 +105,6 @@ impl Lint<'_> {
                 None => "the other rules of its group cover all of it".to_owned(),
             };
             self.warn(&rule.place, "this allow rule never decides anything", hint);
-        }
-    }
-
-    fn accept(&mut self, (group, rule): (&Group, &Rule), idle: bool) {
-        if rule.to == To::Any {
-            let message =
-                "whoever reaches the device can make it answer: this accept rule takes `any`";
-            self.warn(&rule.place, message, "name who opens sessions: `from = \"10.20.0.0/24\"`");
-        }
-        if idle {
-            let hint = "the accept rules before it cover all of it; one of them is enough";
-            self.warn(&rule.place, "this accept rule never decides anything", hint);
-        }
-        if group.default == DefaultVerdict::Pass {
-            let message = "this accept rule changes no verdict: the default of its group is `pass`";
-            self.warn(&rule.place, message, "leave it out, or set `default = \"drop\"`");
         }
     }
 

@@ -77,6 +77,7 @@ impl Near<'_> {
                 }
             }
         }
+        found.extend(self.accepts(destination, &mut sets));
         found.sort_by_key(|(rank, ..)| *rank);
         let shown = found.into_iter().take(SHOWN).map(|(_, rule, why)| NearMiss {
             rule: rule.id.clone(),
@@ -84,6 +85,24 @@ impl Near<'_> {
             why,
         });
         shown.collect()
+    }
+
+    /// Accept rules by which a frame to this destination would pass if it were an answer.
+    fn accepts(&self, destination: IpAddr, sets: &mut Sets) -> Vec<(Rank, &Rule, String)> {
+        let is_refused = self.case.decision.reason == Reason::Default;
+        let group = self.group.filter(|_| is_refused).and_then(|at| self.policy.groups.get(at));
+        let rules = group.into_iter().flat_map(|group| &group.accept);
+        let near = |rule: &'_ Rule| {
+            let matched = self.matched(rule, true, destination, sets);
+            if matched.distance != Some(0) || matched.ended.is_some() {
+                return None;
+            }
+            let what = &rule.service_text;
+            let why = format!("would let it pass as an answer, if {destination} had opened {what}");
+            Some(((2, 0, Reverse(true)), why))
+        };
+        let mut near = near;
+        rules.filter_map(|rule| near(rule).map(|(rank, why)| (rank, rule, why))).collect()
     }
 
     fn matched(&self, rule: &Rule, allow: bool, destination: IpAddr, sets: &mut Sets) -> Match {

@@ -32,6 +32,7 @@ async fn each_route_has_its_role() {
     let viewers = [
         (Method::GET, "/v1/status"),
         (Method::GET, "/v1/devices"),
+        (Method::GET, "/v1/flows"),
         (Method::GET, "/v1/rules"),
         (Method::GET, "/v1/history"),
         (Method::GET, "/v1/policy"),

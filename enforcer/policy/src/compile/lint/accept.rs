@@ -1,0 +1,22 @@
+//! Warnings about accept rules.
+
+use super::Lint;
+use crate::{DefaultVerdict, Group, Rule, To};
+
+impl Lint<'_> {
+    pub(super) fn accept(&mut self, (group, rule): (&Group, &Rule), idle: bool) {
+        if rule.to == To::Any {
+            let message =
+                "whoever reaches the device can make it answer: this accept rule takes `any`";
+            self.warn(&rule.place, message, "name who opens sessions: `from = \"10.20.0.0/24\"`");
+        }
+        if idle {
+            let hint = "the accept rules before it cover all of it; one of them is enough";
+            self.warn(&rule.place, "this accept rule never decides anything", hint);
+        }
+        if group.default == DefaultVerdict::Pass {
+            let message = "this accept rule changes no verdict: the default of its group is `pass`";
+            self.warn(&rule.place, message, "leave it out, or set `default = \"drop\"`");
+        }
+    }
+}

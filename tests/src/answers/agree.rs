@@ -1,0 +1,157 @@
+//! Host and kernel note the same flows, and let the same answers pass.
+
+use std::collections::BTreeMap;
+
+use aya::maps::{Array, Map, MapData};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
+use enforcer::image::{HostImage, Time};
+use enforcer::policy::compile;
+use enforcer_common::abi::map;
+use enforcer_common::decide::Policy as _;
+use enforcer_common::decide::answers::{self, FLOWS};
+use enforcer_common::reason::{Reason, Verdict};
+use enforcer_testkit::frames::{Ethernet, GATEWAY, Tcp, V4, V6, ether_type, icmp, udp};
+use enforcer_testkit::random::{self, Random};
+
+use crate::harness;
+use crate::kernel::{Bench, INTERFACE};
+
+const POLICIES: u64 = 50;
+/// Frames in both directions, over all policies; `ENFORCER_ANSWERS_FRAMES` overrides it.
+const FRAMES: u64 = 200_000;
+
+/// Two ends that talk: the device's first.
+#[derive(Clone)]
+struct Talk {
+    device: [u8; 6],
+    v4: [u32; 2],
+    v6: Option<[u128; 2]>,
+    ports: [u16; 2],
+    protocol: u8,
+}
+
+impl Talk {
+    fn new(random: &mut Random) -> Self {
+        let ports = [22, 80, 443, 50_001];
+        let v6 = random.once_in(3).then(|| [random::v6(random), random::v6(random)]);
+        Self {
+            device: random::mac(random).0,
+            v4: [random::v4(random), random::v4(random)],
+            v6,
+            ports: [random.pick(&ports), random.pick(&ports)],
+            protocol: random.pick(&[6, 6, 6, 17, 17, if v6.is_some() { 58 } else { 1 }, 47]),
+        }
+    }
+
+    /// One of its frames.
+    fn frame(&self, random: &mut Random, outwards: bool) -> Vec<u8> {
+        let in_order = |[near, far]: [u16; 2]| if outwards { [near, far] } else { [far, near] };
+        let [from, to] = in_order(self.ports);
+        let payload = match self.protocol {
+            6 => {
+                let flags = random.pick(&[2, 2, 16, 16, 16, 18, 17, 4, 20]);
+                Tcp { source: from, flags, ..Tcp::new(to) }.segment(b"data")
+            }
+            17 => udp(from, to, b"data"),
+            1 => icmp(random.pick(&[8, 0, 3]), 0, b"data"),
+            58 => icmp(random.pick(&[128, 129, 1]), 0, b"data"),
+            _ => b"payload".to_vec(),
+        };
+        let (kind, packet) = if let Some([near, far]) = self.v6 {
+            let [source, destination] = if outwards { [near, far] } else { [far, near] };
+            (ether_type::IPV6, V6::new(source, destination, self.protocol).packet(&payload))
+        } else {
+            let [near, far] = self.v4;
+            let [source, destination] = if outwards { [near, far] } else { [far, near] };
+            (ether_type::IPV4, V4::new(source, destination, self.protocol).packet(&payload))
+        };
+        let ether = if outwards {
+            Ethernet::new(self.device).to(GATEWAY)
+        } else {
+            Ethernet::new(GATEWAY).to(self.device)
+        };
+        ether.frame(kind, &packet)
+    }
+}
+
+/// The flows of the table, without what depends on the time: key, flags, rule and group, and counts.
+fn table(line: impl Fn(u32) -> [u64; 8]) -> BTreeMap<[u64; 8], [u64; 6]> {
+    let flows =
+        (0..FLOWS).map(|flow| (line(answers::key_line(flow)), line(answers::key_line(flow) + 1)));
+    let held = flows.filter(|(_, state)| state[0] & answers::state::HELD != 0);
+    held.map(|(key, [seen, _, by, a, b, c, d, _])| (key, [seen & 0xffff_ffff, by, a, b, c, d]))
+        .collect()
+}
+
+#[test]
+fn host_and_kernel_note_and_answer_alike() {
+    let frames = harness::number("ENFORCER_ANSWERS_FRAMES", FRAMES);
+    let seed = harness::number("ENFORCER_ANSWERS_SEED", 0xa9);
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let policies: Vec<_> = (0..POLICIES)
+        .map(|number| {
+            compile(&random::policy(&mut Random::new(seed ^ number)), &random::host()).unwrap()
+        })
+        .filter(|compiled| compiled.image.has_answers())
+        .collect();
+    let mut bench = Bench::open("answers", &policies[0].image);
+    let now = 1_000_000_000i64;
+    bench.get().set_clock(now * 1_000_000_000, now * 1_000_000_000);
+    let keys = bench.get().keys().unwrap();
+    let time = |boot| Time { earliest: now, latest: now, boot };
+    let mut reference = HostImage::at(&policies[0].image, time(random::BOOT + 1)).with_keys(keys);
+    let mut met: BTreeMap<Reason, u64> = BTreeMap::new();
+    let mut talks: Vec<Talk> = Vec::new();
+    for (nonce, compiled) in (2u64..).zip(&policies) {
+        if nonce > 2 {
+            bench.get().replace(&compiled.image).unwrap();
+            reference = reference.replaced(&compiled.image, nonce);
+        }
+        let number = bench.get().current().number;
+        let dir = bench.get().pins().generation(number);
+        let send = SchedClassifier::from_pin(dir.join("send")).unwrap();
+        let before = bench.get().reasons();
+        let mut expected: BTreeMap<Reason, u64> = BTreeMap::new();
+        for _ in 0..frames / policies.len() as u64 {
+            if talks.len() < 200 || random.once_in(20) {
+                let next = Talk::new(&mut random);
+                let at = random.below(200) as usize;
+                if at < talks.len() { talks[at] = next } else { talks.push(next) }
+            }
+            let (talk, outwards) = (random.pick(&talks), random.once_in(2));
+            let frame = talk.frame(&mut random, outwards);
+            if !outwards {
+                reference.note(&frame, INTERFACE);
+                let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::new() };
+                let action = send.test_run(options).unwrap().return_value;
+                assert_eq!(action, u32::MAX, "TC_ACT_UNSPEC: others have their turn");
+                continue;
+            }
+            let decision = reference.decide(&frame, INTERFACE).decision;
+            let passes = bench.run(&frame, 1);
+            assert_eq!(passes, decision.verdict != Verdict::Drop, "{decision:?} {frame:02x?}");
+            *expected.entry(decision.reason).or_default() += 1;
+        }
+        let counted: BTreeMap<Reason, u64> = bench
+            .get()
+            .reasons()
+            .into_iter()
+            .zip(before)
+            .map(|((reason, after), (_, before))| (reason, after.frames - before.frames))
+            .filter(|(_, frames)| *frames > 0)
+            .collect();
+        assert_eq!(counted, expected);
+        let pin = bench.get().pins().path(map::ANSWERS);
+        let lines = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
+        let lines: Array<_, [u64; 8]> = lines.try_into().unwrap();
+        let kernel = table(|line| lines.get(&line, 0).unwrap());
+        let host = table(|line| reference.answers(line).unwrap().each_ref().map(|word| word.get()));
+        assert_eq!(kernel, host);
+        for (reason, frames) in expected {
+            *met.entry(reason).or_default() += frames;
+        }
+    }
+    println!("{} policies: {met:?}", policies.len());
+    assert!(met.get(&Reason::Answer).is_some_and(|frames| *frames > 100), "{met:?}");
+}

@@ -1,12 +1,14 @@
 //! Devices that answer: sessions that others open towards a device, and nothing beside them.
 
 mod agree;
+mod paths;
+mod sessions;
 
 use std::time::Duration;
 
 use crate::harness::programs::{self, Files, Server};
-use crate::harness::topology::{CENTRAL, CENTRAL_V6, DEV1, DEV1_V6, DEV2, GATEWAY, UPDATES};
-use crate::harness::{Daemon, Lab, wait_until};
+use crate::harness::topology::{CENTRAL, CENTRAL_V6, DEV1, DEV1_V6, DEV2, UPDATES};
+use crate::harness::{Daemon, Finished, Lab, bpf, wait_until};
 
 /// What is accepted of the devices, and nothing that they may do themselves.
 const POLICY: &str = r#"schema = 1
@@ -101,21 +103,36 @@ fn the_transmit_side_is_looked_after() {
     assert!(works());
     daemon.run();
     assert!(works());
-    // Somebody else's program on the same hook has its turn, and stays when ours goes.
-    let tc = |words: &str| {
-        lab.gw.run("tc", &words.split(' ').collect::<Vec<_>>(), Duration::from_secs(5))
-    };
-    assert!(tc("qdisc add dev lan0 clsact").success());
-    let drop = "filter add dev lan0 egress prio 10 protocol ip flower ip_proto tcp dst_port 9999 action drop";
-    let added = tc(drop);
-    let own = if added.success() {
-        added
+    // Somebody with root takes the program away: it is back at once, and said.
+    let tail = daemon.tail(&[]);
+    let pin = daemon.pin(&format!("send-{}", lab.gw.index("lan0")));
+    if pin.exists() {
+        bpf::detach(&pin);
     } else {
-        tc("filter add dev lan0 egress prio 10 matchall action drop")
-    };
-    println!("{own:?}");
+        // Before Linux 6.6 it is a filter.
+        assert!(tc(&lab, "filter del dev lan0 egress").success());
+    }
+    let told = tail
+        .wait_for("transmit-detached", |line| line["enforcer"]["reason"] == "transmit-detached");
+    assert_eq!(told["in_iface"], "lan0", "{told}");
+    assert!(works());
+    let note = daemon.status()["interfaces"][0]["note"].clone();
+    assert!(!note.to_string().contains("transmit"), "{note}");
+    // Other programs on the same hook have their turn, and stay when ours goes.
+    assert!(tc(&lab, "qdisc add dev lan0 clsact").success() || !pin.exists());
+    let added = tc(&lab, "filter add dev lan0 egress prio 10 matchall action drop");
+    if added.success() {
+        assert!(!works(), "the other one drops what is sent to the device");
+    } else {
+        println!("no other filter: {added:?}");
+    }
     let detached = daemon.detach();
     assert!(detached.success(), "{detached:?}");
-    assert!(tc("qdisc show dev lan0").stdout.contains("clsact"));
-    let _ = (GATEWAY, own);
+    assert!(tc(&lab, "qdisc show dev lan0").stdout.contains("clsact"));
+    let left = tc(&lab, "filter show dev lan0 egress");
+    assert!(!left.stdout.contains("send_dispatch"), "{left:?}");
+}
+
+fn tc(lab: &Lab, words: &str) -> Finished {
+    lab.gw.run("tc", &words.split(' ').collect::<Vec<_>>(), Duration::from_secs(5))
 }

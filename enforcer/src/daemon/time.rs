@@ -16,6 +16,7 @@ use crate::image::Time;
 use crate::policy::live::LiveChange;
 use crate::policy::remark::nearest_end;
 use crate::policy::{End, Policy};
+use crate::policy::{Group, Rule};
 
 /// Nanoseconds of a second.
 const SECOND: i64 = 1_000_000_000;
@@ -277,8 +278,13 @@ impl Clock {
 /// Number of rules and modes that end by date.
 fn by_date(policy: &Policy) -> usize {
     let is_date = |end: &End| matches!(end, End::Wall(_));
-    let rules = policy.groups.iter().flat_map(crate::policy::Group::every_rule);
-    let rules = rules.filter(|rule| rule.until.as_ref().is_some_and(is_date)).count();
+    // A device's own group repeats the rules of its group.
+    let repeats = |group: &Group, rule: &Rule| group.device_of.is_some() && !rule.live;
+    let of = |group: &Group| {
+        let rules = group.every_rule().filter(|rule| !repeats(group, rule));
+        rules.filter(|rule| rule.until.as_ref().is_some_and(is_date)).count()
+    };
+    let rules: usize = policy.groups.iter().map(of).sum();
     let modes = policy.groups.iter().map(|group| group.timed).chain([policy.unknown.timed]);
     rules + modes.flatten().filter(|timed| is_date(&timed.until)).count()
 }

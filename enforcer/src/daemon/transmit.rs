@@ -11,8 +11,11 @@ impl Core {
     /// rules.
     pub(super) fn needs_transmit(&self) -> bool {
         let previous = self.engine.pending.as_ref().map(|pending| &pending.previous);
-        let all = previous.into_iter().chain([&self.engine.active]);
-        all.into_iter().any(|names| names.compiled.image.has_answers())
+        let mut groups = previous
+            .into_iter()
+            .chain([&self.engine.active])
+            .flat_map(|names| &names.policy.groups);
+        groups.any(|group| !group.accept.is_empty())
     }
 
     /// Whether what leaves by an interface was noted at the last look.
@@ -48,18 +51,19 @@ impl Core {
             .map(|guarded| (guarded.present.clone(), guarded.index))
             .collect();
         for (name, index) in interfaces {
-            let there = self.look_at_transmit(index).await;
-            if there == needed {
+            let (there, was_there) =
+                (self.look_at_transmit(index).await, self.watched.noted.contains(&index));
+            // What an earlier daemon left gets this one's program.
+            if there == needed && (was_there || !needed) {
                 continue;
             }
             if !needed {
-                match self.engine.dataplane.stop_transmitting(&name, index) {
+                match self.engine.dataplane.stop_transmitting(index) {
                     Ok(()) => debug!("{name}: nothing is noted on the transmit side any more"),
                     Err(e) => error!("{}", failure(&e.into()).error),
                 }
                 continue;
             }
-            let was_there = self.watched.noted.contains(&index);
             match self.engine.dataplane.transmit(&name, index) {
                 Ok(_) if was_there => {
                     self.watched.noted.insert(index);

@@ -4,16 +4,18 @@
 //! filter with a priority and a handle of its own. It looks at frames and hands all of them on, so it takes no other
 //! program's turn; and the qdisc is left alone, because other filters may hang on it.
 
+use std::ffi::CStr;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
+use std::ptr::NonNull;
 
 use aya::programs::TcAttachType;
 use aya::programs::tc::{
     NlOptions, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
 };
-use enforcer_common::abi::program;
+use enforcer_common::abi::{ABI_VERSION, program};
 
 use super::programs::classifier;
 use super::{Dataplane, Error, object};
@@ -21,8 +23,8 @@ use crate::privilege::to_load;
 
 /// Priority of our filter: behind those that people number by hand, in front of those that the kernel numbers.
 const PRIORITY: u16 = 49_000;
-/// Its handle: "en".
-const HANDLE: u32 = 0x656e;
+/// Its handle: "en", and the version of the tables that it uses.
+const HANDLE: u32 = 0x656e << 16 | ABI_VERSION;
 
 /// A filter on the transmit side of an interface, as the kernel lists it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,8 @@ impl Dataplane {
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
             Err(e) => return Err(refused(name, e)),
         }
+        // One of an earlier process may be of another version.
+        let _ = remove_filter(name);
         // It is there already, or the next step says what is wrong.
         let _ = qdisc_add_clsact(name);
         let options = NlOptions {
@@ -110,16 +114,17 @@ impl Dataplane {
     }
 
     /// Takes the program from the transmit side of an interface.
-    pub fn stop_transmitting(&mut self, name: &str, index: u32) -> Result<(), Error> {
-        self.release_transmit(index)?;
-        if self.filters.remove(&index) {
-            remove_filter(name).map_err(|e| refused(name, e))?;
-        }
-        Ok(())
+    pub fn stop_transmitting(&mut self, index: u32) -> Result<(), Error> {
+        self.release_transmit(index)
     }
 
-    /// Removes the pin of a link.
+    /// Removes what is attached to the transmit side of an interface.
     pub(super) fn release_transmit(&mut self, index: u32) -> Result<(), Error> {
+        if self.filters.remove(&index)
+            && let Some(name) = name_of(index)
+        {
+            remove_filter(&name).map_err(|e| refused(&name, e))?;
+        }
         let pin = self.transmit_pin(index);
         self.kept.forget(&pin);
         match std::fs::remove_file(&pin) {
@@ -142,11 +147,35 @@ impl Dataplane {
     }
 }
 
-/// Removes our filters from all interfaces; returns the interfaces.
+/// Removes our filters from all interfaces of this network namespace; returns the interfaces.
 pub(super) fn remove_filters() -> Vec<String> {
-    let interfaces = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
-    let names = interfaces.filter_map(|entry| entry.file_name().into_string().ok());
-    names.filter(|name| remove_filter(name).is_ok()).collect()
+    // SAFETY: the list ends with an index of 0, and is freed below, once.
+    let list = unsafe { libc::if_nameindex() };
+    if list.is_null() {
+        return Vec::new();
+    }
+    let mut names = Vec::new();
+    let mut next = list;
+    // SAFETY: `next` is in the list, whose last entry has no name.
+    while let Some(name) = NonNull::new(unsafe { (*next).if_name }) {
+        // SAFETY: a name of the list is a C string, which is copied.
+        let name = unsafe { CStr::from_ptr(name.as_ptr()) }.to_string_lossy().into_owned();
+        names.push(name);
+        // SAFETY: this was not the last entry.
+        next = unsafe { next.add(1) };
+    }
+    // SAFETY: the list is the kernel library's, and nothing refers to it any more.
+    unsafe { libc::if_freenameindex(list) };
+    names.into_iter().filter(|name| remove_filter(name).is_ok()).collect()
+}
+
+/// The present name of an interface.
+fn name_of(index: u32) -> Option<String> {
+    let mut name = [0u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the call asks for.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    let name = CStr::from_bytes_until_nul(&name).ok().filter(|_| !found.is_null())?;
+    Some(name.to_string_lossy().into_owned())
 }
 
 /// Removes our filter from an interface; an error if there is none.

@@ -16,7 +16,9 @@ use super::run;
 /// Commands.
 const PROG_LOAD: libc::c_long = 5;
 const OBJ_PIN: libc::c_long = 6;
+const OBJ_GET: libc::c_long = 7;
 const LINK_CREATE: libc::c_long = 28;
+const LINK_DETACH: libc::c_long = 34;
 /// Types of programs.
 pub const SOCKET_FILTER: u32 = 1;
 /// Types of programs.
@@ -84,6 +86,17 @@ pub fn load_code(kind: u32, name: &str, attach: u32, code: &[u64]) -> OwnedFd {
 pub fn link(program: &OwnedFd, target: u32, attach: u32) -> OwnedFd {
     let attribute = [program.as_raw_fd() as u32, target, attach, 0];
     bpf("link", LINK_CREATE, &attribute).expect("it returns a descriptor")
+}
+
+/// Detaches the link behind a pin; the pin stays.
+///
+/// # Panics
+/// When the kernel refuses.
+#[track_caller]
+pub fn detach(pin: &Path) {
+    let text = CString::new(pin.as_os_str().as_bytes()).expect("a path has no zero byte");
+    let link = bpf("open", OBJ_GET, &[text.as_ptr() as u64, 0]).expect("it returns a descriptor");
+    bpf("detach", LINK_DETACH, &[link.as_raw_fd() as u32, 0]);
 }
 
 /// Pins the object behind a descriptor.

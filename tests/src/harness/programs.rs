@@ -223,7 +223,16 @@ impl Files {
     /// When curl cannot be started.
     #[track_caller]
     pub fn fetch_slowly(&self, netns: &Netns, address: &str) -> Fetch {
-        self.fetch(netns, address, "file?slow", &[])
+        self.fetch_slowly_by(netns, address, &[])
+    }
+
+    /// The same with more words for curl.
+    ///
+    /// # Panics
+    /// When curl cannot be started.
+    #[track_caller]
+    pub fn fetch_slowly_by(&self, netns: &Netns, address: &str, words: &[&str]) -> Fetch {
+        self.fetch(netns, address, "file?slow", words)
     }
 
     #[track_caller]

@@ -18,7 +18,7 @@ const VICTIM: [u8; 6] = [2, 0, 0, 0x40, 0, 0x11];
 const ATTACKER: [u8; 6] = [2, 0, 0, 0x40, 0, 0x66];
 const FAR: [u8; 6] = [2, 0, 0, 0x40, 0, 0x10];
 
-const POLICY: &str = r#"schema = 1
+pub(crate) const POLICY: &str = r#"schema = 1
 [devices.victim]
 mac = "02:00:00:40:00:11"
 ip = ["10.40.0.11", "fd40::11", "fe80::/64"]
@@ -41,15 +41,15 @@ default = "drop"
 "#;
 
 /// Four namespaces; all of them are removed when this value is dropped.
-struct Lab {
-    victim: Netns,
+pub(crate) struct Lab {
+    pub(crate) victim: Netns,
     attacker: Netns,
     gateway: Netns,
-    far: Netns,
+    pub(crate) far: Netns,
 }
 
 impl Lab {
-    fn build(name: &str) -> Self {
+    pub(crate) fn build(name: &str) -> Self {
         let prefix = topology::prefix(name);
         let create = |role: &str| Netns::create(&format!("{prefix}-{role}"));
         let [victim, attacker, gateway, far] = ["victim", "attacker", "gateway", "far"].map(create);
@@ -78,7 +78,7 @@ impl Lab {
         Self { victim, attacker, gateway, far }
     }
 
-    fn daemon(&self, policy: &str) -> Daemon<'_> {
+    pub(crate) fn daemon(&self, policy: &str) -> Daemon<'_> {
         let daemon = Daemon::prepare(&self.gateway, &["g0", "g1"], policy);
         daemon.setting("xdp = \"native\"");
         let mut daemon = daemon;

@@ -261,17 +261,18 @@ fn rules(frame: &mut Frame<'_>, state: &State, palette: Palette, area: Rect) {
     let rows = state.listed_rules().into_iter().map(|(row, series)| {
         let colour = if row.action == "deny" { Color::Red } else { Color::Green };
         let why = row.reason.as_deref().unwrap_or("");
+        let end = if row.action == "accept" { "from" } else { "to" };
         Row::new([
             Cell::from(clean(&row.group)),
             Cell::from(clean(&row.action)).style(palette.paint(colour)),
             right(number(row.frames)),
             right(format!("{:.1}", series.rate)),
             Cell::from(bars(series, 8)),
-            Cell::from(clean(&format!("{} to {} {why}", row.service, row.to))),
+            Cell::from(clean(&format!("{} {end} {} {why}", row.service, row.to))),
         ])
     });
     let head = ["GROUP", "RULE", "   FRAMES", "    /S", "TREND", "WHAT"];
-    table(frame, area, &head, &[12, 5, 9, 7, 8], rows.collect(), state.position());
+    table(frame, area, &head, &[12, 6, 9, 7, 8], rows.collect(), state.position());
 }
 
 fn reasons(frame: &mut Frame<'_>, state: &State, palette: Palette, area: Rect) {

@@ -1,6 +1,6 @@
 //! Warnings about accept rules.
 
-use super::Lint;
+use super::{Lint, each_range};
 use crate::{DefaultVerdict, Group, Rule, To};
 
 impl Lint<'_> {
@@ -10,7 +10,10 @@ impl Lint<'_> {
                 "whoever reaches the device can make it answer: this accept rule takes `any`";
             self.warn(&rule.place, message, "name who opens sessions: `from = \"10.20.0.0/24\"`");
         }
-        if idle {
+        let mut is_empty = true;
+        each_range(&rule.to, self.host, |_| is_empty = false);
+        // The addresses of a machine that is not known here.
+        if idle && !is_empty {
             let hint = "the accept rules before it cover all of it; one of them is enough";
             self.warn(&rule.place, "this accept rule never decides anything", hint);
         }

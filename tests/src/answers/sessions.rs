@@ -1,0 +1,115 @@
+//! Sessions of real programs, through everything that happens to a gateway.
+
+use std::time::Duration;
+
+use aya::maps::{Array, Map, MapData};
+use enforcer_common::abi::map;
+use enforcer_common::decide::answers::LINES;
+use enforcer_testkit::frames::{Ethernet, Tcp, V4, ether_type};
+
+use super::POLICY;
+use crate::harness::frames::Sender;
+use crate::harness::programs::{self, Files};
+use crate::harness::topology::{CENTRAL, DEV1};
+use crate::harness::{Daemon, Lab, wait_until};
+
+fn policy() -> String {
+    POLICY.replace("\"tcp/22\"", "\"tcp/80\", \"tcp/104\"")
+}
+
+/// Forgets every flow, as a gateway does that was started again.
+fn wipe(daemon: &Daemon<'_>) {
+    let table = MapData::from_pin(daemon.pin(map::ANSWERS)).expect("it is pinned");
+    let table = Map::from_map_data(table).expect("it is an array");
+    let mut table: Array<_, [u64; 8]> = table.try_into().expect("it is an array of lines");
+    for line in 0..LINES {
+        if table.get(&line, 0).expect("a line") != [0; 8] {
+            table.set(line, [0; 8], 0).expect("a line");
+        }
+    }
+}
+
+#[test]
+fn sessions_outlive_policies_daemons_and_the_table() {
+    let lab = Lab::gateway("sessions");
+    let text = policy();
+    let other = text.replace("udp/161", "udp/162");
+    let mut daemon = Daemon::start(&lab.gw, &["lan0"], &text);
+    let files = Files::start(&lab.dev1, 80, 12);
+    let _dicom = programs::dicom_server(&lab.dev1, 104);
+    // Only the device sends; the workstation asks each second whether it is still there.
+    let fetch = files.fetch_slowly_by(&lab.central, DEV1, &["--keepalive-time", "1"]);
+    fetch.wait_for(100_000);
+    let goes_on = |what: &str| {
+        let before = fetch.bytes();
+        wait_until(what, || (fetch.bytes() > before + 50_000).then_some(()));
+        assert!(programs::dicom_echo(&lab.central, DEV1, 104), "{what}");
+        assert!(programs::ping(&lab.central, DEV1), "{what}");
+    };
+    for _ in 0..10 {
+        assert!(daemon.apply(&other).success());
+        assert!(daemon.apply(&text).success());
+    }
+    goes_on("policies came and went");
+    daemon.kill9();
+    goes_on("the daemon is gone");
+    daemon.run();
+    goes_on("there is another one");
+    wipe(&daemon);
+    goes_on("the table was empty");
+    let (ended, content) = fetch.finish();
+    assert!(ended.success() && content == files.content(), "{ended:?}, {} bytes", content.len());
+}
+
+#[test]
+fn a_flood_on_an_accepted_port_costs_an_open_session_nothing() {
+    let lab = Lab::gateway("synflood");
+    let daemon = Daemon::start(&lab.gw, &["lan0"], &policy());
+    let files = Files::start(&lab.dev1, 80, 4);
+    let fetch = files.fetch_slowly(&lab.central, DEV1);
+    fetch.wait_for(100_000);
+    let syn = |port: u16| {
+        let segment = Tcp { source: port, ..Tcp::new(104) }.segment(b"");
+        let packet = V4::new(0x0a1e_000a, 0x0a14_000b, 6).packet(&segment);
+        Ethernet::new([2, 0, 0, 0x30, 0, 0x10])
+            .to([2, 0, 0, 0x30, 0, 1])
+            .frame(ether_type::IPV4, &packet)
+    };
+    let (flood, before) = (Sender::open(&lab.central, "eth0"), fetch.bytes());
+    for from in (1_000..61_000).step_by(500) {
+        flood.send(&(from..from + 500).map(syn).collect::<Vec<_>>());
+    }
+    assert!(fetch.bytes() > before, "it goes on meanwhile");
+    let (ended, content) = fetch.finish();
+    assert!(ended.success() && content == files.content(), "{ended:?}, {} bytes", content.len());
+    let listed = daemon.json(&["flows"]).len();
+    assert!((100..=1_024).contains(&listed), "a sixteenth of the table: {listed}");
+}
+
+#[test]
+fn dicom_in_both_directions() {
+    let lab = Lab::gateway("dicom");
+    let allow =
+        format!("default = \"drop\"\nallow = [{{ to = \"{CENTRAL}\", service = \"tcp/11112\" }}]");
+    let text = policy().replace("default = \"drop\"", &allow);
+    let daemon = Daemon::start(&lab.gw, &["lan0"], &text);
+    let _device = programs::dicom_server(&lab.dev1, 104);
+    let _archive = programs::dicom_server(&lab.central, 11_112);
+    // A workstation asks the device, and the device sends to the archive.
+    assert!(programs::dicom_echo(&lab.central, DEV1, 104));
+    assert!(programs::dicom_echo(&lab.dev1, CENTRAL, 11_112));
+    assert!(!programs::dicom_echo(&lab.dev1, CENTRAL, 104));
+    let iperf = lab.dev1.spawn("iperf3", &["-s", "-1", "-p", "80"]);
+    wait_until("iperf3 listens", || programs::connects(&lab.dev1, "127.0.0.1", 80).then_some(()));
+    drop(iperf);
+    let mut iperf = lab.dev1.spawn("iperf3", &["-s", "-p", "80"]);
+    programs::settle();
+    // Backwards: the device sends, the workstation has opened it.
+    let words = ["-c", DEV1, "-p", "80", "-n", "20M", "-R", "--connect-timeout", "2000"];
+    let measured = lab.central.run("iperf3", &words, Duration::from_secs(20));
+    assert!(measured.success(), "{measured:?} {}", iperf.is_running());
+    let told = daemon.json(&["explain", "--from", DEV1, "--to", &format!("{CENTRAL}:50000")]);
+    let near = told[0]["near_misses"].to_string();
+    assert!(near.contains("would let it pass as an answer"), "{told:?}");
+    assert!(told[0]["notes"].to_string().contains("has opened"), "{told:?}");
+}

@@ -66,7 +66,7 @@ fn what_was_opened_is_answered_and_nothing_else() {
 fn a_live_rule_ends_with_its_sessions() {
     let lab = Lab::gateway("accept");
     let daemon = Daemon::start(&lab.gw, &["lan0"], &POLICY.replace("tcp/22", "tcp/23"));
-    let files = Files::start(&lab.dev1, 80, 8);
+    let files = Files::start(&lab.dev1, 80, 40);
     assert!(!files.reach(&lab.central, DEV1));
     let accepted = daemon.cli(&["accept", "beds", CENTRAL, "tcp/80", "--for", "1h"]);
     assert!(accepted.success(), "{accepted:?}");

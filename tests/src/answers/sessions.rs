@@ -9,9 +9,9 @@ use enforcer_testkit::frames::{Ethernet, Tcp, V4, ether_type};
 
 use super::POLICY;
 use crate::harness::frames::Sender;
-use crate::harness::programs::{self, Files};
+use crate::harness::programs::{self, Files, Server};
 use crate::harness::topology::{CENTRAL, DEV1};
-use crate::harness::{Daemon, Lab, wait_until};
+use crate::harness::{Daemon, Lab, lacking, skip, wait_until};
 
 fn policy() -> String {
     POLICY.replace("\"tcp/22\"", "\"tcp/80\", \"tcp/104\"")
@@ -36,14 +36,16 @@ fn sessions_outlive_policies_daemons_and_the_table() {
     let other = text.replace("udp/161", "udp/162");
     let mut daemon = Daemon::start(&lab.gw, &["lan0"], &text);
     let files = Files::start(&lab.dev1, 80, 12);
-    let _dicom = programs::dicom_server(&lab.dev1, 104);
+    let _device = Server::start(&lab.dev1, "device", &[104], &[]);
     // Only the device sends; the workstation asks each second whether it is still there.
     let fetch = files.fetch_slowly_by(&lab.central, DEV1, &["--keepalive-time", "1"]);
     fetch.wait_for(100_000);
     let goes_on = |what: &str| {
         let before = fetch.bytes();
-        wait_until(what, || (fetch.bytes() > before + 50_000).then_some(()));
-        assert!(programs::dicom_echo(&lab.central, DEV1, 104), "{what}");
+        // On an emulated machine it may be over by now.
+        let all = files.content().len() as u64;
+        wait_until(what, || (fetch.bytes() >= all.min(before + 50_000)).then_some(()));
+        assert!(programs::connects(&lab.central, DEV1, 104), "{what}");
         assert!(programs::ping(&lab.central, DEV1), "{what}");
     };
     for _ in 0..10 {
@@ -88,6 +90,10 @@ fn a_flood_on_an_accepted_port_costs_an_open_session_nothing() {
 
 #[test]
 fn dicom_in_both_directions() {
+    let missing = lacking(&["storescp", "echoscu", "iperf3"]);
+    if !missing.is_empty() {
+        return skip("answers::sessions::dicom_in_both_directions", &missing.join(", "));
+    }
     let lab = Lab::gateway("dicom");
     let allow =
         format!("default = \"drop\"\nallow = [{{ to = \"{CENTRAL}\", service = \"tcp/11112\" }}]");

@@ -131,7 +131,7 @@ fn explanations_agree_with_the_image_and_suggestions_work() {
         Reason::MartianDestination,
     ] {
         let count = reasons.get(reason.name()).copied().unwrap_or(0);
-        assert!(count > 20, "{} was hardly met: {reasons:?}", reason.name());
+        assert!(count >= 20, "{} was hardly met: {reasons:?}", reason.name());
     }
     assert_eq!(refused.len(), 2, "{refused:?}");
 }

@@ -16,7 +16,7 @@ fn reread(text: &str) -> Policy {
 }
 
 fn rules(policy: &mut Policy) -> impl Iterator<Item = &mut Rule> {
-    policy.groups.iter_mut().flat_map(|group| group.deny.iter_mut().chain(&mut group.allow))
+    policy.groups.iter_mut().flat_map(enforcer_policy::Group::every_rule_mut)
 }
 
 /// The policy with all places equal.
@@ -97,7 +97,7 @@ fn normalised(mut policy: Policy) -> Policy {
         if let Some(timed) = group.timed.take() {
             group.mode = timed.afterwards;
         }
-        for rules in [&mut group.allow, &mut group.deny] {
+        for rules in [&mut group.allow, &mut group.deny, &mut group.accept] {
             let mut seen = HashSet::new();
             rules.retain(|rule| {
                 seen.insert((rule.to.to_string(), Service::normalise(&rule.services)))

@@ -91,8 +91,8 @@ mod tests {
         let list = FlowList { flows: vec![flow(), echo], full: 0 };
         let expected = "\
 DEVICE      SERVICE  OPENED BY        RULE        IDLE     TO  FROM
-bed-12      tcp/22   10.30.0.9:50123  r-1a2b3c4d  14s  1,200   904
-10.20.0.12  icmp     2001:db8::7      -           14s  1,200   904
+bed-12      tcp/22   10.30.0.9:50123  r-1a2b3c4d   14s  1,200   904
+10.20.0.12  icmp     2001:db8::7      -            14s  1,200   904
 ";
         assert_eq!(render(&list, Some(80)), expected);
         let empty = FlowList { full: 3, ..FlowList::default() };

@@ -227,7 +227,7 @@ fn the_detail_shows_destinations_and_why() {
     assert_eq!((state.detail.clone(), state.cursor.as_deref()), (None, Some(BED)));
     keys(&mut state, "2");
     let text = lines(&state).join("\n");
-    assert!(text.contains("beds         deny      1,004     2.0"), "{text}");
+    assert!(text.contains("beds         deny       1,004     2.0"), "{text}");
     keys(&mut state, "3");
     assert!(lines(&state).join("\n").contains("drop  deny                     1,044    17.0"));
     assert_eq!(state.tab, Tab::Reasons);

@@ -5,7 +5,6 @@
 //! it was built without the kernel program.
 use std::{
     env, fs,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -30,10 +29,6 @@ fn main() {
     }
     println!("cargo:rerun-if-changed={}", object.display());
     println!("cargo:rustc-env=ENFORCER_BPF_OBJECT_PATH={}", object.display());
-    // By this a daemon knows its own programs in the kernel again, without loading them once more.
-    let mut digest = DefaultHasher::new();
-    fs::read(&object).expect("the object can be read").hash(&mut digest);
-    println!("cargo:rustc-env=ENFORCER_BPF_OBJECT_DIGEST={:016x}", digest.finish());
 }
 
 /// `bpf/enforcer.bpf.o` in the target directory; `OUT_DIR` is

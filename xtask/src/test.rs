@@ -173,7 +173,7 @@ fn local(paths: &Paths, options: &Options) -> Result<Outcome> {
 
 /// Runs the local tests on two CPUs: most of them wait for daemons and frames, so four of those run at a time.
 /// Beside them runs one after the other of those that compute, with less of a claim to a CPU than the others
-/// have; two of them when the others are through. What is counted instead of timed comes last, beside the last of them.
+/// have; two of them when the others are through, of which the first counts instructions.
 fn local_tests(paths: &Paths, suite: &Suite) -> Result<Outcome> {
     let names = suite.names(LOCAL)?.into_iter().filter(|name| !name.contains("packages::"));
     let weight = |name: &String| HEAVY.iter().position(|heavy| name.starts_with(heavy));
@@ -200,8 +200,8 @@ fn local_tests(paths: &Paths, suite: &Suite) -> Result<Outcome> {
             suite.run_tests(paths, LOCAL, &waiting, 4, 0, Shown::AsItComes)
         });
         let binaries = suite.run_binaries(paths, LOCAL);
-        let rest = one_by_one();
         let counts = sh::timed("counts", || count::compare(paths));
+        let rest = one_by_one();
         let computed = computes.join().unwrap_or_else(|_| Err(anyhow!("a lane panicked")));
         let mut sum = waited?;
         sum += binaries?;

@@ -3,9 +3,10 @@
 //! Loading a program takes the kernel's verifier some 80 ms of one CPU. A program that is out of force and that no
 //! frame is judged by any more is therefore given the next policy, with new contents in its tables.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use aya::Ebpf;
 use aya::maps::Map;
@@ -17,7 +18,7 @@ use super::pins::Pins;
 use super::programs::{Kind, classifier, xdp};
 use super::rule_counters::RuleCounters;
 use super::secret::random;
-use super::{Error, object};
+use super::{Error, OBJECT, object};
 use crate::image::{Image, line_bytes};
 use crate::privilege::to_load;
 
@@ -182,9 +183,15 @@ pub(super) fn tags<F: AsFd>(
     Ok(tags)
 }
 
-/// Digest of the object that the programs of this binary are loaded from.
+/// Digest of the object that the programs of this binary are loaded from. Another release of Rust may have another one:
+/// then the programs are loaded anew.
 pub(super) fn object_digest() -> u64 {
-    u64::from_str_radix(env!("ENFORCER_BPF_OBJECT_DIGEST"), 16).unwrap_or(0)
+    static DIGEST: LazyLock<u64> = LazyLock::new(|| {
+        let mut digest = DefaultHasher::new();
+        digest.write(OBJECT);
+        digest.finish()
+    });
+    *DIGEST
 }
 
 /// Loads a program and hands it over: the object does not hold it any more.

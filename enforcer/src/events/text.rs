@@ -26,7 +26,7 @@ pub fn line(event: &Event) -> String {
     if is_about_a_device || event.device().is_some() {
         parts.push(device(event));
     }
-    parts.extend(event.refusal().map(destination));
+    parts.extend(event.refusal().map(where_to));
     parts.extend(event.reason().map(ToString::to_string));
     match event {
         Event::Drop(refusal) => {
@@ -89,6 +89,21 @@ pub fn destination(refusal: &Refusal) -> String {
         (Some(address), _) => format!("{address} {}", service(refusal)).trim_end().to_owned(),
         (None, Some(ether)) => format!("{} type 0x{:04x}", ether.destination, ether.ether_type),
         (None, None) => "-".to_owned(),
+    }
+}
+
+/// The first port that systems choose for their own end, on Linux (`net.ipv4.ip_local_port_range`).
+const CHOSEN: u16 = 32_768;
+
+/// The same, with the source port of a frame that looks like an answer, because that is the port of the service:
+/// `10.30.0.10 tcp/50123 from port 22`.
+pub fn where_to(refusal: &Refusal) -> String {
+    let to = destination(refusal);
+    match (refusal.source_port, refusal.destination_port) {
+        (Some(from), Some(port)) if from < CHOSEN && port >= CHOSEN => {
+            format!("{to} from port {from}")
+        }
+        _ => to,
     }
 }
 
@@ -160,6 +175,10 @@ mod tests {
         refusal.ether =
             Some(Ether { source: MAC, destination: destination_mac, ether_type: 0x88cc });
         assert_eq!(destination(&refusal), "01:80:c2:00:00:0e type 0x88cc");
+        refusal.destination = "10.30.0.10".parse().ok();
+        refusal.protocol = Some(Protocol(6));
+        (refusal.source_port, refusal.destination_port) = (Some(9_100), Some(50_123));
+        assert_eq!(where_to(&refusal), "10.30.0.10 tcp/50123 from port 9100");
     }
 
     #[test]

@@ -34,12 +34,12 @@ fn other_build(daemon: &Daemon<'_>) -> PathBuf {
 #[track_caller]
 pub(super) fn patched(from: &Path, to: &Path) {
     let mut code = fs::read(from).expect("the binary can be read");
-    // The dispatcher and the one for kernels without fragments; what both classifiers call to judge and to limit.
+    // The dispatcher and both stages, each with the one for kernels without fragments; functions that they call.
     for (before, after, number) in [(NARROW, WIDE, 1), (WIDE, NARROW, 0)] {
         let [before, after] = [before, after].map(|opcode| last(opcode, number));
         let windows = code.windows(before.len()).enumerate();
         let found: Vec<usize> = windows.filter(|(_, w)| *w == before).map(|(at, _)| at).collect();
-        assert_eq!(found.len(), 2, "the ends of two functions");
+        assert!(found.len() >= 2, "the ends of {} functions", found.len());
         for at in found {
             code[at..at + after.len()].copy_from_slice(&after);
         }

@@ -2,7 +2,7 @@
 
 use enforcer::events::Event;
 use enforcer::events::event::{Lost, Refusal, SLOW_READER};
-use enforcer::events::text::{Words, destination, device, word};
+use enforcer::events::text::{Words, device, where_to, word};
 use enforcer_common::reason::Verdict;
 
 use super::super::names::Names;
@@ -41,7 +41,7 @@ impl Renderer {
         // Columns line up as long as nothing is unusually long.
         let device = device(event);
         let (second, parts) = match event.refusal() {
-            Some(refusal) => (destination(refusal), self.parts(refusal)),
+            Some(refusal) => (where_to(refusal), self.parts(refusal)),
             None => {
                 let count = format!("×{} not shown", number(event.count()));
                 let reason = event.reason().map_or("", |reason| reason.as_str());

@@ -18,6 +18,7 @@ use enforcer::policy::{Compiled, Host, HostInterface, Mac, Policy, Selector, com
 use jiff::Timestamp;
 
 use super::document::{self, Document, text_of};
+use super::rules::end;
 use super::text::{clean, time};
 use super::{GREEN, RED, Result, Screen, YELLOW, block_on, print, print_json};
 use crate::cli::Explain;
@@ -153,7 +154,7 @@ fn render(explanation: &Explanation, screen: Screen) -> String {
     }
     line("reason", &explanation.reason);
     if let Some(rule) = &explanation.rule {
-        line("rule", &format!("{} {} {} {}", rule.id, rule.action, rule.to, rule.service));
+        line("rule", &format!("{} {} {} {}", rule.id, rule.action, end(rule), rule.service));
         line("", &format!("at {}", rule.place));
         if let Some(reason) = &rule.reason {
             line("", &format!("because: {reason}"));

@@ -33,13 +33,18 @@ fn render(rules: &[RuleRow], width: Option<usize>) -> String {
             rule.id.clone(),
             rule.group.clone(),
             rule.action.clone(),
-            rule.to.clone(),
+            end(rule),
             rule.service.clone(),
             number(rule.frames),
             why,
         ]);
     }
     table(&rows, &[5], &[6, 1, 4, 3], width)
+}
+
+/// The remote end; of an accept rule it is the one that opens.
+pub(super) fn end(rule: &RuleRow) -> String {
+    if rule.action == "accept" { format!("from {}", rule.to) } else { rule.to.clone() }
 }
 
 #[cfg(test)]
@@ -73,6 +78,8 @@ mod tests {
             frames: 12_345,
             ..allow.clone()
         };
+        let accept = RuleRow { action: "accept".into(), ..allow.clone() };
+        assert_eq!(end(&accept), "from @update-servers");
         let expected = "\
 RULE        GROUP              TO               SERVICE  FRAMES  WHY
 r-5e6f7a8b  patient-m…  allow  @update-servers  tcp/443       0  until 2…

@@ -1,6 +1,6 @@
 //! Judges a frame by an image in which some numbers are overwritten.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use enforcer_common::decide::answers::{self, Answers};
 use enforcer_common::decide::datagrams::{self, Datagram, FragmentState};
@@ -46,7 +46,7 @@ pub fn run(input: &[u8]) {
         fetched: Cell::default(),
         keys: Keys::OPEN,
         datagrams: (0..datagrams::ENTRIES).map(|_| Datagram::default()).collect(),
-        answers: (0..answers::LINES).map(|_| Answers::default()).collect(),
+        answers: OnceCell::new(),
     };
     damaged.begin(frame, interface);
     let mut case = FrameContext::NEW;
@@ -73,7 +73,8 @@ struct Damaged {
     fetched: Cell<usize>,
     keys: Keys,
     datagrams: Box<[Datagram]>,
-    answers: Box<[Answers]>,
+    /// Allocated when the first frame is looked up in it: most are not.
+    answers: OnceCell<Box<[Answers]>>,
 }
 
 impl Damaged {
@@ -138,6 +139,7 @@ impl decide::Policy for Damaged {
     }
 
     fn answers(&self, number: u32) -> Option<&Answers> {
-        self.answers.get(number as usize)
+        let none = || (0..answers::LINES).map(|_| Answers::default()).collect();
+        self.answers.get_or_init(none).get(number as usize)
     }
 }

@@ -16,7 +16,7 @@ use crate::keyed::Keys;
 use crate::reason::{Reason, Verdict};
 
 pub use budget::{
-    Due, INTERFACES, NOBODY, Place, SuppressedSince, due, find, held_by, hold, holder, slot,
+    Due, INTERFACES, NO_HOLDER, Place, SuppressedSince, due, find, held_by, hold, holder, slot,
     suppress, tell,
 };
 

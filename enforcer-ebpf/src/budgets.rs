@@ -36,7 +36,7 @@ pub(crate) fn budget(holder: u64, named: bool, time: u64) -> Option<&'static Bud
         return Some(own);
     }
     let others = entry(abi::OTHERS)?;
-    others.holder.set(event::NOBODY);
+    others.holder.set(event::NO_HOLDER);
     Some(others)
 }
 

@@ -39,9 +39,9 @@ pub(super) fn identify<P: Policy>(policy: &P, context: &mut FrameContext) -> Res
             decision.device = slot;
             identity.bound = value & (image::BOUND_SOURCES | image::BOUND_PLACE);
             decision.group = u32::from(value & !(image::BOUND_SOURCES | image::BOUND_PLACE));
-            if decision.group == image::NOBODY {
+            if decision.group == image::OWN_MAC {
                 decision.group = 0;
-                identity.nobody = 1;
+                identity.own_mac = 1;
             }
         }
     }

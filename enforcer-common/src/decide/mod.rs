@@ -133,7 +133,7 @@ struct Identity {
     /// Whether the next identical frame must be judged again: 0 or 1.
     ends: u32,
     /// Whether no device may use the source MAC: 0 or 1.
-    nobody: u32,
+    own_mac: u32,
     /// Whether the next hops of the receiving interface are bound: 0 or 1.
     bound_hops: u32,
 }
@@ -174,7 +174,7 @@ impl FrameContext {
             observes: 0,
             interface: 0,
             ends: 0,
-            nobody: 0,
+            own_mac: 0,
             bound_hops: 0,
         },
         datagram: FragmentState::NONE,
@@ -295,7 +295,7 @@ fn verdict_on<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Reaso
     }
     // Checked before anything passes: a single frame makes a bridge send the answers to another
     // port.
-    if context.identity.nobody != 0 {
+    if context.identity.own_mac != 0 {
         return Err(Reason::SourceMacOwn);
     }
     if context.identity.declared == 0 {

@@ -21,7 +21,7 @@ pub struct SuppressedSince {
 /// Set in a holder whose frames pass, because its group is observed.
 const OBSERVED: u64 = 1 << 63;
 /// The holder of [`crate::abi::OTHERS`]; not a MAC address.
-pub const NOBODY: u64 = 1 << 62;
+pub const NO_HOLDER: u64 = 1 << 62;
 /// First bit of the interface in a holder.
 const INTERFACE: u32 = 48;
 /// Most numbers of interfaces that a holder can tell apart: it has the index modulo this.
@@ -38,12 +38,12 @@ pub fn holder(mac: u64, interface: u32, verdict: Verdict) -> u64 {
     if matches!(verdict, Verdict::WouldDrop) { holder | OBSERVED } else { holder }
 }
 
-/// MAC and interface index modulo 2^13, and the verdict of a holder; no MAC for [`NOBODY`].
+/// MAC and interface index modulo 2^13, and the verdict of a holder; no MAC for [`NO_HOLDER`].
 pub fn held_by(holder: u64) -> (Option<(u64, u32)>, Verdict) {
     let verdict = if holder & OBSERVED != 0 { Verdict::WouldDrop } else { Verdict::Drop };
     let mac = holder & ((1 << INTERFACE) - 1);
     let interface = (holder >> INTERFACE) as u32 & (INTERFACES - 1);
-    (((holder & !OBSERVED) != NOBODY).then_some((mac, interface)), verdict)
+    (((holder & !OBSERVED) != NO_HOLDER).then_some((mac, interface)), verdict)
 }
 
 /// The budget entry for a holder: the first half of the table is for devices whose MAC the policy

@@ -203,7 +203,7 @@ fn holders() {
         assert_eq!(held_by(of(7, verdict)), (Some((mac, 7)), verdict));
         assert_eq!(held_by(of(0x1fff, verdict)), (Some((mac, 0x1fff)), verdict));
     }
-    assert_eq!(held_by(NOBODY), (None, Verdict::Drop));
+    assert_eq!(held_by(NO_HOLDER), (None, Verdict::Drop));
     // A sender that uses another's MAC on a different port has a budget of its own.
     let slots = [of(7, Verdict::Drop), of(8, Verdict::Drop), of(7, Verdict::WouldDrop)];
     let [own, port, observed] = slots.map(|holder| slot(&KEYS, holder, true));

@@ -247,7 +247,7 @@ pub const BOUND_SOURCES: u16 = 1 << 15;
 /// Bit of a MAC table value: the device has a VLAN or an interface of its own.
 pub const BOUND_PLACE: u16 = 1 << 14;
 /// Group in a MAC table value: a MAC of the gateway's own, which no device may use. No group has this number.
-pub const NOBODY: u32 = MAX_GROUPS - 1;
+pub const OWN_MAC: u32 = MAX_GROUPS - 1;
 /// Owner of the gateway's own addresses, and of those of its routers, in a source tree: no device.
 pub const OWNER_GATEWAY: u32 = Word::MAX_PAYLOAD;
 

@@ -25,7 +25,7 @@ const SHAPES: [(Shape, &str, Reason); 8] = [
     (Shape::Tagged, "allowed and tagged", Reason::Allow),
     (Shape::Stray, "no rule", Reason::Default),
     (Shape::Denied, "denied", Reason::Deny),
-    (Shape::Stranger, "unknown device", Reason::Unknown),
+    (Shape::Unknown, "unknown device", Reason::Unknown),
     (Shape::Fragment, "stray fragment", Reason::FragmentOrphan),
     (Shape::Broken, "cut off", Reason::TruncatedNetwork),
     (Shape::Arp, "ARP", Reason::Arp),

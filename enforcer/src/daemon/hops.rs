@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::active::Active;
 use super::core::Core;
-use super::strangers::Strangers;
+use super::unresolved::Unresolved;
 use super::{Error, failure};
 use crate::policy::{Host, hops};
 
@@ -31,10 +31,10 @@ impl Core {
 
     /// Makes the kernel resolve those of the destinations that are on-link, because their MAC may be unknown.
     /// Those that answer are known at the next check.
-    pub(super) async fn ask_strangers(&self) {
-        let Strangers(strangers) = self.reporter.take_strangers();
+    pub(super) async fn ask_unresolved(&self) {
+        let Unresolved(unresolved) = self.reporter.take_unresolved();
         let mut asked = Vec::new();
-        for (index, address) in strangers {
+        for (index, address) in unresolved {
             let interface = self.engine.active.host.interfaces.iter().find(|it| it.index == index);
             let on_link = interface.into_iter().flat_map(|known| &known.on_link);
             let own = on_link.into_iter().find(|own| own.holds(address));

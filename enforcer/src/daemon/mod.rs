@@ -33,7 +33,7 @@
 //! - `source`: where the policy comes from at the start
 //! - `start`: the start: every interface is protected before it returns
 //! - `state`: the state that survives a restart
-//! - `strangers`: destinations whose MAC is not known yet
+//! - `unresolved`: destinations whose MAC is not known yet
 //! - `systemd`: messages to the service manager
 //! - `tags`: keeps VLAN offloads off
 //! - `time`: the machine's clocks
@@ -77,7 +77,6 @@ mod session;
 mod source;
 mod start;
 mod state;
-mod strangers;
 mod systemd;
 mod tags;
 mod time;
@@ -85,6 +84,7 @@ mod totals;
 mod transmit;
 mod turns;
 mod unconfirmed;
+mod unresolved;
 mod upkeep;
 mod watched;
 

@@ -160,7 +160,7 @@ impl Core {
     /// Compiles the policy again if addresses or interfaces changed.
     async fn follow_host(&mut self) -> Result<(), Error> {
         let host = self.host().await?;
-        self.ask_strangers().await;
+        self.ask_unresolved().await;
         // An unconfirmed policy must not be replaced: until then, a new index stays shut.
         if self.is_for(&host) || self.engine.pending.is_some() || self.turns.is_busy() {
             return self.follow_hops(&host);

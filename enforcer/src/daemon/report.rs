@@ -10,8 +10,8 @@ use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::{mac_bytes, protocol};
 
 use super::active::{Active, ip};
-use super::strangers::Strangers;
 use super::totals::{Row, Totals, refused};
+use super::unresolved::Unresolved;
 use crate::api::DeviceRow;
 use crate::clock::wall_offset;
 use crate::dataplane::{Sighted, SuppressedCounts};
@@ -38,13 +38,13 @@ struct Shared {
     names: RwLock<BTreeMap<u32, Arc<Symbols>>>,
     seen: Mutex<HashMap<u64, DeviceRow>>,
     totals: Totals,
-    strangers: Mutex<Strangers>,
+    unresolved: Mutex<Unresolved>,
 }
 
 impl Reporter {
     pub(super) fn new(hub: Hub) -> Self {
         let (names, seen, totals) = (RwLock::default(), Mutex::default(), Totals::default());
-        Self(Arc::new(Shared { hub, names, seen, totals, strangers: Mutex::default() }))
+        Self(Arc::new(Shared { hub, names, seen, totals, unresolved: Mutex::default() }))
     }
 
     /// Registers the names of a generation, before it is activated.
@@ -83,14 +83,14 @@ impl Reporter {
         }
         let Flow { family, destination, interface, .. } = record.flow;
         if let Some(address) = ip(family, destination) {
-            let mut strangers = self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner);
-            strangers.note(interface, address);
+            let mut unresolved = self.0.unresolved.lock().unwrap_or_else(PoisonError::into_inner);
+            unresolved.note(interface, address);
         }
     }
 
     /// Destinations of frames that were dropped for their next hop, since the last call.
-    pub(super) fn take_strangers(&self) -> Strangers {
-        std::mem::take(&mut self.0.strangers.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn take_unresolved(&self) -> Unresolved {
+        std::mem::take(&mut self.0.unresolved.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reports refused frames without an event to the followers, and counts them.

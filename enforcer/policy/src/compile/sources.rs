@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 
 use enforcer_common::image::{
-    ABSENT, BOUND_PLACE, BOUND_SOURCES, Layout, Line, NOBODY, OWNER_GATEWAY, Word, flag, interface,
-    kind, place,
+    ABSENT, BOUND_PLACE, BOUND_SOURCES, Layout, Line, OWN_MAC, OWNER_GATEWAY, Word, flag,
+    interface, kind, place,
 };
 use enforcer_common::wire;
 
@@ -150,9 +150,9 @@ fn macs(
     for mac in own.filter(|mac| **mac != Mac::default()) {
         let number = wire::mac(mac.0);
         match entries.iter_mut().find(|(known, _)| *known == number) {
-            Some((_, value)) => *value = NOBODY as u16,
+            Some((_, value)) => *value = OWN_MAC as u16,
             None => {
-                entries.push((number, NOBODY as u16));
+                entries.push((number, OWN_MAC as u16));
                 meanings.push(Slot { mac: *mac, device: None });
             }
         }

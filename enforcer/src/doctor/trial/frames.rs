@@ -9,7 +9,7 @@ use crate::policy::explain::dhcp_discover;
 
 /// A MAC address that no interface has: locally administered, digits after RFC 7042.
 pub(super) const DEVICE: [u8; 6] = [0x02, 0, 0x5e, 0, 0x53, 0x02];
-const STRANGER: [u8; 6] = [0x02, 0, 0x5e, 0, 0x53, 0x99];
+const UNKNOWN: [u8; 6] = [0x02, 0, 0x5e, 0, 0x53, 0x99];
 /// Addresses for documentation, RFC 5737 and RFC 3849.
 const ADDRESS: [u8; 4] = [192, 0, 2, 2];
 const OTHER: [u8; 4] = [192, 0, 2, 3];
@@ -76,7 +76,7 @@ pub(super) fn cases(own: [u8; 6]) -> Vec<FrameContext> {
         ),
         ("ARP for another's address", Reason::ArpSpoof, arp([192, 0, 2, 2 ^ 0x40])),
         ("another's address", Reason::SourceBinding, v4(DEVICE, packet(OTHER, ALLOWED))),
-        ("a device that is not known", Reason::Unknown, v4(STRANGER, packet(OTHER, ALLOWED))),
+        ("a device that is not known", Reason::Unknown, v4(UNKNOWN, packet(OTHER, ALLOWED))),
         ("a destination that is denied", Reason::Deny, v4(DEVICE, packet(ADDRESS, DENIED))),
         ("a service that is not allowed", Reason::Default, v4(DEVICE, smtp)),
         ("ARP", Reason::Arp, arp(ADDRESS)),

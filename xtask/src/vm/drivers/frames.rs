@@ -44,7 +44,7 @@ enum Source {
     /// A device that the policy knows by its MAC address.
     Known,
     /// One in no group, unless a tag puts it into one.
-    Stranger,
+    Unknown,
 }
 
 const fn udp(
@@ -67,18 +67,18 @@ const fn tcp(allowed: bool, port: u16) -> Kind {
 pub(super) const KINDS: [Kind; 14] = [
     udp("untagged", true, &[], Source::Known, 7000),
     udp("untagged", false, &[], Source::Known, 7001),
-    udp("VLAN 20", true, &[(CUSTOMER, 20)], Source::Stranger, 7020),
-    udp("VLAN 20", false, &[(CUSTOMER, 20)], Source::Stranger, 7030),
-    udp("VLAN 30", true, &[(CUSTOMER, 30)], Source::Stranger, 7030),
-    udp("VLAN 30", false, &[(CUSTOMER, 30)], Source::Stranger, 7020),
+    udp("VLAN 20", true, &[(CUSTOMER, 20)], Source::Unknown, 7020),
+    udp("VLAN 20", false, &[(CUSTOMER, 20)], Source::Unknown, 7030),
+    udp("VLAN 30", true, &[(CUSTOMER, 30)], Source::Unknown, 7030),
+    udp("VLAN 30", false, &[(CUSTOMER, 30)], Source::Unknown, 7020),
     udp("priority tag", true, &[(CUSTOMER, 0)], Source::Known, 7000),
     udp("priority tag", false, &[(CUSTOMER, 0)], Source::Known, 7001),
-    udp("802.1ad", false, &[(SERVICE, 20)], Source::Stranger, 7020),
-    udp("QinQ", false, &[(SERVICE, 20), (CUSTOMER, 30)], Source::Stranger, 7030),
-    udp("unknown MAC", false, &[], Source::Stranger, 7000),
+    udp("802.1ad", false, &[(SERVICE, 20)], Source::Unknown, 7020),
+    udp("QinQ", false, &[(SERVICE, 20), (CUSTOMER, 30)], Source::Unknown, 7030),
+    udp("unknown MAC", false, &[], Source::Unknown, 7000),
     tcp(true, 7000),
     tcp(false, 7001),
-    Kind { payload: FULL, ..udp("full VLAN 20", true, &[(CUSTOMER, 20)], Source::Stranger, 7020) },
+    Kind { payload: FULL, ..udp("full VLAN 20", true, &[(CUSTOMER, 20)], Source::Unknown, 7020) },
 ];
 
 /// The policy that decides which of [`KINDS`] are allowed.

@@ -8,9 +8,9 @@ const MOST_ASKED: usize = 16;
 
 /// Destinations of frames that were dropped for their next hop, on links with bound next hops.
 #[derive(Debug, Default)]
-pub(super) struct Strangers(pub(super) BTreeSet<(u32, IpAddr)>);
+pub(super) struct Unresolved(pub(super) BTreeSet<(u32, IpAddr)>);
 
-impl Strangers {
+impl Unresolved {
     /// Adds a destination, by the interface that received the frame.
     pub(super) fn note(&mut self, interface: u32, address: IpAddr) {
         if self.0.len() < MOST_ASKED {

@@ -92,9 +92,6 @@ pub mod map {
     ];
 }
 
-/// Name of the variable that holds the [`Header`].
-pub const HEADER: &str = "HEADER";
-
 /// Name of the read-only constant that holds the [`crate::keyed::Keys`].
 pub const KEYS: &str = "KEYS";
 
@@ -344,7 +341,7 @@ mod user {
     unsafe impl aya::Pod for ReasonCounter {}
     // SAFETY: as above.
     unsafe impl aya::Pod for RuleCounter {}
-    // SAFETY: `repr(C)` and nothing but `u32`, without padding: any bits are a value.
+    // SAFETY: `repr(C)` and nothing but numbers, without padding: any bits are a value.
     unsafe impl aya::Pod for Header {}
     // SAFETY: `repr(C)` and nothing but numbers: any bits are a value.
     unsafe impl aya::Pod for Hop {}

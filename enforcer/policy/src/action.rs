@@ -50,15 +50,6 @@ impl Group {
         }
     }
 
-    /// The same, to be changed.
-    pub fn rules_mut(&mut self, action: Action) -> &mut Vec<Rule> {
-        match action {
-            Action::Deny => &mut self.deny,
-            Action::Allow => &mut self.allow,
-            Action::Accept => &mut self.accept,
-        }
-    }
-
     /// Every rule, in the order in which they are numbered.
     pub fn every_rule(&self) -> impl Iterator<Item = &Rule> {
         self.deny.iter().chain(&self.allow).chain(&self.accept)

@@ -1,7 +1,7 @@
 //! What is active, and how that changes. Each transition is a method that does all of it: the kernel, the names of what
 //! it judges by, and the counters of what is gone.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,8 +126,8 @@ impl Engine {
         }
         let previous = self.pending.as_ref().map(|pending| &*pending.previous);
         let known = previous.into_iter().chain([&*self.active]).flat_map(rules);
-        let known: BTreeMap<_, _> = known.map(|(_, id)| (id, ())).collect();
-        self.counters.retain(|id, _| known.contains_key(id.as_str()));
+        let known: BTreeSet<&str> = known.map(|(_, id)| id).collect();
+        self.counters.retain(|id, _| known.contains(id.as_str()));
         Some((gone, &self.counters))
     }
 

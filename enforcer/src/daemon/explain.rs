@@ -17,6 +17,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::active::Active;
 use super::core::Core;
 use super::failure;
+use super::flows::service;
 use super::probe::{Probe, Probed};
 use super::rows::rule_row;
 use super::state::Counters;
@@ -29,10 +30,10 @@ use crate::convert;
 use crate::dataplane::{Flows, Noted};
 use crate::host::{self, Kernel, Link};
 use crate::image::{HostImage, Time};
+use crate::policy::Host;
 use crate::policy::explain::heard::Heard;
 use crate::policy::explain::{self, Captured, Described, Unjudged};
 use crate::policy::live::span;
-use crate::policy::{Host, Service};
 
 /// Most frames in one request.
 const MAX_FRAMES: usize = 1000;
@@ -334,11 +335,7 @@ fn opened(flows: &Flows, flow: &Flow, now: Time) -> Option<String> {
     let mut there: Vec<&Noted> = flows.noted.iter().filter(is_it).collect();
     there.sort_by_key(|noted| std::cmp::Reverse(noted.seen));
     let last = there.first()?;
-    let known = &last.flow;
-    let service = match known.source_port {
-        0 => Service::protocol(known.protocol),
-        port => Service::ports(known.protocol, port, port),
-    };
+    let service = service(&last.flow);
     let ago = span((now.boot as u64).saturating_sub(last.seen));
     Some(format!(
         "the destination has opened {service} of it, {ago} ago: `enforcer flows` lists all of it"

@@ -1,6 +1,6 @@
 //! What others have opened towards devices, for the socket.
 
-use enforcer_common::image::NO_RULE;
+use enforcer_common::flow::Flow;
 use enforcer_common::wire::mac_bytes;
 
 use super::active::{Active, ip};
@@ -16,14 +16,8 @@ pub(super) fn list(names: &Active, flows: &Flows, now: Time) -> FlowList {
         let flow = &noted.flow;
         let case = image.accepts(*flow);
         let decision = case.decision;
-        let rule = symbols.rule(decision.rule).filter(|_| decision.rule != NO_RULE);
+        let rule = symbols.rule(decision.rule);
         let address = |end| ip(flow.family, end).map_or_else(String::new, |ip| ip.to_string());
-        let is_echo = flow.echo != 0 || flow.source_port == 0 && flow.destination_port == 0;
-        let service = if is_echo {
-            Service::protocol(flow.protocol)
-        } else {
-            Service::ports(flow.protocol, flow.source_port, flow.source_port)
-        };
         let since = |then: u64| (now.boot as u64).saturating_sub(then);
         let [frames_to, bytes_to, frames_from, bytes_from] = noted.counts;
         FlowRow {
@@ -32,9 +26,9 @@ pub(super) fn list(names: &Active, flows: &Flows, now: Time) -> FlowList {
             ip: address(flow.source),
             interface: names.interface(flow.interface).unwrap_or_default().to_owned(),
             group: names.group_name(decision.group).0.to_owned(),
-            service: service.to_string(),
+            service: service(flow).to_string(),
             peer: address(flow.destination),
-            peer_port: (!is_echo).then_some(flow.destination_port),
+            peer_port: has_ports(flow).then_some(flow.destination_port),
             rule: rule.map(|rule| rule.id.to_string()),
             age: since(noted.created),
             idle: since(noted.seen),
@@ -54,4 +48,18 @@ pub(super) fn list(names: &Active, flows: &Flows, now: Time) -> FlowList {
             .then_with(|| a.peer.cmp(&b.peer))
     });
     FlowList { flows: rows, full: flows.full }
+}
+
+/// The service of the device that a noted flow is about.
+pub(super) fn service(flow: &Flow) -> Service {
+    if has_ports(flow) {
+        Service::ports(flow.protocol, flow.source_port, flow.source_port)
+    } else {
+        Service::protocol(flow.protocol)
+    }
+}
+
+/// Whether a noted flow has ports.
+fn has_ports(flow: &Flow) -> bool {
+    flow.source_port != 0 || flow.destination_port != 0
 }

@@ -11,6 +11,7 @@ use enforcer_common::abi::{self, Header, RuleCounter, map};
 use enforcer_common::image::Line;
 use log::warn;
 
+use super::hops::Table;
 use super::memory::Memory;
 use super::parts::{self, Parts, Spare};
 use super::pins::Pins;
@@ -37,7 +38,7 @@ impl Generation {
         let Some(current) = current_program(pins)? else { return Ok(None) };
         for number in pins.generations() {
             let dir = pins.generation(number);
-            let pinned = ProgramInfo::from_pin(dir.join("program"));
+            let pinned = ProgramInfo::from_pin(dir.join(parts::CLASSIFY));
             let needed = [map::IMAGE, map::HEADER, map::RULES, map::STAGES, parts::JUDGE];
             let is_whole = || needed.iter().all(|name| dir.join(name).exists());
             if pinned.is_ok_and(|info| info.id() == current) && is_whole() {
@@ -106,8 +107,24 @@ impl Generation {
     }
 }
 
-/// Loads the classifier, with an image, and pins the generation.
-pub(super) fn pin(
+/// Makes a generation of parts that no frame is judged by: fills them with an image, and pins them.
+pub(super) fn make(
+    pins: &Pins,
+    parts: Parts,
+    rules: Arc<RuleCounters>,
+    image: &Image,
+    number: u32,
+) -> Result<Generation, Error> {
+    // Before a frame is judged by them.
+    Table::open(pins)?.add(&image.hops)?;
+    parts.fill(image, number)?;
+    parts.pin(pins, number)?;
+    let image_bytes = parts.image_bytes()?;
+    Ok(Generation { number, rules, image_bytes, parts: Some(parts) })
+}
+
+/// Loads the programs, and makes a generation of them.
+pub(super) fn load(
     pins: &Pins,
     ebpf: &mut Ebpf,
     kind: Kind,
@@ -115,10 +132,7 @@ pub(super) fn pin(
     number: u32,
 ) -> Result<Generation, Error> {
     let (parts, rules) = Parts::load(ebpf, kind, image)?;
-    parts.fill(image, number)?;
-    parts.pin(pins, number)?;
-    let (rules, image_bytes) = (RuleCounters::new(rules)?.into(), parts.image_bytes()?);
-    Ok(Generation { number, rules, image_bytes, parts: Some(parts) })
+    make(pins, parts, RuleCounters::new(rules)?.into(), image, number)
 }
 
 /// Empties the slot of the generation in force.

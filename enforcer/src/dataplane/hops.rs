@@ -1,6 +1,5 @@
 //! The table of next hops, which the program compares destination MACs with.
 
-use aya::Ebpf;
 use aya::maps::{HashMap, Map, MapData, MapError};
 use enforcer_common::abi::map;
 use enforcer_common::decide::hops::Hop;
@@ -31,7 +30,12 @@ impl Table {
     ///
     /// As [`Table::set`].
     pub(super) fn add(&mut self, hops: &Hops) -> Result<(), Error> {
-        extend(&mut self.0, hops)
+        for (hop, mac) in hops {
+            if self.0.get(hop, 0).ok() != Some(*mac) {
+                self.0.insert(hop, mac, 0).map_err(Error::Map)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes the table hold exactly these entries. Unchanged ones are not written.
@@ -52,29 +56,6 @@ impl Table {
                 Err(e) => return Err(Error::Map(e)),
             }
         }
-        extend(&mut self.0, hops)
+        self.add(hops)
     }
-}
-
-/// Adds the entries that an image needs to the table of a loaded object.
-pub(super) fn add(ebpf: &mut Ebpf, hops: &Hops) -> Result<(), Error> {
-    if hops.is_empty() {
-        return Ok(());
-    }
-    let table = ebpf.map_mut(map::HOPS).ok_or(Error::Object(map::HOPS))?;
-    let mut table: HashMap<&mut MapData, Hop, u64> =
-        HashMap::try_from(table).map_err(Error::Map)?;
-    extend(&mut table, hops)
-}
-
-fn extend<M: std::borrow::BorrowMut<MapData>>(
-    table: &mut HashMap<M, Hop, u64>,
-    hops: &Hops,
-) -> Result<(), Error> {
-    for (hop, mac) in hops {
-        if table.get(hop, 0).ok() != Some(*mac) {
-            table.insert(hop, mac, 0).map_err(Error::Map)?;
-        }
-    }
-    Ok(())
 }

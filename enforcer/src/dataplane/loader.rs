@@ -12,7 +12,7 @@ use super::parts::{CLASSIFY, SEND, Spare, wait_for_frames};
 use super::pins::Pins;
 use super::programs::{Kind, Options};
 use super::secret::Secret;
-use super::{Error, OBJECT, diagnostics, hops};
+use super::{Error, OBJECT, diagnostics};
 use crate::image::Image;
 use crate::privilege::to_load;
 
@@ -43,10 +43,8 @@ pub fn load(pins: &Pins, image: &Image, options: Options) -> Result<Ebpf, Error>
         .override_global(aya_log::LEVEL, &level, true);
     // Aya probes the kernel's features with programs that need CAP_PERFMON: without it, aya would
     // conclude that the kernel does not support names.
-    let mut ebpf = to_load(|| loader.load(OBJECT)).map_err(Error::load)?;
+    let ebpf = to_load(|| loader.load(OBJECT)).map_err(Error::load)?;
     secret.keep(&ebpf, pins)?;
-    // Before a frame is judged by them.
-    hops::add(&mut ebpf, &image.hops)?;
     Ok(ebpf)
 }
 
@@ -81,7 +79,7 @@ impl Loader {
             }
         }
         let mut ebpf = load(&pins, image, options)?;
-        generation::pin(&pins, &mut ebpf, kind, image, number).map(Loaded)
+        generation::load(&pins, &mut ebpf, kind, image, number).map(Loaded)
     }
 }
 
@@ -92,13 +90,9 @@ impl Spare {
         wait_for_frames().map_err(|e| Error::io("wait for frames in", pins.dir(), e))?;
         let rules = Arc::new(rules.hand_on()?);
         parts.forget_flows()?;
-        parts.fill(image, number)?;
-        // Before a frame is judged by them.
-        hops::Table::open(pins)?.add(&image.hops)?;
-        parts.pin(pins, number)?;
+        let generation = generation::make(pins, parts, rules, image, number)?;
         debug!("generation {number} has the program of an earlier one");
-        let image_bytes = parts.image_bytes()?;
-        Ok(Loaded(Generation { number, rules, image_bytes, parts: Some(parts) }))
+        Ok(Loaded(generation))
     }
 }
 

@@ -148,7 +148,7 @@ impl Dataplane {
                 generation
             }
             _ => {
-                let next = generation::pin(&pins, &mut ebpf, kind, image, number)?;
+                let next = generation::load(&pins, &mut ebpf, kind, image, number)?;
                 Loaded(next).put(&pins, abi::SLOT_CURRENT)?
             }
         };

@@ -111,6 +111,26 @@ pub(super) fn pin(fd: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
 /// Aya falls back to netlink when the kernel returns EINVAL. Such an attachment has no link to pin, any
 /// `ip link set … xdp off` removes it, and the driver's own error is lost.
 pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io::Result<OwnedFd> {
+    create_link(program, interface, XDP, flags)
+}
+
+/// Attaches a program to the transmit side of an interface, in front of all others there.
+///
+/// # Errors
+///
+/// `EINVAL` before Linux 6.6.
+pub(super) fn attach_tcx(program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
+    create_link(program, interface, TCX_EGRESS, BEFORE)
+}
+
+/// Creates a link of an attach type. What else a type has is zero: of tcx the program that ours is put in front of,
+/// which stands for the first one.
+fn create_link(
+    program: BorrowedFd<'_>,
+    interface: u32,
+    kind: u32,
+    flags: u32,
+) -> io::Result<OwnedFd> {
     /// The part of `union bpf_attr` that the command reads.
     #[repr(C, align(8))]
     struct Attribute {
@@ -121,40 +141,7 @@ pub(super) fn attach(program: BorrowedFd<'_>, interface: u32, flags: u32) -> io:
         rest: [u64; 6],
     }
     let program = program.as_raw_fd() as u32;
-    let attribute = Attribute { program, interface, kind: XDP, flags, rest: [0; 6] };
-    // SAFETY: the attribute has the shape that the command asks for, and no pointers.
-    unsafe { descriptor(LINK_CREATE, &attribute) }
-}
-
-/// Attaches a program to the transmit side of an interface, in front of all others there.
-///
-/// # Errors
-///
-/// `EINVAL` before Linux 6.6.
-pub(super) fn attach_tcx(program: BorrowedFd<'_>, interface: u32) -> io::Result<OwnedFd> {
-    /// The part of `union bpf_attr` that the command reads.
-    #[repr(C, align(8))]
-    struct Attribute {
-        program: u32,
-        interface: u32,
-        kind: u32,
-        flags: u32,
-        /// The program that it is put in front of: 0 is the first one.
-        relative: u32,
-        reserved: u32,
-        revision: u64,
-        rest: [u64; 4],
-    }
-    let attribute = Attribute {
-        program: program.as_raw_fd() as u32,
-        interface,
-        kind: TCX_EGRESS,
-        flags: BEFORE,
-        relative: 0,
-        reserved: 0,
-        revision: 0,
-        rest: [0; 4],
-    };
+    let attribute = Attribute { program, interface, kind, flags, rest: [0; 6] };
     // SAFETY: the attribute has the shape that the command asks for, and no pointers.
     unsafe { descriptor(LINK_CREATE, &attribute) }
 }

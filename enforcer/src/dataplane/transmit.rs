@@ -66,7 +66,7 @@ impl Dataplane {
     /// # Errors
     ///
     /// The kernel refuses: nothing is noted there, and answers do not pass.
-    pub fn transmit(&mut self, name: &str, index: u32) -> Result<Hook, Error> {
+    pub fn transmit(&mut self, name: &str, index: u32) -> Result<(), Error> {
         let pin = self.transmit_pin(index);
         let dispatch = classifier(&mut self.ebpf, program::SEND_DISPATCH)?;
         if dispatch.fd().is_err() {
@@ -78,7 +78,7 @@ impl Dataplane {
             let is_here = object::link(link.as_fd()).is_ok_and(|link| link.interface == index);
             if is_here && object::update_link(link.as_fd(), fd.as_fd()).is_ok() {
                 self.kept.refresh(&self.pins);
-                return Ok(Hook::Link);
+                return Ok(());
             }
             self.release_transmit(index)?;
         }
@@ -88,7 +88,7 @@ impl Dataplane {
             Ok(link) => {
                 object::pin(link.as_fd(), &pin).map_err(|e| Error::io("pin", &pin, e))?;
                 self.kept.refresh(&self.pins);
-                return Ok(Hook::Link);
+                return Ok(());
             }
             // No such type of link, before Linux 6.6.
             Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {}
@@ -110,7 +110,7 @@ impl Dataplane {
         // It stays when this process ends.
         let _ = ManuallyDrop::new(dispatch.take_link(id).map_err(Error::Program)?);
         self.filters.insert(index);
-        Ok(Hook::Filter)
+        Ok(())
     }
 
     /// Takes the program from the transmit side of an interface.

@@ -42,17 +42,20 @@ pub(crate) fn classify_linear(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 #[inline(always)]
 pub(crate) fn judge(ctx: XdpContext) -> u32 {
-    anew::<true>(&ctx)
+    by_policy::<true>(&ctx)
 }
 
 /// [`judge`] for kernels without fragments.
 #[xdp]
 #[inline(always)]
 pub(crate) fn judge_linear(ctx: XdpContext) -> u32 {
-    anew::<false>(&ctx)
+    by_policy::<false>(&ctx)
 }
 
-/// This stage has no functions: Linux refuses a tail call beside them before 5.10, and before 6.0 on arm64.
+/// Knows the verdict on a frame of a cached flow, and calls [`judge`] for the others.
+///
+/// The log of [`refuse`] is a function. Linux accepts a tail call beside a function since 5.10, and since
+/// 6.0 on arm64.
 #[inline(always)]
 fn recall<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
     // A probe asks for more than the cache holds, and is no run of the driver's.
@@ -79,7 +82,7 @@ fn action(verdict: Verdict) -> u32 {
 
 /// Judges a frame by the policy.
 #[inline(always)]
-fn anew<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
+fn by_policy<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
     let length = frame::length::<FRAGMENTS>(ctx);
     let Some(context) = context::element() else { return xdp_action::XDP_DROP };
     // SAFETY: a run comes here once, and no other place makes a `Context`.

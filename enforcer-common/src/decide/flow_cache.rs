@@ -11,7 +11,7 @@
 //! stay in the L2 cache. The first frame of a flow stores its tag, the second one its entry. A scan or a flood of new
 //! flows therefore evicts nothing and touches no memory but the tags.
 
-use super::{Decision, FrameContext, Policy};
+use super::{Decision, FrameContext, Policy, group_entry};
 use crate::event::Refused;
 use crate::flow::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6};
 use crate::image::walk::GOLDEN;
@@ -345,10 +345,8 @@ pub fn find<K: Key, M: Memory, P: Policy>(
         return None;
     }
     let [_, _, _, _, _, _, entry, packed] = line.0;
-    let groups = image::constant(&policy.layout().groups);
-    let count = image::constant(&policy.layout().group_count);
     let group = packed as u32 & 0xffff;
-    if image::group_entry(policy, groups, count, group).ok()?.0 != entry {
+    if group_entry(policy, group).ok()?.0 != entry {
         return None;
     }
     let verdict = match (packed >> 24) as u8 & 3 {

@@ -280,9 +280,7 @@ fn may_use(context: &FrameContext, word: Word) -> bool {
 #[inline(always)]
 fn verdict_on<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Reason, Reason> {
     let layout = policy.layout();
-    let groups = image::constant(&layout.groups);
-    let count = image::constant(&layout.group_count);
-    let entry = image::group_entry(policy, groups, count, context.decision.group)?;
+    let entry = group_entry(policy, context.decision.group)?;
     context.entry = entry.0;
     if entry.is_timed() {
         context.identity.ends = 1;
@@ -328,6 +326,14 @@ fn verdict_on<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Reaso
         return Err(Reason::DestinationBinding);
     }
     Ok(reason)
+}
+
+/// The entry of a group of the policy.
+#[inline(always)]
+fn group_entry<P: Policy>(policy: &P, group: u32) -> Result<GroupEntry, Corrupt> {
+    let layout = policy.layout();
+    let groups = image::constant(&layout.groups);
+    image::group_entry(policy, groups, image::constant(&layout.group_count), group)
 }
 
 /// The entry with the mode that applies now.

@@ -1,4 +1,4 @@
-//! Answers: which frames of a device pass because somebody opened something, and which do not.
+//! Answers: which frames of a device pass because another host has opened a session, and which do not.
 #![allow(missing_docs, reason = "a test binary")]
 
 use enforcer_common::decide::Policy as _;
@@ -72,7 +72,7 @@ fn what_opens_and_what_answers() {
     let tcp = |flags| (to(6, &segment(40_000, 22, flags)), from(6, &segment(22, 40_000, ACK)));
     for (what, (question, answer), passes) in [
         ("SYN", tcp(SYN), true),
-        // The table was empty, as after a restart: whoever can send this can send a SYN.
+        // The table was empty, as after a restart: a host that can send this can send a SYN.
         ("ACK", tcp(ACK), true),
         ("FIN", tcp(FIN | ACK), true),
         ("SYN and ACK: the device has opened it", tcp(SYN | ACK), false),
@@ -85,7 +85,7 @@ fn what_opens_and_what_answers() {
         ("GRE", (to(47, b"payload"), from(47, b"payload")), true),
         ("ESP", (to(50, b"payload"), from(50, b"payload")), false),
         (
-            "a port that nobody accepts",
+            "a port of no accept rule",
             (to(6, &segment(40_000, 23, SYN)), from(6, &segment(23, 40_000, ACK))),
             false,
         ),

@@ -19,7 +19,7 @@
 mod table;
 
 use super::rules::Endpoint;
-use super::{FrameContext, Policy, datagrams, hops, identify, in_time, outcome};
+use super::{FrameContext, Policy, datagrams, group_entry, hops, identify, in_time, outcome};
 use crate::flow::{Class, FAMILY_V4, Flow, Fragment};
 use crate::image::{self, Corrupt, NO_RULE, beside, flag, kind};
 use crate::parse::verifier_barrier;
@@ -226,10 +226,7 @@ pub fn rule_for<P: Policy>(
     context: &mut FrameContext,
 ) -> Result<Option<(u32, bool)>, Reason> {
     identify(policy, context)?;
-    let layout = policy.layout();
-    let groups = image::constant(&layout.groups);
-    let count = image::constant(&layout.group_count);
-    let entry = image::group_entry(policy, groups, count, context.decision.group)?;
+    let entry = group_entry(policy, context.decision.group)?;
     context.entry = entry.0;
     if in_time(policy, entry)?.quarantines() || entry.descriptor() == image::ABSENT {
         return Ok(None);
@@ -284,7 +281,7 @@ fn mirror(flow: &mut Flow) {
     (flow.source_mac, flow.destination_mac) = (flow.destination_mac, flow.source_mac);
     (flow.source, flow.destination) = (flow.destination, flow.source);
     // Types of ICMP have no other end.
-    if !matches!(flow.protocol, protocol::ICMP | protocol::ICMPV6) {
+    if !is_echo(flow) {
         (flow.source_port, flow.destination_port) = (flow.destination_port, flow.source_port);
     }
     flow.direction = 1;

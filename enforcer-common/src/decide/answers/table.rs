@@ -1,10 +1,10 @@
 //! The table of answers: where a flow is, what makes room for it, and when it is over.
 
 use super::is_echo;
-use crate::decide::{FrameContext, Policy};
+use crate::decide::{FrameContext, Policy, group_entry};
 use crate::flow::Flow;
+use crate::image::GroupEntry;
 use crate::image::walk::GOLDEN;
-use crate::image::{self, GroupEntry};
 use crate::keyed::Keys;
 use crate::shared::Word;
 use crate::wire::{protocol, tcp};
@@ -17,7 +17,7 @@ const SET_BITS: u32 = 12;
 pub const SETS: u32 = 1 << SET_BITS;
 /// Flows of a set: 16 bits of a word each.
 pub const WAYS: u32 = 4;
-/// Sets that the flows of one device may be in: whoever floods a device fills no more than these.
+/// Sets that the flows of one device may be in: a flood of one device fills no others.
 pub const WINDOW: u32 = SETS / 16;
 /// Lines with tags.
 const TAG_LINES: u32 = SETS / 8;
@@ -139,10 +139,7 @@ pub(super) fn is_alive<P: Policy>(policy: &P, context: &FrameContext, line: u32)
 #[inline(always)]
 pub(super) fn is_fresh<P: Policy>(policy: &P, line: u32, place: Place) -> bool {
     let Some([_, stamp, by, ..]) = policy.answers(line.wrapping_add(1)) else { return false };
-    let layout = policy.layout();
-    let groups = image::constant(&layout.groups);
-    let count = image::constant(&layout.group_count);
-    let entry = image::group_entry(policy, groups, count, by.get() as u32);
+    let entry = group_entry(policy, by.get() as u32);
     entry.is_ok_and(|GroupEntry(entry)| stamp.get() == place.digest ^ stamped(policy, entry))
 }
 

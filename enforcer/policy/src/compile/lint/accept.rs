@@ -6,8 +6,7 @@ use crate::{DefaultVerdict, Group, Rule, To};
 impl Lint<'_> {
     pub(super) fn accept(&mut self, (group, rule): (&Group, &Rule), idle: bool) {
         if rule.to == To::Any {
-            let message =
-                "whoever reaches the device can make it answer: this accept rule takes `any`";
+            let message = "this accept rule takes `any`: every host that reaches the device can make it answer";
             self.warn(&rule.place, message, "name who opens sessions: `from = \"10.20.0.0/24\"`");
         }
         let mut is_empty = true;

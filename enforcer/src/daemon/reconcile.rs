@@ -55,6 +55,7 @@ impl Core {
         self.restore_pins();
         self.restore_tables().await;
         self.restore_image().await;
+        self.begin_proofs();
         let seen = self.seen(self.kernel.links().await?);
         self.tell_notices(&seen);
         self.prove(&seen.links);

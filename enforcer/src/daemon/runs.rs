@@ -51,10 +51,18 @@ impl Core {
         if !is_due || !self.guarded.iter().any(|guarded| guarded.prover.is_fresh()) {
             return false;
         }
+        self.begin_proofs();
         match self.kernel.links().await {
             Ok(links) => self.prove(&links),
             // The next check will show.
             Err(_) => false,
+        }
+    }
+
+    /// To be called before the links are read for [`Core::prove`].
+    pub(super) fn begin_proofs(&mut self) {
+        for guarded in &mut self.guarded {
+            guarded.prover.begin(self.engine.dataplane.runs(guarded.index));
         }
     }
 

@@ -59,6 +59,11 @@ pub(crate) struct Prover {
     proof: Proof,
     /// `None` before the first check after an attachment: earlier frames were not judged by the program.
     last: Option<Counters>,
+    /// Runs before the frames of the last check were read. A frame that came while the two counters were read is among
+    /// these frames only at the next check, but its run is already among the last one's.
+    earlier: Option<u64>,
+    /// The same for the check that is about to be made.
+    begun: Option<u64>,
     /// Frames received when the program was attached or last seen to run.
     answered: u64,
     /// Frames received since then, once it is proven that they were not judged.
@@ -73,7 +78,16 @@ pub(crate) struct Prover {
 impl Default for Prover {
     fn default() -> Self {
         let proof = Proof::Idle;
-        Self { proof, last: None, answered: 0, unanswered: 0, since: None, fresh: true }
+        Self {
+            proof,
+            last: None,
+            earlier: None,
+            begun: None,
+            answered: 0,
+            unanswered: 0,
+            since: None,
+            fresh: true,
+        }
     }
 }
 
@@ -110,13 +124,19 @@ impl Prover {
         self.fresh || self.since.is_some()
     }
 
+    /// To be called before the frames of the next check are read, with the runs so far.
+    pub(crate) fn begin(&mut self, runs: u64) {
+        self.begun = Some(runs);
+    }
+
     /// Checks the counters; `time` is from a monotonic clock.
     pub(crate) fn look(&mut self, now: Counters, time: Duration) -> Proof {
-        let Some(last) = self.last.replace(now) else {
+        let earlier = self.earlier.replace(self.begun.take().unwrap_or(now.runs));
+        let (Some(last), Some(earlier)) = (self.last.replace(now), earlier) else {
             self.answered = now.received;
             return self.proof;
         };
-        let ran = now.runs != last.runs;
+        let ran = now.runs != earlier;
         let restarted = now.received < last.received;
         if ran {
             (self.proof, self.since, self.fresh) = (Proof::Seen, None, false);
@@ -170,6 +190,28 @@ mod tests {
         assert_eq!(looks(&mut prover, 0, &[(100, 7), (101, 8)]), [Proof::Idle, Proof::Seen]);
         // Silence proves nothing either way, and neither does a driver that does not count dropped frames.
         assert_eq!(looks(&mut prover, 2, &[(101, 8), (101, 900)]), [Proof::Seen; 2]);
+    }
+
+    #[test]
+    fn a_frame_that_came_between_the_two_readings_raises_no_doubt() {
+        for fresh in [false, true] {
+            // The first check finds frame 6 in the runs alone, the second one in both counters.
+            let mut prover = if fresh { Prover::default() } else { at(5, 5) };
+            let counters = [(5, 6), (6, 6), (6, 6), (6, 6), (6, 6)];
+            for (step, (received, runs)) in (0..).zip(counters) {
+                prover.begin(if step == 0 { 5 } else { 6 });
+                prover.look(Counters { received, runs }, Duration::from_millis(step * 100));
+            }
+            assert_eq!(prover.proof(), Proof::Seen);
+            // Of what comes after that, nothing is excused.
+            for step in 5..8 {
+                prover.renew();
+                prover.begin(6);
+                let counters = Counters { received: 7, runs: 6 };
+                prover.look(counters, Duration::from_millis(step * 100));
+            }
+            assert_eq!(prover.proof(), Proof::Doubted);
+        }
     }
 
     #[test]

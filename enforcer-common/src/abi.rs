@@ -7,7 +7,7 @@ use crate::shared::{Half, Word};
 
 /// Changes whenever the layout of anything pinned changes. It is part of the pin directory's
 /// name, so that two versions never meet.
-pub const ABI_VERSION: u32 = 6;
+pub const ABI_VERSION: u32 = 7;
 
 /// Section-independent names of the programs in the object.
 pub mod program {
@@ -19,7 +19,7 @@ pub mod program {
     pub const JUDGE: &str = "judge";
     /// Attached to the transmit side of interfaces: finds the generation.
     pub const SEND_DISPATCH: &str = "send_dispatch";
-    /// A generation's part on the transmit side: notes what is asked of devices.
+    /// A generation's part on the transmit side: judges what is sent to devices.
     pub const SEND: &str = "send";
 }
 
@@ -54,10 +54,12 @@ pub mod map {
     /// Hash of MACs by [`crate::decide::hops::Hop`].
     pub const HOPS: &str = "HOPS";
     /// Program array of the transmit side: slot [`super::SLOT_CURRENT`] is the `send` program of the generation in
-    /// force, if its policy has accept rules.
+    /// force, if its policy has rules for frames towards devices.
     pub const SENDS: &str = "SENDS";
     /// Array of lines, see [`crate::decide::answers`].
     pub const ANSWERS: &str = "ANSWERS";
+    /// Array of entries, see [`crate::decide::asked`].
+    pub const ASKED: &str = "ASKED";
     /// Program array of one generation: slot [`super::STAGE_JUDGE`] is its `judge`.
     pub const STAGES: &str = "STAGES";
     /// Array of lines: the policy image of one generation.
@@ -73,10 +75,11 @@ pub mod map {
     pub const LOGS: &str = "AYA_LOGS";
 
     /// Maps that outlive a generation: pinned by name, reused by the next one.
-    pub const LASTING: [&str; 15] = [
+    pub const LASTING: [&str; 16] = [
         GENERATIONS,
         SENDS,
         ANSWERS,
+        ASKED,
         CONTROL,
         REASONS,
         EVENTS,

@@ -16,8 +16,8 @@ use crate::keyed::Keys;
 use crate::reason::{Reason, Verdict};
 
 pub use budget::{
-    Due, INTERFACES, NO_HOLDER, Place, SuppressedSince, due, find, held_by, hold, holder, slot,
-    suppress, tell,
+    Due, Held, INTERFACES, NO_HOLDER, Place, SuppressedSince, due, find, held_by, hold, holder,
+    slot, suppress, tell,
 };
 
 /// One event in the ring, in host order: it is written and read on one machine.
@@ -71,25 +71,28 @@ impl Record {
     }
 }
 
-/// The identity of a refused flow: device, destination, service, interface, VLANs and the reason of the refusal.
+/// The identity of a refused flow: device, other end, service, interface, VLANs, direction and the reason of the
+/// refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Source MAC as a number.
+    /// The device's MAC as a number.
     pub source_mac: u64,
-    /// Destination address.
+    /// The other end's address.
     pub destination: Address,
-    /// Index of the interface that received it.
+    /// Index of the device's interface.
     pub interface: u32,
     /// VLAN ids, outermost first.
     pub vlans: [u16; 2],
-    /// [`Flow::service`].
+    /// [`Flow::service`] of a frame from the device; [`Flow::own_service`] of one towards it.
     pub service: u32,
     /// Number of the [`Reason`].
     pub reason: u8,
     /// Drop, or would drop.
     pub verdict: Verdict,
-    /// Whether the policy names the source MAC.
+    /// Whether the policy names the device's MAC.
     pub named: bool,
+    /// See [`Flow::direction`].
+    pub direction: u8,
 }
 
 impl Refused {
@@ -101,7 +104,8 @@ impl Refused {
             destination: flow.destination,
             interface: flow.interface,
             vlans: flow.vlans,
-            service: flow.service(),
+            service: if flow.direction == 0 { flow.service() } else { flow.own_service() },
+            direction: flow.direction,
             reason: decision.reason.number(),
             verdict: decision.verdict,
             named: decision.device != NO_DEVICE,
@@ -111,7 +115,7 @@ impl Refused {
     /// The holder of its budget entry.
     #[inline(always)]
     pub fn holder(&self) -> u64 {
-        holder(self.source_mac, self.interface, self.verdict)
+        holder(self.source_mac, self.interface, self.verdict, self.direction)
     }
 
     /// A 63-bit digest of all fields.
@@ -122,7 +126,9 @@ impl Refused {
     pub fn digest(&self, keys: &Keys) -> u64 {
         let [outer, inner] = self.vlans;
         let way = u64::from(self.interface) << 32 | u64::from(outer) << 16 | u64::from(inner);
-        let why = (self.verdict as u64) << 40 | u64::from(self.reason) << 32;
+        let why = u64::from(self.direction) << 48
+            | (self.verdict as u64) << 40
+            | u64::from(self.reason) << 32;
         let Address { high, low } = self.destination;
         keys.digest([self.source_mac, high, low, way, why | u64::from(self.service), 0, 0])
     }

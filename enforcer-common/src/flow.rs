@@ -140,7 +140,8 @@ pub struct Flow {
     pub fault: u8,
     /// Control bits of TCP, see [`crate::wire::tcp`].
     pub tcp_flags: u8,
-    /// 0 for a frame from a device, 1 for one towards it.
+    /// 0 for a frame from a device, 1 for one towards it: then all other fields are in the device's view, so that the
+    /// source is its end.
     pub direction: u8,
     /// Identifier of an ICMP or ICMPv6 echo, host order.
     pub echo: u16,
@@ -191,6 +192,17 @@ impl Flow {
     /// Number of VLAN tags, 0 to 2.
     pub fn tags(&self) -> u8 {
         self.network.saturating_sub(crate::wire::ETHERNET as u8) / crate::wire::TAG as u8
+    }
+
+    /// Protocol and the port of the source as one key: of a frame towards a device, in the device's view, what it is
+    /// about.
+    #[inline(always)]
+    pub const fn own_service(&self) -> u32 {
+        let has_types = self.protocol == crate::wire::protocol::ICMP
+            || self.protocol == crate::wire::protocol::ICMPV6;
+        // Types of ICMP have no other end.
+        let port = if has_types { self.destination_port } else { self.source_port };
+        (self.protocol as u32) << 16 | port as u32
     }
 
     /// Protocol and destination port as one key, see [`crate::image`].

@@ -74,6 +74,10 @@ reasons! {
     Stp = 8 "stp" "spanning tree, essential",
     FragmentOfPassed = 9 "fragment-of-passed" "later fragment of a datagram that passed",
     Answer = 10 "answer" "it answers what an accept rule lets others open",
+    Accept = 11 "accept" "towards a device: an accept rule takes it",
+    InboundPass = 12 "inbound-pass" "towards a device: nothing refuses it",
+    Asked = 13 "asked" "towards a device: it answers what the device may send",
+    Related = 14 "related" "an ICMP error about what may pass",
 
     Deny = 16 "deny" "a rule denies it",
     Default = 17 "default-drop" "no rule allows it",
@@ -83,6 +87,9 @@ reasons! {
     VlanBinding = 21 "vlan-binding" "device seen in another VLAN than its own",
     InterfaceBinding = 22 "interface-binding" "device seen on another interface than its own",
     EssentialOff = 23 "essential-off" "essential protocol, switched off by the policy",
+    Refuse = 24 "refuse" "towards a device: a rule refuses it",
+    InboundDrop = 25 "inbound-drop" "towards a device: nothing accepts it, and it answers nothing",
+    Flooded = 29 "flooded" "broadcast or multicast towards devices",
     EssentialRate = 31 "essential-rate" "more essential frames than a device may send",
 
     ArpSpoof = 32 "arp-spoof" "ARP claims an address that is not the device's",
@@ -92,6 +99,7 @@ reasons! {
     Redirect = 36 "icmp-redirect" "ICMP redirect or router discovery from a device",
     IdentityRate = 37 "identity-rate" "more new MAC or IP addresses than may appear",
     DestinationBinding = 38 "destination-binding" "destination MAC is not the next hop of the destination",
+    InboundMalformed = 39 "inbound-malformed" "towards a device: what it is about cannot be read",
 
     TruncatedEthernet = 48 "truncated-l2" "the frame ends inside the Ethernet header",
     TruncatedNetwork = 49 "truncated-l3" "the frame ends inside the network header",
@@ -172,7 +180,11 @@ impl Reason {
             | Self::Lldp
             | Self::Stp
             | Self::FragmentOfPassed
-            | Self::Answer => true,
+            | Self::Answer
+            | Self::Accept
+            | Self::InboundPass
+            | Self::Asked
+            | Self::Related => true,
             Self::Deny
             | Self::Default
             | Self::Unknown
@@ -181,6 +193,9 @@ impl Reason {
             | Self::VlanBinding
             | Self::InterfaceBinding
             | Self::EssentialOff
+            | Self::Refuse
+            | Self::InboundDrop
+            | Self::Flooded
             | Self::EssentialRate
             | Self::ArpSpoof
             | Self::NeighbourSpoof
@@ -189,6 +204,7 @@ impl Reason {
             | Self::Redirect
             | Self::IdentityRate
             | Self::DestinationBinding
+            | Self::InboundMalformed
             | Self::TruncatedEthernet
             | Self::TruncatedNetwork
             | Self::TruncatedTransport

@@ -8,9 +8,11 @@ use core::ops::{Deref, DerefMut};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
-use enforcer_common::decide::{self, FrameContext};
+use enforcer_common::decide::inbound::Next;
+use enforcer_common::decide::{self, FrameContext, asked};
 use enforcer_common::packet::Packet;
 
+use crate::policy::Maps;
 use crate::{nonlinear, once};
 
 /// Too large for the stack, and see `verifier_barrier`.
@@ -47,6 +49,20 @@ impl Context {
         unsafe { nonlinear::read(ctx) }
     }
 
+    /// Whether the frame that has been read quotes another one, and that makes a difference.
+    #[inline(always)]
+    pub(crate) fn is_quoted(&self) -> bool {
+        decide::is_quoted(&Maps, self)
+    }
+
+    /// Reads what the frame quotes that has been read; `FRAGMENTS` as in [`crate::frame::length`].
+    #[inline(always)]
+    pub(crate) fn read_quoted<const FRAGMENTS: bool>(&mut self, ctx: &XdpContext) {
+        // SAFETY: as in `read`.
+        let read = unsafe { if FRAGMENTS { nonlinear::quote(ctx) } else { quote(ctx) } };
+        let _ = core::hint::black_box(read);
+    }
+
     /// Judges the frame that has been read; `counts` is false for a frame that only asks.
     #[inline(always)]
     pub(crate) fn judge(&mut self, counts: bool) {
@@ -56,16 +72,39 @@ impl Context {
             // SAFETY: as above.
             unsafe { once::answer_frame(counts.into()) };
         }
+        if self.may_relate() {
+            // SAFETY: as above.
+            unsafe { once::relate_frame() };
+        }
+        if counts && asked::asks(self) {
+            // SAFETY: as above.
+            unsafe { once::ask_frame() };
+        }
     }
 
-    /// Notes the frame that has been read, which goes to a device.
+    /// Judges the frame that has been read, which goes to a device, and notes what it opens. Whether any rule is about
+    /// such frames.
     #[inline(always)]
-    pub(crate) fn note(&mut self, segments: u32) {
+    pub(crate) fn judge_inbound(&mut self, segments: u32) -> bool {
         // SAFETY: as in `read`.
-        if unsafe { once::note_frame(segments) } != 0 {
+        let mut next = Next::from_number(unsafe { once::recall_frame(segments) });
+        if matches!(next, Next::Judge) {
             // SAFETY: as above.
-            unsafe { once::admit_frame(segments) };
+            next = Next::from_number(unsafe { once::judge_inbound() });
         }
+        match next {
+            Next::Nothing => return false,
+            Next::Judge | Next::Done => {}
+            Next::Admit => {
+                // SAFETY: as above.
+                unsafe { once::admit_frame(segments) };
+            }
+            Next::Relate => {
+                // SAFETY: as above.
+                unsafe { once::relate_frame() };
+            }
+        }
+        true
     }
 
     /// Refuses an essential frame that is one too many.
@@ -118,5 +157,22 @@ unsafe fn read(ctx: &XdpContext) -> bool {
     // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
     let packet = unsafe { Packet::new(start, end, context.flow.length) };
     decide::read(&packet, context);
+    true
+}
+
+/// Reads what the frame quotes that this CPU has read. Not inlined, as [`read`].
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
+#[inline(never)]
+unsafe fn quote(ctx: &XdpContext) -> bool {
+    let Some(context) = element() else { return false };
+    // SAFETY: as in `read`.
+    let context = unsafe { &mut *context };
+    let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
+    // SAFETY: as in `read`.
+    let packet = unsafe { Packet::new(start, end, context.flow.length) };
+    decide::read_quoted(&packet, context);
     true
 }

@@ -1,7 +1,7 @@
 //! The length of a frame, and its first bytes for its event.
 
-use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use enforcer_common::abi::HEAD;
 
 /// Bytes of the linear part of a frame.
@@ -21,30 +21,64 @@ pub(crate) fn length<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
     }
 }
 
-/// Copies up to [`HEAD`] bytes, wherever the driver has put them; returns how many.
-///
-/// # Safety
-///
-/// `head` points to [`HEAD`] bytes that may be written.
-#[inline(always)]
-pub(crate) unsafe fn load(ctx: &XdpContext, head: *mut u8, length: u32) -> u32 {
-    let last = (length.wrapping_sub(1) as usize).min(HEAD - 1);
-    // The bounds by arithmetic, as in `nonlinear::read`.
-    // SAFETY: it reads a local variable; volatile, so that the compiler does not see that no bit is masked.
-    let held = (unsafe { core::ptr::read_volatile(&raw const last) } & (HEAD - 1)) + 1;
-    // SAFETY: the context is the one that the kernel passed, and `held` bytes fit: at most `HEAD`.
-    let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held as u32) };
-    if failed == 0 { held as u32 } else { 0 }
+/// A frame that is being judged.
+pub(crate) trait Source {
+    /// Copies up to [`HEAD`] of its first bytes, of `length` in all; returns how many.
+    ///
+    /// # Safety
+    ///
+    /// `head` points to [`HEAD`] bytes that may be written.
+    unsafe fn copy(&self, head: *mut u8, length: u32) -> u32;
 }
 
-/// The same where there is no helper for it (before Linux 5.18) and frames are linear: word by
+/// A frame that was received: `FRAGMENTS` as in [`length`].
+pub(crate) struct Incoming<'a, const FRAGMENTS: bool>(pub(crate) &'a XdpContext);
+
+impl<const FRAGMENTS: bool> Source for Incoming<'_, FRAGMENTS> {
+    #[inline(always)]
+    unsafe fn copy(&self, head: *mut u8, length: u32) -> u32 {
+        let Self(ctx) = self;
+        if !FRAGMENTS {
+            // SAFETY: as for this.
+            return unsafe { copy(ctx, head) };
+        }
+        let held = held(length);
+        // SAFETY: the context is the one that the kernel passed, and `held` bytes fit: at most `HEAD`.
+        let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held) };
+        if failed == 0 { held } else { 0 }
+    }
+}
+
+/// A frame that is about to leave.
+pub(crate) struct Outgoing<'a>(pub(crate) &'a TcContext);
+
+impl Source for Outgoing<'_> {
+    #[inline(always)]
+    unsafe fn copy(&self, head: *mut u8, length: u32) -> u32 {
+        let Self(ctx) = self;
+        let held = held(length);
+        // SAFETY: as in `Incoming`.
+        let failed = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, head.cast(), held) };
+        if failed == 0 { held } else { 0 }
+    }
+}
+
+/// Bytes of a frame of `length` bytes that an event carries. The bounds by arithmetic, as in `nonlinear::held`.
+#[inline(always)]
+fn held(length: u32) -> u32 {
+    let last = (length.wrapping_sub(1) as usize).min(HEAD - 1);
+    // SAFETY: it reads a local variable; volatile, so that the compiler does not see that no bit is masked.
+    (unsafe { core::ptr::read_volatile(&raw const last) } & (HEAD - 1)) as u32 + 1
+}
+
+/// [`Source::copy`] where there is no helper for it (before Linux 5.18) and frames are linear: word by
 /// word, so that of a short frame up to three bytes are left out.
 ///
 /// # Safety
 ///
-/// As for [`load`].
+/// As for [`Source::copy`].
 #[inline(always)]
-pub(crate) unsafe fn copy(ctx: &XdpContext, head: *mut u8) -> u32 {
+unsafe fn copy(ctx: &XdpContext, head: *mut u8) -> u32 {
     const WORD: usize = size_of::<u32>();
     let (start, end) = (ctx.data(), ctx.data_end());
     let mut copied = 0;

@@ -21,6 +21,7 @@ use enforcer_common::abi::{
     self, Budget, Control, Header, ReasonCounter, RuleCounter, SeenSet, Sighting,
 };
 use enforcer_common::decide::answers::{self, Answers};
+use enforcer_common::decide::asked::{self, Question};
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Shared};
@@ -65,6 +66,8 @@ pub(crate) static ADDRESSES: Array<Shared> = Array::pinned(limits::SETS, MMAPABL
 pub(crate) static SIGHTINGS: Array<Sighting> = Array::pinned(abi::SIGHTINGS, MMAPABLE);
 #[map]
 pub(crate) static ANSWERS: Array<Answers> = Array::pinned(answers::LINES, MMAPABLE);
+#[map]
+pub(crate) static ASKED: Array<Question> = Array::pinned(asked::ENTRIES, MMAPABLE);
 /// Filled by user space alone, so that memory is for what is in it.
 #[map]
 pub(crate) static HOPS: HashMap<Hop, u64> = HashMap::pinned(abi::HOPS, NO_PREALLOC);

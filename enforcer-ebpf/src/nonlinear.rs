@@ -111,3 +111,24 @@ pub(crate) unsafe fn read(ctx: &XdpContext) -> bool {
     decide::read(&unsafe { Head::new(head, held, length) }, context);
     true
 }
+
+/// Reads what the frame quotes that this CPU has read, wherever its bytes are. Not inlined, as [`read`].
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
+#[inline(never)]
+pub(crate) unsafe fn quote(ctx: &XdpContext) -> bool {
+    let (Some(context), Some(head)) = (context::element(), head()) else { return false };
+    // SAFETY: as in `read`.
+    let context = unsafe { &mut *context };
+    let length = context.flow.length;
+    let held = held(length);
+    // SAFETY: as in `read`.
+    let failed = unsafe { bpf_xdp_load_bytes(ctx.ctx, 0, head.cast(), held as u32) };
+    if failed == 0 {
+        // SAFETY: `held` bytes were just written.
+        decide::read_quoted(&unsafe { Head::new(head, held, length) }, context);
+    }
+    failed == 0
+}

@@ -4,7 +4,7 @@
 //! (Linux 5.6, 51c39bb1d5d1), whatever it knows where they are called.
 
 use enforcer_common::decide::rules::{Endpoint, Found};
-use enforcer_common::decide::{self, answers, limits, rules};
+use enforcer_common::decide::{self, answers, asked, inbound, limits, rules};
 use enforcer_common::flow::Address;
 use enforcer_common::image::{Corrupt, Word, walk};
 
@@ -42,20 +42,63 @@ pub(crate) unsafe extern "C" fn answer_frame(counts: u32) -> u64 {
     0
 }
 
-/// [`answers::opens`] for the frame towards a device that this CPU has read: 1 if it must be judged.
+/// Notes what the frame asks for that this CPU has judged: [`asked::note`]. Returns 0.
 ///
 /// # Safety
 ///
 /// No reference to this CPU's context is alive.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) unsafe extern "C" fn note_frame(segments: u32) -> u64 {
-    let Some(context) = context::element() else { return 0 };
-    // SAFETY: as in `judge_frame`.
-    answers::opens(&Maps, unsafe { &mut *context }, segments).into()
+pub(crate) unsafe extern "C" fn ask_frame() -> u64 {
+    if let Some(context) = context::element() {
+        // SAFETY: as in `judge_frame`.
+        asked::note(&Maps, unsafe { &*context });
+    }
+    0
 }
 
-/// [`answers::admit`] for the frame that this CPU has noted. Returns 0.
+/// [`inbound::relate`] for the frame that this CPU has judged. Returns 0.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn relate_frame() -> u64 {
+    if let Some(context) = context::element() {
+        // SAFETY: as in `judge_frame`.
+        inbound::relate(&Maps, unsafe { &mut *context });
+    }
+    0
+}
+
+/// [`answers::recall`] for the frame towards a device that this CPU has read: the number of the next step.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn recall_frame(segments: u32) -> u64 {
+    let Some(context) = context::element() else { return 0 };
+    // SAFETY: as in `judge_frame`.
+    answers::recall(&Maps, unsafe { &mut *context }, segments) as u64
+}
+
+/// [`inbound::judge`] for the frame towards a device that this CPU has read: the number of the next step.
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn judge_inbound() -> u64 {
+    let Some(context) = context::element() else { return 0 };
+    // SAFETY: as in `judge_frame`.
+    inbound::judge(&Maps, unsafe { &mut *context }) as u64
+}
+
+/// [`answers::admit`] for the frame that this CPU has judged. Returns 0.
 ///
 /// # Safety
 ///

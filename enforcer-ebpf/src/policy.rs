@@ -2,6 +2,7 @@
 
 use enforcer_common::decide::Policy;
 use enforcer_common::decide::answers::Answers;
+use enforcer_common::decide::asked::Question;
 use enforcer_common::decide::datagrams::Datagram;
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{Meters, Shared};
@@ -13,7 +14,9 @@ use enforcer_common::keyed::Keys;
 use enforcer_common::shared;
 
 use crate::clock::{boot_time, tick_time};
-use crate::maps::{ADDRESSES, ANSWERS, CONTROL, FRAGMENTS, HOPS, IMAGE, KEYS, METERS, header};
+use crate::maps::{
+    ADDRESSES, ANSWERS, ASKED, CONTROL, FRAGMENTS, HOPS, IMAGE, KEYS, METERS, header,
+};
 use crate::once;
 
 /// The policy, as this generation's maps hold it.
@@ -74,6 +77,11 @@ impl Policy for Maps {
     #[inline(always)]
     fn answers(&self, number: u32) -> Option<&Answers> {
         ANSWERS.get(number)
+    }
+
+    #[inline(always)]
+    fn question(&self, number: u32) -> Option<&Question> {
+        ASKED.get(number)
     }
 
     #[inline(always)]

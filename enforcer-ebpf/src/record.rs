@@ -1,27 +1,26 @@
 //! What is done about a verdict: it is counted, and reported if it is a drop.
 
-use aya_ebpf::programs::XdpContext;
 use enforcer_common::decide::Decision;
 use enforcer_common::event::{self, Refused};
 use enforcer_common::flow::Flow;
+use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::Verdict;
 
 use crate::budgets::{self, Known, known, slot};
 use crate::clock::tick_time;
 use crate::counters::{count, count_number, count_rule, pass};
+use crate::frame::Source;
 use crate::maps::KEYS;
 use crate::report::{ReportOutcome, report};
 
 /// Counts a judged frame and, if it is a drop, reports it within its device's budget. Whether the
 /// frame may be cached: one that passes, and one that was reported shortly before.
 #[inline(always)]
-pub(crate) fn record<const FRAGMENTS: bool>(
-    ctx: &XdpContext,
-    flow: &Flow,
-    decision: &Decision,
-) -> bool {
+pub(crate) fn record<S: Source>(frame: &S, flow: &Flow, decision: &Decision) -> bool {
     if matches!(decision.verdict, Verdict::Pass) {
-        pass(decision.rule, decision.reason.number(), flow.length);
+        // The counters of a rule are those of the device's own frames, and of what is refused.
+        let rule = if flow.direction == 0 { decision.rule } else { NO_RULE };
+        pass(rule, decision.reason.number(), flow.length);
         return true;
     }
     // First, while there is one path that leads here for the verifier.
@@ -32,9 +31,8 @@ pub(crate) fn record<const FRAGMENTS: bool>(
     if matches!(decision.verdict, Verdict::WouldDrop) {
         counter.add_would_drop(1);
     }
-    let outcome = known.map_or(ReportOutcome::Suppressed, |known| {
-        report::<FRAGMENTS>(ctx, flow, decision, &refused, known)
-    });
+    let outcome = known
+        .map_or(ReportOutcome::Suppressed, |known| report(frame, flow, decision, &refused, known));
     match outcome {
         ReportOutcome::Reported => {}
         ReportOutcome::Suppressed | ReportOutcome::Repeated => counter.add_suppressed(),

@@ -2,7 +2,6 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::programs::XdpContext;
 use enforcer_common::abi;
 use enforcer_common::decide::Decision;
 use enforcer_common::event::{self, Due, Record, Refused, SuppressedSince};
@@ -10,7 +9,7 @@ use enforcer_common::flow::Flow;
 
 use crate::budgets::{self, Known, budget, slot};
 use crate::clock::{boot_time, tick_time};
-use crate::frame;
+use crate::frame::Source;
 use crate::maps::{EVENTS, generation};
 
 /// `BPF_RB_NO_WAKEUP`.
@@ -32,8 +31,8 @@ pub(crate) enum ReportOutcome {
 
 /// Writes an event, or counts what became of it at its device's entry.
 #[inline(always)]
-pub(crate) fn report<const FRAGMENTS: bool>(
-    ctx: &XdpContext,
+pub(crate) fn report<S: Source>(
+    frame: &S,
     flow: &Flow,
     decision: &Decision,
     refused: &Refused,
@@ -41,7 +40,10 @@ pub(crate) fn report<const FRAGMENTS: bool>(
 ) -> ReportOutcome {
     let time = tick_time();
     let holder = refused.holder();
-    budgets::sight(holder, decision.device, time);
+    // A device is not seen to send what others send to it.
+    if flow.direction == 0 {
+        budgets::sight(holder, decision.device, time);
+    }
     let Known { seen, place, digest } = known;
     let Some(budget) = budget(holder, refused.named, time) else {
         return ReportOutcome::Suppressed;
@@ -53,7 +55,7 @@ pub(crate) fn report<const FRAGMENTS: bool>(
         Due::Yes => {
             if let Some(mut entry) = EVENTS.reserve::<Record>(0) {
                 let since_last = event::tell(budget, seen, place, digest, time);
-                write::<FRAGMENTS>(ctx, &mut entry, flow, decision, since_last);
+                write(frame, &mut entry, flow, decision, since_last);
                 let full = EVENTS.query(AVAILABLE) >= abi::WAKE_BYTES;
                 entry.submit(if full { FORCE_WAKEUP } else { NO_WAKEUP });
                 ReportOutcome::Reported
@@ -74,8 +76,8 @@ pub(crate) fn report<const FRAGMENTS: bool>(
 
 /// Fills an event. Field by field: it is too large for the stack.
 #[inline(always)]
-fn write<const FRAGMENTS: bool>(
-    ctx: &XdpContext,
+fn write<S: Source>(
+    frame: &S,
     record: &mut MaybeUninit<Record>,
     flow: &Flow,
     decision: &Decision,
@@ -93,8 +95,7 @@ fn write<const FRAGMENTS: bool>(
         (&raw mut (*record).since).write(since_last.since);
         (&raw mut (*record).reserved).write(0);
         let head = (&raw mut (*record).head).cast::<u8>();
-        let captured =
-            if FRAGMENTS { frame::load(ctx, head, flow.length) } else { frame::copy(ctx, head) };
+        let captured = frame.copy(head, flow.length);
         (&raw mut (*record).captured).write(captured);
     }
 }

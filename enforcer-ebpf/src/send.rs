@@ -1,21 +1,23 @@
-//! The transmit side: what is asked of devices.
+//! The transmit side: what is sent to devices.
 //!
-//! The programs only look. Whatever they find, other programs on the interface have their turn.
+//! What is not refused is left to other programs on the interface.
 
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use aya_ebpf::bindings::{__sk_buff, TC_ACT_UNSPEC};
+use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC};
 use aya_ebpf::helpers::bpf_skb_load_bytes;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
 use enforcer_common::decide::{self, FrameContext};
-use enforcer_common::packet::Packet;
+use enforcer_common::reason::{Reason, Verdict};
 
 use crate::context::{self, Context};
 use crate::dispatch::is_overdue;
+use crate::frame::Outgoing;
 use crate::maps::SENDS;
 use crate::nonlinear::{self, Head};
+use crate::record;
 
 /// Attached to interfaces: finds the generation in force.
 #[classifier]
@@ -34,7 +36,7 @@ pub(crate) fn send_dispatch(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// A generation: notes what is asked of devices.
+/// A generation: judges what is sent to devices, and notes what is asked of them.
 #[classifier]
 #[inline(always)]
 pub(crate) fn send(ctx: TcContext) -> i32 {
@@ -47,41 +49,62 @@ pub(crate) fn send(ctx: TcContext) -> i32 {
     let (interface, segments) = unsafe { ((*skb).ifindex, (*skb).gso_segs) };
     context.flow.interface = interface;
     context.flow.length = ctx.len();
+    context.flow.direction = 1;
     // SAFETY: `context` is not used until this returns.
-    if unsafe { read(&ctx) } {
-        tag(&mut context, skb);
-        context.note(segments.max(1));
+    unsafe { read(&ctx) };
+    if context.is_quoted() {
+        // SAFETY: as above, and what is quoted was read without a fault.
+        let _ = core::hint::black_box(unsafe { quote() });
     }
-    TC_ACT_UNSPEC
+    tag(&mut context, skb);
+    if !context.judge_inbound(segments.max(1)) {
+        return TC_ACT_UNSPEC;
+    }
+    record::record(&Outgoing(&ctx), &context.flow, &context.decision);
+    match context.decision.verdict {
+        Verdict::Pass | Verdict::WouldDrop => TC_ACT_UNSPEC,
+        Verdict::Drop => TC_ACT_SHOT,
+    }
 }
 
-/// Reads a frame into this CPU's context, by way of a copy if its headers are not linear.
+/// Reads a frame into this CPU's context, by way of a copy: of a large one most headers are not linear, and the verifier
+/// walks the parser once.
 ///
 /// # Safety
 ///
 /// No reference to this CPU's context is alive.
 #[inline(never)]
 unsafe fn read(ctx: &TcContext) -> bool {
-    let Some(context) = context::element() else { return false };
+    let (Some(context), Some(head)) = (context::element(), nonlinear::head()) else { return false };
     // SAFETY: as in `context::Context::deref`, except that the caller holds no reference, and nothing below makes one.
     let context = unsafe { &mut *context };
-    let (start, end) = (ctx.data(), ctx.data_end());
     let length = context.flow.length;
-    if !nonlinear::is(end.wrapping_sub(start), length) {
-        // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
-        let packet = unsafe { Packet::new(start as *const u8, end as *const u8, length) };
-        decide::read(&packet, context);
-        return true;
-    }
-    let Some(head) = nonlinear::head() else { return false };
     let held = nonlinear::held(length);
     // SAFETY: the context is the one that the kernel passed, and `held` bytes fit.
     let failed = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, head.cast(), held as u32) };
     if failed == 0 {
         // SAFETY: `held` bytes were just written.
         decide::read(&unsafe { Head::new(head, held, length) }, context);
+    } else {
+        context.flow.fault = Reason::ReadFailed.number();
     }
     failed == 0
+}
+
+/// Reads what the frame quotes that this CPU has read. Not inlined, as [`read`].
+///
+/// # Safety
+///
+/// No reference to this CPU's context is alive, and [`read`] was successful.
+#[inline(never)]
+unsafe fn quote() -> bool {
+    let (Some(context), Some(head)) = (context::element(), nonlinear::head()) else { return false };
+    // SAFETY: as in `read`.
+    let context = unsafe { &mut *context };
+    let length = context.flow.length;
+    // SAFETY: `read` has written these bytes.
+    decide::read_quoted(&unsafe { Head::new(head, nonlinear::held(length), length) }, context);
+    true
 }
 
 /// Adds the VLAN tag that the kernel keeps beside a frame until the driver writes it.

@@ -9,6 +9,7 @@ use enforcer_common::reason::Verdict;
 
 use crate::context::Context;
 use crate::dispatch::{refuse, tail_call};
+use crate::frame::Incoming;
 use crate::maps::{STAGES, cpu};
 use crate::{context, flow_cache, frame, nonlinear, probe, record, runs};
 
@@ -95,6 +96,9 @@ fn by_policy<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
     if !read {
         return xdp_action::XDP_DROP;
     }
+    if context.is_quoted() {
+        context.read_quoted::<FRAGMENTS>(ctx);
+    }
     context.judge(!probe::is(ctx));
     if !probe::answer(ctx, &context.decision) {
         if context.decision.reason.is_essential() {
@@ -104,7 +108,7 @@ fn by_policy<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
         if probe::may_be(ctx) {
             runs::count(context.flow.interface, cpu());
         }
-        let may = record::record::<FRAGMENTS>(ctx, &context.flow, &context.decision);
+        let may = record::record(&Incoming::<FRAGMENTS>(ctx), &context.flow, &context.decision);
         context.set_cacheable(may);
         let _ = core::hint::black_box(flow_cache::keep(ctx, &context));
     }

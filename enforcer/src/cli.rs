@@ -14,7 +14,7 @@ mod setup;
 mod tail;
 
 pub(crate) use audit::{Audit, Trail};
-pub(crate) use live::{Accept, Live};
+pub(crate) use live::{Inbound, Live};
 pub(crate) use setup::{Config, Init};
 pub(crate) use tail::Tail;
 
@@ -113,7 +113,12 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  \
         enforcer accept bed-12 10.20.0.9 tcp/22 --for 2h --reason CHG-4712\n  \
         enforcer accept patient-monitors @workstations tcp/9100")]
-    Accept(Accept),
+    Accept(Inbound),
+    /// Refuse what is sent to a device without editing the policy file; in force when the command returns
+    #[command(after_help = "Examples:\n  \
+        enforcer refuse patient-monitors any udp/2000-2100 --reason CVE-2024-12248\n  \
+        enforcer refuse bed-12 10.20.0.0/24 tcp/22 --for 2h")]
+    Refuse(Inbound),
     /// Revoke a live change
     #[command(after_help = "Examples:\n  \
         enforcer revoke l-1a2b3c4d")]

@@ -93,6 +93,7 @@ pub fn live(change: LiveChange) -> api::LiveChange {
         LiveAction::Allow(end) => api::LiveAction::Allow(endpoint(end)),
         LiveAction::Deny(end) => api::LiveAction::Deny(endpoint(end)),
         LiveAction::Accept(end) => api::LiveAction::Accept(endpoint(end)),
+        LiveAction::Refuse(end) => api::LiveAction::Refuse(endpoint(end)),
         LiveAction::Mode { mode } => api::LiveAction::Mode { mode: self::mode(mode) },
     };
     api::LiveChange {
@@ -117,6 +118,7 @@ pub fn live_change(change: api::LiveChange) -> LiveChange {
         api::LiveAction::Allow(asked) => LiveAction::Allow(end(asked)),
         api::LiveAction::Deny(asked) => LiveAction::Deny(end(asked)),
         api::LiveAction::Accept(asked) => LiveAction::Accept(end(asked)),
+        api::LiveAction::Refuse(asked) => LiveAction::Refuse(end(asked)),
         api::LiveAction::Mode { mode } => LiveAction::Mode {
             mode: match mode {
                 api::Mode::Enforce => Mode::Enforce,
@@ -170,6 +172,7 @@ mod tests {
             LiveAction::Allow(end()),
             LiveAction::Deny(end()),
             LiveAction::Accept(end()),
+            LiveAction::Refuse(end()),
             LiveAction::Mode { mode: Mode::Enforce },
             LiveAction::Mode { mode: Mode::Observe },
             LiveAction::Mode { mode: Mode::Quarantine },

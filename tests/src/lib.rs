@@ -38,6 +38,8 @@ mod gateway;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod inbound;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod lifecycle;

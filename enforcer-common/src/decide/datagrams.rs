@@ -57,7 +57,7 @@ const WRITTEN: u64 = 1 << 31;
 /// A datagram's entry and its digest.
 #[inline(always)]
 fn entry<'a, P: Policy>(policy: &'a P, context: &FrameContext) -> Option<(&'a Datagram, u64)> {
-    let Flow { source, destination, source_mac, interface, family, .. } = context.flow;
+    let Flow { source, destination, source_mac, interface, family, direction, .. } = context.flow;
     // RFC 8200 section 4.5: in IPv6, the fragments of a datagram need not name the same next header.
     let protocol = if family == crate::flow::FAMILY_V4 { context.flow.protocol } else { 0 };
     let way = u64::from(context.flow.vlan()) << 48;
@@ -69,11 +69,13 @@ fn entry<'a, P: Policy>(policy: &'a P, context: &FrameContext) -> Option<(&'a Da
         destination.low,
         source_mac | way,
         id << 32 | u64::from(interface),
-        u64::from(protocol) << 8 | u64::from(family),
+        u64::from(direction) << 16 | u64::from(protocol) << 8 | u64::from(family),
     ];
     let keys = policy.keys();
     let named = if context.decision.device == NO_DEVICE { 0 } else { PARTS };
-    let part = named + keys.slot::<PART_BITS>(source_mac ^ u64::from(interface) << 48);
+    // Frames towards a device have a part apart from the one of its own.
+    let holder = source_mac ^ u64::from(interface) << 48 ^ u64::from(direction) << 63;
+    let part = named + keys.slot::<PART_BITS>(holder);
     let number = part * DATAGRAMS + (context.flow.fragment_id & (DATAGRAMS - 1));
     Some((policy.datagram(number)?, keys.digest(words)))
 }

@@ -25,7 +25,7 @@ pub(super) fn identify<P: Policy>(policy: &P, context: &mut FrameContext) -> Res
     let number = image::constant(&layout.interface_lines).wrapping_add(u32::from(number));
     let line = policy.line(number).ok_or(Corrupt)?;
     let [_, packed, ..] = line.0;
-    let interface_group = packed as u32 & !image::interface::BOUND_HOPS;
+    let interface_group = packed as u32 & image::interface::GROUP_BITS;
     identity.bound_hops = u32::from(packed as u32 & image::interface::BOUND_HOPS != 0);
     if flow.vlan() != 0 {
         let declared = image::declares_vlan(policy, (packed >> 32) as u32, flow.vlan())?;

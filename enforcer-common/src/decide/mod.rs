@@ -6,6 +6,9 @@
 //! - `rules`: deny, allow, default verdict
 //! - [`hops`]: whether a frame goes to the MAC of its next hop
 //! - [`answers`]: frames that answer what others were let to open
+//! - [`inbound`]: frames towards devices
+//! - [`asked`]: what devices have asked for
+//! - [`quoted`]: what ICMP errors are about
 //! - [`datagrams`]: state of fragmented datagrams
 //! - [`flow_cache`]: cached verdicts of flows
 //!
@@ -13,12 +16,15 @@
 //! quarantine, deny, allow, answer, default verdict, next hop.
 
 pub mod answers;
+pub mod asked;
 pub mod datagrams;
 mod essential;
 pub mod flow_cache;
 pub mod hops;
 mod identify;
+pub mod inbound;
 pub mod limits;
+pub mod quoted;
 pub mod rules;
 
 use crate::flow::{Class, Flow};
@@ -31,10 +37,12 @@ use crate::packet::Frame;
 use crate::parse::{parse, verifier_barrier};
 use crate::reason::{Reason, Verdict};
 use answers::Answers;
+use asked::Question;
 use datagrams::{Datagram, FragmentState};
 use essential::essential;
 use hops::Hop;
 use identify::identify;
+use quoted::Quoted;
 use rules::{Endpoint, Found, rules};
 
 /// What differs between the kernel and the host.
@@ -65,6 +73,9 @@ pub trait Policy: Lines + Sized {
 
     /// A number of the image that no other one has had since the machine was started.
     fn nonce(&self) -> u64;
+
+    /// An entry of the table of what devices have asked for, by number: below [`asked::ENTRIES`].
+    fn question(&self, number: u32) -> Option<&Question>;
 
     /// A line of the table of answers, by number: below [`answers::LINES`].
     fn answers(&self, number: u32) -> Option<&Answers>;
@@ -153,6 +164,8 @@ pub struct FrameContext {
     /// Line of the descriptor of the group's accept rules if no rule decided, otherwise 0.
     accept: u32,
     reserved: u32,
+    /// What an ICMP error is about, if the policy has rules for it.
+    quoted: Quoted,
 }
 
 impl FrameContext {
@@ -181,12 +194,20 @@ impl FrameContext {
         entry: 0,
         accept: 0,
         reserved: 0,
+        quoted: Quoted::NONE,
     };
 
     /// Whether the frame passes if it is an answer: [`answers::judge`] says so.
     #[inline(always)]
     pub fn may_answer(&self) -> bool {
         self.accept != 0
+    }
+
+    /// Whether the frame of a device, which is refused, passes if it is an ICMP error about what may pass:
+    /// [`inbound::relate`] says so.
+    #[inline(always)]
+    pub fn may_relate(&self) -> bool {
+        self.accept != 0 && self.quoted.is != 0 && !self.decision.reason.passes()
     }
 
     /// Sets whether the frame's event permits caching the verdict.
@@ -215,6 +236,9 @@ pub fn decide<F: Frame, P: Policy>(
     context.flow.interface = interface;
     context.flow.length = frame.length();
     read(frame, context);
+    if is_quoted(policy, context) {
+        read_quoted(frame, context);
+    }
     judge(policy, context);
 }
 
@@ -226,12 +250,33 @@ pub fn read<F: Frame>(frame: &F, context: &mut FrameContext) {
     }
 }
 
-/// Judges the flow in `context`.
+/// Whether the frame that has been read is an ICMP error, and what it quotes makes a difference: then [`read_quoted`]
+/// comes next.
+#[inline(always)]
+pub fn is_quoted<P: Policy>(policy: &P, context: &FrameContext) -> bool {
+    image::constant(&policy.layout().flags) & (flag::ANSWERS | flag::INBOUND) != 0
+        && quoted::is_error(&context.flow)
+        && context.flow.fault == 0
+}
+
+/// Reads what an ICMP error quotes.
+#[inline(always)]
+pub fn read_quoted<F: Frame>(frame: &F, context: &mut FrameContext) {
+    quoted::read(frame, &context.flow, &mut context.quoted);
+}
+
+/// Judges the flow in `context`, and notes what it asks for.
 #[inline(always)]
 pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext) {
     judge_by_rules(policy, context);
     if context.may_answer() {
         answers::judge(policy, context, true);
+    }
+    if context.may_relate() {
+        inbound::relate(policy, context);
+    }
+    if asked::asks(context) {
+        asked::note(policy, context);
     }
 }
 

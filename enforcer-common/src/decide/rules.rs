@@ -1,6 +1,6 @@
 //! Deny, allow, default verdict.
 
-use super::{FrameContext, Policy, answers, datagrams};
+use super::{FrameContext, Policy, datagrams, inbound};
 use crate::flow::{Address, FAMILY_V4, Fragment};
 use crate::image::{self, Corrupt, GroupEntry, NO_RULE, Word, kind};
 use crate::parse::verifier_barrier;
@@ -114,7 +114,8 @@ fn first_match<P: Policy>(
         return Ok(if decision.group == 0 { Reason::UnknownPass } else { Reason::DefaultPass });
     }
     if descriptor != image::ABSENT {
-        *accept = answers::descriptor(policy, descriptor)?;
+        let rules = inbound::descriptor(policy, descriptor)?;
+        *accept = if rules.accepts { rules.line } else { 0 };
     }
     Ok(if decision.group == 0 { Reason::Unknown } else { Reason::Default })
 }

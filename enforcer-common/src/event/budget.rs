@@ -27,23 +27,41 @@ const INTERFACE: u32 = 48;
 /// Most numbers of interfaces that a holder can tell apart: it has the index modulo this.
 pub const INTERFACES: u32 = 1 << 13;
 
-/// What holds an entry of the budgets: a source MAC, the index of the interface modulo 2^13, and a verdict, so
+/// Set in a holder of events about frames towards the device.
+const INWARDS: u64 = 1 << 61;
+
+/// What holds an entry of the budgets: a device's MAC, the index of the interface modulo 2^13, and a verdict, so
 /// that the counters of the entry are those of one verdict. A sender that uses another's MAC on a different
-/// port spends its own budget.
+/// port spends its own budget. `direction` is as in [`crate::flow::Flow::direction`]: what others send to a device spends
+/// nothing of what its own frames may say.
 ///
-/// Bits 0 to 47 are the MAC, 48 to 60 the interface, 61 is for a direction, 62 and 63 are the verdict.
+/// Bits 0 to 47 are the MAC, 48 to 60 the interface, 61 is the direction, 62 and 63 are the verdict.
 #[inline(always)]
-pub fn holder(mac: u64, interface: u32, verdict: Verdict) -> u64 {
-    let holder = mac | u64::from(interface & (INTERFACES - 1)) << INTERFACE;
+pub fn holder(mac: u64, interface: u32, verdict: Verdict, direction: u8) -> u64 {
+    let holder = mac
+        | u64::from(interface & (INTERFACES - 1)) << INTERFACE
+        | u64::from(direction != 0) << INWARDS.trailing_zeros();
     if matches!(verdict, Verdict::WouldDrop) { holder | OBSERVED } else { holder }
 }
 
-/// MAC and interface index modulo 2^13, and the verdict of a holder; no MAC for [`NO_HOLDER`].
-pub fn held_by(holder: u64) -> (Option<(u64, u32)>, Verdict) {
+/// Whose an entry of the budgets is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// MAC, and interface index modulo 2^13; none for [`NO_HOLDER`].
+    pub device: Option<(u64, u32)>,
+    /// The verdict on its frames.
+    pub verdict: Verdict,
+    /// Whether they go to the device.
+    pub inwards: bool,
+}
+
+/// What a holder says.
+pub fn held_by(holder: u64) -> Held {
     let verdict = if holder & OBSERVED != 0 { Verdict::WouldDrop } else { Verdict::Drop };
     let mac = holder & ((1 << INTERFACE) - 1);
     let interface = (holder >> INTERFACE) as u32 & (INTERFACES - 1);
-    (((holder & !OBSERVED) != NO_HOLDER).then_some((mac, interface)), verdict)
+    let device = ((holder & !OBSERVED) != NO_HOLDER).then_some((mac, interface));
+    Held { device, verdict, inwards: holder & INWARDS != 0 }
 }
 
 /// The budget entry for a holder: the first half of the table is for devices whose MAC the policy

@@ -198,12 +198,18 @@ fn who_is_active_keeps_its_entry() {
 #[test]
 fn holders() {
     let mac = 0x001b_4411_3ab7;
-    let of = |interface, verdict| holder(mac, interface, verdict);
+    let of = |interface, verdict| holder(mac, interface, verdict, 0);
     for verdict in [Verdict::Drop, Verdict::WouldDrop] {
-        assert_eq!(held_by(of(7, verdict)), (Some((mac, 7)), verdict));
-        assert_eq!(held_by(of(0x1fff, verdict)), (Some((mac, 0x1fff)), verdict));
+        for (direction, interface) in [(0, 7), (1, 7), (0, 0x1fff), (1, 0x1fff)] {
+            let expected =
+                Held { device: Some((mac, interface)), verdict, inwards: direction != 0 };
+            assert_eq!(held_by(holder(mac, interface, verdict, direction)), expected);
+        }
     }
-    assert_eq!(held_by(NO_HOLDER), (None, Verdict::Drop));
+    let nobody = Held { device: None, verdict: Verdict::Drop, inwards: false };
+    assert_eq!(held_by(NO_HOLDER), nobody);
+    // What is sent to a device spends another budget than what it sends.
+    assert_ne!(of(7, Verdict::Drop), holder(mac, 7, Verdict::Drop, 1));
     // A sender that uses another's MAC on a different port has a budget of its own.
     let slots = [of(7, Verdict::Drop), of(8, Verdict::Drop), of(7, Verdict::WouldDrop)];
     let [own, port, observed] = slots.map(|holder| slot(&KEYS, holder, true));

@@ -232,8 +232,10 @@ pub mod flag {
     pub const EXPIRING: u32 = 1;
     /// Some interfaces have next hops that are bound.
     pub const BOUND_HOPS: u32 = 2;
-    /// Some groups have accept rules: behind each descriptor is a line of [`super::beside`].
+    /// Some groups have accept or refuse rules: behind each descriptor is a line of [`super::beside`].
     pub const ANSWERS: u32 = 4;
+    /// Some frames towards devices are refused: by rules, by the `inbound` of a group or the `flooded` of an interface.
+    pub const INBOUND: u32 = 8;
 }
 
 /// An address of the gateway itself.
@@ -354,6 +356,17 @@ impl GroupEntry {
         Self(self.0 & !(0xff << 32 | 1 << 41) | (self.0 >> 48 & 0xff) << 32)
     }
 
+    /// The same entry of a group that lets in only what is accepted, was asked for or is essential: bit 45.
+    pub const fn shut(self) -> Self {
+        Self(self.0 | 1 << 45)
+    }
+
+    /// Whether a frame towards a device of the group must be accepted, asked for or essential.
+    #[inline(always)]
+    pub const fn is_shut(self) -> bool {
+        self.0 >> 45 & 1 != 0
+    }
+
     /// Line of the [descriptor](top); [`ABSENT`] when the group has no rules.
     #[inline(always)]
     pub const fn descriptor(self) -> u32 {
@@ -404,9 +417,15 @@ pub mod top {
 
 /// The line behind a group's descriptor, if the image has [`flag::ANSWERS`]. The other words are zero.
 pub mod beside {
-    /// Word of the line of the descriptor of the accept rules, 0 for none: a [`super::top`] over the addresses of those
-    /// who may open something, whose services are the device's.
-    pub const ACCEPT: usize = 0;
+    /// Word of the line of the descriptor of the accept and refuse rules, 0 for none: a [`super::top`] over the addresses
+    /// of those who send to a device, whose services are the device's.
+    pub const INBOUND: usize = 0;
+    /// Word of the kinds of these rules: [`ACCEPTS`], [`REFUSES`].
+    pub const KINDS: usize = 1;
+    /// There are accept rules.
+    pub const ACCEPTS: u32 = 1;
+    /// There are refuse rules: what a frame is about must be readable.
+    pub const REFUSES: u32 = 2;
 }
 
 /// The clock that an end refers to: two bits.
@@ -521,7 +540,7 @@ pub mod rates {
     }
 }
 
-/// An interface: 0 its own MAC; 1 low half its group and [`interface::BOUND_HOPS`], high half the first
+/// An interface: 0 its own MAC; 1 low half its group and bits of [`interface`], high half the first
 /// of eight lines of a bitmap of declared VLANs, or [`ABSENT`]; from [`interface::ABOVE`] on the MACs of
 /// the devices on top of it, or [`interface::NO_MAC`].
 pub mod interface {
@@ -533,6 +552,10 @@ pub mod interface {
     pub const GROUP: usize = 2;
     /// Bit of the group's word: frames must go to the next hops that are known.
     pub const BOUND_HOPS: u32 = 1 << 31;
+    /// Bit of the group's word: of broadcast and multicast, essentials alone leave by the interface.
+    pub const ESSENTIAL_FLOODS: u32 = 1 << 30;
+    /// The bits of the group's word that are the group's number.
+    pub const GROUP_BITS: u32 = super::MAX_GROUPS - 1;
     /// Word of the bitmap's first line.
     pub const VLANS: usize = 3;
 }

@@ -70,6 +70,8 @@ pub enum LiveAction {
     Deny(Endpoint),
     /// Adds an accept rule; `to` is who may open something.
     Accept(Endpoint),
+    /// Adds a refuse rule; `to` is who may not send it.
+    Refuse(Endpoint),
     /// Sets the mode of a group.
     Mode {
         /// The mode.

@@ -80,9 +80,9 @@ pub struct RuleRow {
     pub id: String,
     /// Group of the rule.
     pub group: String,
-    /// `allow`, `deny` or `accept`.
+    /// `allow`, `deny`, `accept` or `refuse`.
     pub action: String,
-    /// Remote end, as written: of an accept rule, who may open something.
+    /// Remote end, as written: of an accept or refuse rule, who sends to the device.
     pub to: String,
     /// Services, as written.
     pub service: String,

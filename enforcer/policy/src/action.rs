@@ -1,42 +1,47 @@
 //! What a rule does, and the rules of a group by it.
 
-use super::{Group, Rule};
+use super::{DefaultVerdict, Group, Policy, Rule};
 
 /// What a rule of a group does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
-    /// Drops.
+    /// Drops what a device sends.
     Deny,
-    /// Passes.
+    /// Passes what a device sends.
     Allow,
+    /// Drops what is sent to a device.
+    Refuse,
     /// Lets others open something, and the answers pass.
     Accept,
 }
 
 impl Action {
     /// Every action, in the order in which a group's rules are numbered.
-    pub const ALL: [Self; 3] = [Self::Deny, Self::Allow, Self::Accept];
+    pub const ALL: [Self; 4] = [Self::Deny, Self::Allow, Self::Refuse, Self::Accept];
 
     /// The key in a policy, and the name everywhere else.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Deny => "deny",
             Self::Allow => "allow",
+            Self::Refuse => "refuse",
             Self::Accept => "accept",
         }
     }
 
     /// The key of the remote end.
     pub const fn end(self) -> &'static str {
-        match self {
-            Self::Deny | Self::Allow => "to",
-            Self::Accept => "from",
-        }
+        if self.is_inbound() { "from" } else { "to" }
     }
 
     /// Whether frames pass by such a rule.
     pub const fn passes(self) -> bool {
         matches!(self, Self::Allow | Self::Accept)
+    }
+
+    /// Whether such a rule is about frames towards a device.
+    pub const fn is_inbound(self) -> bool {
+        matches!(self, Self::Refuse | Self::Accept)
     }
 }
 
@@ -46,17 +51,42 @@ impl Group {
         match action {
             Action::Deny => &self.deny,
             Action::Allow => &self.allow,
+            Action::Refuse => &self.refuse,
             Action::Accept => &self.accept,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn rules_mut(&mut self, action: Action) -> &mut Vec<Rule> {
+        match action {
+            Action::Deny => &mut self.deny,
+            Action::Allow => &mut self.allow,
+            Action::Refuse => &mut self.refuse,
+            Action::Accept => &mut self.accept,
         }
     }
 
     /// Every rule, in the order in which they are numbered.
     pub fn every_rule(&self) -> impl Iterator<Item = &Rule> {
-        self.deny.iter().chain(&self.allow).chain(&self.accept)
+        Action::ALL.into_iter().flat_map(|action| self.rules(action))
     }
 
     /// The same, to be changed.
     pub fn every_rule_mut(&mut self) -> impl Iterator<Item = &mut Rule> {
-        self.deny.iter_mut().chain(&mut self.allow).chain(&mut self.accept)
+        let Self { deny, allow, refuse, accept, .. } = self;
+        deny.iter_mut().chain(allow).chain(refuse).chain(accept)
+    }
+
+    /// Whether any rule of the group is about frames towards its devices, or its `inbound` drops them.
+    fn judges_inbound(&self) -> bool {
+        self.inbound == DefaultVerdict::Drop || !self.refuse.is_empty() || !self.accept.is_empty()
+    }
+}
+
+impl Policy {
+    /// Whether anything in the policy is about frames towards devices.
+    pub fn judges_inbound(&self) -> bool {
+        self.groups.iter().any(Group::judges_inbound)
+            || self.interfaces.iter().any(|interface| interface.floods_essentials_only)
     }
 }

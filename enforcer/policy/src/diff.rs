@@ -5,14 +5,17 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Device, End, Group, Interface, Policy, Range, Ranges, Rule, Set, To};
+use super::{
+    Action, DefaultVerdict, Device, End, Group, Interface, Policy, Range, Ranges, Rule, Set, To,
+};
 
 /// One difference. The history stores them.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 pub struct Change {
     /// `+` added, `-` removed, `~` changed.
     pub sign: char,
-    /// `group`, `device`, `member`, `allow`, `deny`, `mode`, `default`, `interface`, `unknown`, `essential`.
+    /// `group`, `device`, `member`, `allow`, `deny`, `refuse`, `accept`, `mode`, `default`, `inbound`,
+    /// `interface`, `unknown`, `essential`.
     pub kind: String,
     /// The group or device concerned, if any.
     pub subject: Option<String>,
@@ -95,7 +98,9 @@ impl Changes {
                 _ => format!("VLANs {}", join(ids.iter())),
             };
             let hops = if interface.binds_next_hops { ", next hops bound" } else { "" };
-            vlans + hops
+            let floods =
+                if interface.floods_essentials_only { ", floods essentials only" } else { "" };
+            vlans + hops + floods
         };
         let pairs = pairs(&old.interfaces, &new.interfaces, |interface| &interface.name);
         for (name, pair) in pairs {
@@ -167,6 +172,10 @@ impl Changes {
                     if before.default != after.default {
                         let text = format!("{} → {}", before.default, after.default);
                         self.push('~', "default", Some(name), text);
+                    }
+                    if before.inbound != after.inbound {
+                        let text = format!("{} → {}", before.inbound, after.inbound);
+                        self.push('~', "inbound", Some(name), text);
                     }
                     self.members(name, (before, old), (after, new));
                     self.rules(name, before, after);
@@ -316,6 +325,8 @@ fn bare(group: &Group) -> Group {
         allow: Vec::new(),
         deny: Vec::new(),
         accept: Vec::new(),
+        refuse: Vec::new(),
+        inbound: group.inbound,
         timed: None,
         device_of: None,
         place: group.place.clone(),
@@ -323,8 +334,9 @@ fn bare(group: &Group) -> Group {
 }
 
 fn summary(group: &Group) -> String {
+    let inbound = if group.inbound == DefaultVerdict::Drop { ", inbound drop" } else { "" };
     format!(
-        "{}, default {}, {}, {}",
+        "{}, default {}{inbound}, {}, {}",
         group.mode,
         group.default,
         count(group.members.len(), "member"),

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use enforcer_common::decide::answers::{self, Answers};
+use enforcer_common::decide::asked::{self, Question};
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
-use enforcer_common::decide::{FrameContext, Policy, decide, judge, read};
+use enforcer_common::decide::{
+    FrameContext, Policy, decide, inbound, is_quoted, judge, read, read_quoted,
+};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{Corrupt, Layout, Line, Lines, flag};
@@ -46,9 +49,14 @@ impl Image {
         Self { layout, compiled: Arc::new(lines), written, appended, rules, spare, hops }
     }
 
-    /// Whether groups have accept rules.
-    pub fn has_answers(&self) -> bool {
+    /// Whether groups have accept or refuse rules.
+    pub fn has_inbound_rules(&self) -> bool {
         self.layout.flags & flag::ANSWERS != 0
+    }
+
+    /// Whether frames towards devices are judged.
+    pub fn judges_inbound(&self) -> bool {
+        self.layout.flags & (flag::ANSWERS | flag::INBOUND) != 0
     }
 
     /// Number of lines, without the spare ones.
@@ -161,6 +169,8 @@ pub struct HostImage<'a> {
     datagrams: OnceCell<Box<[Datagram]>>,
     /// Allocated when the first frame is looked up in it.
     answers: OnceCell<Box<[Answers]>>,
+    /// The same.
+    asked: OnceCell<Box<[Question]>>,
 }
 
 impl<'a> HostImage<'a> {
@@ -178,6 +188,7 @@ impl<'a> HostImage<'a> {
             nonce: 1,
             datagrams: OnceCell::new(),
             answers: OnceCell::new(),
+            asked: OnceCell::new(),
         }
     }
 
@@ -203,14 +214,18 @@ impl<'a> HostImage<'a> {
         (!frame.beyond.get()).then_some(case)
     }
 
-    /// Notes a frame towards a device that leaves by the interface with this index, as the transmit side does.
-    pub fn note(&self, frame: &[u8], interface: u32) -> FrameContext {
+    /// Judges a frame towards a device that leaves by the interface with this index, and notes it, as the transmit side
+    /// does. `None` if no rule is about such frames.
+    pub fn send(&self, frame: &[u8], interface: u32) -> Option<FrameContext> {
         let mut case = FrameContext::NEW;
         let frame = Packet::from_slice(frame);
-        (case.flow.interface, case.flow.length) = (interface, frame.length());
+        (case.flow.interface, case.flow.length, case.flow.direction) =
+            (interface, frame.length(), 1);
         read(&frame, &mut case);
-        answers::note(self, &mut case, 1);
-        case
+        if is_quoted(self, &case) {
+            read_quoted(&frame, &mut case);
+        }
+        inbound::judge_and_note(self, &mut case, 1).then_some(case)
     }
 
     /// The group of the device at whose end a flow is, and the accept rule that covers it, if any. The flow is in the
@@ -231,8 +246,8 @@ impl<'a> HostImage<'a> {
     /// Goes on with another image: what was noted stays, as in the kernel.
     #[must_use]
     pub fn replaced<'b>(self, image: &'b Image, nonce: u64) -> HostImage<'b> {
-        let Self { time, keys, datagrams, answers, .. } = self;
-        HostImage { image, time, keys, nonce, datagrams, answers }
+        let Self { time, keys, datagrams, answers, asked, .. } = self;
+        HostImage { image, time, keys, nonce, datagrams, answers, asked }
     }
 
     /// Judges a flow without a frame.
@@ -296,6 +311,11 @@ impl Policy for HostImage<'_> {
     fn answers(&self, number: u32) -> Option<&Answers> {
         let none = || (0..answers::LINES).map(|_| Answers::default()).collect();
         self.answers.get_or_init(none).get(number as usize)
+    }
+
+    fn question(&self, number: u32) -> Option<&Question> {
+        let none = || (0..asked::ENTRIES).map(|_| Question::default()).collect();
+        self.asked.get_or_init(none).get(number as usize)
     }
 
     fn datagram(&self, number: u32) -> Option<&Datagram> {

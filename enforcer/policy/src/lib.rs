@@ -172,6 +172,10 @@ pub struct Group {
     /// Accept rules, in the order of the document: who may open what towards the members, whose answers then pass. The
     /// remote end is who opens, and the services are the members'.
     pub accept: Vec<Rule>,
+    /// Refuse rules, in the order of the document: what may not be sent to the members. They win over accept rules.
+    pub refuse: Vec<Rule>,
+    /// The verdict on frames towards the members that no rule is about, and that answer nothing.
+    pub inbound: DefaultVerdict,
     /// When the mode ends, if it was set temporarily.
     pub timed: Option<Timed>,
     /// For the group of one device with live rules: the group that it was made from.
@@ -276,7 +280,7 @@ impl Service {
 /// One rule of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Stable id, derived from the content: group, allow or deny, `to` and services.
+    /// Stable id, derived from the content: group, action, remote end and services.
     pub id: String,
     /// The remote end.
     pub to: To,
@@ -307,6 +311,8 @@ pub struct Interface {
     pub vlans: Vec<u16>,
     /// Whether frames must be addressed to the MAC of their next hop to pass.
     pub binds_next_hops: bool,
+    /// Whether of broadcast and multicast only essentials leave by it.
+    pub floods_essentials_only: bool,
     /// Place of the interface's table.
     pub place: Place,
 }

@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::address::{ParseError, quoted};
 use super::{
-    Device, End, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service, Set,
-    Timed, To, Unknown,
+    Action, Device, End, Group, Mac, Member, Mode, Place, Policy, Range, Rule, Selector, Service,
+    Set, Timed, To, Unknown,
 };
 use crate::image::Time;
 
@@ -71,11 +71,26 @@ pub enum LiveAction {
     Deny(Endpoint),
     /// Adds an accept rule: the end is the one that may open something.
     Accept(Endpoint),
+    /// Adds a refuse rule: the end is the one that may not send it.
+    Refuse(Endpoint),
     /// Sets the mode of a group.
     Mode {
         /// The mode.
         mode: Mode,
     },
+}
+
+impl LiveAction {
+    /// What the rule does and its remote end, if the change adds one.
+    pub fn rule(&self) -> Option<(Action, &Endpoint)> {
+        match self {
+            Self::Allow(end) => Some((Action::Allow, end)),
+            Self::Deny(end) => Some((Action::Deny, end)),
+            Self::Accept(end) => Some((Action::Accept, end)),
+            Self::Refuse(end) => Some((Action::Refuse, end)),
+            Self::Mode { .. } => None,
+        }
+    }
 }
 
 /// The remote end of a live rule, as the operator wrote it.
@@ -89,18 +104,11 @@ pub struct Endpoint {
 
 impl fmt::Display for LiveChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.action {
-            LiveAction::Allow(Endpoint { to, service }) => {
-                write!(f, "allow {}: {service} to {to}", self.target)
-            }
-            LiveAction::Deny(Endpoint { to, service }) => {
-                write!(f, "deny {}: {service} to {to}", self.target)
-            }
-            LiveAction::Accept(Endpoint { to, service }) => {
-                write!(f, "accept {}: {service} from {to}", self.target)
-            }
-            LiveAction::Mode { mode } => write!(f, "mode {}: {mode}", self.target),
+        if let LiveAction::Mode { mode } = self.action {
+            return write!(f, "mode {}: {mode}", self.target);
         }
+        let Some((action, Endpoint { to, service })) = self.action.rule() else { return Ok(()) };
+        write!(f, "{} {}: {service} {} {to}", action.name(), self.target, action.end())
     }
 }
 
@@ -175,10 +183,8 @@ fn apply(policy: &mut Policy, change: &LiveChange) -> Result<(), ParseError> {
         None => own_group(policy, &change.target)?,
     };
     let Some(group) = policy.groups.get_mut(index) else { return Ok(()) };
-    match change.action {
-        LiveAction::Deny(_) => group.deny.push(rule),
-        LiveAction::Accept(_) => group.accept.push(rule),
-        LiveAction::Allow(_) | LiveAction::Mode { .. } => group.allow.push(rule),
+    if let Some((action, _)) = change.action.rule() {
+        group.rules_mut(action).push(rule);
     }
     Ok(())
 }
@@ -198,8 +204,7 @@ fn unknown_group(policy: &Policy, name: &str) -> ParseError {
 
 /// The rule that a change adds.
 fn rule(policy: &Policy, change: &LiveChange) -> Result<Rule, ParseError> {
-    let (LiveAction::Allow(end) | LiveAction::Deny(end) | LiveAction::Accept(end)) = &change.action
-    else {
+    let Some((_, end)) = change.action.rule() else {
         return Err(ParseError::new("a mode is no rule", "see `enforcer mode --help`"));
     };
     let to = to(policy, &end.to)?;
@@ -389,12 +394,10 @@ fn prefix_claim(policy: &Policy, mac: Mac) -> Option<usize> {
 
 /// Sets a change's id: derived from its content, and different from that of every other change.
 pub fn identify(change: &mut LiveChange, others: &[LiveChange]) {
-    let content = |change: &LiveChange| match &change.action {
-        LiveAction::Mode { .. } => format!("mode\n{}", change.target),
-        LiveAction::Allow(end) => format!("allow\n{}\n{}\n{}", change.target, end.to, end.service),
-        LiveAction::Deny(end) => format!("deny\n{}\n{}\n{}", change.target, end.to, end.service),
-        LiveAction::Accept(end) => {
-            format!("accept\n{}\n{}\n{}", change.target, end.to, end.service)
+    let content = |change: &LiveChange| match change.action.rule() {
+        None => format!("mode\n{}", change.target),
+        Some((action, end)) => {
+            format!("{}\n{}\n{}\n{}", action.name(), change.target, end.to, end.service)
         }
     };
     let own = content(change);

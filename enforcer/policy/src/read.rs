@@ -125,7 +125,7 @@ impl Reader<'_> {
         }
         if let Some(unknown) = self.reader.table(root, "unknown") {
             self.reader.known_keys(unknown, &["default", "mode"], "`unknown`");
-            if let Some(verdict) = self.reader.default_verdict(unknown) {
+            if let Some(verdict) = self.reader.verdict(unknown, "default") {
                 self.policy.unknown.default = verdict;
             }
             if let Some(mode) = self.reader.mode(unknown) {
@@ -168,7 +168,7 @@ impl Reader<'_> {
                 continue;
             }
             let Some(table) = self.reader.as_table(key.get_ref(), value) else { continue };
-            self.reader.known_keys(table, &["vlans", "next-hop"], "an interface");
+            self.reader.known_keys(table, &["vlans", "next-hop", "flooded"], "an interface");
             let mut vlans = Vec::new();
             for value in self.reader.items(table, "vlans") {
                 let Some(id) = self.reader.vlan_id("vlans", value) else { continue };
@@ -185,7 +185,15 @@ impl Reader<'_> {
             let binds_next_hops =
                 self.reader.choice(table, "next-hop", &["any", "bound"]) == Some(1);
             let name = key.get_ref().to_string();
-            self.policy.interfaces.push(Interface { name, vlans, binds_next_hops, place });
+            let floods_essentials_only =
+                self.reader.choice(table, "flooded", &["pass", "essential"]) == Some(1);
+            self.policy.interfaces.push(Interface {
+                name,
+                vlans,
+                binds_next_hops,
+                floods_essentials_only,
+                place,
+            });
         }
     }
 

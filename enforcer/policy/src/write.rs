@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use super::read::{MAX_NAME, content};
 use super::{
-    Action, Device, End, Group, Interface, Mode, Policy, Range, Rates, Rule, Service, Set, Timed,
-    To,
+    Action, DefaultVerdict, Device, End, Group, Interface, Mode, Policy, Range, Rates, Rule,
+    Service, Set, Timed, To,
 };
 
 const HEADER: &str =
@@ -133,7 +133,10 @@ fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
     list(out, "members", group.members.iter().map(|member| member.selector.text(policy)));
     write_mode(out, group.mode, group.timed);
     out.push_str(&format!("default = \"{}\"\n", group.default));
-    for action in [Action::Allow, Action::Deny, Action::Accept] {
+    if group.inbound != DefaultVerdict::Pass {
+        out.push_str(&format!("inbound = \"{}\"\n", group.inbound));
+    }
+    for action in [Action::Allow, Action::Deny, Action::Accept, Action::Refuse] {
         let rules = group.rules(action);
         if rules.is_empty() {
             continue;
@@ -196,6 +199,9 @@ fn write_interface(out: &mut String, interface: &Interface) {
     out.push_str(&format!("\n[interfaces.{name}]\nvlans = [{}]\n", vlans.join(", ")));
     if interface.binds_next_hops {
         out.push_str("next-hop = \"bound\"\n");
+    }
+    if interface.floods_essentials_only {
+        out.push_str("flooded = \"essential\"\n");
     }
 }
 

@@ -92,7 +92,7 @@ fn what_opens_and_what_answers() {
     ] {
         let host = HostImage::at(&image, at(0));
         assert_eq!(reason(&host, &answer), Reason::Default, "{what}, before");
-        host.note(&question, LAN);
+        host.send(&question, LAN);
         let expected = if passes { Reason::Answer } else { Reason::Default };
         let decision = host.decide(&answer, LAN).decision;
         assert_eq!(decision.reason, expected, "{what}");
@@ -109,7 +109,7 @@ fn ipv6_too() {
     let answer = V6::new(own, peer, 6).packet(&segment(22, 40_000, SYN | ACK));
     let answer = Ethernet::new(DEVICE).to(GATEWAY).frame(ether_type::IPV6, &answer);
     assert_eq!(reason(&host, &answer), Reason::Default);
-    host.note(&Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::IPV6, &question), LAN);
+    host.send(&Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::IPV6, &question), LAN);
     assert_eq!(reason(&host, &answer), Reason::Answer);
 }
 
@@ -117,7 +117,7 @@ fn ipv6_too() {
 fn nothing_beside_an_open_session_passes() {
     let image = image(POLICY);
     let host = HostImage::at(&image, at(0));
-    host.note(&to(6, &segment(40_000, 22, SYN)), LAN);
+    host.send(&to(6, &segment(40_000, 22, SYN)), LAN);
     let packet =
         |source, destination, payload: &[u8]| V4::new(source, destination, 6).packet(payload);
     let ether = || Ethernet::new(DEVICE).to(GATEWAY);
@@ -149,7 +149,7 @@ fn the_rule_decides_and_not_the_table() {
     let answer = from(6, &segment(22, 40_000, ACK));
     let first = image(POLICY);
     let host = HostImage::at(&first, at(0));
-    host.note(&to(6, &segment(40_000, 22, SYN)), LAN);
+    host.send(&to(6, &segment(40_000, 22, SYN)), LAN);
     assert_eq!(reason(&host, &answer), Reason::Answer);
     // Another image with the same rule, with the same numbers by chance.
     let host = host.replaced(&first, 2);
@@ -184,7 +184,7 @@ fn a_rule_with_an_end_ends_its_sessions() {
     let answer = from(6, &segment(22, 40_000, ACK));
     for (seconds, expected) in [(0, Reason::Answer), (99, Reason::Answer), (100, Reason::Default)] {
         host.set_time(at(seconds));
-        host.note(&to(6, &segment(40_000, 22, ACK)), LAN);
+        host.send(&to(6, &segment(40_000, 22, ACK)), LAN);
         assert_eq!(reason(&host, &answer), expected, "{seconds}");
     }
 }
@@ -197,7 +197,7 @@ fn sessions_are_forgotten_in_time() {
     let ends = |flags| to(6, &segment(40_000, 22, flags));
     let open = || {
         let host = HostImage::at(&image, at(0));
-        host.note(&to(6, &segment(40_000, 22, SYN)), LAN);
+        host.send(&to(6, &segment(40_000, 22, SYN)), LAN);
         host
     };
     let lasts = |mut host: HostImage<'_>, seconds: u64, answer: &[u8]| {
@@ -223,27 +223,27 @@ fn sessions_are_forgotten_in_time() {
     // Closed by both.
     let host = open();
     assert_eq!(reason(&host, &finished(FIN | ACK)), Reason::Answer);
-    host.note(&ends(FIN | ACK), LAN);
+    host.send(&ends(FIN | ACK), LAN);
     lasts(host, CLOSED, &answer);
     // Reset: by a frame that somebody made up, if more of them come.
     let host = open();
     assert_eq!(reason(&host, &answer), Reason::Answer);
-    host.note(&ends(RST), LAN);
+    host.send(&ends(RST), LAN);
     lasts(host, RESET, &answer);
     let host = open();
     assert_eq!(reason(&host, &answer), Reason::Answer);
-    host.note(&ends(RST), LAN);
-    host.note(&question, LAN);
+    host.send(&ends(RST), LAN);
+    host.send(&question, LAN);
     lasts(host, TCP, &answer);
     // The same ports once more.
     let host = open();
     assert_eq!(reason(&host, &finished(FIN | ACK)), Reason::Answer);
-    host.note(&ends(FIN | ACK), LAN);
-    host.note(&ends(SYN), LAN);
+    host.send(&ends(FIN | ACK), LAN);
+    host.send(&ends(SYN), LAN);
     assert_eq!(reason(&host, &answer), Reason::Answer);
     lasts(host, TCP, &answer);
     let host = HostImage::at(&image, at(0));
-    host.note(&to(17, &udp(50_000, 161, b"get")), LAN);
+    host.send(&to(17, &udp(50_000, 161, b"get")), LAN);
     let is = from(17, &udp(161, 50_000, b"is"));
     assert_eq!(reason(&host, &is), Reason::Answer);
     lasts(host, UDP, &is);
@@ -256,7 +256,7 @@ fn a_flood_ends_no_session_in_use() {
     // A sixteenth of the table is this device's: a quarter of that is in use.
     let used = FLOWS as u16 / 64;
     let answer = |port| from(6, &segment(22, port, ACK));
-    let open = |port| host.note(&to(6, &segment(port, 22, SYN)), LAN);
+    let open = |port| host.send(&to(6, &segment(port, 22, SYN)), LAN);
     let mut established = Vec::new();
     for port in 1_000..1_000 + used {
         open(port);
@@ -320,7 +320,7 @@ fn fragments_of_an_answer_pass_in_order() {
     let last = fragment(6, &[0; 60]);
     assert_eq!(reason(&host, &last), Reason::FragmentOrphan);
     assert_eq!(reason(&host, &first), Reason::Default);
-    host.note(&to(17, &udp(50_000, 161, b"get")), LAN);
+    host.send(&to(17, &udp(50_000, 161, b"get")), LAN);
     assert_eq!(reason(&host, &first), Reason::Answer);
     assert_eq!(reason(&host, &last), Reason::FragmentOfPassed);
 }

@@ -11,8 +11,16 @@ use enforcer_testkit::{frames, naive, random};
 
 /// Reasons that no frame here can get: the test keeps no flows, fragments or counters between frames, a policy is
 /// loaded, and a frame in memory can always be read.
-const NEVER: [Reason; 8] = [
+const NEVER: [Reason; 16] = [
     Reason::Answer,
+    Reason::Accept,
+    Reason::InboundPass,
+    Reason::Asked,
+    Reason::Related,
+    Reason::Refuse,
+    Reason::InboundDrop,
+    Reason::InboundMalformed,
+    Reason::Flooded,
     Reason::EssentialRate,
     Reason::IdentityRate,
     Reason::FragmentOfPassed,

@@ -22,6 +22,8 @@ pub enum Action {
     Deny,
     /// A live accept rule.
     Accept,
+    /// A live refuse rule.
+    Refuse,
     /// A live change was taken back.
     Revoke,
     /// The mode of a group.

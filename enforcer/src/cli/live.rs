@@ -1,4 +1,4 @@
-//! Options of `allow`, `deny` and `accept`.
+//! Options of `allow`, `deny`, `accept` and `refuse`.
 
 use clap::Args;
 
@@ -21,12 +21,12 @@ pub(crate) struct Live {
     pub(crate) output: Output,
 }
 
-/// Options of `accept`.
+/// Options of `accept` and `refuse`.
 #[derive(Debug, Args)]
-pub(crate) struct Accept {
+pub(crate) struct Inbound {
     /// Group, device, MAC address or source address
     pub(crate) target: String,
-    /// Who may open it: address, CIDR, range, @set, any, gateway or local
+    /// Who sends it: address, CIDR, range, @set, any, gateway or local
     pub(crate) from: String,
     /// Service of the device, such as tcp/22 or udp/161; several with commas
     pub(crate) service: String,

@@ -18,9 +18,14 @@ pub(super) fn deny(client: &Client, args: &cli::Live) -> Result<Exit> {
     make(client, &args.target, LiveAction::Deny(endpoint(args)), &args.terms, args.output.json)
 }
 
-pub(super) fn accept(client: &Client, args: &cli::Accept) -> Result<Exit> {
+pub(super) fn accept(client: &Client, args: &cli::Inbound) -> Result<Exit> {
     let end = Endpoint { to: args.from.clone(), service: args.service.clone() };
     make(client, &args.target, LiveAction::Accept(end), &args.terms, args.output.json)
+}
+
+pub(super) fn refuse(client: &Client, args: &cli::Inbound) -> Result<Exit> {
+    let end = Endpoint { to: args.from.clone(), service: args.service.clone() };
+    make(client, &args.target, LiveAction::Refuse(end), &args.terms, args.output.json)
 }
 
 pub(super) fn mode(client: &Client, args: &cli::Mode) -> Result<Exit> {

@@ -62,6 +62,7 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         Command::Allow(args) => live::allow(&client, &args),
         Command::Deny(args) => live::deny(&client, &args),
         Command::Accept(args) => live::accept(&client, &args),
+        Command::Refuse(args) => live::refuse(&client, &args),
         Command::Revoke { id, force, output } => live::revoke(&client, &id, force, output.json),
         Command::Mode(args) => live::mode(&client, &args),
         Command::Status { output } => status::run(&client, output.json),

@@ -42,9 +42,13 @@ fn render(rules: &[RuleRow], width: Option<usize>) -> String {
     table(&rows, &[5], &[6, 1, 4, 3], width)
 }
 
-/// The remote end; of an accept rule it is the one that opens.
+/// The remote end; of an accept or refuse rule it is the one that sends to the device.
 pub(super) fn end(rule: &RuleRow) -> String {
-    if rule.action == "accept" { format!("from {}", rule.to) } else { rule.to.clone() }
+    if rule.action == "accept" || rule.action == "refuse" {
+        format!("from {}", rule.to)
+    } else {
+        rule.to.clone()
+    }
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ impl Core {
             LiveAction::Allow(_) => Action::Allow,
             LiveAction::Deny(_) => Action::Deny,
             LiveAction::Accept(_) => Action::Accept,
+            LiveAction::Refuse(_) => Action::Refuse,
             LiveAction::Mode { .. } => Action::Mode,
         };
         let (subject, reason) = (change.to_string(), change.reason.clone());
@@ -228,7 +229,9 @@ impl Core {
         if by_date
             && matches!(
                 change.action,
-                LiveAction::Deny(_) | LiveAction::Mode { mode: Mode::Quarantine }
+                LiveAction::Deny(_)
+                    | LiveAction::Refuse(_)
+                    | LiveAction::Mode { mode: Mode::Quarantine }
             )
         {
             let note = "nothing says that the clock is right: it goes on past its end until that is \

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use bytes::Bytes;
+use enforcer_common::decide::answers::mirror;
 use enforcer_common::event::{INTERFACES, Record};
 use enforcer_common::flow::{Class, Flow};
 use enforcer_common::reason::{Reason, Verdict};
@@ -16,8 +17,8 @@ use crate::api::DeviceRow;
 use crate::clock::wall_offset;
 use crate::dataplane::{Sighted, SuppressedCounts};
 use crate::events::event::{
-    Ether, Event, Head, Lost, LostFrames, Protocol, RING_FULL, ReasonName, Refusal, Rule, Sender,
-    Suppressed, Tamper,
+    Direction, Ether, Event, Head, Lost, LostFrames, Protocol, RING_FULL, ReasonName, Refusal,
+    Rule, Sender, Suppressed, Tamper,
 };
 use crate::events::hub::Hub;
 use crate::events::{Time, text};
@@ -103,6 +104,7 @@ impl Reporter {
             .and_then(|held| names.interface_where(|index| index % INTERFACES == held).cloned());
         let head = Head { interface, ..head(&names) };
         let sender = Sender {
+            direction: if share.inwards { Direction::In } else { Direction::Out },
             mac: share.mac.map(|mac| Mac(mac_bytes(mac))),
             device: device.map(Into::into),
             group: group.map(Into::into),
@@ -125,6 +127,10 @@ impl Reporter {
     /// Adds frames to their device's row. Returns the device's name and group, as far as known.
     fn count(&self, share: &SuppressedCounts, names: &Symbols) -> (Option<String>, Option<String>) {
         let Some(mac) = share.mac else { return (None, None) };
+        if share.inwards {
+            let device = names.device_of(Mac(mac_bytes(mac)));
+            return (device.map(ToString::to_string), None);
+        }
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = row(&mut seen, mac, names) else { return (None, None) };
         let frames = share.suppressed + share.lost;
@@ -172,7 +178,11 @@ impl Reporter {
         self.0.totals.rows()
     }
 
+    /// Keeps what a device has sent.
     fn note(&self, record: &Record, refusal: &Refusal, names: &Symbols) {
+        if refusal.direction == Direction::In {
+            return;
+        }
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(row) = row(&mut seen, record.flow.source_mac, names) else { return };
         let mode = names.group(record.decision.group).map(|(_, mode)| mode);
@@ -226,7 +236,16 @@ fn head(names: &Symbols) -> Head {
 }
 
 fn refusal(record: &Record, names: &Symbols) -> Refusal {
-    let (flow, decision) = (&record.flow, &record.decision);
+    let (seen, decision) = (&record.flow, &record.decision);
+    // A frame towards a device is judged in the device's view.
+    let mut flow = *seen;
+    let direction = if flow.direction == 0 {
+        Direction::Out
+    } else {
+        mirror(&mut flow);
+        Direction::In
+    };
+    let flow = &flow;
     let is_ip = flow.family != 0 && flow.class != Class::Arp;
     let ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP)
         && (flow.source_port, flow.destination_port) != (0, 0);
@@ -242,6 +261,7 @@ fn refusal(record: &Record, names: &Symbols) -> Refusal {
             generation: record.generation.into(),
             revision: names.revision,
         },
+        direction,
         vlans: flow.vlans.iter().copied().take(tags).collect(),
         ether: Some(Ether {
             source: Mac(mac_bytes(flow.source_mac)),
@@ -256,8 +276,12 @@ fn refusal(record: &Record, names: &Symbols) -> Refusal {
         length: flow.length,
         verdict: refused(decision.verdict),
         reason: decision.reason.into(),
-        device: names.device(decision.device, flow).cloned(),
-        group: names.group(decision.group).map(|(name, _)| name.clone()),
+        device: names.device(decision.device, seen).cloned(),
+        // Broadcast and multicast are towards no one device.
+        group: names
+            .group(decision.group)
+            .filter(|_| decision.reason != Reason::Flooded)
+            .map(|(name, _)| name.clone()),
         rule: rule.map(|rule| Rule { id: rule.id.clone(), reason: rule.reason.clone() }),
         repeats: record.repeats.into(),
         repeats_since: (record.repeats > 0)

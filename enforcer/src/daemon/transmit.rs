@@ -7,15 +7,12 @@ use super::failure;
 use crate::dataplane::Hook;
 
 impl Core {
-    /// Whether something must be noted: the policy in force, or the one that returns without a confirmation, has accept
-    /// rules.
+    /// Whether frames towards devices must be judged: the policy in force, or the one that returns without a confirmation,
+    /// has rules for them.
     pub(super) fn needs_transmit(&self) -> bool {
         let previous = self.engine.pending.as_ref().map(|pending| &pending.previous);
-        let mut groups = previous
-            .into_iter()
-            .chain([&self.engine.active])
-            .flat_map(|names| &names.policy.groups);
-        groups.any(|group| !group.accept.is_empty())
+        let mut policies = previous.into_iter().chain([&self.engine.active]).map(|it| &it.policy);
+        policies.any(|policy| policy.judges_inbound())
     }
 
     /// Whether what leaves by an interface was noted at the last look.

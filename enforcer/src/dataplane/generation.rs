@@ -71,7 +71,7 @@ impl Generation {
         let (layout, generation, nonce) = (image.layout, self.number, header.nonce);
         let object = parts::object_digest();
         let expected = Header { layout, generation, nonce, object, tags, ..Header::EMPTY };
-        if header != expected || image.has_answers() && tags.contains(&0) {
+        if header != expected || image.judges_inbound() && tags.contains(&0) {
             return Ok(false);
         }
         let path = dir.join(map::IMAGE);

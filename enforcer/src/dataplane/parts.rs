@@ -49,7 +49,7 @@ impl Parts {
         for (pin, name) in PROGRAMS {
             let loaded = if pin != SEND {
                 load_xdp(ebpf, &kind.name(name))?
-            } else if image.has_answers() {
+            } else if image.judges_inbound() {
                 load_classifier(ebpf, name)?
             } else {
                 continue;
@@ -102,7 +102,7 @@ impl Parts {
         let lines = u32::try_from(image.len()).ok().and_then(|it| it.checked_add(image.spare));
         lines.is_some_and(|lines| lines <= entries(&self.image))
             && image.rules <= entries(&self.rules)
-            && (!image.has_answers() || self.program(SEND).is_some())
+            && (!image.judges_inbound() || self.program(SEND).is_some())
     }
 
     /// The name of a lasting table that was replaced since: what its program writes there, nobody reads.

@@ -27,7 +27,7 @@ pub(super) fn open(ebpf: &Ebpf, pins: &Pins) -> Result<Memory, Error> {
 pub(super) fn read(memory: &Memory) -> Vec<Sighted> {
     let entry = |number: usize| {
         let (holder, time) = (memory.read(number * 2), memory.read(number * 2 + 1));
-        let (mac, interface) = held_by(holder).0.filter(|_| time != 0)?;
+        let (mac, interface) = held_by(holder).device.filter(|_| time != 0)?;
         Some(Sighted { mac, interface, time })
     };
     (0..abi::SIGHTINGS as usize).filter_map(entry).collect()

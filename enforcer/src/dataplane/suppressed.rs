@@ -7,7 +7,7 @@ use std::path::Path;
 
 use aya::maps::Map;
 use enforcer_common::abi::{self, Budget, map};
-use enforcer_common::event::held_by;
+use enforcer_common::event::{Held, held_by};
 use enforcer_common::reason::{Reason, Verdict};
 
 use super::error::Error;
@@ -16,7 +16,7 @@ use super::memory::Memory;
 /// Refused frames of a device and a reason without an event, since the last reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuppressedCounts {
-    /// Source MAC; `None` for all devices that had no entry of their own.
+    /// The device's MAC; `None` for all devices that had no entry of their own.
     pub mac: Option<u64>,
     /// Index of the interface that received them, modulo 2^13; `None` with no MAC.
     pub interface: Option<u32>,
@@ -24,6 +24,8 @@ pub struct SuppressedCounts {
     pub reason: Reason,
     /// Their verdict.
     pub verdict: Verdict,
+    /// Whether they were going to the device.
+    pub inwards: bool,
     /// Unreported by the budget.
     pub suppressed: u64,
     /// Lost because the ring was full.
@@ -87,13 +89,14 @@ impl Counters {
         }
         let share = |((holder, slot), (suppressed, lost)): ((u64, usize), (u64, u64))| {
             let number = u8::try_from(slot).ok()?.checked_add(Reason::FIRST_REFUSAL)?;
-            let (sender, verdict) = held_by(holder);
-            let (mac, interface) = (sender.map(|(mac, _)| mac), sender.map(|(_, it)| it));
+            let Held { device, verdict, inwards } = held_by(holder);
+            let (mac, interface) = (device.map(|(mac, _)| mac), device.map(|(_, it)| it));
             Some(SuppressedCounts {
                 mac,
                 interface,
                 reason: Reason::from_number(number)?,
                 verdict,
+                inwards,
                 suppressed,
                 lost,
             })

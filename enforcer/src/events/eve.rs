@@ -4,7 +4,7 @@
 use enforcer_common::reason::{Reason, Verdict};
 use serde_json::{Map, Value, json};
 
-use super::event::{Event, Protocol, Refusal};
+use super::event::{Direction, Event, Protocol, Refusal};
 use super::text::Words;
 
 /// The line of an event about a frame; there is none for the others.
@@ -23,7 +23,9 @@ pub fn line(event: &Event, words: &Words) -> Option<Value> {
     };
     put("timestamp", Some(refusal.head.time.without_colon().into()));
     put("event_type", Some(if dropped { "drop" } else { "alert" }.into()));
-    put("in_iface", refusal.head.interface.as_deref().map(Value::from));
+    // Suricata has no field for the interface that a frame leaves by.
+    let received = refusal.head.interface.as_deref();
+    put("in_iface", received.filter(|_| refusal.direction == Direction::Out).map(Value::from));
     put("vlan", (!refusal.vlans.is_empty()).then(|| refusal.vlans.clone().into()));
     put("src_ip", refusal.source.map(|address| address.to_string().into()));
     put("src_port", refusal.source_port.map(Value::from));

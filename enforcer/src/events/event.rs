@@ -39,7 +39,7 @@ pub enum Event {
 pub struct Head {
     /// When it happened.
     pub time: Time,
-    /// Interface that received the frame, or that the event is about.
+    /// Interface that received the frame or was about to send it, or that the event is about.
     pub interface: Option<Name>,
     /// Generation in the kernel that decided.
     pub generation: u64,
@@ -47,11 +47,33 @@ pub struct Head {
     pub revision: u64,
 }
 
+/// Which way a frame was going.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// A device has sent it.
+    #[default]
+    Out,
+    /// It was about to be sent to a device.
+    In,
+}
+
+impl Direction {
+    /// Its name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Out => "out",
+            Self::In => "in",
+        }
+    }
+}
+
 /// A refused frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// What every event has.
     pub head: Head,
+    /// Which way it was going: the device is its source, or its destination.
+    pub direction: Direction,
     /// VLAN ids, outermost first.
     pub vlans: Vec<u16>,
     /// The Ethernet header.
@@ -89,6 +111,24 @@ pub struct Refusal {
     pub frame: Option<Bytes>,
 }
 
+impl Refusal {
+    /// The device's address, if the frame has a readable one.
+    pub fn device_address(&self) -> Option<IpAddr> {
+        match self.direction {
+            Direction::Out => self.source,
+            Direction::In => self.destination,
+        }
+    }
+
+    /// The other end's address, if the frame has a readable one.
+    pub fn peer(&self) -> Option<IpAddr> {
+        match self.direction {
+            Direction::Out => self.destination,
+            Direction::In => self.source,
+        }
+    }
+}
+
 /// An Ethernet header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ether {
@@ -109,10 +149,12 @@ pub struct Rule {
     pub reason: Option<Name>,
 }
 
-/// The sender of frames without an event of their own. All fields absent: devices that share a
+/// The device of frames without an event of their own. All fields absent: devices that share a
 /// table entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sender {
+    /// Which way the frames were going.
+    pub direction: Direction,
     /// Its MAC address.
     pub mac: Option<Mac>,
     /// Name of the device, if it has one.
@@ -228,7 +270,15 @@ impl Event {
         }
     }
 
-    /// The sender of frames without an event of their own.
+    /// Which way the frames were going.
+    pub fn direction(&self) -> Direction {
+        match self.refusal() {
+            Some(refusal) => refusal.direction,
+            None => self.sender().map_or(Direction::Out, |sender| sender.direction),
+        }
+    }
+
+    /// The device of frames without an event of their own.
     fn sender(&self) -> Option<&Sender> {
         match self {
             Self::Suppressed(suppressed) => Some(&suppressed.sender),
@@ -256,7 +306,10 @@ impl Event {
     /// MAC address of the device.
     pub fn mac(&self) -> Option<Mac> {
         match self.refusal() {
-            Some(refusal) => refusal.ether.map(|ether| ether.source),
+            Some(refusal) => refusal.ether.map(|ether| match refusal.direction {
+                Direction::Out => ether.source,
+                Direction::In => ether.destination,
+            }),
             None => self.sender()?.mac,
         }
     }
@@ -340,6 +393,7 @@ pub(crate) mod tests {
                 generation: 3,
                 revision: 2,
             },
+            direction: Direction::Out,
             vlans: vec![20],
             ether: Some(Ether {
                 source: Mac([0x00, 0x1b, 0x44, 0x11, 0x3a, 0xb7]),

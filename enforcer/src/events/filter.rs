@@ -5,7 +5,7 @@ use std::fmt;
 use enforcer_common::reason::Verdict;
 
 use super::cidr::{Cidr, NotACidr};
-use super::event::{Event, Name};
+use super::event::{Event, Name, Refusal};
 use crate::policy::Service;
 
 /// Prefix of an unwanted property's name in queries.
@@ -31,7 +31,7 @@ pub struct Filter {
 pub enum Term {
     /// Name of the group.
     Group(String),
-    /// Name, MAC address or source address of the device.
+    /// Name, MAC address or IP address of the device.
     Device(String),
     /// Prefix of the destination.
     To(Cidr),
@@ -41,7 +41,7 @@ pub enum Term {
     Reason(String),
     /// Whether the frame was dropped.
     Verdict(Verdict),
-    /// Interface that received the frame.
+    /// Interface that received the frame, or was about to send it.
     Interface(String),
 }
 
@@ -209,7 +209,7 @@ fn is_device(wanted: &str, event: &Event) -> bool {
         || event.mac().is_some_and(|mac| mac.to_string().eq_ignore_ascii_case(wanted))
         || event
             .refusal()
-            .and_then(|refusal| refusal.source)
+            .and_then(Refusal::device_address)
             .is_some_and(|address| address.to_string().eq_ignore_ascii_case(wanted))
 }
 

@@ -15,8 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::event;
 use super::event::{
-    Event, Head, Lost, LostFrames, Name, Protocol, ReasonName, Refusal, Rule, Sender, Suppressed,
-    Tamper,
+    Direction, Event, Head, Lost, LostFrames, Name, Protocol, ReasonName, Refusal, Rule, Sender,
+    Suppressed, Tamper,
 };
 use super::time::Time;
 use crate::policy::Mac;
@@ -35,6 +35,9 @@ struct Line {
     /// Interface that received the frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     in_iface: Option<Name>,
+    /// Interface that was about to send the frame to a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    out_iface: Option<Name>,
     /// VLAN ids, outermost first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     vlan: Vec<u16>,
@@ -95,6 +98,9 @@ struct Detail {
     /// `drop` or `would-drop`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "verdict")]
     verdict: Option<Verdict>,
+    /// `in` for frames towards a device; absent for those of a device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    direction: Option<Name>,
     /// Why: one of the names in docs/reasons.md.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional")]
     reason: Option<ReasonName>,
@@ -166,8 +172,14 @@ impl Event {
 impl Line {
     fn of(event: &Event, frame: bool) -> Self {
         let Head { time, interface, generation, revision } = event.head();
+        let inwards = event.direction() == Direction::In;
+        let (in_iface, out_iface) = match interface.clone() {
+            interface if inwards => (None, interface),
+            interface => (interface, None),
+        };
         let detail = Detail {
             verdict: event.verdict(),
+            direction: inwards.then(|| Direction::In.name().into()),
             reason: event.reason().cloned(),
             device: event.device().cloned(),
             group: event.group().cloned(),
@@ -179,7 +191,8 @@ impl Line {
         let line = Self {
             timestamp: *time,
             event_type: event.kind().into(),
-            in_iface: interface.clone(),
+            in_iface,
+            out_iface,
             vlan: Vec::new(),
             ether: None,
             src_ip: None,
@@ -244,16 +257,20 @@ impl Line {
         let detail = self.enforcer;
         let head = Head {
             time: self.timestamp,
-            interface: self.in_iface,
+            interface: self.in_iface.or(self.out_iface),
             generation: detail.generation,
             revision: detail.revision,
         };
         let count = detail.count;
-        let sender = Sender { mac: detail.mac, device: detail.device, group: detail.group };
+        let is_in = detail.direction.is_some_and(|name| *name == *Direction::In.name());
+        let direction = if is_in { Direction::In } else { Direction::Out };
+        let (device, group) = (detail.device, detail.group);
+        let sender = Sender { direction, mac: detail.mac, device, group };
         let reason = detail.reason.ok_or("reason");
         Ok(match &*self.event_type {
             "drop" => Event::Drop(Box::new(Refusal {
                 head,
+                direction,
                 vlans: self.vlan,
                 ether: self.ether.map(|Ether { src_mac, dest_mac, ether_type }| event::Ether {
                     source: src_mac,

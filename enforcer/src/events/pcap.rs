@@ -12,11 +12,13 @@ use pcap_file::pcapng::blocks::interface_description::{
     InterfaceDescriptionBlock, InterfaceDescriptionOption,
 };
 
-use super::event::{Event, Refusal};
+use super::event::{Direction, Event, Refusal};
 use super::text::{Words, device};
 
 /// `if_tsresol` of the nanoseconds that the crate writes.
 const NANOSECONDS: u8 = 9;
+/// `epb_flags` of a frame that the interface sends.
+const OUTBOUND: u32 = 2;
 
 /// A capture that is being written.
 pub struct Capture<W: Write> {
@@ -39,12 +41,17 @@ impl<W: Write> Capture<W> {
         let interface_id =
             self.interface(refusal.head.interface.as_deref().unwrap_or("unknown"))?;
         let time = refusal.head.time.at;
+        let mut options =
+            vec![EnhancedPacketOption::Comment(comment(event, refusal, words).into())];
+        if refusal.direction == Direction::In {
+            options.push(EnhancedPacketOption::Flags(OUTBOUND));
+        }
         let block = EnhancedPacketBlock {
             interface_id,
             timestamp: Duration::try_from(time.as_duration()).unwrap_or_default(),
             original_len: refusal.length,
             data: Cow::Borrowed(data),
-            options: vec![EnhancedPacketOption::Comment(comment(event, refusal, words).into())],
+            options,
         };
         self.writer.write_pcapng_block(block).map_err(written)?;
         Ok(true)

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use enforcer_common::reason::Verdict;
 use serde_json::Value;
 
-use super::event::{Event, LostFrames, Refusal};
+use super::event::{Direction, Event, LostFrames, Refusal};
 use crate::shown::plain;
 
 /// The reasons in words, by name.
@@ -72,7 +72,7 @@ pub fn word(verdict: Verdict) -> &'static str {
 /// The sender of the frames: the name, else the MAC address, else the source address; `others` if
 /// unknown.
 pub fn device(event: &Event) -> String {
-    let source = || event.refusal().and_then(|refusal| refusal.source);
+    let source = || event.refusal().and_then(Refusal::device_address);
     let name = event.device().map(ToString::to_string);
     let name = name.or_else(|| event.mac().map(|mac| mac.to_string()));
     let name = name.or_else(|| source().map(|address| address.to_string()));
@@ -83,11 +83,21 @@ pub fn device(event: &Event) -> String {
     }
 }
 
-/// The destination: `202.114.4.119 tcp/515`; MAC address and EtherType if not IP.
+/// The other end: `202.114.4.119 tcp/515`, `from 10.20.0.9 udp/2000`; MAC address and EtherType if not IP.
 pub fn destination(refusal: &Refusal) -> String {
-    match (refusal.destination, refusal.ether) {
-        (Some(address), _) => format!("{address} {}", service(refusal)).trim_end().to_owned(),
-        (None, Some(ether)) => format!("{} type 0x{:04x}", ether.destination, ether.ether_type),
+    let from = match refusal.direction {
+        Direction::Out => "",
+        Direction::In => "from ",
+    };
+    match (refusal.peer(), refusal.ether) {
+        (Some(address), _) => format!("{from}{address} {}", service(refusal)).trim_end().to_owned(),
+        (None, Some(ether)) => {
+            let peer = match refusal.direction {
+                Direction::Out => ether.destination,
+                Direction::In => ether.source,
+            };
+            format!("{from}{peer} type 0x{:04x}", ether.ether_type)
+        }
         (None, None) => "-".to_owned(),
     }
 }
@@ -100,7 +110,9 @@ const CHOSEN: u16 = 32_768;
 pub fn where_to(refusal: &Refusal) -> String {
     let to = destination(refusal);
     match (refusal.source_port, refusal.destination_port) {
-        (Some(from), Some(port)) if from < CHOSEN && port >= CHOSEN => {
+        (Some(from), Some(port))
+            if from < CHOSEN && port >= CHOSEN && refusal.direction == Direction::Out =>
+        {
             format!("{to} from port {from}")
         }
         _ => to,

@@ -23,6 +23,18 @@ pub fn send(netns: &Netns, interface: &str, frame: &[u8]) {
     send_all(netns, interface, &[frame]);
 }
 
+/// The same, for a frame that the gateway itself may refuse to send.
+///
+/// # Panics
+/// When there is no such interface.
+#[track_caller]
+pub fn try_send(netns: &Netns, interface: &str, frame: &[u8]) -> io::Result<()> {
+    let socket = open(netns, interface);
+    // SAFETY: pointer and length describe the frame, which lives through the call.
+    let sent = unsafe { libc::send(socket.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Sends several frames in order.
 ///
 /// # Panics

@@ -246,7 +246,7 @@ pub fn with_other_live(random: &mut Random, policy: &Policy) -> Policy {
             continue;
         }
         (group.mode, group.timed) = (mode(random), timed(random));
-        for rules in [&mut group.deny, &mut group.allow, &mut group.accept] {
+        for rules in [&mut group.deny, &mut group.allow, &mut group.refuse, &mut group.accept] {
             // Some rules are removed, some stay, some are added.
             rules.retain(|rule| !rule.live || random.once_in(2));
             for _ in 0..random.below(4) {
@@ -369,6 +369,8 @@ pub fn policy(random: &mut Random) -> Policy {
             allow: (0..random.below(5)).map(|_| rule(random, &sets, &mut number)).collect(),
             deny: (0..random.below(4)).map(|_| rule(random, &sets, &mut number)).collect(),
             accept: (0..random.below(3)).map(|_| rule(random, &sets, &mut number)).collect(),
+            refuse: (0..random.below(3) / 2).map(|_| rule(random, &sets, &mut number)).collect(),
+            inbound: random.pick(&[DefaultVerdict::Pass, DefaultVerdict::Drop]),
             timed: timed(random),
             device_of: None,
             place: place(),
@@ -377,6 +379,7 @@ pub fn policy(random: &mut Random) -> Policy {
         group.allow.sort_by_key(|rule| rule.live);
         group.deny.sort_by_key(|rule| rule.live);
         group.accept.sort_by_key(|rule| rule.live);
+        group.refuse.sort_by_key(|rule| rule.live);
         groups.push(group);
     }
     let on = |random: &mut Random| !random.once_in(6);
@@ -387,6 +390,7 @@ pub fn policy(random: &mut Random) -> Policy {
             name: "lan0".into(),
             vlans: (0..random.below(3)).map(|_| 10 + random.below(6) as u16).collect(),
             binds_next_hops: random.once_in(3),
+            floods_essentials_only: random.once_in(3),
             place: place(),
         }],
         unknown: Unknown { default: verdict(random), mode: mode(random), timed: timed(random) },

@@ -18,10 +18,12 @@
 
 mod table;
 
+use super::inbound::{self, Next};
+use super::quoted::Subject;
 use super::rules::Endpoint;
 use super::{FrameContext, Policy, datagrams, group_entry, hops, identify, in_time, outcome};
 use crate::flow::{Class, FAMILY_V4, Flow, Fragment};
-use crate::image::{self, Corrupt, NO_RULE, beside, flag, kind};
+use crate::image::{self, Corrupt, GroupEntry, NO_RULE, flag, kind};
 use crate::parse::verifier_barrier;
 use crate::reason::Reason;
 use crate::wire::{self, echo, protocol, tcp};
@@ -31,16 +33,6 @@ pub use table::{
     WINDOW, counter, is_over, key_line, state,
 };
 use table::{Place, closing, find, is_alive, is_fresh, mark, renew, stamped, write};
-
-/// Line of the descriptor of a group's accept rules; 0 if there are none. `descriptor` is the group's.
-#[inline(always)]
-pub(super) fn descriptor<P: Policy>(policy: &P, descriptor: u32) -> Result<u32, Corrupt> {
-    if image::constant(&policy.layout().flags) & flag::ANSWERS == 0 {
-        return Ok(0);
-    }
-    let line = policy.line(descriptor.wrapping_add(1)).ok_or(Corrupt)?;
-    line.word(beside::ACCEPT).ok_or(Corrupt)
-}
 
 /// Lets a frame pass that no rule allows, if it is an answer. `counts` is false for a frame that only asks: the flow stays
 /// as it is.
@@ -134,31 +126,20 @@ fn accepted<P: Policy>(
     Ok(Some(rule))
 }
 
-/// Notes a frame towards a device, if an accept rule lets its sender open what it is about. The flow in `context` is the
-/// frame's as it leaves; `segments` is the number of frames that the kernel will make of it.
+/// Notes one more frame of a known flow towards a device. The flow in `context` is the frame's as it leaves, and is the
+/// device's view of it afterwards; `segments` is the number of frames that the kernel will make of the frame.
 #[inline(always)]
-pub fn note<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) {
-    if opens(policy, context, segments) {
-        admit(policy, context, segments);
-    }
-}
-
-/// Notes one more frame of a known flow. Whether the frame may be one of a new flow, or of one that was judged by other
-/// rules: [`admit`] judges it.
-#[inline(always)]
-pub fn opens<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) -> bool {
+pub fn recall<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) -> Next {
     let flow = &mut context.flow;
-    if flow.fault != 0 || flow.class != Class::Ip || flow.fragment.is_later() {
-        return false;
-    }
     mirror(flow);
-    // A device has one MAC; groups and the broadcast address have no device.
-    if flow.source_mac & wire::MULTICAST_MAC != 0 {
-        return false;
+    let judges = inbound::is_on(policy);
+    let otherwise = if judges { Next::Judge } else { Next::Nothing };
+    if flow.fault != 0 || flow.class != Class::Ip || flow.fragment.is_later() {
+        return otherwise;
     }
-    let requests = u32::from(request_kind(flow.family));
-    if is_echo(flow) && u32::from(flow.destination_port) != requests << 8 {
-        return false;
+    // A device has one MAC; groups and the broadcast address have no device.
+    if flow.source_mac & wire::MULTICAST_MAC != 0 || is_echo(flow) && !is_request(flow) {
+        return otherwise;
     }
     verifier_barrier();
     let flags = opening(&context.flow);
@@ -167,35 +148,78 @@ pub fn opens<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) -
     // A new connection with the ports of an old one is a new flow.
     if let Some(line) = known
         && flags != tcp::SYN
-        && is_alive(policy, context, line)
+        && is_alive(policy, context.flow.protocol, line)
+        && is_fresh(policy, line, place)
     {
-        let fresh = is_fresh(policy, line, place);
-        if fresh {
-            renew(policy, context, line, segments);
+        // A first fragment is judged, so that the rest of its datagram is let in.
+        if judges && context.flow.fragment != Fragment::Whole {
+            return Next::Judge;
         }
-        return !fresh;
+        renew(policy, context, line, segments);
+        inbound::known(context);
+        return Next::Done;
     }
-    context.flow.protocol != protocol::TCP || flags == tcp::SYN || flags == tcp::ACK
+    if judges || may_open(&context.flow) { Next::Judge } else { Next::Nothing }
 }
 
-/// Notes a frame that [`opens`] something, if an accept rule covers it.
+/// Whether a frame towards a device, in the device's view, may be one of a new flow.
+#[inline(always)]
+pub(super) fn may_open(flow: &Flow) -> bool {
+    if flow.fragment.is_later() {
+        return false;
+    }
+    match flow.protocol {
+        protocol::TCP => {
+            let flags = opening(flow);
+            flags == tcp::SYN || flags == tcp::ACK
+        }
+        protocol::ICMP | protocol::ICMPV6 => is_request(flow),
+        _ => true,
+    }
+}
+
+/// Notes the flow of a frame that an accept rule takes.
 #[inline(always)]
 pub fn admit<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) {
-    let Ok(Some((rule, ends))) = rule_for(policy, context) else { return };
     verifier_barrier();
     let (key, place) = whereabouts(policy, context);
-    let by = u64::from(rule) << 32 | u64::from(context.decision.group);
+    let by = u64::from(context.decision.rule) << 32 | u64::from(context.decision.group);
+    let ends = context.identity.ends != 0;
     let stamp = if ends { 0 } else { place.digest ^ stamped(policy, context.entry) };
     let known = find(policy, place, &key);
     if let Some(line) = known
         && opening(&context.flow) != tcp::SYN
-        && is_alive(policy, context, line)
+        && is_alive(policy, context.flow.protocol, line)
     {
         mark(policy, line, (by, stamp));
         renew(policy, context, line, segments);
     } else {
         let _ = write(policy, context, (&key, place, known), (by, stamp), segments);
     }
+}
+
+/// The accept rule of a flow that an ICMP error is about, if it is noted and the rule still covers it. `flow` is the
+/// error's in the device's view.
+#[inline(always)]
+pub(super) fn of_subject<P: Policy>(
+    policy: &P,
+    flow: &Flow,
+    (entry, subject): (GroupEntry, &Subject),
+) -> Result<Option<u32>, Corrupt> {
+    let rules = inbound::descriptor(policy, entry.descriptor())?;
+    if !rules.accepts {
+        return Ok(None);
+    }
+    let Subject { peer, far, near, protocol, .. } = *subject;
+    let key = Key::new(flow, (protocol, peer), (far, near));
+    let Some(line) = find(policy, key.place(policy.keys()), &key) else { return Ok(None) };
+    if !is_alive(policy, protocol, line) {
+        return Ok(None);
+    }
+    let service = service_of(flow.family, protocol, near);
+    let to = Endpoint { family: flow.family, address: peer, service };
+    let found = policy.rule(rules.line, to)?;
+    Ok((found.word.kind() == kind::PASS).then(|| found.word.payload()))
 }
 
 /// Key and place of the flow of a frame towards a device, in the device's view.
@@ -219,8 +243,7 @@ fn opening(flow: &Flow) -> u8 {
 }
 
 /// The accept rule of the device's group that covers a frame towards it, and whether it ends. The flow in `context` is in
-/// the device's view.
-#[inline(always)]
+/// the device's view. For the host, which asks without a frame.
 pub fn rule_for<P: Policy>(
     policy: &P,
     context: &mut FrameContext,
@@ -231,27 +254,39 @@ pub fn rule_for<P: Policy>(
     if in_time(policy, entry)?.quarantines() || entry.descriptor() == image::ABSENT {
         return Ok(None);
     }
-    let accept = descriptor(policy, entry.descriptor())?;
-    if accept == 0 {
+    let rules = inbound::descriptor(policy, entry.descriptor())?;
+    if !rules.accepts {
         return Ok(None);
     }
     let flow = &context.flow;
     let service = asked(flow, port(flow));
     let to = Endpoint { family: flow.family, address: flow.destination, service };
-    let found = policy.rule(accept, to)?;
+    let found = policy.rule(rules.line, to)?;
     let rule = (found.word.kind() == kind::PASS).then(|| found.word.payload());
     Ok(rule.map(|rule| (rule, found.ends)))
 }
 
 /// The service that a frame in the device's view is about.
 #[inline(always)]
-fn asked(flow: &Flow, port: u32) -> u32 {
-    let protocol = u32::from(flow.protocol) << 16;
-    match flow.protocol {
+pub(super) fn asked(flow: &Flow, port: u32) -> u32 {
+    service_of(flow.family, flow.protocol, port)
+}
+
+/// The service of a port of a protocol; echoes have that of a request.
+#[inline(always)]
+fn service_of(family: u8, number: u8, port: u32) -> u32 {
+    let protocol = u32::from(number) << 16;
+    match number {
         protocol::TCP | protocol::UDP | protocol::SCTP => protocol | port,
-        protocol::ICMP | protocol::ICMPV6 => protocol | u32::from(request_kind(flow.family)) << 8,
+        protocol::ICMP | protocol::ICMPV6 => protocol | u32::from(request_kind(family)) << 8,
         _ => protocol,
     }
+}
+
+/// Whether a packet of ICMP asks for an echo.
+#[inline(always)]
+pub(super) fn is_request(flow: &Flow) -> bool {
+    u32::from(flow.destination_port) == u32::from(request_kind(flow.family)) << 8
 }
 
 #[inline(always)]
@@ -275,9 +310,10 @@ fn reply_kind(family: u8) -> u32 {
     u32::from(if family == FAMILY_V4 { echo::V4_REPLY } else { echo::V6_REPLY })
 }
 
-/// Turns the flow of a frame towards a device into the device's view of it: its own end is the source.
+/// Turns the flow of a frame towards a device into the device's view of it: its own end is the source. Doing it again
+/// turns it back, apart from the direction.
 #[inline(always)]
-fn mirror(flow: &mut Flow) {
+pub fn mirror(flow: &mut Flow) {
     (flow.source_mac, flow.destination_mac) = (flow.destination_mac, flow.source_mac);
     (flow.source, flow.destination) = (flow.destination, flow.source);
     // Types of ICMP have no other end.

@@ -1,9 +1,8 @@
 //! The table of answers: where a flow is, what makes room for it, and when it is over.
 
-use super::is_echo;
+use super::has_echo;
 use crate::decide::{FrameContext, Policy, group_entry};
-use crate::flow::Flow;
-use crate::image::GroupEntry;
+use crate::flow::{Address, Flow};
 use crate::image::walk::GOLDEN;
 use crate::keyed::Keys;
 use crate::shared::Word;
@@ -81,15 +80,22 @@ pub(super) struct Place {
 impl Key {
     /// Of a frame in the device's view; `port` is the device's port or the identifier of an echo.
     #[inline(always)]
-    pub(super) fn of(flow: &Flow, service: u32, port: u32) -> Self {
-        let protocol = u64::from(flow.protocol);
+    pub(in crate::decide) fn of(flow: &Flow, service: u32, port: u32) -> Self {
         // An echo has one number for both ends.
-        let far = if is_echo(flow) { port } else { service & 0xffff };
-        let has_ports = matches!(flow.protocol, protocol::TCP | protocol::UDP | protocol::SCTP);
-        let ports = if has_ports || is_echo(flow) { far << 16 | port } else { 0 };
+        let far = if has_echo(flow.protocol) { port } else { service & 0xffff };
+        Self::new(flow, (flow.protocol, flow.destination), (far, port))
+    }
+
+    /// Of a flow of the device behind a frame in its view: protocol and other end, and the ports of both ends, the
+    /// other one's first.
+    #[inline(always)]
+    pub(super) fn new(flow: &Flow, (number, peer): (u8, Address), (far, near): (u32, u32)) -> Self {
+        let protocol = u64::from(number);
+        let has_ports = matches!(number, protocol::TCP | protocol::UDP | protocol::SCTP);
+        let ports = if has_ports || has_echo(number) { far << 16 | near } else { 0 };
         Self([
-            flow.destination.high,
-            flow.destination.low,
+            peer.high,
+            peer.low,
             flow.source.high,
             flow.source.low,
             flow.source_mac | u64::from(flow.vlan()) << 48,
@@ -130,9 +136,9 @@ impl Place {
 
 /// Whether the flow whose key is in a line is not over.
 #[inline(always)]
-pub(super) fn is_alive<P: Policy>(policy: &P, context: &FrameContext, line: u32) -> bool {
+pub(super) fn is_alive<P: Policy>(policy: &P, protocol: u8, line: u32) -> bool {
     let Some([seen, ..]) = policy.answers(line.wrapping_add(1)) else { return false };
-    !is_over(seen.get(), context.flow.protocol, policy.seconds())
+    !is_over(seen.get(), protocol, policy.seconds())
 }
 
 /// Whether a flow was judged by the rules in force.
@@ -140,7 +146,10 @@ pub(super) fn is_alive<P: Policy>(policy: &P, context: &FrameContext, line: u32)
 pub(super) fn is_fresh<P: Policy>(policy: &P, line: u32, place: Place) -> bool {
     let Some([_, stamp, by, ..]) = policy.answers(line.wrapping_add(1)) else { return false };
     let entry = group_entry(policy, by.get() as u32);
-    entry.is_ok_and(|GroupEntry(entry)| stamp.get() == place.digest ^ stamped(policy, entry))
+    // A mode that ends changes without another entry.
+    entry.is_ok_and(|entry| {
+        !entry.is_timed() && stamp.get() == place.digest ^ stamped(policy, entry.0)
+    })
 }
 
 /// Sets by what a flow was judged.

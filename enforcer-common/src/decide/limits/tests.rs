@@ -1,5 +1,6 @@
 use super::*;
 use crate::decide::answers::Answers;
+use crate::decide::asked::Question;
 use crate::decide::datagrams::Datagram;
 use crate::decide::hops::Hop;
 use crate::image::clock::Clocks;
@@ -91,6 +92,10 @@ impl Policy for World {
     }
 
     fn nonce(&self) -> u64 {
+        unreachable!()
+    }
+
+    fn question(&self, _: u32) -> Option<&Question> {
         unreachable!()
     }
 

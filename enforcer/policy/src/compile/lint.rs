@@ -70,7 +70,7 @@ impl Lint<'_> {
         if action == Action::Accept {
             return self.accept((group, rule), idle);
         }
-        if action == Action::Deny {
+        if !action.passes() {
             return;
         }
         let mut first = None;

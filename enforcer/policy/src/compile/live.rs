@@ -27,8 +27,8 @@ pub fn patch(
     if old.groups.len() != new.groups.len() {
         return None;
     }
-    let answers = before.image.has_answers();
-    if !answers && super::has_answers(new) {
+    let answers = before.image.has_inbound_rules();
+    if super::inbound_flags(new) & !before.image.layout.flags != 0 {
         return None;
     }
     let first = before.image.len() as u32;
@@ -104,8 +104,8 @@ pub(super) fn numbered(index: usize, group: &Group) -> impl Iterator<Item = (Com
 pub(super) struct Written {
     /// Of its deny and allow rules.
     pub(super) rules: Option<Line>,
-    /// Of its accept rules.
-    pub(super) accept: Option<Line>,
+    /// Of its refuse and accept rules.
+    pub(super) inbound: Option<Line>,
 }
 
 impl Written {
@@ -114,11 +114,11 @@ impl Written {
         if descriptor == ABSENT {
             return Some(Self::default());
         }
-        let mut written = Self { rules: Some(*image.line(descriptor)?), accept: None };
-        if image.has_answers() {
-            let accept = image.line(descriptor + 1)?.word(beside::ACCEPT)?;
-            if accept != 0 {
-                written.accept = Some(*image.line(accept)?);
+        let mut written = Self { rules: Some(*image.line(descriptor)?), inbound: None };
+        if image.has_inbound_rules() {
+            let inbound = image.line(descriptor + 1)?.word(beside::INBOUND)?;
+            if inbound != 0 {
+                written.inbound = Some(*image.line(inbound)?);
             }
         }
         Some(written)
@@ -126,7 +126,7 @@ impl Written {
 }
 
 /// The entry of a group: the descriptors of its written rules, combined with its live rules and the end of
-/// its mode. `answers` says whether the image has accept rules.
+/// its mode. `answers` says whether the image has accept or refuse rules.
 pub(super) fn entry(
     builder: &mut Builder,
     (index, group): (usize, &Group),
@@ -134,10 +134,10 @@ pub(super) fn entry(
     (host, answers): (&Host, bool),
     mut number: impl FnMut(CompiledRule) -> u32,
 ) -> Result<GroupEntry, Problem> {
-    let (mut rules, mut accept) = (Vec::new(), Vec::new());
+    let (mut rules, mut inbound) = (Vec::new(), Vec::new());
     for (compiled, rule) in numbered(index, group).filter(|(_, rule)| rule.live) {
         let action = compiled.action;
-        let live = if action == Action::Accept { &mut accept } else { &mut rules };
+        let live = if action.is_inbound() { &mut inbound } else { &mut rules };
         live.push((number(compiled), action.passes(), rule));
     }
     let mut with_live = |line: Option<Line>, live: &[(u32, bool, &Rule)]| {
@@ -155,10 +155,16 @@ pub(super) fn entry(
         line.set_word(top::LIVE, at);
         Ok(Some(line))
     };
-    let (rules, accept) = (with_live(written.rules, &rules)?, with_live(written.accept, &accept)?);
+    let descriptors = Written {
+        rules: with_live(written.rules, &rules)?,
+        inbound: with_live(written.inbound, &inbound)?,
+    };
+    let kinds = if group.accept.is_empty() { 0 } else { beside::ACCEPTS }
+        | if group.refuse.is_empty() { 0 } else { beside::REFUSES };
+    let beside = answers.then_some(kinds);
     let mode = group.mode_at(certainly(host));
-    let descriptors = Written { rules, accept };
-    Ok(end(builder, descriptors, (mode, group.timed), group.default, (host, answers)))
+    let entry = end(builder, descriptors, (mode, group.timed), group.default, (host, beside));
+    Ok(if group.inbound == DefaultVerdict::Drop { entry.shut() } else { entry })
 }
 
 /// The entry of unknown devices.
@@ -168,7 +174,8 @@ pub(super) fn unknown(
     (host, answers): (&Host, bool),
 ) -> GroupEntry {
     let modes = (unknown.mode_at(certainly(host)), unknown.timed);
-    end(builder, Written::default(), modes, unknown.default, (host, answers))
+    let beside = answers.then_some(0);
+    end(builder, Written::default(), modes, unknown.default, (host, beside))
 }
 
 /// A time at which only what has certainly ended counts as ended; the kernel ends the rest.
@@ -176,26 +183,28 @@ fn certainly(host: &Host) -> Time {
     Time::wall(host.now)
 }
 
-/// The entry of a group, and the descriptor for its rules and the end of its mode.
+/// The entry of a group, and the descriptor for its rules and the end of its mode. `beside` has the kinds of rules in the
+/// line of [`beside`], if the image has such lines.
 fn end(
     builder: &mut Builder,
-    Written { rules, accept }: Written,
+    Written { rules, inbound }: Written,
     (mode, timed): (Mode, Option<Timed>),
     default: DefaultVerdict,
-    (host, answers): (&Host, bool),
+    (host, beside): (&Host, Option<u32>),
 ) -> GroupEntry {
     let timed = timed.filter(|timed| timed.until.wall().is_none_or(|until| until > host.now));
     let ends = timed.map(|timed| {
         let (clock, until) = timed.until.in_image(timed.is_held(mode));
         (clock, u32::try_from(until).unwrap_or(u32::MAX))
     });
-    let descriptor = if rules.is_some() || accept.is_some() || timed.is_some() {
-        let accept = accept.map_or(0, |line| builder.append([line]));
+    let descriptor = if rules.is_some() || inbound.is_some() || timed.is_some() {
+        let inbound = inbound.map_or(0, |line| builder.append([line]));
         let mut line = rules.unwrap_or_else(no_rules);
         line.set_word(top::UNTIL, ends.map_or(0, |(_, until)| until));
-        if answers {
+        if let Some(kinds) = beside {
             let mut beside = Line::default();
-            beside.set_word(beside::ACCEPT, accept);
+            beside.set_word(beside::INBOUND, inbound);
+            beside.set_word(beside::KINDS, kinds);
             builder.append([line, beside])
         } else {
             builder.append([line])

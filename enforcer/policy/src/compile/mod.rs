@@ -22,8 +22,8 @@ use enforcer_common::image::{
 };
 
 use super::{
-    Action, End, Essential, Group, Host, Mode, Place, Policy, Problem, Range, Rates, Rule,
-    Severity, To,
+    Action, DefaultVerdict, End, Essential, Group, Host, Mode, Place, Policy, Problem, Range,
+    Rates, Rule, Severity, To,
 };
 use crate::image::Image;
 use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
@@ -38,7 +38,7 @@ const V4_MAX: u128 = u32::MAX as u128;
 pub struct Compiled {
     /// The image for the kernel.
     pub image: Image,
-    /// Rules by the number of their counter: each group's deny rules, then its allow and its accept rules, and
+    /// Rules by the number of their counter: each group's deny rules, then its allow, refuse and accept rules, and
     /// live rules at the end. `None` for the number of a removed live rule.
     pub rules: Vec<Option<CompiledRule>>,
     /// Entries of the MAC table by slot.
@@ -99,8 +99,7 @@ pub fn compile(policy: &Policy, host: &Host) -> Result<Compiled, Vec<Problem>> {
         groups,
         group_count: entries.len() as u32,
         essential: essentials(policy.essential),
-        flags: if expires { flag::EXPIRING } else { 0 }
-            | if has_answers(policy) { flag::ANSWERS } else { 0 },
+        flags: if expires { flag::EXPIRING } else { 0 } | inbound_flags(policy),
         ..Layout::EMPTY
     };
     match host_trees(&mut builder, host) {
@@ -171,7 +170,7 @@ fn groups(
             }),
         });
     }
-    let answers = has_answers(policy);
+    let answers = inbound_flags(policy) & flag::ANSWERS != 0;
     let mut entries = vec![live::unknown(builder, policy.unknown, (host, answers))];
     for (index, (group, written)) in policy.groups.iter().zip(descriptors).enumerate() {
         let of = |rule: CompiledRule| {
@@ -188,9 +187,14 @@ fn groups(
     (numbers, entries)
 }
 
-/// Whether a policy has accept rules, live ones included.
-fn has_answers(policy: &Policy) -> bool {
-    policy.groups.iter().any(|group| !group.accept.is_empty())
+/// The bits of [`flag`] for frames towards devices, live rules included.
+fn inbound_flags(policy: &Policy) -> u32 {
+    let any = |is: fn(&Group) -> bool| policy.groups.iter().any(is);
+    let rules = any(|group| !group.accept.is_empty() || !group.refuse.is_empty());
+    let refuses = any(|group| !group.refuse.is_empty() || group.inbound == DefaultVerdict::Drop);
+    let floods = policy.interfaces.iter().any(|interface| interface.floods_essentials_only);
+    let bit = |on, bit| if on { bit } else { 0 };
+    bit(rules, flag::ANSWERS) | bit(refuses || floods, flag::INBOUND)
 }
 
 /// The descriptors of the policy file's rules of a group.
@@ -201,10 +205,10 @@ fn written(
     host: &Host,
     numbers: &mut Vec<Option<CompiledRule>>,
 ) -> Result<live::Written, Problem> {
-    let (mut rules, mut accept) = (Vec::new(), Vec::new());
+    let (mut rules, mut inbound) = (Vec::new(), Vec::new());
     for (compiled, rule) in live::numbered(index, group).filter(|(_, rule)| !rule.live) {
         let action = compiled.action;
-        let rules = if action == Action::Accept { &mut accept } else { &mut rules };
+        let rules = if action.is_inbound() { &mut inbound } else { &mut rules };
         rules.push((numbers.len() as u32, action.passes(), rule));
         numbers.push(Some(compiled));
     }
@@ -212,10 +216,10 @@ fn written(
         [] => Ok(None),
         rules => descriptor(builder, group, rules, host).map(Some),
     };
-    Ok(live::Written { rules: of(&rules)?, accept: of(&accept)? })
+    Ok(live::Written { rules: of(&rules)?, inbound: of(&inbound)? })
 }
 
-/// The descriptor of numbered rules; deny rules come first.
+/// The descriptor of numbered rules; those that drop come first.
 fn descriptor(
     builder: &mut Builder,
     group: &Group,

@@ -354,6 +354,9 @@ fn interfaces(
             word |= interface::BOUND_HOPS;
             layout.flags |= flag::BOUND_HOPS;
         }
+        if declared.is_some_and(|declared| declared.floods_essentials_only) {
+            word |= interface::ESSENTIAL_FLOODS;
+        }
         line.set_word(interface::GROUP, word);
         line.set_word(interface::VLANS, vlans);
         lines.push(line);

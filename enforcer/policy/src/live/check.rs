@@ -2,7 +2,7 @@
 
 use super::super::address::ParseError;
 use super::super::remark::{MAX_WORD, check, check_end, check_remark, mended, nearest_end};
-use super::{LiveAction, LiveChange};
+use super::LiveChange;
 
 impl LiveChange {
     /// Checks texts and end by the rules of a policy, so that the policy with the change can be written and
@@ -13,8 +13,8 @@ impl LiveChange {
     /// The first problem.
     pub fn check(&self) -> Result<(), ParseError> {
         check("the target", &self.target, MAX_WORD)?;
-        if let LiveAction::Allow(end) | LiveAction::Deny(end) = &self.action {
-            check("`to`", &end.to, MAX_WORD)?;
+        if let Some((action, end)) = self.action.rule() {
+            check(&format!("`{}`", action.end()), &end.to, MAX_WORD)?;
             check("`service`", &end.service, MAX_WORD)?;
         }
         for (key, text) in [("reason", &self.reason), ("owner", &self.owner)] {

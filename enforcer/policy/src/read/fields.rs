@@ -236,9 +236,9 @@ impl TomlReader<'_> {
         Mode::ALL.get(at).copied()
     }
 
-    pub(super) fn default_verdict(&mut self, table: &DeTable<'_>) -> Option<DefaultVerdict> {
+    pub(super) fn verdict(&mut self, table: &DeTable<'_>, key: &str) -> Option<DefaultVerdict> {
         let names = DefaultVerdict::ALL.map(DefaultVerdict::name);
-        let at = self.choice(table, "default", &names)?;
+        let at = self.choice(table, key, &names)?;
         DefaultVerdict::ALL.get(at).copied()
     }
 

@@ -7,12 +7,13 @@ use toml::de::DeTable;
 use super::super::address::{
     as_prefix, is_wildcard, looks_like_address, looks_like_mac, mac_prefix, quoted,
 };
-use super::super::{Action, Device, Group, Mac, Member, Place, Range, Selector};
+use super::super::{Action, DefaultVerdict, Device, Group, Mac, Member, Place, Range, Selector};
 use super::Reader;
 use super::fields::{entries, is_empty_list, nearest};
 use super::rules::{Seen, assign};
 
-const KEYS: [&str; 6] = ["members", "mode", "default", "allow", "deny", "accept"];
+const KEYS: [&str; 8] =
+    ["members", "mode", "default", "allow", "deny", "accept", "refuse", "inbound"];
 
 impl Reader<'_> {
     pub(super) fn read_groups(&mut self, groups: &DeTable<'_>) {
@@ -32,11 +33,13 @@ impl Reader<'_> {
             self.reader.known_keys(table, &KEYS, "a group");
             let members = self.members(name, table, offset);
             let mode = self.reader.mode(table).unwrap_or_default();
-            let default = self.reader.default_verdict(table).unwrap_or_default();
+            let default = self.reader.verdict(table, "default").unwrap_or_default();
+            let inbound = self.reader.verdict(table, "inbound").unwrap_or(DefaultVerdict::Pass);
             let mut seen = Seen::default();
             // In the order of the decision; ids are assigned in the same order.
             let deny = self.rules(name, Action::Deny, table, &mut seen);
             let allow = self.rules(name, Action::Allow, table, &mut seen);
+            let refuse = self.rules(name, Action::Refuse, table, &mut seen);
             let accept = self.rules(name, Action::Accept, table, &mut seen);
             canonical.push(seen.digests);
             let (name, place) = (name.to_owned(), self.reader.lines.place(offset));
@@ -48,6 +51,8 @@ impl Reader<'_> {
                 allow,
                 deny,
                 accept,
+                refuse,
+                inbound,
                 timed: None,
                 device_of: None,
                 place,

@@ -16,7 +16,7 @@ use super::Reader;
 use super::fields::{Value, is_empty_list, nearest};
 
 const KEYS: [&str; 5] = ["to", "service", "reason", "owner", "until"];
-const ACCEPT_KEYS: [&str; 5] = ["from", "service", "reason", "owner", "until"];
+const INBOUND_KEYS: [&str; 5] = ["from", "service", "reason", "owner", "until"];
 
 /// Fewest hexadecimal digits of a rule's id.
 const ID_DIGITS: usize = 8;
@@ -69,7 +69,8 @@ impl Reader<'_> {
     fn rule(&mut self, action: Action, table: &DeTable<'_>, offset: usize) -> Option<Rule> {
         let end = action.end();
         match action {
-            Action::Accept => self.reader.known_keys(table, &ACCEPT_KEYS, "an accept rule"),
+            Action::Accept => self.reader.known_keys(table, &INBOUND_KEYS, "an accept rule"),
+            Action::Refuse => self.reader.known_keys(table, &INBOUND_KEYS, "a refuse rule"),
             Action::Deny | Action::Allow => self.reader.known_keys(table, &KEYS, "a rule"),
         }
         if table.get(end).is_none() {

@@ -217,7 +217,8 @@ pub(super) mod tests {
     fn what_was_not_shown_is_counted() {
         let Refusal { head, verdict, reason, device, .. } = default();
         let shown = |mac, device| {
-            let (head, sender) = (head.clone(), Sender { mac, device, group: None });
+            let sender = Sender { mac, device, ..Sender::default() };
+            let head = head.clone();
             let (reason, count) = (reason.clone(), 1_234_567);
             let event = Event::Suppressed(Suppressed { head, sender, verdict, reason, count });
             render(&event, &words(), TERMINAL)

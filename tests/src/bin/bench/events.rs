@@ -320,7 +320,7 @@ fn apart(keys: &Keys, verdict: Verdict) -> Vec<[u8; 6]> {
     let macs = (0_u16..).map(|n| [2, family, 0, 0, n.to_be_bytes()[0], n.to_be_bytes()[1]]);
     let free = |mac: &[u8; 6]| {
         let number = mac.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        taken.insert(event::slot(keys, event::holder(number, LOOPBACK, verdict), true))
+        taken.insert(event::slot(keys, event::holder(number, LOOPBACK, verdict, 0), true))
     };
     macs.filter(free).take(DEVICES as usize).collect()
 }

@@ -3,14 +3,15 @@
 use std::cell::{Cell, OnceCell};
 
 use enforcer_common::decide::answers::{self, Answers};
+use enforcer_common::decide::asked::{self, Question};
 use enforcer_common::decide::datagrams::{self, Datagram, FragmentState};
 use enforcer_common::decide::hops::Hop;
-use enforcer_common::decide::{self, FrameContext};
+use enforcer_common::decide::{self, FrameContext, inbound};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{Corrupt, Layout, Line, Lines, NO_DEVICE};
 use enforcer_common::keyed::Keys;
-use enforcer_common::packet::Packet;
+use enforcer_common::packet::{Frame as _, Packet};
 use enforcer_common::parse::parse;
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_policy::image::Image;
@@ -47,6 +48,7 @@ pub fn run(input: &[u8]) {
         keys: Keys::OPEN,
         datagrams: (0..datagrams::ENTRIES).map(|_| Datagram::default()).collect(),
         answers: OnceCell::new(),
+        asked: OnceCell::new(),
     };
     damaged.begin(frame, interface);
     let mut case = FrameContext::NEW;
@@ -58,12 +60,33 @@ pub fn run(input: &[u8]) {
     assert_eq!(decision.verdict == Verdict::Pass, reason.passes(), "{decision:?}");
     assert!(decision.verdict == Verdict::Drop || reason.observable(), "{decision:?}");
     assert!(reason != Reason::NoPolicy && reason != Reason::ReadFailed, "{decision:?}");
+    inwards(&damaged, frame, interface);
     if !damaged.knows(interface) {
         let refused = matches!(reason, Reason::InterfaceUnknown | Reason::Corrupt);
         assert!(refused && decision.verdict == Verdict::Drop, "{decision:?}");
     }
     if reason != Reason::Corrupt && reason != Reason::InterfaceUnknown {
         assert!(decision.group < damaged.image.layout.group_count, "{decision:?}");
+    }
+}
+
+/// Judges the same frame as one that leaves towards a device.
+fn inwards(damaged: &Damaged, frame: &[u8], interface: u32) {
+    damaged.fetched.set(0);
+    let mut case = FrameContext::NEW;
+    let frame = Packet::from_slice(frame);
+    let length = frame.length();
+    (case.flow.interface, case.flow.length, case.flow.direction) = (interface, length, 1);
+    decide::read(&frame, &mut case);
+    if decide::is_quoted(damaged, &case) {
+        decide::read_quoted(&frame, &mut case);
+    }
+    let is_judged = inbound::judge_and_note(damaged, &mut case, 1);
+    let decision = case.decision;
+    assert!(damaged.fetched.get() <= LONGEST_WALK, "{} lines", damaged.fetched.get());
+    if is_judged {
+        assert_eq!(decision.verdict == Verdict::Pass, decision.reason.passes(), "{decision:?}");
+        assert_ne!(decision.reason, Reason::NoPolicy, "{decision:?}");
     }
 }
 
@@ -75,6 +98,8 @@ struct Damaged {
     datagrams: Box<[Datagram]>,
     /// Allocated when the first frame is looked up in it: most are not.
     answers: OnceCell<Box<[Answers]>>,
+    /// The same.
+    asked: OnceCell<Box<[Question]>>,
 }
 
 impl Damaged {
@@ -136,6 +161,11 @@ impl decide::Policy for Damaged {
 
     fn nonce(&self) -> u64 {
         0
+    }
+
+    fn question(&self, number: u32) -> Option<&Question> {
+        let none = || (0..asked::ENTRIES).map(|_| Question::default()).collect();
+        self.asked.get_or_init(none).get(number as usize)
     }
 
     fn answers(&self, number: u32) -> Option<&Answers> {

@@ -13,10 +13,10 @@ impl Lint<'_> {
         each_range(&rule.to, self.host, |_| is_empty = false);
         // The addresses of a machine that is not known here.
         if idle && !is_empty {
-            let hint = "the accept rules before it cover all of it; one of them is enough";
+            let hint = "the refuse and accept rules before it cover all of it: take it out";
             self.warn(&rule.place, "this accept rule never decides anything", hint);
         }
-        if group.default == DefaultVerdict::Pass {
+        if group.default == DefaultVerdict::Pass && group.inbound == DefaultVerdict::Pass {
             let message = "this accept rule changes no verdict: the default of its group is `pass`";
             self.warn(&rule.place, message, "leave it out, or set `default = \"drop\"`");
         }

@@ -1,0 +1,361 @@
+//! Frames towards devices.
+//!
+//! The flow of such a frame is judged in the device's view: its own end is the source, see [`answers::mirror`]. So the
+//! device behind it is identified as that of any frame, and its own rules tell whether it may send to the other end.
+//!
+//! The order is: essential, refuse, accept, asked, related, the group's `inbound`. Only groups with a rule for frames
+//! towards them, or `inbound = "drop"`, are judged at all.
+
+use super::answers::{self, has_echo};
+use super::quoted::Subject;
+use super::rules::Endpoint;
+use super::{
+    FrameContext, Policy, asked, datagrams, group_entry, hops, identify, in_time, outcome,
+};
+use crate::flow::{Class, Flow};
+use crate::image::{self, Corrupt, GroupEntry, NO_RULE, Word, beside, essential, flag, kind};
+use crate::parse::verifier_barrier;
+use crate::reason::{Reason, Verdict};
+use crate::wire::{self, protocol, tcp};
+
+/// ICMPv6 type of an MLD query, RFC 2710 section 3.
+const MLD_QUERY: u16 = 130;
+
+/// What is left to do about a frame towards a device.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: no rule is about such frames.
+    Nothing = 0,
+    /// It must be judged.
+    Judge = 1,
+    /// It is judged: [`FrameContext::decision`] says how.
+    Done = 2,
+    /// It is accepted, and its flow must be noted: [`answers::admit`].
+    Admit = 3,
+    /// It is refused, unless it is about what may pass: [`relate`].
+    Relate = 4,
+}
+
+impl Next {
+    /// The step of that number.
+    #[inline(always)]
+    pub const fn from_number(number: u64) -> Self {
+        match number {
+            1 => Self::Judge,
+            2 => Self::Done,
+            3 => Self::Admit,
+            4 => Self::Relate,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// Whether any frame towards a device may be refused.
+#[inline(always)]
+pub(super) fn is_on<P: Policy>(policy: &P) -> bool {
+    image::constant(&policy.layout().flags) & flag::INBOUND != 0
+}
+
+/// What a group has of accept and refuse rules.
+#[derive(Clone, Copy)]
+pub(super) struct Rules {
+    /// Line of their descriptor, 0 if there are none.
+    pub(super) line: u32,
+    /// Whether there are accept rules.
+    pub(super) accepts: bool,
+    /// Whether there are refuse rules.
+    refuses: bool,
+}
+
+/// The accept and refuse rules of a group with this descriptor.
+#[inline(always)]
+pub(super) fn descriptor<P: Policy>(policy: &P, descriptor: u32) -> Result<Rules, Corrupt> {
+    if image::constant(&policy.layout().flags) & flag::ANSWERS == 0 || descriptor == image::ABSENT {
+        return Ok(Rules { line: 0, accepts: false, refuses: false });
+    }
+    let beside = policy.line(descriptor.wrapping_add(1)).ok_or(Corrupt)?;
+    let kinds = beside.word(beside::KINDS).ok_or(Corrupt)?;
+    Ok(Rules {
+        line: beside.word(beside::INBOUND).ok_or(Corrupt)?,
+        accepts: kinds & beside::ACCEPTS != 0,
+        refuses: kinds & beside::REFUSES != 0,
+    })
+}
+
+/// Judges the frame towards a device in `context`, whose flow is in the device's view.
+#[inline(always)]
+pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext) -> Next {
+    let next = match judged(policy, context) {
+        Ok(None) => return Next::Nothing,
+        Ok(Some((reason, next))) => {
+            context.decision.reason = reason;
+            next
+        }
+        Err(reason) => {
+            context.decision.reason = reason;
+            Next::Done
+        }
+    };
+    verifier_barrier();
+    context.decision.verdict = outcome(context);
+    next
+}
+
+/// The reason of the verdict, and what is left to do; `None` if no rule is about frames towards this device.
+#[inline(always)]
+fn judged<P: Policy>(
+    policy: &P,
+    context: &mut FrameContext,
+) -> Result<Option<(Reason, Next)>, Reason> {
+    if context.flow.source_mac & wire::MULTICAST_MAC != 0 {
+        return flooded(policy, &context.flow);
+    }
+    if let Err(reason) = identify(policy, context) {
+        return if is_on(policy) { Err(reason) } else { Ok(None) };
+    }
+    verifier_barrier();
+    let entry = group_entry(policy, context.decision.group)?;
+    context.entry = entry.0;
+    let entry = in_time(policy, entry)?;
+    context.identity.observes = u8::from(entry.observes());
+    context.identity.ends |= u32::from(GroupEntry(context.entry).is_timed());
+    let rules = descriptor(policy, entry.descriptor())?;
+    if rules.line == 0 && !entry.is_shut() {
+        return Ok(None);
+    }
+    verifier_barrier();
+    if is_essential(policy, &context.flow) {
+        return Ok(Some((Reason::InboundPass, Next::Done)));
+    }
+    if context.flow.fault != 0 {
+        // A rule that refuses a port cannot let pass what hides it.
+        return if rules.refuses || entry.is_shut() {
+            Err(Reason::InboundMalformed)
+        } else {
+            Ok(None)
+        };
+    }
+    let otherwise = if entry.is_shut() { Reason::InboundDrop } else { Reason::InboundPass };
+    if !is_ip(&context.flow) {
+        return Ok(Some((otherwise, Next::Done)));
+    }
+    match datagrams::datagram(policy, context) {
+        Ok(datagram) => context.datagram = datagram,
+        Err(_) if !entry.is_shut() => return Ok(Some((Reason::InboundPass, Next::Done))),
+        Err(reason) => {
+            context.flow.fault = reason.number();
+            return Err(Reason::InboundMalformed);
+        }
+    }
+    verifier_barrier();
+    let (reason, next) = by_rules(policy, context, (entry, rules.line))?;
+    if reason.passes() && context.flow.fragment != crate::flow::Fragment::Whole {
+        datagrams::keep(policy, context);
+    }
+    Ok(Some((reason, next)))
+}
+
+/// Refuse, accept, asked, and what the group does with the rest.
+#[inline(always)]
+fn by_rules<P: Policy>(
+    policy: &P,
+    context: &mut FrameContext,
+    (entry, rules): (GroupEntry, u32),
+) -> Result<(Reason, Next), Reason> {
+    let FrameContext { flow, decision, datagram, identity, .. } = context;
+    let (family, address) = (flow.family, flow.destination);
+    let mut word = Word::NONE;
+    if rules != 0 {
+        let service = about(flow, (datagram.service, datagram.port));
+        let found = policy.rule(rules, Endpoint { family, address, service })?;
+        identity.ends |= u32::from(found.ends);
+        word = found.word;
+    }
+    decision.rule = NO_RULE;
+    match word.kind() {
+        kind::DROP => {
+            decision.rule = word.payload();
+            return Err(Reason::Refuse);
+        }
+        kind::PASS if !entry.quarantines() => {
+            decision.rule = word.payload();
+            let next = if answers::may_open(flow) { Next::Admit } else { Next::Done };
+            return Ok((Reason::Accept, next));
+        }
+        kind::PASS | kind::NONE => {}
+        _ => return Err(Reason::Corrupt),
+    }
+    if !entry.is_shut() {
+        return Ok((Reason::InboundPass, Next::Done));
+    }
+    if entry.quarantines() {
+        return Err(Reason::InboundDrop);
+    }
+    verifier_barrier();
+    let flow = &context.flow;
+    if context.quoted.is != 0 {
+        return Ok((Reason::InboundDrop, Next::Relate));
+    }
+    let (mut service, port) = (context.datagram.service, context.datagram.port);
+    let is_answer = if flow.protocol == protocol::TCP {
+        flow.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN
+    } else {
+        asked::was(policy, flow, (service, port))
+    };
+    if has_echo(flow.protocol) {
+        service = answers::asked(flow, port);
+    }
+    if is_answer && may_send(policy, entry, Endpoint { family, address, service })? {
+        return Ok((Reason::Asked, Next::Done));
+    }
+    Err(Reason::InboundDrop)
+}
+
+/// Lets an ICMP error pass that is about what the device may send, or about an answer it may give. Its flow is in the
+/// device's view. For an error of the device, the frame passes if the group has accept rules.
+#[inline(always)]
+pub fn relate<P: Policy>(policy: &P, context: &mut FrameContext) {
+    let (rule, reason) = match related(policy, context) {
+        Ok(None) => return,
+        Ok(Some(found)) => found,
+        Err(Corrupt) => (NO_RULE, Reason::Corrupt),
+    };
+    (context.decision.rule, context.decision.reason) = (rule, reason);
+    verifier_barrier();
+    context.decision.verdict = outcome(context);
+}
+
+/// The rule by which the flow passes that an error is about; `None` if it does not.
+#[inline(always)]
+fn related<P: Policy>(
+    policy: &P,
+    context: &FrameContext,
+) -> Result<Option<(u32, Reason)>, Corrupt> {
+    let FrameContext { flow, quoted, identity, .. } = context;
+    let Some(subject) = Subject::of(flow, quoted) else { return Ok(None) };
+    let hops = image::constant(&policy.layout().flags) & flag::BOUND_HOPS != 0;
+    if flow.direction == 0
+        && hops
+        && identity.bound_hops != 0
+        && !hops::leads_there(policy, context)?
+    {
+        return Ok(Some((NO_RULE, Reason::DestinationBinding)));
+    }
+    let entry = in_time(policy, GroupEntry(context.entry))?;
+    let (family, address) = (flow.family, subject.peer);
+    if entry.descriptor() != image::ABSENT {
+        let to = Endpoint { family, address, service: subject.service };
+        let found = policy.rule(entry.descriptor(), to)?;
+        if found.word.kind() == kind::PASS {
+            return Ok(Some((found.word.payload(), Reason::Related)));
+        }
+    }
+    let rule = answers::of_subject(policy, flow, (entry, &subject))?;
+    Ok(rule.map(|rule| (rule, Reason::Related)))
+}
+
+/// Whether the device may send to this endpoint, by its own rules.
+#[inline(always)]
+fn may_send<P: Policy>(policy: &P, entry: GroupEntry, to: Endpoint) -> Result<bool, Corrupt> {
+    if entry.descriptor() != image::ABSENT {
+        match policy.rule(entry.descriptor(), to)?.word.kind() {
+            kind::NONE => {}
+            kind => return Ok(kind == kind::PASS),
+        }
+    }
+    Ok(entry.default_pass())
+}
+
+/// The service that a frame in the device's view is about, for accept and refuse rules: the device's port, or the type
+/// and code of ICMP.
+#[inline(always)]
+fn about(flow: &Flow, (service, port): (u32, u32)) -> u32 {
+    if has_echo(flow.protocol) { service } else { answers::asked(flow, port) }
+}
+
+/// Whether a frame of this class is judged by the rules, like any other IP packet.
+#[inline(always)]
+fn is_ip(flow: &Flow) -> bool {
+    match flow.class {
+        Class::Arp | Class::Eapol | Class::Lldp | Class::Stp => false,
+        Class::Ip | Class::Neighbour | Class::Multicast | Class::Dhcp | Class::OddDhcp => true,
+    }
+}
+
+/// Whether a frame towards a device is essential, and the policy has not switched its protocol off.
+///
+/// Router advertisements and messages of DHCP servers are malformed if a device sends them; here they are what a device
+/// needs.
+#[inline(always)]
+fn is_essential<P: Policy>(policy: &P, flow: &Flow) -> bool {
+    let fault = flow.fault;
+    let query = flow.protocol == protocol::ICMPV6 && flow.destination_port >> 8 == MLD_QUERY;
+    let bit = if fault == Reason::RogueDhcp.number() {
+        essential::DHCP
+    } else if fault == Reason::RogueRouter.number() {
+        essential::NEIGHBOUR
+    } else if fault != 0 {
+        return false;
+    } else {
+        match flow.class {
+            Class::Arp => essential::ARP,
+            Class::Neighbour | Class::Multicast => essential::NEIGHBOUR,
+            Class::Dhcp => essential::DHCP,
+            Class::Eapol => essential::EAPOL,
+            Class::Lldp => essential::LLDP,
+            Class::Stp => essential::STP,
+            Class::Ip if query || flow.protocol == protocol::IGMP => essential::NEIGHBOUR,
+            Class::Ip | Class::OddDhcp => return false,
+        }
+    };
+    image::constant(&policy.layout().essential) & bit != 0
+}
+
+/// Broadcast and multicast, which are towards no one device: the interface says what of them leaves.
+#[inline(always)]
+fn flooded<P: Policy>(policy: &P, flow: &Flow) -> Result<Option<(Reason, Next)>, Reason> {
+    if !is_on(policy) {
+        return Ok(None);
+    }
+    let layout = policy.layout();
+    let (first, mask) =
+        (image::constant(&layout.interfaces), image::constant(&layout.interfaces_mask));
+    if first == image::ABSENT {
+        return Err(Reason::InterfaceUnknown);
+    }
+    let number = image::look_up_usual(policy, first, mask, u64::from(flow.interface))?;
+    let number = u32::from(number.ok_or(Reason::InterfaceUnknown)?);
+    let lines = image::constant(&layout.interface_lines);
+    let line = policy.line(lines.wrapping_add(number)).ok_or(Corrupt)?;
+    let word = line.word(image::interface::GROUP).ok_or(Corrupt)?;
+    if word & image::interface::ESSENTIAL_FLOODS == 0 {
+        return Ok(None);
+    }
+    if is_essential(policy, flow) {
+        return Ok(Some((Reason::InboundPass, Next::Done)));
+    }
+    Err(Reason::Flooded)
+}
+
+/// Judges the frame towards a device in `context`, whose flow is as it leaves, and notes it: for the host. Whether any rule
+/// is about such frames.
+pub fn judge_and_note<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) -> bool {
+    let mut next = answers::recall(policy, context, segments);
+    if next == Next::Judge {
+        next = judge(policy, context);
+    }
+    match next {
+        Next::Admit => answers::admit(policy, context, segments),
+        Next::Relate => relate(policy, context),
+        Next::Nothing | Next::Judge | Next::Done => {}
+    }
+    next != Next::Nothing
+}
+
+/// Sets the decision on a frame of a flow that is known to be accepted.
+#[inline(always)]
+pub(super) fn known(context: &mut FrameContext) {
+    context.decision.reason = Reason::Accept;
+    context.decision.verdict = Verdict::Pass;
+}

@@ -10,10 +10,9 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::decide::inbound::Next;
 use enforcer_common::decide::{self, FrameContext, asked};
-use enforcer_common::packet::Packet;
 
 use crate::policy::Maps;
-use crate::{nonlinear, once};
+use crate::{inbound, linear, nonlinear, once};
 
 /// Too large for the stack, and see `verifier_barrier`.
 #[map]
@@ -39,7 +38,7 @@ impl Context {
     #[inline(always)]
     pub(crate) fn read(&mut self, ctx: &XdpContext) -> bool {
         // SAFETY: `self` is borrowed exclusively, so no reference from it is alive, and it is the only source of one.
-        unsafe { read(ctx) }
+        unsafe { linear::read(ctx) }
     }
 
     /// Reads a frame whose headers are not all linear.
@@ -59,7 +58,7 @@ impl Context {
     #[inline(always)]
     pub(crate) fn read_quoted<const FRAGMENTS: bool>(&mut self, ctx: &XdpContext) {
         // SAFETY: as in `read`.
-        let read = unsafe { if FRAGMENTS { nonlinear::quote(ctx) } else { quote(ctx) } };
+        let read = unsafe { if FRAGMENTS { nonlinear::quote(ctx) } else { linear::quote(ctx) } };
         let _ = core::hint::black_box(read);
     }
 
@@ -70,15 +69,15 @@ impl Context {
         unsafe { once::judge_frame() };
         if self.may_answer() {
             // SAFETY: as above.
-            unsafe { once::answer_frame(counts.into()) };
+            unsafe { inbound::answer_frame(counts.into()) };
         }
         if self.may_relate() {
             // SAFETY: as above.
-            unsafe { once::relate_frame() };
+            unsafe { inbound::relate_frame() };
         }
         if counts && asked::asks(self) {
             // SAFETY: as above.
-            unsafe { once::ask_frame() };
+            unsafe { inbound::ask_frame() };
         }
     }
 
@@ -87,21 +86,21 @@ impl Context {
     #[inline(always)]
     pub(crate) fn judge_inbound(&mut self, segments: u32) -> bool {
         // SAFETY: as in `read`.
-        let mut next = Next::from_number(unsafe { once::recall_frame(segments) });
+        let mut next = Next::from_number(unsafe { inbound::recall_frame(segments) });
         if matches!(next, Next::Judge) {
             // SAFETY: as above.
-            next = Next::from_number(unsafe { once::judge_inbound() });
+            next = Next::from_number(unsafe { inbound::judge_inbound() });
         }
         match next {
             Next::Nothing => return false,
             Next::Judge | Next::Done => {}
             Next::Admit => {
                 // SAFETY: as above.
-                unsafe { once::admit_frame(segments) };
+                unsafe { inbound::admit_frame(segments) };
             }
             Next::Relate => {
                 // SAFETY: as above.
-                unsafe { once::relate_frame() };
+                unsafe { inbound::relate_frame() };
             }
         }
         true
@@ -138,41 +137,4 @@ impl DerefMut for Context {
 #[inline(always)]
 pub(crate) fn element() -> Option<*mut FrameContext> {
     FRAME_CONTEXT.get_ptr_mut(0)
-}
-
-/// Reads a frame whose headers are linear into this CPU's context.
-///
-/// Not inlined: by which way its end was reached is forgotten on return. What it returns is used, or the
-/// register of the result would hold anything, and the verifier refuses a pointer there.
-///
-/// # Safety
-///
-/// No reference to this CPU's context is alive.
-#[inline(never)]
-unsafe fn read(ctx: &XdpContext) -> bool {
-    let Some(context) = element() else { return false };
-    // SAFETY: as in `Context::deref`, except that the caller holds no reference, and nothing below makes one.
-    let context = unsafe { &mut *context };
-    let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
-    // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
-    let packet = unsafe { Packet::new(start, end, context.flow.length) };
-    decide::read(&packet, context);
-    true
-}
-
-/// Reads what the frame quotes that this CPU has read. Not inlined, as [`read`].
-///
-/// # Safety
-///
-/// No reference to this CPU's context is alive.
-#[inline(never)]
-unsafe fn quote(ctx: &XdpContext) -> bool {
-    let Some(context) = element() else { return false };
-    // SAFETY: as in `read`.
-    let context = unsafe { &mut *context };
-    let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
-    // SAFETY: as in `read`.
-    let packet = unsafe { Packet::new(start, end, context.flow.length) };
-    decide::read_quoted(&packet, context);
-    true
 }

@@ -7,6 +7,7 @@
 //! - `policy`: the policy, from the maps
 //! - `context`: the frame that this CPU is judging
 //! - `once`: what the verifier walks once: the decision, and limits
+//! - `inbound`: the same for frames towards devices, and what answers them
 //! - `probe`: frames that only ask
 //! - `record`: what is done about a verdict
 //! - `report`: events
@@ -16,7 +17,7 @@
 //! - `flow_cache`: flows that are not decided again
 //! - `clock`: the boot clock
 //! - `runs`: proof that the driver runs the program
-//! - `nonlinear`: frames whose headers are not in the linear part
+//! - `linear`, `nonlinear`: frames whose headers are in the linear part, and those whose are not
 //!
 //! Each XDP program exists twice: for frames that may be spread over fragments (Linux 5.18 and
 //! later), and `_linear` for kernels without them. A program array takes one kind only.
@@ -36,6 +37,10 @@ mod dispatch;
 mod flow_cache;
 #[cfg(target_arch = "bpf")]
 mod frame;
+#[cfg(target_arch = "bpf")]
+mod inbound;
+#[cfg(target_arch = "bpf")]
+mod linear;
 #[cfg(target_arch = "bpf")]
 mod maps;
 #[cfg(target_arch = "bpf")]

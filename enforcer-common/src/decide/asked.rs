@@ -28,20 +28,29 @@ const WRITTEN: u64 = 1 << 32;
 /// An entry: the digest combined with the second word; when it was noted, boot clock, in seconds.
 pub type Question = [Word; 2];
 
+/// Whether each frame like this one of a device is noted, as far as it passes.
+#[inline(always)]
+pub(super) fn notes(context: &FrameContext) -> bool {
+    GroupEntry(context.entry).is_shut() && context.flow.protocol != protocol::TCP
+}
+
 /// Whether a frame that passes must be noted, so that its answer is let in.
 #[inline(always)]
 pub fn asks(context: &FrameContext) -> bool {
-    let FrameContext { flow, decision, entry, .. } = context;
-    let by_rule =
-        matches!(decision.reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass);
-    by_rule
-        && GroupEntry(*entry).is_shut()
+    let FrameContext { flow, decision, .. } = context;
+    is_by_rule(decision.reason)
+        && notes(context)
         && flow.class == Class::Ip
-        && flow.protocol != protocol::TCP
         && !flow.fragment.is_later()
         // Of a group of receivers nobody knows who answers.
         && flow.destination_mac & wire::MULTICAST_MAC == 0
         && (!has_echo(flow.protocol) || answers::is_request(flow))
+}
+
+/// Whether a frame passes by the rules and defaults for what devices send.
+#[inline(always)]
+pub(super) fn is_by_rule(reason: Reason) -> bool {
+    matches!(reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass)
 }
 
 /// Notes a frame of a device that [`asks`].

@@ -11,11 +11,11 @@
 //! stay in the L2 cache. The first frame of a flow stores its tag, the second one its entry. A scan or a flood of new
 //! flows therefore evicts nothing and touches no memory but the tags.
 
-use super::{Decision, FrameContext, Policy, group_entry};
+use super::{Decision, FrameContext, Policy, asked, group_entry};
 use crate::event::Refused;
 use crate::flow::{Address, FAMILY_NONE, FAMILY_V4, FAMILY_V6};
 use crate::image::walk::GOLDEN;
-use crate::image::{self, GroupEntry, Line};
+use crate::image::{self, Line};
 use crate::packet::Packet;
 use crate::reason::{Reason, Verdict};
 use crate::wire::{self, ether_type, protocol};
@@ -363,13 +363,11 @@ pub fn find<K: Key, M: Memory, P: Policy>(
 #[inline(always)]
 pub fn is_cacheable(context: &FrameContext) -> bool {
     let Decision { reason, group, .. } = context.decision;
-    // Each datagram of such a group is noted, so that its answers are let in.
-    let noted = GroupEntry(context.entry).is_shut() && context.flow.protocol != protocol::TCP;
-    let passes = matches!(reason, Reason::Allow | Reason::DefaultPass | Reason::UnknownPass);
+    let passes = asked::is_by_rule(reason);
     let refused =
         matches!(reason, Reason::Deny | Reason::Default | Reason::Unknown | Reason::Quarantine);
-    // The key has no source port, by which another frame with it may be an answer.
-    let is_final = context.identity.ends == 0 && !context.may_answer() && !noted;
+    // The key has no source port: another frame with it may be an answer.
+    let is_final = context.identity.ends == 0 && !context.may_answer() && !asked::notes(context);
     (passes || refused) && is_final && group <= 0xffff
 }
 

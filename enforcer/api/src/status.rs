@@ -64,7 +64,8 @@ pub struct InterfaceStatus {
     /// XDP mode according to the kernel: `native`, `generic` or `none`.
     pub mode: String,
     /// Whether arriving frames are judged: according to the kernel the attached program is ours, and
-    /// nothing indicates that the driver does not run it (see `proof`).
+    /// nothing indicates that the driver does not run it (see `proof`). If the policy refuses frames towards
+    /// devices, whether these are judged too (see `transmit`).
     pub enforcing: bool,
     /// What the backstop does with frames forwarded from this interface, according to the kernel: `armed`
     /// lets them through, `shut` drops them, `absent` does not check them.
@@ -80,6 +81,10 @@ pub struct InterfaceStatus {
     /// Runs of the program for frames of the interface, since the pins were created.
     #[serde(default)]
     pub runs: u64,
+    /// Whether a program judges what leaves by the interface towards devices: `attached` or `missing`; absent if the
+    /// policy has no rules for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transmit: Option<String>,
     /// Why the interface is not enforcing, or a remark (on generic mode, for example).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

@@ -1,6 +1,6 @@
 //! What a rule does, and the rules of a group by it.
 
-use super::{DefaultVerdict, Group, Policy, Rule};
+use super::{DefaultVerdict, Group, Policy, Rule, compile};
 
 /// What a rule of a group does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,16 +77,20 @@ impl Group {
         deny.iter_mut().chain(allow).chain(refuse).chain(accept)
     }
 
-    /// Whether any rule of the group is about frames towards its devices, or its `inbound` drops them.
-    fn judges_inbound(&self) -> bool {
-        self.inbound == DefaultVerdict::Drop || !self.refuse.is_empty() || !self.accept.is_empty()
+    /// Whether a frame towards one of its devices may be refused.
+    pub(crate) fn refuses_inbound(&self) -> bool {
+        self.inbound == DefaultVerdict::Drop || !self.refuse.is_empty()
     }
 }
 
 impl Policy {
+    /// Whether frames towards devices may be refused.
+    pub fn refuses_inbound(&self) -> bool {
+        compile::refuses_inbound(self)
+    }
+
     /// Whether anything in the policy is about frames towards devices.
     pub fn judges_inbound(&self) -> bool {
-        self.groups.iter().any(Group::judges_inbound)
-            || self.interfaces.iter().any(|interface| interface.floods_essentials_only)
+        self.refuses_inbound() || self.groups.iter().any(|group| !group.accept.is_empty())
     }
 }

@@ -190,6 +190,7 @@ mod tests {
                 proof: "seen".into(),
                 received: 90,
                 runs: 90,
+                transmit: None,
                 note: Some("the driver has no XDP".into()),
             }],
             reasons: vec![

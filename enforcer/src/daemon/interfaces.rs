@@ -81,6 +81,9 @@ impl Core {
             (true, _) if !self.is_compiled_for(link.index) => {
                 Some("all is dropped: the policy is not compiled for it yet".to_owned())
             }
+            (true, _) if self.leaves_unjudged(link.index) => {
+                Some("transmit side not attached: what is sent to devices is not judged".to_owned())
+            }
             (true, _) if !enforcing => doubt,
             (true, _) if self.needs_transmit() && !self.transmits(link.index) => {
                 Some("transmit side not attached: answers do not pass".to_owned())
@@ -101,6 +104,7 @@ impl Core {
             proof: guarded.map_or("none", |guarded| guarded.prover.proof().name()).into(),
             received: counters.received,
             runs: self.engine.dataplane.runs(link.index),
+            transmit: self.transmit_state(link.index),
             note,
         }
     }
@@ -116,6 +120,7 @@ fn gone(name: &str, note: &str, tables: &Tables, links: &[Link]) -> InterfaceSta
         proof: "none".into(),
         received: 0,
         runs: 0,
+        transmit: None,
         note: Some(note.into()),
     }
 }

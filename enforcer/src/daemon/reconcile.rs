@@ -21,10 +21,12 @@ const TABLES: u32 = 10;
 impl Core {
     /// Whether a link is no longer attached, according to its descriptor.
     fn is_detached(&self) -> bool {
-        let there = self.guarded.iter().filter(|guarded| guarded.there);
-        there
-            .into_iter()
-            .any(|guarded| self.engine.dataplane.link_interface(guarded.index) == Some(0))
+        let mut there = self.guarded.iter().filter(|guarded| guarded.there);
+        there.any(|guarded| {
+            self.engine.dataplane.link_interface(guarded.index) == Some(0)
+                || self.watched.noted.contains(&guarded.index)
+                    && self.leaves_unjudged(guarded.index)
+        })
     }
 
     /// Checks at once whatever the notice is about.
@@ -55,6 +57,8 @@ impl Core {
         self.restore_pins();
         self.restore_tables().await;
         self.restore_image().await;
+        // First: an interface whose transmit side is missing is shut until it is back.
+        self.follow_transmit().await;
         self.begin_proofs();
         let seen = self.seen(self.kernel.links().await?);
         self.tell_notices(&seen);

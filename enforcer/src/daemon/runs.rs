@@ -17,15 +17,16 @@ const OFTEN: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 impl Core {
-    /// Whether frames that arrive on an interface are judged by the policy: according to the kernel our
-    /// program is attached, there is no evidence that the driver does not run it, and the policy is
-    /// compiled for the interface.
+    /// Whether frames of devices on an interface, and those towards them that may be refused, are judged by the policy:
+    /// according to the kernel our programs are attached, there is no evidence that the driver does not run them, and the
+    /// policy is compiled for the interface.
     pub(super) fn enforces(&self, link: &Link) -> bool {
         let guarded = self.guarded.iter().find(|guarded| guarded.index == link.index);
         guarded.is_some_and(|guarded| guarded.prover.proof().holds())
             && link.no_ethernet.is_none()
             && self.engine.dataplane.guards(link.attached)
             && self.is_compiled_for(link.index)
+            && !self.leaves_unjudged(link.index)
     }
 
     /// Whether the policy is compiled for an interface: on any other one, everything is dropped.

@@ -1,23 +1,40 @@
-//! Keeps the program attached to the transmit side of interfaces, as long as the policy has accept rules.
+//! Keeps the program attached to the transmit side of interfaces, as long as the policy has rules for frames towards
+//! devices.
 
 use log::{debug, error, info};
 
 use super::core::Core;
 use super::failure;
 use crate::dataplane::Hook;
+use crate::policy::Policy;
 
 impl Core {
     /// Whether frames towards devices must be judged: the policy in force, or the one that returns without a confirmation,
     /// has rules for them.
     pub(super) fn needs_transmit(&self) -> bool {
-        let previous = self.engine.pending.as_ref().map(|pending| &pending.previous);
-        let mut policies = previous.into_iter().chain([&self.engine.active]).map(|it| &it.policy);
-        policies.any(|policy| policy.judges_inbound())
+        self.policies().any(Policy::judges_inbound)
     }
 
-    /// Whether what leaves by an interface was noted at the last look.
+    /// The policy in force, and the one that returns without a confirmation.
+    fn policies(&self) -> impl Iterator<Item = &Policy> {
+        let previous = self.engine.pending.as_ref().map(|pending| &pending.previous);
+        previous.into_iter().chain([&self.engine.active]).map(|it| &it.policy)
+    }
+
+    /// Whether what leaves by an interface was judged at the last look.
     pub(super) fn transmits(&self, index: u32) -> bool {
         self.engine.dataplane.transmits(index).is_some()
+    }
+
+    /// Whether frames towards devices leave by an interface without being judged, although some may be refused.
+    pub(super) fn leaves_unjudged(&self, index: u32) -> bool {
+        self.policies().any(Policy::refuses_inbound) && !self.transmits(index)
+    }
+
+    /// The state of the transmit side of an interface for `status`; none if the policy has no need of it.
+    pub(super) fn transmit_state(&self, index: u32) -> Option<String> {
+        let state = if self.transmits(index) { "attached" } else { "missing" };
+        self.needs_transmit().then(|| state.to_owned())
     }
 
     /// Whether the program notes what leaves by an interface, according to the kernel.
@@ -56,7 +73,7 @@ impl Core {
             }
             if !needed {
                 match self.engine.dataplane.stop_transmitting(index) {
-                    Ok(()) => debug!("{name}: nothing is noted on the transmit side any more"),
+                    Ok(()) => debug!("{name}: nothing is judged on the transmit side any more"),
                     Err(e) => error!("{}", failure(&e.into()).error),
                 }
                 continue;
@@ -65,20 +82,23 @@ impl Core {
                 Ok(_) if was_there => {
                     self.watched.noted.insert(index);
                     let text = format!(
-                        "{name}: somebody removed the program on the transmit side; it is back, and what was \
-                         opened meanwhile is noted with its next frame"
+                        "{name}: somebody removed the program on the transmit side; it is back. Meanwhile \
+                         nothing that was sent to devices was judged"
                     );
                     self.remember(text.clone());
                     self.tamper("transmit-detached", Some(&name), text);
                 }
                 Ok(_) => {
                     self.watched.noted.insert(index);
-                    info!("{name}: what is asked of devices is noted on the transmit side");
+                    info!("{name}: what is sent to devices is judged on the transmit side");
                 }
                 Err(e) => {
                     let text = failure(&e.into()).error;
-                    if self.remember(format!("{name}: answers do not pass: {text}")) {
-                        error!("{name}: answers do not pass: {text}");
+                    // It is tried again with the next check of everything.
+                    self.watched.noted.remove(&index);
+                    let text = format!("{name}: what is sent to devices is not judged: {text}");
+                    if self.remember(text.clone()) {
+                        error!("{text}");
                     }
                 }
             }

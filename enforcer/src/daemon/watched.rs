@@ -28,7 +28,7 @@ pub(super) struct Watched {
     pub(super) often_until: Duration,
     /// Whether the transmit side may be attached somewhere.
     pub(super) transmits: bool,
-    /// Interfaces whose transmit side this daemon has attached.
+    /// Interfaces to whose transmit side this daemon has attached its program.
     pub(super) noted: BTreeSet<u32>,
     /// When runs of the program were last checked, on the boot clock.
     pub(super) runs_looked_at: Duration,

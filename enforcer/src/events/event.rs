@@ -3,16 +3,14 @@
 //! Inside the process an event is this value. It is rendered at the edge: JSON by [`super::json`], a
 //! line by [`super::text`], EVE and captures by their modules.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use enforcer_common::reason::{Reason, Verdict};
+use enforcer_common::reason::Verdict;
 
 pub use super::protocol::Protocol;
+pub use super::reason_name::ReasonName;
 use super::time::Time;
 use crate::policy::Mac;
 
@@ -64,6 +62,11 @@ impl Direction {
             Self::Out => "out",
             Self::In => "in",
         }
+    }
+
+    /// The direction of that name; out without one.
+    pub fn named(name: Option<&str>) -> Self {
+        if name == Some(Self::In.name()) { Self::In } else { Self::Out }
     }
 }
 
@@ -338,50 +341,10 @@ impl Event {
     }
 }
 
-/// The name of a reason in docs/reasons.md.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReasonName(Cow<'static, str>);
-
-impl ReasonName {
-    /// The name of a reason without a number, such as those of [`Lost`] and [`Tamper`] events.
-    pub const fn of(name: &'static str) -> Self {
-        Self(Cow::Borrowed(name))
-    }
-
-    /// The name.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<Reason> for ReasonName {
-    fn from(reason: Reason) -> Self {
-        Self::of(reason.name())
-    }
-}
-
-impl fmt::Display for ReasonName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for ReasonName {
-    type Err = std::convert::Infallible;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        Ok(Self(Cow::Owned(name.to_owned())))
-    }
-}
-
-impl PartialEq<str> for ReasonName {
-    fn eq(&self, other: &str) -> bool {
-        self.0 == other
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
+    use enforcer_common::reason::Reason;
+
     use super::*;
 
     /// A drop of `bed-12` towards the address that the advisory names.

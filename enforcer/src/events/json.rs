@@ -262,10 +262,9 @@ impl Line {
             revision: detail.revision,
         };
         let count = detail.count;
-        let is_in = detail.direction.is_some_and(|name| *name == *Direction::In.name());
-        let direction = if is_in { Direction::In } else { Direction::Out };
-        let (device, group) = (detail.device, detail.group);
-        let sender = Sender { direction, mac: detail.mac, device, group };
+        let direction = Direction::named(detail.direction.as_deref());
+        let (mac, device, group) = (detail.mac, detail.device, detail.group);
+        let sender = Sender { direction, mac, device, group };
         let reason = detail.reason.ok_or("reason");
         Ok(match &*self.event_type {
             "drop" => Event::Drop(Box::new(Refusal {

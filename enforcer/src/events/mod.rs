@@ -2,6 +2,7 @@
 //!
 //! - [`event`]: the only event type
 //! - `protocol`: protocols of IP by name
+//! - `reason_name`: names of reasons
 //! - [`time`]: when they happened
 //! - [`json`]: the flat line of JSON
 //! - [`text`]: one human-readable line, and flat fields
@@ -24,6 +25,7 @@ pub mod hub;
 pub mod json;
 pub mod pcap;
 mod protocol;
+mod reason_name;
 mod seats;
 pub mod sinks;
 pub mod subscription;

@@ -22,8 +22,8 @@ use enforcer_common::image::{
 };
 
 use super::{
-    Action, DefaultVerdict, End, Essential, Group, Host, Mode, Place, Policy, Problem, Range,
-    Rates, Rule, Severity, To,
+    Action, End, Essential, Group, Host, Mode, Place, Policy, Problem, Range, Rates, Rule,
+    Severity, To,
 };
 use crate::image::Image;
 use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
@@ -189,12 +189,16 @@ fn groups(
 
 /// The bits of [`flag`] for frames towards devices, live rules included.
 fn inbound_flags(policy: &Policy) -> u32 {
-    let any = |is: fn(&Group) -> bool| policy.groups.iter().any(is);
-    let rules = any(|group| !group.accept.is_empty() || !group.refuse.is_empty());
-    let refuses = any(|group| !group.refuse.is_empty() || group.inbound == DefaultVerdict::Drop);
-    let floods = policy.interfaces.iter().any(|interface| interface.floods_essentials_only);
+    let has_rules = |group: &Group| !group.accept.is_empty() || !group.refuse.is_empty();
     let bit = |on, bit| if on { bit } else { 0 };
-    bit(rules, flag::ANSWERS) | bit(refuses || floods, flag::INBOUND)
+    bit(policy.groups.iter().any(has_rules), flag::ANSWERS)
+        | bit(refuses_inbound(policy), flag::INBOUND)
+}
+
+/// Whether frames towards devices may be refused, by groups or on interfaces.
+pub(crate) fn refuses_inbound(policy: &Policy) -> bool {
+    policy.groups.iter().any(Group::refuses_inbound)
+        || policy.interfaces.iter().any(|interface| interface.floods_essentials_only)
 }
 
 /// The descriptors of the policy file's rules of a group.

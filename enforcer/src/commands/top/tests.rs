@@ -28,6 +28,7 @@ fn status(drops: u64) -> Status {
         proof: "seen".into(),
         received: 1,
         runs: 1,
+        transmit: None,
         note: None,
     };
     let reason = ReasonCount {

@@ -19,7 +19,26 @@ pub(super) fn machine(facts: &Facts) -> Vec<Finding> {
 }
 
 pub(super) fn interface(facts: &Facts, link: &Link) -> Vec<Finding> {
-    [program(facts, link), state(facts, link)].into_iter().flatten().collect()
+    [program(facts, link), transmit(facts, link), state(facts, link)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// Whether what is sent to devices is judged, if the policy in force has rules for that.
+fn transmit(facts: &Facts, link: &Link) -> Option<Finding> {
+    const CHECK: &str = "transmit";
+    let status = facts.enforcement.daemon.as_ref().ok()?.as_ref()?;
+    let row = status.interfaces.iter().find(|row| row.index == link.index)?;
+    Some(match row.transmit.as_deref()? {
+        "attached" => Finding::ok(CHECK, "what is sent to devices is judged, as the kernel says"),
+        _ => Finding::fail(
+            CHECK,
+            "no program on the transmit side: answers do not pass, and nothing sent to devices is \
+             refused",
+            "the daemon's log says why; before Linux 6.6 the kernel needs CONFIG_NET_CLS_BPF",
+        ),
+    })
 }
 
 fn daemon(facts: &Facts) -> Finding {

@@ -47,6 +47,7 @@ fn status() -> Status {
         proof: "seen".into(),
         received: 1,
         runs: 1,
+        transmit: None,
         note: None,
     };
     Status {

@@ -106,6 +106,7 @@ mod tests {
             proof: "idle".into(),
             received: 0,
             runs: 0,
+            transmit: None,
             note: None,
         };
         for (runs, arrived, state) in

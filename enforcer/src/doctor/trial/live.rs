@@ -351,6 +351,7 @@ mod tests {
             proof: "seen".into(),
             received: 90,
             runs: 90,
+            transmit: None,
             note: None,
         };
         let question = own_destination(&policy, &host, &compiled, &row).unwrap();

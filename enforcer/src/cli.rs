@@ -399,8 +399,11 @@ pub(crate) struct Explain {
     /// Destination: ADDR, ADDR:PORT or [ADDR]:PORT
     #[arg(long, value_name = "ADDR[:PORT]", required_unless_present = "pcap")]
     pub(crate) to: Option<String>,
+    /// Explain a frame that goes to a device: --from is the address of who sends it, --to DEVICE[:PORT]
+    #[arg(long)]
+    pub(crate) inbound: bool,
     /// Judge the frames of this capture instead: pcap or pcapng, plain or gzip
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "proto", "vlan"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to", "proto", "vlan", "inbound"])]
     pub(crate) pcap: Option<PathBuf>,
     /// Explain only frame N of the capture, in full
     #[arg(long, value_name = "N", requires = "pcap")]

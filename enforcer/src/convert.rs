@@ -41,7 +41,7 @@ pub fn change(change: Change) -> api::Change {
 
 /// A request to explain a flow.
 pub fn request(request: &api::ExplainRequest) -> explain::Request {
-    let api::ExplainRequest { from, mac, to, proto, interface, vlan } = request.clone();
+    let api::ExplainRequest { from, mac, to, proto, interface, vlan, .. } = request.clone();
     explain::Request { from, mac, to, proto, interface, vlan }
 }
 

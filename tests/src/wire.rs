@@ -107,6 +107,7 @@ impl Flow {
             proto: self.protocol.into(),
             interface: None,
             vlan: None,
+            inbound: false,
         }
     }
 }

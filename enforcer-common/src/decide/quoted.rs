@@ -95,7 +95,7 @@ pub(super) fn is_error(flow: &Flow) -> bool {
     let kind = flow.destination_port >> 8;
     let is = match flow.protocol {
         protocol::ICMP => flow.family == FAMILY_V4 && (kind == 3 || kind == 11 || kind == 12),
-        protocol::ICMPV6 => flow.family != FAMILY_V4 && kind >= 1 && kind <= 4,
+        protocol::ICMPV6 => flow.family != FAMILY_V4 && (1..=4).contains(&kind),
         _ => false,
     };
     is && flow.fragment == Fragment::Whole

@@ -25,6 +25,10 @@ pub struct ExplainRequest {
     /// else the device's own.
     #[serde(default)]
     pub vlan: Option<u16>,
+    /// Whether the frame goes to a device: then `from` is the address of who sends it, and `to` is `DEVICE` or
+    /// `DEVICE:PORT`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inbound: bool,
 }
 
 /// `POST /v1/explain/frames`: captured frames, in order. The answer is a list of [`Explanation`]s.

@@ -3,6 +3,7 @@
 //! - `answer`: [`Request`] and [`Explanation`]
 //! - `endpoint`: parses the texts of a request
 //! - `sender`: identifies the sender, and records assumptions about it
+//! - [`inbound`](inbound()): the same for a frame that another host sends to a device
 //! - `invent`: plausible values for what is not known
 //! - [`heard`]: what the gateway knows about the location of devices
 //! - [`frame`](frame()): the described frame, byte by byte
@@ -18,6 +19,7 @@ mod captured;
 mod endpoint;
 mod frame;
 pub mod heard;
+mod inbound;
 mod invent;
 pub mod link;
 mod near;
@@ -31,10 +33,12 @@ use enforcer_common::decide::FrameContext;
 use enforcer_common::flow::{Address, FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::image::{NO_DEVICE, NO_RULE};
 use enforcer_common::reason::Reason;
+use enforcer_common::wire::{protocol, tcp};
 
 pub use self::answer::{Explanation, NearMiss, Request, RuleWords};
 pub use self::captured::{Captured, captured, source_of};
 pub use self::frame::{Described, Unjudged, dhcp_discover, frame, frame_heard};
+pub use self::inbound::inbound;
 pub use self::sender::{asked_source, protected};
 use super::{
     Action, Compiled, CompiledRule, Device, End, Group, Host, Place, Policy, Range, Rule, Service,
@@ -275,13 +279,35 @@ fn line(place: &Place) -> String {
 }
 
 /// The smallest rule that would let the frame pass, to be pasted into the group: one more entry of its list
-/// of allow rules, or the list if it has none.
+/// of its rules, or the list if it has none.
 fn suggestion(group: &Group, case: &FrameContext) -> Option<String> {
     if case.decision.reason != Reason::Default {
         return None;
     }
     let range = Range::single(address(&case.flow, case.flow.destination)?);
-    let service = smallest_service(&case.flow);
+    let flow = &case.flow;
+    if looks_like_an_answer(flow) {
+        let service = Service::ports(flow.protocol, flow.source_port, flow.source_port);
+        return Some(smallest(group, Action::Accept, (range, service)));
+    }
+    Some(smallest(group, Action::Allow, (range, smallest_service(flow))))
+}
+
+/// Whether a frame comes from the port of a service and goes to one that systems choose for their own end: then it most
+/// likely answers, and a rule for its destination would be one for every high port.
+fn looks_like_an_answer(flow: &Flow) -> bool {
+    /// The first port that Linux chooses (`net.ipv4.ip_local_port_range`).
+    const CHOSEN: u16 = 32_768;
+    let opens =
+        flow.protocol == protocol::TCP && flow.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN;
+    endpoint::has_ports(flow.protocol)
+        && (1..CHOSEN).contains(&flow.source_port)
+        && flow.destination_port >= CHOSEN
+        && !opens
+}
+
+/// A rule for one range and service, to paste into the group's list of such rules, or the list if it has none.
+fn smallest(group: &Group, action: Action, (range, service): (Range, Service)) -> String {
     let rule = Rule {
         id: String::new(),
         to: To::Range(range),
@@ -294,8 +320,12 @@ fn suggestion(group: &Group, case: &FrameContext) -> Option<String> {
         live: false,
         place: group.place.clone(),
     };
-    let rule = super::write::write_rule(Action::Allow, &rule);
-    Some(if group.allow.is_empty() { format!("allow = [{rule}]") } else { format!("{rule},") })
+    let rule = super::write::write_rule(action, &rule);
+    if group.rules(action).is_empty() {
+        format!("{} = [{rule}]", action.name())
+    } else {
+        format!("{rule},")
+    }
 }
 
 /// The smallest service that a policy can name and that includes the frame's.

@@ -228,6 +228,14 @@ impl<'a> HostImage<'a> {
         inbound::judge_and_note(self, &mut case, 1).then_some(case)
     }
 
+    /// Judges the flow of a frame towards a device, in the device's view, and notes nothing. Whether any rule is about such
+    /// frames.
+    pub fn judge_inbound(&self, flow: Flow) -> (FrameContext, bool) {
+        let mut case = FrameContext::of(flow);
+        let next = inbound::judge(self, &mut case);
+        (case, next != inbound::Next::Nothing)
+    }
+
     /// The group of the device at whose end a flow is, and the accept rule that covers it, if any. The flow is in the
     /// device's view: the source is its end.
     pub fn accepts(&self, flow: Flow) -> FrameContext {

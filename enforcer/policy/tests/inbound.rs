@@ -281,7 +281,7 @@ fn fragments_share_the_fate_of_the_first_one() {
         let whole = udp(9, port, &data);
         let at = usize::from(number) * 32;
         let end = (at + 32).min(whole.len());
-        let packet = V4 { id: port, fragment: number * 4 | more, ..V4::new(from, OWN, 17) };
+        let packet = V4 { id: port, fragment: (number * 4) | more, ..V4::new(from, OWN, 17) };
         let packet = packet.packet(&whole[at..end]);
         Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::IPV4, &packet)
     };

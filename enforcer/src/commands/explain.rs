@@ -12,7 +12,9 @@ use enforcer::api::Exit;
 use enforcer::api::{ExplainRequest, Explanation};
 use enforcer::control::client::Client;
 use enforcer::convert;
-use enforcer::policy::explain::on_host;
+use enforcer::image::Time;
+use enforcer::policy::explain::heard::Heard;
+use enforcer::policy::explain::{inbound, on_host};
 use enforcer::policy::live::span;
 use enforcer::policy::{Compiled, Host, HostInterface, Mac, Policy, Selector, compile, report};
 use jiff::Timestamp;
@@ -34,13 +36,19 @@ pub(super) fn run(client: &Client, args: &Explain) -> Result<Exit> {
         proto: args.proto.clone(),
         interface: args.interface.clone(),
         vlan: args.vlan,
+        inbound: args.inbound,
     };
     let explanation = match &args.policy {
         Some(policy) => match Trial::read(policy, args.interface.as_deref())? {
             Some(trial) => {
                 let Trial { policy, host, compiled, .. } = &trial;
-                let answer =
-                    on_host(policy, host, compiled, &convert::request(&request), host.now)?;
+                let asked = convert::request(&request);
+                let answer = if request.inbound {
+                    let (heard, now) = (Heard::default(), Time::wall(host.now));
+                    inbound(policy, host, &heard, compiled, &asked, now)?
+                } else {
+                    on_host(policy, host, compiled, &asked, host.now)?
+                };
                 trial.note();
                 convert::explanation(answer)
             }

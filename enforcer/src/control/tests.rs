@@ -213,6 +213,7 @@ async fn questions_and_answers() {
         proto: "tcp".into(),
         interface: None,
         vlan: None,
+        inbound: false,
     };
     assert_eq!(client.explain(&request).await.unwrap().verdict, "drop");
     request.from = "nobody".into();

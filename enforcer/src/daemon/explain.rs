@@ -124,6 +124,7 @@ struct Judged {
 impl Explainer {
     async fn explain(&self, about: &About) -> Result<Vec<Explanation>, Failure> {
         let described = match about {
+            About::One(request) if request.inbound => return self.inbound(request).await,
             About::One(request) => vec![self.described(request).await?],
             About::Captured(request) => self.captured(request).await?,
         };
@@ -159,6 +160,14 @@ impl Explainer {
             self.kernel.hear_way(host, &mut heard, source).await;
         }
         explain::frame_heard(policy, host, &heard, request).map_err(usage)
+    }
+
+    /// A frame towards a device: decided on the host, because a test run of the program would note it.
+    async fn inbound(&self, request: &ExplainRequest) -> Result<Vec<Explanation>, Failure> {
+        let Active { policy, host, compiled, .. } = &*self.names;
+        let (request, heard) = (&convert::request(request), self.heard().await);
+        let answer = explain::inbound(policy, host, &heard, compiled, request, self.now);
+        Ok(vec![convert::explanation(answer.map_err(usage)?)])
     }
 
     async fn captured(&self, request: &ExplainFrames) -> Result<Vec<Described>, Failure> {

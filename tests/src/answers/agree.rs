@@ -1,4 +1,4 @@
-//! Host and kernel note the same flows, and let the same answers pass.
+//! Host and kernel judge the same frames alike in both directions, and note the same flows and questions.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,9 @@ use enforcer::policy::compile;
 use enforcer_common::abi::map;
 use enforcer_common::decide::Policy as _;
 use enforcer_common::decide::answers::{self, FLOWS};
+use enforcer_common::decide::asked;
 use enforcer_common::reason::{Reason, Verdict};
-use enforcer_testkit::frames::{Ethernet, GATEWAY, Tcp, V4, V6, ether_type, icmp, udp};
+use enforcer_testkit::frames::{Ethernet, GATEWAY, MORE, Tcp, V4, V6, ether_type, icmp, udp};
 use enforcer_testkit::random::{self, Random};
 
 use crate::harness;
@@ -18,7 +19,7 @@ use crate::kernel::{Bench, INTERFACE};
 
 const POLICIES: u64 = 50;
 /// Frames in both directions, over all policies; `ENFORCER_ANSWERS_FRAMES` overrides it.
-const FRAMES: u64 = 200_000;
+const FRAMES: u64 = 1_000_000;
 
 /// Two ends that talk: the device's first.
 #[derive(Clone)]
@@ -43,11 +44,57 @@ impl Talk {
         }
     }
 
-    /// One of its frames.
+    /// One of its frames: one in eight is an error about one that went the other way.
     fn frame(&self, random: &mut Random, outwards: bool) -> Vec<u8> {
+        let packet = if random.once_in(8) {
+            let quoted = self.packet(random, !outwards, None);
+            let kind = match self.v6 {
+                Some(_) => random.pick(&[1, 2, 3, 4]),
+                None => random.pick(&[3, 3, 11, 12]),
+            };
+            self.packet(random, outwards, Some(icmp(kind, 0, &quoted)))
+        } else {
+            self.packet(random, outwards, None)
+        };
+        let kind = if self.v6.is_some() { ether_type::IPV6 } else { ether_type::IPV4 };
+        let ether = if outwards {
+            Ethernet::new(self.device).to(GATEWAY)
+        } else if random.once_in(20) {
+            Ethernet::new(GATEWAY).to([0xff; 6])
+        } else {
+            Ethernet::new(GATEWAY).to(self.device)
+        };
+        ether.frame(kind, &packet)
+    }
+
+    /// A packet of it: `error` in place of its own payload.
+    fn packet(&self, random: &mut Random, outwards: bool, error: Option<Vec<u8>>) -> Vec<u8> {
         let in_order = |[near, far]: [u16; 2]| if outwards { [near, far] } else { [far, near] };
         let [from, to] = in_order(self.ports);
-        let payload = match self.protocol {
+        let is_error = error.is_some();
+        let payload = error.unwrap_or_else(|| self.payload(random, [from, to]));
+        if let Some([near, far]) = self.v6 {
+            let [source, destination] = if outwards { [near, far] } else { [far, near] };
+            let protocol = if is_error { 58 } else { self.protocol };
+            return V6::new(source, destination, protocol).packet(&payload);
+        }
+        let [near, far] = self.v4;
+        let [source, destination] = if outwards { [near, far] } else { [far, near] };
+        let protocol = if is_error { 1 } else { self.protocol };
+        let header = V4::new(source, destination, protocol);
+        // Fragments of few datagrams, so that most belong together.
+        if random.once_in(6) && !is_error {
+            let (at, more) = random.pick(&[(0, MORE), (3, MORE), (6, 0)]);
+            let id = random.below(3) as u16;
+            let mut payload = payload;
+            payload.resize(24, 0);
+            return V4 { id, fragment: at | more, ..header }.packet(&payload);
+        }
+        header.packet(&payload)
+    }
+
+    fn payload(&self, random: &mut Random, [from, to]: [u16; 2]) -> Vec<u8> {
+        match self.protocol {
             6 => {
                 let flags = random.pick(&[2, 2, 16, 16, 16, 18, 17, 4, 20]);
                 Tcp { source: from, flags, ..Tcp::new(to) }.segment(b"data")
@@ -56,21 +103,7 @@ impl Talk {
             1 => icmp(random.pick(&[8, 0, 3]), 0, b"data"),
             58 => icmp(random.pick(&[128, 129, 1]), 0, b"data"),
             _ => b"payload".to_vec(),
-        };
-        let (kind, packet) = if let Some([near, far]) = self.v6 {
-            let [source, destination] = if outwards { [near, far] } else { [far, near] };
-            (ether_type::IPV6, V6::new(source, destination, self.protocol).packet(&payload))
-        } else {
-            let [near, far] = self.v4;
-            let [source, destination] = if outwards { [near, far] } else { [far, near] };
-            (ether_type::IPV4, V4::new(source, destination, self.protocol).packet(&payload))
-        };
-        let ether = if outwards {
-            Ethernet::new(self.device).to(GATEWAY)
-        } else {
-            Ethernet::new(GATEWAY).to(self.device)
-        };
-        ether.frame(kind, &packet)
+        }
     }
 }
 
@@ -154,10 +187,21 @@ fn host_and_kernel_note_and_answer_alike() {
         let kernel = table(|line| lines.get(&line, 0).unwrap());
         let host = table(|line| reference.answers(line).unwrap().each_ref().map(|word| word.get()));
         assert_eq!(kernel, host);
+        let pin = bench.get().pins().path(map::ASKED);
+        let entries = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
+        let entries: Array<_, [u64; 2]> = entries.try_into().unwrap();
+        // Without the times: only which of them were ever written.
+        let kernel = (0..asked::ENTRIES).filter(|at| entries.get(at, 0).unwrap()[1] != 0);
+        let is_used = |at: &u32| reference.question(*at).unwrap()[1].get() != 0;
+        assert!(kernel.eq((0..asked::ENTRIES).filter(is_used)));
         for (reason, frames) in expected {
             *met.entry(reason).or_default() += frames;
         }
     }
     println!("{} policies: {met:?}", policies.len());
-    assert!(met.get(&Reason::Answer).is_some_and(|frames| *frames > 100), "{met:?}");
+    let inwards = [Reason::Accept, Reason::Asked, Reason::Refuse, Reason::InboundDrop];
+    let others = [Reason::Answer, Reason::Related, Reason::InboundMalformed, Reason::Flooded];
+    for reason in inwards.into_iter().chain(others) {
+        assert!(met.get(&reason).is_some_and(|frames| *frames > 50), "{reason:?}: {met:?}");
+    }
 }

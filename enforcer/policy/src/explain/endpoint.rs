@@ -67,7 +67,7 @@ fn name(protocol: u8) -> String {
     Service::protocol(protocol).to_string()
 }
 
-fn parse_protocol(text: &str) -> Result<u8, Error> {
+pub(super) fn parse_protocol(text: &str) -> Result<u8, Error> {
     let lower = text.trim().to_ascii_lowercase();
     let number = lower.strip_prefix("proto/").unwrap_or(&lower);
     if number.bytes().all(|byte| byte.is_ascii_digit())
@@ -107,7 +107,7 @@ fn split(text: &str) -> Result<(&str, Option<&str>), Error> {
     }
 }
 
-fn parse_address(text: &str) -> Result<IpAddr, Error> {
+pub(super) fn parse_address(text: &str) -> Result<IpAddr, Error> {
     let refuse = |error: ParseError| Error::Endpoint {
         message: error.message,
         hint: error.hint.unwrap_or_else(|| "write an IPv4 or IPv6 address".to_owned()),
@@ -119,7 +119,7 @@ fn parse_address(text: &str) -> Result<IpAddr, Error> {
     })
 }
 
-fn parse_port(whole: &str, text: &str) -> Result<u16, Error> {
+pub(super) fn parse_port(whole: &str, text: &str) -> Result<u16, Error> {
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse().ok().filter(|_| digits).ok_or_else(|| Error::Endpoint {
         message: format!("{} does not end with a port", quoted(whole)),
@@ -128,6 +128,6 @@ fn parse_port(whole: &str, text: &str) -> Result<u16, Error> {
 }
 
 /// `10.20.0.10:443`, `[2001:db8::1]:443`.
-fn join(address: IpAddr, port: u16) -> String {
+pub(super) fn join(address: IpAddr, port: u16) -> String {
     std::net::SocketAddr::new(address, port).to_string()
 }

@@ -15,7 +15,7 @@ use crate::{Host, HostInterface, Mac, Policy, hops};
 /// Shortest frame on a wire, without FCS.
 const SHORTEST: usize = 60;
 /// First port of the range that IANA reserves for clients, RFC 6335 section 6.
-const CLIENT_PORT: u16 = 49152;
+pub(super) const CLIENT_PORT: u16 = 49152;
 /// Payload of protocols without a known header.
 const PAYLOAD: [u8; 16] = [0; 16];
 

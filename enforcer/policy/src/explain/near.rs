@@ -106,15 +106,7 @@ impl Near<'_> {
     }
 
     fn matched(&self, rule: &Rule, allow: bool, destination: IpAddr, sets: &mut Sets) -> Match {
-        let (distance, nearest) = match &rule.to {
-            To::Any => (Some(0), None),
-            To::Gateway => {
-                closest(self.host.own.iter().map(|own| Range::single(*own)), destination)
-            }
-            To::Local => closest(host_prefixes(self.host), destination),
-            To::Range(range) => closest([*range].into_iter(), destination),
-            To::Set(set) => sets.closest(set, destination),
-        };
+        let (distance, nearest) = sets.distance(&rule.to, self.host, destination);
         let key = self.case.flow.service();
         let service =
             rule.services.iter().any(|service| (service.first..=service.last).contains(&key));
@@ -259,9 +251,25 @@ fn distance(range: Range, address: IpAddr) -> Option<u128> {
 
 /// Distances to sets, computed once: many rules may share a set of a million ranges.
 #[derive(Default)]
-struct Sets(HashMap<*const Set, (Option<u128>, Option<Range>)>);
+pub(super) struct Sets(HashMap<*const Set, (Option<u128>, Option<Range>)>);
 
 impl Sets {
+    /// Whether a remote end holds an address.
+    pub(super) fn holds(&mut self, to: &To, host: &Host, address: IpAddr) -> bool {
+        self.distance(to, host, address).0 == Some(0)
+    }
+
+    /// How far an address is from a remote end, and from which of its ranges.
+    fn distance(&mut self, to: &To, host: &Host, address: IpAddr) -> (Option<u128>, Option<Range>) {
+        match to {
+            To::Any => (Some(0), None),
+            To::Gateway => closest(host.own.iter().map(|own| Range::single(*own)), address),
+            To::Local => closest(host_prefixes(host), address),
+            To::Range(range) => closest([*range].into_iter(), address),
+            To::Set(set) => self.closest(set, address),
+        }
+    }
+
     fn closest(&mut self, set: &Arc<Set>, address: IpAddr) -> (Option<u128>, Option<Range>) {
         let known = self.0.entry(Arc::as_ptr(set));
         *known.or_insert_with(|| closest(set.ranges.iter(), address))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use enforcer::api::{DeviceRow, RuleRow, Status};
-use enforcer::events::event::Refusal;
+use enforcer::events::event::{Direction, Refusal};
 use enforcer::events::{Event, text};
 use enforcer_common::reason::Verdict;
 
@@ -200,6 +200,10 @@ impl State {
             }
             Event::Suppressed(_) | Event::Tamper(_) | Event::Other(..) => return,
         };
+        // The screen is about what devices send.
+        if refusal.direction == Direction::In {
+            return;
+        }
         let mac = event.mac().map(|mac| mac.to_string());
         let source = refusal.source.map(|address| address.to_string());
         let key = key(mac.as_deref(), refusal.device.as_deref(), source.as_deref());

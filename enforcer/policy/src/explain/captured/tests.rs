@@ -228,3 +228,18 @@ fn what_cannot_be_judged_says_why() {
     is(&ask(frame(1, vec![0; 100_000])), "not-judged", "no-frame");
     is(&ask(frame(101, vec![0x45; 100_000])), "not-judged", "no-frame");
 }
+
+#[test]
+fn what_looks_like_an_answer_gets_an_accept_rule() {
+    let mut answer = packet([10, 20, 0, 12], [10, 30, 0, 10], 6, 50_123);
+    answer[20..22].copy_from_slice(&22_u16.to_be_bytes());
+    let suggestion = |packet: &[u8]| {
+        let said = ask(frame(1, ethernet(LAN0, BED, packet)));
+        is(&said, "drop", "default-drop");
+        said.suggestion.expect("a rule")
+    };
+    // A SYN from port 22 opens something.
+    assert_eq!(suggestion(&answer), "{ to = \"10.30.0.10\", service = \"tcp/50123\" },");
+    answer[33] = 0x12;
+    assert_eq!(suggestion(&answer), "accept = [{ from = \"10.30.0.10\", service = \"tcp/22\" }]");
+}

@@ -4,7 +4,6 @@ use core::sync::atomic::{Ordering, compiler_fence};
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::programs::XdpContext;
-use aya_log_ebpf::warn;
 use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
 use enforcer_common::reason::Reason;
 
@@ -29,23 +28,15 @@ pub(crate) fn tail_call(ctx: &XdpContext) -> u32 {
         }
     }
     runs::count(ctx.ingress_ifindex() as u32, cpu());
-    refuse(ctx)
+    refuse()
 }
 
-/// Refuses a frame that no generation judges.
+/// Refuses a frame that no generation judges. The daemon reads the counter and says so.
+///
+/// Nothing is logged here: a message is a function, and Linux before 6.0 refuses functions beside a tail call on arm64.
 #[inline(always)]
-pub(crate) fn refuse(ctx: &XdpContext) -> u32 {
-    if let Some(counter) = counters::count(Reason::NoPolicy, 0)
-        && counters::is_time(counter.frames())
-    {
-        let (interface, frames) = (ctx.ingress_ifindex() as u32, counter.frames());
-        warn!(
-            ctx,
-            "no generation is in force: frame {} of this CPU without one came from interface {}",
-            frames,
-            interface
-        );
-    }
+pub(crate) fn refuse() -> u32 {
+    counters::count(Reason::NoPolicy, 0);
     xdp_action::XDP_DROP
 }
 

@@ -54,9 +54,6 @@ pub(crate) fn judge_linear(ctx: XdpContext) -> u32 {
 }
 
 /// Knows the verdict on a frame of a cached flow, and calls [`judge`] for the others.
-///
-/// The log of [`refuse`] is a function. Linux accepts a tail call beside a function since 5.10, and since
-/// 6.0 on arm64.
 #[inline(always)]
 fn recall<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
     // A probe asks for more than the cache holds, and is no run of the driver's.
@@ -70,7 +67,7 @@ fn recall<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
     }
     // SAFETY: the context is the one that the kernel passed. It returns only when the slot is empty.
     unsafe { STAGES.tail_call(ctx, STAGE_JUDGE) };
-    refuse(ctx)
+    refuse()
 }
 
 #[inline(always)]

@@ -1,6 +1,7 @@
 //! Periodic work, once a second.
 
-use log::warn;
+use enforcer_common::reason::Reason;
+use log::{error, warn};
 
 use super::core::Core;
 use super::{Error, failure, record};
@@ -19,7 +20,19 @@ impl Core {
         self.fold();
         self.report_suppressed();
         self.engine.dataplane.tell_diagnostics();
+        self.tell_unjudged();
         self.reconcile_or_log().await;
+    }
+
+    /// Says if frames were dropped because no generation was in force, since the last call.
+    fn tell_unjudged(&mut self) {
+        let frames = self.engine.dataplane.reason(Reason::NoPolicy).frames;
+        let before = self.watched.unjudged.replace(frames);
+        if let Some(more) =
+            before.and_then(|before| frames.checked_sub(before)).filter(|it| *it > 0)
+        {
+            error!("no generation was in force: {more} frames were dropped unjudged");
+        }
     }
 
     /// Reads the clocks, updates the kernel, and stores the record once a minute.

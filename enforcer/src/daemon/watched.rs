@@ -30,6 +30,8 @@ pub(super) struct Watched {
     pub(super) transmits: bool,
     /// Interfaces to whose transmit side this daemon has attached its program.
     pub(super) noted: BTreeSet<u32>,
+    /// Frames at the last check that were dropped because no generation was in force.
+    pub(super) unjudged: Option<u64>,
     /// When runs of the program were last checked, on the boot clock.
     pub(super) runs_looked_at: Duration,
 }

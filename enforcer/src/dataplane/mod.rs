@@ -297,20 +297,22 @@ impl Dataplane {
 
     /// Counters of every reason, summed over all CPUs.
     pub fn reasons(&self) -> Vec<(Reason, ReasonCounter)> {
-        let sum = |reason: Reason| {
-            let mut sum = ReasonCounter::default();
-            if let Ok(values) = self.reasons.get(&u32::from(reason.number()), 0) {
-                for value in values.iter() {
-                    sum.frames = sum.frames.wrapping_add(value.frames);
-                    sum.bytes = sum.bytes.wrapping_add(value.bytes);
-                    sum.would_drop = sum.would_drop.wrapping_add(value.would_drop);
-                    sum.suppressed = sum.suppressed.wrapping_add(value.suppressed);
-                    sum.lost = sum.lost.wrapping_add(value.lost);
-                }
+        Reason::ALL.iter().map(|&reason| (reason, self.reason(reason))).collect()
+    }
+
+    /// Counters of one reason, summed over all CPUs.
+    pub fn reason(&self, reason: Reason) -> ReasonCounter {
+        let mut sum = ReasonCounter::default();
+        if let Ok(values) = self.reasons.get(&u32::from(reason.number()), 0) {
+            for value in values.iter() {
+                sum.frames = sum.frames.wrapping_add(value.frames);
+                sum.bytes = sum.bytes.wrapping_add(value.bytes);
+                sum.would_drop = sum.would_drop.wrapping_add(value.would_drop);
+                sum.suppressed = sum.suppressed.wrapping_add(value.suppressed);
+                sum.lost = sum.lost.wrapping_add(value.lost);
             }
-            (reason, sum)
-        };
-        Reason::ALL.iter().copied().map(sum).collect()
+        }
+        sum
     }
 
     /// Refused frames without an event, by device and reason, since the last call or since this

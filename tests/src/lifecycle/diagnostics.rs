@@ -1,6 +1,4 @@
-//! The kernel programs' log, if the settings enable it.
-use std::fs;
-
+//! What is said when no generation is in force; and the kernel programs' own log, if the settings enable it.
 use super::POLICY;
 use super::backstop::forbidden;
 use super::watch::reaches;
@@ -25,31 +23,23 @@ fn without_a_generation(lab: &Lab, daemon: &Daemon<'_>, flood: &Flood, frames: u
 }
 
 #[test]
-fn programs_speak_when_they_are_asked_to_and_only_then() {
-    const SAYS: &str = "WARN: in the kernel: no generation is in force: frame ";
+fn frames_that_no_generation_judges_are_dropped_and_said() {
+    const SAYS: &str = "ERROR: no generation was in force: ";
     let lab = Lab::gateway("kernel-log");
     let _server = Server::start(&lab.internet, UPDATES, &[80, 81], &[]);
     let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], POLICY);
     daemon.run();
     daemon.kill9();
-    let silent = fs::read_to_string(daemon.path("enforcer.toml")).expect("it was written");
     daemon.setting("kernel_log = true");
     daemon.run();
-    // The generation of the silent daemon is not adopted: it cannot log.
+    // The generation of the first daemon is not adopted: its programs cannot log.
     assert_eq!(daemon.status()["policy"]["generation"], 2);
     let flood = Flood::start(&lab.dev1, "eth0", vec![forbidden(LAN0_MAC, [198, 51, 100, 10])]);
     without_a_generation(&lab, &daemon, &flood, 100);
     let log = wait_until("it is said", || Some(daemon.last_log()).filter(|log| log.contains(SAYS)));
-    let frames = daemon.reason("no-policy", "frames");
-    let lines = log.lines().filter(|line| line.contains(SAYS)).count();
-    assert!((1..=2 * 64).contains(&lines), "{frames} frames: {log}");
-
-    daemon.kill9();
-    daemon.settings(&silent);
-    daemon.run();
-    // Some CPU's counter doubles, and so reaches a power of two.
-    without_a_generation(&lab, &daemon, &flood, 2 * frames + 100);
-    assert!(daemon.reason("no-policy", "frames") >= 2 * frames);
-    daemon.kill9();
-    assert!(!daemon.last_log().contains("in the kernel"), "{}", daemon.last_log());
+    let said = log.lines().find_map(|line| line.split_once(SAYS)).expect("it was just seen").1;
+    let said: u64 = said.split(' ').next().expect("a number").parse().expect("a number");
+    assert!((1..=daemon.reason("no-policy", "frames")).contains(&said), "{log}");
+    // The programs themselves have nothing to say: the headers of every frame were readable.
+    assert!(!log.contains("in the kernel"), "{log}");
 }

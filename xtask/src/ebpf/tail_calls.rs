@@ -1,13 +1,16 @@
-//! A check of the object: every tail call has a constant slot.
+//! A check of the object: every tail call has a constant slot, and is in a program without functions.
 //!
 //! The kernel turns `bpf_tail_call` into a direct jump only if the verifier knows the slot (`fixup_bpf_calls`
 //! in kernel/bpf/verifier.c, Linux 5.5). With a variable slot it is an indirect jump, which costs 15 to 20 ns
 //! a frame on a CPU with retpolines. The source alone does not decide this: LLVM tends to merge two calls into
 //! one with a variable slot.
+//!
+//! Before Linux 6.0, arm64 refuses a tail call in a program that calls functions of its own (`check_helper_call` in
+//! kernel/bpf/verifier.c, `allow_tail_call_in_subprogs`). Programs with tail calls therefore have everything inlined.
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::code::{self, CALL, EXIT, Instruction, class};
+use super::code::{self, CALL, EXIT, Function, Instruction, class};
 
 /// `BPF_FUNC_tail_call`.
 const TAIL_CALL: i32 = 12;
@@ -24,8 +27,23 @@ pub(super) fn check(object: &object::File<'_>) -> Result<usize> {
         let found = constant(&code.instructions);
         calls += found.with_context(|| format!("in {} of the kernel program", code.name))?;
     }
+    let sections = code::sections(object)?;
+    for Function { name, section, range } in code::functions(object)? {
+        let code = sections.iter().find(|code| code.index == section);
+        let code = code.and_then(|code| code.instructions.get(range)).unwrap_or_default();
+        alone(code).with_context(|| format!("{name} of the kernel program"))?;
+    }
     ensure!(calls > 0, "the kernel program has no tail call: this check looks for the wrong thing");
     Ok(calls)
+}
+
+/// Refuses a program with a tail call that also calls a function.
+fn alone(code: &[Instruction]) -> Result<()> {
+    ensure!(
+        !code.iter().any(is_tail_call) || !code.iter().any(Instruction::is_local_call),
+        "a function is called beside a tail call: arm64 before Linux 6.0 refuses that"
+    );
+    Ok(())
 }
 
 /// Counts the tail calls.
@@ -98,6 +116,15 @@ mod tests {
         let two = [branch(3), OTHER, SLOT_0, TAIL, SLOT_1, OTHER, TAIL];
         assert_eq!(constant(&two).unwrap(), 2);
         assert_eq!(constant(&[OTHER_CALL, OTHER]).unwrap(), 0);
+    }
+
+    #[test]
+    fn functions_beside_a_tail_call_are_refused() {
+        const LOCAL: Instruction = Instruction { source: 1, ..it(CALL, 0, 0, 5) };
+        alone(&[SLOT_0, TAIL, OTHER_CALL]).unwrap();
+        alone(&[LOCAL, OTHER]).unwrap();
+        let refused = alone(&[SLOT_0, TAIL, LOCAL]).unwrap_err().to_string();
+        assert!(refused.contains("arm64"), "{refused}");
     }
 
     #[test]

@@ -107,6 +107,11 @@ impl Core {
         let tampered = tampered.map(|(why, count)| (vec![("reason", *why)], *count));
         let help = "What happened to pins, programs, interfaces and the backstop since the daemon started.";
         families.add(Counter, "enforcer_tamper_total", help, tampered);
+        let [noted, full] = self.engine.dataplane.flows_counted();
+        let help = "Sessions that others opened towards devices by accept rules.";
+        families.one(Counter, "enforcer_flows_total", help, noted);
+        let help = "Sessions of others that found no room in the table.";
+        families.one(Counter, "enforcer_flows_full_total", help, full);
         let help = "Entries that the audit trail will never have.";
         families.one(Counter, "enforcer_audit_lost_total", help, self.audit.lost());
         let help = "Entries that the audit trail cannot take now.";

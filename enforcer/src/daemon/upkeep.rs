@@ -7,7 +7,11 @@ use super::core::Core;
 use super::{Error, failure, record};
 use crate::api::Detached;
 use crate::audit::Who;
+use crate::clock::boot_clock;
 use crate::memory;
+
+/// Seconds between two messages about a full table.
+const FULL_PAUSE: u64 = 60;
 
 impl Core {
     /// Checks everything that may change without the daemon, once a second.
@@ -21,6 +25,7 @@ impl Core {
         self.report_suppressed();
         self.engine.dataplane.tell_diagnostics();
         self.tell_unjudged();
+        self.tell_full();
         self.reconcile_or_log().await;
     }
 
@@ -33,6 +38,24 @@ impl Core {
         {
             error!("no generation was in force: {more} frames were dropped unjudged");
         }
+    }
+
+    /// Says if sessions of others found no room, at most once a minute.
+    fn tell_full(&mut self) {
+        let [_, full] = self.engine.dataplane.flows_counted();
+        let now = boot_clock() / 1_000_000_000;
+        let (before, said) = *self.watched.full.get_or_insert((full, 0));
+        if full <= before || said != 0 && now < said + FULL_PAUSE {
+            return;
+        }
+        self.watched.full = Some((full, now));
+        let more = full - before;
+        warn!(
+            "{more} sessions that others opened towards devices found no room; see `enforcer flows`"
+        );
+        self.remember(
+            "the table of sessions was full: answers of some devices were dropped".into(),
+        );
     }
 
     /// Reads the clocks, updates the kernel, and stores the record once a minute.

@@ -32,6 +32,8 @@ pub(super) struct Watched {
     pub(super) noted: BTreeSet<u32>,
     /// Frames at the last check that were dropped because no generation was in force.
     pub(super) unjudged: Option<u64>,
+    /// Sessions that had found no room at the last message about it, and when that was, boot clock, in seconds.
+    pub(super) full: Option<(u64, u64)>,
     /// When runs of the program were last checked, on the boot clock.
     pub(super) runs_looked_at: Duration,
 }

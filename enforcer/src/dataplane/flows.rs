@@ -81,6 +81,10 @@ pub(super) fn read(memory: &Memory, now: u64) -> Flows {
         let answered = seen & state::ANSWERED != 0;
         Some(Noted { flow, seen: seen >> 32, created, answered, counts: rest })
     });
-    let full = (LINES as usize - 1) * WORDS + counter::FULL;
-    Flows { noted: noted.collect(), full: memory.read(full) }
+    Flows { noted: noted.collect(), full: counted(memory, counter::FULL) }
+}
+
+/// A counter of the table since it was made: see [`counter`].
+pub(super) fn counted(memory: &Memory, which: usize) -> u64 {
+    memory.read((LINES as usize - 1) * WORDS + which)
 }

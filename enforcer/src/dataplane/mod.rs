@@ -65,6 +65,7 @@ use aya::maps::{MapData, PerCpuArray};
 use aya::programs::{ProgramInfo, Xdp};
 use enforcer_common::abi::{self, ReasonCounter, map, program};
 use enforcer_common::decide::Decision;
+use enforcer_common::decide::answers::counter;
 use enforcer_common::event::Record;
 use enforcer_common::keyed::Keys;
 use enforcer_common::reason::Reason;
@@ -286,6 +287,12 @@ impl Dataplane {
     /// Flows that others have opened towards devices.
     pub fn flows(&self) -> Flows {
         flows::read(&self.answers, crate::clock::boot_clock() / 1_000_000_000)
+    }
+
+    /// Flows that others opened towards devices since the table was made: those that were noted, and those that found no
+    /// room.
+    pub fn flows_counted(&self) -> [u64; 2] {
+        [counter::NOTED, counter::FULL].map(|which| flows::counted(&self.answers, which))
     }
 
     /// Sets the offsets from the boot clock to the wall clock, in nanoseconds: to the latest and to

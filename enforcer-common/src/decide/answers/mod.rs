@@ -17,6 +17,8 @@
 //! matches no flow. Frames and bytes are counted without atomic additions: they are for display.
 
 mod table;
+#[cfg(test)]
+mod torn;
 
 use super::inbound::{self, Next};
 use super::quoted::Subject;

@@ -19,7 +19,7 @@ pub const WAYS: u32 = 4;
 /// Sets that the flows of one device may be in: a flood of one device fills no others.
 pub const WINDOW: u32 = SETS / 16;
 /// Lines with tags.
-const TAG_LINES: u32 = SETS / 8;
+pub(super) const TAG_LINES: u32 = SETS / 8;
 /// The line of [`counter`]s, the last one.
 const COUNTERS: u32 = TAG_LINES + 2 * FLOWS;
 /// Lines of the table.
@@ -117,19 +117,19 @@ impl Key {
 impl Place {
     /// The tag: never 0, which is that of a free way.
     #[inline(always)]
-    fn tag(self) -> u64 {
+    pub(super) fn tag(self) -> u64 {
         self.digest >> 40 & 0xffff | 1
     }
 
     /// Line of the tags, and the word in it.
     #[inline(always)]
-    fn tags(self) -> (u32, usize) {
+    pub(super) fn tags(self) -> (u32, usize) {
         (self.set >> 3, (self.set & 7) as usize)
     }
 
     /// Line of the key of a way; the state is in the next one.
     #[inline(always)]
-    fn line(self, way: u32) -> u32 {
+    pub(super) fn line(self, way: u32) -> u32 {
         TAG_LINES + (self.set * WAYS + (way & (WAYS - 1))) * 2
     }
 }

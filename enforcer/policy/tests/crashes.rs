@@ -15,12 +15,13 @@ use enforcer_testkit::{bodies, frames, random};
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 5] = [
+const TARGETS: [(&str, Body); 6] = [
     ("parse", bodies::parse::run),
     ("decide", bodies::decide::run),
     ("policy", bodies::policy::run),
     ("image", bodies::image::run),
     ("record", bodies::record::run),
+    ("talk", bodies::talk::run),
 ];
 
 fn data() -> PathBuf {
@@ -125,11 +126,45 @@ fn seeds_are_as_made() {
     seed("record", "zeros", &[0; size_of::<Record>()]);
     seed("record", "ones", &[1; size_of::<Record>()]);
     seed("record", "short", &[0; size_of::<Record>() - 1]);
+    for (name, talk) in talks() {
+        seed("talk", name, &talk);
+    }
     for number in 0..8 {
         let policy = random::policy(&mut Random::new(number));
         assert!(compile(&policy, &random::host()).is_ok());
         seed("policy", &format!("random-{number}"), enforcer_policy::write(&policy).as_bytes());
     }
+}
+
+/// Talks between a device and another host: a session that is answered, a datagram with its answer, and an error.
+fn talks() -> [(&'static str, Vec<u8>); 3] {
+    use frames::{Ethernet, Tcp, V4, icmp, udp};
+    const DEVICE: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const GATEWAY: [u8; 6] = [2, 0, 0, 0, 0xff, 0];
+    let (own, peer) = (0x0a14_0005, 0x0a14_0205);
+    let out = |protocol, payload: &[u8]| {
+        let packet = V4::new(own, peer, protocol).packet(payload);
+        (0, Ethernet::new(DEVICE).to(GATEWAY).frame(0x0800, &packet))
+    };
+    let back = |protocol, payload: &[u8]| {
+        let packet = V4::new(peer, own, protocol).packet(payload);
+        (1, Ethernet::new(GATEWAY).to(DEVICE).frame(0x0800, &packet))
+    };
+    let segment =
+        |source, destination, flags| Tcp { source, flags, ..Tcp::new(destination) }.segment(b"");
+    let quoted = V4::new(own, peer, 17).packet(&udp(3000, 53, b"question"));
+    let talk = |frames: &[(u8, Vec<u8>)]| {
+        frames.iter().fold(Vec::new(), |mut talk, (direction, frame)| {
+            talk.extend([*direction, u8::try_from(frame.len()).expect("a short frame")]);
+            talk.extend(frame);
+            talk
+        })
+    };
+    [
+        ("session", talk(&[back(6, &segment(40_000, 22, 2)), out(6, &segment(22, 40_000, 18))])),
+        ("datagram", talk(&[out(17, &udp(3000, 53, b"?")), back(17, &udp(53, 3000, b"!"))])),
+        ("error", talk(&[out(17, &udp(3000, 53, b"?")), back(1, &icmp(3, 4, &quoted))])),
+    ]
 }
 
 #[track_caller]

@@ -5,6 +5,7 @@
 //! - [`policy`]: a document, read, compiled, written and read again
 //! - [`image`]: a frame by an image in which some numbers are overwritten
 //! - [`record`]: an event from the ring
+//! - [`talk`]: frames in both directions, one after the other
 //!
 //! A body panics if a property does not hold.
 
@@ -13,6 +14,7 @@ pub mod image;
 pub mod parse;
 pub mod policy;
 pub mod record;
+pub mod talk;
 
 use std::sync::OnceLock;
 

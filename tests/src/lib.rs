@@ -24,6 +24,8 @@ mod churn;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod clinic;
+#[cfg(test)]
 mod completions;
 #[cfg(test)]
 mod doctor;

@@ -14,7 +14,7 @@ pub(crate) struct Options {
     /// change; `tail`, of following terminals; `wire`, frames per second and latency; `events`, the
     /// cost of a drop with and without its event; `limits`, the verifier's work and the size of the
     /// binary; and, separately, `count`, instructions compared with the recorded ones
-    #[arg(value_parser = ["path", "control", "allow", "tail", "wire", "events", "limits", "count"])]
+    #[arg(value_parser = ["path", "control", "allow", "tail", "wire", "events", "transmit", "limits", "count"])]
     what: Option<String>,
     /// Write the results of all parts, with charts, to docs/performance; for `count`, the record
     #[arg(long)]

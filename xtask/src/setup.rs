@@ -23,7 +23,7 @@ const DENY: &str = "0.20.2";
 const COMPILER_PACKAGES: [&str; 4] =
     ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 /// A program or a file, and the package that provides it.
-const TOOLS: [(&str, &str); 34] = [
+const TOOLS: [(&str, &str); 38] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("curl", "curl"),
@@ -50,6 +50,11 @@ const TOOLS: [(&str, &str); 34] = [
     ("busybox", "busybox"),
     ("dhclient", "isc-dhcp-client"),
     ("wpa_supplicant", "wpasupplicant"),
+    // Services of devices.
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("snmpd", "snmpd"),
+    ("snmpget", "snmp"),
     ("strace", "strace"),
     ("promtool", "prometheus"),
     ("rsyslogd", "rsyslog"),
@@ -75,10 +80,12 @@ const VM_TOOLS: [(&str, &str); 4] = [
 const ARM_TOOLS: [(&str, &str); 1] = [("qemu-system-aarch64", "qemu-system-arm")];
 
 /// Services that packages start.
-const SERVICES: [(&str, &[&str]); 3] = [
+const SERVICES: [(&str, &[&str]); 5] = [
     ("rpcbind", &["rpcbind.socket", "rpcbind"]),
     ("prometheus", &["prometheus"]),
     ("rsyslog", &["syslog.socket", "rsyslog"]),
+    ("openssh-server", &["ssh"]),
+    ("snmpd", &["snmpd"]),
 ];
 
 /// Programs for building libFuzzer.

@@ -202,6 +202,7 @@ fn host_and_kernel_note_and_answer_alike() {
     let inwards = [Reason::Accept, Reason::Asked, Reason::Refuse, Reason::InboundDrop];
     let others = [Reason::Answer, Reason::Related, Reason::InboundMalformed, Reason::Flooded];
     for reason in inwards.into_iter().chain(others) {
-        assert!(met.get(&reason).is_some_and(|frames| *frames > 50), "{reason:?}: {met:?}");
+        let least = frames / 20_000;
+        assert!(met.get(&reason).is_some_and(|met| *met > least), "{reason:?}: {met:?}");
     }
 }

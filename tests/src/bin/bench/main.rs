@@ -8,9 +8,10 @@
 //! - frames per second while all are dropped, with and without ten terminals: see `tail`
 //! - frames per second over a veth, and latency through a gateway, compared with others: see `wire`
 //! - a drop with and without its event: see `events`
+//! - frames towards devices, and what answers them: see `transmit`
 //! - the verifier's work and the size of the program: see `limits`
 //!
-//! `bench path`, `control`, `allow`, `tail`, `wire`, `events` or `limits` runs only that part. `ENFORCER_BENCH_DIR`
+//! `bench path`, `control`, `allow`, `tail`, `wire`, `events`, `transmit` or `limits` runs only that part. `ENFORCER_BENCH_DIR`
 //! names a directory for the results and charts.
 mod allow;
 mod control;
@@ -22,6 +23,7 @@ mod path;
 mod picture;
 mod report;
 mod tail;
+mod transmit;
 mod wire;
 
 use std::{fmt::Write as _, path::Path, process::ExitCode};
@@ -55,6 +57,9 @@ fn main() -> ExitCode {
     }
     if asked("tail") {
         tail::run(&mut report);
+    }
+    if asked("transmit") {
+        transmit::run(&mut report);
     }
     if asked("wire") {
         wire::run(&mut report);

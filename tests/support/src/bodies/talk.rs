@@ -88,6 +88,7 @@ pub fn run(input: &[u8]) {
 }
 
 /// Compares a verdict on a frame towards a device with the rules.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other reason is one of such frames")]
 fn inwards(
     policy: &Policy,
     flow: &Flow,

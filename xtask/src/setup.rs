@@ -29,8 +29,7 @@ const TOOLS: [(&str, &str); 38] = [
     ("curl", "curl"),
     ("nft", "nftables"),
     ("tcpdump", "tcpdump"),
-    // An independent parser for the frames that come out of a gateway; the runner of xdp-tests
-    // needs it too.
+    // An independent parser of frames; the runner of xdp-tests needs it too.
     ("tshark", "tshark"),
     ("iperf3", "iperf3"),
     ("sockperf", "sockperf"),
@@ -39,7 +38,6 @@ const TOOLS: [(&str, &str); 38] = [
     ("python3", "python3"),
     ("mount.nfs", "nfs-common"),
     ("rpcbind", "rpcbind"),
-    // rpcbind looks up its own port.
     ("/etc/services", "netbase"),
     ("echoscu", "dcmtk"),
     ("nc", "netcat-openbsd"),
@@ -50,7 +48,6 @@ const TOOLS: [(&str, &str); 38] = [
     ("busybox", "busybox"),
     ("dhclient", "isc-dhcp-client"),
     ("wpa_supplicant", "wpasupplicant"),
-    // Services of devices.
     ("sshd", "openssh-server"),
     ("ssh", "openssh-client"),
     ("snmpd", "snmpd"),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Clinic, POLICY};
-use crate::harness::programs::{self, Server, Snmp, Sshd};
+use crate::harness::programs::{self, Server};
+use crate::harness::services::{Snmp, Sshd};
 use crate::harness::topology::HOSTILE;
 use crate::harness::{lacking, skip, wait_until};
 

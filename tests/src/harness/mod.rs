@@ -34,6 +34,7 @@ pub mod programs;
 pub mod report;
 pub mod screen;
 pub mod seccomp;
+pub mod services;
 pub mod table;
 pub mod tail;
 pub mod topology;

@@ -18,7 +18,7 @@
 
 mod table;
 #[cfg(test)]
-mod torn;
+mod tests;
 
 use super::inbound::{self, Next};
 use super::quoted::Subject;

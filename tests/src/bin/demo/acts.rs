@@ -25,6 +25,7 @@ pub(crate) fn open(scene: &Scene, screen: &mut Screen) {
     screen.expect(&format!("the servers outside logged it: {logged} calls, {frames} packets"), {
         logged > 0 && frames > 0
     });
+    screen.expect("gets in: crafted UDP to the monitor (CVE-2024-12248)", scene.crafted_arrives());
 }
 
 /// Starts the daemon on the gateway; returns whether the demo can continue.
@@ -62,6 +63,8 @@ pub(crate) fn blocked(scene: &Scene, screen: &mut Screen) {
     screen.expect(&format!("the servers outside saw {logged} calls and {frames} packets of it"), {
         logged == 0 && frames == 0
     });
+    let arrives = scene.crafted_arrives();
+    screen.expect("does not get in: crafted UDP to the monitor (CVE-2024-12248)", !arrives);
 }
 
 /// Allowed traffic continues.

@@ -99,6 +99,13 @@ impl Scene {
         !programs::say(&self.monitor, HOSTILE, 515, "name, birth date").stdout.is_empty()
     }
 
+    /// Somebody outside sends a crafted datagram to the monitor; returns whether it arrived.
+    pub(crate) fn crafted_arrives(&self) -> bool {
+        let server = Server::start(&self.monitor, "monitor", &[], &[2000]);
+        programs::say_udp(&self.lab.internet, MONITOR, 2000, "crafted");
+        server.heard("udp 2000")
+    }
+
     /// Whether the pump reaches the vendor's new service, which the first policy does not know.
     pub(crate) fn new_service(&self) -> bool {
         programs::connects(&self.lab.dev2, UPDATES, 80)

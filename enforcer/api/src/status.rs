@@ -126,6 +126,9 @@ pub struct GroupStatus {
     pub left: Option<u64>,
     /// `drop` or `pass`.
     pub default: String,
+    /// `drop` or `pass`: the verdict on what is sent to the members.
+    #[serde(default)]
+    pub inbound: String,
     /// Number of members in the group's definition.
     pub members: usize,
     /// Number of rules.

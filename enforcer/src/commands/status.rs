@@ -88,19 +88,30 @@ fn groups(status: &Status, screen: Screen) -> String {
     if status.groups.is_empty() {
         return String::new();
     }
-    let mut rows = vec![head(&["GROUP", "MODE", "DEFAULT", "MEMBERS", "RULES"])];
+    // The column says something only where what is sent to devices is dropped.
+    let inbound = status.groups.iter().any(|group| group.inbound == "drop");
+    let mut header = vec!["GROUP", "MODE", "DEFAULT", "MEMBERS", "RULES"];
+    if inbound {
+        header.insert(3, "INBOUND");
+    }
+    let mut rows = vec![head(&header)];
     for group in &status.groups {
         let until = group.until.as_deref().map(|until| format!(" until {}", time(until)));
         let left = group.left.map(|left| format!(" ({} left)", span(left))).unwrap_or_default();
-        rows.push(vec![
+        let mut row = vec![
             group.name.clone(),
             group.mode.clone() + &until.unwrap_or_default() + &left,
             group.default.clone(),
             number(group.members as u64),
             number(group.rules as u64),
-        ]);
+        ];
+        if inbound {
+            row.insert(3, group.inbound.clone());
+        }
+        rows.push(row);
     }
-    table(&rows, &[3, 4], &[0], screen.width)
+    let last = header.len() - 1;
+    table(&rows, &[last - 1, last], &[0], screen.width)
 }
 
 /// Changes on top of the policy file.
@@ -221,6 +232,7 @@ mod tests {
                 until: None,
                 left: None,
                 default: "drop".into(),
+                inbound: "pass".into(),
                 members: 6,
                 rules: 40,
             }],
@@ -249,6 +261,18 @@ VERDICT  REASON  FRAMES    BYTES  SUPPRESSED  LOST
 drop     deny    18,204  1.2 MiB      18,000     0
 ";
         assert_eq!(render(&status(), Screen { width: Some(80), colour: false }), expected);
+    }
+
+    #[test]
+    fn groups_that_let_nothing_in_are_told_apart() {
+        let mut status = status();
+        status.groups[0].inbound = "drop".into();
+        let text = render(&status, Screen { width: Some(80), colour: false });
+        let expected = "\
+GROUP             MODE     DEFAULT  INBOUND  MEMBERS  RULES
+patient-monitors  enforce  drop     drop           6     40
+";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -29,7 +29,7 @@ use crate::convert;
 use crate::image::HostImage;
 use crate::policy::live::{LiveAction, LiveChange, span};
 use crate::policy::report::has_errors;
-use crate::policy::{Device, Mode, Range, Timed, Unknown};
+use crate::policy::{DefaultVerdict, Device, Mode, Range, Timed, Unknown};
 use crate::request::{Question, Request};
 use crate::shown::escaped;
 
@@ -193,6 +193,7 @@ impl Core {
             until: until(group.timed),
             left: left(group.timed),
             default: group.default.to_string(),
+            inbound: group.inbound.to_string(),
             // A device with live rules of its own still counts as a member.
             members: members.get(&*group.name).copied().unwrap_or_default(),
             rules: group.every_rule().count(),
@@ -204,6 +205,7 @@ impl Core {
             until: until(unknown.timed),
             left: left(unknown.timed),
             default: unknown.default.to_string(),
+            inbound: DefaultVerdict::Pass.to_string(),
             members: 0,
             rules: 0,
         };

@@ -153,8 +153,5 @@ fn notes(reason: Reason, device: &str, peer: IpAddr) -> Vec<String> {
     if reason != Reason::InboundDrop {
         return Vec::new();
     }
-    vec![format!(
-        "what {device} asks {peer} for comes in: `enforcer explain --from {device} --to {peer}` \
-         says whether it may ask"
-    )]
+    vec![format!("what {device} asks {peer} for comes in, if its own rules let it ask")]
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::harness::dhcp::{Dnsmasq, Udhcpc};
 use crate::harness::frames::{self, mac};
+use crate::harness::kernel::bpftool;
 use crate::harness::programs::{self, Files, Server};
 use crate::harness::topology::{
     CENTRAL, CENTRAL_V6, DEV1, DEV1_MAC, DEV1_V6, GATEWAY, LAN0_MAC, UPDATES,
@@ -248,7 +249,8 @@ fn between_two_devices_both_have_to_agree() {
     assert!(reaches(22), "the station may, and the device accepts it");
     assert!(!reaches(23), "the device does not");
     assert!(!reaches(24), "the station may not");
-    assert!(daemon.apply(&policy("")).success());
+    let applied = daemon.apply(&policy(""));
+    assert!(applied.success(), "{applied:?}");
     assert!(!reaches(22));
 }
 
@@ -285,4 +287,23 @@ fn what_is_sent_to_a_device_leaves_its_own_events_alone() {
     let row = daemon.devices().into_iter().find(|row| row["mac"] == DEV1_MAC);
     let dropped = row.expect("it was refused")["dropped"].as_u64();
     assert!(dropped < Some(100), "what others sent is not the device's: {dropped:?}");
+}
+
+#[test]
+fn an_emptied_transmit_side_is_noticed_and_filled_again() {
+    let lab = Lab::gateway("refuse-slot");
+    let daemon = Daemon::start(&lab.gw, &["lan0"], REFUSES);
+    let _device = Server::start(&lab.dev1, "device", &[], &[2000]);
+    let arrives = || programs::say_udp(&lab.central, DEV1, 2000, "x").stdout.contains('x');
+    let tail = daemon.tail(&["--group", "nobody"]);
+    assert!(!arrives());
+    daemon.process().signal(libc::SIGSTOP);
+    let slots = daemon.pin("SENDS").display().to_string();
+    bpftool(&["map", "delete", "pinned", &slots, "key", "0", "0", "0", "0"]);
+    assert!(arrives(), "nothing judges");
+    daemon.process().signal(libc::SIGCONT);
+    tail.wait_for("what was changed", |line| {
+        line["event_type"] == "tamper" && line["enforcer"]["reason"] == "image"
+    });
+    wait_until("the slot is filled again", || (!arrives()).then_some(()));
 }

@@ -1,7 +1,8 @@
 //! A generation: the classifier with its image, built beside the active one and put in force with
 //! one store into the program array.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use aya::Ebpf;
@@ -32,16 +33,23 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// Opens the pins of the generation in force; `None` when nothing is in force or its pins
-    /// are not complete.
+    /// Opens the pins of the generation in force; `None` when nothing is in force, its pins are not complete, or the
+    /// transmit side has a program that is not this generation's.
     pub fn adopt(pins: &Pins) -> Result<Option<Self>, Error> {
-        let Some(current) = current_program(pins)? else { return Ok(None) };
+        let in_force = |name| occupant(pins, name, abi::SLOT_CURRENT);
+        let Some(current) = in_force(map::GENERATIONS)? else { return Ok(None) };
+        let sends = in_force(map::SENDS)?;
         for number in pins.generations() {
             let dir = pins.generation(number);
             let pinned = ProgramInfo::from_pin(dir.join(parts::CLASSIFY));
             let needed = [map::IMAGE, map::HEADER, map::RULES, map::STAGES, parts::JUDGE];
             let is_whole = || needed.iter().all(|name| dir.join(name).exists());
             if pinned.is_ok_and(|info| info.id() == current) && is_whole() {
+                let own = ProgramInfo::from_pin(dir.join(parts::SEND)).ok().map(|info| info.id());
+                if own != sends {
+                    warn!("generation {number} is in force, and on the transmit side it is not");
+                    return Ok(None);
+                }
                 let image = MapData::from_pin(dir.join(map::IMAGE)).map_err(Error::Map)?;
                 let lines = image.info().map_err(Error::Map)?.max_entries();
                 let image_bytes = u64::from(lines) * size_of::<Line>() as u64;
@@ -169,15 +177,27 @@ fn store(pins: &Pins, number: u32, slot: u32) -> Result<(), Error> {
 }
 
 /// Puts the programs of a generation into a slot: one store for each hook. That of the receiving side, which decides, is
-/// the last one.
+/// the last one; if it fails, the transmit side gets its program back.
 pub(super) fn fill(
     pins: &Pins,
     slot: u32,
     program: BorrowedFd<'_>,
     send: Option<BorrowedFd<'_>>,
 ) -> Result<(), Error> {
+    let before = occupant(pins, map::SENDS, slot)?;
     set(pins, map::SENDS, slot, send)?;
-    set(pins, map::GENERATIONS, slot, Some(program))
+    set(pins, map::GENERATIONS, slot, Some(program)).inspect_err(|_| {
+        // What is said is why the policy was not put in force. The comparison of what is in force finds the rest.
+        let old = before.and_then(|id| pinned_send(pins, id));
+        let _ = set(pins, map::SENDS, slot, old.as_ref().map(AsFd::as_fd));
+    })
+}
+
+/// The pinned program of the transmit side with this id. By the id alone only CAP_SYS_ADMIN opens it.
+fn pinned_send(pins: &Pins, id: u32) -> Option<OwnedFd> {
+    let mut paths = pins.generations().into_iter().map(|it| pins.generation(it).join(parts::SEND));
+    let is_it = |path: &PathBuf| ProgramInfo::from_pin(path).is_ok_and(|info| info.id() == id);
+    object::open(&paths.find(is_it)?).ok()
 }
 
 fn set(pins: &Pins, name: &str, slot: u32, program: Option<BorrowedFd<'_>>) -> Result<(), Error> {
@@ -190,14 +210,14 @@ fn set(pins: &Pins, name: &str, slot: u32, program: Option<BorrowedFd<'_>>) -> R
     .map_err(|e| Error::io("change", &path, e))
 }
 
-/// Id of the active program, according to the kernel.
-fn current_program(pins: &Pins) -> Result<Option<u32>, Error> {
-    let path = pins.path(map::GENERATIONS);
+/// Id of the program in a slot of a program array, according to the kernel; `None` where there is none, or no array.
+fn occupant(pins: &Pins, name: &str, slot: u32) -> Result<Option<u32>, Error> {
+    let path = pins.path(name);
     if !path.exists() {
         return Ok(None);
     }
-    let array = MapData::from_pin(&path).map_err(Error::Map)?;
-    match object::entry(array.fd().as_fd(), abi::SLOT_CURRENT) {
+    let array = object::open(&path).map_err(|e| Error::io("open", &path, e))?;
+    match object::entry(array.as_fd(), slot) {
         Ok(id) => Ok(Some(id)),
         Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(e) => Err(Error::io("read", &path, e)),

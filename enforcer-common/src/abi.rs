@@ -34,7 +34,7 @@ pub mod map {
     /// Ring buffer of [`super::Record`].
     pub const EVENTS: &str = "EVENTS";
     /// Array of [`super::Budget`], [`super::BUDGETS_A_CPU`] for each possible CPU, by hash of the source
-    /// MAC; the last one of a CPU is [`super::OTHERS`]. Not a per-CPU array, because its entries are not
+    /// MAC; see also [`super::OTHERS`] and [`super::INWARDS`]. Not a per-CPU array, because its entries are not
     /// aligned to cache lines.
     pub const BUDGETS: &str = "BUDGETS";
     /// Array of [`super::SeenSet`], [`super::SEEN`] for each possible CPU, by digest; like
@@ -117,8 +117,15 @@ pub const SLOTS: u32 = 2;
 pub const BUDGETS: u32 = 1024;
 /// The entry behind them, shared by all devices whose own entry is taken.
 pub const OTHERS: u32 = BUDGETS;
-/// Entries of one CPU, [`OTHERS`] included.
-pub const BUDGETS_A_CPU: u32 = OTHERS + 1;
+/// The first entry for frames towards devices, behind those: [`BUDGETS_IN`] for one device each. What others send takes no
+/// entry of what devices send.
+pub const INWARDS: u32 = OTHERS + 1;
+/// Entries for frames towards devices; a power of two.
+pub const BUDGETS_IN: u32 = 128;
+/// The entry behind them, as [`OTHERS`] for frames towards devices.
+pub const OTHERS_IN: u32 = INWARDS + BUDGETS_IN;
+/// Entries of one CPU.
+pub const BUDGETS_A_CPU: u32 = OTHERS_IN + 1;
 /// Entries of a CPU's table of refused flows, of [`SEEN_WAYS`] flows each; a power of two.
 pub const SEEN: u32 = 4096;
 /// Flows of an entry: together they fill a cache line.

@@ -17,7 +17,7 @@ use crate::reason::{Reason, Verdict};
 
 pub use budget::{
     Due, Held, INTERFACES, NO_HOLDER, Place, SuppressedSince, due, find, held_by, hold, holder,
-    slot, suppress, tell,
+    others, slot, suppress, tell,
 };
 
 /// One event in the ring, in host order: it is written and read on one machine.

@@ -26,6 +26,8 @@ pub mod neighbour {
     pub const ROUTER_SOLICITATION: u16 = 133;
     /// Router advertisement.
     pub const ROUTER_ADVERTISEMENT: u16 = 134;
+    /// Multicast listener query, RFC 2710 section 3.1.
+    pub const LISTENER_QUERY: u16 = 130;
     /// Neighbour solicitation.
     pub const SOLICITATION: u16 = 135;
     /// Neighbour advertisement.

@@ -35,8 +35,9 @@ pub(crate) fn budget(holder: u64, named: bool, time: u64) -> Option<&'static Bud
     if event::hold(own, holder, time) {
         return Some(own);
     }
-    let others = entry(abi::OTHERS)?;
-    others.holder.set(event::NO_HOLDER);
+    let (number, shared) = event::others(holder);
+    let others = entry(number)?;
+    others.holder.set(shared);
     Some(others)
 }
 

@@ -4,8 +4,8 @@
 //!
 //! The elements of per-CPU arrays, and the entries of `SEEN`, `RUNS`, `BUDGETS` and `FLOW_CACHE` whose numbers begin
 //! with that of a CPU, belong to the CPU on which a program runs. No second run touches them before the first one ends:
-//! the kernel runs XDP programs with bottom halves disabled, so neither a task nor another interface interrupts them,
-//! and none of them runs in an NMI. User space reads them by system call, which copies whole words, or as atomic words.
+//! the kernel runs them with bottom halves disabled, those of the transmit side too, so neither a task nor another
+//! interface interrupts them, and none runs in an NMI. User space reads them by system call, which copies whole words, or as atomic words.
 //!
 //! Before Linux 6.3 (af2d0d09eabe) a test run is the exception: bottom halves are enabled, and a frame may interrupt
 //! it. The frame's own run is whole. The test run may then give the answer to that frame. A probe writes to no element

@@ -11,6 +11,7 @@ use aya_ebpf::programs::TcContext;
 use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
 use enforcer_common::decide::{self, FrameContext};
 use enforcer_common::reason::{Reason, Verdict};
+use enforcer_common::wire;
 
 use crate::context::{self, Context};
 use crate::dispatch::is_overdue;
@@ -24,7 +25,7 @@ use crate::record;
 pub(crate) fn send_dispatch(ctx: TcContext) -> i32 {
     // With constant slots, as in `dispatch::tail_call`.
     // SAFETY: the context is the one that the kernel passed. It returns only when the slot is empty: the policy in force
-    // has no accept rules.
+    // has no rules for frames towards devices, or somebody emptied it, which the daemon finds.
     unsafe {
         if is_overdue() {
             SENDS.tail_call(&ctx, SLOT_PREVIOUS);
@@ -112,8 +113,14 @@ unsafe fn quote() -> bool {
 fn tag(context: &mut FrameContext, skb: *const __sk_buff) {
     // SAFETY: as in `send`.
     let (present, tag) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
-    if present != 0 {
-        let [outer, _] = &mut context.flow.vlans;
-        *outer = tag as u16 & 0xfff;
+    if present == 0 {
+        return;
     }
+    // A receiver may take either of two tags for the frame's.
+    if usize::from(context.flow.network) > wire::ETHERNET {
+        context.flow.fault = Reason::VlanUndeclared.number();
+        return;
+    }
+    let [outer, _] = &mut context.flow.vlans;
+    *outer = tag as u16 & 0xfff;
 }

@@ -14,7 +14,7 @@ use enforcer_testkit::random;
 
 /// Instructions that the verifier may walk for each program.
 const LIMITS: [(&str, u32); 3] =
-    [(program::CLASSIFY, 8_000), (program::JUDGE, 66_000), (program::SEND, 60_000)];
+    [(program::CLASSIFY, 8_000), (program::JUDGE, 70_000), (program::SEND, 64_000)];
 
 /// A policy that needs every part of the program: nothing is specialised away.
 const EVERYTHING: &str = include_str!("everything.toml");

@@ -96,6 +96,19 @@ fn kept<P: Policy>(policy: &P, context: &FrameContext) -> Option<FragmentState> 
     Some(FragmentState { since, service, end: second as u32, port, reserved: 0 })
 }
 
+/// The state of a whole datagram.
+#[inline(always)]
+fn whole(flow: &Flow) -> FragmentState {
+    let port = u32::from(flow.source_port | flow.echo);
+    FragmentState { service: flow.service(), port, ..FragmentState::NONE }
+}
+
+/// The state of a datagram that a first fragment begins, whatever has passed before.
+#[inline(always)]
+pub(super) fn first<P: Policy>(policy: &P, flow: &Flow) -> FragmentState {
+    FragmentState { since: policy.boot(), ..whole(flow) }
+}
+
 /// The datagram that a fragment begins or continues.
 ///
 /// No fragment may overlap what has passed: RFC 5722, and the same for IPv4. Fragments of a datagram
@@ -107,16 +120,14 @@ pub(super) fn datagram<P: Policy>(
     context: &FrameContext,
 ) -> Result<FragmentState, Reason> {
     let flow = &context.flow;
-    let port = u32::from(flow.source_port | flow.echo);
-    let new = FragmentState { service: flow.service(), port, ..FragmentState::NONE };
     if flow.fragment == Fragment::Whole {
-        return Ok(new);
+        return Ok(whole(flow));
     }
     let before = kept(policy, context);
     if flow.fragment == Fragment::First {
         return match before {
             Some(state) if state.end != WHOLE => Err(Reason::FragmentOverlap),
-            _ => Ok(FragmentState { since: policy.boot(), ..new }),
+            _ => Ok(first(policy, flow)),
         };
     }
     let state = before.ok_or(Reason::FragmentOrphan)?;

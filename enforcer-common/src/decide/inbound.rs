@@ -1,10 +1,8 @@
 //! Frames towards devices.
 //!
-//! The flow of such a frame is judged in the device's view: its own end is the source, see [`answers::mirror`]. So the
-//! device behind it is identified as that of any frame, and its own rules tell whether it may send to the other end.
-//!
-//! The order is: essential, refuse, accept, asked, related, the group's `inbound`. Only groups with a rule for frames
-//! towards them, or `inbound = "drop"`, are judged at all.
+//! Their flow is judged in the device's view: its own end is the source, see [`answers::mirror`]. The order is: essential,
+//! refuse, accept, asked, related, the group's `inbound`. Only groups with a rule for such frames, or `inbound = "drop"`,
+//! are judged at all.
 
 use super::answers::{self, has_echo};
 use super::quoted::Subject;
@@ -12,14 +10,14 @@ use super::rules::Endpoint;
 use super::{
     FrameContext, Policy, asked, datagrams, group_entry, hops, identify, in_time, outcome,
 };
-use crate::flow::{Class, Flow};
-use crate::image::{self, Corrupt, GroupEntry, NO_RULE, Word, beside, essential, flag, kind};
+use crate::flow::{Class, Flow, Fragment};
+use crate::image::walk::is_zero;
+use crate::image::{
+    self, Corrupt, GroupEntry, NO_DEVICE, NO_RULE, Word, beside, essential, flag, kind,
+};
 use crate::parse::verifier_barrier;
 use crate::reason::{Reason, Verdict};
 use crate::wire::{self, protocol, tcp};
-
-/// ICMPv6 type of an MLD query, RFC 2710 section 3.
-const MLD_QUERY: u16 = 130;
 
 /// What is left to do about a frame towards a device.
 #[repr(u8)]
@@ -122,7 +120,11 @@ fn judged<P: Policy>(
     context.identity.ends |= u32::from(GroupEntry(context.entry).is_timed());
     let rules = descriptor(policy, entry.descriptor())?;
     if rules.line == 0 && !entry.is_shut() {
-        return Ok(None);
+        // A stack of tags hides the address by which the device would be found.
+        let hides = is_on(policy)
+            && context.decision.device == NO_DEVICE
+            && hides_its_address(context.flow.fault);
+        return if hides { Err(Reason::InboundMalformed) } else { Ok(None) };
     }
     verifier_barrier();
     if is_essential(policy, &context.flow) {
@@ -130,11 +132,15 @@ fn judged<P: Policy>(
     }
     if context.flow.fault != 0 {
         // A rule that refuses a port cannot let pass what hides it.
-        return if rules.refuses || entry.is_shut() {
-            Err(Reason::InboundMalformed)
-        } else {
-            Ok(None)
-        };
+        let hidden = hides_its_port(context.flow.fault);
+        if entry.is_shut() || rules.refuses && hidden {
+            return Err(Reason::InboundMalformed);
+        }
+        // A redirect, for one: its fault is none of ICMP, which a rule may refuse.
+        if !rules.refuses || hidden || context.flow.family == 0 {
+            return Ok(None);
+        }
+        verifier_barrier();
     }
     let otherwise = if entry.is_shut() { Reason::InboundDrop } else { Reason::InboundPass };
     if !is_ip(&context.flow) {
@@ -142,15 +148,19 @@ fn judged<P: Policy>(
     }
     match datagrams::datagram(policy, context) {
         Ok(datagram) => context.datagram = datagram,
-        Err(_) if !entry.is_shut() => return Ok(Some((Reason::InboundPass, Next::Done))),
-        Err(reason) => {
+        Err(reason) if entry.is_shut() => {
             context.flow.fault = reason.number();
             return Err(Reason::InboundMalformed);
         }
+        Err(_) if context.flow.fragment.is_later() => {
+            return Ok(Some((Reason::InboundPass, Next::Done)));
+        }
+        // A second first fragment has ports of its own, which the device may take for those of the datagram.
+        Err(_) => context.datagram = datagrams::first(policy, &context.flow),
     }
     verifier_barrier();
     let (reason, next) = by_rules(policy, context, (entry, rules.line))?;
-    if reason.passes() && context.flow.fragment != crate::flow::Fragment::Whole {
+    if reason.passes() && context.flow.fragment != Fragment::Whole {
         datagrams::keep(policy, context);
     }
     Ok(Some((reason, next)))
@@ -201,7 +211,8 @@ fn by_rules<P: Policy>(
     let is_answer = if flow.protocol == protocol::TCP {
         flow.tcp_flags & (tcp::SYN | tcp::ACK) != tcp::SYN
     } else {
-        asked::was(policy, flow, (service, port))
+        let is_reply = !has_echo(flow.protocol) || answers::is_reply(flow.family, service);
+        is_reply && asked::was(policy, flow, (service, port))
     };
     if has_echo(flow.protocol) {
         service = answers::asked(flow, port);
@@ -212,8 +223,8 @@ fn by_rules<P: Policy>(
     Err(Reason::InboundDrop)
 }
 
-/// Lets an ICMP error pass that is about what the device may send, or about an answer it may give. Its flow is in the
-/// device's view. For an error of the device, the frame passes if the group has accept rules.
+/// Lets an ICMP error pass: towards a device if it is about what the device may send, or about an answer it may give; of
+/// a device if it is about what an accept rule lets others open. Its flow is in the device's view.
 #[inline(always)]
 pub fn relate<P: Policy>(policy: &P, context: &mut FrameContext) {
     let (rule, reason) = match related(policy, context) {
@@ -244,12 +255,10 @@ fn related<P: Policy>(
     }
     let entry = in_time(policy, GroupEntry(context.entry))?;
     let (family, address) = (flow.family, subject.peer);
-    if entry.descriptor() != image::ABSENT {
-        let to = Endpoint { family, address, service: subject.service };
-        let found = policy.rule(entry.descriptor(), to)?;
-        if found.word.kind() == kind::PASS {
-            return Ok(Some((found.word.payload(), Reason::Related)));
-        }
+    // A device tells errors only about what it was sent: whether a rule lets it send there is no matter.
+    let to = Endpoint { family, address, service: subject.service };
+    if flow.direction != 0 && may_send(policy, entry, to)? {
+        return Ok(Some((NO_RULE, Reason::Related)));
     }
     let rule = answers::of_subject(policy, flow, (entry, &subject))?;
     Ok(rule.map(|rule| (rule, Reason::Related)))
@@ -274,6 +283,39 @@ fn about(flow: &Flow, (service, port): (u32, u32)) -> u32 {
     if has_echo(flow.protocol) { service } else { answers::asked(flow, port) }
 }
 
+/// Whether a fault is that of an IP packet whose ports were not read.
+#[inline(always)]
+fn hides_its_port(fault: u8) -> bool {
+    let seen = [
+        Reason::EtherType,
+        Reason::Llc,
+        Reason::EapolDestination,
+        Reason::EssentialShape,
+        Reason::ArpMalformed,
+        Reason::NeighbourMalformed,
+        Reason::NeighbourSpoof,
+        Reason::Redirect,
+    ];
+    let mut differs = 1u64;
+    let mut index = 0;
+    while index < seen.len() {
+        // No branch for each: the verifier would follow both paths.
+        let number = seen.get(index).map_or(0, |reason| reason.number());
+        differs &= is_zero(u64::from(number ^ fault)) ^ 1;
+        index += 1;
+    }
+    differs != 0
+}
+
+/// Whether a fault was found before the addresses of a frame.
+#[inline(always)]
+fn hides_its_address(fault: u8) -> bool {
+    fault == Reason::VlanDepth.number()
+        || fault == Reason::VlanUndeclared.number()
+        || fault == Reason::TruncatedEthernet.number()
+        || fault == Reason::ReadFailed.number()
+}
+
 /// Whether a frame of this class is judged by the rules, like any other IP packet.
 #[inline(always)]
 fn is_ip(flow: &Flow) -> bool {
@@ -285,29 +327,26 @@ fn is_ip(flow: &Flow) -> bool {
 
 /// Whether a frame towards a device is essential, and the policy has not switched its protocol off.
 ///
-/// Router advertisements and messages of DHCP servers are malformed if a device sends them; here they are what a device
-/// needs.
+/// The parser knows the direction: router advertisements, queries and messages of DHCP servers, in their format, are what
+/// a device needs; if a device sends them they are malformed.
 #[inline(always)]
 fn is_essential<P: Policy>(policy: &P, flow: &Flow) -> bool {
-    let fault = flow.fault;
-    let query = flow.protocol == protocol::ICMPV6 && flow.destination_port >> 8 == MLD_QUERY;
-    let bit = if fault == Reason::RogueDhcp.number() {
-        essential::DHCP
-    } else if fault == Reason::RogueRouter.number() {
-        essential::NEIGHBOUR
-    } else if fault != 0 {
+    if flow.fault != 0 {
         return false;
-    } else {
-        match flow.class {
-            Class::Arp => essential::ARP,
-            Class::Neighbour | Class::Multicast => essential::NEIGHBOUR,
-            Class::Dhcp => essential::DHCP,
-            Class::Eapol => essential::EAPOL,
-            Class::Lldp => essential::LLDP,
-            Class::Stp => essential::STP,
-            Class::Ip if query || flow.protocol == protocol::IGMP => essential::NEIGHBOUR,
-            Class::Ip | Class::OddDhcp => return false,
-        }
+    }
+    // To a group: that is the device's end here.
+    let queries = flow.protocol == protocol::IGMP
+        && flow.source.to_v4() >> 28 == 0xe
+        && flow.fragment == Fragment::Whole;
+    let bit = match flow.class {
+        Class::Arp => essential::ARP,
+        Class::Neighbour | Class::Multicast => essential::NEIGHBOUR,
+        Class::Dhcp => essential::DHCP,
+        Class::Eapol => essential::EAPOL,
+        Class::Lldp => essential::LLDP,
+        Class::Stp => essential::STP,
+        Class::Ip if queries => essential::NEIGHBOUR,
+        Class::Ip | Class::OddDhcp => return false,
     };
     image::constant(&policy.layout().essential) & bit != 0
 }

@@ -60,7 +60,8 @@ pub fn held_by(holder: u64) -> Held {
     let verdict = if holder & OBSERVED != 0 { Verdict::WouldDrop } else { Verdict::Drop };
     let mac = holder & ((1 << INTERFACE) - 1);
     let interface = (holder >> INTERFACE) as u32 & (INTERFACES - 1);
-    let device = ((holder & !OBSERVED) != NO_HOLDER).then_some((mac, interface));
+    let is_one = (holder & !(OBSERVED | INWARDS)) != NO_HOLDER;
+    let device = is_one.then_some((mac, interface));
     Held { device, verdict, inwards: holder & INWARDS != 0 }
 }
 
@@ -69,12 +70,27 @@ pub fn held_by(holder: u64) -> Held {
 #[inline(always)]
 pub fn slot(keys: &Keys, holder: u64, named: bool) -> u32 {
     const HALF: u32 = crate::abi::BUDGETS / 2;
-    const { assert!(HALF == 1 << BITS) };
+    const { assert!(HALF == 1 << BITS && crate::abi::BUDGETS_IN == 1 << BITS_IN) };
+    if holder & INWARDS != 0 {
+        return crate::abi::INWARDS + keys.slot::<BITS_IN>(holder);
+    }
     keys.slot::<BITS>(holder) | if named { 0 } else { HALF }
+}
+
+/// The entry of all whose own is taken, and what holds it.
+#[inline(always)]
+pub fn others(holder: u64) -> (u32, u64) {
+    if holder & INWARDS != 0 {
+        (crate::abi::OTHERS_IN, NO_HOLDER | INWARDS)
+    } else {
+        (crate::abi::OTHERS, NO_HOLDER)
+    }
 }
 
 /// Bits of the number of an entry in its half.
 const BITS: u32 = 9;
+/// The same of an entry for frames towards devices.
+const BITS_IN: u32 = 7;
 
 /// Takes or keeps an entry for a holder; `false` while another holder has it.
 ///

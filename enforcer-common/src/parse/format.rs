@@ -14,6 +14,8 @@ const UDP: usize = 8;
 const BOOTP: usize = 240;
 /// Largest UDP datagram that counts as a DHCP client message, in bytes.
 const MAX_DHCP: usize = 1024;
+/// Largest one that counts as a DHCP server message: what fits into a frame.
+const MAX_REPLY: usize = 1480;
 
 /// Checks the format of DHCP, ND and MLD.
 #[inline(always)]
@@ -26,7 +28,7 @@ pub(super) fn format<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason>
             let plain = if flow.family == FAMILY_V4 {
                 is_bootp(frame, flow, network)?
             } else {
-                is_dhcp_v6(frame, network)?
+                is_dhcp_v6(frame, network, flow.direction != 0)?
             };
             if !plain {
                 flow.class = Class::OddDhcp;
@@ -54,7 +56,8 @@ fn payload_v6<F: Frame>(frame: &F, network: usize) -> Result<usize, Reason> {
 }
 
 /// Whether the packet holds exactly one DHCP client message over Ethernet: RFC 2131 sections 2 and
-/// 3. Its hardware address must be the frame's source, so that one device cannot lease the addresses of many.
+/// 3. Its hardware address must be the frame's source, so that one device cannot lease the addresses of many. Towards a
+/// device it is a server's message, whose hardware address is the frame's destination, unless it is broadcast.
 #[inline(always)]
 fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Reason> {
     const CLIENT: usize = 28;
@@ -68,7 +71,8 @@ fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Re
     };
     let length = usize::from(wire::be16(l0, l1));
     let whole = usize::from(wire::be16(t0, t1)) == wire::IPV4 + length;
-    if !whole || length <= UDP + BOOTP || length > MAX_DHCP {
+    let most = if flow.direction == 0 { MAX_DHCP } else { MAX_REPLY };
+    if !whole || length <= UDP + BOOTP || length > most {
         return Ok(false);
     }
     let message = udp + UDP;
@@ -81,14 +85,27 @@ fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Re
     let Some(cookie) = frame.read::<4>(message + BOOTP - COOKIE.len()) else {
         return Err(Reason::TruncatedTransport);
     };
+    /// The same of a reply.
+    const REPLY: [u8; 4] = [2, 1, 6, 0];
     let number = u32::from_ne_bytes;
-    let differs = number(first) ^ number(REQUEST) | number(cookie) ^ number(COOKIE);
-    Ok(differs == 0 && wire::mac(client) == flow.source_mac)
+    let (kind, own) = if flow.direction == 0 {
+        (REQUEST, flow.source_mac)
+    } else {
+        (REPLY, flow.destination_mac)
+    };
+    let [op, hardware, length, _] = first;
+    let differs =
+        number([op, hardware, length, 0]) ^ number(kind) | number(cookie) ^ number(COOKIE);
+    let hops = first[3] == 0 || flow.direction != 0;
+    let to_all = flow.direction != 0 && own & wire::MULTICAST_MAC != 0;
+    Ok(differs == 0 && hops && (to_all || wire::mac(client) == own))
 }
 
-/// Whether the packet holds exactly one DHCPv6 client message, by its type: RFC 8415 section 7.3.
+/// Whether the packet holds exactly one DHCPv6 message of a client, or of a server, by its type: RFC 8415 section 7.3.
 #[inline(always)]
-fn is_dhcp_v6<F: Frame>(frame: &F, network: usize) -> Result<bool, Reason> {
+fn is_dhcp_v6<F: Frame>(frame: &F, network: usize, of_server: bool) -> Result<bool, Reason> {
+    /// Advertise, reply, reconfigure.
+    const SERVER_TYPES: u32 = 1 << 2 | 1 << 7 | 1 << 10;
     const CLIENT_TYPES: u32 =
         1 << 1 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 11;
     let udp = network + wire::IPV6;
@@ -98,8 +115,10 @@ fn is_dhcp_v6<F: Frame>(frame: &F, network: usize) -> Result<bool, Reason> {
         return Ok(false);
     };
     let length = usize::from(wire::be16(l0, l1));
-    let fits = length == payload && (UDP + 4..=MAX_DHCP).contains(&length);
-    Ok(fits && CLIENT_TYPES >> (kind & 31) & u32::from(kind < 32) != 0)
+    let most = if of_server { MAX_REPLY } else { MAX_DHCP };
+    let fits = length == payload && (UDP + 4..=most).contains(&length);
+    let types = if of_server { SERVER_TYPES } else { CLIENT_TYPES };
+    Ok(fits && types >> (kind & 31) & u32::from(kind < 32) != 0)
 }
 
 /// Checks that an ND message has its stated length, and that a link-layer address in its options (RFC 4861

@@ -77,7 +77,8 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
         ether_type::ARP => arp(frame, flow, offset),
         ether_type::EAPOL => {
             flow.class = Class::Eapol;
-            if !stays(flow.destination_mac) {
+            // A switch answers a device at its own address.
+            if flow.direction == 0 && !stays(flow.destination_mac) {
                 return Err(Reason::EapolDestination);
             }
             eapol(frame, flow, offset)

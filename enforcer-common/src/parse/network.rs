@@ -51,7 +51,9 @@ pub(super) fn ipv4<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
     if header > wire::IPV4 {
         let plain = header == wire::IPV4 + 4 && fragment & 0x3fff == 0;
         let report = number == protocol::IGMP && destination >> 28 == 0xe;
-        return options(frame, offset + wire::IPV4, plain && report, source >> 24);
+        // Of a querier without an address (RFC 4541 section 2.1.1) the source is 0.0.0.0.
+        let net = if flow.direction != 0 && source == 0 { 1 } else { source >> 24 };
+        return options(frame, offset + wire::IPV4, plain && report, net);
     }
     addresses_v4(flow, source, destination)?;
 
@@ -65,7 +67,8 @@ pub(super) fn ipv4<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
         }
     }
     transport::parse(frame, flow, offset + wire::IPV4, payload)?;
-    if source == 0 && !matches!(flow.class, Class::Dhcp | Class::OddDhcp) {
+    let queries = flow.direction != 0 && flow.protocol == protocol::IGMP;
+    if source == 0 && !queries && !matches!(flow.class, Class::Dhcp | Class::OddDhcp) {
         return Err(Reason::MartianSource);
     }
     Ok(())
@@ -205,7 +208,8 @@ fn addresses_v6(flow: &Flow) -> Result<(), Reason> {
     }
     let link_local = source.high >> 54 == 0x3fa;
     let on_link = destination.high >> 54 == 0x3fa || (multicast && scope(destination) <= 2);
-    if link_local && !on_link {
+    // A router answers from its link-local address wherever it was asked from.
+    if link_local && !on_link && flow.direction == 0 {
         return Err(Reason::MartianSource);
     }
     Ok(())

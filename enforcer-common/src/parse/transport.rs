@@ -99,9 +99,20 @@ fn dhcp(flow: &mut Flow, offset: usize) -> Result<(), Reason> {
     let v4 = flow.family == FAMILY_V4;
     let (client, server) = if v4 { (68, 67) } else { (546, 547) };
     if flow.source_port == server && flow.destination_port == client {
-        return Err(Reason::RogueDhcp);
+        if flow.direction == 0 || flow.fragment != Fragment::Whole {
+            return Err(Reason::RogueDhcp);
+        }
+        // Its format is checked later, so where it is must be known. Over IPv6 a server or relay is on the link.
+        let header = usize::from(flow.network) + if v4 { wire::IPV4 } else { wire::IPV6 };
+        if offset == header && (v4 || flow.source.high >> 54 == 0x3fa) {
+            flow.class = Class::Dhcp;
+        }
+        return Ok(());
     }
     let to_server = flow.source_port == client && flow.destination_port == server;
+    if flow.direction != 0 {
+        return Ok(());
+    }
     if to_server && flow.fragment == Fragment::Whole {
         let everybody = if v4 {
             flow.destination.low == u64::from(u32::MAX)
@@ -133,7 +144,20 @@ pub(super) fn neighbour<F: Frame>(
     hops: u8,
 ) -> Result<(), Reason> {
     let short = flow.length as usize <= offset + MAX_NEIGHBOUR;
+    let link_local = flow.source.high >> 54 == 0x3fa;
     match flow.destination_port >> 8 {
+        // RFC 4861 section 6.1.2, and for queries RFC 3810 section 5.1.14. The options of a router are not looked at: a
+        // device needs those of every router. Others are judged by the rules, like any packet.
+        message @ (kind::ROUTER_ADVERTISEMENT | kind::LISTENER_QUERY) if flow.direction != 0 => {
+            let plain = if message == kind::LISTENER_QUERY {
+                hops == 1 && short && flow.fragment == Fragment::Whole
+            } else {
+                hops == 255 && extensions == 0 && flow.fragment == Fragment::Whole
+            };
+            if plain && link_local {
+                flow.class = Class::Multicast;
+            }
+        }
         kind::ROUTER_ADVERTISEMENT => return Err(Reason::RogueRouter),
         kind::REDIRECT => return Err(Reason::Redirect),
         kind::ROUTER_SOLICITATION | kind::SOLICITATION | kind::ADVERTISEMENT => {
@@ -159,7 +183,7 @@ pub(super) fn neighbour<F: Frame>(
         }
         // Reports and done; queries come from routers.
         131 | 132 | 143 => {
-            let link_local = flow.source.high >> 54 == 0x3fa || flow.source == Address::default();
+            let link_local = link_local || flow.source == Address::default();
             let to_link = flow.destination.high >> 48 == 0xff02;
             if hops == 1 && link_local && to_link && short {
                 flow.class = Class::Multicast;

@@ -1,4 +1,5 @@
 //! Frames towards devices: what is refused, accepted, asked for and related.
+// tidy: long because the cases need the same policy and the same frames
 #![allow(missing_docs, reason = "a test binary")]
 
 use enforcer_common::decide::Policy as _;
@@ -8,7 +9,7 @@ use enforcer_common::wire::tcp::{ACK, RST, SYN};
 use enforcer_policy::image::{HostImage, Image, Time};
 use enforcer_policy::{compile, read, report};
 use enforcer_testkit::frames::{
-    Ethernet, Extension, MORE, Tcp, V4, V6, arp, ether_type, icmp, neighbour, udp,
+    Ethernet, Extension, MORE, Tcp, V4, V6, arp, eapol, ether_type, icmp, neighbour, udp,
 };
 use enforcer_testkit::random;
 
@@ -106,8 +107,8 @@ fn each_part_of_the_order() {
 fn what_is_essential_comes_in() {
     let image = image(POLICY);
     let ether = |to: [u8; 6]| Ethernet::new(GATEWAY).to(to);
-    let reply = arp(2, GATEWAY, 0x0a14_0001, OWN);
-    let offer = V4::new(0x0a14_0001, OWN, 17).packet(&udp(67, 68, &[0; 240]));
+    let answer = arp(2, GATEWAY, 0x0a14_0001, OWN);
+    let offer = V4::new(0x0a14_0001, OWN, 17).packet(&udp(67, 68, &reply(2, DEVICE)));
     let router = 0xfe80 << 112 | 1;
     let advert =
         V6 { hops: 255, ..V6::new(router, router + 4, 58) }.packet(&neighbour(136, router));
@@ -117,7 +118,7 @@ fn what_is_essential_comes_in() {
     let routers = V6 { hops: 255, ..V6::new(router, everybody, 58) }.packet(&content);
     let nodes = [0x33, 0x33, 0, 0, 0, 1];
     for (what, frame) in [
-        ("ARP reply", ether(DEVICE).frame(ether_type::ARP, &reply)),
+        ("ARP reply", ether(DEVICE).frame(ether_type::ARP, &answer)),
         (
             "ARP request",
             ether(EVERYBODY).frame(ether_type::ARP, &arp(1, GATEWAY, 0x0a14_0001, OWN)),
@@ -131,12 +132,132 @@ fn what_is_essential_comes_in() {
     }
     // The policy has switched it off.
     let without = self::image(&format!("{POLICY}\n[essential]\narp = false\n"));
-    let reply = ether(DEVICE).frame(ether_type::ARP, &reply);
-    assert_eq!(reason(&host(&without), &reply), Some(Reason::InboundDrop));
+    let answer = ether(DEVICE).frame(ether_type::ARP, &answer);
+    assert_eq!(reason(&host(&without), &answer), Some(Reason::InboundDrop));
+}
+
+/// A BOOTP message (RFC 2131, section 2) with no option but the end.
+fn reply(operation: u8, client: [u8; 6]) -> Vec<u8> {
+    let mut message = vec![0; 240];
+    message[..3].copy_from_slice(&[operation, 1, 6]);
+    message[28..34].copy_from_slice(&client);
+    message[236..].copy_from_slice(&[99, 130, 83, 99]);
+    message.push(255);
+    message
 }
 
 fn offer_to_all() -> Vec<u8> {
-    V4::new(0x0a14_0001, u32::MAX, 17).packet(&udp(67, 68, &[0; 240]))
+    V4::new(0x0a14_0001, u32::MAX, 17).packet(&udp(67, 68, &reply(2, DEVICE)))
+}
+
+#[test]
+fn what_only_looks_essential_is_judged_by_the_rules() {
+    let image = image(POLICY);
+    let world = host(&image);
+    let over6 = |hops, protocol, payload: &[u8]| {
+        let packet = V6 { hops, ..V6::new(SERVER_V6, OWN_V6, protocol) }.packet(payload);
+        Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::IPV6, &packet)
+    };
+    for (what, frame) in [
+        ("IGMP to one device", frame(STRANGER, 2, &[0x41; 400])),
+        ("its first fragment", {
+            let packet = V4 { id: 9, fragment: MORE, ..V4::new(STRANGER, OWN, 2) };
+            Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::IPV4, &packet.packet(&[0x41; 64]))
+        }),
+        ("no DHCP", frame(STRANGER, 17, &udp(67, 68, b"garbage"))),
+        ("a client's message", frame(STRANGER, 17, &udp(67, 68, &reply(1, DEVICE)))),
+        ("for another client", frame(STRANGER, 17, &udp(67, 68, &reply(2, GATEWAY)))),
+        ("from port 68", frame(STRANGER, 17, &udp(68, 67, &reply(1, DEVICE)))),
+        ("a router of afar", over6(40, 58, &icmp(134, 0, &[0x41; 1000]))),
+        ("a query of afar", over6(40, 58, &icmp(130, 0, &[0x41; 1000]))),
+        ("no DHCPv6", over6(64, 17, &udp(547, 546, b"garbage"))),
+        ("DHCPv6 of afar", over6(64, 17, &udp(547, 546, &[2, 1, 2, 3]))),
+    ] {
+        let said = reason(&world, &frame);
+        let refused = [Some(Reason::InboundDrop), Some(Reason::InboundMalformed)];
+        assert!(refused.contains(&said), "{what}: {said:?}");
+    }
+}
+
+#[test]
+fn what_a_lan_needs_comes_in() {
+    let image = image(POLICY);
+    let world = host(&image);
+    // A neighbour is asked from a link-local address, also about a global one (RFC 4861, section 7.2.2).
+    let router = 0xfe80 << 112 | 1;
+    let said = V6 { hops: 255, ..V6::new(router, OWN_V6, 58) }.packet(&neighbour(136, router));
+    let said = Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::IPV6, &said);
+    // A bridge asks for members from no address (RFC 4541, section 2.1.1).
+    let query = [0x11, 0x64, 0, 0, 0, 0, 0, 0];
+    let query =
+        V4 { options: vec![148, 4, 0, 0], ttl: 1, ..V4::new(0, 0xe000_0001, 2) }.packet(&query);
+    let query = Ethernet::new(GATEWAY).to([1, 0, 0x5e, 0, 0, 1]).frame(ether_type::IPV4, &query);
+    let port = Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::EAPOL, &eapol(b"body"));
+    for (what, frame) in [("neighbour", said), ("query", query), ("EAPOL", port)] {
+        assert_eq!(reason(&world, &frame), Some(Reason::InboundPass), "{what}");
+    }
+}
+
+#[test]
+fn each_first_fragment_is_judged_by_its_own_ports() {
+    let image = image(&POLICY.replace("inbound = \"drop\"\n", ""));
+    let world = host(&image);
+    let first = |port| {
+        let packet = V4 { id: 7, fragment: MORE, ..V4::new(STRANGER, OWN, 17) };
+        let packet = packet.packet(&udp(9, port, &[b'x'; 24]));
+        Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::IPV4, &packet)
+    };
+    assert_eq!(reason(&world, &first(80)), Some(Reason::InboundPass));
+    assert_eq!(reason(&world, &first(2050)), Some(Reason::Refuse), "one of the same number");
+    let first = |port| {
+        let packet = V6::new(SERVER_V6, OWN_V6, 17)
+            .extension(Extension::Fragment { offset: 0, more: true, id: 7 })
+            .packet(&udp(9, port, &[b'x'; 24]));
+        Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::IPV6, &packet)
+    };
+    assert_eq!(reason(&world, &first(80)), Some(Reason::InboundPass));
+    assert_eq!(reason(&world, &first(2050)), Some(Reason::Refuse), "over IPv6");
+}
+
+#[test]
+fn an_echo_is_answered_by_a_reply_only() {
+    let image = image(POLICY);
+    let world = host(&image);
+    let echo = |kind: u8| {
+        let mut message = icmp(kind, 0, &[]);
+        message.truncate(4);
+        message.extend([0x12, 0x34, 0, 1]);
+        message
+    };
+    assert_eq!(world.decide(&sent(SERVER, 1, &echo(8)), LAN).decision.reason, Reason::Allow);
+    assert_eq!(reason(&world, &frame(SERVER, 1, &echo(0))), Some(Reason::Asked));
+    for kind in [8, 13, 17, 40] {
+        let said = reason(&world, &frame(SERVER, 1, &echo(kind)));
+        assert_eq!(said, Some(Reason::InboundDrop), "type {kind}");
+    }
+}
+
+#[test]
+fn an_error_about_what_passes_by_default_comes_in() {
+    let open = POLICY.replace("[groups.beds]", "[groups.beds]\ndefault = \"pass\"");
+    let image = image(&open);
+    let quoted = V4::new(OWN, STRANGER, 6).packet(&segment(40_000, 443, ACK));
+    let error = frame(ROUTER, 1, &icmp(3, 4, &quoted));
+    assert_eq!(reason(&host(&image), &error), Some(Reason::Related));
+}
+
+#[test]
+fn tags_that_hide_an_address_are_refused() {
+    let text =
+        POLICY.replace("\"bed\", ", "").replace("[devices.bed]\nmac = \"00:1b:44:11:3a:b7\"\n", "");
+    let image = image(&text);
+    let crash = packet(STRANGER, 17, &udp(9, 2050, b"crash"));
+    let tagged = |tags: &[u16]| {
+        let ether = Ethernet::new(GATEWAY).to(DEVICE);
+        tags.iter().fold(ether, |ether, tag| ether.tag(*tag)).frame(ether_type::IPV4, &crash)
+    };
+    assert_eq!(reason(&host(&image), &tagged(&[0, 0])), Some(Reason::Refuse));
+    assert_eq!(reason(&host(&image), &tagged(&[0, 0, 0])), Some(Reason::InboundMalformed));
 }
 
 #[test]
@@ -241,6 +362,13 @@ fn an_error_of_the_device_about_a_question_goes_out() {
     let other = packet(PEER, 17, &udp(50_000, 2151, b"get"));
     assert_eq!(said(&refused(PEER, &other)), Reason::Default, "another port");
     assert_eq!(said(&sent(PEER, 1, &icmp(5, 0, &question))), Reason::Redirect);
+    // A quote of a host that it may reach is no reason to send ICMP there: nobody has asked.
+    let text = POLICY.replace("\"udp/514\", \"icmp\"]", "\"udp/514\"]");
+    let image = self::image(&text);
+    let mut forged = V4::new(SERVER, OWN, 6).packet(&segment(443, 5, ACK));
+    forged.extend([0x41; 1300]);
+    let error = sent(SERVER, 1, &icmp(3, 3, &forged));
+    assert_eq!(host(&image).decide(&error, LAN).decision.reason, Reason::Default);
 }
 
 #[test]
@@ -263,6 +391,14 @@ fn what_hides_its_port_is_refused_with_it() {
         .packet(&crash[..4]);
     let split = Ethernet::new(GATEWAY).to(DEVICE).frame(ether_type::IPV6, &split);
     assert_eq!(reason(&world, &split), Some(Reason::InboundMalformed));
+    // A fault that hides nothing ends no rule: a redirect is ICMP.
+    let closed = self::image(&text.replace("\"udp/2000-2100\"", "\"icmp\""));
+    let redirect = frame(ROUTER, 1, &icmp(5, 1, &packet(SERVER, 6, &segment(1, 443, ACK))));
+    assert_eq!(reason(&host(&closed), &redirect), Some(Reason::Refuse));
+    assert_eq!(reason(&world, &redirect), Some(Reason::InboundPass));
+    // What has no ports comes in: PROFINET, for one.
+    let profinet = Ethernet::new(GATEWAY).to(DEVICE).frame(0x8892, &[0x80; 46]);
+    assert!(reason(&world, &profinet).is_none_or(Reason::passes));
     // A group without rules for it gets everything, as before.
     let without = self::image(
         &text

@@ -285,6 +285,12 @@ fn service_of(family: u8, number: u8, port: u32) -> u32 {
     }
 }
 
+/// Whether a service is that of a reply to an echo.
+#[inline(always)]
+pub(super) fn is_reply(family: u8, service: u32) -> bool {
+    service & 0xffff == reply_kind(family) << 8
+}
+
 /// Whether a packet of ICMP asks for an echo.
 #[inline(always)]
 pub(super) fn is_request(flow: &Flow) -> bool {

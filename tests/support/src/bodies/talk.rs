@@ -101,7 +101,12 @@ fn inwards(
         assert!(matches!(reason, Reason::Flooded | Reason::InboundPass), "{decision:?}");
         return;
     }
-    let Some(group) = decision.group.checked_sub(1) else { panic!("{decision:?} {flow:?}") };
+    let Some(group) = decision.group.checked_sub(1) else {
+        // Whose frame it is cannot be read.
+        assert_eq!(reason, Reason::InboundMalformed, "{decision:?} {flow:?}");
+        assert_ne!(flow.fault, 0, "{flow:?}");
+        return;
+    };
     let group = &policy.groups[group as usize];
     let shut = group.inbound == DefaultVerdict::Drop;
     let essential = flow.class != Class::Ip || flow.fault != 0 || is_query(flow);
@@ -132,10 +137,9 @@ fn inwards(
     }
 }
 
-/// Whether a frame is a query of IGMP or MLD, which are essential.
+/// Whether a frame is of IGMP to a group, which is essential.
 fn is_query(flow: &Flow) -> bool {
-    flow.protocol == protocol::IGMP
-        || flow.protocol == protocol::ICMPV6 && flow.destination_port >> 8 == 130
+    flow.protocol == protocol::IGMP && flow.source.to_v4() >> 28 == 0xe
 }
 
 /// Whether a rule with this action covers a frame towards a device.

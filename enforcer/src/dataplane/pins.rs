@@ -1,10 +1,10 @@
 //! The pins: one directory for each ABI version on a BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/enforcer/v6/GENERATIONS …   maps that outlive a generation
-//! /sys/fs/bpf/enforcer/v6/link-7          the link of the interface with index 7
-//! /sys/fs/bpf/enforcer/v6/send-7          the link of its transmit side, from Linux 6.6 on
-//! /sys/fs/bpf/enforcer/v6/gen-42/         image, header, counters and program of a generation
+//! /sys/fs/bpf/enforcer/v7/GENERATIONS …   maps that outlive a generation
+//! /sys/fs/bpf/enforcer/v7/link-7          the link of the interface with index 7
+//! /sys/fs/bpf/enforcer/v7/send-7          the link of its transmit side, from Linux 6.6 on
+//! /sys/fs/bpf/enforcer/v7/gen-42/         image, header, counters and program of a generation
 //! ```
 
 use std::fs::{self, DirBuilder, File, Permissions};

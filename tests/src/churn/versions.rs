@@ -20,6 +20,12 @@ const fn last(opcode: u8, verdict: u8) -> [u8; 16] {
 /// A 32-bit move of a constant, and a 64-bit one: for small numbers the same.
 const NARROW: u8 = 0xb4;
 const WIDE: u8 = 0xb7;
+/// A 64-bit sum with a constant, a difference, and a 64-bit store.
+const ADD: u8 = 0x07;
+const SUBTRACT: u8 = 0x17;
+const STORE: u8 = 0x7b;
+/// The instruction `exit`.
+const EXIT: [u8; 8] = [0x95, 0, 0, 0, 0, 0, 0, 0];
 
 /// A daemon with different kernel programs that do the same.
 #[track_caller]
@@ -34,15 +40,27 @@ fn other_build(daemon: &Daemon<'_>) -> PathBuf {
 #[track_caller]
 pub(super) fn patched(from: &Path, to: &Path) {
     let mut code = fs::read(from).expect("the binary can be read");
-    // The dispatcher and both stages, each with the one for kernels without fragments; functions that they call.
-    for (before, after, number) in [(NARROW, WIDE, 1), (WIDE, NARROW, 0)] {
-        let [before, after] = [before, after].map(|opcode| last(opcode, number));
-        let windows = code.windows(before.len()).enumerate();
-        let found: Vec<usize> = windows.filter(|(_, w)| *w == before).map(|(at, _)| at).collect();
-        assert!(found.len() >= 2, "the ends of {} functions", found.len());
-        for at in found {
-            code[at..at + after.len()].copy_from_slice(&after);
-        }
+    // The dispatcher and both stages, each with the one for kernels without fragments; functions that they call. What the
+    // last instructions are is the compiler's choice.
+    let others = [(NARROW, WIDE), (WIDE, NARROW)];
+    let ends = others.map(|(from, to)| [0, 1, 2].map(|verdict| (last(from, verdict), to)));
+    let windows = code.windows(ends[0][0].0.len()).enumerate();
+    let other = |window: &[u8]| ends.iter().flatten().find(|(end, _)| window == end);
+    let found: Vec<(usize, u8)> =
+        windows.filter_map(|(at, window)| Some((at, other(window)?.1))).collect();
+    assert!(found.len() >= 4, "the ends of {} functions", found.len());
+    // Or a counter is raised, and that is all: by subtraction then.
+    let raises = |code: &[u8]| {
+        code[0] == ADD && code[2..9] == [0, 0, 1, 0, 0, 0, STORE] && code[16..] == EXIT
+    };
+    let raised: Vec<usize> =
+        code.windows(24).enumerate().filter(|(_, code)| raises(code)).map(|(at, _)| at).collect();
+    for (at, opcode) in found {
+        code[at] = opcode;
+    }
+    for at in raised {
+        code[at] = SUBTRACT;
+        code[at + 4..at + 8].copy_from_slice(&(-1i32).to_le_bytes());
     }
     fs::write(to, code).expect("the directory can be written");
     fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("it is ours");

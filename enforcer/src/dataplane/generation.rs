@@ -210,16 +210,8 @@ fn set(pins: &Pins, name: &str, slot: u32, program: Option<BorrowedFd<'_>>) -> R
     .map_err(|e| Error::io("change", &path, e))
 }
 
-/// Id of the program in a slot of a program array, according to the kernel; `None` where there is none, or no array.
+/// Id of the program in a slot, according to the kernel; `None` where there is none, or no array.
 fn occupant(pins: &Pins, name: &str, slot: u32) -> Result<Option<u32>, Error> {
     let path = pins.path(name);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let array = object::open(&path).map_err(|e| Error::io("open", &path, e))?;
-    match object::entry(array.as_fd(), slot) {
-        Ok(id) => Ok(Some(id)),
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
-        Err(e) => Err(Error::io("read", &path, e)),
-    }
+    object::occupant(&path, slot).map_err(|e| Error::io("read", &path, e))
 }

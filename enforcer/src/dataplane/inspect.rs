@@ -52,15 +52,8 @@ pub fn pinned(root: &Path) -> Result<Option<Pinned>, Error> {
 
 fn is_active(dir: &Path) -> Result<bool, Error> {
     let path = dir.join(map::GENERATIONS);
-    let slot = || -> io::Result<u32> {
-        let array = object::open(&path)?;
-        object::entry(array.as_fd(), abi::SLOT_CURRENT)
-    };
-    match slot() {
-        Ok(_) => Ok(true),
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-        Err(e) => Err(Error::io("read", &path, e)),
-    }
+    let slot = object::occupant(&path, abi::SLOT_CURRENT);
+    Ok(slot.map_err(|e| Error::io("read", &path, e))?.is_some())
 }
 
 impl Dataplane {

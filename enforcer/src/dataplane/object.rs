@@ -247,6 +247,15 @@ pub(super) fn entry<V: Pod + Default>(map: BorrowedFd<'_>, index: u32) -> io::Re
     Ok(value)
 }
 
+/// Id of the program in a slot of a pinned program array; `None` if the slot is empty or nothing is pinned there.
+pub(super) fn occupant(path: &Path, slot: u32) -> io::Result<Option<u32>> {
+    match open(path).and_then(|array| entry(array.as_fd(), slot)) {
+        Ok(id) => Ok(Some(id)),
+        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
 /// Sets an entry of an array map whose values have the size of `V`.
 pub(super) fn set<V: Pod>(map: BorrowedFd<'_>, index: u32, value: &V) -> io::Result<()> {
     let element = Element::new(map, &index, (&raw const *value) as u64);

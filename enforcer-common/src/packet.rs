@@ -2,6 +2,8 @@
 
 use core::marker::PhantomData;
 
+use crate::flow::Flow;
+
 /// Headers are read within this many bytes from the start of a frame.
 ///
 /// Two VLAN tags, an IPv6 header, 256 bytes of extension headers and a TCP header fit. The
@@ -20,6 +22,33 @@ pub trait Frame {
 
     /// Length of the whole frame in bytes, without FCS, fragments included.
     fn length(&self) -> u32;
+
+    /// Whether it goes towards a device: `flow` is what was read of it, whose direction is set.
+    #[inline(always)]
+    fn is_inbound(&self, flow: &Flow) -> bool {
+        flow.direction != 0
+    }
+}
+
+/// A frame of a hook that sees one direction only: the compiler leaves out what the other needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Directed<F, const INBOUND: bool>(pub F);
+
+impl<F: Frame, const INBOUND: bool> Frame for Directed<F, INBOUND> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.0.read(offset)
+    }
+
+    #[inline(always)]
+    fn length(&self) -> u32 {
+        self.0.length()
+    }
+
+    #[inline(always)]
+    fn is_inbound(&self, _: &Flow) -> bool {
+        INBOUND
+    }
 }
 
 /// A frame as a pair of pointers, the only form whose bounds the verifier tracks.

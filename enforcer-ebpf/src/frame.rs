@@ -23,6 +23,9 @@ pub(crate) fn length<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
 
 /// A frame that is being judged.
 pub(crate) trait Source {
+    /// Whether it goes towards a device: [`enforcer_common::flow::Flow::direction`], known to the compiler.
+    const INBOUND: bool;
+
     /// Copies up to [`HEAD`] of its first bytes, of `length` in all; returns how many.
     ///
     /// # Safety
@@ -35,6 +38,8 @@ pub(crate) trait Source {
 pub(crate) struct Incoming<'a, const FRAGMENTS: bool>(pub(crate) &'a XdpContext);
 
 impl<const FRAGMENTS: bool> Source for Incoming<'_, FRAGMENTS> {
+    const INBOUND: bool = false;
+
     #[inline(always)]
     unsafe fn copy(&self, head: *mut u8, length: u32) -> u32 {
         let Self(ctx) = self;
@@ -53,6 +58,8 @@ impl<const FRAGMENTS: bool> Source for Incoming<'_, FRAGMENTS> {
 pub(crate) struct Outgoing<'a>(pub(crate) &'a TcContext);
 
 impl Source for Outgoing<'_> {
+    const INBOUND: bool = true;
+
     #[inline(always)]
     unsafe fn copy(&self, head: *mut u8, length: u32) -> u32 {
         let Self(ctx) = self;

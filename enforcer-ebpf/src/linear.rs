@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use enforcer_common::decide;
-use enforcer_common::packet::Packet;
+use enforcer_common::packet::{Directed, Packet};
 
 use crate::context;
 
@@ -22,7 +22,7 @@ pub(crate) unsafe fn read(ctx: &XdpContext) -> bool {
     let (start, end) = (ctx.data() as *const u8, ctx.data_end() as *const u8);
     // SAFETY: the kernel keeps `data..data_end` readable while the program runs.
     let packet = unsafe { Packet::new(start, end, context.flow.length) };
-    decide::read(&packet, context);
+    decide::read(&Directed::<_, false>(packet), context);
     true
 }
 

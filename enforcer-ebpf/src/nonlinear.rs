@@ -10,7 +10,7 @@ use aya_ebpf::maps::PerCpuArray;
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::warn;
 use enforcer_common::decide;
-use enforcer_common::packet::{Frame, HEADERS};
+use enforcer_common::packet::{Directed, Frame, HEADERS};
 use enforcer_common::reason::Reason;
 
 use crate::{context, counters};
@@ -108,7 +108,8 @@ pub(crate) unsafe fn read(ctx: &XdpContext) -> bool {
     }
     context.flow.fault = 0;
     // SAFETY: `held` bytes were just written.
-    decide::read(&unsafe { Head::new(head, held, length) }, context);
+    let frame = unsafe { Head::new(head, held, length) };
+    decide::read(&Directed::<_, false>(frame), context);
     true
 }
 

@@ -19,7 +19,7 @@ use crate::report::{ReportOutcome, report};
 pub(crate) fn record<S: Source>(frame: &S, flow: &Flow, decision: &Decision) -> bool {
     if matches!(decision.verdict, Verdict::Pass) {
         // The counters of a rule are those of the device's own frames, and of what is refused.
-        let rule = if flow.direction == 0 { decision.rule } else { NO_RULE };
+        let rule = if S::INBOUND { NO_RULE } else { decision.rule };
         pass(rule, decision.reason.number(), flow.length);
         return true;
     }

@@ -41,7 +41,7 @@ pub(crate) fn report<S: Source>(
     let time = tick_time();
     let holder = refused.holder();
     // A device is not seen to send what others send to it.
-    if flow.direction == 0 {
+    if !S::INBOUND {
         budgets::sight(holder, decision.device, time);
     }
     let Known { seen, place, digest } = known;

@@ -10,6 +10,7 @@ use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use enforcer_common::abi::{SLOT_CURRENT, SLOT_PREVIOUS};
 use enforcer_common::decide::{self, FrameContext};
+use enforcer_common::packet::Directed;
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire;
 
@@ -85,7 +86,8 @@ unsafe fn read(ctx: &TcContext) -> bool {
     let failed = unsafe { bpf_skb_load_bytes(ctx.skb.skb.cast(), 0, head.cast(), held as u32) };
     if failed == 0 {
         // SAFETY: `held` bytes were just written.
-        decide::read(&unsafe { Head::new(head, held, length) }, context);
+        let frame = unsafe { Head::new(head, held, length) };
+        decide::read(&Directed::<_, true>(frame), context);
     } else {
         context.flow.fault = Reason::ReadFailed.number();
     }

@@ -212,6 +212,8 @@ fn claimed(flow: &Flow) -> Address {
 
 /// Bits of an entry that hold the time, in seconds since boot; the others are a part of the digest.
 const TIME: u64 = (1 << 24) - 1;
+/// Bit of a rank in [`find`]: the entry is the one that is looked for.
+const FOUND: u32 = 28;
 
 /// Whether a sender's IP address, or its MAC alone, was seen recently. With `note` it is recorded; a known one
 /// is always refreshed.
@@ -221,23 +223,23 @@ pub fn find<M: Meters>(meters: &M, sender: u64, address: Address, now: u64, note
     let Some(line) = meters.known(digest as u32 & (SETS - 1)) else { return false };
     let (tag, time) = (digest & !TIME, (now / 1_000_000_000) & TIME);
     // No branch for each entry: the verifier would follow both paths of each.
-    let (mut way, mut most, mut found) = (0, 0, 0);
+    let mut most = 0u64;
     let mut index = 0;
     while index < line.len() {
         let entry = line.get(index).map_or(0, Word::get);
         let age = time.wrapping_sub(entry & TIME) & TIME;
-        // The entry of this address counts as the oldest, so that it is the one overwritten.
+        // The entry of this address counts as the oldest, so that it is the one overwritten; of two that are equally old,
+        // the first.
         let is = is_zero((entry ^ tag) >> 24);
-        let rank = age | (is_zero(entry >> 24) << 24) | (is << 25);
-        let mask = (opaque(most).wrapping_sub(rank) >> 63).wrapping_neg();
-        way = way & !mask | index as u64 & mask;
-        most = most & !mask | rank & mask;
-        found |= is;
+        let rank = age << 3 | is_zero(entry >> 24) << 27 | is << FOUND | (7 - index as u64);
+        let larger = opaque(most.wrapping_sub(rank) >> 63).wrapping_neg();
+        most ^= (most ^ rank) & larger;
         index += 1;
     }
+    let way = 7 - (most & 7);
     let Some(word) = line.get(opaque(way) as usize & 7) else { return false };
     let age = time.wrapping_sub(word.get() & TIME) & TIME;
-    let known = found != 0 && age <= FORGOTTEN;
+    let known = most >> FOUND != 0 && age <= FORGOTTEN;
     if known || note {
         word.set(tag | time);
     }

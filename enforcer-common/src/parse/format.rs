@@ -28,7 +28,7 @@ pub(super) fn format<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason>
             let plain = if flow.family == FAMILY_V4 {
                 is_bootp(frame, flow, network)?
             } else {
-                is_dhcp_v6(frame, network, flow.direction != 0)?
+                is_dhcp_v6(frame, network, frame.is_inbound(flow))?
             };
             if !plain {
                 flow.class = Class::OddDhcp;
@@ -71,7 +71,8 @@ fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Re
     };
     let length = usize::from(wire::be16(l0, l1));
     let whole = usize::from(wire::be16(t0, t1)) == wire::IPV4 + length;
-    let most = if flow.direction == 0 { MAX_DHCP } else { MAX_REPLY };
+    let inbound = frame.is_inbound(flow);
+    let most = if inbound { MAX_REPLY } else { MAX_DHCP };
     if !whole || length <= UDP + BOOTP || length > most {
         return Ok(false);
     }
@@ -88,16 +89,13 @@ fn is_bootp<F: Frame>(frame: &F, flow: &Flow, network: usize) -> Result<bool, Re
     /// The same of a reply.
     const REPLY: [u8; 4] = [2, 1, 6, 0];
     let number = u32::from_ne_bytes;
-    let (kind, own) = if flow.direction == 0 {
-        (REQUEST, flow.source_mac)
-    } else {
-        (REPLY, flow.destination_mac)
-    };
+    let (kind, own) =
+        if inbound { (REPLY, flow.destination_mac) } else { (REQUEST, flow.source_mac) };
     let [op, hardware, length, _] = first;
     let differs =
         number([op, hardware, length, 0]) ^ number(kind) | number(cookie) ^ number(COOKIE);
-    let hops = first[3] == 0 || flow.direction != 0;
-    let to_all = flow.direction != 0 && own & wire::MULTICAST_MAC != 0;
+    let hops = first[3] == 0 || inbound;
+    let to_all = inbound && own & wire::MULTICAST_MAC != 0;
     Ok(differs == 0 && hops && (to_all || wire::mac(client) == own))
 }
 

@@ -78,7 +78,7 @@ pub fn parse<F: Frame>(frame: &F, flow: &mut Flow) -> Result<(), Reason> {
         ether_type::EAPOL => {
             flow.class = Class::Eapol;
             // A switch answers a device at its own address.
-            if flow.direction == 0 && !stays(flow.destination_mac) {
+            if !frame.is_inbound(flow) && !stays(flow.destination_mac) {
                 return Err(Reason::EapolDestination);
             }
             eapol(frame, flow, offset)

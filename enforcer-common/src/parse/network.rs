@@ -52,7 +52,7 @@ pub(super) fn ipv4<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
         let plain = header == wire::IPV4 + 4 && fragment & 0x3fff == 0;
         let report = number == protocol::IGMP && destination >> 28 == 0xe;
         // Of a querier without an address (RFC 4541 section 2.1.1) the source is 0.0.0.0.
-        let net = if flow.direction != 0 && source == 0 { 1 } else { source >> 24 };
+        let net = if frame.is_inbound(flow) && source == 0 { 1 } else { source >> 24 };
         return options(frame, offset + wire::IPV4, plain && report, net);
     }
     addresses_v4(flow, source, destination)?;
@@ -67,7 +67,7 @@ pub(super) fn ipv4<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
         }
     }
     transport::parse(frame, flow, offset + wire::IPV4, payload)?;
-    let queries = flow.direction != 0 && flow.protocol == protocol::IGMP;
+    let queries = frame.is_inbound(flow) && flow.protocol == protocol::IGMP;
     if source == 0 && !queries && !matches!(flow.class, Class::Dhcp | Class::OddDhcp) {
         return Err(Reason::MartianSource);
     }
@@ -164,7 +164,7 @@ pub(super) fn ipv6<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
     if !ends_with(flow, offset, wire::IPV6 + payload) {
         return Err(Reason::TrailingBytes);
     }
-    addresses_v6(flow)?;
+    addresses_v6(flow, frame.is_inbound(flow))?;
 
     let extensions = extensions(frame, flow, offset + wire::IPV6, payload)?;
     verifier_barrier();
@@ -190,7 +190,7 @@ pub(super) fn ipv6<F: Frame>(frame: &F, flow: &mut Flow, offset: usize) -> Resul
 ///
 /// `::` as a source is judged later, because duplicate address detection has no other.
 #[inline(always)]
-fn addresses_v6(flow: &Flow) -> Result<(), Reason> {
+fn addresses_v6(flow: &Flow, inbound: bool) -> Result<(), Reason> {
     let (source, destination) = (flow.source, flow.destination);
     let multicast = destination.high >> 56 == 0xff;
     if flow.destination_mac & wire::MULTICAST_MAC != 0 && !multicast {
@@ -209,7 +209,7 @@ fn addresses_v6(flow: &Flow) -> Result<(), Reason> {
     let link_local = source.high >> 54 == 0x3fa;
     let on_link = destination.high >> 54 == 0x3fa || (multicast && scope(destination) <= 2);
     // A router answers from its link-local address wherever it was asked from.
-    if link_local && !on_link && flow.direction == 0 {
+    if link_local && !on_link && !inbound {
         return Err(Reason::MartianSource);
     }
     Ok(())

@@ -42,7 +42,8 @@ pub(super) fn parse<F: Frame>(
             if length < 8 || (length > payload && flow.fragment == Fragment::Whole) {
                 return Err(Reason::Length);
             }
-            dhcp(flow, offset)
+            let inbound = frame.is_inbound(flow);
+            dhcp(flow, offset, inbound)
         }
         protocol::SCTP => {
             let [s0, s1, d0, d1, ..] = inside::<F, 12>(frame, flow, offset, payload)?;
@@ -95,11 +96,11 @@ fn inside<F: Frame, const N: usize>(
 /// DHCP by its ports: RFC 2131 section 4.1, RFC 8415 section 7.2. `offset` is that of the UDP header. The
 /// format is checked later, see `format`.
 #[inline(always)]
-fn dhcp(flow: &mut Flow, offset: usize) -> Result<(), Reason> {
+fn dhcp(flow: &mut Flow, offset: usize, inbound: bool) -> Result<(), Reason> {
     let v4 = flow.family == FAMILY_V4;
     let (client, server) = if v4 { (68, 67) } else { (546, 547) };
     if flow.source_port == server && flow.destination_port == client {
-        if flow.direction == 0 || flow.fragment != Fragment::Whole {
+        if !inbound || flow.fragment != Fragment::Whole {
             return Err(Reason::RogueDhcp);
         }
         // Its format is checked later, so where it is must be known. Over IPv6 a server or relay is on the link.
@@ -110,7 +111,7 @@ fn dhcp(flow: &mut Flow, offset: usize) -> Result<(), Reason> {
         return Ok(());
     }
     let to_server = flow.source_port == client && flow.destination_port == server;
-    if flow.direction != 0 {
+    if inbound {
         return Ok(());
     }
     if to_server && flow.fragment == Fragment::Whole {
@@ -148,7 +149,7 @@ pub(super) fn neighbour<F: Frame>(
     match flow.destination_port >> 8 {
         // RFC 4861 section 6.1.2, and for queries RFC 3810 section 5.1.14. The options of a router are not looked at: a
         // device needs those of every router. Others are judged by the rules, like any packet.
-        message @ (kind::ROUTER_ADVERTISEMENT | kind::LISTENER_QUERY) if flow.direction != 0 => {
+        message @ (kind::ROUTER_ADVERTISEMENT | kind::LISTENER_QUERY) if frame.is_inbound(flow) => {
             let plain = if message == kind::LISTENER_QUERY {
                 hops == 1 && short && flow.fragment == Fragment::Whole
             } else {

@@ -3,12 +3,12 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::Array;
 use aya_ebpf::programs::XdpContext;
-use enforcer_common::decide::FrameContext;
 use enforcer_common::decide::flow_cache::{self, Key, Memory, Number, V4, V6};
+use enforcer_common::decide::{FrameContext, answers};
 use enforcer_common::flow::{FAMILY_V4, FAMILY_V6};
 use enforcer_common::image::Line;
 use enforcer_common::packet::Packet;
-use enforcer_common::reason::Verdict;
+use enforcer_common::reason::{Reason, Verdict};
 
 use crate::frame::{length, linear};
 use crate::maps::{MMAPABLE, cpu};
@@ -80,14 +80,27 @@ pub(crate) fn verdict<const FRAGMENTS: bool>(
 fn verdict_by<K: Key>(key: &K, frame: &Packet<'_>, cpu: u32) -> Option<Verdict> {
     // SAFETY: `cpu` is where the program runs, and the other cache is that of `insert`, which does not run meanwhile.
     let mut cache = unsafe { FlowCache::of(cpu) };
-    let cached = flow_cache::find(&mut cache, &Maps, key)?;
     let bytes = frame.linear() as u32;
+    let Some(cached) = flow_cache::find(&mut cache, &Maps, key) else {
+        return answers_again(key, frame, bytes);
+    };
     if matches!(cached.verdict, Verdict::Pass) {
         counters::pass(cached.rule, cached.reason, bytes);
     } else {
         record::again(&key.refused(&cached), cached.rule, bytes)?;
     }
     Some(cached.verdict)
+}
+
+/// [`Verdict::Pass`] if a frame answers like one before it: the frame is counted.
+#[inline(always)]
+fn answers_again<K: Key>(key: &K, frame: &Packet<'_>, bytes: u32) -> Option<Verdict> {
+    if !answers::is_on(&Maps) {
+        return None;
+    }
+    let rule = answers::again(&Maps, key, K::ends(frame)?, bytes)?;
+    counters::pass(rule, Reason::Answer.number(), bytes);
+    Some(Verdict::Pass)
 }
 
 /// Remembers a context that has been judged, if the next one like it may be cached.

@@ -69,7 +69,7 @@ pub(super) struct Rules {
 /// The accept and refuse rules of a group with this descriptor.
 #[inline(always)]
 pub(super) fn descriptor<P: Policy>(policy: &P, descriptor: u32) -> Result<Rules, Corrupt> {
-    if image::constant(&policy.layout().flags) & flag::ANSWERS == 0 || descriptor == image::ABSENT {
+    if !answers::is_on(policy) || descriptor == image::ABSENT {
         return Ok(Rules { line: 0, accepts: false, refuses: false });
     }
     let beside = policy.line(descriptor.wrapping_add(1)).ok_or(Corrupt)?;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use enforcer_common::decide::answers::{self, Answers};
 use enforcer_common::decide::asked::{self, Question};
 use enforcer_common::decide::datagrams::{self, Datagram};
+use enforcer_common::decide::flow_cache::{self, Key, V4, V6};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::{
     FrameContext, Policy, decide, inbound, is_quoted, judge, read, read_quoted,
 };
-use enforcer_common::flow::Flow;
+use enforcer_common::flow::{FAMILY_V4, FAMILY_V6, Flow};
 use enforcer_common::image::clock::Clocks;
 use enforcer_common::image::{Corrupt, Layout, Line, Lines, flag};
 use enforcer_common::keyed::Keys;
@@ -205,7 +206,22 @@ impl<'a> HostImage<'a> {
         case
     }
 
-    /// The same for a frame with only its first `known` bytes; `None` if the decision depends on a later
+    /// The rule by which a frame passes as an answer without being judged, as the first stage of the kernel program does:
+    /// one like it passed before, and nothing has changed since.
+    pub fn answers_again(&self, frame: &[u8], interface: u32) -> Option<u32> {
+        let frame = Packet::from_slice(frame);
+        match flow_cache::family(&frame) {
+            FAMILY_V4 => self.again(&V4::read(&frame, interface)?, &frame),
+            FAMILY_V6 => self.again(&V6::read(&frame, interface)?, &frame),
+            _ => None,
+        }
+    }
+
+    fn again<K: Key>(&self, key: &K, frame: &Packet<'_>) -> Option<u32> {
+        answers::again(self, key, K::ends(frame)?, frame.length())
+    }
+
+    /// [`HostImage::decide`] for a frame with only its first `known` bytes; `None` if the decision depends on a later
     /// byte.
     pub fn decide_from(&self, frame: &[u8], known: usize, interface: u32) -> Option<FrameContext> {
         let mut case = FrameContext::NEW;

@@ -58,7 +58,12 @@ fn from(protocol: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn reason(image: &HostImage<'_>, frame: &[u8]) -> Reason {
-    image.decide(frame, LAN).decision.reason
+    let again = image.answers_again(frame, LAN);
+    let decision = image.decide(frame, LAN).decision;
+    if let Some(rule) = again {
+        assert_eq!((decision.reason, decision.rule), (Reason::Answer, rule));
+    }
+    decision.reason
 }
 
 fn counted(image: &HostImage<'_>, which: usize) -> u64 {
@@ -172,6 +177,73 @@ fn the_rule_decides_and_not_the_table() {
     // And back.
     let host = host.replaced(&first, 7);
     assert_eq!(reason(&host, &answer), Reason::Answer);
+}
+
+#[test]
+fn an_answer_is_known_again_until_something_changes() {
+    let answer = from(6, &segment(22, 40_000, ACK));
+    let again = |host: &HostImage<'_>| host.answers_again(&answer, LAN);
+    let first = image(POLICY);
+    let host = HostImage::at(&first, at(0));
+    host.send(&to(6, &segment(40_000, 22, SYN)), LAN);
+    assert_eq!(again(&host), None, "the transmit side has judged it, and nobody the device");
+    let judged = host.decide(&answer, LAN).decision;
+    assert_eq!((again(&host), judged.reason), (Some(judged.rule), Reason::Answer));
+    // Frames of the other side leave it as it is, and it counts.
+    host.send(&to(6, &segment(40_000, 22, ACK)), LAN);
+    let mut states = (0..FLOWS).map(|flow| host.answers(answers::key_line(flow) + 1).unwrap());
+    let [.., frames, bytes, _] = states.find(|state| state[0].get() != 0).unwrap();
+    let before = (frames.get(), bytes.get());
+    assert_eq!(again(&host), Some(judged.rule));
+    assert_eq!((frames.get(), bytes.get()), (before.0 + 1, before.1 + answer.len() as u64));
+    // Not another frame, and not one that opens.
+    for (what, frame) in [
+        ("a SYN", from(6, &segment(22, 40_000, SYN))),
+        ("another port", from(6, &segment(22, 40_001, ACK))),
+        ("its own other port", from(6, &segment(23, 40_000, ACK))),
+        ("UDP", from(17, &udp(22, 40_000, b"data"))),
+    ] {
+        assert_eq!(host.answers_again(&frame, LAN), None, "{what}");
+    }
+    assert_eq!(host.answers_again(&answer, LAN + 1), None, "another interface");
+    // Another image, whatever it says; and the same with a stamp of its own.
+    let host = host.replaced(&first, 2);
+    assert_eq!(again(&host), None);
+    assert_eq!(reason(&host, &answer), Reason::Answer);
+    assert_eq!(again(&host), Some(judged.rule));
+    // A connection that begins with the same ports is another one.
+    host.send(&to(6, &segment(40_000, 22, SYN)), LAN);
+    assert_eq!(again(&host), None);
+    assert_eq!(reason(&host, &answer), Reason::Answer);
+    assert_eq!(again(&host), Some(judged.rule));
+    // It is over.
+    let mut host = host;
+    host.set_time(at(TCP as i64 + 1));
+    assert_eq!(again(&host), None);
+    // What the transmit side finds fresh again says nothing about the device.
+    let quarantined = image(&POLICY.replace("accept", "mode = \"quarantine\"\naccept"));
+    let host = host.replaced(&quarantined, 3);
+    host.send(&to(6, &segment(40_000, 22, ACK)), LAN);
+    assert_eq!((reason(&host, &answer), again(&host)), (Reason::Quarantine, None));
+}
+
+#[test]
+fn what_has_an_end_is_judged_each_time() {
+    let answer = from(6, &segment(22, 40_000, ACK));
+    let end = |seconds| jiff::Timestamp::from_second(random::NOW + seconds).unwrap();
+    let accepts = format!("until = {}, service = [\"tcp/22\"", end(100));
+    let denies = format!("deny = [{{ to = \"10.30.0.10\", until = {} }}]\naccept", end(50));
+    for (key, with) in [("service = [\"tcp/22\"", &accepts), ("accept", &denies)] {
+        let image = image(&POLICY.replace(key, with));
+        // A rule that has ended still makes the next frame be judged: the clock may be wrong.
+        let host = HostImage::at(&image, at(70));
+        host.send(&to(6, &segment(40_000, 22, SYN)), LAN);
+        for _ in 0..3 {
+            assert_eq!(host.answers_again(&answer, LAN), None, "{with}");
+            assert_eq!(reason(&host, &answer), Reason::Answer, "{with}");
+            host.send(&to(6, &segment(40_000, 22, ACK)), LAN);
+        }
+    }
 }
 
 #[test]

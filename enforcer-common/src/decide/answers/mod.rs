@@ -16,6 +16,7 @@
 //! Nothing is locked. A reader compares the digest and all words of the key, so a line that two CPUs are writing
 //! matches no flow. Frames and bytes are counted without atomic additions: they are for display.
 
+mod again;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -30,11 +31,18 @@ use crate::parse::verifier_barrier;
 use crate::reason::Reason;
 use crate::wire::{self, echo, protocol, tcp};
 
+pub use again::again;
 pub use table::{
     Answers, CLOSED, ECHO, FLOWS, Key, LINES, QUIET, RESET, SETS, TCP, UDP, UNANSWERED, WAYS,
     WINDOW, counter, is_over, key_line, state,
 };
-use table::{Place, closing, find, is_alive, is_fresh, mark, renew, stamped, write};
+use table::{Judge, Place, answered, find, is_alive, is_fresh, mark, renew, write};
+
+/// Whether the policy has accept rules.
+#[inline(always)]
+pub fn is_on<P: Policy>(policy: &P) -> bool {
+    image::constant(&policy.layout().flags) & flag::ANSWERS != 0
+}
 
 /// Lets a frame pass that no rule allows, if it is an answer. `counts` is false for a frame that only asks: the flow stays
 /// as it is.
@@ -80,27 +88,25 @@ fn accepted<P: Policy>(
     context: &FrameContext,
     counts: bool,
 ) -> Result<Option<u32>, Corrupt> {
-    let FrameContext { flow, datagram, entry, accept, .. } = context;
+    let FrameContext { flow, datagram, entry, accept, identity, .. } = context;
     let replies = reply_kind(flow.family) << 8;
     if is_echo(flow) && datagram.service & 0xffff != replies {
         return Ok(None);
     }
-    // It opens something, instead of answering.
-    if flow.tcp_flags & (tcp::SYN | tcp::ACK) == tcp::SYN {
+    if opens(flow.tcp_flags) {
         return Ok(None);
     }
     let key = Key::of(flow, datagram.service, datagram.port);
     let place = key.place(policy.keys());
     let Some(line) = find(policy, place, &key) else { return Ok(None) };
     let Some(entries) = policy.answers(line.wrapping_add(1)) else { return Ok(None) };
-    let [seen, stamp, by, _, _, frames, bytes, _] = entries;
-    let (before, now) = (seen.get(), policy.seconds());
-    if is_over(before, flow.protocol, now) {
+    let [seen, stamp, by, ..] = entries;
+    if is_over(seen.get(), flow.protocol, policy.seconds()) {
         return Ok(None);
     }
-    let fresh = place.digest ^ stamped(policy, *entry);
-    let mut rule = (by.get() >> 32) as u32;
-    if stamp.get() != fresh {
+    let (by_sender, known) = (Judge::Sender.stamp(policy, place, *entry), stamp.get());
+    let (mut rule, mut ends) = ((by.get() >> 32) as u32, false);
+    if known != by_sender && known != !by_sender {
         let to = Endpoint {
             family: flow.family,
             address: flow.destination,
@@ -110,22 +116,24 @@ fn accepted<P: Policy>(
         if found.word.kind() != kind::PASS {
             return Ok(None);
         }
-        rule = found.word.payload();
-        if !found.ends {
-            by.set(u64::from(rule) << 32 | u64::from(context.decision.group));
-            stamp.set(fresh);
-        }
+        (rule, ends) = (found.word.payload(), found.ends);
     }
-    if !counts {
-        return Ok(Some(rule));
+    // What was checked up to here holds for each frame of the flow, unless something has an end.
+    let judge = if identity.ends == 0 { Judge::Receiver } else { Judge::Sender };
+    let stamp = judge.stamp(policy, place, *entry);
+    if known != stamp && !ends {
+        mark(policy, line, (u64::from(rule) << 32 | u64::from(context.decision.group), stamp));
     }
-    let closes = closing(flow.tcp_flags, state::CLOSED_HERE) | state::ANSWERED;
-    if before & closes != closes {
-        seen.set(before | closes);
+    if counts {
+        answered(entries, flow.tcp_flags, flow.length);
     }
-    frames.set(frames.get().wrapping_add(1));
-    bytes.set(bytes.get().wrapping_add(u64::from(flow.length)));
     Ok(Some(rule))
+}
+
+/// Whether a segment with these control bits opens a connection, instead of answering.
+#[inline(always)]
+fn opens(flags: u8) -> bool {
+    flags & (tcp::SYN | tcp::ACK) == tcp::SYN
 }
 
 /// Notes one more frame of a known flow towards a device. The flow in `context` is the frame's as it leaves, and is the
@@ -187,7 +195,7 @@ pub fn admit<P: Policy>(policy: &P, context: &mut FrameContext, segments: u32) {
     let (key, place) = whereabouts(policy, context);
     let by = u64::from(context.decision.rule) << 32 | u64::from(context.decision.group);
     let ends = context.identity.ends != 0;
-    let stamp = if ends { 0 } else { place.digest ^ stamped(policy, context.entry) };
+    let stamp = if ends { 0 } else { Judge::Sender.stamp(policy, place, context.entry) };
     let known = find(policy, place, &key);
     if let Some(line) = known
         && opening(&context.flow) != tcp::SYN

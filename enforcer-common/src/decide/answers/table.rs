@@ -104,6 +104,32 @@ impl Key {
         ])
     }
 
+    /// Of a plain frame of a device: sender and interface, addresses from and to, family and protocol, and ports to and
+    /// from, host order. The protocol has ports.
+    #[inline(always)]
+    pub(in crate::decide) fn plain(
+        (source_mac, interface): (u64, u32),
+        (source, peer): (Address, Address),
+        (family, protocol): (u8, u8),
+        (far, near): (u16, u16),
+    ) -> Self {
+        Self([
+            peer.high,
+            peer.low,
+            source.high,
+            source.low,
+            source_mac,
+            u64::from(interface) << 32 | u64::from(protocol) << 8 | u64::from(family),
+            u64::from(far) << 16 | u64::from(near),
+        ])
+    }
+
+    /// The protocol.
+    #[inline(always)]
+    pub(super) fn protocol(&self) -> u8 {
+        (self.0[5] >> 8) as u8
+    }
+
     /// Set and digest.
     #[inline(always)]
     pub(super) fn place(&self, keys: &Keys) -> Place {
@@ -141,6 +167,27 @@ pub(super) fn is_alive<P: Policy>(policy: &P, protocol: u8, line: u32) -> bool {
     !is_over(seen.get(), protocol, policy.seconds())
 }
 
+/// Who judged a flow by the rules in force: mixed into the stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Judge {
+    /// The transmit side: an accept rule covers it.
+    Sender,
+    /// The receiving side too: everything else that a frame of the device must meet has been checked.
+    Receiver,
+}
+
+impl Judge {
+    /// The stamp of a flow that was judged by a group's entry.
+    #[inline(always)]
+    pub(super) fn stamp<P: Policy>(self, policy: &P, place: Place, entry: u64) -> u64 {
+        let who = match self {
+            Self::Sender => 0,
+            Self::Receiver => u64::MAX,
+        };
+        place.digest ^ stamped(policy, entry) ^ who
+    }
+}
+
 /// Whether a flow was judged by the rules in force.
 #[inline(always)]
 pub(super) fn is_fresh<P: Policy>(policy: &P, line: u32, place: Place) -> bool {
@@ -148,7 +195,8 @@ pub(super) fn is_fresh<P: Policy>(policy: &P, line: u32, place: Place) -> bool {
     let entry = group_entry(policy, by.get() as u32);
     // A mode that ends changes without another entry.
     entry.is_ok_and(|entry| {
-        !entry.is_timed() && stamp.get() == place.digest ^ stamped(policy, entry.0)
+        let (sender, stamp) = (Judge::Sender.stamp(policy, place, entry.0), stamp.get());
+        !entry.is_timed() && (stamp == sender || stamp == !sender)
     })
 }
 
@@ -178,6 +226,18 @@ pub(super) fn renew<P: Policy>(policy: &P, context: &FrameContext, line: u32, se
     }
     frames.set(frames.get().wrapping_add(u64::from(segments)));
     bytes.set(bytes.get().wrapping_add(u64::from(flow.length)));
+}
+
+/// Notes one more frame of the device: its control bits of TCP, and its length in bytes.
+#[inline(always)]
+pub(super) fn answered([seen, _, _, _, _, frames, bytes, _]: &Answers, flags: u8, length: u32) {
+    let before = seen.get();
+    let closes = closing(flags, state::CLOSED_HERE) | state::ANSWERED;
+    if before & closes != closes {
+        seen.set(before | closes);
+    }
+    frames.set(frames.get().wrapping_add(1));
+    bytes.set(bytes.get().wrapping_add(u64::from(length)));
 }
 
 /// Writes a flow into the table: where it was, or in place of the one that is missed least.
@@ -323,14 +383,14 @@ pub fn is_over(state: u64, protocol: u8, now: u64) -> bool {
 
 /// What the flags of a segment say about the end of its flow; `fin` is the bit of the side that sends it.
 #[inline(always)]
-pub(super) fn closing(flags: u8, fin: u64) -> u64 {
+fn closing(flags: u8, fin: u64) -> u64 {
     let fin = if flags & tcp::FIN != 0 { fin } else { 0 };
     fin | if flags & tcp::RST != 0 { state::RESET } else { 0 }
 }
 
 /// What identifies the image and the group's rules that a flow was judged by.
 #[inline(always)]
-pub(super) fn stamped<P: Policy>(policy: &P, entry: u64) -> u64 {
+fn stamped<P: Policy>(policy: &P, entry: u64) -> u64 {
     (entry ^ policy.nonce()).wrapping_mul(GOLDEN)
 }
 

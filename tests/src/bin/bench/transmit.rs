@@ -4,7 +4,7 @@
 //! same harness: the dispatcher of the transmit side without a generation.
 use std::time::Duration;
 
-use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use enforcer::{
     dataplane::{Dataplane, pins::Pins, programs::Options},
     policy::{compile, read},
@@ -15,11 +15,17 @@ use enforcer_testkit::{
 };
 use tests::harness::{cpu, mount_bpffs};
 
-use crate::report::{Bound, Report};
+use crate::{
+    path::{
+        candidates::{Kind, Yardstick},
+        world::FRAME,
+    },
+    report::{Bound, Report},
+};
 
 const POLICY: &str = r#"schema = 1
 [groups.accepting]
-members = ["00:1b:44:11:3a:b7"]
+members = ["00:1b:44:11:3a:b7", "00:1b:44:12:00:00/40"]
 accept = [{ from = "10.30.0.0/24", service = "tcp/22" }]
 [groups.shut]
 members = ["00:1b:44:11:3a:b8"]
@@ -51,6 +57,7 @@ pub(crate) fn run(report: &mut Report) {
     let dir = dataplane.pins().generation(dataplane.current().number);
     let send = SchedClassifier::from_pin(dir.join("send")).expect("it is pinned");
     let receive = dataplane.dispatcher().expect("it is loaded");
+    let receiver = receive.fd().expect("it is loaded").try_clone().expect("a descriptor");
 
     let towards = |device, protocol, payload: &[u8]| {
         let packet = V4::new(PEER, OWN, protocol).packet(payload);
@@ -108,9 +115,49 @@ pub(crate) fn run(report: &mut Report) {
     let target =
         "ns for a frame of a known session on the transmit side, above one that is not judged";
     report.target(target, net, Bound::AtMost(80.0), " ns");
+    let target = "ns for an answer, one session";
+    report.target(target, of("an answer"), Bound::AtMost(30.0), " ns");
+    let net = many(&send, &receiver);
+    let target = "ns for an answer of 4,096 sessions, above an empty program";
+    report.target(target, net, Bound::AtMost(60.0), " ns");
     dataplane.detach().expect("it goes");
     let _ = std::fs::remove_dir(&root);
     cpu::keep_on(0..cpus);
+}
+
+/// Devices with sessions, and sessions of each: half of what one device has room for.
+const DEVICES: u8 = 16;
+const SESSIONS: u16 = 256;
+
+/// The least time of an answer of many sessions, in nanoseconds above an empty program.
+fn many(send: &SchedClassifier, receiver: &ProgramFd) -> f64 {
+    let mut frames = Vec::new();
+    for device in 0..DEVICES {
+        let (mac, own) = ([0, 0x1b, 0x44, 0x12, 0, device], OWN + 1 + u32::from(device));
+        for port in 40_000..40_000 + SESSIONS {
+            let segment = Tcp { source: port, flags: 2, ..Tcp::new(22) }.segment(&[]);
+            let packet = V4::new(PEER, own, 6).packet(&segment);
+            let _ = time(send, &Ethernet::new(GATEWAY).to(mac).frame(ether_type::IPV4, &packet), 1);
+            let payload = [0; FRAME - 14 - 20 - 20];
+            let segment = Tcp { source: 22, flags: 16, ..Tcp::new(port) }.segment(&payload);
+            let packet = V4::new(own, PEER, 6).packet(&segment);
+            frames.push(Ethernet::new(mac).to(GATEWAY).frame(ether_type::IPV4, &packet));
+        }
+    }
+    let mut yardstick = Yardstick::load(frames.len() as u32, None);
+    yardstick.lay(&frames);
+    let empty = yardstick.descriptor("empty");
+    let mut least = |program, action| {
+        yardstick.aim(Kind::Fragments, program);
+        let rounds = (0..=ROUNDS).map(|_| {
+            let (time, last) = yardstick.run(Kind::Fragments, REPEAT);
+            assert_eq!(last, action, "the verdict on the last frame");
+            time.as_nanos() as f64
+        });
+        rounds.fold(f64::INFINITY, f64::min)
+    };
+    let (pass, drop) = (2, 1);
+    least(receiver, pass) - least(&empty, drop)
 }
 
 /// The least time of a run, in nanoseconds.

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use enforcer_common::decide::Policy as _;
 use enforcer_common::decide::answers::{LINES, counter, has_echo};
 use enforcer_common::decide::asked::{ENTRIES, WINDOW};
+use enforcer_common::decide::{Decision, Policy as _};
 use enforcer_common::flow::{Address, Class, FAMILY_V4, Flow};
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::{protocol, tcp};
@@ -69,7 +69,12 @@ pub fn run(input: &[u8]) {
         rest = after;
         if direction % 2 == 0 {
             let noted = counted(counter::NOTED);
+            let again = world.answers_again(frame, 1);
             let case = world.decide(frame, 1);
+            if let Some(rule) = again {
+                let Decision { reason, rule: judged, .. } = case.decision;
+                assert_eq!((reason, judged), (Reason::Answer, rule), "{:?}", case.flow);
+            }
             assert_eq!(counted(counter::NOTED), noted, "a device made an entry: {:?}", case.flow);
             let by_rule = matches!(case.decision.reason, Reason::Allow | Reason::DefaultPass);
             if by_rule && !case.flow.fragment.is_later() {
@@ -89,12 +94,7 @@ pub fn run(input: &[u8]) {
 
 /// Compares a verdict on a frame towards a device with the rules.
 #[expect(clippy::wildcard_enum_match_arm, reason = "no other reason is one of such frames")]
-fn inwards(
-    policy: &Policy,
-    flow: &Flow,
-    decision: enforcer_common::decide::Decision,
-    asked: &HashSet<Ends>,
-) {
+fn inwards(policy: &Policy, flow: &Flow, decision: Decision, asked: &HashSet<Ends>) {
     let reason = decision.reason;
     assert_eq!(decision.verdict == Verdict::Pass, reason.passes(), "{decision:?}");
     if reason == Reason::Flooded || flow.source_mac & 1 << 40 != 0 {

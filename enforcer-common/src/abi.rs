@@ -100,6 +100,8 @@ pub const KEYS: &str = "KEYS";
 
 /// Name of the read-only constant that says whether the flow cache is on.
 pub const CACHES_FLOWS: &str = "CACHES_FLOWS";
+/// Name of the constant with the sets of [`map::ANSWERS`].
+pub const ANSWER_SETS: &str = "ANSWER_SETS";
 
 /// Size of [`map::LOGS`] in bytes, as aya-log-ebpf 0.2 has it.
 pub const LOG_BYTES: u32 = 128 << 10;

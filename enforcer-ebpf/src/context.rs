@@ -106,6 +106,13 @@ impl Context {
         true
     }
 
+    /// Remembers the frame that has been judged, for the next one like it.
+    #[inline(always)]
+    pub(crate) fn keep(&mut self, ctx: &XdpContext) {
+        // SAFETY: as in `read`, and the context is the one that the kernel passed.
+        unsafe { once::keep_flow(ctx.ctx) };
+    }
+
     /// Refuses an essential frame that is one too many.
     #[inline(always)]
     pub(crate) fn limit_essential(&mut self) {

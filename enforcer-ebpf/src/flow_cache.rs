@@ -104,13 +104,10 @@ fn answers_again<K: Key>(key: &K, frame: &Packet<'_>, bytes: u32) -> Option<Verd
 }
 
 /// Remembers a context that has been judged, if the next one like it may be cached.
-///
-/// Not inlined: what is learnt here of the frame is forgotten on return, so that the verifier walks
-/// what follows once. Whether it was, for the caller to use: see `read`.
-#[inline(never)]
-pub(crate) fn keep(ctx: &XdpContext, context: &FrameContext) -> bool {
+#[inline(always)]
+pub(crate) fn keep(ctx: &XdpContext, context: &FrameContext) {
     if !is_on() || !flow_cache::is_cacheable(context) {
-        return false;
+        return;
     }
     let frame = frame(ctx);
     let interface = ctx.ingress_ifindex() as u32;
@@ -123,7 +120,6 @@ pub(crate) fn keep(ctx: &XdpContext, context: &FrameContext) -> bool {
     {
         insert(&key, context);
     }
-    true
 }
 
 #[inline(always)]

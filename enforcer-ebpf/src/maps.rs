@@ -20,7 +20,7 @@ use aya_ebpf::maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf};
 use enforcer_common::abi::{
     self, Budget, Control, Header, ReasonCounter, RuleCounter, SeenSet, Sighting,
 };
-use enforcer_common::decide::answers::{self, Answers};
+use enforcer_common::decide::answers::{Answers, Size};
 use enforcer_common::decide::asked::{self, Question};
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
@@ -65,7 +65,10 @@ pub(crate) static ADDRESSES: Array<Shared> = Array::pinned(limits::SETS, MMAPABL
 #[map]
 pub(crate) static SIGHTINGS: Array<Sighting> = Array::pinned(abi::SIGHTINGS, MMAPABLE);
 #[map]
-pub(crate) static ANSWERS: Array<Answers> = Array::pinned(answers::LINES, MMAPABLE);
+pub(crate) static ANSWERS: Array<Answers> = Array::pinned(1, MMAPABLE);
+/// Set by the loader, which also sizes the table.
+#[unsafe(no_mangle)]
+static ANSWER_SETS: u32 = Size::USUAL.sets();
 #[map]
 pub(crate) static ASKED: Array<Question> = Array::pinned(asked::ENTRIES, MMAPABLE);
 /// Filled by user space alone, so that memory is for what is in it.
@@ -106,6 +109,12 @@ pub(crate) fn header() -> &'static Header {
 #[inline(always)]
 pub(crate) fn generation() -> u32 {
     image::constant(&header().generation)
+}
+
+/// The size of [`ANSWERS`].
+#[inline(always)]
+pub(crate) fn answers_size() -> Size {
+    Size::of_sets(image::constant(&ANSWER_SETS))
 }
 
 /// The number of the CPU on which the program runs.

@@ -1,16 +1,18 @@
-//! The decision, a walk through a tree, and limits on what passes whatever the rules say.
+//! The decision, a walk through a tree, limits on what passes whatever the rules say, and the flow cache.
 //!
-//! Functions with external linkage and nothing but numbers as arguments: the verifier walks each of them once
+//! Functions with external linkage and nothing but numbers or the kernel's context as arguments: the verifier walks each of them once
 //! (Linux 5.6, 51c39bb1d5d1), whatever it knows where they are called.
 
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
 use enforcer_common::decide::rules::{Endpoint, Found};
 use enforcer_common::decide::{self, limits, rules};
 use enforcer_common::flow::Address;
 use enforcer_common::image::{Corrupt, Word, walk};
 
 use crate::clock::tick_time;
-use crate::context;
 use crate::policy::Maps;
+use crate::{context, flow_cache};
 
 /// Judges the frame that this CPU has read by the rules. Returns 0.
 ///
@@ -23,6 +25,21 @@ pub(crate) unsafe extern "C" fn judge_frame() -> u64 {
     if let Some(context) = context::element() {
         // SAFETY: as in `context::Context::deref`, except that the caller holds no reference, and `Maps` makes none.
         decide::judge_by_rules(&Maps, unsafe { &mut *context });
+    }
+    0
+}
+
+/// Remembers the frame that this CPU has judged, if the next one like it may be cached. Returns 0.
+///
+/// # Safety
+///
+/// `ctx` is the context that the kernel passed, and no exclusive reference to this CPU's context is alive.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) unsafe extern "C" fn keep_flow(ctx: *mut xdp_md) -> u64 {
+    if let Some(context) = context::element() {
+        // SAFETY: as in `judge_frame`.
+        flow_cache::keep(&XdpContext::new(ctx), unsafe { &*context });
     }
     0
 }

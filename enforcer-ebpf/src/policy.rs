@@ -1,7 +1,7 @@
 //! The policy: what the decision asks for, from the maps.
 
 use enforcer_common::decide::Policy;
-use enforcer_common::decide::answers::Answers;
+use enforcer_common::decide::answers::{Answers, Size};
 use enforcer_common::decide::asked::Question;
 use enforcer_common::decide::datagrams::Datagram;
 use enforcer_common::decide::hops::Hop;
@@ -15,7 +15,7 @@ use enforcer_common::shared;
 
 use crate::clock::{boot_time, tick_time};
 use crate::maps::{
-    ADDRESSES, ANSWERS, ASKED, CONTROL, FRAGMENTS, HOPS, IMAGE, KEYS, METERS, header,
+    ADDRESSES, ANSWERS, ASKED, CONTROL, FRAGMENTS, HOPS, IMAGE, KEYS, METERS, answers_size, header,
 };
 use crate::once;
 
@@ -72,6 +72,11 @@ impl Policy for Maps {
         let nonce = &raw const header().nonce;
         // SAFETY: a reference is valid for reads. Volatile, because user space sets it after the build.
         unsafe { nonce.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn answers_size(&self) -> Size {
+        answers_size()
     }
 
     #[inline(always)]

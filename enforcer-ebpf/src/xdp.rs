@@ -107,7 +107,7 @@ fn by_policy<const FRAGMENTS: bool>(ctx: &XdpContext) -> u32 {
         }
         let may = record::record(&Incoming::<FRAGMENTS>(ctx), &context.flow, &context.decision);
         context.set_cacheable(may);
-        let _ = core::hint::black_box(flow_cache::keep(ctx, &context));
+        context.keep(ctx);
     }
     action(context.decision.verdict)
 }

@@ -7,6 +7,7 @@ mod tests;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use enforcer_common::decide::answers::Size;
 use jiff::SignedDuration;
 use toml::de::{DeTable, DeValue};
 
@@ -61,6 +62,8 @@ pub struct Settings {
     pub kernel_log: bool,
     /// Whether the kernel programs cache flows.
     pub flow_cache: bool,
+    /// How many sessions towards devices they can note.
+    pub answers: Size,
     /// Where Prometheus may scrape; `None`: only on the control socket.
     pub metrics: Option<SocketAddr>,
     /// Where events go besides followers.
@@ -85,6 +88,7 @@ impl Default for Settings {
             backstop: Backstop::Auto,
             kernel_log: false,
             flow_cache: true,
+            answers: Size::USUAL,
             metrics: None,
             sinks: Vec::new(),
         }
@@ -178,7 +182,7 @@ fn summary(problems: &[Problem]) -> String {
     format!("{}: {}{more}", first.place, first.message)
 }
 
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "interfaces",
     "policy",
     "socket",
@@ -192,6 +196,7 @@ const KEYS: [&str; 17] = [
     "audit_keep",
     "kernel_log",
     "flow_cache",
+    "answers",
     "backstop",
     "clock",
     "metrics",
@@ -249,6 +254,9 @@ pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
     if let Some(at) = reader.choice(root, "backstop", &["auto", "required", "off"]) {
         settings.backstop = [Backstop::Auto, Backstop::Required, Backstop::Off][at];
     }
+    if let Some(size) = answers(&mut reader, root) {
+        settings.answers = size;
+    }
     if let Some((text, offset)) = reader.string(root, "audit_keep", "6y")
         && let Some(keep) = keep(&mut reader, text, offset)
     {
@@ -267,6 +275,14 @@ pub fn check(file: &str, text: &str) -> (Settings, Vec<Problem>) {
         settings.sinks = sinks::read(&mut reader, sinks);
     }
     (settings, reader.close(file))
+}
+
+/// The size of the table of sessions towards devices.
+fn answers(reader: &mut TomlReader<'_>, root: &DeTable<'_>) -> Option<Size> {
+    let (least, most) = (*Size::FLOWS.start(), *Size::FLOWS.end());
+    let usual = Size::USUAL.flows();
+    let flows = sinks::number(reader, root, "answers", usual.into(), least.into(), most.into())?;
+    u32::try_from(flows).ok().and_then(Size::for_flows)
 }
 
 fn interfaces(reader: &mut TomlReader<'_>, root: &DeTable<'_>) -> Vec<String> {

@@ -31,6 +31,7 @@ pub(super) fn identify<P: Policy>(policy: &P, context: &mut FrameContext) -> Res
         let declared = image::declares_vlan(policy, (packed >> 32) as u32, flow.vlan())?;
         identity.declared = u8::from(declared);
     }
+    verifier_barrier();
 
     let macs = image::constant(&layout.macs);
     if macs != image::ABSENT {

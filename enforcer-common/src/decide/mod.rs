@@ -77,7 +77,13 @@ pub trait Policy: Lines + Sized {
     /// An entry of the table of what devices have asked for, by number: below [`asked::ENTRIES`].
     fn question(&self, number: u32) -> Option<&Question>;
 
-    /// A line of the table of answers, by number: below [`answers::LINES`].
+    /// The size of the table of answers.
+    #[inline(always)]
+    fn answers_size(&self) -> answers::Size {
+        answers::Size::USUAL
+    }
+
+    /// A line of the table of answers, by number: below [`answers::Size::lines`].
     fn answers(&self, number: u32) -> Option<&Answers>;
 
     /// [`rules::find`]. The kernel has it as a function of its own, so that its verifier walks it once.

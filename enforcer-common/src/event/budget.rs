@@ -219,22 +219,21 @@ pub fn tell(
 
 /// Looks for a flow in its entry.
 ///
-/// No branches: one path for the verifier.
+/// No branches: one path for the verifier. The position is counted: see `walk::in_bucket`.
 #[inline(always)]
 pub fn find(seen: &SeenSet, digest: u64) -> Place {
     let digest = opaque(digest);
-    let (mut known, mut place) = (0, 0);
+    let (mut missing, mut place) = (1, 0);
     let mut way = 0;
     while way < seen.len() {
         let differs = seen.get(way).map_or(0, |flow| flow.digest.get()) ^ digest;
-        // All ones if equal: a digest has 63 bits.
-        let is = (differs.wrapping_sub(1) as i64 >> 63) as usize;
-        known |= is;
-        place |= way & is;
+        // 1 if equal: a digest has 63 bits.
+        missing &= opaque(differs.wrapping_sub(1) >> 63) ^ 1;
+        place += missing;
         way += 1;
     }
     // Opaque, so that its users mask it: verifiers before 6.12 cannot tell that it is small.
-    Place { known: known != 0, way: opaque(place as u64) as usize }
+    Place { known: missing == 0, way: opaque(place) as usize }
 }
 
 /// The flow of an entry that was reported first, or a free position.

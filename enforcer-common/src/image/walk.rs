@@ -218,21 +218,23 @@ pub fn look_up_exact<L: Lines + ?Sized>(
     Ok((entry != 0).then_some((entry as u16, bucket * 8 + slot)))
 }
 
-/// The entry of a key and its position; 0 if there is none.
+/// The entry of a key and its position; 0 and 8 if there is none.
 ///
-/// No branches: the position is unpredictable, and this is one path for the verifier.
+/// No branches: the position is unpredictable, and this is one path for the verifier. The position is counted and not
+/// masked: at `0 or -1 & constant` Linux 6.18 follows both values.
 #[inline(always)]
 fn in_bucket(line: &Line, key: u64) -> (u64, u32) {
     let key = opaque(key);
-    let (mut found, mut place) = (0, 0);
+    let (mut found, mut place, mut missing) = (0, 0, 1);
     let mut slot = 0;
     while slot < 8 {
         let entry = line.0.get(slot as usize).copied().unwrap_or(0);
         let differs = entry >> 16 ^ key;
-        // All ones if equal: a key has 48 bits.
-        let is = (differs.wrapping_sub(1) as i64 >> 63) as u64;
-        found |= entry & is;
-        place |= slot & is as u32;
+        // 1 if equal: a key has 48 bits.
+        let is = opaque(differs.wrapping_sub(1) >> 63);
+        found |= entry & is.wrapping_neg();
+        missing &= is ^ 1;
+        place += missing as u32;
         slot += 1;
     }
     (found, place)

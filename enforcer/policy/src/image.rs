@@ -333,7 +333,7 @@ impl Policy for HostImage<'_> {
     }
 
     fn answers(&self, number: u32) -> Option<&Answers> {
-        let none = || (0..answers::LINES).map(|_| Answers::default()).collect();
+        let none = || (0..self.answers_size().lines()).map(|_| Answers::default()).collect();
         self.answers.get_or_init(none).get(number as usize)
     }
 

@@ -2,9 +2,7 @@
 #![allow(missing_docs, reason = "a test binary")]
 
 use enforcer_common::decide::Policy as _;
-use enforcer_common::decide::answers::{
-    self, CLOSED, FLOWS, LINES, RESET, TCP, UDP, UNANSWERED, counter,
-};
+use enforcer_common::decide::answers::{CLOSED, RESET, Size, TCP, UDP, UNANSWERED, counter, state};
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::tcp::{ACK, FIN, RST, SYN};
 use enforcer_policy::image::{HostImage, Image, Time};
@@ -19,6 +17,7 @@ const OWN: u32 = 0x0a14_000c;
 const PEER: u32 = 0x0a1e_000a;
 const LAN: u32 = 1;
 const START: i64 = 1_000_000;
+const SIZE: Size = Size::USUAL;
 
 const POLICY: &str = r#"schema = 1
 [devices.bed]
@@ -67,7 +66,7 @@ fn reason(image: &HostImage<'_>, frame: &[u8]) -> Reason {
 }
 
 fn counted(image: &HostImage<'_>, which: usize) -> u64 {
-    image.answers(LINES - 1).unwrap()[which].get()
+    image.answers(SIZE.lines() - 1).unwrap()[which].get()
 }
 
 #[test]
@@ -191,7 +190,7 @@ fn an_answer_is_known_again_until_something_changes() {
     assert_eq!((again(&host), judged.reason), (Some(judged.rule), Reason::Answer));
     // Frames of the other side leave it as it is, and it counts.
     host.send(&to(6, &segment(40_000, 22, ACK)), LAN);
-    let mut states = (0..FLOWS).map(|flow| host.answers(answers::key_line(flow) + 1).unwrap());
+    let mut states = (0..SIZE.flows()).map(|flow| host.answers(SIZE.key_line(flow) + 1).unwrap());
     let [.., frames, bytes, _] = states.find(|state| state[0].get() != 0).unwrap();
     let before = (frames.get(), bytes.get());
     assert_eq!(again(&host), Some(judged.rule));
@@ -326,7 +325,7 @@ fn a_flood_ends_no_session_in_use() {
     let image = image(POLICY);
     let host = HostImage::at(&image, at(0));
     // A sixteenth of the table is this device's: a quarter of that is in use.
-    let used = FLOWS as u16 / 64;
+    let used = SIZE.flows() as u16 / 64;
     let answer = |port| from(6, &segment(22, port, ACK));
     let open = |port| host.send(&to(6, &segment(port, 22, SYN)), LAN);
     let mut established = Vec::new();
@@ -353,10 +352,9 @@ fn a_flood_ends_no_session_in_use() {
         assert_eq!(reason(&host, &answer(port)), Reason::Answer, "{port}");
     }
     // A device is confined to its part, so others have theirs.
-    let held = (0..FLOWS).filter(|flow| {
-        host.answers(answers::key_line(*flow) + 1).unwrap()[0].get() & answers::state::HELD != 0
-    });
-    assert!(held.count() <= FLOWS as usize / 16 + 4);
+    let held = (0..SIZE.flows())
+        .filter(|flow| host.answers(SIZE.key_line(*flow) + 1).unwrap()[0].get() & state::HELD != 0);
+    assert!(held.count() <= SIZE.flows() as usize / 16 + 4);
 }
 
 #[test]
@@ -373,8 +371,8 @@ fn a_device_makes_no_entry() {
             host.decide(&from(6, &segment(22, port, flags)), LAN);
         }
     }
-    let empty =
-        (0..LINES).all(|line| host.answers(line).unwrap().iter().all(|word| word.get() == 0));
+    let empty = (0..SIZE.lines())
+        .all(|line| host.answers(line).unwrap().iter().all(|word| word.get() == 0));
     assert!(empty);
 }
 

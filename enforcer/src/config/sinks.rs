@@ -144,7 +144,7 @@ fn needed<'a>(
 }
 
 /// A number between two others, both included; `None` if it is not.
-fn number(
+pub(super) fn number(
     reader: &mut TomlReader<'_>,
     table: &DeTable<'_>,
     key: &str,
@@ -160,7 +160,12 @@ fn number(
     let number = u64::from_str_radix(number.as_str(), number.radix()).ok();
     let number = number.filter(|number| (least..=most).contains(number));
     if number.is_none() {
-        let hint = format!("{least} or more; {usual} unless it is written");
+        let bounds = if most == u64::MAX {
+            format!("{least} or more")
+        } else {
+            format!("{least} to {most}")
+        };
+        let hint = format!("{bounds}; {usual} unless it is written");
         reader.error(value.span().start, format!("`{key}` is out of range"), hint);
     }
     number

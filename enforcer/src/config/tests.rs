@@ -27,6 +27,7 @@ fn everything_said() {
         audit_keep = "18mo"
         kernel_log = true
         flow_cache = false
+        answers = 100_000
         backstop = "required"
         clock = "trusted"
         [metrics]
@@ -47,6 +48,7 @@ fn everything_said() {
         audit_keep: SignedDuration::from_hours(546 * 24),
         kernel_log: true,
         flow_cache: false,
+        answers: Size::for_flows(1 << 17).unwrap(),
         clock: Clock::Trusted,
         backstop: Backstop::Required,
         metrics: Some("[::1]:9750".parse().unwrap()),
@@ -100,6 +102,9 @@ fn problems_have_a_place() {
         ("policy = \"\"", "1:10: `policy` is empty"),
         ("socket = 1", "1:10: `socket` must be a string, not an integer"),
         ("kernel_log = \"yes\"", "1:14: `kernel_log` must be a boolean, not a string"),
+        ("answers = true", "1:11: `answers` must be an integer, not a boolean"),
+        ("answers = 1023", "1:11: `answers` is out of range"),
+        ("answers = 1048577", "1:11: `answers` is out of range"),
         ("audit_keep = \"6h\"", "1:14: `6h` is not a time of a day or more"),
         ("audit_keep = \"long\"", "1:14: `long` is not a time of a day or more"),
         ("metrics = 9750", "1:11: `metrics` must be a table, not an integer"),

@@ -61,7 +61,8 @@ impl Core {
         let mut active = choose(&settings, &state, saved.as_ref(), &live, &host, &mut warnings)?;
 
         let reporter = Reporter::new(hub);
-        let options = Options { kernel_log: settings.kernel_log, flow_cache: settings.flow_cache };
+        let Settings { kernel_log, flow_cache, answers, .. } = settings;
+        let options = Options { kernel_log, flow_cache, answers };
         let other = saved.as_ref().filter(|saved| saved.digest != active.digest);
         let dataplane = match (Dataplane::open(pins, &active.compiled.image, options), other) {
             (Ok(dataplane), _) => dataplane,

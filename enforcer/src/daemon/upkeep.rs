@@ -50,9 +50,11 @@ impl Core {
         }
         self.watched.full = Some((full, now));
         let more = full - before;
-        warn!(
-            "{more} sessions that others opened towards devices found no room; see `enforcer flows`"
+        let text = format!(
+            "{more} sessions that others opened towards devices found no room: their answers were dropped; \
+             `enforcer flows` lists those that did, and the setting `answers` makes room for more"
         );
+        self.tamper("answers-full", None, text);
         self.remember(
             "the table of sessions was full: answers of some devices were dropped".into(),
         );

@@ -16,7 +16,7 @@ use super::hops::Table;
 use super::memory::Memory;
 use super::parts::{self, Parts, Spare};
 use super::pins::Pins;
-use super::programs::Kind;
+use super::programs::{Kind, Options};
 use super::rule_counters::RuleCounters;
 use super::{Error, object};
 use crate::image::{Image, Patch, line_bytes};
@@ -63,8 +63,9 @@ impl Generation {
         Ok(None)
     }
 
-    /// Whether its image is this one, byte for byte, with as much room for changes, and its programs are this binary's.
-    pub fn holds(&self, pins: &Pins, image: &Image) -> Result<bool, Error> {
+    /// Whether its image is this one, byte for byte, with as much room for changes, and its programs are this binary's,
+    /// loaded with these options.
+    pub fn holds(&self, pins: &Pins, image: &Image, options: Options) -> Result<bool, Error> {
         let lines = image.lines();
         let bytes = line_bytes(&lines);
         let room = bytes.len() + image.spare as usize * size_of::<Line>();
@@ -77,7 +78,7 @@ impl Generation {
         let header = header.map_err(|e| Error::io("read", &path, e))?;
         let tags = parts::tags(|pin| object::open(&dir.join(pin)).ok())?;
         let (layout, generation, nonce) = (image.layout, self.number, header.nonce);
-        let object = parts::object_digest();
+        let object = parts::object_digest(options);
         let expected = Header { layout, generation, nonce, object, tags, ..Header::EMPTY };
         if header != expected || image.judges_inbound() && tags.contains(&0) {
             return Ok(false);
@@ -135,11 +136,11 @@ pub(super) fn make(
 pub(super) fn load(
     pins: &Pins,
     ebpf: &mut Ebpf,
-    kind: Kind,
+    how: (Kind, Options),
     image: &Image,
     number: u32,
 ) -> Result<Generation, Error> {
-    let (parts, rules) = Parts::load(ebpf, kind, image)?;
+    let (parts, rules) = Parts::load(ebpf, how, image)?;
     make(pins, parts, RuleCounters::new(rules)?.into(), image, number)
 }
 

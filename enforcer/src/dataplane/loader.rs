@@ -28,6 +28,7 @@ pub fn load(pins: &Pins, image: &Image, options: Options) -> Result<Ebpf, Error>
     let [budgets, seen, runs] = of_all_cpus();
     let secret = Secret::find(pins)?;
     let keys = secret.constant();
+    let sets = options.answers.sets();
     let mut loader = EbpfLoader::new();
     loader
         .default_map_pin_directory(pins.dir())
@@ -35,11 +36,13 @@ pub fn load(pins: &Pins, image: &Image, options: Options) -> Result<Ebpf, Error>
         .map_max_entries(map::IMAGE, lines.max(1))
         .map_max_entries(map::RULES, image.rules.max(1))
         .map_max_entries(map::FLOW_CACHE, cache_lines(options.flow_cache))
+        .map_max_entries(map::ANSWERS, options.answers.lines())
         .map_max_entries(map::BUDGETS, budgets)
         .map_max_entries(map::SEEN, seen)
         .map_max_entries(map::RUNS, runs)
         .override_global(abi::KEYS, keys.as_slice(), true)
         .override_global(abi::CACHES_FLOWS, &remembers, true)
+        .override_global(abi::ANSWER_SETS, &sets, true)
         .override_global(aya_log::LEVEL, &level, true);
     // Aya probes the kernel's features with programs that need CAP_PERFMON: without it, aya would
     // conclude that the kernel does not support names.
@@ -79,7 +82,7 @@ impl Loader {
             }
         }
         let mut ebpf = load(&pins, image, options)?;
-        generation::load(&pins, &mut ebpf, kind, image, number).map(Loaded)
+        generation::load(&pins, &mut ebpf, (kind, options), image, number).map(Loaded)
     }
 }
 

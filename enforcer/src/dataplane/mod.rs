@@ -118,7 +118,7 @@ pub struct Dataplane {
     control: Memory,
     runs: runs::Runs,
     sightings: Memory,
-    answers: Memory,
+    answers: flows::Table,
     hops: hops::Table,
     /// Interfaces with our filter on their transmit side.
     filters: BTreeSet<u32>,
@@ -131,17 +131,16 @@ impl Dataplane {
     /// Does not attach to any further interface. Attached interfaces use the old generation until
     /// the new one is in force.
     ///
-    /// With non-default options nothing is adopted, because the existing generation may have been
-    /// loaded without them.
+    /// One that was loaded with other options is replaced. If the table of answers gets another size, it is made anew: what
+    /// was noted is noted again with the next frame of the other side.
     pub fn open(pins: Pins, image: &Image, options: Options) -> Result<Self, Error> {
         let adopted = Generation::adopt(&pins)?;
         let number = pins.generations().last().copied().unwrap_or(0) + 1;
+        flows::unpin_other_size(&pins, options.answers)?;
         let mut ebpf = loader::load(&pins, image, options)?;
         let kind = programs::load_dispatcher(&mut ebpf)?;
         let current = match adopted {
-            Some(generation)
-                if options == Options::default() && generation.holds(&pins, image)? =>
-            {
+            Some(generation) if generation.holds(&pins, image, options)? => {
                 info!("adopted generation {}: it holds this policy", generation.number);
                 for name in [map::IMAGE, map::RULES, map::FLOW_CACHE] {
                     drop(ebpf.take_map(name));
@@ -149,7 +148,7 @@ impl Dataplane {
                 generation
             }
             _ => {
-                let next = generation::load(&pins, &mut ebpf, kind, image, number)?;
+                let next = generation::load(&pins, &mut ebpf, (kind, options), image, number)?;
                 Loaded(next).put(&pins, abi::SLOT_CURRENT)?
             }
         };
@@ -163,7 +162,7 @@ impl Dataplane {
         let control = Memory::of(&ebpf, map::CONTROL, size_of::<abi::Control>(), &pins)?;
         let runs = runs::Runs::open(&ebpf, &pins)?;
         let sightings = sightings::open(&ebpf, &pins)?;
-        let answers = flows::open(&ebpf, &pins)?;
+        let answers = flows::Table::open(&ebpf, &pins, options.answers)?;
         let mut hops = hops::Table::open(&pins)?;
         hops.set(&image.hops)?;
         let (previous, kept) = (None, PinKeeper::default());
@@ -252,7 +251,9 @@ impl Dataplane {
     pub fn judges_by(&self, image: &Image) -> Result<bool, Error> {
         let in_slot = Generation::adopt(&self.pins)?;
         let is_current = in_slot.is_some_and(|it| it.number == self.current.number);
-        Ok(is_current && self.deadline().is_none() && self.current.holds(&self.pins, image)?)
+        Ok(is_current
+            && self.deadline().is_none()
+            && self.current.holds(&self.pins, image, self.options)?)
     }
 
     /// The generation in force.
@@ -286,13 +287,13 @@ impl Dataplane {
 
     /// Flows that others have opened towards devices.
     pub fn flows(&self) -> Flows {
-        flows::read(&self.answers, crate::clock::boot_clock() / 1_000_000_000)
+        self.answers.read(crate::clock::boot_clock() / 1_000_000_000)
     }
 
     /// Flows that others opened towards devices since the table was made: those that were noted, and those that found no
     /// room.
     pub fn flows_counted(&self) -> [u64; 2] {
-        [counter::NOTED, counter::FULL].map(|which| flows::counted(&self.answers, which))
+        [counter::NOTED, counter::FULL].map(|which| self.answers.counted(which))
     }
 
     /// Sets the offsets from the boot clock to the wall clock, in nanoseconds: to the latest and to

@@ -3,7 +3,7 @@
 //! Loading a program takes the kernel's verifier some 80 ms of one CPU. A program that is out of force and that no
 //! frame is judged by any more is therefore given the next policy, with new contents in its tables.
 
-use std::hash::{DefaultHasher, Hasher as _};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, LazyLock};
@@ -15,7 +15,7 @@ use enforcer_common::image::Line;
 
 use super::memory::Memory;
 use super::pins::Pins;
-use super::programs::{Kind, classifier, xdp};
+use super::programs::{Kind, Options, classifier, xdp};
 use super::rule_counters::RuleCounters;
 use super::secret::random;
 use super::{Error, OBJECT, object};
@@ -38,13 +38,19 @@ pub(super) struct Parts {
     header: OwnedFd,
     flow_cache: OwnedFd,
     rules: OwnedFd,
+    /// What the programs were loaded from: see [`object_digest`].
+    object: u64,
     /// The lasting tables that it uses, by name, as the kernel identifies them.
     lasting: Vec<(&'static str, (u32, u32))>,
 }
 
 impl Parts {
     /// Loads the programs of an object for an image; their tables for one generation are taken out of it.
-    pub(super) fn load(ebpf: &mut Ebpf, kind: Kind, image: &Image) -> Result<(Self, Map), Error> {
+    pub(super) fn load(
+        ebpf: &mut Ebpf,
+        (kind, options): (Kind, Options),
+        image: &Image,
+    ) -> Result<(Self, Map), Error> {
         let mut programs = Vec::new();
         for (pin, name) in PROGRAMS {
             let loaded = if pin != SEND {
@@ -72,7 +78,9 @@ impl Parts {
         let rules = ebpf.take_map(map::RULES).ok_or(Error::Object(map::RULES))?;
         let Map::PerCpuArray(data) = &rules else { return Err(Error::Object(map::RULES)) };
         let counters = owned(data.fd().as_fd(), map::RULES)?;
-        let parts = Self { programs, stages, image, header, flow_cache, rules: counters, lasting };
+        let (own, object) = (counters, object_digest(options));
+        let parts =
+            Self { programs, stages, image, header, flow_cache, rules: own, object, lasting };
         let judge = parts.program(JUDGE).ok_or(Error::Object(program::JUDGE))?;
         object::put(parts.stages.as_fd(), abi::STAGE_JUDGE, judge)
             .map_err(|e| failed(map::STAGES, e))?;
@@ -124,8 +132,8 @@ impl Parts {
             .map_err(|e| failed(map::IMAGE, e))?;
         let nonce = random()
             .map_err(|e| Error::io("ask for random numbers for", "a policy".as_ref(), e))?;
-        let (object, tags) = (object_digest(), tags(|pin| self.program(pin))?);
-        let (layout, generation) = (image.layout, number);
+        let tags = tags(|pin| self.program(pin))?;
+        let (layout, generation, object) = (image.layout, number, self.object);
         let header = Header { layout, generation, nonce, object, tags, ..Header::EMPTY };
         object::set(self.header.as_fd(), 0, &header).map_err(|e| failed(map::HEADER, e))
     }
@@ -183,15 +191,17 @@ pub(super) fn tags<F: AsFd>(
     Ok(tags)
 }
 
-/// Digest of the object that the programs of this binary are loaded from. Another release of Rust may have another one:
-/// then the programs are loaded anew.
-pub(super) fn object_digest() -> u64 {
-    static DIGEST: LazyLock<u64> = LazyLock::new(|| {
+/// Digest of the object that the programs of this binary are loaded from, and of how they are loaded. Another release of
+/// Rust may have another one: then the programs are loaded anew.
+pub(super) fn object_digest(options: Options) -> u64 {
+    static DIGEST: LazyLock<DefaultHasher> = LazyLock::new(|| {
         let mut digest = DefaultHasher::new();
         digest.write(OBJECT);
-        digest.finish()
+        digest
     });
-    *DIGEST
+    let mut digest = DIGEST.clone();
+    options.hash(&mut digest);
+    digest.finish()
 }
 
 /// Loads a program and hands it over: the object does not hold it any more.

@@ -3,6 +3,7 @@
 use aya::Ebpf;
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use enforcer_common::abi::program;
+use enforcer_common::decide::answers::Size;
 use log::debug;
 
 use super::Error;
@@ -28,17 +29,19 @@ impl Kind {
 }
 
 /// How the programs are loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Options {
     /// Whether they report rare faults in the log.
     pub kernel_log: bool,
     /// Whether they cache flows, see [`enforcer_common::decide::flow_cache`].
     pub flow_cache: bool,
+    /// How many sessions towards devices they can note.
+    pub answers: Size,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { kernel_log: false, flow_cache: true }
+        Self { kernel_log: false, flow_cache: true, answers: Size::USUAL }
     }
 }
 

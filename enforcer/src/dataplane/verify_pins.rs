@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use enforcer_common::abi::{self, map, program};
-use enforcer_common::decide::answers::{self, Answers};
+use enforcer_common::decide::answers::Answers;
 use enforcer_common::decide::datagrams::{self, Datagram};
 use enforcer_common::decide::hops::Hop;
 use enforcer_common::decide::limits::{self, Shared};
@@ -119,7 +119,7 @@ fn lasting() -> [(&'static str, Shape); 15] {
     [
         (map::GENERATIONS, Shape::new(PROG_ARRAY, 4, 4, abi::SLOTS)),
         (map::SENDS, Shape::new(PROG_ARRAY, 4, 4, abi::SLOTS)),
-        (map::ANSWERS, Shape::new(ARRAY, 4, answers, answers::LINES).mmapable()),
+        (map::ANSWERS, Shape::new(ARRAY, 4, answers, 0).mmapable().of_any_size()),
         (map::CONTROL, Shape::new(ARRAY, 4, size_of::<abi::Control>(), 1).mmapable()),
         (map::REASONS, Shape::new(PERCPU_ARRAY, 4, size_of::<abi::ReasonCounter>(), reasons)),
         (map::EVENTS, Shape::new(RINGBUF, 0, 0, abi::RING_BYTES)),

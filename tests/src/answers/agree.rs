@@ -9,7 +9,7 @@ use enforcer::policy::compile::live;
 use enforcer::policy::{Policy, compile, read};
 use enforcer_common::abi::{STAGE_JUDGE, map};
 use enforcer_common::decide::Policy as _;
-use enforcer_common::decide::answers::{self, FLOWS, LINES};
+use enforcer_common::decide::answers::{Size, state};
 use enforcer_common::decide::asked;
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_testkit::frames::{Ethernet, GATEWAY, MORE, Tcp, V4, V6, ether_type, icmp, udp};
@@ -110,9 +110,9 @@ impl Talk {
 
 /// The flows of the table, without what depends on the time: key, flags, rule and group, and counts.
 fn table(line: impl Fn(u32) -> [u64; 8]) -> BTreeMap<[u64; 8], [u64; 6]> {
-    let flows =
-        (0..FLOWS).map(|flow| (line(answers::key_line(flow)), line(answers::key_line(flow) + 1)));
-    let held = flows.filter(|(_, state)| state[0] & answers::state::HELD != 0);
+    let lines = (0..Size::USUAL.flows()).map(|flow| Size::USUAL.key_line(flow));
+    let flows = lines.map(|key| (line(key), line(key + 1)));
+    let held = flows.filter(|(_, words)| words[0] & state::HELD != 0);
     held.map(|(key, [seen, _, by, a, b, c, d, _])| (key, [seen & 0xffff_ffff, by, a, b, c, d]))
         .collect()
 }
@@ -246,7 +246,7 @@ fn host_and_kernel_note_and_answer_alike() {
         assert!(differs.is_empty() && kernel.len() == host.len(), "{differs:x?}");
         // In a full set the second decides who makes room, and only the kernel's clock goes on.
         if nonce % 4 == 0 {
-            for line in 0..LINES {
+            for line in 0..Size::USUAL.lines() {
                 lines.set(line, [0; 8], 0).unwrap();
                 reference.answers(line).unwrap().iter().for_each(|word| word.set(0));
             }

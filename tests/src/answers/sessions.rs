@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData};
 use enforcer_common::abi::map;
-use enforcer_common::decide::answers::LINES;
+use enforcer_common::decide::answers::Size;
 use enforcer_testkit::frames::{Ethernet, Tcp, V4, ether_type};
 
 use super::POLICY;
@@ -22,7 +22,7 @@ fn wipe(daemon: &Daemon<'_>) {
     let table = MapData::from_pin(daemon.pin(map::ANSWERS)).expect("it is pinned");
     let table = Map::from_map_data(table).expect("it is an array");
     let mut table: Array<_, [u64; 8]> = table.try_into().expect("it is an array of lines");
-    for line in 0..LINES {
+    for line in 0..Size::USUAL.lines() {
         if table.get(&line, 0).expect("a line") != [0; 8] {
             table.set(line, [0; 8], 0).expect("a line");
         }
@@ -63,6 +63,9 @@ fn sessions_outlive_policies_daemons_and_the_table() {
     assert!(ended.success() && content == files.content(), "{ended:?}, {} bytes", content.len());
 }
 
+/// Segments of the flood.
+const FLOOD: u32 = 1_000_000;
+
 #[test]
 fn a_flood_on_an_accepted_port_costs_an_open_session_nothing() {
     let lab = Lab::gateway("synflood");
@@ -70,22 +73,62 @@ fn a_flood_on_an_accepted_port_costs_an_open_session_nothing() {
     let files = Files::start(&lab.dev1, 80, 4);
     let fetch = files.fetch_slowly(&lab.central, DEV1);
     fetch.wait_for(100_000);
-    let syn = |port: u16| {
+    let tail = daemon.tail(&[]);
+    let syn = |(peer, port): (u32, u16)| {
         let segment = Tcp { source: port, ..Tcp::new(104) }.segment(b"");
-        let packet = V4::new(0x0a1e_000a, 0x0a14_000b, 6).packet(&segment);
+        let packet = V4::new(0x0a1e_0020 + peer, 0x0a14_000b, 6).packet(&segment);
         Ethernet::new([2, 0, 0, 0x30, 0, 0x10])
             .to([2, 0, 0, 0x30, 0, 1])
             .frame(ether_type::IPV4, &packet)
     };
     let (flood, before) = (Sender::open(&lab.central, "eth0"), fetch.bytes());
-    for from in (1_000..61_000).step_by(500) {
-        flood.send(&(from..from + 500).map(syn).collect::<Vec<_>>());
+    let start = std::time::Instant::now();
+    for peer in 0..FLOOD / 50_000 {
+        for from in (1_000..51_000).step_by(500) {
+            flood.send(&(from..from + 500).map(|port| syn((peer, port))).collect::<Vec<_>>());
+        }
     }
+    println!("{FLOOD} SYNs in {:?}", start.elapsed());
+    let told = tail.wait_for("a full table", |line| line["enforcer"]["reason"] == "answers-full");
+    assert_eq!(told["event_type"], "tamper", "{told}");
     assert!(fetch.bytes() > before, "it goes on meanwhile");
     let (ended, content) = fetch.finish();
     assert!(ended.success() && content == files.content(), "{ended:?}, {} bytes", content.len());
     let listed = daemon.json(&["flows"]).len();
     assert!((100..=1_024).contains(&listed), "a sixteenth of the table: {listed}");
+}
+
+#[test]
+fn sessions_outlive_another_size_of_the_table() {
+    let lab = Lab::gateway("resized");
+    let mut daemon = Daemon::start(&lab.gw, &["lan0"], &policy());
+    let files = Files::start(&lab.dev1, 80, 12);
+    let fetch = files.fetch_slowly_by(&lab.central, DEV1, &["--keepalive-time", "1"]);
+    fetch.wait_for(100_000);
+    let entries = |daemon: &Daemon<'_>| {
+        let table = MapData::from_pin(daemon.pin(map::ANSWERS)).expect("it is pinned");
+        table.info().expect("it is a map").max_entries()
+    };
+    assert_eq!(entries(&daemon), Size::USUAL.lines());
+    for (setting, flows) in [("answers = 100_000", 1 << 17), ("answers = 1024", 1 << 10)] {
+        daemon.setting(setting);
+        daemon.restart();
+        assert_eq!(entries(&daemon), Size::for_flows(flows).expect("a size").lines());
+        wait_until("it is noted again", || (daemon.json(&["flows"]).len() == 1).then_some(()));
+        let before = fetch.bytes();
+        wait_until("the transfer goes on", || (fetch.bytes() > before).then_some(()));
+        // The same setting: the same table.
+        let id = |daemon: &Daemon<'_>| {
+            MapData::from_pin(daemon.pin(map::ANSWERS)).expect("a pin").info().expect("a map").id()
+        };
+        let same = id(&daemon);
+        daemon.restart();
+        assert_eq!(id(&daemon), same);
+        let text = std::fs::read_to_string(daemon.path("enforcer.toml")).expect("it was written");
+        daemon.settings(&text.replace(setting, ""));
+    }
+    let (ended, content) = fetch.finish();
+    assert!(ended.success() && content == files.content(), "{ended:?}, {} bytes", content.len());
 }
 
 #[test]

@@ -22,7 +22,7 @@ pub fn again<P: Policy, K: flow_cache::Key>(
         return None;
     }
     let key = key.answers(ends);
-    let place = key.place(policy.keys());
+    let place = key.place(policy);
     let line = find(policy, place, &key)?;
     let entries = policy.answers(line.wrapping_add(1))?;
     let [seen, stamp, by, ..] = entries;

@@ -5,7 +5,7 @@
 //! and never permission. A device cannot make an entry, and what is lost with one is noted again with the next frame
 //! of the other side.
 //!
-//! The table is shared by all CPUs, because the one that sends is not the one that receives. There are [`SETS`] sets of
+//! The table is shared by all CPUs, because the one that sends is not the one that receives. It has sets ([`Size`]) of
 //! four flows, a word of four 16-bit tags for each set, and two lines for each flow:
 //!
 //! | line | words |
@@ -17,6 +17,7 @@
 //! matches no flow. Frames and bytes are counted without atomic additions: they are for display.
 
 mod again;
+mod size;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -32,9 +33,9 @@ use crate::reason::Reason;
 use crate::wire::{self, echo, protocol, tcp};
 
 pub use again::again;
+pub use size::{Size, WAYS};
 pub use table::{
-    Answers, CLOSED, ECHO, FLOWS, Key, LINES, QUIET, RESET, SETS, TCP, UDP, UNANSWERED, WAYS,
-    WINDOW, counter, is_over, key_line, state,
+    Answers, CLOSED, ECHO, Key, QUIET, RESET, TCP, UDP, UNANSWERED, counter, is_over, state,
 };
 use table::{Judge, Place, answered, find, is_alive, is_fresh, mark, renew, write};
 
@@ -97,7 +98,7 @@ fn accepted<P: Policy>(
         return Ok(None);
     }
     let key = Key::of(flow, datagram.service, datagram.port);
-    let place = key.place(policy.keys());
+    let place = key.place(policy);
     let Some(line) = find(policy, place, &key) else { return Ok(None) };
     let Some(entries) = policy.answers(line.wrapping_add(1)) else { return Ok(None) };
     let [seen, stamp, by, ..] = entries;
@@ -222,7 +223,7 @@ pub(super) fn of_subject<P: Policy>(
     }
     let Subject { peer, far, near, protocol, .. } = *subject;
     let key = Key::new(flow, (protocol, peer), (far, near));
-    let Some(line) = find(policy, key.place(policy.keys()), &key) else { return Ok(None) };
+    let Some(line) = find(policy, key.place(policy), &key) else { return Ok(None) };
     if !is_alive(policy, protocol, line) {
         return Ok(None);
     }
@@ -237,7 +238,7 @@ pub(super) fn of_subject<P: Policy>(
 fn whereabouts<P: Policy>(policy: &P, context: &FrameContext) -> (Key, Place) {
     let flow = &context.flow;
     let key = Key::of(flow, flow.service(), port(flow));
-    (key, key.place(policy.keys()))
+    (key, key.place(policy))
 }
 
 /// The device's port, or the identifier of an echo.

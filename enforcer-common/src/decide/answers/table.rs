@@ -1,29 +1,12 @@
 //! The table of answers: where a flow is, what makes room for it, and when it is over.
 
 use super::has_echo;
+use super::size::{SET_BITS, Size, WAYS};
 use crate::decide::{FrameContext, Policy, group_entry};
 use crate::flow::{Address, Flow};
 use crate::image::walk::GOLDEN;
-use crate::keyed::Keys;
 use crate::shared::Word;
 use crate::wire::{protocol, tcp};
-
-/// Flows of the table; a power of two.
-pub const FLOWS: u32 = SETS * WAYS;
-/// Bits of the number of a set.
-const SET_BITS: u32 = 12;
-/// Sets of the table.
-pub const SETS: u32 = 1 << SET_BITS;
-/// Flows of a set: 16 bits of a word each.
-pub const WAYS: u32 = 4;
-/// Sets that the flows of one device may be in: a flood of one device fills no others.
-pub const WINDOW: u32 = SETS / 16;
-/// Lines with tags.
-pub(super) const TAG_LINES: u32 = SETS / 8;
-/// The line of [`counter`]s, the last one.
-const COUNTERS: u32 = TAG_LINES + 2 * FLOWS;
-/// Lines of the table.
-pub const LINES: u32 = COUNTERS + 1;
 
 /// Words of the last line.
 pub mod counter {
@@ -73,6 +56,7 @@ pub struct Key(pub [u64; 7]);
 /// Where a flow's entry would be.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
+    size: Size,
     set: u32,
     pub(super) digest: u64,
 }
@@ -132,11 +116,13 @@ impl Key {
 
     /// Set and digest.
     #[inline(always)]
-    pub(super) fn place(&self, keys: &Keys) -> Place {
+    pub(super) fn place<P: Policy>(&self, policy: &P) -> Place {
+        let (keys, size) = (policy.keys(), policy.answers_size());
         let Self([.., high, low, sender, _, _]) = self;
         let digest = keys.digest(self.0);
         let first = keys.slot::<SET_BITS>(sender ^ low.rotate_left(24) ^ high.rotate_left(40));
-        Place { set: first.wrapping_add(digest as u32 & (WINDOW - 1)) & (SETS - 1), digest }
+        let set = first.wrapping_add(digest as u32 & (size.window() - 1)) & (size.sets() - 1);
+        Place { size, set, digest }
     }
 }
 
@@ -156,7 +142,7 @@ impl Place {
     /// Line of the key of a way; the state is in the next one.
     #[inline(always)]
     pub(super) fn line(self, way: u32) -> u32 {
-        TAG_LINES + (self.set * WAYS + (way & (WAYS - 1))) * 2
+        self.size.tag_lines() + (self.set * WAYS + (way & (WAYS - 1))) * 2
     }
 }
 
@@ -353,7 +339,9 @@ pub(super) fn find<P: Policy>(policy: &P, place: Place, key: &Key) -> Option<u32
 
 #[inline(always)]
 fn count<P: Policy>(policy: &P, counter: usize) {
-    if let Some(word) = policy.answers(COUNTERS).and_then(|line| line.get(counter)) {
+    if let Some(word) =
+        policy.answers(policy.answers_size().counters()).and_then(|line| line.get(counter))
+    {
         word.add(1);
     }
 }
@@ -392,9 +380,4 @@ fn closing(flags: u8, fin: u64) -> u64 {
 #[inline(always)]
 fn stamped<P: Policy>(policy: &P, entry: u64) -> u64 {
     (entry ^ policy.nonce()).wrapping_mul(GOLDEN)
-}
-
-/// Line of the key of a flow, by its number below [`FLOWS`]; its state is in the next line.
-pub const fn key_line(flow: u32) -> u32 {
-    TAG_LINES + 2 * flow
 }

@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, OnceCell};
 
-use enforcer_common::decide::answers::{self, Answers};
+use enforcer_common::decide::answers::Answers;
 use enforcer_common::decide::asked::{self, Question};
 use enforcer_common::decide::datagrams::{self, Datagram, FragmentState};
 use enforcer_common::decide::hops::Hop;
@@ -169,7 +169,7 @@ impl decide::Policy for Damaged {
     }
 
     fn answers(&self, number: u32) -> Option<&Answers> {
-        let none = || (0..answers::LINES).map(|_| Answers::default()).collect();
+        let none = || (0..self.answers_size().lines()).map(|_| Answers::default()).collect();
         self.answers.get_or_init(none).get(number as usize)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::OnceLock;
 
-use enforcer_common::decide::answers::{LINES, counter, has_echo};
+use enforcer_common::decide::answers::{Size, counter, has_echo};
 use enforcer_common::decide::asked::{ENTRIES, WINDOW};
 use enforcer_common::decide::{Decision, Policy as _};
 use enforcer_common::flow::{Address, Class, FAMILY_V4, Flow};
@@ -59,7 +59,8 @@ fn ends(flow: &Flow) -> Ends {
 pub fn run(input: &[u8]) {
     let (policy, compiled) = fixed();
     let world = HostImage::new(&compiled.image, NOW);
-    let counted = |which: usize| world.answers(LINES - 1).expect("the last line")[which].get();
+    let last = Size::USUAL.lines() - 1;
+    let counted = |which: usize| world.answers(last).expect("the last line")[which].get();
     let (mut asked, mut rest) = (HashSet::new(), input);
     let mut senders = HashSet::new();
     for _ in 0..MOST {

@@ -1,6 +1,7 @@
 //! What is done about a verdict: it is counted, and reported if it is a drop.
 
 use enforcer_common::decide::Decision;
+use enforcer_common::decide::flooded::is_flood;
 use enforcer_common::event::{self, Refused};
 use enforcer_common::flow::Flow;
 use enforcer_common::image::NO_RULE;
@@ -18,8 +19,9 @@ use crate::report::{ReportOutcome, report};
 #[inline(always)]
 pub(crate) fn record<S: Source>(frame: &S, flow: &Flow, decision: &Decision) -> bool {
     if matches!(decision.verdict, Verdict::Pass) {
-        // The counters of a rule are those of the device's own frames, and of what is refused.
-        let rule = if S::INBOUND { NO_RULE } else { decision.rule };
+        // The counters of a rule are those of the device's own frames, of what floods, and of what is refused.
+        let is_counted = !S::INBOUND || is_flood(flow);
+        let rule = if is_counted { decision.rule } else { NO_RULE };
         pass(rule, decision.reason.number(), flow.length);
         return true;
     }

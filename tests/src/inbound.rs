@@ -106,6 +106,39 @@ fn the_published_datagrams_do_not_arrive() {
 }
 
 #[test]
+fn what_an_interface_accepts_of_multicast_arrives() {
+    /// Every host is a member.
+    const ALL_HOSTS: &str = "224.0.0.1";
+    let lab = Lab::gateway("flooded-accept");
+    let text = "accept = [{ from = \"gateway\", service = \"udp/5353\", reason = \"mDNS\" }]\n";
+    let daemon = Daemon::start(&lab.gw, &["lan0"], &format!("{REFUSES}{text}"));
+    lab.gw.ip("route add 224.0.0.0/4 dev lan0");
+    let tail = daemon.tail(&[]);
+    let sniffer = Sniffer::start(&lab.dev1, "eth0");
+    programs::say_udp(&lab.gw, ALL_HOSTS, 5354, "nobody");
+    programs::say_udp(&lab.gw, ALL_HOSTS, 5353, "somebody");
+    let mut refused = false;
+    let accepted = sniffer.find(Duration::from_secs(5), |frame| {
+        refused |= frames::contains(frame, b"nobody");
+        frames::contains(frame, b"somebody")
+    });
+    assert!(accepted.is_some() && !refused, "{}", daemon.status());
+    let told = tail.wait_for("a flood", |line| is_inwards(line, "flooded"));
+    assert_eq!(told["dest_port"], 5354, "{told}");
+    let rules = daemon.rules();
+    let rule = rules.iter().find(|rule| rule["action"] == "accept").expect("it is listed");
+    assert_eq!((&rule["group"], &rule["reason"]), (&"interface lan0".into(), &"mDNS".into()));
+    let frames = daemon.reason("accept", "frames");
+    assert!(frames >= 1 && rule["frames"].as_u64() == Some(frames), "{rule} {frames}");
+    assert!(daemon.cli(&["rules"]).stdout.contains("interface lan0"));
+    assert!(daemon.cli(&["status"]).success());
+    let words =
+        ["explain", "--inbound", "--from", GATEWAY, "--to", "224.0.0.1:5353", "--proto", "udp"];
+    let explained = daemon.cli(&words);
+    assert!(explained.stdout.contains("reason   accept"), "{explained:?}");
+}
+
+#[test]
 fn a_live_rule_refuses_at_once() {
     let lab = Lab::gateway("refuse-live");
     let daemon = Daemon::start(

@@ -4,20 +4,21 @@
 //! refuse, accept, asked, related, the group's `inbound`. Only groups with a rule for such frames, or `inbound = "drop"`,
 //! are judged at all.
 
+pub(super) mod kinds;
+
 use super::answers::{self, has_echo};
+use super::flooded::{Flood, flood, is_flood};
 use super::quoted::Subject;
 use super::rules::Endpoint;
 use super::{
     FrameContext, Policy, asked, datagrams, group_entry, hops, identify, in_time, outcome,
 };
-use crate::flow::{Class, Flow, Fragment};
-use crate::image::walk::is_zero;
-use crate::image::{
-    self, Corrupt, GroupEntry, NO_DEVICE, NO_RULE, Word, beside, essential, flag, kind,
-};
+use crate::flow::{Flow, Fragment};
+use crate::image::{self, Corrupt, GroupEntry, Mode, NO_DEVICE, NO_RULE, Word, beside, flag, kind};
 use crate::parse::verifier_barrier;
 use crate::reason::{Reason, Verdict};
-use crate::wire::{self, protocol, tcp};
+use crate::wire::{protocol, tcp};
+use kinds::{hides_its_address, hides_its_port, is_essential, is_ip};
 
 /// What is left to do about a frame towards a device.
 #[repr(u8)]
@@ -100,17 +101,70 @@ pub fn judge<P: Policy>(policy: &P, context: &mut FrameContext) -> Next {
     next
 }
 
+/// The entry by which a frame to a group of receivers is judged, which no group has.
+const NO_GROUP: GroupEntry = GroupEntry::new(image::ABSENT, Mode::Enforce, false);
+
+/// How far a frame is judged before the rules.
+enum Step {
+    /// No rule is about such frames.
+    Nothing,
+    /// It passes.
+    Passes,
+    /// By the rules of a descriptor in this line, 0 for none, and by the entry of their group.
+    ByRules(GroupEntry, u32),
+}
+
 /// The reason of the verdict, and what is left to do; `None` if no rule is about frames towards this device.
 #[inline(always)]
 fn judged<P: Policy>(
     policy: &P,
     context: &mut FrameContext,
 ) -> Result<Option<(Reason, Next)>, Reason> {
-    if context.flow.source_mac & wire::MULTICAST_MAC != 0 {
-        return flooded(policy, &context.flow);
+    let step = if is_flood(&context.flow) {
+        match flood(policy, &context.flow)? {
+            Flood::Unjudged => Step::Nothing,
+            Flood::Essential => Step::Passes,
+            Flood::ByRules(line) => Step::ByRules(NO_GROUP, line),
+        }
+    } else {
+        to_device(policy, context)?
+    };
+    let (entry, rules) = match step {
+        Step::Nothing => return Ok(None),
+        Step::Passes => return Ok(Some((Reason::InboundPass, Next::Done))),
+        Step::ByRules(entry, rules) => (entry, rules),
+    };
+    verifier_barrier();
+    let otherwise = if entry.is_shut() { Reason::InboundDrop } else { Reason::InboundPass };
+    if !is_ip(&context.flow) {
+        return Ok(Some((otherwise, Next::Done)));
     }
+    match datagrams::datagram(policy, context) {
+        Ok(datagram) => context.datagram = datagram,
+        Err(_) if is_flood(&context.flow) => return Err(Reason::Flooded),
+        Err(reason) if entry.is_shut() => {
+            context.flow.fault = reason.number();
+            return Err(Reason::InboundMalformed);
+        }
+        Err(_) if context.flow.fragment.is_later() => {
+            return Ok(Some((Reason::InboundPass, Next::Done)));
+        }
+        // A second first fragment has ports of its own, which the device may take for those of the datagram.
+        Err(_) => context.datagram = datagrams::first(policy, &context.flow),
+    }
+    verifier_barrier();
+    let (reason, next) = by_rules(policy, context, (entry, rules))?;
+    if reason.passes() && context.flow.fragment != Fragment::Whole {
+        datagrams::keep(policy, context);
+    }
+    Ok(Some((reason, next)))
+}
+
+/// The part of [`judged`] that is about the group of the device.
+#[inline(always)]
+fn to_device<P: Policy>(policy: &P, context: &mut FrameContext) -> Result<Step, Reason> {
     if let Err(reason) = identify(policy, context) {
-        return if is_on(policy) { Err(reason) } else { Ok(None) };
+        return if is_on(policy) { Err(reason) } else { Ok(Step::Nothing) };
     }
     verifier_barrier();
     let entry = group_entry(policy, context.decision.group)?;
@@ -124,11 +178,11 @@ fn judged<P: Policy>(
         let hides = is_on(policy)
             && context.decision.device == NO_DEVICE
             && hides_its_address(context.flow.fault);
-        return if hides { Err(Reason::InboundMalformed) } else { Ok(None) };
+        return if hides { Err(Reason::InboundMalformed) } else { Ok(Step::Nothing) };
     }
     verifier_barrier();
     if is_essential(policy, &context.flow) {
-        return Ok(Some((Reason::InboundPass, Next::Done)));
+        return Ok(Step::Passes);
     }
     if context.flow.fault != 0 {
         // A rule that refuses a port cannot let pass what hides it.
@@ -138,32 +192,10 @@ fn judged<P: Policy>(
         }
         // A redirect, for one: its fault is none of ICMP, which a rule may refuse.
         if !rules.refuses || hidden || context.flow.family == 0 {
-            return Ok(None);
+            return Ok(Step::Nothing);
         }
-        verifier_barrier();
     }
-    let otherwise = if entry.is_shut() { Reason::InboundDrop } else { Reason::InboundPass };
-    if !is_ip(&context.flow) {
-        return Ok(Some((otherwise, Next::Done)));
-    }
-    match datagrams::datagram(policy, context) {
-        Ok(datagram) => context.datagram = datagram,
-        Err(reason) if entry.is_shut() => {
-            context.flow.fault = reason.number();
-            return Err(Reason::InboundMalformed);
-        }
-        Err(_) if context.flow.fragment.is_later() => {
-            return Ok(Some((Reason::InboundPass, Next::Done)));
-        }
-        // A second first fragment has ports of its own, which the device may take for those of the datagram.
-        Err(_) => context.datagram = datagrams::first(policy, &context.flow),
-    }
-    verifier_barrier();
-    let (reason, next) = by_rules(policy, context, (entry, rules.line))?;
-    if reason.passes() && context.flow.fragment != Fragment::Whole {
-        datagrams::keep(policy, context);
-    }
-    Ok(Some((reason, next)))
+    Ok(Step::ByRules(entry, rules.line))
 }
 
 /// Refuse, accept, asked, and what the group does with the rest.
@@ -190,11 +222,14 @@ fn by_rules<P: Policy>(
         }
         kind::PASS if !entry.quarantines() => {
             decision.rule = word.payload();
-            let next = if answers::may_open(flow) { Next::Admit } else { Next::Done };
-            return Ok((Reason::Accept, next));
+            let opens = !is_flood(flow) && answers::may_open(flow);
+            return Ok((Reason::Accept, if opens { Next::Admit } else { Next::Done }));
         }
         kind::PASS | kind::NONE => {}
         _ => return Err(Reason::Corrupt),
+    }
+    if is_flood(&context.flow) {
+        return Err(Reason::Flooded);
     }
     if !entry.is_shut() {
         return Ok((Reason::InboundPass, Next::Done));
@@ -281,100 +316,6 @@ fn may_send<P: Policy>(policy: &P, entry: GroupEntry, to: Endpoint) -> Result<bo
 #[inline(always)]
 fn about(flow: &Flow, (service, port): (u32, u32)) -> u32 {
     if has_echo(flow.protocol) { service } else { answers::asked(flow, port) }
-}
-
-/// Whether a fault is that of an IP packet whose ports were not read.
-#[inline(always)]
-fn hides_its_port(fault: u8) -> bool {
-    let seen = [
-        Reason::EtherType,
-        Reason::Llc,
-        Reason::EapolDestination,
-        Reason::EssentialShape,
-        Reason::ArpMalformed,
-        Reason::NeighbourMalformed,
-        Reason::NeighbourSpoof,
-        Reason::Redirect,
-    ];
-    let mut differs = 1u64;
-    let mut index = 0;
-    while index < seen.len() {
-        // No branch for each: the verifier would follow both paths.
-        let number = seen.get(index).map_or(0, |reason| reason.number());
-        differs &= is_zero(u64::from(number ^ fault)) ^ 1;
-        index += 1;
-    }
-    differs != 0
-}
-
-/// Whether a fault was found before the addresses of a frame.
-#[inline(always)]
-fn hides_its_address(fault: u8) -> bool {
-    fault == Reason::VlanDepth.number()
-        || fault == Reason::VlanUndeclared.number()
-        || fault == Reason::TruncatedEthernet.number()
-        || fault == Reason::ReadFailed.number()
-}
-
-/// Whether a frame of this class is judged by the rules, like any other IP packet.
-#[inline(always)]
-fn is_ip(flow: &Flow) -> bool {
-    match flow.class {
-        Class::Arp | Class::Eapol | Class::Lldp | Class::Stp => false,
-        Class::Ip | Class::Neighbour | Class::Multicast | Class::Dhcp | Class::OddDhcp => true,
-    }
-}
-
-/// Whether a frame towards a device is essential, and the policy has not switched its protocol off.
-///
-/// The parser knows the direction: router advertisements, queries and messages of DHCP servers, in their format, are what
-/// a device needs; if a device sends them they are malformed.
-#[inline(always)]
-fn is_essential<P: Policy>(policy: &P, flow: &Flow) -> bool {
-    if flow.fault != 0 {
-        return false;
-    }
-    // To a group: that is the device's end here.
-    let queries = flow.protocol == protocol::IGMP
-        && flow.source.to_v4() >> 28 == 0xe
-        && flow.fragment == Fragment::Whole;
-    let bit = match flow.class {
-        Class::Arp => essential::ARP,
-        Class::Neighbour | Class::Multicast => essential::NEIGHBOUR,
-        Class::Dhcp => essential::DHCP,
-        Class::Eapol => essential::EAPOL,
-        Class::Lldp => essential::LLDP,
-        Class::Stp => essential::STP,
-        Class::Ip if queries => essential::NEIGHBOUR,
-        Class::Ip | Class::OddDhcp => return false,
-    };
-    image::constant(&policy.layout().essential) & bit != 0
-}
-
-/// Broadcast and multicast, which are towards no one device: the interface says what of them leaves.
-#[inline(always)]
-fn flooded<P: Policy>(policy: &P, flow: &Flow) -> Result<Option<(Reason, Next)>, Reason> {
-    if !is_on(policy) {
-        return Ok(None);
-    }
-    let layout = policy.layout();
-    let (first, mask) =
-        (image::constant(&layout.interfaces), image::constant(&layout.interfaces_mask));
-    if first == image::ABSENT {
-        return Err(Reason::InterfaceUnknown);
-    }
-    let number = image::look_up_usual(policy, first, mask, u64::from(flow.interface))?;
-    let number = u32::from(number.ok_or(Reason::InterfaceUnknown)?);
-    let lines = image::constant(&layout.interface_lines);
-    let line = policy.line(lines.wrapping_add(number)).ok_or(Corrupt)?;
-    let word = line.word(image::interface::GROUP).ok_or(Corrupt)?;
-    if word & image::interface::ESSENTIAL_FLOODS == 0 {
-        return Ok(None);
-    }
-    if is_essential(policy, flow) {
-        return Ok(Some((Reason::InboundPass, Next::Done)));
-    }
-    Err(Reason::Flooded)
 }
 
 /// Judges the frame towards a device in `context`, whose flow is as it leaves, and notes it: for the host. Whether any rule

@@ -8,6 +8,7 @@
 //! - [`hops`]: whether a frame goes to the MAC of its next hop
 //! - [`answers`]: frames that answer what others were let to open
 //! - [`inbound`]: frames towards devices
+//! - [`flooded`]: those of them to groups of receivers
 //! - [`asked`]: what devices have asked for
 //! - [`quoted`]: what ICMP errors are about
 //! - [`datagrams`]: state of fragmented datagrams
@@ -21,6 +22,7 @@ pub mod asked;
 mod context;
 pub mod datagrams;
 mod essential;
+pub mod flooded;
 pub mod flow_cache;
 pub mod hops;
 mod identify;

@@ -556,6 +556,13 @@ pub mod interface {
     pub const ESSENTIAL_FLOODS: u32 = 1 << 30;
     /// The bits of the group's word that are the group's number.
     pub const GROUP_BITS: u32 = super::MAX_GROUPS - 1;
+    /// First bit of the group's word that counts the lines from [`super::Layout::interface_lines`] to the descriptor of the
+    /// interface's accept rules: a [`super::top`] over the addresses of those who send, whose services are the receivers'.
+    /// 0 if there are none.
+    pub const ACCEPTS_SHIFT: u32 = GROUP_BITS.count_ones();
+    /// The bits of that number, shifted down.
+    pub const ACCEPTS_BITS: u32 = (1 << 16) - 1;
+    const _: () = assert!(ACCEPTS_BITS << ACCEPTS_SHIFT == ESSENTIAL_FLOODS - super::MAX_GROUPS);
     /// Word of the bitmap's first line.
     pub const VLANS: usize = 3;
 }

@@ -1,8 +1,8 @@
-//! What a rule does, and the rules of a group by it.
+//! What a rule does, and the rules of a group or a policy.
 
 use super::{DefaultVerdict, Group, Policy, Rule, compile};
 
-/// What a rule of a group does.
+/// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
     /// Drops what a device sends.
@@ -84,6 +84,18 @@ impl Group {
 }
 
 impl Policy {
+    /// Every rule, in the order in which they are numbered: those of the groups, then those of the interfaces.
+    pub fn every_rule(&self) -> impl Iterator<Item = &Rule> {
+        let groups = self.groups.iter().flat_map(Group::every_rule);
+        groups.chain(self.interfaces.iter().flat_map(|interface| &interface.accept))
+    }
+
+    /// The same, to be changed.
+    pub fn every_rule_mut(&mut self) -> impl Iterator<Item = &mut Rule> {
+        let groups = self.groups.iter_mut().flat_map(Group::every_rule_mut);
+        groups.chain(self.interfaces.iter_mut().flat_map(|interface| &mut interface.accept))
+    }
+
     /// Whether frames towards devices may be refused.
     pub fn refuses_inbound(&self) -> bool {
         compile::refuses_inbound(self)

@@ -1,10 +1,15 @@
 //! Differences between two policies, in words.
 
+mod pairs;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use pairs::{Pair, pairs};
+
+use super::compile::title;
 use super::{
     Action, DefaultVerdict, Device, End, Group, Interface, Policy, Range, Ranges, Rule, Set, To,
 };
@@ -17,7 +22,7 @@ pub struct Change {
     /// `group`, `device`, `member`, `allow`, `deny`, `refuse`, `accept`, `mode`, `default`, `inbound`,
     /// `interface`, `unknown`, `essential`.
     pub kind: String,
-    /// The group or device concerned, if any.
+    /// The group, device or interface concerned, if any: of an interface's rule `interface lan2`.
     pub subject: Option<String>,
     /// The difference in words, e.g. `tcp/443 to @update-servers (CHG-4711)`.
     pub text: String,
@@ -88,7 +93,7 @@ impl Changes {
         }
     }
 
-    fn interfaces(&mut self, old: &Policy, new: &Policy) {
+    fn interfaces<'p>(&mut self, old: &'p Policy, new: &'p Policy) {
         let words = |interface: &Interface| {
             let mut ids = interface.vlans.clone();
             ids.sort_unstable();
@@ -104,18 +109,17 @@ impl Changes {
         };
         let pairs = pairs(&old.interfaces, &new.interfaces, |interface| &interface.name);
         for (name, pair) in pairs {
-            let text = match pair {
-                Pair::Added(after) => format!("{name}: {}", words(after)),
-                Pair::Removed(before) => format!("{name}: {}", words(before)),
-                Pair::Both(before, after) => {
-                    let (before, after) = (words(before), words(after));
-                    if before == after {
-                        continue;
-                    }
-                    format!("{name}: {before} → {after}")
-                }
+            let (before, after) = pair.sides();
+            let text = match (before.map(words), after.map(words)) {
+                (Some(before), Some(after)) if before == after => None,
+                (Some(before), Some(after)) => Some(format!("{name}: {before} → {after}")),
+                (before, after) => before.or(after).map(|words| format!("{name}: {words}")),
             };
-            self.push(pair.sign(), "interface", None, text);
+            if let Some(text) = text {
+                self.push(pair.sign(), "interface", None, text);
+            }
+            let rules = |side: Option<&'p Interface>| side.map_or(&[][..], |side| &side.accept);
+            self.rules_of(&title(name), Action::Accept, rules(before), rules(after));
         }
     }
 
@@ -197,20 +201,25 @@ impl Changes {
         }
     }
 
-    fn rules(&mut self, group: &str, old: &Group, new: &Group) {
+    fn rules(&mut self, name: &str, old: &Group, new: &Group) {
         for action in Action::ALL {
-            let (kind, before, after) = (action.name(), old.rules(action), new.rules(action));
-            let known: HashMap<&str, &Rule> =
-                before.iter().map(|rule| (rule.id.as_str(), rule)).collect();
-            let kept: HashSet<&str> = after.iter().map(|rule| rule.id.as_str()).collect();
-            for rule in before.iter().filter(|rule| !kept.contains(rule.id.as_str())) {
-                self.push_rule('-', kind, group, sentence(action, rule), rule);
-            }
-            for rule in after {
-                match known.get(rule.id.as_str()) {
-                    None => self.push_rule('+', kind, group, sentence(action, rule), rule),
-                    Some(before) => self.rule(action, group, before, rule),
-                }
+            self.rules_of(name, action, old.rules(action), new.rules(action));
+        }
+    }
+
+    /// Compares the rules of one kind; `holder` is the group, or [`Interface::title`].
+    fn rules_of(&mut self, holder: &str, action: Action, before: &[Rule], after: &[Rule]) {
+        let kind = action.name();
+        let known: HashMap<&str, &Rule> =
+            before.iter().map(|rule| (rule.id.as_str(), rule)).collect();
+        let kept: HashSet<&str> = after.iter().map(|rule| rule.id.as_str()).collect();
+        for rule in before.iter().filter(|rule| !kept.contains(rule.id.as_str())) {
+            self.push_rule('-', kind, holder, sentence(action, rule), rule);
+        }
+        for rule in after {
+            match known.get(rule.id.as_str()) {
+                None => self.push_rule('+', kind, holder, sentence(action, rule), rule),
+                Some(before) => self.rule(action, holder, before, rule),
             }
         }
     }
@@ -236,53 +245,8 @@ impl Changes {
     }
 }
 
-/// A named item that is in one policy or in both.
-#[derive(Clone, Copy)]
-enum Pair<'p, T> {
-    Added(&'p T),
-    Removed(&'p T),
-    Both(&'p T, &'p T),
-}
-
-impl<T> Pair<'_, T> {
-    fn sign(&self) -> char {
-        match self {
-            Self::Added(_) => '+',
-            Self::Removed(_) => '-',
-            Self::Both(..) => '~',
-        }
-    }
-}
-
-/// Removed items first, then those of the new policy, in the order of the documents.
-fn pairs<'p, T>(
-    old: &'p [T],
-    new: &'p [T],
-    name: impl Fn(&T) -> &String,
-) -> Vec<(&'p str, Pair<'p, T>)>
-where
-    T: 'p,
-{
-    fn index<T>(list: &[T], name: impl Fn(&T) -> &String) -> HashMap<&str, &T> {
-        list.iter().map(|item| (name(item).as_str(), item)).collect()
-    }
-    let (before, after) = (index(old, &name), index(new, &name));
-    let removed = old.iter().filter(|item| !after.contains_key(name(item).as_str()));
-    let mut found: Vec<_> =
-        removed.map(|item| (name(item).as_str(), Pair::Removed(item))).collect();
-    found.extend(new.iter().map(|item| {
-        let name = name(item).as_str();
-        match before.get(name) {
-            Some(before) => (name, Pair::Both(*before, item)),
-            None => (name, Pair::Added(item)),
-        }
-    }));
-    found
-}
-
 fn used_sets(policy: &Policy) -> BTreeMap<&str, &Set> {
-    let rules = policy.groups.iter().flat_map(Group::every_rule);
-    let sets = rules.filter_map(|rule| match &rule.to {
+    let sets = policy.every_rule().filter_map(|rule| match &rule.to {
         To::Set(set) => Some((set.name.as_str(), &**set)),
         To::Any | To::Gateway | To::Local | To::Range(_) => None,
     });

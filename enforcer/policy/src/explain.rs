@@ -4,6 +4,7 @@
 //! - `endpoint`: parses the texts of a request
 //! - `sender`: identifies the sender, and records assumptions about it
 //! - [`inbound`](inbound()): the same for a frame that another host sends to a device
+//! - `flooded`: the same for a frame to a group of receivers
 //! - `invent`: plausible values for what is not known
 //! - [`heard`]: what the gateway knows about the location of devices
 //! - [`frame`](frame()): the described frame, byte by byte
@@ -17,6 +18,7 @@
 mod answer;
 mod captured;
 mod endpoint;
+mod flooded;
 mod frame;
 pub mod heard;
 mod inbound;
@@ -255,10 +257,10 @@ fn device<'p>(policy: &'p Policy, compiled: &Compiled, case: &FrameContext) -> O
 
 /// A rule in words.
 pub fn row(policy: &Policy, number: CompiledRule) -> Option<RuleWords> {
-    let (group, rule) = number.rule(policy)?;
+    let (section, rule) = number.rule(policy)?;
     Some(RuleWords {
         id: rule.id.clone(),
-        group: group.name.clone(),
+        group: section.name(),
         action: number.action.name(),
         to: rule.to_text.clone(),
         service: rule.service_text.clone(),
@@ -288,9 +290,9 @@ fn suggestion(group: &Group, case: &FrameContext) -> Option<String> {
     let flow = &case.flow;
     if looks_like_an_answer(flow) {
         let service = Service::ports(flow.protocol, flow.source_port, flow.source_port);
-        return Some(smallest(group, Action::Accept, (range, service)));
+        return Some(smallest(&group.accept, Action::Accept, (range, service)));
     }
-    Some(smallest(group, Action::Allow, (range, smallest_service(flow))))
+    Some(smallest(&group.allow, Action::Allow, (range, smallest_service(flow))))
 }
 
 /// Whether a frame comes from the port of a service and goes to one that systems choose for their own end: then it most
@@ -306,8 +308,8 @@ fn looks_like_an_answer(flow: &Flow) -> bool {
         && !opens
 }
 
-/// A rule for one range and service, to paste into the group's list of such rules, or the list if it has none.
-fn smallest(group: &Group, action: Action, (range, service): (Range, Service)) -> String {
+/// A rule for one range and service, to paste into the list `rules` of such rules, or the list if it is empty.
+fn smallest(rules: &[Rule], action: Action, (range, service): (Range, Service)) -> String {
     let rule = Rule {
         id: String::new(),
         to: To::Range(range),
@@ -318,14 +320,10 @@ fn smallest(group: &Group, action: Action, (range, service): (Range, Service)) -
         owner: None,
         until: None,
         live: false,
-        place: group.place.clone(),
+        place: Place { file: "".into(), line: 0, column: 0 },
     };
-    let rule = super::write::write_rule(action, &rule);
-    if group.rules(action).is_empty() {
-        format!("{} = [{rule}]", action.name())
-    } else {
-        format!("{rule},")
-    }
+    let text = super::write::write_rule(action, &rule);
+    if rules.is_empty() { format!("{} = [{text}]", action.name()) } else { format!("{text},") }
 }
 
 /// The smallest service that a policy can name and that includes the frame's.

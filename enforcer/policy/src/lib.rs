@@ -49,7 +49,7 @@ mod words;
 pub mod write;
 
 pub use action::Action;
-pub use compile::{Compiled, CompiledRule, check, compile, hops};
+pub use compile::{Compiled, CompiledRule, Holder, Section, check, compile, hops};
 pub use diff::{Change, diff};
 pub use end::End;
 pub use essential::{Essential, Rates};
@@ -67,7 +67,7 @@ pub struct Policy {
     pub devices: Vec<Device>,
     /// Groups, in the order of the document.
     pub groups: Vec<Group>,
-    /// Tags and next hops that are allowed on interfaces.
+    /// Tags, next hops and floods that are allowed on interfaces.
     pub interfaces: Vec<Interface>,
     /// Treatment of devices that are in no group.
     pub unknown: Unknown,
@@ -277,10 +277,10 @@ impl Service {
     }
 }
 
-/// One rule of a group.
+/// One rule of a group or an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Stable id, derived from the content: group, action, remote end and services.
+    /// Stable id, derived from the content: group or interface, action, remote end and services.
     pub id: String,
     /// The remote end.
     pub to: To,
@@ -302,7 +302,7 @@ pub struct Rule {
     pub place: Place,
 }
 
-/// Tags and next hops that are allowed on an interface.
+/// Tags and next hops that are allowed on an interface, and what floods the devices behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interface {
     /// Its name.
@@ -311,8 +311,11 @@ pub struct Interface {
     pub vlans: Vec<u16>,
     /// Whether frames must be addressed to the MAC of their next hop to pass.
     pub binds_next_hops: bool,
-    /// Whether of broadcast and multicast only essentials leave by it.
+    /// Whether of broadcast and multicast only essentials leave by it, and what [`Interface::accept`] covers.
     pub floods_essentials_only: bool,
+    /// Which other broadcast and multicast leaves by it, in the order of the document. The remote end is who sends, and the
+    /// services are the receivers'.
+    pub accept: Vec<Rule>,
     /// Place of the interface's table.
     pub place: Place,
 }

@@ -250,8 +250,7 @@ fn to(policy: &Policy, text: &str) -> Result<To, ParseError> {
 }
 
 fn set(policy: &Policy, name: &str) -> Option<Arc<Set>> {
-    let mut rules = policy.groups.iter().flat_map(Group::every_rule);
-    rules.find_map(|rule| {
+    policy.every_rule().find_map(|rule| {
         let To::Set(set) = &rule.to else { return None };
         (set.name == name).then(|| Arc::clone(set))
     })

@@ -28,9 +28,11 @@ pub use self::fields::TomlReader;
 pub(super) use self::fields::{MAX_NAME, nearest};
 use self::problems::Problems;
 pub(super) use self::rules::content;
+use self::rules::{Digest, Seen, assign};
 use super::address::quoted;
+use super::compile::title;
 use super::place::Lines;
-use super::{Interface, Policy, Problem, Rates, Set};
+use super::{Action, Interface, Policy, Problem, Rates, Set};
 
 /// Maximum size of a document, in bytes.
 pub const MAX_DOCUMENT: usize = 32 << 20;
@@ -89,6 +91,7 @@ pub fn read(
         sets: HashMap::new(),
         ranges: 0,
         device_index: HashMap::new(),
+        of_interfaces: Vec::new(),
     };
     reader.document(document.get_ref(), load);
     (reader.policy, reader.reader.close(file))
@@ -103,6 +106,8 @@ struct Reader<'t> {
     ranges: usize,
     /// Devices by name.
     device_index: HashMap<String, usize>,
+    /// Digests of the interfaces' rules.
+    of_interfaces: Vec<Digest>,
 }
 
 impl Reader<'_> {
@@ -135,10 +140,13 @@ impl Reader<'_> {
         if let Some(essential) = self.reader.table(root, "essential") {
             self.read_essential(essential);
         }
+        let mut digests = Vec::new();
         match self.reader.table(root, "groups") {
-            Some(groups) => self.read_groups(groups),
+            Some(groups) => digests = self.read_groups(groups),
             None => self.reader.warn_absent(0, "the policy has no group, so no rule applies", None),
         }
+        digests.append(&mut self.of_interfaces);
+        assign(&mut self.policy, &digests);
         claims::check(&self.policy, &mut self.reader.problems);
         if !self.reader.damaged {
             claims::check_devices(&self.policy, &mut self.reader.problems);
@@ -168,7 +176,8 @@ impl Reader<'_> {
                 continue;
             }
             let Some(table) = self.reader.as_table(key.get_ref(), value) else { continue };
-            self.reader.known_keys(table, &["vlans", "next-hop", "flooded"], "an interface");
+            let keys = ["vlans", "next-hop", "flooded", "accept"];
+            self.reader.known_keys(table, &keys, "an interface");
             let mut vlans = Vec::new();
             for value in self.reader.items(table, "vlans") {
                 let Some(id) = self.reader.vlan_id("vlans", value) else { continue };
@@ -187,11 +196,15 @@ impl Reader<'_> {
             let name = key.get_ref().to_string();
             let floods_essentials_only =
                 self.reader.choice(table, "flooded", &["pass", "essential"]) == Some(1);
+            let mut seen = Seen::default();
+            let accept = self.rules(&title(&name), Action::Accept, table, &mut seen);
+            self.of_interfaces.extend(seen.digests);
             self.policy.interfaces.push(Interface {
                 name,
                 vlans,
                 binds_next_hops,
                 floods_essentials_only,
+                accept,
                 place,
             });
         }

@@ -95,8 +95,7 @@ pub(super) fn time(seconds: i64) -> String {
 
 /// The sets that rules name, by name.
 fn sets(policy: &Policy) -> BTreeMap<&str, &Set> {
-    let rules = policy.groups.iter().flat_map(Group::every_rule);
-    let sets = rules.filter_map(|rule| match &rule.to {
+    let sets = policy.every_rule().filter_map(|rule| match &rule.to {
         To::Set(set) => Some((set.name.as_str(), &**set)),
         To::Any | To::Gateway | To::Local | To::Range(_) => None,
     });
@@ -137,16 +136,19 @@ fn write_group(out: &mut String, policy: &Policy, index: usize, group: &Group) {
         out.push_str(&format!("inbound = \"{}\"\n", group.inbound));
     }
     for action in [Action::Allow, Action::Deny, Action::Accept, Action::Refuse] {
-        let rules = group.rules(action);
-        if rules.is_empty() {
-            continue;
-        }
-        out.push_str(&format!("{} = [\n", action.name()));
-        for rule in distinct(rules) {
-            out.push_str(&format!("  {},\n", write_rule(action, &rule)));
-        }
-        out.push_str("]\n");
+        write_rules(out, action, group.rules(action));
     }
+}
+
+fn write_rules(out: &mut String, action: Action, rules: &[Rule]) {
+    if rules.is_empty() {
+        return;
+    }
+    out.push_str(&format!("{} = [\n", action.name()));
+    for rule in distinct(rules) {
+        out.push_str(&format!("  {},\n", write_rule(action, &rule)));
+    }
+    out.push_str("]\n");
 }
 
 /// The rules without repetitions: a live change may repeat a rule of the file, but a document may not have
@@ -203,6 +205,7 @@ fn write_interface(out: &mut String, interface: &Interface) {
     if interface.floods_essentials_only {
         out.push_str("flooded = \"essential\"\n");
     }
+    write_rules(out, Action::Accept, &interface.accept);
 }
 
 /// The remote end as the operator wrote it, if it still has the same meaning.

@@ -15,16 +15,12 @@ fn reread(text: &str) -> Policy {
     policy
 }
 
-fn rules(policy: &mut Policy) -> impl Iterator<Item = &mut Rule> {
-    policy.groups.iter_mut().flat_map(enforcer_policy::Group::every_rule_mut)
-}
-
 /// The policy with all places equal.
 fn placeless(mut policy: Policy) -> Policy {
     let nowhere = Place { file: "".into(), line: 0, column: 0 };
     policy.devices.iter_mut().for_each(|device| device.place = nowhere.clone());
     policy.interfaces.iter_mut().for_each(|interface| interface.place = nowhere.clone());
-    rules(&mut policy).for_each(|rule| rule.place = nowhere.clone());
+    policy.every_rule_mut().for_each(|rule| rule.place = nowhere.clone());
     for group in &mut policy.groups {
         group.place = nowhere.clone();
         group.members.iter_mut().for_each(|member| member.place = nowhere.clone());
@@ -78,7 +74,7 @@ fn normalised(mut policy: Policy) -> Policy {
         let mut seen = HashSet::new();
         interface.vlans.retain(|vlan| seen.insert(*vlan));
     }
-    for rule in rules(&mut policy) {
+    for rule in policy.every_rule_mut() {
         let words: Vec<String> = rule.services.iter().map(Service::to_string).collect();
         rule.to_text = rule.to.to_string();
         rule.service_text = words.join(", ");
@@ -93,15 +89,17 @@ fn normalised(mut policy: Policy) -> Policy {
     if let Some(timed) = policy.unknown.timed.take() {
         policy.unknown.mode = timed.afterwards;
     }
+    let distinct = |rules: &mut Vec<Rule>| {
+        let mut seen = HashSet::new();
+        rules.retain(|rule| seen.insert((rule.to.to_string(), Service::normalise(&rule.services))));
+    };
+    policy.interfaces.iter_mut().for_each(|interface| distinct(&mut interface.accept));
     for group in &mut policy.groups {
         if let Some(timed) = group.timed.take() {
             group.mode = timed.afterwards;
         }
         for rules in [&mut group.allow, &mut group.deny, &mut group.accept] {
-            let mut seen = HashSet::new();
-            rules.retain(|rule| {
-                seen.insert((rule.to.to_string(), Service::normalise(&rule.services)))
-            });
+            distinct(rules);
         }
     }
     policy
@@ -114,7 +112,7 @@ fn random_policies() {
         let text = write(&policy);
         let mut again = reread(&text);
         assert_eq!(write(&again), text, "seed {seed}");
-        rules(&mut again).for_each(|rule| rule.id.clear());
+        again.every_rule_mut().for_each(|rule| rule.id.clear());
         assert_eq!(placeless(again), placeless(policy), "seed {seed}\n{text}");
     }
 }

@@ -54,12 +54,11 @@ pub(super) fn tell<'t>(
 
 /// `fine: 2 groups, 1 device, 12 rules`.
 fn contents(policy: &Policy) -> String {
-    let rules = policy.groups.iter().map(|group| group.every_rule().count()).sum();
     format!(
         "fine: {}, {}, {}",
         count(policy.groups.len(), "group"),
         count(policy.devices.len(), "named device"),
-        count(rules, "rule")
+        count(policy.every_rule().count(), "rule")
     )
 }
 

@@ -111,13 +111,7 @@ impl Core {
         self.return_if_overdue().await;
         let known = self.all_live().into_iter().find(|change| change.id == id);
         let Some(change) = known else {
-            let rule = self
-                .engine
-                .active
-                .policy
-                .groups
-                .iter()
-                .any(|group| group.every_rule().any(|rule| rule.id == id));
+            let rule = self.engine.active.policy.every_rule().any(|rule| rule.id == id);
             let hint = if rule {
                 "it is a rule of the policy file: remove it there, and apply the file"
             } else {

@@ -306,7 +306,7 @@ fn group_of_flow(names: &Active, mut flow: Flow) -> (&str, Mode) {
 
 /// Number of rules, including live ones.
 fn rule_count(names: &Active) -> usize {
-    let written = names.written.groups.iter().map(|group| group.every_rule().count());
+    let written = names.written.every_rule().count();
     let live = names.live.iter().filter(|change| !matches!(change.action, LiveAction::Mode { .. }));
-    written.sum::<usize>() + live.count()
+    written + live.count()
 }

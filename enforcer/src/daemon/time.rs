@@ -82,10 +82,8 @@ impl Dates {
         let mut policy = policy.clone();
         // A clock without a battery starts in 1970, where no policy may end.
         let date = |end| End::Wall(nearest_end(self.date(end)));
-        for group in &mut policy.groups {
-            for rule in group.every_rule_mut() {
-                rule.until = rule.until.map(date);
-            }
+        for rule in policy.every_rule_mut() {
+            rule.until = rule.until.map(date);
         }
         let groups = policy.groups.iter_mut().filter_map(|group| group.timed.as_mut());
         for timed in groups.chain(&mut policy.unknown.timed) {
@@ -278,13 +276,15 @@ impl Clock {
 /// Number of rules and modes that end by date.
 fn by_date(policy: &Policy) -> usize {
     let is_date = |end: &End| matches!(end, End::Wall(_));
+    let ends = |rule: &&Rule| rule.until.as_ref().is_some_and(is_date);
     // A device's own group repeats the rules of its group.
     let repeats = |group: &Group, rule: &Rule| group.device_of.is_some() && !rule.live;
     let of = |group: &Group| {
         let rules = group.every_rule().filter(|rule| !repeats(group, rule));
-        rules.filter(|rule| rule.until.as_ref().is_some_and(is_date)).count()
+        rules.filter(ends).count()
     };
-    let rules: usize = policy.groups.iter().map(of).sum();
+    let floods = policy.interfaces.iter().flat_map(|interface| &interface.accept);
+    let rules = policy.groups.iter().map(of).sum::<usize>() + floods.filter(ends).count();
     let modes = policy.groups.iter().map(|group| group.timed).chain([policy.unknown.timed]);
     rules + modes.flatten().filter(|timed| is_date(&timed.until)).count()
 }

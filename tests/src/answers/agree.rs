@@ -11,6 +11,7 @@ use enforcer_common::abi::{STAGE_JUDGE, map};
 use enforcer_common::decide::Policy as _;
 use enforcer_common::decide::answers::{Size, state};
 use enforcer_common::decide::asked;
+use enforcer_common::decide::flooded::is_flood;
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_testkit::frames::{Ethernet, GATEWAY, MORE, Tcp, V4, V6, ether_type, icmp, udp};
 use enforcer_testkit::random::{self, Random};
@@ -21,6 +22,9 @@ use crate::kernel::{Bench, INTERFACE};
 const POLICIES: u64 = 50;
 /// Frames in both directions, over all policies; `ENFORCER_ANSWERS_FRAMES` overrides it.
 const FRAMES: u64 = 1_000_000;
+
+/// The group of mDNS.
+const MDNS_V6: u128 = 0xff02 << 112 | 0xfb;
 
 /// Two ends that talk: the device's first.
 #[derive(Clone)]
@@ -35,13 +39,27 @@ struct Talk {
 impl Talk {
     fn new(random: &mut Random) -> Self {
         let ports = [22, 80, 443, 50_001];
-        let v6 = random.once_in(3).then(|| [random::v6(random), random::v6(random)]);
+        let mut v6 = random.once_in(3).then(|| [random::v6(random), random::v6(random)]);
+        let mut v4 = [random::v4(random), random::v4(random)];
+        // To a group of receivers.
+        if random.once_in(10) {
+            v4[0] = random.pick(&[u32::MAX, 0xe000_00fb]);
+            v6 = v6.map(|[_, far]| [MDNS_V6, far]);
+        }
         Self {
             device: random::mac(random).0,
-            v4: [random::v4(random), random::v4(random)],
+            v4,
             v6,
             ports: [random.pick(&ports), random.pick(&ports)],
             protocol: random.pick(&[6, 6, 6, 17, 17, if v6.is_some() { 58 } else { 1 }, 47]),
+        }
+    }
+
+    /// Whether others say it to a group of receivers.
+    fn is_flood(&self) -> bool {
+        match self.v6 {
+            Some([near, _]) => near == MDNS_V6,
+            None => self.v4[0] == u32::MAX || self.v4[0] >> 28 == 0xe,
         }
     }
 
@@ -60,7 +78,7 @@ impl Talk {
         let kind = if self.v6.is_some() { ether_type::IPV6 } else { ether_type::IPV4 };
         let ether = if outwards {
             Ethernet::new(self.device).to(GATEWAY)
-        } else if random.once_in(20) {
+        } else if self.is_flood() || random.once_in(20) {
             Ethernet::new(GATEWAY).to([0xff; 6])
         } else {
             Ethernet::new(GATEWAY).to(self.device)
@@ -120,12 +138,8 @@ fn table(line: impl Fn(u32) -> [u64; 8]) -> BTreeMap<[u64; 8], [u64; 6]> {
 /// Takes away what has an end: with it, nothing is known again.
 fn endless(policy: &mut Policy) {
     policy.interfaces.iter_mut().for_each(|interface| interface.binds_next_hops = false);
-    for group in &mut policy.groups {
-        group.timed = None;
-        for rules in [&mut group.deny, &mut group.allow, &mut group.refuse, &mut group.accept] {
-            rules.iter_mut().for_each(|rule| rule.until = None);
-        }
-    }
+    policy.groups.iter_mut().for_each(|group| group.timed = None);
+    policy.every_rule_mut().for_each(|rule| rule.until = None);
 }
 
 #[test]
@@ -155,7 +169,7 @@ fn host_and_kernel_note_and_answer_alike() {
     let mut met: BTreeMap<Reason, u64> = BTreeMap::new();
     let mut talks: Vec<Talk> = Vec::new();
     let mut talk = Talk::new(&mut random);
-    let (mut changes, mut again) = (0u64, 0u64);
+    let (mut changes, mut again, mut floods_accepted) = (0u64, 0u64, 0u64);
     // After half of the frames of a policy, a live change.
     let changed: Vec<_> = policies
         .iter()
@@ -198,7 +212,11 @@ fn host_and_kernel_note_and_answer_alike() {
             let outwards = random.once_in(2);
             let frame = talk.frame(&mut random, outwards);
             if !outwards {
-                let decision = reference.send(&frame, INTERFACE).map(|case| case.decision);
+                let case = reference.send(&frame, INTERFACE);
+                let floods = case.as_ref().is_some_and(|case| is_flood(&case.flow));
+                let decision = case.map(|case| case.decision);
+                floods_accepted +=
+                    u64::from(floods && decision.is_some_and(|it| it.reason == Reason::Accept));
                 let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::new() };
                 let action = send.test_run(options).unwrap().return_value;
                 let drops = decision.is_some_and(|decision| decision.verdict == Verdict::Drop);
@@ -267,6 +285,7 @@ fn host_and_kernel_note_and_answer_alike() {
         policies.len()
     );
     assert!(changes > 10 && again > frames / 20_000, "{changes} and {again}");
+    assert!(floods_accepted > frames / 20_000, "{floods_accepted} floods");
     let inwards = [Reason::Accept, Reason::Asked, Reason::Refuse, Reason::InboundDrop];
     let others = [Reason::Answer, Reason::Related, Reason::InboundMalformed, Reason::Flooded];
     for reason in inwards.into_iter().chain(others) {

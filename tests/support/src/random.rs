@@ -383,6 +383,12 @@ pub fn policy(random: &mut Random) -> Policy {
         groups.push(group);
     }
     let on = |random: &mut Random| !random.once_in(6);
+    // From numbers of their own: what else is made of a seed does not depend on them.
+    let apart = &mut Random::new(!random.0);
+    let mut accept: Vec<Rule> =
+        (0..apart.below(4)).map(|_| rule(apart, &sets, &mut number)).collect();
+    // Interfaces have no live rules.
+    accept.retain(|rule| !rule.live);
     Policy {
         devices,
         groups,
@@ -391,6 +397,7 @@ pub fn policy(random: &mut Random) -> Policy {
             vlans: (0..random.below(3)).map(|_| 10 + random.below(6) as u16).collect(),
             binds_next_hops: random.once_in(3),
             floods_essentials_only: random.once_in(3),
+            accept,
             place: place(),
         }],
         unknown: Unknown { default: verdict(random), mode: mode(random), timed: timed(random) },

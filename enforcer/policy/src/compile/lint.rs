@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use enforcer_common::wire::protocol;
 
-use super::{CompiledRule, each_range, on_link};
+use super::{CompiledRule, Section, each_range, on_link};
 use crate::address::quoted;
 use crate::read::MAX_PROBLEMS;
 use crate::{
@@ -35,13 +35,14 @@ pub(super) fn lint(
 ) -> Vec<Problem> {
     let mut lint = Lint { policy, host, known, found: Vec::new() };
     for (number, compiled) in rules.iter().enumerate() {
-        let Some((group, rule)) = compiled.as_ref().and_then(|c| c.rule(policy)) else { continue };
-        if rule.live || group.device_of.is_some() {
-            continue;
-        }
-        let action = compiled.map_or(Action::Deny, |compiled| compiled.action);
+        let Some(compiled) = compiled else { continue };
+        let Some((section, rule)) = compiled.rule(policy) else { continue };
         let idle = !decides.get(number).copied().unwrap_or(false);
-        lint.rule((group, rule), action, idle);
+        match section {
+            Section::Group(group) if rule.live || group.device_of.is_some() => {}
+            Section::Group(group) => lint.rule((group, rule), compiled.action, idle),
+            Section::Interface(interface) => lint.flooded((interface, rule), idle),
+        }
     }
     lint.groups();
     lint.sets();
@@ -63,9 +64,8 @@ impl Lint<'_> {
     }
 
     fn rule(&mut self, (group, rule): (&Group, &Rule), action: Action, idle: bool) {
-        if super::ended(rule, self.host) {
-            let message = format!("rule {} has ended and is left out", rule.id);
-            return self.warn(&rule.place, message, "remove it, or give it a later `until`");
+        if self.has_ended(rule) {
+            return;
         }
         if action == Action::Accept {
             return self.accept((group, rule), idle);

@@ -3,7 +3,7 @@
 use enforcer_common::image::{ABSENT, GroupEntry, Line, beside, top};
 
 use super::tree::{Builder, Limits};
-use super::{Compiled, CompiledRule, descriptor, each_range, image_mode, no_rules};
+use super::{Compiled, CompiledRule, Holder, descriptor, each_range, image_mode, no_rules};
 use crate::image::{Image, Patch, Time};
 use crate::{
     Action, DefaultVerdict, Group, Host, Mode, Policy, Problem, Range, Rule, Timed, Unknown,
@@ -84,7 +84,7 @@ fn numbers_of<'p>(compiled: &Compiled, policy: &'p Policy, group: usize) -> Vec<
     (0u32..)
         .zip(&compiled.rules)
         .filter_map(|(number, rule)| {
-            let rule = rule.filter(|rule| rule.group == group)?;
+            let rule = rule.filter(|rule| rule.holder == Holder::Group(group))?;
             let (_, rule) = rule.rule(policy)?;
             rule.live.then_some((rule.id.as_str(), number))
         })
@@ -95,7 +95,8 @@ fn numbers_of<'p>(compiled: &Compiled, policy: &'p Policy, group: usize) -> Vec<
 pub(super) fn numbered(index: usize, group: &Group) -> impl Iterator<Item = (CompiledRule, &Rule)> {
     Action::ALL.into_iter().flat_map(move |action| {
         let rules = group.rules(action).iter().enumerate();
-        rules.map(move |(at, rule)| (CompiledRule { group: index, action, index: at }, rule))
+        let holder = Holder::Group(index);
+        rules.map(move |(at, rule)| (CompiledRule { holder, action, index: at }, rule))
     })
 }
 
@@ -148,7 +149,7 @@ pub(super) fn entry(
         let mut at = 0;
         if !live.is_empty() {
             builder.limits = Limits::LIVE;
-            let descriptor = descriptor(builder, group, live, host);
+            let descriptor = descriptor(builder, &group.place, live, host);
             builder.limits = Limits::WRITTEN;
             at = builder.append([descriptor?]);
         }

@@ -1,6 +1,8 @@
 //! Compiles the model into an image: a pure function with deterministic output.
 //!
 //! - `cover`: which claims or rules cover a key
+//! - `flooded`: the rules of interfaces
+//! - `holder`: whose rule has a number
 //! - [`hops`](mod@hops): known next hops on links with bound next hops
 //! - `lint`: warnings about parts of a policy without effect
 //! - [`live`]: patches for live changes
@@ -8,6 +10,8 @@
 //! - `sources`: identifies the sender of a frame
 
 mod cover;
+mod flooded;
+mod holder;
 mod hops;
 mod lint;
 pub mod live;
@@ -22,11 +26,12 @@ use enforcer_common::image::{
 };
 
 use super::{
-    Action, End, Essential, Group, Host, Mode, Place, Policy, Problem, Range, Rates, Rule,
-    Severity, To,
+    End, Essential, Group, Host, Mode, Place, Policy, Problem, Range, Rates, Rule, Severity, To,
 };
 use crate::image::Image;
 use cover::{Claim, CoverError, Ranked, all_rules, most_specific};
+pub(crate) use holder::title;
+pub use holder::{CompiledRule, Holder, Section};
 pub use hops::hops;
 pub use sources::Slot;
 use tree::{Builder, TooLarge};
@@ -38,32 +43,13 @@ const V4_MAX: u128 = u32::MAX as u128;
 pub struct Compiled {
     /// The image for the kernel.
     pub image: Image,
-    /// Rules by the number of their counter: each group's deny rules, then its allow, refuse and accept rules, and
-    /// live rules at the end. `None` for the number of a removed live rule.
+    /// Rules by the number of their counter: each group's deny rules, then its allow, refuse and accept rules, those
+    /// of the interfaces, and live rules at the end. `None` for the number of a removed live rule.
     pub rules: Vec<Option<CompiledRule>>,
     /// Entries of the MAC table by slot.
     pub slots: Vec<Option<Slot>>,
     /// Warnings for the operator.
     pub warnings: Vec<Problem>,
-}
-
-/// The rule behind a number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CompiledRule {
-    /// Index into [`Policy::groups`].
-    pub group: usize,
-    /// What it does.
-    pub action: Action,
-    /// Index into the group's rules with this action.
-    pub index: usize,
-}
-
-impl CompiledRule {
-    /// The rule itself.
-    pub fn rule<'a>(&self, policy: &'a Policy) -> Option<(&'a Group, &'a Rule)> {
-        let group = policy.groups.get(self.group)?;
-        Some((group, group.rules(self.action).get(self.index)?))
-    }
 }
 
 /// Compiles a policy for a machine.
@@ -84,7 +70,8 @@ pub fn compile(policy: &Policy, host: &Host) -> Result<Compiled, Vec<Problem>> {
         return Err(problems);
     }
 
-    let (rules, entries) = groups(&mut builder, policy, host, &mut problems);
+    let (mut rules, entries) = groups(&mut builder, policy, host, &mut problems);
+    let floods = flooded::descriptors(&mut builder, policy, host, &mut rules, &mut problems);
     warnings.extend(lint::lint(policy, host, true, &rules, &builder.decides));
     let groups = builder.append(entries.chunks(8).map(|chunk| {
         let mut line = Line::default();
@@ -93,8 +80,7 @@ pub fn compile(policy: &Policy, host: &Host) -> Result<Compiled, Vec<Problem>> {
         }
         line
     }));
-    let mut every_rule = policy.groups.iter().flat_map(Group::every_rule);
-    let expires = every_rule.any(|rule| rule.until.is_some() && !rule.live);
+    let expires = policy.every_rule().any(|rule| rule.until.is_some() && !rule.live);
     let mut layout = Layout {
         groups,
         group_count: entries.len() as u32,
@@ -106,7 +92,8 @@ pub fn compile(policy: &Policy, host: &Host) -> Result<Compiled, Vec<Problem>> {
         Ok((v4, v6)) => (layout.host_v4, layout.host_v6) = (v4.0, v6.0),
         Err(TooLarge) => problems.push(too_large(first_place(policy), "on-link prefixes")),
     }
-    let slots = match sources::sources(&mut builder, policy, host, &mut layout, &mut warnings) {
+    let sources = sources::sources(&mut builder, policy, host, &floods, &mut layout, &mut warnings);
+    let slots = match sources {
         Ok(slots) => slots,
         Err(TooLarge) => {
             problems.push(too_large(first_place(policy), "members"));
@@ -134,7 +121,8 @@ pub fn check(policy: &Policy, now: i64) -> Vec<Problem> {
     let (mut builder, host) = (Builder::behind(0), Host { now, ..Host::default() });
     let mut problems: Vec<Problem> = too_many_groups(policy).into_iter().collect();
     if problems.is_empty() {
-        let (rules, _) = groups(&mut builder, policy, &host, &mut problems);
+        let (mut rules, _) = groups(&mut builder, policy, &host, &mut problems);
+        flooded::descriptors(&mut builder, policy, &host, &mut rules, &mut problems);
         problems.extend(lint::lint(policy, &host, false, &rules, &builder.decides));
     }
     problems
@@ -218,7 +206,7 @@ fn written(
     }
     let mut of = |rules: &[_]| match rules {
         [] => Ok(None),
-        rules => descriptor(builder, group, rules, host).map(Some),
+        rules => descriptor(builder, &group.place, rules, host).map(Some),
     };
     Ok(live::Written { rules: of(&rules)?, inbound: of(&inbound)? })
 }
@@ -226,15 +214,15 @@ fn written(
 /// The descriptor of numbered rules; those that drop come first.
 fn descriptor(
     builder: &mut Builder,
-    group: &Group,
+    place: &Place,
     rules: &[(u32, bool, &Rule)],
     host: &Host,
 ) -> Result<Line, Problem> {
     trees(builder, rules, host).map_err(|e| match e {
-        CoverError::TooLarge => too_large(group.place.clone(), "rules"),
+        CoverError::TooLarge => too_large(place.clone(), "rules"),
         CoverError::Expiring(rank) => Problem {
             severity: Severity::Error,
-            place: rules.get(rank).map_or(&group.place, |(.., rule)| &rule.place).clone(),
+            place: rules.get(rank).map_or(place, |(.., rule)| &rule.place).clone(),
             message: "more than 8 rules with `until` cover the same endpoint".into(),
             hint: Some("merge rules that end at the same time".into()),
         },

@@ -27,11 +27,12 @@ pub struct Slot {
 const NOWHERE: u32 = u32::MAX;
 
 /// Builds all tables and trees that identify a device; fills `layout` and returns the slots of the MAC
-/// table.
+/// table. `floods` has the descriptors of the rules of the policy's interfaces.
 pub(super) fn sources(
     builder: &mut Builder,
     policy: &Policy,
     host: &Host,
+    floods: &[Option<Line>],
     layout: &mut Layout,
     warnings: &mut Vec<Problem>,
 ) -> Result<Vec<Option<Slot>>, TooLarge> {
@@ -60,7 +61,7 @@ pub(super) fn sources(
     });
     layout.vlans = builder.tree_32(&most_specific(vlans.collect(), V4_MAX))?.0;
 
-    interfaces(builder, policy, host, &members, layout, warnings);
+    interfaces(builder, policy, (host, floods), &members, layout, warnings);
     Ok(slots)
 }
 
@@ -302,7 +303,7 @@ fn addresses(
 fn interfaces(
     builder: &mut Builder,
     policy: &Policy,
-    host: &Host,
+    (host, floods): (&Host, &[Option<Line>]),
     members: &Members<'_>,
     layout: &mut Layout,
     warnings: &mut Vec<Problem>,
@@ -312,7 +313,7 @@ fn interfaces(
             warnings.push(absent(declared.place.clone(), &declared.name));
         }
     }
-    let mut lines = Vec::new();
+    let (mut lines, mut descriptors) = (Vec::new(), Vec::new());
     for known in &host.interfaces {
         let mut bitmap = vec![Line::default(); 8];
         let mut any = false;
@@ -348,7 +349,8 @@ fn interfaces(
                 *word = if many { u64::MAX } else { wire::mac(mac.0) };
             }
         }
-        let declared = policy.interfaces.iter().find(|declared| declared.name == known.name);
+        let place = policy.interfaces.iter().position(|declared| declared.name == known.name);
+        let declared = place.and_then(|place| policy.interfaces.get(place));
         let mut word = group.map_or(0, |(_, group)| *group);
         if declared.is_some_and(|declared| declared.binds_next_hops) {
             word |= interface::BOUND_HOPS;
@@ -357,6 +359,12 @@ fn interfaces(
         if declared.is_some_and(|declared| declared.floods_essentials_only) {
             word |= interface::ESSENTIAL_FLOODS;
         }
+        if let Some(descriptor) = place.and_then(|place| *floods.get(place)?) {
+            // Behind the lines of all interfaces. No machine has more than 16 bits can count.
+            let behind = u16::try_from(host.interfaces.len() + descriptors.len()).unwrap_or(0);
+            word |= u32::from(behind) << interface::ACCEPTS_SHIFT;
+            descriptors.push(descriptor);
+        }
         line.set_word(interface::GROUP, word);
         line.set_word(interface::VLANS, vlans);
         lines.push(line);
@@ -364,6 +372,7 @@ fn interfaces(
     if lines.is_empty() {
         return;
     }
+    lines.extend(descriptors);
     layout.interface_lines = builder.append(lines);
     let entries: Vec<(u64, u16)> = host
         .interfaces

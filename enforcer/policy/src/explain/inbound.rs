@@ -10,6 +10,7 @@ use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::tcp;
 
 use super::endpoint::{self, has_ports};
+use super::flooded::{flooded, is_flood};
 use super::frame::{CLIENT_PORT, frame_heard};
 use super::heard::Heard;
 use super::near::Sets;
@@ -18,7 +19,8 @@ use crate::image::{HostImage, Time};
 use crate::{Action, Compiled, Group, Host, Mac, Policy, Range, Rule, Service};
 
 /// Explains what becomes of a frame that another host sends to a device, and that opens something: in the request,
-/// `from` is the other host, and `to` the device, with the port of its service.
+/// `from` is the other host, and `to` the device, with the port of its service. It may also be the broadcast address or a
+/// multicast group: then the interface by which the frame leaves decides.
 ///
 /// It is decided on the host, as if nobody had asked or answered before.
 ///
@@ -33,6 +35,9 @@ pub fn inbound(
     request: &Request,
     now: Time,
 ) -> Result<Explanation, Error> {
+    if is_flood(request) {
+        return flooded(policy, host, compiled, request, now);
+    }
     let protocol = endpoint::parse_protocol(&request.proto)?;
     let peer = endpoint::parse_address(&request.from)?;
     let (name, port) = split(&request.to);
@@ -91,15 +96,17 @@ pub fn inbound(
         group: group.map_or_else(|| "unknown".to_owned(), |group| group.name.clone()),
         mode: group.map_or(policy.unknown.mode, |group| group.mode).to_string(),
         rule: rule.and_then(|rule| row(policy, rule)),
-        near_misses: group
-            .map_or_else(Vec::new, |group| misses(host, group, reason, (peer, service))),
+        near_misses: group.map_or_else(Vec::new, |group| {
+            let action = if reason.passes() { Action::Refuse } else { Action::Accept };
+            misses(host, (group.rules(action), action), reason, (peer, service))
+        }),
         suggestion: group.and_then(|group| suggestion(group, reason, (peer, service))),
         notes: notes(reason, name, peer),
     })
 }
 
 /// The device and the port of `bed-12:22`, `10.20.0.12:22`, `[2001:db8::12]:22`, or of a device alone.
-fn split(text: &str) -> (&str, Option<&str>) {
+pub(super) fn split(text: &str) -> (&str, Option<&str>) {
     if Mac::parse(text).is_some() || text.parse::<IpAddr>().is_ok() {
         return (text, None);
     }
@@ -112,17 +119,15 @@ fn split(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Rules of the group that nearly decide otherwise: of one that passes the refuse rules, of one that is dropped the
-/// accept rules.
-fn misses(
+/// Rules that nearly decide otherwise: of a frame that passes the refuse rules, of one that is dropped the accept rules.
+pub(super) fn misses(
     host: &Host,
-    group: &Group,
+    (rules, action): (&[Rule], Action),
     reason: Reason,
     (peer, service): (IpAddr, Service),
 ) -> Vec<NearMiss> {
     const SHOWN: usize = 3;
-    let (action, verb) =
-        if reason.passes() { (Action::Refuse, "refuses") } else { (Action::Accept, "accepts") };
+    let verb = if action.passes() { "accepts" } else { "refuses" };
     let mut sets = Sets::default();
     let near = |rule: &Rule| {
         let fits = rule.services.iter().any(|own| own.contains(service.first));
@@ -138,7 +143,7 @@ fn misses(
         };
         Some(NearMiss { rule: rule.id.clone(), place: line(&rule.place), why })
     };
-    group.rules(action).iter().filter_map(near).take(SHOWN).collect()
+    rules.iter().filter_map(near).take(SHOWN).collect()
 }
 
 /// The smallest accept rule by which the frame would pass, if nothing else is missing.
@@ -146,7 +151,7 @@ fn suggestion(group: &Group, reason: Reason, (peer, service): (IpAddr, Service))
     if reason != Reason::InboundDrop {
         return None;
     }
-    Some(smallest(group, Action::Accept, (Range::single(peer), service)))
+    Some(smallest(&group.accept, Action::Accept, (Range::single(peer), service)))
 }
 
 fn notes(reason: Reason, device: &str, peer: IpAddr) -> Vec<String> {

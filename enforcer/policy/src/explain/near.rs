@@ -12,7 +12,9 @@ use super::{NearMiss, address, line, smallest_service};
 use crate::compile::host_prefixes;
 use crate::image::Time;
 use crate::write::time;
-use crate::{Action, CompiledRule, End, Group, Host, Policy, Range, Rule, Service, Set, To};
+use crate::{
+    Action, CompiledRule, End, Group, Holder, Host, Policy, Range, Rule, Service, Set, To,
+};
 
 /// Most rules that are shown.
 const SHOWN: usize = 5;
@@ -63,7 +65,7 @@ impl Near<'_> {
             for action in [Action::Deny, Action::Allow] {
                 let allow = action == Action::Allow;
                 for (at, rule) in group.rules(action).iter().enumerate() {
-                    let number = CompiledRule { group: index, action, index: at };
+                    let number = CompiledRule { holder: Holder::Group(index), action, index: at };
                     if self.rule == Some(number) {
                         continue;
                     }

@@ -239,7 +239,7 @@ impl<'p> From<'p> {
 }
 
 /// The interface of this name.
-fn named<'s>(host: &'s Host, name: &str) -> Result<&'s HostInterface, Error> {
+pub(super) fn named<'s>(host: &'s Host, name: &str) -> Result<&'s HostInterface, Error> {
     let names: Vec<&str> = host.interfaces.iter().map(|known| known.name.as_str()).collect();
     let at = protected(&names, name)?;
     host.interfaces.get(at).ok_or(Error::NoInterface)
@@ -307,7 +307,7 @@ fn interface<'s>(
 }
 
 /// The requested VLAN, with 0 for none, else the one where the device was seen, else the device's own.
-fn vlan(
+pub(super) fn vlan(
     request: &Request,
     device: Option<&Device>,
     seen: Option<&Neighbour>,

@@ -10,17 +10,18 @@ use super::super::address::{
 use super::super::{Action, DefaultVerdict, Device, Group, Mac, Member, Place, Range, Selector};
 use super::Reader;
 use super::fields::{entries, is_empty_list, nearest};
-use super::rules::{Seen, assign};
+use super::rules::{Digest, Seen};
 
 const KEYS: [&str; 8] =
     ["members", "mode", "default", "allow", "deny", "accept", "refuse", "inbound"];
 
 impl Reader<'_> {
-    pub(super) fn read_groups(&mut self, groups: &DeTable<'_>) {
+    /// Reads the groups; returns the digests of their rules.
+    pub(super) fn read_groups(&mut self, groups: &DeTable<'_>) -> Vec<Digest> {
         if groups.is_empty() {
             self.reader.warn_absent(0, "the policy has no group, so no rule applies", None);
         }
-        let mut canonical = Vec::new();
+        let mut digests = Vec::new();
         for (key, value) in entries(groups) {
             let (name, offset) = (key.get_ref().as_ref(), key.span().start);
             self.group_or_device_name("group", name, offset);
@@ -41,7 +42,7 @@ impl Reader<'_> {
             let allow = self.rules(name, Action::Allow, table, &mut seen);
             let refuse = self.rules(name, Action::Refuse, table, &mut seen);
             let accept = self.rules(name, Action::Accept, table, &mut seen);
-            canonical.push(seen.digests);
+            digests.extend(seen.digests);
             let (name, place) = (name.to_owned(), self.reader.lines.place(offset));
             self.policy.groups.push(Group {
                 name,
@@ -58,7 +59,7 @@ impl Reader<'_> {
                 place,
             });
         }
-        assign(&mut self.policy.groups, &canonical);
+        digests
     }
 
     fn members(&mut self, name: &str, table: &DeTable<'_>, offset: usize) -> Vec<Member> {

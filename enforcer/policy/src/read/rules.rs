@@ -1,4 +1,4 @@
-//! The rules of a group, and their ids.
+//! The rules of a group or an interface, and their ids.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use toml::value::{Datetime, Offset};
 
 use super::super::address::{ParseError, quoted};
 use super::super::remark::{YEARS, check_end};
-use super::super::{Action, End, Group, Place, Range, Rule, Service, To};
+use super::super::{Action, End, Place, Policy, Range, Rule, Service, To};
 use super::Reader;
 use super::fields::{Value, is_empty_list, nearest};
 
@@ -24,7 +24,7 @@ const ID_DIGITS: usize = 8;
 /// Digest of the content from which a rule's id is derived.
 pub(super) type Digest = [u8; 32];
 
-/// Rules of one group so far.
+/// Rules of one group or interface so far.
 #[derive(Default)]
 pub(super) struct Seen {
     /// In the order in which they are read: that of [`Action::ALL`].
@@ -36,7 +36,7 @@ pub(super) struct Seen {
 impl Reader<'_> {
     pub(super) fn rules(
         &mut self,
-        group: &str,
+        holder: &str,
         action: Action,
         table: &DeTable<'_>,
         seen: &mut Seen,
@@ -59,7 +59,7 @@ impl Reader<'_> {
                 continue;
             }
             seen.contents.insert((action, content.clone()), rule.place.clone());
-            let canonical = format!("{group}\n{}\n{content}", action.name());
+            let canonical = format!("{holder}\n{}\n{content}", action.name());
             seen.digests.push(Sha256::digest(canonical.as_bytes()).into());
             rules.push(rule);
         }
@@ -253,11 +253,9 @@ pub(crate) fn content(rule: &Rule) -> String {
     text
 }
 
-/// Assigns every rule its id. `digests` has those of each group, in the order of its rules.
-pub(super) fn assign(groups: &mut [Group], digests: &[Vec<Digest>]) {
-    let all: Vec<Digest> = digests.iter().flatten().copied().collect();
-    let rules = groups.iter_mut().flat_map(Group::every_rule_mut);
-    for (rule, id) in rules.zip(ids(&all)) {
+/// Assigns every rule its id. `digests` has theirs, in the order of [`Policy::every_rule`].
+pub(super) fn assign(policy: &mut Policy, digests: &[Digest]) {
+    for (rule, id) in policy.every_rule_mut().zip(ids(digests)) {
         rule.id = id;
     }
 }

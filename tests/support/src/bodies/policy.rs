@@ -84,13 +84,13 @@ fn agrees(policy: &Policy, reference: &HostImage<'_>, id: impl Fn(u32) -> Option
             };
             senders.push(flow);
         }
-        for rule in group.every_rule() {
-            services.extend(&rule.services);
-            match &rule.to {
-                To::Any | To::Gateway | To::Local => {}
-                To::Range(range) => ends.push(*range),
-                To::Set(set) => ends.extend(set.ranges.iter().take(TRIED)),
-            }
+    }
+    for rule in policy.every_rule() {
+        services.extend(&rule.services);
+        match &rule.to {
+            To::Any | To::Gateway | To::Local => {}
+            To::Range(range) => ends.push(*range),
+            To::Set(set) => ends.extend(set.ranges.iter().take(TRIED)),
         }
     }
     ends.push(Range::V4(0x0a14_0001, 0x0a14_0102));

@@ -7,13 +7,12 @@ use std::sync::OnceLock;
 use enforcer_common::decide::answers::{Size, counter, has_echo};
 use enforcer_common::decide::asked::{ENTRIES, WINDOW};
 use enforcer_common::decide::{Decision, Policy as _};
-use enforcer_common::flow::{Address, Class, FAMILY_V4, Flow};
+use enforcer_common::flow::{Address, Class, FAMILY_NONE, FAMILY_V4, Flow, Fragment};
+use enforcer_common::image::NO_RULE;
 use enforcer_common::reason::{Reason, Verdict};
 use enforcer_common::wire::{protocol, tcp};
 use enforcer_policy::image::HostImage;
-use enforcer_policy::{
-    Action, Compiled, DefaultVerdict, Group, Mode, Policy, Rule, To, compile, read,
-};
+use enforcer_policy::{Action, Compiled, DefaultVerdict, Mode, Policy, Rule, To, compile, read};
 
 use crate::random::{self, NOW};
 
@@ -55,7 +54,8 @@ fn ends(flow: &Flow) -> Ends {
 /// The input is frames, each with a byte for its direction and a byte for its length.
 ///
 /// What a device sends makes no entry in the table of answers, and stays in its window of the table of questions. What
-/// is sent to a device passes only by a rule, as essential, or if it was asked for.
+/// is sent to a device passes only by a rule, as essential, or if it was asked for; what floods an interface only by a rule
+/// of it, or as essential.
 pub fn run(input: &[u8]) {
     let (policy, compiled) = fixed();
     let world = HostImage::new(&compiled.image, NOW);
@@ -99,7 +99,7 @@ fn inwards(policy: &Policy, flow: &Flow, decision: Decision, asked: &HashSet<End
     let reason = decision.reason;
     assert_eq!(decision.verdict == Verdict::Pass, reason.passes(), "{decision:?}");
     if reason == Reason::Flooded || flow.source_mac & 1 << 40 != 0 {
-        assert!(matches!(reason, Reason::Flooded | Reason::InboundPass), "{decision:?}");
+        floods(&policy.interfaces[0].accept, flow, decision);
         return;
     }
     let Some(group) = decision.group.checked_sub(1) else {
@@ -111,7 +111,7 @@ fn inwards(policy: &Policy, flow: &Flow, decision: Decision, asked: &HashSet<End
     let group = &policy.groups[group as usize];
     let shut = group.inbound == DefaultVerdict::Drop;
     let essential = flow.class != Class::Ip || flow.fault != 0 || is_query(flow);
-    let rules = |action| by(group, action, flow);
+    let rules = |action| by(group.rules(action), flow);
     if flow.fragment.is_later() {
         return;
     }
@@ -138,13 +138,36 @@ fn inwards(policy: &Policy, flow: &Flow, decision: Decision, asked: &HashSet<End
     }
 }
 
+/// Compares a verdict on a frame to a group of receivers with the accept rules of the interface.
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other reason is one of such frames")]
+fn floods(accept: &[Rule], flow: &Flow, decision: Decision) {
+    assert_eq!(decision.group, 0, "{decision:?}");
+    assert_eq!(decision.rule != NO_RULE, decision.reason == Reason::Accept, "{decision:?}");
+    match decision.reason {
+        Reason::InboundPass => {
+            assert!(flow.fault == 0 && (flow.class != Class::Ip || is_query(flow)), "{flow:?}");
+        }
+        Reason::Accept => {
+            assert_eq!(flow.fault, 0, "{flow:?}");
+            // A later fragment has the port of the first one.
+            assert!(flow.fragment.is_later() || by(accept, flow), "{flow:?}");
+        }
+        // A fragment may be out of order.
+        Reason::Flooded => {
+            let whole = flow.fault == 0 && flow.fragment == Fragment::Whole;
+            assert!(!whole || flow.family == FAMILY_NONE || !by(accept, flow), "{flow:?}");
+        }
+        _ => panic!("{decision:?} {flow:?}"),
+    }
+}
+
 /// Whether a frame is of IGMP to a group, which is essential.
 fn is_query(flow: &Flow) -> bool {
     flow.protocol == protocol::IGMP && flow.source.to_v4() >> 28 == 0xe
 }
 
-/// Whether a rule with this action covers a frame towards a device.
-fn by(group: &Group, action: Action, flow: &Flow) -> bool {
+/// Whether one of these rules covers a frame towards devices.
+fn by(rules: &[Rule], flow: &Flow) -> bool {
     let peer = if flow.family == FAMILY_V4 {
         IpAddr::V4(flow.destination.to_v4().into())
     } else {
@@ -159,5 +182,5 @@ fn by(group: &Group, action: Action, flow: &Flow) -> bool {
     let service = flow.own_service();
     // Protocols without ports have no number beside that of the protocol.
     let covers = |rule: &Rule| rule.services.iter().any(|own| own.contains(service));
-    group.rules(action).iter().any(|rule| holds(rule) && covers(rule))
+    rules.iter().any(|rule| holds(rule) && covers(rule))
 }

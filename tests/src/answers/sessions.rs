@@ -10,8 +10,8 @@ use enforcer_testkit::frames::{Ethernet, Tcp, V4, ether_type};
 use super::POLICY;
 use crate::harness::frames::Sender;
 use crate::harness::programs::{self, Files, Server};
-use crate::harness::topology::{CENTRAL, DEV1};
-use crate::harness::{Daemon, Lab, lacking, skip, wait_until};
+use crate::harness::topology::{CENTRAL, DEV1, DEV1_V6};
+use crate::harness::{Daemon, Lab, lacking, number, skip, wait_until};
 
 fn policy() -> String {
     POLICY.replace("\"tcp/22\"", "\"tcp/80\", \"tcp/104\"")
@@ -96,6 +96,36 @@ fn a_flood_on_an_accepted_port_costs_an_open_session_nothing() {
     assert!(ended.success() && content == files.content(), "{ended:?}, {} bytes", content.len());
     let listed = daemon.json(&["flows"]).len();
     assert!((100..=1_024).contains(&listed), "a sixteenth of the table: {listed}");
+}
+
+/// Policies that replace each other; `ENFORCER_ANSWERS_REPLACEMENTS` overrides it.
+const REPLACEMENTS: u64 = 1_000;
+/// Of them during one transfer.
+const DURING: u64 = 100;
+
+#[test]
+fn replacements_end_no_session() {
+    let lab = Lab::gateway("replaced");
+    let (text, other) = (policy(), policy().replace("udp/161", "udp/162"));
+    let daemon = Daemon::start(&lab.gw, &["lan0"], &text);
+    let files = Files::start(&lab.dev1, 80, 60);
+    let mut left = number("ENFORCER_ANSWERS_REPLACEMENTS", REPLACEMENTS);
+    while left > 0 {
+        let fetches = [DEV1, DEV1_V6].map(|to| files.fetch_slowly(&lab.central, to));
+        fetches.iter().for_each(|fetch| fetch.wait_for(100_000));
+        let refused = daemon.reason("default-drop", "frames");
+        let now = left.min(DURING);
+        for round in 0..now {
+            let next = if round % 2 == 0 { &other } else { &text };
+            assert!(daemon.apply(next).success());
+        }
+        for fetch in &fetches {
+            let before = fetch.bytes();
+            wait_until("the transfer goes on", || (fetch.bytes() > before).then_some(()));
+        }
+        assert_eq!(daemon.reason("default-drop", "frames"), refused, "an answer was refused");
+        left -= now;
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{VERSIONS, begin};
 use crate::harness::daemon::binary;
 use crate::harness::kernel::bpftool;
-use crate::harness::{Daemon, Lab, number};
+use crate::harness::{Daemon, Lab, number, skip};
 
 /// `w0 = NUMBER; exit`, the end of a program or a function (Linux, Documentation/bpf/standardization).
 const fn last(opcode: u8, verdict: u8) -> [u8; 16] {
@@ -124,4 +124,30 @@ fn a_version_with_other_tables_is_taken_over_without_a_gap() {
     }
     println!("{:?}", timeline.judge());
     assert!(daemon.detach().success());
+}
+
+/// `ENFORCER_FORMER` names a binary of an earlier release.
+#[test]
+fn a_former_release_is_upgraded_and_comes_back() {
+    const TEST: &str = "churn::versions::a_former_release_is_upgraded_and_comes_back";
+    let Some(former) = std::env::var_os("ENFORCER_FORMER").map(PathBuf::from) else {
+        return skip(TEST, "ENFORCER_FORMER names no binary of an earlier release");
+    };
+    let lab = Lab::gateway("former");
+    let mut daemon = Daemon::prepare(&lab.gw, &["lan0"], "");
+    daemon.is_built_as(&former);
+    let (mut daemon, _, timeline) = begin(&lab, daemon);
+    let builds = [PathBuf::from(binary()), former];
+    for round in 0..number("ENFORCER_CHURN_VERSIONS", VERSIONS) as usize {
+        daemon.is_built_as(&builds[round % 2]);
+        if round % 5 == 4 {
+            daemon.kill9();
+            daemon.run();
+        } else {
+            daemon.restart();
+        }
+        assert_eq!(daemon.status()["interfaces"][0]["enforcing"], true);
+        timeline.stream().go_on();
+    }
+    println!("{:?}", timeline.judge());
 }

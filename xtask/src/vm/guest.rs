@@ -156,6 +156,7 @@ fn base(programs: &Programs, filters: &[String], busybox: &Path) -> Result<Archi
     let environment = format!(
         "FILTERS='{}'\nexport ENFORCER_BIN=/usr/bin/enforcer ENFORCER_SKIPS=/tmp/skips\n\
          export ENFORCER_AGREE_FRAMES={FRAMES} ENFORCER_ANSWERS_FRAMES={FRAMES} ENFORCER_TEST_DATA=/data RUST_BACKTRACE=0\n\
+         export ENFORCER_ANSWERS_REPLACEMENTS=20\n\
          : > /tmp/skips\n",
         filters.join(" ")
     );

@@ -26,7 +26,7 @@ use crate::record;
 pub(crate) fn send_dispatch(ctx: TcContext) -> i32 {
     // With constant slots, as in `dispatch::tail_call`.
     // SAFETY: the context is the one that the kernel passed. It returns only when the slot is empty: the policy in force
-    // has no rules for frames towards devices, or somebody emptied it, which the daemon finds.
+    // has no rules for frames towards devices, or root has emptied it, and the daemon fills it.
     unsafe {
         if is_overdue() {
             SENDS.tail_call(&ctx, SLOT_PREVIOUS);

@@ -81,7 +81,7 @@ pub(super) fn unpin_other_size(pins: &Pins, size: Size) -> Result<(), Error> {
     if entries == size.lines() {
         return Ok(());
     }
-    info!("the table of sessions is made anew, with room for {}", size.flows());
+    info!("the table of sessions is recreated with room for {}", size.flows());
     fs::remove_file(&path).map_err(|e| Error::io("remove", &path, e))
 }
 

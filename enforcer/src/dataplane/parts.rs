@@ -192,7 +192,7 @@ pub(super) fn tags<F: AsFd>(
 }
 
 /// Digest of the object that the programs of this binary are loaded from, and of how they are loaded. Another release of
-/// Rust may have another one: then the programs are loaded anew.
+/// Rust may have another one: then the programs are loaded again.
 pub(super) fn object_digest(options: Options) -> u64 {
     static DIGEST: LazyLock<DefaultHasher> = LazyLock::new(|| {
         let mut digest = DefaultHasher::new();

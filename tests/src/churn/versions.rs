@@ -76,6 +76,17 @@ fn tags(daemon: &Daemon<'_>) -> [String; 2] {
     [tag("id", &dispatcher), tag("pinned", &classifier)]
 }
 
+/// An upgrade or, in every fifth round, a crash in the middle of one.
+#[track_caller]
+fn exchange(daemon: &mut Daemon<'_>, round: usize) {
+    if round % 5 == 4 {
+        daemon.kill9();
+        daemon.run();
+    } else {
+        daemon.restart();
+    }
+}
+
 #[test]
 fn upgrades_and_downgrades_leave_no_gap() {
     let lab = Lab::gateway("versions");
@@ -86,13 +97,7 @@ fn upgrades_and_downgrades_leave_no_gap() {
     let mut seen = BTreeSet::from([own.clone()]);
     for round in 0..number("ENFORCER_CHURN_VERSIONS", VERSIONS) as usize {
         daemon.is_built_as(&builds[round % 2]);
-        // An upgrade, and a crash in the middle of one.
-        if round % 5 == 4 {
-            daemon.kill9();
-            daemon.run();
-        } else {
-            daemon.restart();
-        }
+        exchange(&mut daemon, round);
         let now = tags(&daemon);
         let differ = now.iter().zip(&own).filter(|(now, own)| now != own).count();
         assert_eq!(differ, if round % 2 == 0 { 2 } else { 0 }, "{now:?} {own:?}");
@@ -140,12 +145,7 @@ fn a_former_release_is_upgraded_and_comes_back() {
     let builds = [PathBuf::from(binary()), former];
     for round in 0..number("ENFORCER_CHURN_VERSIONS", VERSIONS) as usize {
         daemon.is_built_as(&builds[round % 2]);
-        if round % 5 == 4 {
-            daemon.kill9();
-            daemon.run();
-        } else {
-            daemon.restart();
-        }
+        exchange(&mut daemon, round);
         assert_eq!(daemon.status()["interfaces"][0]["enforcing"], true);
         timeline.stream().go_on();
     }

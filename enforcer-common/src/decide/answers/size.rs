@@ -11,12 +11,6 @@ pub struct Size {
     sets: u32,
 }
 
-impl Default for Size {
-    fn default() -> Self {
-        Self::USUAL
-    }
-}
-
 impl Size {
     /// The size unless told otherwise.
     pub const USUAL: Self = Self { sets: 1 << 12 };
@@ -60,7 +54,7 @@ impl Size {
         self.sets / 8
     }
 
-    /// The line of [`counter`]s, the last one.
+    /// The line of [`counter`](super::counter)s, the last one.
     #[inline(always)]
     pub(super) const fn counters(self) -> u32 {
         self.tag_lines() + 2 * WAYS * self.sets
@@ -82,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_powers_of_two_and_known_by_their_lines() {
+    fn sizes_are_powers_of_two() {
         assert_eq!(Size::for_flows(16_384), Some(Size::USUAL));
         assert_eq!(Size::for_flows(16_385).map(Size::flows), Some(32_768));
         assert_eq!((Size::for_flows(1_023), Size::for_flows(1_048_577)), (None, None));
